@@ -1,0 +1,304 @@
+//! Records into datagrams. A datagram opens with its first record and leaves when it is full, when
+//! it is a second old, or on flush; its sequence number is fixed when it opens, its count and
+//! clocks when it leaves, so all its records' relative times are encoded then.
+
+use weir_netflow::{ExportTime, FlowRecord, v5, v9};
+
+use crate::counters::Tally;
+
+/// Export formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// NetFlow v5.
+    V5,
+    /// NetFlow v9.
+    V9,
+}
+
+/// How the datagrams are made.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchOptions {
+    /// The format.
+    pub version: Version,
+    /// Octets a datagram may have, without UDP and IP headers.
+    pub datagram_octets_max: usize,
+    /// Templates are sent again after this many datagrams …
+    pub template_datagrams: u32,
+    /// … or this long, whichever is first.
+    pub template_interval_ns: u64,
+    /// v9's source id, v5's engine type and id (its low 16 bits).
+    pub source_id: u32,
+}
+
+impl BatchOptions {
+    /// A datagram's octets on Ethernet, with room for an IPv6 header and a tunnel's.
+    pub const DATAGRAM_OCTETS_MAX: usize = 1432;
+
+    /// Defaults for a format: softflowd's template count, a minute for quiet networks.
+    #[must_use]
+    pub const fn new(version: Version) -> Self {
+        Self {
+            version,
+            datagram_octets_max: match version {
+                // 30 records, which is what the format's readers expect to be possible.
+                Version::V5 => v5::HEADER_OCTETS + v5::RECORDS_MAX * v5::RECORD_OCTETS,
+                Version::V9 => Self::DATAGRAM_OCTETS_MAX,
+            },
+            template_datagrams: 16,
+            template_interval_ns: 60_000_000_000,
+            source_id: 0,
+        }
+    }
+}
+
+/// A datagram ready to be sent, and what is in it.
+#[derive(Clone, Debug)]
+pub struct Datagram {
+    /// Its octets.
+    pub octets: Vec<u8>,
+    /// Its records.
+    pub tally: Tally,
+}
+
+/// Gathers records for one destination.
+#[derive(Debug)]
+pub struct Batcher {
+    options: BatchOptions,
+    pending: Vec<FlowRecord>,
+    /// Octets the pending records take, template and padding included.
+    octets: usize,
+    opened_ns: u64,
+    sequence: u32,
+    templates: TemplateState,
+}
+
+#[derive(Debug)]
+struct TemplateState {
+    due: bool,
+    sent_ns: u64,
+    datagrams: u32,
+}
+
+impl Batcher {
+    /// A batcher that has sent nothing yet.
+    #[must_use]
+    pub fn new(options: BatchOptions) -> Self {
+        Self {
+            options,
+            pending: Vec::new(),
+            octets: 0,
+            opened_ns: 0,
+            sequence: 0,
+            templates: TemplateState { due: true, sent_ns: 0, datagrams: 0 },
+        }
+    }
+
+    /// Adds a record the format can carry; the datagram that this fills, if it does.
+    pub fn push(&mut self, record: &FlowRecord, now: &ExportTime) -> Option<Datagram> {
+        let mut full = None;
+        if !self.fits(record) {
+            full = self.flush(now);
+        }
+        if self.pending.is_empty() {
+            self.open(now);
+        }
+        self.octets += self.octets_of(record);
+        self.pending.push(*record);
+        full
+    }
+
+    /// Closes the open datagram, if there is one.
+    pub fn flush(&mut self, now: &ExportTime) -> Option<Datagram> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let mut tally = Tally::default();
+        self.pending.iter().for_each(|record| tally.add(record));
+        let octets = match self.options.version {
+            Version::V5 => self.encode_v5(now),
+            Version::V9 => self.encode_v9(now),
+        };
+        self.pending.clear();
+        self.octets = 0;
+        Some(Datagram { octets, tally })
+    }
+
+    /// When the open datagram was opened, by the wall clock.
+    #[must_use]
+    pub fn opened_ns(&self) -> Option<u64> {
+        (!self.pending.is_empty()).then_some(self.opened_ns)
+    }
+
+    fn open(&mut self, now: &ExportTime) {
+        self.opened_ns = now.unix_ns;
+        let templates = &mut self.templates;
+        templates.due |= templates.datagrams >= self.options.template_datagrams
+            || now.unix_ns.saturating_sub(templates.sent_ns) >= self.options.template_interval_ns;
+        self.octets = match self.options.version {
+            Version::V5 => v5::HEADER_OCTETS,
+            Version::V9 if templates.due => v9::HEADER_OCTETS + template_set_octets(),
+            Version::V9 => v9::HEADER_OCTETS,
+        };
+    }
+
+    fn fits(&self, record: &FlowRecord) -> bool {
+        self.pending.is_empty() || self.octets + self.octets_of(record) <= self.options.datagram_octets_max
+    }
+
+    /// Octets a record adds, with its FlowSet's header and padding if it begins one.
+    fn octets_of(&self, record: &FlowRecord) -> usize {
+        match self.options.version {
+            Version::V5 => v5::RECORD_OCTETS,
+            Version::V9 => {
+                let begins_set = self.pending.last().is_none_or(|last| last.v6 != record.v6);
+                let set_octets = if begins_set { v9::SET_HEADER_OCTETS + 3 } else { 0 };
+                v9::FlowTemplate::of(record).record_octets() + set_octets
+            }
+        }
+    }
+
+    fn encode_v5(&mut self, now: &ExportTime) -> Vec<u8> {
+        let count = u16::try_from(self.pending.len()).unwrap_or(u16::MAX);
+        let [.., engine_type, engine_id] = self.options.source_id.to_be_bytes();
+        let header = v5::Header {
+            count,
+            time: *now,
+            sequence: self.sequence,
+            engine_type,
+            engine_id,
+            sampling_interval: self.pending.first().map_or(1, |record| u16::try_from(record.sampling_interval).unwrap_or(u16::MAX)),
+        };
+        self.sequence = self.sequence.wrapping_add(u32::from(count));
+        let mut octets = Vec::with_capacity(self.octets);
+        octets.extend_from_slice(&v5::encode_header(&header));
+        for record in &self.pending {
+            v5::encode_record(&mut octets, record, now);
+        }
+        octets
+    }
+
+    fn encode_v9(&mut self, now: &ExportTime) -> Vec<u8> {
+        // The header's clock has whole seconds: relative times refer to that second, and the
+        // uptime is moved back to it, so that both clocks are of one instant.
+        let excess_ns = now.unix_ns % 1_000_000_000;
+        let instant = ExportTime {
+            unix_ns: now.unix_ns - excess_ns,
+            uptime_ms: now.uptime_ms.saturating_sub(excess_ns / 1_000_000),
+        };
+        let mut octets = vec![0; v9::HEADER_OCTETS];
+        let mut count = self.pending.len();
+        if self.templates.due {
+            encode_templates(&mut octets);
+            count += 2;
+            self.templates = TemplateState { due: false, sent_ns: now.unix_ns, datagrams: 0 };
+        }
+        self.templates.datagrams += 1;
+        for records in self.pending.chunk_by(|a, b| a.v6 == b.v6) {
+            encode_set(&mut octets, records, &instant);
+        }
+        let header = v9::Header {
+            count: u16::try_from(count).unwrap_or(u16::MAX),
+            time: instant,
+            sequence: self.sequence,
+            source_id: self.options.source_id,
+        };
+        octets[..v9::HEADER_OCTETS].copy_from_slice(&v9::encode_header(&header));
+        self.sequence = self.sequence.wrapping_add(1);
+        octets
+    }
+}
+
+fn template_set_octets() -> usize {
+    v9::SET_HEADER_OCTETS + v9::FLOWS_V4.definition_octets() + v9::FLOWS_V6.definition_octets()
+}
+
+fn encode_templates(octets: &mut Vec<u8>) {
+    let length = u16::try_from(template_set_octets()).unwrap_or(u16::MAX);
+    octets.extend_from_slice(&v9::TEMPLATE_SET.to_be_bytes());
+    octets.extend_from_slice(&length.to_be_bytes());
+    v9::FLOWS_V4.encode_definition(octets);
+    v9::FLOWS_V6.encode_definition(octets);
+}
+
+/// A data FlowSet of records of one family, padded to four octets (RFC 3954 section 5.3).
+fn encode_set(octets: &mut Vec<u8>, records: &[FlowRecord], time: &ExportTime) {
+    let Some(first) = records.first() else { return };
+    let template = v9::FlowTemplate::of(first);
+    let start = octets.len();
+    octets.extend_from_slice(&template.id.to_be_bytes());
+    octets.extend_from_slice(&[0, 0]);
+    for record in records {
+        template.encode_record(octets, record, time);
+    }
+    while (octets.len() - start) % 4 != 0 {
+        octets.push(0);
+    }
+    let length = u16::try_from(octets.len() - start).unwrap_or(u16::MAX);
+    octets[start + 2..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> ExportTime {
+        ExportTime { unix_ns: 1_700_000_000_000_000_000 + ms * 1_000_000, uptime_ms: 50_000 + ms }
+    }
+
+    fn flow(number: u64) -> FlowRecord {
+        FlowRecord { packets: number, octets: 40 * number, v6: number % 3 == 0, start_ns: at(0).unix_ns, end_ns: at(1).unix_ns, ..FlowRecord::default() }
+    }
+
+    fn datagrams(version: Version, flows: u64) -> Vec<Datagram> {
+        let mut batcher = Batcher::new(BatchOptions::new(version));
+        let mut datagrams = Vec::new();
+        for number in 1..=flows {
+            let record = if version == Version::V5 { FlowRecord { v6: false, ..flow(number) } } else { flow(number) };
+            datagrams.extend(batcher.push(&record, &at(number)));
+        }
+        datagrams.extend(batcher.flush(&at(flows)));
+        assert!(batcher.flush(&at(flows)).is_none());
+        datagrams
+    }
+
+    #[test]
+    fn v5_sequence_counts_records_before_the_datagram() {
+        let datagrams = datagrams(Version::V5, 100);
+        let headers: Vec<_> = datagrams.iter().map(|datagram| v5::decode(&datagram.octets).unwrap().header).collect();
+        assert_eq!(headers.iter().map(|header| (header.sequence, header.count)).collect::<Vec<_>>(), [(0, 30), (30, 30), (60, 30), (90, 10)]);
+    }
+
+    #[test]
+    fn v9_sequence_counts_datagrams_and_templates_come_every_sixteen() {
+        let datagrams = datagrams(Version::V9, 2000);
+        let mut packets = 0;
+        for (index, datagram) in datagrams.iter().enumerate() {
+            assert!(datagram.octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
+            let header = v9::decode_header(&datagram.octets).unwrap();
+            assert_eq!(header.sequence as usize, index);
+            let sets = v9::decode_sets(&datagram.octets).unwrap();
+            let has_templates = sets.iter().any(|set| matches!(set, v9::Set::Templates(_)));
+            assert_eq!(has_templates, index % 16 == 0, "datagram {index}");
+            let mut count = if has_templates { 2 } else { 0 };
+            for set in sets {
+                if let v9::Set::Data { id, octets } = set {
+                    let template = if id == v9::FLOWS_V4.id { &v9::FLOWS_V4 } else { &v9::FLOWS_V6 };
+                    let template = v9::Template { id, scope_fields: 0, fields: template.fields.to_vec() };
+                    for record in v9::records(&template, octets, &header) {
+                        count += 1;
+                        packets += record.packets;
+                        assert_eq!((record.start_ns, record.end_ns), (at(0).unix_ns, at(1).unix_ns));
+                    }
+                }
+            }
+            assert_eq!(header.count, count);
+        }
+        assert_eq!(packets, (1..=2000).sum::<u64>());
+    }
+
+    #[test]
+    fn tallies_are_what_was_pushed() {
+        let total: u64 = datagrams(Version::V9, 500).iter().map(|datagram| datagram.tally.packets).sum();
+        assert_eq!(total, (1..=500).sum::<u64>());
+    }
+}

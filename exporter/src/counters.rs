@@ -1,0 +1,51 @@
+//! What became of the records: each is in a datagram sent, or in one counter that says why not.
+
+/// Counts of an exporter, all since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExportCounters {
+    /// Records given to the exporter, with their packets and octets.
+    pub records: Tally,
+    /// Records that left in datagrams, after splitting.
+    pub records_exported: Tally,
+    /// Records the version cannot carry (IPv6 in v5).
+    pub records_unsupported: Tally,
+    /// Records in datagrams that could not be sent.
+    pub records_unsent: Tally,
+    /// Records added by splitting counts that do not fit the version's fields.
+    pub records_split: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Octets of those, without UDP and IP headers.
+    pub datagram_octets: u64,
+    /// Datagrams that could not be sent.
+    pub datagrams_unsent: u64,
+    /// Times the network said that an earlier datagram was not received (port closed, no route).
+    pub refusals: u64,
+}
+
+/// A number of records and what they count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records.
+    pub records: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Octets in them.
+    pub octets: u64,
+}
+
+impl Tally {
+    /// Adds a record.
+    pub fn add(&mut self, record: &weir_netflow::FlowRecord) {
+        self.records += 1;
+        self.packets += record.packets;
+        self.octets += record.octets;
+    }
+
+    /// Adds another tally.
+    pub fn merge(&mut self, other: Self) {
+        self.records += other.records;
+        self.packets += other.packets;
+        self.octets += other.octets;
+    }
+}

@@ -1,0 +1,11 @@
+//! Flow records into datagrams, datagrams to a collector: batching, templates, sequence numbers,
+//! pacing, and what could not be sent. It knows nothing of tables or packets, and reads no clock.
+
+pub mod batch;
+pub mod counters;
+pub mod destination;
+pub mod pace;
+
+pub use batch::{Batcher, Version};
+pub use counters::ExportCounters;
+pub use destination::Destination;

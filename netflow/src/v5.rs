@@ -1,0 +1,282 @@
+//! NetFlow v5: a header of 24 octets, then up to 30 records of 48. IPv4 only, 32-bit counters.
+//!
+//! Layout as published by Cisco ("NetFlow Export Datagram Format"); the field ranges below start
+//! where the last one ended.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::{Direction, EndReason, ExportTime, FlowRecord, Malformed, low32, read};
+
+/// The version field.
+pub const VERSION: u16 = 5;
+/// Octets of the header.
+pub const HEADER_OCTETS: usize = 24;
+/// Octets of a record.
+pub const RECORD_OCTETS: usize = 48;
+/// Records a datagram may hold.
+pub const RECORDS_MAX: usize = 30;
+/// AS_TRANS (RFC 6793): stands for an AS number that does not fit 16 bits.
+const AS_TRANS: u16 = 23456;
+
+/// A datagram's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Records that follow.
+    pub count: u16,
+    /// The exporter's clocks.
+    pub time: ExportTime,
+    /// Records exported before this datagram, modulo 2³².
+    pub sequence: u32,
+    /// Slot or type of the engine.
+    pub engine_type: u8,
+    /// Number of the engine.
+    pub engine_id: u8,
+    /// One packet in this many was looked at; 1 if all were.
+    pub sampling_interval: u16,
+}
+
+/// Records whose counts fit the format, from one whose counts may not: packets and octets are
+/// spread over several, none is lost. IPv6 yields none.
+pub fn parts(record: &FlowRecord) -> impl Iterator<Item = FlowRecord> + use<> {
+    let most = u64::from(u32::MAX);
+    let record = *record;
+    let count = if record.v6 { 0 } else { record.octets.max(record.packets).div_ceil(most).max(1) };
+    (0..count).map(move |index| FlowRecord {
+        octets: share(record.octets, count, index),
+        packets: share(record.packets, count, index),
+        ..record
+    })
+}
+
+/// The `index`-th of `count` shares of `total`: they differ by one at most and add up.
+fn share(total: u64, count: u64, index: u64) -> u64 {
+    total / count + u64::from(index < total % count)
+}
+
+/// Appends a record.
+pub fn encode_record(datagram: &mut Vec<u8>, record: &FlowRecord, time: &ExportTime) {
+    let v4 = |address: Ipv6Addr| address.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED).octets();
+    let narrow32 = |count: u64| u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
+    let ifindex = |index: u32| u16::try_from(index).unwrap_or(0).to_be_bytes();
+    let number = |number: u32| u16::try_from(number).unwrap_or(AS_TRANS).to_be_bytes();
+    let [_, tcp_flags] = record.tcp_flags.to_be_bytes();
+    datagram.extend_from_slice(&v4(record.source));
+    datagram.extend_from_slice(&v4(record.destination));
+    datagram.extend_from_slice(&v4(record.next_hop));
+    datagram.extend_from_slice(&ifindex(record.ingress_ifindex));
+    datagram.extend_from_slice(&ifindex(record.egress_ifindex));
+    datagram.extend_from_slice(&narrow32(record.packets));
+    datagram.extend_from_slice(&narrow32(record.octets));
+    datagram.extend_from_slice(&time.relative_ms(record.start_ns).to_be_bytes());
+    datagram.extend_from_slice(&time.relative_ms(record.end_ns).to_be_bytes());
+    datagram.extend_from_slice(&record.source_port.to_be_bytes());
+    datagram.extend_from_slice(&record.destination_port.to_be_bytes());
+    datagram.extend_from_slice(&[0, tcp_flags, record.protocol, record.tos]);
+    datagram.extend_from_slice(&number(record.source_as));
+    datagram.extend_from_slice(&number(record.destination_as));
+    datagram.extend_from_slice(&[record.source_mask, record.destination_mask, 0, 0]);
+}
+
+/// The header's octets.
+#[must_use]
+pub fn encode_header(header: &Header) -> [u8; HEADER_OCTETS] {
+    const DETERMINISTIC: u16 = 1 << 14;
+    let mut octets = [0; HEADER_OCTETS];
+    let sampling = if header.sampling_interval > 1 {
+        DETERMINISTIC | header.sampling_interval.min(0x3fff)
+    } else {
+        0
+    };
+    octets[0..2].copy_from_slice(&VERSION.to_be_bytes());
+    octets[2..4].copy_from_slice(&header.count.to_be_bytes());
+    octets[4..8].copy_from_slice(&low32(header.time.uptime_ms).to_be_bytes());
+    octets[8..12].copy_from_slice(&low32(header.time.unix_ns / 1_000_000_000).to_be_bytes());
+    octets[12..16].copy_from_slice(&low32(header.time.unix_ns % 1_000_000_000).to_be_bytes());
+    octets[16..20].copy_from_slice(&header.sequence.to_be_bytes());
+    octets[20] = header.engine_type;
+    octets[21] = header.engine_id;
+    octets[22..24].copy_from_slice(&sampling.to_be_bytes());
+    octets
+}
+
+/// Reads a datagram: its header, and its records as an iterator that cannot fail. The header's
+/// count is replaced by the records that are whole, if those are fewer; `claimed` keeps it.
+///
+/// # Errors
+/// If it is no v5 datagram, or claims records and holds none.
+pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
+    let octets = datagram.len();
+    if octets < HEADER_OCTETS {
+        return Err(Malformed::TooShort { octets });
+    }
+    let version = read::u16(datagram, 0);
+    if version != VERSION {
+        return Err(Malformed::Version { version });
+    }
+    let claimed = read::u16(datagram, 2);
+    let whole = (octets - HEADER_OCTETS) / RECORD_OCTETS;
+    let count = claimed.min(u16::try_from(whole).unwrap_or(u16::MAX));
+    if claimed > 0 && count == 0 {
+        return Err(Malformed::Count { count: claimed, octets });
+    }
+    let sampling = read::u16(datagram, 22) & 0x3fff;
+    Ok(Datagram {
+        claimed,
+        header: Header {
+            count,
+            time: ExportTime {
+                uptime_ms: u64::from(read::u32(datagram, 4)),
+                unix_ns: u64::from(read::u32(datagram, 8)) * 1_000_000_000 + u64::from(read::u32(datagram, 12)),
+            },
+            sequence: read::u32(datagram, 16),
+            engine_type: datagram[20],
+            engine_id: datagram[21],
+            sampling_interval: sampling.max(1),
+        },
+        records: &datagram[HEADER_OCTETS..HEADER_OCTETS + usize::from(count) * RECORD_OCTETS],
+    })
+}
+
+/// A datagram that was checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// Its header; `count` is the number of whole records.
+    pub header: Header,
+    /// The count its sender claimed.
+    pub claimed: u16,
+    records: &'a [u8],
+}
+
+impl Datagram<'_> {
+    /// Its records.
+    pub fn records(&self) -> impl Iterator<Item = FlowRecord> + '_ {
+        self.records.chunks_exact(RECORD_OCTETS).map(|octets| record(octets, &self.header))
+    }
+}
+
+fn record(octets: &[u8], header: &Header) -> FlowRecord {
+    let v4 = |at: usize| Ipv4Addr::from(read::u32(octets, at)).to_ipv6_mapped();
+    let next_hop = v4(8);
+    FlowRecord {
+        source: v4(0),
+        destination: v4(4),
+        next_hop: if next_hop == Ipv4Addr::UNSPECIFIED.to_ipv6_mapped() { Ipv6Addr::UNSPECIFIED } else { next_hop },
+        v6: false,
+        source_port: read::u16(octets, 32),
+        destination_port: read::u16(octets, 34),
+        protocol: octets[38],
+        tos: octets[39],
+        tcp_flags: u16::from(octets[37]),
+        octets: u64::from(read::u32(octets, 20)),
+        packets: u64::from(read::u32(octets, 16)),
+        start_ns: header.time.absolute_ns(read::u32(octets, 24)),
+        end_ns: header.time.absolute_ns(read::u32(octets, 28)),
+        ingress_ifindex: u32::from(read::u16(octets, 12)),
+        egress_ifindex: u32::from(read::u16(octets, 14)),
+        source_as: u32::from(read::u16(octets, 40)),
+        destination_as: u32::from(read::u16(octets, 42)),
+        source_mask: octets[44],
+        destination_mask: octets[45],
+        vlan: 0,
+        direction: Direction::Ingress,
+        end_reason: EndReason::Unknown,
+        sampling_interval: u32::from(header.sampling_interval),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: ExportTime = ExportTime { unix_ns: 1_700_000_000_000_000_500, uptime_ms: 100_000 };
+
+    fn example() -> FlowRecord {
+        FlowRecord {
+            source: Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(),
+            destination: Ipv4Addr::new(198, 51, 100, 7).to_ipv6_mapped(),
+            source_port: 0x1234,
+            destination_port: 443,
+            protocol: 6,
+            tos: 0xb8,
+            tcp_flags: 0x1b,
+            octets: 0x0102_0304,
+            packets: 0x0a0b,
+            start_ns: TIME.unix_ns - 500 - 2_000_000_000,
+            end_ns: TIME.unix_ns - 500 - 1_000_000_000,
+            ingress_ifindex: 2,
+            egress_ifindex: 70_000,
+            source_as: 64_512,
+            destination_as: 4_200_000_000,
+            source_mask: 24,
+            destination_mask: 16,
+            ..FlowRecord::default()
+        }
+    }
+
+    #[test]
+    fn golden_record() {
+        let mut octets = Vec::new();
+        encode_record(&mut octets, &example(), &TIME);
+        #[rustfmt::skip]
+        let expected = [
+            192, 0, 2, 1,             // source
+            198, 51, 100, 7,          // destination
+            0, 0, 0, 0,               // next hop
+            0, 2,                     // input ifIndex
+            0, 0,                     // output ifIndex: 70000 does not fit
+            0, 0, 0x0a, 0x0b,         // packets
+            1, 2, 3, 4,               // octets
+            0, 1, 0x7e, 0xd0,         // First: 98000 ms
+            0, 1, 0x82, 0xb8,         // Last: 99000 ms
+            0x12, 0x34, 0x01, 0xbb,   // ports
+            0, 0x1b, 6, 0xb8,         // pad, flags, protocol, ToS
+            0xfc, 0x00,               // source AS 64512
+            0x5b, 0xa0,               // destination AS: AS_TRANS
+            24, 16, 0, 0,             // masks, pad
+        ];
+        assert_eq!(octets, expected);
+    }
+
+    #[test]
+    fn golden_header_and_back() {
+        let header = Header { count: 1, time: TIME, sequence: 7, engine_type: 1, engine_id: 2, sampling_interval: 10 };
+        let mut datagram = encode_header(&header).to_vec();
+        #[rustfmt::skip]
+        assert_eq!(datagram, [
+            0, 5, 0, 1, 0, 1, 0x86, 0xa0, 0x65, 0x53, 0xf1, 0x00, 0, 0, 1, 0xf4,
+            0, 0, 0, 7, 1, 2, 0x40, 10,
+        ]);
+        encode_record(&mut datagram, &example(), &TIME);
+        let decoded = decode(&datagram).unwrap();
+        assert_eq!(decoded.header, header);
+        let record = decoded.records().next().unwrap();
+        let expected = FlowRecord { egress_ifindex: 0, destination_as: 23456, sampling_interval: 10, start_ns: TIME.unix_ns - 2_000_000_000, end_ns: TIME.unix_ns - 1_000_000_000, ..example() };
+        assert_eq!(record, expected);
+    }
+
+    #[test]
+    fn counts_that_do_not_fit_are_split_and_add_up() {
+        let big = FlowRecord { octets: 3 * (1 << 32) + 1, packets: 5, ..example() };
+        let parts: Vec<_> = parts(&big).collect();
+        assert_eq!(parts.len(), 4);
+        assert_eq!(parts.iter().map(|part| part.octets).sum::<u64>(), big.octets);
+        assert_eq!(parts.iter().map(|part| part.packets).sum::<u64>(), 5);
+        assert!(parts.iter().all(|part| part.octets <= u64::from(u32::MAX)));
+    }
+
+    #[test]
+    fn ipv6_cannot_be_sent() {
+        assert_eq!(parts(&FlowRecord { v6: true, ..example() }).count(), 0);
+    }
+
+    #[test]
+    fn a_count_beyond_the_octets_is_cut_to_them() {
+        let header = Header { count: 55_582, time: TIME, sequence: 0, engine_type: 0, engine_id: 0, sampling_interval: 1 };
+        let mut datagram = encode_header(&header).to_vec();
+        datagram.resize(HEADER_OCTETS + 30 * RECORD_OCTETS, 0);
+        let decoded = decode(&datagram).unwrap();
+        assert_eq!((decoded.claimed, decoded.header.count, decoded.records().count()), (55_582, 30, 30));
+        assert_eq!(decode(&datagram[..30]).unwrap_err(), Malformed::Count { count: 55_582, octets: 30 });
+        assert_eq!(decode(&datagram[..23]).unwrap_err(), Malformed::TooShort { octets: 23 });
+    }
+}

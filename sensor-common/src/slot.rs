@@ -1,0 +1,176 @@
+//! A flow's slot: one cache line, and the words of it that each side may write.
+//!
+//! The kernel program writes everything but `closed`; user space writes only `closed`. Both read
+//! all of it. See [`crate::handover`] for why that suffices.
+
+use core::ptr;
+
+use crate::key::FlowKey;
+
+/// Nanoseconds per tick as a power of two: a tick is 1.048576 ms, so 32 bits last 52 days; user
+/// space extends them with its own clock.
+pub const TICK_SHIFT: u32 = 20;
+
+/// One flow of one CPU, 64 octets.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "bytemuck", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Slot {
+    /// The flow's key, as of its first packet.
+    pub key: FlowKey,
+    /// Octets by the IP length fields.
+    pub octets: u64,
+    /// Packets.
+    pub packets: u32,
+    /// First packet, in ticks of the monotonic clock, modulo 2³².
+    pub first_tick: u32,
+    /// Last packet, likewise.
+    pub last_tick: u32,
+    /// TCP flags of all packets, or-ed.
+    pub tcp_flags: u8,
+    /// Generation: changes whenever the kernel puts a new flow here.
+    pub born: u8,
+    /// The generation user space has closed. The slot holds a live flow iff `born != closed`.
+    pub closed: u8,
+    /// Observation point: index of the interface in the sensor's list, times two, plus one for
+    /// packets that leave.
+    pub hook: u8,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+/// A packet as the table accounts it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    /// The flow it belongs to.
+    pub key: FlowKey,
+    /// Where it was seen.
+    pub hook: u8,
+    /// Octets by the IP length field.
+    pub octets: u64,
+    /// TCP flags; 0 for other protocols.
+    pub tcp_flags: u8,
+    /// When, in ticks.
+    pub tick: u32,
+}
+
+/// The words of a slot as either side reads and writes them. The kernel program, the daemon and
+/// the pcap table use [`SlotPtr`]; the model test has a twin of its own.
+pub trait SlotWords {
+    /// The generation the kernel wrote.
+    fn born(&self) -> u8;
+    /// The generation user space closed.
+    fn closed(&self) -> u8;
+    /// User space only.
+    fn set_closed(&self, generation: u8);
+    /// Whether the slot's key equals this one under `mask`, at this hook.
+    fn holds(&self, key: &FlowKey, mask: u64, hook: u8) -> bool;
+    /// Kernel only: adds a packet to the flow.
+    fn add(&self, sighting: &Sighting);
+    /// Kernel only: puts a new flow in the slot, `born` last.
+    fn open(&self, sighting: &Sighting, born: u8);
+    /// Packets so far.
+    fn packets(&self) -> u32;
+    /// Octets so far.
+    fn octets(&self) -> u64;
+    /// A copy of all words; torn unless the reader owns the slot.
+    fn copy(&self) -> Slot;
+}
+
+/// A slot in memory that both sides share.
+#[derive(Clone, Copy)]
+pub struct SlotPtr(*mut Slot);
+
+impl SlotPtr {
+    /// Wraps a slot's address.
+    ///
+    /// # Safety
+    /// `slot` must stay valid for volatile reads and writes, and aligned, as long as the value is
+    /// used; only one thread may use the kernel's writing methods and only one `set_closed`.
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn new(slot: *mut Slot) -> Self {
+        Self(slot)
+    }
+}
+
+/// Reads a field of the slot.
+macro_rules! load {
+    ($slot:expr, $($field:tt)+) => {{
+        // SAFETY: `SlotPtr::new`'s caller promised a valid, aligned slot; volatile because the
+        // other side may write at any time.
+        unsafe { ptr::read_volatile(&raw const (*$slot.0).$($field)+) }
+    }};
+}
+
+/// Writes a field of the slot.
+macro_rules! store {
+    ($slot:expr, $($field:ident).+, $value:expr) => {{
+        let value = $value;
+        // SAFETY: as for `load!`; the field has one writer, see the trait.
+        unsafe { ptr::write_volatile(&raw mut (*$slot.0).$($field).+, value) }
+    }};
+}
+
+impl SlotWords for SlotPtr {
+    #[inline(always)]
+    fn born(&self) -> u8 {
+        load!(self, born)
+    }
+
+    #[inline(always)]
+    fn closed(&self) -> u8 {
+        load!(self, closed)
+    }
+
+    #[inline(always)]
+    fn set_closed(&self, generation: u8) {
+        store!(self, closed, generation);
+    }
+
+    #[inline(always)]
+    fn holds(&self, key: &FlowKey, mask: u64, hook: u8) -> bool {
+        let difference = (load!(self, key.source[0]) ^ key.source[0])
+            | (load!(self, key.source[1]) ^ key.source[1])
+            | (load!(self, key.destination[0]) ^ key.destination[0])
+            | (load!(self, key.destination[1]) ^ key.destination[1])
+            | ((load!(self, key.attributes) ^ key.attributes) & mask);
+        difference == 0 && load!(self, hook) == hook
+    }
+
+    #[inline(always)]
+    fn add(&self, sighting: &Sighting) {
+        store!(self, octets, load!(self, octets).wrapping_add(sighting.octets));
+        store!(self, packets, load!(self, packets).wrapping_add(1));
+        store!(self, last_tick, sighting.tick);
+        store!(self, tcp_flags, load!(self, tcp_flags) | sighting.tcp_flags);
+    }
+
+    #[inline(always)]
+    fn open(&self, sighting: &Sighting, born: u8) {
+        store!(self, key, sighting.key);
+        store!(self, octets, sighting.octets);
+        store!(self, packets, 1);
+        store!(self, first_tick, sighting.tick);
+        store!(self, last_tick, sighting.tick);
+        store!(self, tcp_flags, sighting.tcp_flags);
+        store!(self, hook, sighting.hook);
+        store!(self, born, born);
+    }
+
+    #[inline(always)]
+    fn packets(&self) -> u32 {
+        load!(self, packets)
+    }
+
+    #[inline(always)]
+    fn octets(&self) -> u64 {
+        load!(self, octets)
+    }
+
+    #[inline(always)]
+    fn copy(&self) -> Slot {
+        // SAFETY: as for `load!`; a torn copy is allowed, the caller's protocol decides.
+        unsafe { ptr::read_volatile(self.0) }
+    }
+}

@@ -1,0 +1,373 @@
+//! The flow table, kernel half: find a packet's flow, or open one, or make room for one.
+//!
+//! A CPU's region is an array of 8-way buckets. A flow may live in two buckets, both cut from its
+//! hash; it is opened in the emptier one. Three arrays make a region:
+//!
+//! - `tags`, 16 octets a bucket, kernel-written: for each way 15 bits of the hash and a parity bit;
+//! - `slots`, 64 octets a way: see [`crate::slot`];
+//! - `released`, 1 octet a bucket, written by user space: a parity bit for each way.
+//!
+//! A way is *free* when its two parity bits are equal. The kernel flips its bit to take a way,
+//! user space flips the other to give it back: two words with one writer each say what one word
+//! with two writers would. So a new flow finds a free way without touching a slot, and a flow
+//! that is already there costs one line of tags (two if it lives in its second bucket) and one of
+//! slots; `released` is read only when a flow is opened.
+
+use crate::{
+    hash::{Seed, hash},
+    slot::{Sighting, SlotWords},
+};
+
+/// Slots in a bucket.
+pub const WAYS: u32 = 8;
+
+/// The smallest region: a flow needs two different buckets.
+pub const SLOTS_MIN: u32 = 2 * WAYS;
+
+/// The largest region: bucket numbers are cut from 24 bits of the hash.
+pub const SLOTS_MAX: u32 = 1 << 27;
+
+/// Slots of other flows looked at before one is pushed out.
+const VICTIMS_TRIED: u32 = 4;
+
+const LANES_TOP: u64 = 0x8000_8000_8000_8000;
+const LANES_LOW: u64 = 0x7fff_7fff_7fff_7fff;
+const LANES_ONE: u64 = 0x0001_0001_0001_0001;
+
+/// A CPU's region, as the side that meters sees it.
+pub trait Region {
+    /// How a slot is reached.
+    type Slot: SlotWords;
+    /// The eight tags of a bucket, four to a word.
+    fn tags(&self, bucket: u32) -> Option<[u64; 2]>;
+    /// Replaces one tag.
+    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16);
+    /// User space's parity bits of a bucket.
+    fn released(&self, bucket: u32) -> Option<u8>;
+    /// The slot of a way; `index` is `bucket * WAYS + way`.
+    fn slot(&self, index: u32) -> Option<Self::Slot>;
+    /// Hands a flow over to user space; false if there was no room for it.
+    fn evict(&mut self, victim: &Self::Slot) -> bool;
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its flow was there.
+    Updated,
+    /// It opened a flow in a free way.
+    Created,
+    /// It opened a flow in the place of another, which was handed over.
+    CreatedEvicting,
+    /// As before, but the other flow could not be handed over.
+    CreatedLosing,
+    /// Neither a free way nor one that may be pushed out: the packet is in no flow.
+    Busy,
+}
+
+/// What became of a packet, and the packets that are now in no flow and in no record: a lost
+/// flow's, or the packet itself. All fields have a value in every case: a register that has none
+/// is one the verifier refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accounted {
+    /// What became of the packet.
+    pub outcome: Outcome,
+    /// Packets lost by it, to be counted.
+    pub lost_packets: u32,
+    /// Octets lost by it, to be counted.
+    pub lost_octets: u64,
+}
+
+impl Accounted {
+    #[inline(always)]
+    fn lossless(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            lost_packets: 0,
+            lost_octets: 0,
+        }
+    }
+}
+
+/// What a table is parametrised by; constants once the program is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Buckets in a region, a power of two, minus one.
+    pub bucket_mask: u32,
+    /// Secret of the hash.
+    pub seed: Seed,
+    /// Which attributes tell flows apart.
+    pub key_mask: u64,
+}
+
+/// The places a flow may be in.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// First choice and second choice, always different.
+    pub buckets: [u32; 2],
+    /// 15 bits that a bucket's tags are compared with.
+    pub tag: u16,
+}
+
+impl Shape {
+    /// Where a flow may be.
+    #[inline(always)]
+    #[must_use]
+    pub fn places(&self, sighting: &Sighting) -> Places {
+        let mut words = sighting.key.words();
+        words[4] &= self.key_mask;
+        let hash = hash(&words, sighting.hook, &self.seed);
+        let first = hash as u32 & self.bucket_mask;
+        let second = (hash >> 24) as u32 & self.bucket_mask;
+        Places {
+            buckets: [first, if second == first { first ^ 1 } else { second }],
+            tag: (hash >> 49) as u16,
+        }
+    }
+}
+
+/// Accounts one packet. `None` only if the region is smaller than `shape` says.
+#[inline(always)]
+pub fn account<R: Region>(
+    region: &mut R,
+    shape: &Shape,
+    sighting: &Sighting,
+) -> Option<Accounted> {
+    let places = shape.places(sighting);
+    let [first, second] = places.buckets;
+    let tags_first = region.tags(first)?;
+    if update(region, first, tags_first, places.tag, shape, sighting)? {
+        return Some(Accounted::lossless(Outcome::Updated));
+    }
+    let tags_second = region.tags(second)?;
+    if update(region, second, tags_second, places.tag, shape, sighting)? {
+        return Some(Accounted::lossless(Outcome::Updated));
+    }
+    let free_first = free_ways(tags_first, region.released(first)?);
+    let free_second = free_ways(tags_second, region.released(second)?);
+    if free_first | free_second == 0 {
+        return replace(region, places, [tags_first, tags_second], sighting);
+    }
+    let (bucket, free, tags) = if ones(free_first) >= ones(free_second) {
+        (first, free_first, tags_first)
+    } else {
+        (second, free_second, tags_second)
+    };
+    let way = lowest(free);
+    let slot = region.slot(bucket * WAYS + way)?;
+    let taken = !tag_of(tags, way) & 0x8000;
+    slot.open(sighting, next_generation(slot.born(), slot.closed()));
+    region.set_tag(bucket, way, places.tag | taken);
+    Some(Accounted::lossless(Outcome::Created))
+}
+
+/// Adds the packet to its flow if the bucket holds it, live.
+#[inline(always)]
+fn update<R: Region>(
+    region: &R,
+    bucket: u32,
+    tags: [u64; 2],
+    tag: u16,
+    shape: &Shape,
+    sighting: &Sighting,
+) -> Option<bool> {
+    let first = bucket * WAYS;
+    Some(
+        update_half(region, first, equal_lanes(tags[0], tag), shape, sighting)?
+            || update_half(region, first + 4, equal_lanes(tags[1], tag), shape, sighting)?,
+    )
+}
+
+#[inline(always)]
+fn update_half<R: Region>(
+    region: &R,
+    first: u32,
+    mut matches: u64,
+    shape: &Shape,
+    sighting: &Sighting,
+) -> Option<bool> {
+    // A bound the verifier sees: a word has four lanes.
+    for _ in 0..4 {
+        if matches == 0 {
+            break;
+        }
+        let slot = region.slot(first + lane(matches))?;
+        if slot.born() != slot.closed() && slot.holds(&sighting.key, shape.key_mask, sighting.hook) {
+            slot.add(sighting);
+            return Some(true);
+        }
+        matches &= matches.wrapping_sub(1);
+    }
+    Some(false)
+}
+
+/// Pushes a flow out of a full pair of buckets and puts the new one in its place. Flows of one
+/// packet are taken first, so that a flood of new flows mostly pushes out its own.
+#[inline(always)]
+fn replace<R: Region>(
+    region: &mut R,
+    places: Places,
+    tags: [[u64; 2]; 2],
+    sighting: &Sighting,
+) -> Option<Accounted> {
+    let mut victim = None;
+    let start = u32::from(places.tag);
+    for turn in 0..VICTIMS_TRIED {
+        let choice = ((turn ^ start) & 1) as usize;
+        let way = (start >> 1).wrapping_add(turn * 3) & (WAYS - 1);
+        let slot = region.slot(places.buckets[choice] * WAYS + way)?;
+        if slot.born() == slot.closed() {
+            continue;
+        }
+        let single = slot.packets() == 1;
+        victim = Some((choice, way, slot));
+        if single {
+            break;
+        }
+    }
+    let Some((choice, way, slot)) = victim else {
+        return Some(Accounted {
+            outcome: Outcome::Busy,
+            lost_packets: 1,
+            lost_octets: sighting.octets,
+        });
+    };
+    let (packets, octets) = (slot.packets(), slot.octets());
+    let accounted = if region.evict(&slot) {
+        Accounted::lossless(Outcome::CreatedEvicting)
+    } else {
+        Accounted {
+            outcome: Outcome::CreatedLosing,
+            lost_packets: packets,
+            lost_octets: octets,
+        }
+    };
+    slot.open(sighting, next_generation(slot.born(), slot.closed()));
+    let taken = tag_of(tags[choice], way) & 0x8000;
+    region.set_tag(places.buckets[choice], way, places.tag | taken);
+    Some(accounted)
+}
+
+/// A generation that differs from the last one and from the one user space closed.
+#[inline(always)]
+fn next_generation(born: u8, closed: u8) -> u8 {
+    let next = born.wrapping_add(1);
+    if next == closed { next.wrapping_add(1) } else { next }
+}
+
+/// The lanes of `word` whose low 15 bits equal `tag`: bit 15 of each such lane. Exact: no lane's
+/// sum can carry into the next.
+#[inline(always)]
+fn equal_lanes(word: u64, tag: u16) -> u64 {
+    let difference = (word & LANES_LOW) ^ (u64::from(tag) * LANES_ONE);
+    !(difference.wrapping_add(LANES_LOW)) & LANES_TOP
+}
+
+/// The lane (0–3) of the lowest set bit among bits 15, 31, 47 and 63.
+#[inline(always)]
+fn lane(matches: u64) -> u32 {
+    const POSITION: u64 = (1 << 46) | (2 << 30) | (3 << 14);
+    let lowest = matches & matches.wrapping_neg();
+    ((lowest >> 15).wrapping_mul(POSITION) >> 62) as u32
+}
+
+/// The ways whose two parity bits are equal.
+#[inline(always)]
+fn free_ways(tags: [u64; 2], released: u8) -> u8 {
+    !(parities(tags[0]) | (parities(tags[1]) << 4)) ^ released
+}
+
+/// The top bit of each lane, gathered into bits 0–3.
+#[inline(always)]
+fn parities(word: u64) -> u8 {
+    const GATHER: u64 = (1 << 48) | (1 << 33) | (1 << 18) | (1 << 3);
+    ((((word >> 15) & LANES_ONE).wrapping_mul(GATHER) >> 48) & 0xf) as u8
+}
+
+#[inline(always)]
+fn tag_of(tags: [u64; 2], way: u32) -> u16 {
+    let word = if way < 4 { tags[0] } else { tags[1] };
+    (word >> (16 * (way & 3))) as u16
+}
+
+#[inline(always)]
+fn ones(bits: u8) -> u8 {
+    let pairs = bits - ((bits >> 1) & 0x55);
+    let nibbles = (pairs & 0x33) + ((pairs >> 2) & 0x33);
+    (nibbles + (nibbles >> 4)) & 0x0f
+}
+
+/// The number of the lowest set bit; 0 if none is.
+#[inline(always)]
+fn lowest(bits: u8) -> u32 {
+    let bit = bits & bits.wrapping_neg();
+    let mut way = 0;
+    if bit & 0xf0 != 0 {
+        way |= 4;
+    }
+    if bit & 0xcc != 0 {
+        way |= 2;
+    }
+    if bit & 0xaa != 0 {
+        way |= 1;
+    }
+    way
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_match_exactly() {
+        let tags = [0x8001_7fff_0001_0000u64, 0];
+        assert_eq!(equal_lanes(tags[0], 1), 0x8000_0000_8000_0000);
+        assert_eq!(equal_lanes(tags[0], 0), 0x8000);
+        assert_eq!(equal_lanes(tags[0], 0x7fff), 0x0000_8000_0000_0000);
+        assert_eq!(equal_lanes(0, 5), 0);
+    }
+
+    #[test]
+    fn lane_numbers() {
+        for n in 0..4 {
+            let bit = 1u64 << (16 * n + 15);
+            assert_eq!(lane(bit), n);
+            assert_eq!(lane(bit | 1 << 63), n);
+        }
+    }
+
+    #[test]
+    fn free_ways_are_those_with_equal_parity() {
+        for kernel in 0..=255u8 {
+            let mut tags = [0x1234_4321_0000_7fffu64; 2];
+            for way in 0..8u32 {
+                let word = &mut tags[(way / 4) as usize];
+                *word &= !(1 << (16 * (way % 4) + 15));
+                *word |= u64::from(kernel >> way & 1) << (16 * (way % 4) + 15);
+            }
+            for user in [0, 0xff, kernel, !kernel, 0x5a] {
+                assert_eq!(free_ways(tags, user), !(kernel ^ user));
+            }
+        }
+    }
+
+    #[test]
+    fn small_bit_counts() {
+        for bits in 0..=255u8 {
+            assert_eq!(u32::from(ones(bits)), bits.count_ones());
+            if bits != 0 {
+                assert_eq!(lowest(bits), bits.trailing_zeros());
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_generation_is_neither_the_last_nor_the_closed_one() {
+        for born in 0..=255 {
+            for closed in 0..=255 {
+                let next = next_generation(born, closed);
+                assert!(next != born && next != closed);
+            }
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! The header walk: from a frame's first octet to its flow key, or the reason why it has none.
+//!
+//! Ethernet, VLAN tags, LLC/SNAP, PPPoE, MPLS, IPv4 with options, IPv6 with extension headers,
+//! then ports, ICMP type and TCP flags. Each repetition has a bound, so the walk ends whatever
+//! the frame says, and the kernel's verifier can see that it does.
+//!
+//! What counts as an IP packet: the *outermost* network header is IPv4 (version 4, IHL ≥ 5, 20
+//! octets captured, total length ≥ header length) or IPv6 (version 6, 40 octets captured).
+//! Whatever is wrong above that costs detail (ports, flags), never the packet. Octets are the IP
+//! length (RFC 3954 section 8, `IN_BYTES`), without Ethernet padding and labels. Tunnels above IP
+//! are not entered.
+
+use crate::{
+    key::FlowKey,
+    packet::Packet,
+};
+
+/// VLAN tags followed; more is [`Unmetered::TooDeep`].
+pub const VLAN_TAGS_MAX: usize = 8;
+/// MPLS labels followed; more is [`Unmetered::TooDeep`].
+pub const MPLS_LABELS_MAX: usize = 16;
+/// IPv6 extension headers followed. A longer chain is a flow of the header it was left at.
+pub const V6_EXTENSIONS_MAX: usize = 12;
+
+/// Octets of headers the walk looks at; IPv6 with the longest chain of the largest extension
+/// headers is cut here.
+pub const HEADERS_OCTETS_MAX: usize = 4096;
+
+/// EtherTypes and header numbers (IEEE 802 Numbers and IANA Protocol Numbers).
+pub mod number {
+    #![allow(missing_docs, reason = "the names are the registries'")]
+    pub const ETHERTYPE_IPV4: u16 = 0x0800;
+    pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+    pub const ETHERTYPE_VLAN: u16 = 0x8100;
+    pub const ETHERTYPE_QINQ: u16 = 0x88a8;
+    pub const ETHERTYPE_QINQ_OLD: u16 = 0x9100;
+    pub const ETHERTYPE_MPLS: u16 = 0x8847;
+    pub const ETHERTYPE_MPLS_MULTICAST: u16 = 0x8848;
+    pub const ETHERTYPE_PPPOE_SESSION: u16 = 0x8864;
+    /// Up to here the field is an 802.3 length and LLC follows.
+    pub const LENGTH_MAX: u16 = 1500;
+
+    pub const PPP_IPV4: u16 = 0x0021;
+    pub const PPP_IPV6: u16 = 0x0057;
+    pub const PPP_MPLS: u16 = 0x0281;
+
+    pub const HOP_BY_HOP: u8 = 0;
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const DCCP: u8 = 33;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
+    pub const AUTHENTICATION: u8 = 51;
+    pub const ICMPV6: u8 = 58;
+    pub const NO_NEXT: u8 = 59;
+    pub const DESTINATION_OPTIONS: u8 = 60;
+    pub const SCTP: u8 = 132;
+    pub const MOBILITY: u8 = 135;
+    pub const UDP_LITE: u8 = 136;
+    pub const HIP: u8 = 139;
+    pub const SHIM6: u8 = 140;
+}
+
+use number::{
+    AUTHENTICATION, DCCP, DESTINATION_OPTIONS, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_MPLS,
+    ETHERTYPE_MPLS_MULTICAST, ETHERTYPE_PPPOE_SESSION, ETHERTYPE_QINQ, ETHERTYPE_QINQ_OLD,
+    ETHERTYPE_VLAN, FRAGMENT, HIP, HOP_BY_HOP, ICMP, ICMPV6, LENGTH_MAX, MOBILITY, NO_NEXT, PPP_IPV4,
+    PPP_IPV6, PPP_MPLS, ROUTING, SCTP, SHIM6, TCP, UDP, UDP_LITE,
+};
+
+/// An IP packet's place in the accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// Its flow.
+    pub key: FlowKey,
+    /// Its octets by the IP length field.
+    pub octets: u64,
+    /// Its TCP flags (low eight bits), 0 for other protocols.
+    pub tcp_flags: u8,
+}
+
+/// Why a frame is in no flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmetered {
+    /// It does not carry IP.
+    NonIp,
+    /// It ends before its IP header does.
+    TooShort,
+    /// Its IP header contradicts itself.
+    BadIp,
+    /// It has more VLAN tags or MPLS labels than are followed.
+    TooDeep,
+}
+
+/// What the link layer said about the IP header: where it is, and the frame's VLAN word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Which header is expected at `offset`.
+    pub protocol: NetworkProtocol,
+    /// Octets before the header.
+    pub offset: usize,
+    /// [`FlowKey`]'s VLAN word without its family bit.
+    pub vlan: u16,
+}
+
+/// Which network header follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkProtocol {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+    /// The first nibble tells, and anything but 4 and 6 is not IP (below MPLS, raw captures).
+    ByNibble,
+}
+
+/// Walks an Ethernet frame.
+///
+/// # Errors
+/// The reason why the frame is in no flow.
+#[inline(always)]
+pub fn ethernet(packet: &impl Packet) -> Result<Walked, Unmetered> {
+    network(packet, ethernet_link(packet)?)
+}
+
+/// The Ethernet frame's link layer: down to where its network header begins.
+///
+/// # Errors
+/// The reason why there is none.
+#[inline(always)]
+pub fn ethernet_link(packet: &impl Packet) -> Result<Network, Unmetered> {
+    const ETHERTYPE: usize = 12;
+    let ethertype = packet.u16(ETHERTYPE).ok_or(Unmetered::TooShort)?;
+    from_ethertype(packet, ethertype, ETHERTYPE + 2)
+}
+
+/// Follows an EtherType (or 802.3 length) whose payload begins at `offset`.
+///
+/// # Errors
+/// The reason why no network header follows.
+#[inline(always)]
+pub fn from_ethertype(
+    packet: &impl Packet,
+    mut ethertype: u16,
+    mut offset: usize,
+) -> Result<Network, Unmetered> {
+    let mut vlan = 0;
+    let mut tags = 0;
+    while matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD) {
+        if tags == VLAN_TAGS_MAX {
+            return Err(Unmetered::TooDeep);
+        }
+        let tag = packet.u32(offset).ok_or(Unmetered::TooShort)?;
+        if tags == 0 {
+            vlan = (tag >> 16) as u16 & 0x0fff | FlowKey::TAGGED;
+        }
+        ethertype = tag as u16;
+        offset += 4;
+        tags += 1;
+    }
+    if ethertype <= LENGTH_MAX {
+        // IEEE 802.2 SNAP: DSAP and SSAP 0xaa, control 3, an OUI, then the EtherType.
+        let llc = packet.u32(offset).ok_or(Unmetered::NonIp)?;
+        if llc >> 8 != 0x00aa_aa03 {
+            return Err(Unmetered::NonIp);
+        }
+        ethertype = packet.u16(offset + 6).ok_or(Unmetered::TooShort)?;
+        offset += 8;
+    }
+    let (protocol, offset) = match ethertype {
+        ETHERTYPE_IPV4 => (NetworkProtocol::V4, offset),
+        ETHERTYPE_IPV6 => (NetworkProtocol::V6, offset),
+        ETHERTYPE_MPLS | ETHERTYPE_MPLS_MULTICAST => below_mpls(packet, offset)?,
+        ETHERTYPE_PPPOE_SESSION => ppp(packet, offset + 6)?,
+        _ => return Err(Unmetered::NonIp),
+    };
+    Ok(Network {
+        protocol,
+        offset,
+        vlan,
+    })
+}
+
+/// A PPP protocol field at `offset`, of one octet if that is odd (RFC 1661 section 2).
+///
+/// # Errors
+/// The reason why no network header follows.
+#[inline(always)]
+pub fn ppp(packet: &impl Packet, offset: usize) -> Result<(NetworkProtocol, usize), Unmetered> {
+    let field = packet.u16(offset).ok_or(Unmetered::TooShort)?;
+    let (protocol, offset) = if field & 0x100 != 0 {
+        (field >> 8, offset + 1)
+    } else {
+        (field, offset + 2)
+    };
+    match protocol {
+        PPP_IPV4 => Ok((NetworkProtocol::V4, offset)),
+        PPP_IPV6 => Ok((NetworkProtocol::V6, offset)),
+        PPP_MPLS => below_mpls(packet, offset),
+        _ => Err(Unmetered::NonIp),
+    }
+}
+
+/// Follows the label stack to its bottom (RFC 3032 section 2.1). What follows is not named there;
+/// the nibble tells (RFC 4928 section 3).
+#[inline(always)]
+fn below_mpls(
+    packet: &impl Packet,
+    mut offset: usize,
+) -> Result<(NetworkProtocol, usize), Unmetered> {
+    const BOTTOM_OF_STACK: u32 = 0x100;
+    for _ in 0..MPLS_LABELS_MAX {
+        let label = packet.u32(offset).ok_or(Unmetered::TooShort)?;
+        offset += 4;
+        if label & BOTTOM_OF_STACK != 0 {
+            return Ok((NetworkProtocol::ByNibble, offset));
+        }
+    }
+    Err(Unmetered::TooDeep)
+}
+
+/// Walks from the network header on.
+///
+/// # Errors
+/// The reason why the frame is in no flow.
+#[inline(always)]
+pub fn network(packet: &impl Packet, network: Network) -> Result<Walked, Unmetered> {
+    let offset = packet.settle(network.offset);
+    let v6 = match network.protocol {
+        NetworkProtocol::V4 => false,
+        NetworkProtocol::V6 => true,
+        NetworkProtocol::ByNibble => {
+            match packet.u16(offset).ok_or(Unmetered::TooShort)? >> 12 {
+                4 => false,
+                6 => true,
+                _ => return Err(Unmetered::NonIp),
+            }
+        }
+    };
+    if v6 {
+        ipv6(packet, offset, network.vlan)
+    } else {
+        ipv4(packet, offset, network.vlan)
+    }
+}
+
+#[inline(always)]
+fn ipv4(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmetered> {
+    const FRAGMENT_OFFSET: u16 = 0x1fff;
+    let [first, tos, rest @ ..] = packet.read::<20>(offset).ok_or(Unmetered::TooShort)?;
+    let [length_high, length_low, _, _, fragment_high, fragment_low, _, protocol, _, _, addresses @ ..] = rest;
+    let header_octets = usize::from(first & 0x0f) * 4;
+    let total_length = usize::from(u16::from_be_bytes([length_high, length_low]));
+    if first >> 4 != 4 || header_octets < 20 {
+        return Err(Unmetered::BadIp);
+    }
+    // Total length 0: the sender left segmentation to the card (TSO, BIG TCP); the frame tells.
+    let octets = if total_length == 0 {
+        packet.wire_octets().saturating_sub(offset)
+    } else {
+        total_length
+    };
+    if octets < header_octets {
+        return Err(Unmetered::BadIp);
+    }
+    let later_fragment = u16::from_be_bytes([fragment_high, fragment_low]) & FRAGMENT_OFFSET != 0;
+    let transport = if later_fragment {
+        Transport::default()
+    } else {
+        transport(packet, protocol, offset + header_octets, octets - header_octets)
+    };
+    let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
+    Ok(Walked {
+        key: FlowKey {
+            source: FlowKey::v4_mapped([s0, s1, s2, s3]),
+            destination: FlowKey::v4_mapped([d0, d1, d2, d3]),
+            attributes: FlowKey::pack(
+                transport.source_port,
+                transport.destination_port,
+                protocol,
+                tos,
+                vlan,
+            ),
+        },
+        octets: octets as u64,
+        tcp_flags: transport.tcp_flags,
+    })
+}
+
+#[inline(always)]
+fn ipv6(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmetered> {
+    const HEADER_OCTETS: usize = 40;
+    let first = packet.u32(offset).ok_or(Unmetered::TooShort)?;
+    if first >> 28 != 6 {
+        return Err(Unmetered::BadIp);
+    }
+    let lengths = packet.u32(offset + 4).ok_or(Unmetered::TooShort)?;
+    let source = packet.read::<16>(offset + 8).ok_or(Unmetered::TooShort)?;
+    let destination = packet.read::<16>(offset + 24).ok_or(Unmetered::TooShort)?;
+    let payload_length = (lengths >> 16) as usize;
+    let next_header = (lengths >> 8) as u8;
+    let payload_offset = offset + HEADER_OCTETS;
+    let payload_octets = if payload_length == 0 && next_header != NO_NEXT {
+        jumbo_payload(packet, next_header, payload_offset)
+            .unwrap_or_else(|| packet.wire_octets().saturating_sub(payload_offset))
+    } else {
+        payload_length
+    };
+    let chain = v6_chain(packet, next_header, payload_offset, payload_offset + payload_octets);
+    Ok(Walked {
+        key: FlowKey {
+            source: FlowKey::v6(source),
+            destination: FlowKey::v6(destination),
+            attributes: FlowKey::pack(
+                chain.transport.source_port,
+                chain.transport.destination_port,
+                chain.protocol,
+                (first >> 20) as u8,
+                vlan | FlowKey::FAMILY_V6,
+            ),
+        },
+        octets: (HEADER_OCTETS + payload_octets) as u64,
+        tcp_flags: chain.transport.tcp_flags,
+    })
+}
+
+/// The jumbo payload option (RFC 2675 section 2), looked for where senders put it: first in the
+/// hop-by-hop header.
+#[inline(always)]
+fn jumbo_payload(packet: &impl Packet, next_header: u8, offset: usize) -> Option<usize> {
+    const JUMBO_OPTION: u16 = 0xc204;
+    if next_header != HOP_BY_HOP || packet.u16(offset + 2)? != JUMBO_OPTION {
+        return None;
+    }
+    packet.u32(offset + 4).map(|octets| octets as usize)
+}
+
+/// Where an IPv6 header chain ended.
+struct Chain {
+    protocol: u8,
+    transport: Transport,
+}
+
+/// Follows the extension headers (RFC 8200 section 4, RFC 4302, RFC 6275, RFC 7401, RFC 5533) to
+/// the transport header. A later fragment, a truncated or an overlong chain ends it early, with
+/// the header reached and no ports.
+#[inline(always)]
+fn v6_chain(packet: &impl Packet, next_header: u8, mut offset: usize, end: usize) -> Chain {
+    let mut protocol = next_header;
+    let lost = |protocol| Chain {
+        protocol,
+        transport: Transport::default(),
+    };
+    for _ in 0..V6_EXTENSIONS_MAX {
+        let header_octets = match protocol {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6 => {
+                let Some([next, length]) = packet.read::<2>(offset) else {
+                    return lost(protocol);
+                };
+                protocol = next;
+                (usize::from(length) + 1) * 8
+            }
+            AUTHENTICATION => {
+                let Some([next, length]) = packet.read::<2>(offset) else {
+                    return lost(protocol);
+                };
+                protocol = next;
+                (usize::from(length) + 2) * 4
+            }
+            FRAGMENT => {
+                let Some(header) = packet.u32(offset) else {
+                    return lost(protocol);
+                };
+                protocol = (header >> 24) as u8;
+                if header & 0xfff8 != 0 {
+                    return lost(protocol);
+                }
+                8
+            }
+            _ => {
+                return Chain {
+                    protocol,
+                    transport: transport(packet, protocol, offset, end.saturating_sub(offset)),
+                };
+            }
+        };
+        offset = packet.settle(offset + header_octets);
+        if offset >= HEADERS_OCTETS_MAX {
+            return lost(protocol);
+        }
+    }
+    lost(protocol)
+}
+
+/// What the transport header adds to the key.
+#[derive(Clone, Copy, Default)]
+struct Transport {
+    source_port: u16,
+    destination_port: u16,
+    tcp_flags: u8,
+}
+
+/// Reads ports, or ICMP type and code, if the first four octets are within the IP length and
+/// captured; TCP flags likewise.
+#[inline(always)]
+fn transport(packet: &impl Packet, protocol: u8, offset: usize, octets: usize) -> Transport {
+    const TCP_FLAGS: usize = 12;
+    let mut transport = Transport::default();
+    if octets < 4 {
+        return transport;
+    }
+    match protocol {
+        TCP | UDP | SCTP | DCCP | UDP_LITE => {
+            if let Some(ports) = packet.u32(offset) {
+                transport.source_port = (ports >> 16) as u16;
+                transport.destination_port = ports as u16;
+            }
+            if protocol == TCP && octets >= TCP_FLAGS + 2 {
+                // Data offset, reserved bits and NS are in the first octet.
+                transport.tcp_flags = packet.u16(offset + TCP_FLAGS).unwrap_or(0) as u8;
+            }
+        }
+        ICMP | ICMPV6 => {
+            // type * 256 + code, as routers put it in the destination port.
+            transport.destination_port = packet.u16(offset).unwrap_or(0);
+        }
+        _ => {}
+    }
+    transport
+}

@@ -1,0 +1,66 @@
+//! What user space fixes before the program is loaded. These are read-only to the program, and
+//! the verifier knows their values: it removes the branches of options that are off.
+
+use core::ptr;
+
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use weir_sensor_common::{hash::Seed, slot::TICK_SHIFT, table::Shape};
+
+#[unsafe(no_mangle)]
+static BUCKET_MASK: u32 = 1;
+#[unsafe(no_mangle)]
+static KEY_MASK: u64 = u64::MAX;
+#[unsafe(no_mangle)]
+static SEED: Seed = [0; 5];
+#[unsafe(no_mangle)]
+static HOOK: u8 = 0;
+#[unsafe(no_mangle)]
+static EXACT_CLOCK: u8 = 0;
+#[unsafe(no_mangle)]
+static DEBUG_LOG: u8 = 0;
+
+#[inline(always)]
+fn load<T: Copy>(option: &'static T) -> T {
+    // SAFETY: a reference is valid; volatile because the loader replaces the value.
+    unsafe { ptr::read_volatile(option) }
+}
+
+#[inline(always)]
+pub fn shape() -> Shape {
+    Shape {
+        bucket_mask: load(&BUCKET_MASK),
+        seed: load(&SEED),
+        key_mask: load(&KEY_MASK),
+    }
+}
+
+#[inline(always)]
+pub fn hook() -> u8 {
+    load(&HOOK)
+}
+
+#[inline(always)]
+pub fn debug_log() -> bool {
+    load(&DEBUG_LOG) != 0
+}
+
+/// The CPU this run is on; it stays there until it ends.
+#[inline(always)]
+pub fn cpu() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// Now, in ticks. The coarse clock (kernel 5.11) is as fine as the timer interrupt (1–10 ms) and
+/// costs almost nothing; the exact one reads the hardware behind a fence.
+#[inline(always)]
+pub fn tick() -> u32 {
+    let now_ns = if load(&EXACT_CLOCK) != 0 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_ns() }
+    } else {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    };
+    (now_ns >> TICK_SHIFT) as u32
+}

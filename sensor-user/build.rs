@@ -1,0 +1,125 @@
+//! Builds the kernel program with aya-build, by whichever BPF toolchain is here.
+//!
+//! aya-build runs `rustup run nightly cargo` if it finds rustup. Two routes can work: a nightly
+//! with the `rust-src` component, or Debian's `rustc-web`, whose `core` for BPF is ready made. For
+//! the second a small `rustup` of our own, first on the path, runs what it is told with Debian's
+//! compiler. `cargo xtask setup` installs either.
+
+use std::{
+    env, fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya_build::{Package, Toolchain, build_ebpf};
+
+fn main() -> Result<()> {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
+    let root = manifest.parent().context("the workspace's folder")?;
+    println!("cargo:rerun-if-changed={}", root.join("sensor-common/src").display());
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed={}", root.join("Cargo.toml").display());
+    if !runs("bpf-linker", &["--version"]) {
+        bail!("the BPF toolchain is missing (no bpf-linker): run `cargo xtask setup`");
+    }
+    let route = match nightly_with_source() {
+        Some(rustup) => Route::Rustup(rustup),
+        None if debian_has_core() => Route::Debian,
+        None => bail!("the BPF toolchain is missing (no compiler with core for BPF): run `cargo xtask setup`"),
+    };
+    steer(&route, &PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?))?;
+    let program = root.join("sensor-ebpf");
+    build_ebpf(
+        [Package {
+            name: "weir-sensor-ebpf",
+            root_dir: program.to_str().context("a path in UTF-8")?,
+            ..Default::default()
+        }],
+        Toolchain::Nightly,
+    )
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// The rustup whose nightly can build core.
+fn nightly_with_source() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let rustup = env::split_paths(&path)
+        .map(|folder| folder.join("rustup"))
+        .find(|candidate| candidate.is_file())?;
+    let output = Command::new(&rustup)
+        .args(["run", "nightly", "rustc", "--print", "sysroot"])
+        .output()
+        .ok()?;
+    let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let source = Path::new(&sysroot).join("lib/rustlib/src/rust/library");
+    (output.status.success() && source.is_dir()).then_some(rustup)
+}
+
+fn debian_has_core() -> bool {
+    let output = Command::new("/usr/bin/rustc")
+        .args(["--print", "target-libdir", "--target", "bpfel-unknown-none"])
+        .output();
+    output.is_ok_and(|output| {
+        let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success() && Path::new(&folder).is_dir() && Path::new("/usr/bin/cargo").exists()
+    })
+}
+
+/// The words by which `rustup run nightly` of this machine, or its replacement, runs a program.
+enum Route {
+    Rustup(PathBuf),
+    Debian,
+}
+
+/// Puts a `rustup` of our own first on the path of this process, for aya-build to find. It adds
+/// the processor version, which aya-build has no word for: version 3 (kernel 5.1) has 32-bit
+/// arithmetic and comparisons.
+fn steer(route: &Route, out_dir: &Path) -> Result<()> {
+    let folder = out_dir.join("toolchain");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let run = match route {
+        Route::Rustup(rustup) => format!("exec '{}' \"$@\"", rustup.display()),
+        Route::Debian => {
+            for program in ["cargo", "rustc"] {
+                symlink(Path::new("/usr/bin").join(program), folder.join(program))?;
+            }
+            "shift 2\nexec \"$@\"".to_owned()
+        }
+    };
+    let script = format!(
+        "#!/bin/sh\n# rustup run TOOLCHAIN COMMAND…\n\
+        separator=$(printf '\\037')\n\
+        [ -z \"$CARGO_ENCODED_RUSTFLAGS\" ] ||\n  \
+        export CARGO_ENCODED_RUSTFLAGS=\"$CARGO_ENCODED_RUSTFLAGS${{separator}}-Ctarget-cpu=v3\"\n\
+        {run}\n"
+    );
+    let rustup = folder.join("rustup");
+    fs::write(&rustup, script)?;
+    fs::set_permissions(&rustup, fs::Permissions::from_mode(0o755))?;
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(std::iter::once(folder).chain(env::split_paths(&path)))?;
+    // SAFETY: a build script has one thread, and nothing else reads the environment meanwhile.
+    unsafe {
+        env::set_var("PATH", path);
+        env::set_var("CARGO_TERM_QUIET", "true");
+        if let Route::Debian = route {
+            // aya-ebpf asks for the unstable `asm_experimental_arch`; a stable compiler allows it
+            // to the crates named here, and aya-build then does not rebuild core.
+            env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf");
+        }
+        // Variables of the outer cargo that would choose the outer compiler.
+        for name in ["RUSTC", "RUSTC_WRAPPER", "RUSTUP_TOOLCHAIN", "CARGO"] {
+            env::remove_var(name);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Capture files: pcap and pcapng, either byte order, micro- or nanoseconds, gzip or not, through
+//! the same header walk as the kernel's.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail};
+use flate2::read::MultiGzDecoder;
+use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader, traits::PcapReaderIterator};
+use weir_sensor_common::{
+    Packet, Unmetered, Walked,
+    packet::Captured,
+    walk::{self, Network, NetworkProtocol, number},
+};
+
+/// A frame and its time.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// What was captured of it.
+    pub captured: Captured<'a>,
+    /// Its link layer.
+    pub link: Linktype,
+    /// When, nanoseconds since 1970-01-01 UTC; the last frame's if the file does not say.
+    pub unix_ns: u64,
+}
+
+/// How a file ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Whole.
+    Whole,
+    /// In the middle of something, or in something that cannot be; the frames before it were read.
+    Partial(String),
+}
+
+/// Octets a block may have: larger than any frame (BIG TCP's are below 512 KiB).
+const BLOCK_OCTETS_MAX: usize = 16 << 20;
+const BUFFER_OCTETS: usize = 1 << 20;
+
+/// Reads a file (`-`: standard input), frame by frame.
+///
+/// # Errors
+/// If it cannot be opened, or is no capture at all.
+pub fn read(path: &Path, mut frame: impl FnMut(Frame<'_>)) -> Result<End> {
+    let name = path.display();
+    let input = open(path).with_context(|| format!("cannot read {name}"))?;
+    let mut reader = match create_reader(BUFFER_OCTETS, input) {
+        Ok(reader) => reader,
+        Err(PcapError::Eof) => bail!("{name} is empty: it is no capture"),
+        Err(PcapError::ReadError) => bail!("cannot read {name}: reading failed"),
+        Err(_) => bail!("{name} is neither pcap nor pcapng"),
+    };
+    let mut clock = FileClock::default();
+    let mut interfaces = Interfaces::default();
+    loop {
+        match reader.next() {
+            Ok((octets, block)) => {
+                if let Some(found) = interfaces.frame(&block, &mut clock) {
+                    frame(found);
+                }
+                reader.consume(octets);
+            }
+            Err(PcapError::Eof) => return Ok(End::Whole),
+            Err(PcapError::Incomplete(_)) => {
+                if let Some(end) = refill(reader.as_mut()) {
+                    return Ok(end);
+                }
+            }
+            Err(PcapError::BufferTooSmall) => {
+                let octets = reader.data().len() * 2;
+                if octets > BLOCK_OCTETS_MAX || !reader.grow(octets.max(2 * BUFFER_OCTETS)) {
+                    return Ok(End::Partial("a frame or block is too large to be one".to_owned()));
+                }
+            }
+            Err(PcapError::UnexpectedEof) => return Ok(End::Partial("it ends in the middle of a frame".to_owned())),
+            Err(PcapError::ReadError) => return Ok(End::Partial("reading failed".to_owned())),
+            Err(_) => return Ok(End::Partial("a block contradicts itself".to_owned())),
+        }
+    }
+}
+
+fn refill(reader: &mut dyn PcapReaderIterator) -> Option<End> {
+    let before = reader.data().len();
+    if reader.refill().is_err() {
+        return Some(End::Partial("reading failed".to_owned()));
+    }
+    if reader.data().len() > before {
+        return None;
+    }
+    if !reader.reader_exhausted() {
+        let octets = before * 2;
+        let grown = octets <= BLOCK_OCTETS_MAX && reader.grow(octets.max(2 * BUFFER_OCTETS));
+        return (!grown).then(|| End::Partial("a frame or block is too large to be one".to_owned()));
+    }
+    Some(if before == 0 { End::Whole } else { End::Partial("it ends in the middle of a frame".to_owned()) })
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    const GZIP: [u8; 2] = [0x1f, 0x8b];
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    let mut file = File::open(path)?;
+    let mut magic = Vec::new();
+    Read::by_ref(&mut file).take(2).read_to_end(&mut magic)?;
+    let whole = io::Cursor::new(magic.clone()).chain(file);
+    if magic == GZIP {
+        return Ok(Box::new(MultiGzDecoder::new(BufReader::new(whole))));
+    }
+    Ok(Box::new(whole))
+}
+
+/// The file's time: never backwards by default, since it is the clock that expires flows.
+#[derive(Debug, Default)]
+struct FileClock {
+    last_ns: u64,
+}
+
+/// A pcapng section's interfaces, or a pcap file's one.
+#[derive(Debug, Default)]
+struct Interfaces(Vec<Interface>);
+
+#[derive(Debug)]
+struct Interface {
+    link: Linktype,
+    snap_octets: u32,
+    /// Units of a second, and seconds to add.
+    resolution: u64,
+    offset_s: i64,
+}
+
+impl Interfaces {
+    /// The frame in a block, if there is one; interface definitions are kept.
+    fn frame<'a>(&mut self, block: &'a PcapBlockOwned<'a>, clock: &mut FileClock) -> Option<Frame<'a>> {
+        match block {
+            PcapBlockOwned::LegacyHeader(header) => {
+                let resolution = if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 };
+                self.0 = vec![Interface { link: header.network, snap_octets: header.snaplen, resolution, offset_s: 0 }];
+                None
+            }
+            PcapBlockOwned::Legacy(packet) => {
+                let interface = self.0.first()?;
+                let fraction_ns = u64::from(packet.ts_usec) * (1_000_000_000 / interface.resolution);
+                clock.last_ns = u64::from(packet.ts_sec) * 1_000_000_000 + fraction_ns;
+                let octets = packet.data.get(..packet.caplen as usize).unwrap_or(packet.data);
+                Some(frame(interface, octets, packet.origlen, clock))
+            }
+            PcapBlockOwned::NG(block) => self.ng_frame(block, clock),
+        }
+    }
+
+    fn ng_frame<'a>(&mut self, block: &'a Block<'a>, clock: &mut FileClock) -> Option<Frame<'a>> {
+        match block {
+            Block::SectionHeader(_) => {
+                self.0.clear();
+                None
+            }
+            Block::InterfaceDescription(description) => {
+                self.0.push(Interface {
+                    link: description.linktype,
+                    snap_octets: description.snaplen,
+                    resolution: description.ts_resolution().unwrap_or(1_000_000).max(1),
+                    offset_s: description.if_tsoffset,
+                });
+                None
+            }
+            Block::EnhancedPacket(packet) => {
+                let interface = self.0.get(packet.if_id as usize)?;
+                let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+                clock.last_ns = interface.unix_ns(units);
+                let octets = packet.data.get(..packet.caplen as usize).unwrap_or(packet.data);
+                Some(frame(interface, octets, packet.origlen, clock))
+            }
+            Block::SimplePacket(packet) => {
+                let interface = self.0.first()?;
+                let snap = if interface.snap_octets == 0 { u32::MAX } else { interface.snap_octets };
+                let captured = packet.origlen.min(snap) as usize;
+                let octets = packet.data.get(..captured).unwrap_or(packet.data);
+                Some(frame(interface, octets, packet.origlen, clock))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Interface {
+    fn unix_ns(&self, units: u64) -> u64 {
+        let seconds = i128::from(units / self.resolution) + i128::from(self.offset_s);
+        let fraction_ns = u128::from(units % self.resolution) * 1_000_000_000 / u128::from(self.resolution);
+        let ns = seconds * 1_000_000_000 + i128::try_from(fraction_ns).unwrap_or(0);
+        u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
+    }
+}
+
+fn frame<'a>(interface: &Interface, octets: &'a [u8], wire_octets: u32, clock: &FileClock) -> Frame<'a> {
+    Frame {
+        captured: Captured { octets, wire_octets: (wire_octets as usize).max(octets.len()) },
+        link: interface.link,
+        unix_ns: clock.last_ns,
+    }
+}
+
+/// Whether [`walk`] knows the link layer.
+#[must_use]
+pub fn supported(link: Linktype) -> bool {
+    link_header(link).is_some()
+}
+
+/// What stands before the network header, by link type.
+#[derive(Clone, Copy)]
+enum LinkHeader {
+    Ethernet,
+    /// An EtherType at this offset, and the payload at that one.
+    EtherType(usize, usize),
+    Raw(NetworkProtocol),
+    Ppp,
+    /// BSD's address family in four octets, in either byte order.
+    Family,
+}
+
+fn link_header(link: Linktype) -> Option<LinkHeader> {
+    Some(match link {
+        Linktype(1) => LinkHeader::Ethernet,
+        Linktype(113) => LinkHeader::EtherType(14, 16),
+        Linktype(276) => LinkHeader::EtherType(0, 20),
+        Linktype(104) => LinkHeader::EtherType(2, 4),
+        Linktype(12 | 14 | 101) => LinkHeader::Raw(NetworkProtocol::ByNibble),
+        Linktype(228) => LinkHeader::Raw(NetworkProtocol::V4),
+        Linktype(229) => LinkHeader::Raw(NetworkProtocol::V6),
+        Linktype(9 | 50) => LinkHeader::Ppp,
+        Linktype(0 | 108) => LinkHeader::Family,
+        _ => return None,
+    })
+}
+
+/// Walks a captured frame of any supported link layer (numbers: <https://www.tcpdump.org/linktypes.html>).
+///
+/// # Errors
+/// The reason why the frame is in no flow; `NonIp` for unknown link layers.
+pub fn walk(frame: &Frame<'_>) -> Result<Walked, Unmetered> {
+    let packet = &frame.captured;
+    let Some(header) = link_header(frame.link) else {
+        return Err(Unmetered::NonIp);
+    };
+    let network = match header {
+        LinkHeader::Ethernet => walk::ethernet_link(packet)?,
+        LinkHeader::EtherType(at, payload) => {
+            let ethertype = packet.u16(at).ok_or(Unmetered::TooShort)?;
+            walk::from_ethertype(packet, ethertype, payload)?
+        }
+        LinkHeader::Raw(protocol) => untagged(protocol, 0),
+        LinkHeader::Ppp => {
+            const ADDRESS_AND_CONTROL: u16 = 0xff03;
+            let at = if packet.u16(0) == Some(ADDRESS_AND_CONTROL) { 2 } else { 0 };
+            let (protocol, offset) = walk::ppp(packet, at)?;
+            untagged(protocol, offset)
+        }
+        LinkHeader::Family => untagged(family(packet.read(0).ok_or(Unmetered::TooShort)?)?, 4),
+    };
+    walk::network(packet, network)
+}
+
+fn untagged(protocol: NetworkProtocol, offset: usize) -> Network {
+    Network { protocol, offset, vlan: 0 }
+}
+
+/// AF_INET is 2 everywhere, AF_INET6 is 24, 28 or 30 on the BSDs and 10 on Linux.
+fn family(field: [u8; 4]) -> Result<NetworkProtocol, Unmetered> {
+    match u32::from_be_bytes(field).min(u32::from_le_bytes(field)) {
+        2 => Ok(NetworkProtocol::V4),
+        10 | 24 | 28 | 30 => Ok(NetworkProtocol::V6),
+        _ => Err(Unmetered::NonIp),
+    }
+}
+
+const _: () = assert!(number::LENGTH_MAX < number::ETHERTYPE_IPV4);

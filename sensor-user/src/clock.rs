@@ -1,0 +1,88 @@
+//! The one file that reads clocks. Everywhere else time is an argument.
+
+use weir_netflow::ExportTime;
+use weir_sensor_common::slot::TICK_SHIFT;
+
+/// One instant on the clocks that matter here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The clock the kernel program stamps flows with, nanoseconds since boot.
+    pub monotonic_ns: u64,
+    /// Wall clock, nanoseconds since 1970-01-01 UTC.
+    pub unix_ns: u64,
+    /// What is exported as sysUptime.
+    pub uptime_ms: u64,
+}
+
+impl Now {
+    /// Reads the clocks.
+    #[must_use]
+    pub fn read() -> Self {
+        let monotonic_ns = read(libc::CLOCK_MONOTONIC);
+        Self { monotonic_ns, unix_ns: read(libc::CLOCK_REALTIME), uptime_ms: monotonic_ns / 1_000_000 }
+    }
+
+    /// The instant a captured packet gives: its time is the only clock there is. Uptime counts
+    /// from the first packet.
+    #[must_use]
+    pub fn of_packet(unix_ns: u64, first_unix_ns: u64) -> Self {
+        Self {
+            monotonic_ns: unix_ns,
+            unix_ns,
+            uptime_ms: unix_ns.saturating_sub(first_unix_ns) / 1_000_000,
+        }
+    }
+
+    /// In ticks, as slots have it.
+    #[must_use]
+    pub fn tick(&self) -> u32 {
+        weir_netflow::low32(self.monotonic_ns >> TICK_SHIFT)
+    }
+
+    /// Nanoseconds since a slot's tick. One that is a little ahead (the program's clock may be
+    /// finer than the one read here) is now.
+    #[must_use]
+    pub fn since(&self, tick: u32) -> u64 {
+        let ticks = self.tick().wrapping_sub(tick);
+        if ticks > u32::MAX / 2 { 0 } else { u64::from(ticks) << TICK_SHIFT }
+    }
+
+    /// A slot's tick as wall-clock time.
+    #[must_use]
+    pub fn unix_ns_of(&self, tick: u32) -> u64 {
+        // The tick began at a multiple of its length on the monotonic clock.
+        let into_tick = self.monotonic_ns & ((1 << TICK_SHIFT) - 1);
+        let since = self.since(tick);
+        self.unix_ns.saturating_sub(since.saturating_add(if since == 0 { 0 } else { into_tick }))
+    }
+
+    /// As a datagram's header carries it.
+    #[must_use]
+    pub fn export_time(&self) -> ExportTime {
+        ExportTime { unix_ns: self.unix_ns, uptime_ms: self.uptime_ms }
+    }
+}
+
+fn read(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is valid, and both clocks exist on every Linux.
+    unsafe {
+        libc::clock_gettime(clock, &raw mut time);
+    }
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_become_wall_clock_times_across_their_wrap() {
+        let now = Now { monotonic_ns: ((1 << 32) + 10) << TICK_SHIFT, unix_ns: 1_700_000_000_000_000_000, uptime_ms: 0 };
+        assert_eq!(now.tick(), 10);
+        assert_eq!(now.since(0xffff_fff0), 26 << TICK_SHIFT);
+        assert_eq!(now.unix_ns_of(0xffff_fff0), now.unix_ns - (26 << TICK_SHIFT));
+        assert_eq!(now.since(11), 0);
+        assert_eq!(now.unix_ns_of(11), now.unix_ns);
+    }
+}

@@ -1,0 +1,298 @@
+//! When a flow is over: a pure function of its counters, its ages and the timeouts. Nothing here
+//! touches a table or a clock.
+//!
+//! softflowd's cascade with its names, made unidirectional; the first rule that applies decides.
+
+use std::str::FromStr;
+
+use weir_netflow::EndReason;
+use weir_sensor_common::walk::number::{ICMP, ICMPV6, TCP, UDP};
+
+/// Timeouts in nanoseconds; 0 means there is none, and the next rule of the cascade applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP flows, idle.
+    pub tcp_ns: u64,
+    /// TCP flows that saw RST, idle.
+    pub tcp_rst_ns: u64,
+    /// TCP flows that saw FIN, idle.
+    pub tcp_fin_ns: u64,
+    /// UDP flows, idle.
+    pub udp_ns: u64,
+    /// ICMP and ICMPv6 flows, idle.
+    pub icmp_ns: u64,
+    /// All others, idle; the last resort of those whose own timeout is 0.
+    pub general_ns: u64,
+    /// Flows that do not end: exported this long after their first packet, and begun anew.
+    pub active_ns: u64,
+    /// How often the table is swept, at least.
+    pub sweep_ns: u64,
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tcp_ns: 60 * SECOND_NS,
+            tcp_rst_ns: 5 * SECOND_NS,
+            tcp_fin_ns: 5 * SECOND_NS,
+            udp_ns: 60 * SECOND_NS,
+            icmp_ns: 60 * SECOND_NS,
+            general_ns: 60 * SECOND_NS,
+            active_ns: 300 * SECOND_NS,
+            sweep_ns: SECOND_NS,
+        }
+    }
+}
+
+impl Timeouts {
+    /// Sets what one `-t name=time` says.
+    ///
+    /// # Errors
+    /// A sentence: no such name, no such time.
+    pub fn set(&mut self, setting: &str) -> Result<(), String> {
+        const NAMES: &str = "tcp, tcp.rst, tcp.fin, udp, icmp, general, idle (all classes), active (or maxlife), expint";
+        let (name, time) = setting.split_once('=').ok_or_else(|| format!("`{setting}` is not name=time; names are {NAMES}"))?;
+        let time_ns = Time::from_str(time)?.0;
+        match name {
+            "tcp" => self.tcp_ns = time_ns,
+            "tcp.rst" => self.tcp_rst_ns = time_ns,
+            "tcp.fin" => self.tcp_fin_ns = time_ns,
+            "udp" => self.udp_ns = time_ns,
+            "icmp" => self.icmp_ns = time_ns,
+            "general" if time_ns == 0 => return Err("general=0: the last resort cannot be switched off".to_owned()),
+            "general" => self.general_ns = time_ns,
+            "idle" if time_ns == 0 => return Err("idle=0: idle flows would never be exported".to_owned()),
+            "idle" => [self.tcp_ns, self.udp_ns, self.icmp_ns, self.general_ns] = [time_ns; 4],
+            "active" | "maxlife" => self.active_ns = time_ns,
+            "expint" => self.sweep_ns = if time_ns == 0 { SECOND_NS } else { time_ns },
+            _ => return Err(format!("no timeout is called `{name}`; names are {NAMES}")),
+        }
+        Ok(())
+    }
+
+    /// Time between sweeps: often enough that no flow overstays by more than half its timeout.
+    #[must_use]
+    pub fn sweep_interval_ns(&self) -> u64 {
+        const SHORTEST_NS: u64 = 1_000_000;
+        [self.tcp_ns, self.tcp_rst_ns, self.tcp_fin_ns, self.udp_ns, self.icmp_ns, self.general_ns, self.active_ns]
+            .into_iter()
+            .filter(|timeout_ns| *timeout_ns != 0)
+            .map(|timeout_ns| timeout_ns / 2)
+            .chain([self.sweep_ns])
+            .min()
+            .unwrap_or(SECOND_NS)
+            .max(SHORTEST_NS)
+    }
+}
+
+/// A length of time as softflowd writes it: numbers with a unit (none or s, m, h, d, w, in either
+/// case; `ms` besides), added up. `1h30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub u64);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is no time: write 90, 1h30m or 500ms");
+        let mut rest = text;
+        let mut total_ns = 0u64;
+        if rest.is_empty() {
+            return Err(refuse());
+        }
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let number: u64 = rest[..digits].parse().map_err(|_| refuse())?;
+            let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
+            let unit_ns = match rest[digits..unit].to_ascii_lowercase().as_str() {
+                "" | "s" => SECOND_NS,
+                "ms" => SECOND_NS / 1000,
+                "m" => 60 * SECOND_NS,
+                "h" => 3600 * SECOND_NS,
+                "d" => 86_400 * SECOND_NS,
+                "w" => 604_800 * SECOND_NS,
+                _ => return Err(refuse()),
+            };
+            total_ns = number.checked_mul(unit_ns).and_then(|ns| total_ns.checked_add(ns)).ok_or_else(refuse)?;
+            rest = &rest[unit..];
+        }
+        Ok(Self(total_ns))
+    }
+}
+
+/// Defines the reasons once: variant, name in statistics, reason on the wire.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal => $end:ident,)*) => {
+        /// Why a flow was taken out of the table.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reason { $($(#[doc = $doc])* $variant,)* }
+
+        impl Reason {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in statistics: softflowd's where it has one.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// As it is exported.
+            #[must_use]
+            pub const fn end_reason(self) -> EndReason {
+                match self { $(Self::$variant => EndReason::$end,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// TCP, idle.
+    Tcp = "tcp" => IdleTimeout,
+    /// TCP, some time after RST.
+    TcpRst = "tcp.rst" => EndOfFlow,
+    /// TCP, some time after FIN.
+    TcpFin = "tcp.fin" => EndOfFlow,
+    /// UDP, idle.
+    Udp = "udp" => IdleTimeout,
+    /// ICMP or ICMPv6, idle.
+    Icmp = "icmp" => IdleTimeout,
+    /// Another protocol, idle.
+    General = "general" => IdleTimeout,
+    /// Alive longer than the active timeout.
+    Active = "maxlife" => ActiveTimeout,
+    /// Counters near what 32-bit formats hold.
+    OverOctets = "over_2_gib" => LackOfResources,
+    /// Pushed out of a full table.
+    Forced = "maxflows" => LackOfResources,
+    /// The sensor stopped, or was told to export everything.
+    Flushed = "flushed" => ForcedEnd,
+}
+
+/// A flow as the policy sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// IP protocol.
+    pub protocol: u8,
+    /// TCP flags seen.
+    pub tcp_flags: u8,
+    /// Octets so far.
+    pub octets: u64,
+    /// Packets so far.
+    pub packets: u64,
+    /// Nanoseconds since its first packet.
+    pub age_ns: u64,
+    /// Nanoseconds since its last packet.
+    pub idle_ns: u64,
+}
+
+/// Exported at this many octets or packets: half of what 32-bit formats and slots hold.
+const COUNT_MAX: u64 = 1 << 31;
+const FIN: u8 = 0x01;
+const RST: u8 = 0x04;
+
+/// The reason why the flow is over, if it is.
+#[must_use]
+pub fn expired(flow: &State, timeouts: &Timeouts) -> Option<Reason> {
+    if flow.octets >= COUNT_MAX || flow.packets >= COUNT_MAX {
+        return Some(Reason::OverOctets);
+    }
+    if timeouts.active_ns != 0 && flow.age_ns >= timeouts.active_ns {
+        return Some(Reason::Active);
+    }
+    let (timeout_ns, reason) = idle_rule(flow, timeouts);
+    (flow.idle_ns >= timeout_ns).then_some(reason)
+}
+
+fn idle_rule(flow: &State, timeouts: &Timeouts) -> (u64, Reason) {
+    if flow.protocol == TCP && flow.tcp_flags & RST != 0 && timeouts.tcp_rst_ns != 0 {
+        return (timeouts.tcp_rst_ns, Reason::TcpRst);
+    }
+    if flow.protocol == TCP && flow.tcp_flags & FIN != 0 && timeouts.tcp_fin_ns != 0 {
+        return (timeouts.tcp_fin_ns, Reason::TcpFin);
+    }
+    match flow.protocol {
+        TCP if timeouts.tcp_ns != 0 => (timeouts.tcp_ns, Reason::Tcp),
+        UDP if timeouts.udp_ns != 0 => (timeouts.udp_ns, Reason::Udp),
+        ICMP | ICMPV6 if timeouts.icmp_ns != 0 => (timeouts.icmp_ns, Reason::Icmp),
+        _ => (timeouts.general_ns, Reason::General),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(protocol: u8, tcp_flags: u8, age_s: u64, idle_s: u64) -> State {
+        State { protocol, tcp_flags, octets: 100, packets: 1, age_ns: age_s * SECOND_NS, idle_ns: idle_s * SECOND_NS }
+    }
+
+    fn timeouts(settings: &[&str]) -> Timeouts {
+        let mut timeouts = Timeouts::default();
+        settings.iter().for_each(|setting| timeouts.set(setting).unwrap());
+        timeouts
+    }
+
+    #[test]
+    fn each_class_has_its_timeout_and_the_boundary_expires() {
+        let timeouts = timeouts(&["tcp=10", "udp=20", "icmp=30", "general=40", "tcp.rst=2", "tcp.fin=3", "active=100"]);
+        let cases = [
+            (flow(6, 0x10, 50, 9), None),
+            (flow(6, 0x10, 50, 10), Some(Reason::Tcp)),
+            (flow(6, 0x14, 50, 1), None),
+            (flow(6, 0x15, 50, 2), Some(Reason::TcpRst)),
+            (flow(6, 0x11, 50, 3), Some(Reason::TcpFin)),
+            (flow(17, 0, 50, 20), Some(Reason::Udp)),
+            (flow(1, 0, 50, 30), Some(Reason::Icmp)),
+            (flow(58, 0, 50, 29), None),
+            (flow(47, 0, 50, 39), None),
+            (flow(47, 0, 50, 40), Some(Reason::General)),
+            (flow(17, 0, 99, 0), None),
+            (flow(17, 0, 100, 0), Some(Reason::Active)),
+        ];
+        for (flow, reason) in cases {
+            assert_eq!(expired(&flow, &timeouts), reason, "{flow:?}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_of_zero_leaves_the_next_rule() {
+        let timeouts = timeouts(&["tcp.rst=0", "tcp.fin=0", "tcp=0", "active=0", "general=70"]);
+        assert_eq!(expired(&flow(6, 0x05, 1_000_000, 69), &timeouts), None);
+        assert_eq!(expired(&flow(6, 0x05, 1_000_000, 70), &timeouts), Some(Reason::General));
+    }
+
+    #[test]
+    fn counts_near_32_bits_expire_at_once() {
+        for (octets, packets) in [(1 << 31, 1), (100, 1 << 31)] {
+            assert_eq!(expired(&State { octets, packets, ..flow(6, 0, 0, 0) }, &Timeouts::default()), Some(Reason::OverOctets));
+        }
+        assert_eq!(expired(&State { octets: (1 << 31) - 1, ..flow(6, 0, 0, 0) }, &Timeouts::default()), None);
+    }
+
+    #[test]
+    fn times_add_up() {
+        for (text, ms) in [("90", 90_000), ("1h30m", 5_400_000), ("1H1s", 3_601_000), ("2w", 1_209_600_000), ("5ms", 5), ("1m5ms", 60_005)] {
+            assert_eq!(text.parse(), Ok(Time(ms * 1_000_000)), "{text}");
+        }
+        for text in ["", "x", "5y", "-1", "1..", "99999999999999w"] {
+            assert!(text.parse::<Time>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_refused() {
+        for setting in ["tcp", "tcp=", "ftp=3", "general=0", "idle=0"] {
+            assert!(Timeouts::default().set(setting).is_err(), "{setting}");
+        }
+    }
+
+    #[test]
+    fn short_timeouts_are_swept_for_often() {
+        assert_eq!(Timeouts::default().sweep_interval_ns(), SECOND_NS);
+        assert_eq!(timeouts(&["idle=10ms"]).sweep_interval_ns(), 5_000_000);
+        assert_eq!(timeouts(&["active=1ms"]).sweep_interval_ns(), 1_000_000);
+    }
+}

@@ -1,0 +1,15 @@
+//! Weir's sensor daemon, as a library for its binaries, tests and benches: it loads and attaches
+//! the kernel program (or reads a capture file through the same walk and table), sweeps the flow
+//! table by the clock, decides by a pure policy which flows to take, takes them exactly, and hands
+//! records to the exporter. It does not parse packets or encode datagrams itself, and it links
+//! neither Arrow nor a query engine.
+
+pub mod grace;
+pub mod kernel;
+pub mod mapping;
+pub mod table;
+pub mod capture;
+pub mod clock;
+pub mod expiry;
+pub mod record;
+pub mod sweep;

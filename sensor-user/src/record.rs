@@ -1,0 +1,50 @@
+//! A taken flow as a record: ticks become times, the hook an interface.
+
+use std::net::Ipv6Addr;
+
+use weir_netflow::{Direction, FlowRecord};
+use weir_sensor_common::KeyMask;
+
+use crate::{clock::Now, sweep::Taken};
+
+/// What a record says besides the flow itself.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    /// ifIndex by interface number, see `Slot::hook`.
+    pub ifindexes: Vec<u32>,
+    /// Which attributes tell flows apart; ports and protocol are left out of records if they do
+    /// not.
+    pub key_mask: KeyMask,
+}
+
+impl Recorder {
+    /// The record of a flow, as of now.
+    #[must_use]
+    pub fn record(&self, taken: &Taken, now: &Now) -> FlowRecord {
+        let key = &taken.key;
+        let ifindex = self.ifindexes.get(usize::from(taken.hook >> 1)).copied().unwrap_or(0);
+        let egress = taken.hook & 1 == 1;
+        let ports = self.key_mask.0 & 0xffff != 0;
+        let protocol = self.key_mask != KeyMask::IP;
+        FlowRecord {
+            source: Ipv6Addr::from(key.source_octets()),
+            destination: Ipv6Addr::from(key.destination_octets()),
+            v6: key.is_v6(),
+            source_port: if ports { key.source_port() } else { 0 },
+            destination_port: if ports { key.destination_port() } else { 0 },
+            protocol: if protocol { key.protocol() } else { 0 },
+            tos: key.tos(),
+            tcp_flags: u16::from(taken.tcp_flags),
+            octets: taken.octets,
+            packets: taken.packets,
+            start_ns: now.unix_ns_of(taken.first_tick),
+            end_ns: now.unix_ns_of(taken.last_tick),
+            ingress_ifindex: if egress { 0 } else { ifindex },
+            egress_ifindex: if egress { ifindex } else { 0 },
+            vlan: key.vlan(),
+            direction: if egress { Direction::Egress } else { Direction::Ingress },
+            end_reason: taken.reason.end_reason(),
+            ..FlowRecord::default()
+        }
+    }
+}

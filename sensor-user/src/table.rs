@@ -1,0 +1,178 @@
+//! The flow table's memory as user space sees it: the kernel's, mapped, or one of our own for
+//! capture files. Finding, closing and releasing slots happens here; the protocol is argued in
+//! `weir_sensor_common::handover`.
+
+use std::io;
+
+use weir_sensor_common::{
+    Slot, SlotWords as _, handover,
+    slot::{Sighting, SlotPtr},
+    table::{Region, SLOTS_MAX, SLOTS_MIN, Shape, WAYS},
+};
+
+use crate::mapping::Mapping;
+
+/// Regions of equal size, one a CPU.
+pub struct Table {
+    slots: Mapping<Slot>,
+    tags: Mapping<[u64; 2]>,
+    released: Mapping<u8>,
+    regions: u32,
+    shape: Shape,
+}
+
+/// A slot's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which CPU's region.
+    pub region: u32,
+    /// Index of the slot within it.
+    pub index: u32,
+}
+
+impl Table {
+    /// A table over memory that is there: `regions * (bucket_mask + 1)` buckets.
+    #[must_use]
+    pub fn new(slots: Mapping<Slot>, tags: Mapping<[u64; 2]>, released: Mapping<u8>, regions: u32, shape: Shape) -> Self {
+        Self { slots, tags, released, regions, shape }
+    }
+
+    /// One region of our own, without a kernel.
+    ///
+    /// # Errors
+    /// What `mmap` says.
+    pub fn anonymous(shape: Shape) -> io::Result<Self> {
+        let buckets = shape.bucket_mask as usize + 1;
+        Ok(Self::new(
+            Mapping::anonymous(buckets * WAYS as usize)?,
+            Mapping::anonymous(buckets)?,
+            Mapping::anonymous(buckets)?,
+            1,
+            shape,
+        ))
+    }
+
+    /// Regions.
+    #[must_use]
+    pub fn regions(&self) -> u32 {
+        self.regions
+    }
+
+    /// Slots in a region.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        (self.shape.bucket_mask + 1) * WAYS
+    }
+
+    /// Octets of memory in all.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.slots.octets() + self.tags.octets() + self.released.octets()
+    }
+
+    /// The slot at a place.
+    #[inline(always)]
+    #[must_use]
+    pub fn slot(&self, place: Place) -> SlotPtr {
+        let slot = self.slots.at(place.region as usize * self.slots() as usize + place.index as usize);
+        // SAFETY: the mapping outlives the borrow of `self` in every use here; `Table` is not
+        // `Sync`, so one thread closes slots.
+        unsafe { SlotPtr::new(slot) }
+    }
+
+    /// Gives a collected slot back to the side that meters.
+    pub fn release(&mut self, place: Place) {
+        let bucket = place.region * (self.shape.bucket_mask + 1) + place.index / WAYS;
+        let octet = self.released.at(bucket as usize);
+        // SAFETY: a valid octet that only this thread writes; volatile because the kernel reads it.
+        // It is written after the slot was read: the kernel may overwrite the slot from here on.
+        unsafe {
+            std::sync::atomic::fence(std::sync::atomic::Ordering::Release);
+            octet.write_volatile(handover::release(octet.read_volatile(), place.index % WAYS));
+        }
+    }
+
+    /// The live slot that holds this flow in a region, if there is one: what other CPUs saw of it.
+    #[must_use]
+    pub fn find(&self, region: u32, slot: &Slot) -> Option<Place> {
+        let sighting = Sighting {
+            key: slot.key,
+            hook: slot.hook,
+            octets: 0,
+            tcp_flags: 0,
+            tick: 0,
+        };
+        for bucket in self.shape.places(&sighting).buckets {
+            for way in 0..WAYS {
+                let place = Place { region, index: bucket * WAYS + way };
+                let candidate = self.slot(place);
+                if candidate.holds(&slot.key, self.shape.key_mask, slot.hook) && handover::is_live(&candidate) {
+                    return Some(place);
+                }
+            }
+        }
+        None
+    }
+
+    /// The first region as the side that meters sees it; evicted flows go to `evicted`.
+    pub fn local<'a>(&'a mut self, evicted: &'a mut Vec<Slot>) -> LocalRegion<'a> {
+        LocalRegion { table: self, evicted }
+    }
+
+    /// The table's shape.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+}
+
+/// Buckets minus one for a region that holds `flows` flows: a third more slots, rounded up to a
+/// power of two, since beyond three quarters full some flows find both their buckets taken.
+#[must_use]
+pub fn bucket_mask(flows: u32) -> u32 {
+    let slots = (u64::from(flows) * 4).div_ceil(3).next_power_of_two();
+    let slots = slots.clamp(u64::from(SLOTS_MIN), u64::from(SLOTS_MAX));
+    u32::try_from(slots).unwrap_or(SLOTS_MAX) / WAYS - 1
+}
+
+/// A region that this thread meters into.
+pub struct LocalRegion<'a> {
+    table: &'a mut Table,
+    evicted: &'a mut Vec<Slot>,
+}
+
+impl Region for LocalRegion<'_> {
+    type Slot = SlotPtr;
+
+    #[inline(always)]
+    fn tags(&self, bucket: u32) -> Option<[u64; 2]> {
+        // SAFETY: a valid element that only this thread touches.
+        Some(unsafe { *self.table.tags.at(bucket as usize) })
+    }
+
+    #[inline(always)]
+    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16) {
+        // SAFETY: as above.
+        let tags = unsafe { &mut *self.table.tags.at(bucket as usize) };
+        let shift = 16 * (way & 3);
+        let word = &mut tags[(way >> 2) as usize];
+        *word = *word & !(0xffff << shift) | u64::from(tag) << shift;
+    }
+
+    #[inline(always)]
+    fn released(&self, bucket: u32) -> Option<u8> {
+        // SAFETY: as above.
+        Some(unsafe { *self.table.released.at(bucket as usize) })
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<SlotPtr> {
+        Some(self.table.slot(Place { region: 0, index }))
+    }
+
+    #[inline(always)]
+    fn evict(&mut self, victim: &SlotPtr) -> bool {
+        self.evicted.push(victim.copy());
+        true
+    }
+}
