@@ -18,9 +18,9 @@ use crate::{
 /// VLAN tags followed; more is [`Unmetered::TooDeep`].
 pub const VLAN_TAGS_MAX: usize = 8;
 /// MPLS labels followed; more is [`Unmetered::TooDeep`].
-pub const MPLS_LABELS_MAX: usize = 16;
+pub const MPLS_LABELS_MAX: usize = 32;
 /// IPv6 extension headers followed. A longer chain is a flow of the header it was left at.
-pub const V6_EXTENSIONS_MAX: usize = 12;
+pub const V6_EXTENSIONS_MAX: usize = 16;
 
 /// Octets of headers the walk looks at; IPv6 with the longest chain of the largest extension
 /// headers is cut here.
@@ -258,17 +258,16 @@ fn ipv4(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
     // Total length 0: the sender left segmentation to the card (TSO, BIG TCP); the frame tells.
     let octets = if total_length == 0 {
         packet.wire_octets().saturating_sub(offset)
+    } else if total_length < header_octets {
+        return Err(Unmetered::BadIp);
     } else {
         total_length
     };
-    if octets < header_octets {
-        return Err(Unmetered::BadIp);
-    }
     let later_fragment = u16::from_be_bytes([fragment_high, fragment_low]) & FRAGMENT_OFFSET != 0;
     let transport = if later_fragment {
         Transport::default()
     } else {
-        transport(packet, protocol, offset + header_octets, octets - header_octets)
+        transport(packet, protocol, offset + header_octets, octets.saturating_sub(header_octets))
     };
     let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
     Ok(Walked {
@@ -301,97 +300,91 @@ fn ipv6(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
     let payload_length = (lengths >> 16) as usize;
     let next_header = (lengths >> 8) as u8;
     let payload_offset = offset + HEADER_OCTETS;
-    let payload_octets = if payload_length == 0 && next_header != NO_NEXT {
-        jumbo_payload(packet, next_header, payload_offset)
-            .unwrap_or_else(|| packet.wire_octets().saturating_sub(payload_offset))
-    } else {
-        payload_length
+    let chain = v6_chain(packet, next_header, payload_offset, payload_length == 0);
+    let payload_octets = match chain.jumbo_octets {
+        _ if payload_length != 0 => payload_length,
+        0 if next_header == NO_NEXT => 0,
+        // Length 0 and no jumbo option: the card is to segment it (BIG TCP); the frame tells.
+        0 => packet.wire_octets().saturating_sub(payload_offset),
+        jumbo_octets => jumbo_octets,
     };
-    let chain = v6_chain(packet, next_header, payload_offset, payload_offset + payload_octets);
+    let end = payload_offset + payload_octets;
+    let transport = match chain.transport_offset {
+        0 => Transport::default(),
+        offset => transport(packet, chain.protocol, offset, end.saturating_sub(offset)),
+    };
     Ok(Walked {
         key: FlowKey {
             source: FlowKey::v6(source),
             destination: FlowKey::v6(destination),
             attributes: FlowKey::pack(
-                chain.transport.source_port,
-                chain.transport.destination_port,
+                transport.source_port,
+                transport.destination_port,
                 chain.protocol,
                 (first >> 20) as u8,
                 vlan | FlowKey::FAMILY_V6,
             ),
         },
         octets: (HEADER_OCTETS + payload_octets) as u64,
-        tcp_flags: chain.transport.tcp_flags,
+        tcp_flags: transport.tcp_flags,
     })
-}
-
-/// The jumbo payload option (RFC 2675 section 2), looked for where senders put it: first in the
-/// hop-by-hop header.
-#[inline(always)]
-fn jumbo_payload(packet: &impl Packet, next_header: u8, offset: usize) -> Option<usize> {
-    const JUMBO_OPTION: u16 = 0xc204;
-    if next_header != HOP_BY_HOP || packet.u16(offset + 2)? != JUMBO_OPTION {
-        return None;
-    }
-    packet.u32(offset + 4).map(|octets| octets as usize)
 }
 
 /// Where an IPv6 header chain ended.
 struct Chain {
+    /// The header it ended at.
     protocol: u8,
-    transport: Transport,
+    /// Where that is; 0 if it is out of reach: a later fragment, a truncated or overlong chain.
+    transport_offset: usize,
+    /// The jumbo payload option's length (RFC 2675 section 2); 0 if there was none.
+    jumbo_octets: usize,
 }
 
 /// Follows the extension headers (RFC 8200 section 4, RFC 4302, RFC 6275, RFC 7401, RFC 5533) to
-/// the transport header. A later fragment, a truncated or an overlong chain ends it early, with
-/// the header reached and no ports.
+/// the transport header.
 #[inline(always)]
-fn v6_chain(packet: &impl Packet, next_header: u8, mut offset: usize, end: usize) -> Chain {
-    let mut protocol = next_header;
-    let lost = |protocol| Chain {
-        protocol,
-        transport: Transport::default(),
+fn v6_chain(packet: &impl Packet, next_header: u8, mut offset: usize, jumbo: bool) -> Chain {
+    let mut chain = Chain {
+        protocol: next_header,
+        transport_offset: 0,
+        jumbo_octets: 0,
     };
     for _ in 0..V6_EXTENSIONS_MAX {
-        let header_octets = match protocol {
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6 => {
-                let Some([next, length]) = packet.read::<2>(offset) else {
-                    return lost(protocol);
-                };
-                protocol = next;
-                (usize::from(length) + 1) * 8
-            }
-            AUTHENTICATION => {
-                let Some([next, length]) = packet.read::<2>(offset) else {
-                    return lost(protocol);
-                };
-                protocol = next;
-                (usize::from(length) + 2) * 4
-            }
-            FRAGMENT => {
-                let Some(header) = packet.u32(offset) else {
-                    return lost(protocol);
-                };
-                protocol = (header >> 24) as u8;
-                if header & 0xfff8 != 0 {
-                    return lost(protocol);
-                }
-                8
-            }
+        let header = chain.protocol;
+        let unit = match header {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6 | FRAGMENT => 8,
+            AUTHENTICATION => 4,
             _ => {
-                return Chain {
-                    protocol,
-                    transport: transport(packet, protocol, offset, end.saturating_sub(offset)),
-                };
+                chain.transport_offset = offset;
+                break;
             }
         };
+        let Some(fields) = packet.u32(offset) else {
+            break;
+        };
+        chain.protocol = (fields >> 24) as u8;
+        let length = (fields >> 16) as usize & 0xff;
+        let header_octets = match header {
+            // The fragment offset follows; a later fragment has no transport header.
+            FRAGMENT if fields & 0xfff8 != 0 => break,
+            FRAGMENT => 8,
+            AUTHENTICATION => (length + 2) * unit,
+            _ => (length + 1) * unit,
+        };
+        if jumbo && header == HOP_BY_HOP && fields & 0xffff == JUMBO_OPTION {
+            chain.jumbo_octets = packet.u32(offset + 4).unwrap_or(0) as usize;
+        }
         offset = packet.settle(offset + header_octets);
         if offset >= HEADERS_OCTETS_MAX {
-            return lost(protocol);
+            break;
         }
     }
-    lost(protocol)
+    chain
 }
+
+/// The jumbo payload option's type and length, looked for where senders put it: first in its
+/// hop-by-hop header.
+const JUMBO_OPTION: u32 = 0xc204;
 
 /// What the transport header adds to the key.
 #[derive(Clone, Copy, Default)]

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read},
+    io::{self, BufRead as _, BufReader, Read},
     path::Path,
 };
 
@@ -100,17 +100,33 @@ fn refill(reader: &mut dyn PcapReaderIterator) -> Option<End> {
 
 fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     const GZIP: [u8; 2] = [0x1f, 0x8b];
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
+    let input: Box<dyn Read + Send> = if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    let mut input = BufReader::with_capacity(BUFFER_OCTETS, Full(input));
+    if input.fill_buf()?.starts_with(&GZIP) {
+        return Ok(Box::new(Full(MultiGzDecoder::new(input))));
     }
-    let mut file = File::open(path)?;
-    let mut magic = Vec::new();
-    Read::by_ref(&mut file).take(2).read_to_end(&mut magic)?;
-    let whole = io::Cursor::new(magic.clone()).chain(file);
-    if magic == GZIP {
-        return Ok(Box::new(MultiGzDecoder::new(BufReader::new(whole))));
+    Ok(Box::new(input))
+}
+
+/// Reads until the buffer is full or the input ends: the parser takes a short first read, as from
+/// a pipe, for a short file.
+struct Full<R>(R);
+
+impl<R: Read> Read for Full<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(octets) => filled += octets,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What came before the error counts first; the next read meets it again.
+                Err(_) if filled > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
     }
-    Ok(Box::new(whole))
 }
 
 /// The file's time: never backwards by default, since it is the clock that expires flows.
@@ -222,7 +238,8 @@ enum LinkHeader {
 }
 
 fn link_header(link: Linktype) -> Option<LinkHeader> {
-    Some(match link {
+    // The upper bits of a pcap header's field tell the length of a frame check sequence.
+    Some(match Linktype(link.0 & 0xffff) {
         Linktype(1) => LinkHeader::Ethernet,
         Linktype(113) => LinkHeader::EtherType(14, 16),
         Linktype(276) => LinkHeader::EtherType(0, 20),

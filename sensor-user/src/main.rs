@@ -1,1 +1,157 @@
-fn main(){}
+//! `weir-sensor`: meter an interface or a capture file, export NetFlow, give an account.
+
+use std::{
+    ffi::CString,
+    fs,
+    io::{IsTerminal as _, Write as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use weir_sensor::{
+    capture::End,
+    expiry::Timeouts,
+    export::{Clock, Export},
+    grace,
+    kernel::{Kernel, ProgramOptions},
+    live::Live,
+    log,
+    offline::Offline,
+    options::Options,
+    record::Recorder,
+    statistics::Statistics,
+    table,
+};
+use weir_sensor_common::{KeyMask, table::Shape};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let timeouts = options.timeouts().unwrap_or_else(|error| usage(&error));
+    match run(&options, timeouts) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("weir-sensor: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ends with a usage error, status 2.
+fn usage(error: &str) -> ! {
+    Options::command().error(ErrorKind::InvalidValue, error).exit()
+}
+
+fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
+    let address = options.address().map_err(anyhow::Error::msg)?;
+    let key_mask = KeyMask::from(options.track);
+    if let Some(path) = &options.read {
+        let shape = shape(options.max_flows.unwrap_or(1 << 18), key_mask)?;
+        let export = Export::start(address, options.netflow_version.into(), Clock::Packets)?;
+        let recorder = Recorder { ifindexes: vec![0], key_mask };
+        let (statistics, end) = Offline::new(shape, timeouts, recorder, export)?.run(path)?;
+        if options.statistics_json.as_deref() != Some(Path::new("-")) {
+            print!("{}", statistics.to_text());
+        }
+        write_statistics(options, &statistics)?;
+        return Ok(ended(path, &statistics, &end));
+    }
+    let interface = options.interface.as_deref().context("no interface")?;
+    let statistics = meter(options, interface, timeouts, key_mask, address)?;
+    write_statistics(options, &statistics)?;
+    if options.statistics_json.as_deref() != Some(Path::new("-")) {
+        eprint!("{}", statistics.to_text());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn meter(
+    options: &Options,
+    interface: &str,
+    timeouts: Timeouts,
+    key_mask: KeyMask,
+    address: Option<std::net::SocketAddr>,
+) -> Result<Statistics> {
+    let ifindex = ifindex(interface)?;
+    if !grace::available()? {
+        bail!("this kernel offers no membarrier (nohz_full= is set): the table cannot be handed over exactly");
+    }
+    let cpus = u32::try_from(aya::util::nr_cpus().map_or(1, |cpus| cpus))?;
+    let shape = shape(options.flows_per_cpu(cpus), key_mask)?;
+    if options.debug_log {
+        log::start();
+    }
+    let mut kernel = Kernel::load(&ProgramOptions {
+        shape,
+        hook: 0,
+        exact_clock: options.exact_clock,
+        debug_log: options.debug_log,
+        ring_octets: options.ring,
+    })?;
+    let export = Export::start(address, options.netflow_version.into(), Clock::Live)?;
+    let (mode, reason) = kernel.attach(interface, ifindex, options.xdp.map(Into::into))?;
+    let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+    eprintln!(
+        "weir-sensor: metering {interface} with {mode} XDP{reason}; flow table: {} CPUs × {} slots, {:.1} MiB",
+        kernel.cpus,
+        kernel.table.slots(),
+        kernel.table.octets() as f64 / f64::from(1 << 20),
+    );
+    match address {
+        Some(address) => eprintln!("weir-sensor: exporting NetFlow to {address}"),
+        None => eprintln!("weir-sensor: no -n given: counting flows, exporting none"),
+    }
+    let recorder = Recorder { ifindexes: vec![ifindex], key_mask };
+    Live::new(kernel, timeouts, recorder, export, options.debug_log)?.run()
+}
+
+fn ifindex(interface: &str) -> Result<u32> {
+    let name = CString::new(interface)?;
+    // SAFETY: the pointer is to a terminated string that outlives the call.
+    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if ifindex == 0 {
+        bail!("there is no interface `{interface}`: `ip -brief link` lists those there are");
+    }
+    Ok(ifindex)
+}
+
+fn shape(flows: u32, key_mask: KeyMask) -> Result<Shape> {
+    let mut octets = [0u8; 40];
+    // SAFETY: the buffer is valid for its length.
+    let drawn = unsafe { libc::getrandom(octets.as_mut_ptr().cast(), octets.len(), 0) };
+    if usize::try_from(drawn) != Ok(octets.len()) {
+        bail!("the kernel gave no random numbers");
+    }
+    Ok(Shape {
+        bucket_mask: table::bucket_mask(flows),
+        seed: bytemuck::pod_read_unaligned(&octets),
+        key_mask: key_mask.0,
+    })
+}
+
+fn write_statistics(options: &Options, statistics: &Statistics) -> Result<()> {
+    let Some(path) = &options.statistics_json else { return Ok(()) };
+    let text = format!("{:#}\n", statistics.to_json());
+    if path == Path::new("-") {
+        std::io::stdout().write_all(text.as_bytes())?;
+        return Ok(());
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Says how the capture ended, if it was not whole.
+fn ended(path: &Path, statistics: &Statistics, end: &End) -> ExitCode {
+    let name = path.display();
+    let bold = if std::io::stderr().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    if statistics.unsupported_link_packets > 0 {
+        eprintln!("weir-sensor: {name}: {} frames have a link layer that is not known; they are counted as not IP", statistics.unsupported_link_packets);
+    }
+    match end {
+        End::Whole => ExitCode::SUCCESS,
+        End::Partial(reason) => {
+            eprintln!("weir-sensor: {}partial{}: {name}: {reason}; what came before it is counted and exported", bold.0, bold.1);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The sensor's account: every packet seen is in a record or in a counter with a name, and every
+//! record in a datagram sent or in a counter with a name.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+use weir_exporter::{ExportCounters, counters::Tally};
+use weir_sensor_common::{Counter, counters::Block};
+
+use crate::{expiry::Reason, mapping::Mapping, sweep::Taken};
+
+/// All counts of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// The program's counters, summed over CPUs.
+    pub counters: [u64; 16],
+    /// Flows taken out of the table, by [`Reason`].
+    pub expired: [Tally; Reason::ALL.len()],
+    /// Frames of a capture whose link layer is not known; they are also `non_ip_packets`.
+    pub unsupported_link_packets: u64,
+    /// What the exporter did with the records.
+    pub export: ExportCounters,
+}
+
+impl Statistics {
+    /// Reads the program's counters.
+    pub fn read_counters(&mut self, blocks: &Mapping<Block>, cpus: u32) {
+        self.counters = [0; 16];
+        for cpu in 0..cpus {
+            // SAFETY: a valid block; the kernel writes it, hence volatile.
+            let block = unsafe { blocks.at(cpu as usize).read_volatile() };
+            for (sum, value) in self.counters.iter_mut().zip(block.values) {
+                *sum = sum.wrapping_add(value);
+            }
+        }
+    }
+
+    /// A counter's value.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize]
+    }
+
+    /// Adds to a counter.
+    pub fn add(&mut self, counter: Counter, count: u64) {
+        self.counters[counter as usize] += count;
+    }
+
+    /// Counts a flow taken out of the table.
+    pub fn count_taken(&mut self, taken: &Taken) {
+        self.expired[taken.reason as usize].merge(Tally { records: 1, packets: taken.packets, octets: taken.octets });
+    }
+
+    /// IP packets and octets that are neither in a record nor in a counter; 0 once the table is
+    /// empty.
+    #[must_use]
+    pub fn unexplained(&self) -> (i128, i128) {
+        let lost_packets = self.get(Counter::LostRingPackets) + self.get(Counter::LostBusyPackets);
+        let lost_octets = self.get(Counter::LostRingOctets) + self.get(Counter::LostBusyOctets);
+        let difference = |seen: u64, taken: u64, lost: u64| i128::from(seen) - i128::from(taken) - i128::from(lost);
+        let taken = self.taken();
+        (
+            difference(self.get(Counter::IpPackets), taken.packets, lost_packets),
+            difference(self.get(Counter::IpOctets), taken.octets, lost_octets),
+        )
+    }
+
+    fn taken(&self) -> Tally {
+        let mut sum = Tally::default();
+        self.expired.iter().for_each(|tally| sum.merge(*tally));
+        sum
+    }
+
+    /// As one JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        for counter in Counter::ALL {
+            object.insert(counter.name().to_owned(), json!(self.get(*counter)));
+        }
+        object.insert("unsupported_link_packets".to_owned(), json!(self.unsupported_link_packets));
+        let expired: Map<_, _> = Reason::ALL
+            .iter()
+            .map(|reason| (reason.name().to_owned(), tally(&self.expired[*reason as usize])))
+            .collect();
+        object.insert("expired".to_owned(), Value::Object(expired));
+        let ExportCounters {
+            records,
+            records_exported,
+            records_unsupported,
+            records_unsent,
+            records_split,
+            datagrams_sent,
+            datagram_octets,
+            datagrams_unsent,
+            refusals,
+        } = &self.export;
+        let (unexplained_packets, unexplained_octets) = self.unexplained();
+        let rest = json!({
+            "records": records.records,
+            "records_exported": records_exported.records,
+            "packets_exported": records_exported.packets,
+            "octets_exported": records_exported.octets,
+            "records_split": records_split,
+            "records_unsupported": tally(records_unsupported),
+            "records_unsent": tally(records_unsent),
+            "datagrams_sent": datagrams_sent,
+            "datagram_octets": datagram_octets,
+            "datagrams_unsent": datagrams_unsent,
+            "datagrams_refused": refusals,
+            "unexplained_packets": number(unexplained_packets),
+            "unexplained_octets": number(unexplained_octets),
+        });
+        if let Value::Object(rest) = rest {
+            object.extend(rest);
+        }
+        Value::Object(object)
+    }
+
+    /// As aligned text: what was seen, where it went; lines that are zero and mean trouble are left
+    /// out.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |label: &str, count: u64| {
+            let _ = writeln!(text, "{label:<28}{count:>16}");
+        };
+        line("Packets seen", self.get(Counter::Packets));
+        line("  IP packets", self.get(Counter::IpPackets));
+        line("  IP octets", self.get(Counter::IpOctets));
+        for (label, counter) in [("  not IP", Counter::NonIp), ("  too short", Counter::TooShort), ("  bad IP header", Counter::BadIp), ("  too many tags or labels", Counter::TooDeep)] {
+            line(label, self.get(counter));
+        }
+        line("Flows", self.get(Counter::FlowsCreated));
+        for reason in Reason::ALL {
+            let count = self.expired[*reason as usize].records;
+            if count > 0 {
+                line(&format!("  expired: {}", reason.name()), count);
+            }
+        }
+        for (label, counter) in [("Lost: ring full, packets", Counter::LostRingPackets), ("Lost: table busy, packets", Counter::LostBusyPackets)] {
+            if self.get(counter) > 0 {
+                line(label, self.get(counter));
+            }
+        }
+        line("Records exported", self.export.records_exported.records);
+        line("Datagrams sent", self.export.datagrams_sent);
+        for (label, count) in [
+            ("Records not in this version", self.export.records_unsupported.records),
+            ("Records not sent", self.export.records_unsent.records),
+            ("Datagrams refused", self.export.refusals),
+        ] {
+            if count > 0 {
+                line(label, count);
+            }
+        }
+        let (packets, _) = self.unexplained();
+        let _ = writeln!(text, "{:<28}{packets:>16}", "Packets unexplained");
+        text
+    }
+}
+
+fn tally(tally: &Tally) -> Value {
+    json!({ "records": tally.records, "packets": tally.packets, "octets": tally.octets })
+}
+
+fn number(difference: i128) -> i64 {
+    i64::try_from(difference).unwrap_or(i64::MAX)
+}
