@@ -1,1 +1,67 @@
+//! The flat files: what they hold ([`schema`]), where they lie ([`layout`]), the open window that
+//! is appended to ([`window`]), how it becomes Parquet ([`rotate`]), what is done at start with
+//! windows that were never rotated ([`recover`]), and how files are found and read ([`read`]). It
+//! opens no socket and reads no clock.
 
+pub mod layout;
+pub mod read;
+pub mod recover;
+pub mod rotate;
+pub mod schema;
+pub mod window;
+
+use std::path::PathBuf;
+
+/// What went wrong with a file, and with which.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// The octets are not what they should be.
+    #[error("{path}: {source}")]
+    Arrow {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader or writer said.
+        source: arrow::error::ArrowError,
+    },
+    /// As above, for Parquet.
+    #[error("{path}: {source}")]
+    Parquet {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader or writer said.
+        source: parquet::errors::ParquetError,
+    },
+    /// Another collector writes here.
+    #[error("{path} is written by another collector: give this one another directory with -w")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn arrow(path: &std::path::Path) -> impl FnOnce(arrow::error::ArrowError) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Arrow { path, source }
+    }
+
+    pub(crate) fn parquet(path: &std::path::Path) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Parquet { path, source }
+    }
+}

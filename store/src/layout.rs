@@ -1,0 +1,134 @@
+//! Where files lie.
+//!
+//! ```text
+//! DIR/date=2026-11-21/hour=05/flows-20261121T050000Z.parquet   closed windows
+//! DIR/.open/lock                                               held by the collector
+//! DIR/.open/flows-20261121T051000Z.arrows                      the open window
+//! DIR/.open/flows-20261121T050500Z.parquet.partial             a rotation under way
+//! DIR/.open/flows-20261121T050000Z.arrows.unreadable           set aside
+//! ```
+//!
+//! Dates and hours are those of the window's start, in UTC, as hive partitions, which engines read
+//! as columns; names that begin with a dot they leave alone. Names sort by time.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use chrono::DateTime;
+
+use crate::StoreError;
+
+/// Folder of what is not closed yet.
+const OPEN: &str = ".open";
+/// Name ending of an open window.
+pub const WINDOW_SUFFIX: &str = ".arrows";
+
+/// A directory that this process alone writes.
+#[derive(Debug)]
+pub struct Directory {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if there is none, and locks it.
+    ///
+    /// # Errors
+    /// If it cannot be made or written, or another collector has it.
+    pub fn lock(root: &Path) -> Result<Self, StoreError> {
+        let open = root.join(OPEN);
+        fs::create_dir_all(&open).map_err(StoreError::io("make", &open))?;
+        let path = open.join("lock");
+        let lock = File::create(&path).map_err(StoreError::io("write", &path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: root.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Path of an open window that began then; one that is not taken.
+    #[must_use]
+    pub fn window_path(&self, start_s: i64) -> PathBuf {
+        let stem = window_stem(start_s);
+        let name = |number: u32| if number == 0 { format!("{stem}{WINDOW_SUFFIX}") } else { format!("{stem}-{number}{WINDOW_SUFFIX}") };
+        let taken = |name: &String| {
+            let stem = name.trim_end_matches(WINDOW_SUFFIX);
+            open_folder(&self.root).join(name).exists() || closed_path(&self.root, start_s, stem).exists()
+        };
+        let name = (0..).map(name).find(|name| !taken(name)).unwrap_or(stem);
+        open_folder(&self.root).join(name)
+    }
+}
+
+/// The folder of open windows.
+#[must_use]
+pub fn open_folder(root: &Path) -> PathBuf {
+    root.join(OPEN)
+}
+
+/// Name of a window without its ending.
+#[must_use]
+pub fn window_stem(start_s: i64) -> String {
+    format!("flows-{}", utc(start_s).format("%Y%m%dT%H%M%SZ"))
+}
+
+/// Where a window goes when it is closed.
+#[must_use]
+pub fn closed_path(root: &Path, start_s: i64, stem: &str) -> PathBuf {
+    let time = utc(start_s);
+    root.join(time.format("date=%Y-%m-%d").to_string())
+        .join(time.format("hour=%H").to_string())
+        .join(format!("{stem}.parquet"))
+}
+
+/// The start of a window, by its file's name.
+#[must_use]
+pub fn window_start_s(path: &Path) -> Option<i64> {
+    let name = path.file_name()?.to_str()?;
+    let time = name.strip_prefix("flows-")?.get(..16)?;
+    let time = chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").ok()?;
+    Some(time.and_utc().timestamp())
+}
+
+fn utc(unix_s: i64) -> DateTime<chrono::Utc> {
+    DateTime::from_timestamp(unix_s, 0).unwrap_or_default()
+}
+
+/// Makes a directory entry survive a power cut.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_utc_and_come_back() {
+        let start_s = 1_795_237_200; // 2026-11-21 05:00:00 UTC
+        let path = closed_path(Path::new("/d"), start_s, &window_stem(start_s));
+        assert_eq!(path, Path::new("/d/date=2026-11-21/hour=05/flows-20261121T050000Z.parquet"));
+        assert_eq!(window_start_s(&path), Some(start_s));
+    }
+
+    #[test]
+    fn one_collector_a_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Directory::lock(folder.path()).unwrap();
+        assert!(matches!(Directory::lock(folder.path()), Err(StoreError::Locked { .. })));
+        drop(first);
+        Directory::lock(folder.path()).unwrap();
+    }
+}

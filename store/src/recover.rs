@@ -1,0 +1,69 @@
+//! At start: windows that a collector left behind (killed, power cut) are closed like any other,
+//! as far as they can be read; what cannot be read at all is set aside under another name. Nothing
+//! is deleted that is not in a closed file.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    StoreError,
+    layout::{self, Directory, WINDOW_SUFFIX},
+    read::Ended,
+    rotate::{self, Rotated},
+};
+
+/// What became of a window found at start.
+#[derive(Debug)]
+pub enum Recovered {
+    /// It was closed; its last message may have been cut off.
+    Closed(PathBuf, Rotated),
+    /// Nothing in it could be read: it is kept under this name.
+    SetAside(PathBuf),
+    /// It could not be closed now (no room, say); it stays and is tried again at the next start.
+    Failed(PathBuf, StoreError),
+}
+
+/// Closes every window there is.
+///
+/// # Errors
+/// If the folder cannot be listed.
+pub fn recover(directory: &Directory) -> Result<Vec<Recovered>, StoreError> {
+    let folder = layout::open_folder(directory.root());
+    let mut windows = list_windows(&folder)?;
+    windows.sort();
+    Ok(windows.into_iter().map(|window| recover_window(directory.root(), window)).collect())
+}
+
+fn recover_window(root: &Path, window: PathBuf) -> Recovered {
+    let notes = [("weir.recovered".to_owned(), "true".to_owned())];
+    match rotate::close(root, &window, &notes) {
+        Ok(Rotated { path: None, ended: Ended::CutOff(_), .. }) => {
+            let aside = window.with_extension("arrows.unreadable");
+            match fs::rename(&window, &aside) {
+                Ok(()) => Recovered::SetAside(aside),
+                Err(source) => Recovered::Failed(window.clone(), StoreError::io("rename", &window)(source)),
+            }
+        }
+        Ok(rotated) => Recovered::Closed(window, rotated),
+        Err(error) => Recovered::Failed(window, error),
+    }
+}
+
+/// Open windows in the folder.
+///
+/// # Errors
+/// If it cannot be listed.
+pub(crate) fn list_windows(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("list", folder)(error)),
+    };
+    Ok(entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.to_str().is_some_and(|name| name.ends_with(WINDOW_SUFFIX)))
+        .collect())
+}

@@ -1,0 +1,80 @@
+//! The open window: an Arrow IPC stream that grows by whole messages. Everything up to the last
+//! one can be read at any time, also after `kill -9`; a write that fails (full disk) is cut off
+//! again, so that the next one starts on a whole message.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use arrow::ipc::writer::StreamWriter;
+
+use crate::{
+    StoreError,
+    schema::{self, StoredFlow},
+};
+
+/// A window being written.
+pub struct Window {
+    path: PathBuf,
+    file: File,
+    encoder: StreamWriter<Vec<u8>>,
+    whole_octets: u64,
+    flows: u64,
+}
+
+impl Window {
+    /// Begins a window in a new file.
+    ///
+    /// # Errors
+    /// If the file cannot be made; then none is left.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        let file = OpenOptions::new().append(true).create_new(true).open(path).map_err(StoreError::io("create", path))?;
+        let encoder = StreamWriter::try_new(Vec::new(), &schema::schema()).map_err(StoreError::arrow(path))?;
+        let mut window = Self { path: path.to_owned(), file, encoder, whole_octets: 0, flows: 0 };
+        if let Err(error) = window.write_encoded() {
+            let _ = std::fs::remove_file(path);
+            return Err(error);
+        }
+        Ok(window)
+    }
+
+    /// Appends flows as one message.
+    ///
+    /// # Errors
+    /// If they could not be written whole; the file is then as it was before.
+    pub fn append(&mut self, flows: &[StoredFlow]) -> Result<(), StoreError> {
+        let batch = schema::batch(flows).map_err(StoreError::arrow(&self.path))?;
+        self.encoder.write(&batch).map_err(StoreError::arrow(&self.path))?;
+        self.write_encoded()?;
+        self.flows += flows.len() as u64;
+        Ok(())
+    }
+
+    /// Flows in it.
+    #[must_use]
+    pub fn flows(&self) -> u64 {
+        self.flows
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn write_encoded(&mut self) -> Result<(), StoreError> {
+        let octets = std::mem::take(self.encoder.get_mut());
+        match self.file.write_all(&octets) {
+            Ok(()) => {
+                self.whole_octets += octets.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                let _ = self.file.set_len(self.whole_octets);
+                Err(StoreError::io("write", &self.path)(error))
+            }
+        }
+    }
+}
