@@ -1,7 +1,14 @@
 //! The one file that reads clocks. Everywhere else time is an argument.
 
+use std::sync::OnceLock;
+
 use weir_netflow::ExportTime;
 use weir_sensor_common::slot::TICK_SHIFT;
+
+/// The exporter's boot, as sysUptime counts it, is this process's start: so collectors see a
+/// restart. It is put a second early, since a flow's first tick may have begun before.
+static BOOTED_NS: OnceLock<u64> = OnceLock::new();
+const BEFORE_START_NS: u64 = 1_000_000_000;
 
 /// One instant on the clocks that matter here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +26,12 @@ impl Now {
     #[must_use]
     pub fn read() -> Self {
         let monotonic_ns = read(libc::CLOCK_MONOTONIC);
-        Self { monotonic_ns, unix_ns: read(libc::CLOCK_REALTIME), uptime_ms: monotonic_ns / 1_000_000 }
+        let booted_ns = *BOOTED_NS.get_or_init(|| monotonic_ns.saturating_sub(BEFORE_START_NS));
+        Self {
+            monotonic_ns,
+            unix_ns: read(libc::CLOCK_REALTIME),
+            uptime_ms: monotonic_ns.saturating_sub(booted_ns) / 1_000_000,
+        }
     }
 
     /// The instant a captured packet gives: its time is the only clock there is. Uptime counts

@@ -1,0 +1,161 @@
+//! The socket: many datagrams a system call, and the kernel's own count of those it dropped. One of
+//! the files that may use `unsafe`.
+
+use std::{
+    io,
+    mem::{self, MaybeUninit},
+    net::{Ipv6Addr, SocketAddr, UdpSocket},
+    os::fd::AsRawFd as _,
+    ptr,
+};
+
+/// Datagrams taken by one system call.
+const BATCH: usize = 64;
+/// The largest UDP payload is 65,507 octets.
+const DATAGRAM_OCTETS: usize = 65_536;
+/// Room for the control message with the drop counter.
+const CONTROL_OCTETS: usize = 64;
+/// Buffer asked for: some seconds of a busy exporter.
+const RECEIVE_BUFFER_OCTETS: libc::c_int = 32 << 20;
+
+/// A bound socket and its buffers, made once.
+pub struct Receiver {
+    socket: UdpSocket,
+    buffers: Vec<u8>,
+    controls: Vec<ControlBuffer>,
+    names: Vec<libc::sockaddr_storage>,
+    dropped: u32,
+    /// Datagrams the kernel dropped since the start.
+    pub kernel_drops: u64,
+}
+
+/// Aligned as control messages need it.
+#[repr(align(8))]
+#[derive(Clone, Copy)]
+struct ControlBuffer([u8; CONTROL_OCTETS]);
+
+impl Receiver {
+    /// Binds, with the largest buffer the kernel grants; that size is returned too.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn bind(address: SocketAddr) -> io::Result<(Self, usize)> {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        // Root may exceed the limit; others get as much as it allows.
+        if set_option(&socket, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER_OCTETS).is_err() {
+            set_option(&socket, libc::SO_RCVBUF, RECEIVE_BUFFER_OCTETS)?;
+        }
+        set_option(&socket, libc::SO_RXQ_OVFL, 1)?;
+        let granted = receive_buffer(&socket)?;
+        let receiver = Self {
+            socket,
+            buffers: vec![0; BATCH * DATAGRAM_OCTETS],
+            controls: vec![ControlBuffer([0; CONTROL_OCTETS]); BATCH],
+            names: vec![bytemuck_zeroed(); BATCH],
+            dropped: 0,
+            kernel_drops: 0,
+        };
+        Ok((receiver, granted))
+    }
+
+    /// The socket, to be polled.
+    #[must_use]
+    pub fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
+    /// Takes what is there, at most a batch; the number of datagrams.
+    ///
+    /// # Errors
+    /// What the operating system says; that nothing is there is 0.
+    pub fn receive(&mut self, mut datagram: impl FnMut(&[u8], Ipv6Addr)) -> io::Result<usize> {
+        let mut vectors = [MaybeUninit::<libc::iovec>::uninit(); BATCH];
+        // SAFETY: all zeros are valid for these structures of integers and pointers.
+        let mut messages: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
+        for (index, message) in messages.iter_mut().enumerate() {
+            let buffer = &mut self.buffers[index * DATAGRAM_OCTETS..][..DATAGRAM_OCTETS];
+            let vector = vectors[index].write(libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() });
+            message.msg_hdr.msg_iov = vector;
+            message.msg_hdr.msg_iovlen = 1;
+            message.msg_hdr.msg_control = self.controls[index].0.as_mut_ptr().cast();
+            message.msg_hdr.msg_controllen = CONTROL_OCTETS;
+            message.msg_hdr.msg_name = (&raw mut self.names[index]).cast();
+            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        }
+        // SAFETY: each header points to buffers of ours that are as long as it says and outlive the
+        // call.
+        let taken = unsafe { libc::recvmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), BATCH as libc::c_uint, libc::MSG_DONTWAIT, ptr::null_mut()) };
+        if taken < 0 {
+            let error = io::Error::last_os_error();
+            return if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) { Ok(0) } else { Err(error) };
+        }
+        let taken = usize::try_from(taken).unwrap_or(0);
+        for (index, message) in messages[..taken].iter().enumerate() {
+            if let Some(dropped) = dropped(&message.msg_hdr) {
+                self.kernel_drops += u64::from(dropped.wrapping_sub(self.dropped));
+                self.dropped = dropped;
+            }
+            let octets = &self.buffers[index * DATAGRAM_OCTETS..][..message.msg_len as usize];
+            datagram(octets, address(&self.names[index]));
+        }
+        Ok(taken)
+    }
+}
+
+fn set_option(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the pointer and length are those of `value`.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The buffer's size; the kernel doubles what was asked for, to cover its own overhead.
+fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the pointers are to a value and its length.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw mut value).cast(), &raw mut length) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(value).unwrap_or(0) / 2)
+}
+
+/// `SO_RXQ_OVFL`: datagrams this socket has dropped since it was made, modulo 2³².
+fn dropped(header: &libc::msghdr) -> Option<u32> {
+    // SAFETY: the header was filled by the kernel, with control data in a buffer of ours.
+    let mut control = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !control.is_null() {
+        // SAFETY: not null, so a whole control message header in that buffer.
+        let (level, kind) = unsafe { ((*control).cmsg_level, (*control).cmsg_type) };
+        if level == libc::SOL_SOCKET && kind == libc::SO_RXQ_OVFL {
+            // SAFETY: this kind carries a u32.
+            return Some(unsafe { libc::CMSG_DATA(control).cast::<u32>().read_unaligned() });
+        }
+        // SAFETY: as for the first.
+        control = unsafe { libc::CMSG_NXTHDR(header, control) };
+    }
+    None
+}
+
+fn bytemuck_zeroed() -> libc::sockaddr_storage {
+    // SAFETY: all zeros are a valid `sockaddr_storage`.
+    unsafe { mem::zeroed() }
+}
+
+/// The sender's address; IPv4 as v4-mapped.
+fn address(name: &libc::sockaddr_storage) -> Ipv6Addr {
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says which structure the kernel wrote; both fit the storage.
+            let v4 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            std::net::Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).to_ipv6_mapped()
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let v6 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+            Ipv6Addr::from(v6.sin6_addr.s6_addr)
+        }
+        _ => Ipv6Addr::UNSPECIFIED,
+    }
+}

@@ -1,0 +1,253 @@
+//! The writing thread: flows into the open window, at least once a second; windows into Parquet on
+//! a thread of their own, so that rotation stops nobody.
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use serde_json::{Value, json};
+use weir_store::{
+    StoreError,
+    layout::Directory,
+    read::Ended,
+    recover::{Recovered, recover},
+    rotate::{self, Rotated},
+    schema::StoredFlow,
+    window::Window,
+};
+
+use crate::clock;
+
+/// Flows written as one message.
+const MESSAGE_FLOWS: usize = 32_768;
+/// A message is written when its first flow has waited this long.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
+/// Batches of flows under way to the thread.
+const BATCHES_MAX: usize = 64;
+
+/// What goes to the thread.
+#[derive(Debug)]
+pub enum Message {
+    /// Flows to write.
+    Flows(Vec<StoredFlow>),
+    /// The exporters' accounts, to be kept with the window that is open.
+    Account(Value),
+}
+
+/// What the thread did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Flows written to windows.
+    pub flows: u64,
+    /// Flows that could not be written.
+    pub flows_unwritten: u64,
+    /// Windows closed into Parquet.
+    pub windows_closed: u64,
+    /// Windows that could not be closed; they stay and are tried again at the next start.
+    pub windows_kept: u64,
+}
+
+impl Written {
+    /// As a JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let Self { flows, flows_unwritten, windows_closed, windows_kept } = self;
+        json!({
+            "records_written": flows,
+            "records_unwritten": flows_unwritten,
+            "windows_closed": windows_closed,
+            "windows_kept": windows_kept,
+        })
+    }
+}
+
+/// The thread's near end.
+#[derive(Debug)]
+pub struct Writer {
+    /// Where flows go.
+    pub sender: Sender<Message>,
+    thread: thread::JoinHandle<Written>,
+}
+
+impl Writer {
+    /// Locks the directory, closes what was left open in it, and starts the thread.
+    ///
+    /// # Errors
+    /// If the directory cannot be used.
+    pub fn start(folder: &Path, rotation_s: u64) -> Result<Self> {
+        let directory = Directory::lock(folder)?;
+        for found in recover(&directory)? {
+            report_recovered(&found);
+        }
+        let (sender, receiver) = bounded(BATCHES_MAX);
+        let (windows, closing) = unbounded();
+        let root = folder.to_owned();
+        let closer = thread::Builder::new().name("rotate".to_owned()).spawn(move || close_windows(&root, &closing))?;
+        let state = State {
+            directory,
+            rotation_s: i64::try_from(rotation_s)?.max(1),
+            window: None,
+            pending: Vec::with_capacity(MESSAGE_FLOWS),
+            pending_since: None,
+            account: Value::Null,
+            windows,
+            written: Written::default(),
+            failing: false,
+        };
+        let thread = thread::Builder::new().name("write".to_owned()).spawn(move || {
+            let mut written = state.run(&receiver);
+            let (closed, kept) = closer.join().unwrap_or_default();
+            written.windows_closed = closed;
+            written.windows_kept = kept;
+            written
+        })?;
+        Ok(Self { sender, thread })
+    }
+
+    /// Writes what is left, closes the window, and ends the thread.
+    ///
+    /// # Errors
+    /// If the thread had panicked.
+    pub fn finish(self) -> Result<Written> {
+        drop(self.sender);
+        self.thread.join().map_err(|_| anyhow!("the writing thread died"))
+    }
+}
+
+fn report_recovered(found: &Recovered) {
+    match found {
+        Recovered::Closed(window, Rotated { flows, ended, .. }) => {
+            let how = if *ended == Ended::Whole { "" } else { " (its last message was cut off)" };
+            eprintln!("weir-collector: recovered {flows} flows from {}{how}", window.display());
+        }
+        Recovered::SetAside(path) => eprintln!("weir-collector: a window cannot be read; it is kept as {}", path.display()),
+        Recovered::Failed(window, error) => eprintln!("weir-collector: {} stays open: {error}", window.display()),
+    }
+}
+
+/// A window to be closed, and what is noted in it.
+type Closing = (PathBuf, Vec<(String, String)>);
+
+/// Closes windows as they come; how many were closed and kept.
+fn close_windows(root: &Path, closing: &Receiver<Closing>) -> (u64, u64) {
+    let (mut closed, mut kept) = (0, 0);
+    for (window, notes) in closing {
+        match rotate::close(root, &window, &notes) {
+            Ok(Rotated { path: Some(path), flows, .. }) => {
+                closed += 1;
+                eprintln!("weir-collector: {flows} flows in {}", path.display());
+            }
+            Ok(Rotated { path: None, .. }) => {}
+            Err(error) => {
+                kept += 1;
+                eprintln!("weir-collector: {} stays open until the next start: {error}", window.display());
+            }
+        }
+    }
+    (closed, kept)
+}
+
+struct OpenWindow {
+    window: Window,
+    end_s: i64,
+}
+
+struct State {
+    directory: Directory,
+    rotation_s: i64,
+    window: Option<OpenWindow>,
+    pending: Vec<StoredFlow>,
+    pending_since: Option<Instant>,
+    account: Value,
+    windows: Sender<Closing>,
+    written: Written,
+    failing: bool,
+}
+
+impl State {
+    fn run(mut self, receiver: &Receiver<Message>) -> Written {
+        loop {
+            match receiver.recv_timeout(FLUSH_INTERVAL) {
+                Ok(Message::Flows(flows)) => self.take(flows),
+                Ok(Message::Account(account)) => self.account = account,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.pending_since.is_some_and(|since| since.elapsed() >= FLUSH_INTERVAL) {
+                self.flush();
+            }
+            self.rotate_if_due();
+        }
+        self.flush();
+        self.rotate();
+        self.written
+    }
+
+    fn take(&mut self, flows: Vec<StoredFlow>) {
+        self.pending_since.get_or_insert_with(Instant::now);
+        self.pending.extend(flows);
+        if self.pending.len() >= MESSAGE_FLOWS {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.pending_since = None;
+        if self.pending.is_empty() {
+            return;
+        }
+        let count = self.pending.len() as u64;
+        match self.write() {
+            Ok(()) => {
+                if self.failing {
+                    self.failing = false;
+                    eprintln!("weir-collector: writing again; {} flows were lost meanwhile", self.written.flows_unwritten);
+                }
+                self.written.flows += count;
+            }
+            Err(error) => {
+                if !self.failing {
+                    self.failing = true;
+                    eprintln!("weir-collector: {error}; going on, counting flows that cannot be written");
+                }
+                self.written.flows_unwritten += count;
+            }
+        }
+        self.pending.clear();
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        if self.window.is_none() {
+            let now_s = i64::try_from(clock::unix_ns() / 1_000_000_000).unwrap_or(i64::MAX);
+            let start_s = now_s - now_s.rem_euclid(self.rotation_s);
+            let window = Window::create(&self.directory.window_path(start_s))?;
+            self.window = Some(OpenWindow { window, end_s: start_s + self.rotation_s });
+        }
+        match &mut self.window {
+            Some(open) => open.window.append(&self.pending),
+            None => Ok(()),
+        }
+    }
+
+    fn rotate_if_due(&mut self) {
+        let now_s = i64::try_from(clock::unix_ns() / 1_000_000_000).unwrap_or(i64::MAX);
+        // A clock set far back ends the window too: it would otherwise never end.
+        let due = self.window.as_ref().is_some_and(|open| now_s >= open.end_s || now_s < open.end_s - 2 * self.rotation_s);
+        if due {
+            self.flush();
+            self.rotate();
+        }
+    }
+
+    fn rotate(&mut self) {
+        if let Some(open) = self.window.take() {
+            let notes = vec![("weir.exporters".to_owned(), self.account.to_string())];
+            // The closing thread ends only after this sender is gone.
+            let _ = self.windows.send((open.window.path().to_owned(), notes));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Answers as text: aligned columns, bold headings on a terminal; addresses and times as people
+//! write them.
+
+use std::{
+    io::{IsTerminal as _, Write},
+    net::Ipv6Addr,
+};
+
+use anyhow::Result;
+use chrono::DateTime;
+use weir_netflow::record::display_address;
+
+/// Which side a column is aligned to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// A table that is aligned when it is complete.
+#[derive(Debug)]
+pub struct Table {
+    headings: Vec<(&'static str, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub fn new(headings: &[(&'static str, Align)]) -> Self {
+        Self { headings: headings.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+
+    /// Prints it.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn print(&self, output: &mut impl Write) -> Result<()> {
+        let (bold, plain) = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let widths: Vec<_> = self
+            .headings
+            .iter()
+            .enumerate()
+            .map(|(index, (heading, _))| {
+                let cells = self.rows.iter().map(|row| row[index].chars().count());
+                cells.chain([heading.chars().count()]).max().unwrap_or(0)
+            })
+            .collect();
+        let headings: Vec<_> = self.headings.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+        writeln!(output, "{bold}{}{plain}", self.line(&headings, &widths))?;
+        for row in &self.rows {
+            writeln!(output, "{}", self.line(row, &widths))?;
+        }
+        Ok(())
+    }
+
+    fn line(&self, cells: &[String], widths: &[usize]) -> String {
+        let mut line = String::new();
+        for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(&self.headings) {
+            if !line.is_empty() {
+                line.push_str("  ");
+            }
+            match align {
+                Align::Left => line.push_str(&format!("{cell:<width$}")),
+                Align::Right => line.push_str(&format!("{cell:>width$}")),
+            }
+        }
+        line.trim_end().to_owned()
+    }
+}
+
+/// A number with its thousands apart.
+#[must_use]
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// UTC, to the millisecond.
+#[must_use]
+pub fn time(unix_ns: i64) -> String {
+    DateTime::from_timestamp_nanos(unix_ns).format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+/// As RFC 3339.
+#[must_use]
+pub fn time_json(unix_ns: i64) -> String {
+    DateTime::from_timestamp_nanos(unix_ns).format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string()
+}
+
+/// An address of 16 octets.
+#[must_use]
+pub fn address(octets: &[u8]) -> String {
+    <[u8; 16]>::try_from(octets).map_or_else(|_| String::new(), |octets| display_address(Ipv6Addr::from(octets)).to_string())
+}
+
+/// TCP flags as letters, dots where they are not set.
+#[must_use]
+pub fn tcp_flags(flags: u16) -> String {
+    "CEUAPRSF".chars().enumerate().map(|(index, letter)| if flags >> (7 - index) & 1 == 1 { letter } else { '.' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_times_and_flags_read_well() {
+        assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(tcp_flags(0x12), "...A..S.");
+        assert_eq!(time(1_700_000_000_123_456_789), "2023-11-14 22:13:20.123");
+        assert_eq!(address(&Ipv6Addr::LOCALHOST.octets()), "::1");
+    }
+}
