@@ -1,0 +1,81 @@
+//! Sending frames as they are, through a packet socket.
+
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+/// A packet socket bound to an interface of this thread's namespace.
+#[derive(Debug)]
+pub struct Wire {
+    socket: OwnedFd,
+}
+
+impl Wire {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open(interface: &str) -> io::Result<Self> {
+        let name = CString::new(interface)?;
+        // SAFETY: a terminated string that outlives the call.
+        let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        if ifindex == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call takes no pointers.
+        let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0) };
+        if socket < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a descriptor that was just opened and belongs to nobody else.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        // SAFETY: all zeros are a valid `sockaddr_ll`.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as libc::c_ushort;
+        address.sll_ifindex = ifindex.cast_signed();
+        // SAFETY: the pointer and length are those of the address.
+        let result = unsafe {
+            libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as libc::socklen_t)
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { socket })
+    }
+
+    /// Sends a frame; waits for room if there is none.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        loop {
+            // SAFETY: the pointer and length are those of the frame.
+            let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+            if sent >= 0 {
+                return Ok(());
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::ENOBUFS | libc::EAGAIN) => std::thread::yield_now(),
+                Some(libc::EINTR) => {}
+                _ => return Err(error),
+            }
+        }
+    }
+}
+
+/// Pins this thread to a CPU.
+///
+/// # Errors
+/// If there is no such CPU.
+pub fn pin(cpu: usize) -> io::Result<()> {
+    // SAFETY: all zeros are an empty set, and the macros stay within it.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask`: everything one does with this repository, one file a subcommand. It builds with
+//! nothing but a compiler, so that it can install the rest.
+
+mod bench;
+mod build;
+mod ci;
+mod demo;
+mod run;
+mod setup;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Sets up, builds, shows and tests Weir.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find or install what building needs: the BPF toolchain, a C compiler
+    Setup(setup::Options),
+    /// Build everything
+    Build(build::Options),
+    /// Show the main job on real packets: sense, export, collect, answer, account
+    Demo(demo::Options),
+    /// Run every test, as CI does
+    Test,
+    /// The same as `test`, under the name CI looks for
+    Ci,
+    /// Measure, and compare with the bars
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let result: Result<()> = match Options::parse().command {
+        Command::Setup(options) => setup::run(&options),
+        Command::Build(options) => build::run(&options),
+        Command::Demo(options) => demo::run(&options),
+        Command::Test | Command::Ci => ci::run(),
+        Command::Bench(options) => bench::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
