@@ -1,0 +1,86 @@
+//! The header walk on octets nobody meant: it ends, and what it says is consistent.
+
+use proptest::prelude::*;
+use weir_sensor_common::{Unmetered, packet::Captured, walk};
+
+fn frame(ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; 12];
+    frame.extend_from_slice(&ethertype.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+fn walked(frame: &[u8]) -> Result<walk::Walked, Unmetered> {
+    walk::ethernet(&Captured::whole(frame))
+}
+
+const V4_UDP: [u8; 28] = [
+    0x45, 0xb8, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, // version to checksum
+    192, 0, 2, 1, 198, 51, 100, 7, // addresses
+    0x12, 0x34, 0, 53, 0, 8, 0, 0, // UDP
+];
+
+proptest! {
+    #[test]
+    fn any_octets_end_the_walk(octets in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = walked(&octets);
+    }
+
+    #[test]
+    fn plausible_frames_end_the_walk(
+        ethertype in prop::sample::select(vec![0x0800u16, 0x86dd, 0x8100, 0x88a8, 0x8847, 0x8864, 40]),
+        octets in prop::collection::vec(prop::sample::select(vec![0u8, 1, 4, 0x45, 0x60, 0x81, 6, 17, 43, 44, 51, 60, 255]), 0..300),
+    ) {
+        let _ = walked(&frame(ethertype, &octets));
+    }
+
+    /// Every cut of a good packet is either the same flow, one without ports, or too short.
+    #[test]
+    fn a_cut_packet_keeps_its_addresses(cut in 0usize..42) {
+        let whole = frame(0x0800, &V4_UDP);
+        let expected = walked(&whole).unwrap();
+        match walked(&whole[..cut]) {
+            Ok(walked) => {
+                prop_assert!(cut >= 34);
+                prop_assert_eq!(walked.key.source, expected.key.source);
+                prop_assert_eq!(walked.octets, 28);
+            }
+            Err(reason) => prop_assert_eq!(reason, Unmetered::TooShort),
+        }
+    }
+}
+
+#[test]
+fn a_packet_is_the_same_flow_whatever_carries_it() {
+    let plain = walked(&frame(0x0800, &V4_UDP)).unwrap();
+    assert_eq!((plain.key.source_port(), plain.key.destination_port(), plain.key.tos()), (0x1234, 53, 0xb8));
+    let wrappings: [(u16, Vec<u8>); 6] = [
+        (0x8100, vec![0x20, 100, 0x08, 0]),
+        (0x88a8, vec![0, 5, 0x91, 0, 0, 6, 0x81, 0, 0, 7, 0x08, 0]),
+        (0x8847, vec![0, 1, 0x10, 64, 0, 1, 0x11, 64]),
+        (0x8864, vec![0x11, 0, 0, 1, 0, 30, 0, 0x21]),
+        (0x8864, vec![0x11, 0, 0, 1, 0, 29, 0x21]),
+        (36, vec![0xaa, 0xaa, 3, 0, 0, 0, 8, 0]),
+    ];
+    for (ethertype, wrapping) in wrappings {
+        let found = walked(&frame(ethertype, &[&wrapping[..], &V4_UDP].concat())).unwrap();
+        assert_eq!(found.octets, plain.octets, "{ethertype:#x}");
+        assert_eq!(found.key.words()[..4], plain.key.words()[..4], "{ethertype:#x}");
+        assert_eq!(found.key.destination_port(), 53, "{ethertype:#x}");
+    }
+    let tagged = walked(&frame(0x8100, &[&[0xe0, 100, 0x08, 0][..], &V4_UDP].concat())).unwrap();
+    assert_eq!(tagged.key.vlan(), 100);
+}
+
+#[test]
+fn repetitions_are_bounded() {
+    let tags = [0x00, 0x01, 0x81, 0x00].repeat(walk::VLAN_TAGS_MAX + 1);
+    assert_eq!(walked(&frame(0x8100, &tags)), Err(Unmetered::TooDeep));
+    let labels = [0, 0, 0, 64].repeat(walk::MPLS_LABELS_MAX + 1);
+    assert_eq!(walked(&frame(0x8847, &labels)), Err(Unmetered::TooDeep));
+    let mut packet = vec![0x60, 0, 0, 0, 0x04, 0, 60, 64];
+    packet.extend_from_slice(&[7; 32]);
+    packet.extend_from_slice(&[60, 0, 0, 0, 0, 0, 0, 0].repeat(128));
+    let chained = walked(&frame(0x86dd, &packet)).unwrap();
+    assert_eq!((chained.key.protocol(), chained.octets, chained.key.destination_port()), (60, 1064, 0));
+}
