@@ -253,6 +253,14 @@ fn zipf(random: &mut Random) -> u8 {
 }
 
 impl Traffic {
+    /// Those of the frames that are to be kept, accounted anew.
+    #[must_use]
+    pub fn filtered(self, keep: impl Fn(&[u8]) -> bool) -> Self {
+        let mut traffic = Self::default();
+        self.frames.into_iter().filter(|frame| keep(frame)).for_each(|frame| traffic.push(frame));
+        traffic
+    }
+
     /// Adds a frame and accounts it.
     fn push(&mut self, frame: Vec<u8>) {
         let network = if frame[12..14] == [0x81, 0] { 18 } else { 14 };

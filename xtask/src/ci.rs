@@ -1,9 +1,11 @@
 //! `cargo xtask test`: what CI runs, in the order in which it fails fastest.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::{
-    run::{cargo, shown, step},
+    run::{cargo, root, shown, step, succeeds},
     setup,
 };
 
@@ -13,9 +15,26 @@ pub fn run() -> Result<()> {
     shown(&mut cargo(&["fmt", "--all", "--check"]))?;
     step("build");
     shown(&mut cargo(&["build"]))?;
+    engines()?;
     step("tests");
     // Tests measure and load this machine's kernel: one after the other.
     shown(cargo(&["test"]).env("RUST_TEST_THREADS", "1"))?;
     step("lints");
     shown(&mut cargo(&["clippy", "--all-targets", "--", "--deny", "warnings"]))
+}
+
+/// A Python with the engines that a test has open Weir's files, under `target/`.
+fn engines() -> Result<()> {
+    let venv = root().join("target/venv");
+    let python = venv.join("bin/python");
+    let imports = ["-c", "import duckdb, pyarrow.dataset"];
+    if python.to_str().is_some_and(|python| succeeds(python, &imports)) {
+        return Ok(());
+    }
+    step("DuckDB and pyarrow, from PyPI, for one test");
+    if !succeeds("python3", &["-c", "import ensurepip, venv"]) {
+        setup::apt_install(&["python3-venv"])?;
+    }
+    shown(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    shown(Command::new(&python).args(["-m", "pip", "install", "--quiet", "duckdb", "pyarrow", "pytz"]))
 }

@@ -22,7 +22,7 @@ const PEERS: [(&str, &str); 8] = [
     ("tcpreplay", "tcpreplay"),
     ("bpftool", "bpftool"),
     ("ip", "iproute2"),
-    ("pip3", "python3-pip"),
+    ("ethtool", "ethtool"),
 ];
 
 #[derive(Debug, clap::Args)]
@@ -122,7 +122,7 @@ fn apt_has(packages: &[&str]) -> bool {
     known() || (succeeds("apt-get", &["update"]) && known())
 }
 
-fn apt_install(packages: &[&str]) -> Result<()> {
+pub fn apt_install(packages: &[&str]) -> Result<()> {
     let installed = |package: &&&str| output("dpkg-query", &["-W", "-f=${Status}", package]).contains("install ok installed");
     let missing: Vec<&str> = packages.iter().filter(|package| !installed(package)).copied().collect();
     if missing.is_empty() {
