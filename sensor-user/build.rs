@@ -4,6 +4,7 @@
 //! with the `rust-src` component, or Debian's `rustc-web`, whose `core` for BPF is ready made. For
 //! the second a small `rustup` of our own, first on the path, runs what it is told with Debian's
 //! compiler. `cargo xtask setup` installs either.
+#![expect(unsafe_code, reason = "the environment of this one-threaded process")]
 
 use std::{
     env, fs,
@@ -18,18 +19,29 @@ use aya_build::{Package, Toolchain, build_ebpf};
 fn main() -> Result<()> {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
     let root = manifest.parent().context("the workspace's folder")?;
-    println!("cargo:rerun-if-changed={}", root.join("sensor-common/src").display());
+    println!(
+        "cargo:rerun-if-changed={}",
+        root.join("sensor-common/src").display()
+    );
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={}", root.join("Cargo.toml").display());
+    println!(
+        "cargo:rerun-if-changed={}",
+        root.join("Cargo.toml").display()
+    );
     if !runs("bpf-linker", &["--version"]) {
         bail!("the BPF toolchain is missing (no bpf-linker): run `cargo xtask setup`");
     }
     let route = match nightly_with_source() {
         Some(rustup) => Route::Rustup(rustup),
         None if debian_has_core() => Route::Debian,
-        None => bail!("the BPF toolchain is missing (no compiler with core for BPF): run `cargo xtask setup`"),
+        None => bail!(
+            "the BPF toolchain is missing (no compiler with core for BPF): run `cargo xtask setup`"
+        ),
     };
-    steer(&route, &PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?))?;
+    steer(
+        &route,
+        &PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?),
+    )?;
     let program = root.join("sensor-ebpf");
     build_ebpf(
         [Package {
@@ -69,7 +81,9 @@ fn debian_has_core() -> bool {
         .output();
     output.is_ok_and(|output| {
         let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        output.status.success() && Path::new(&folder).is_dir() && Path::new("/usr/bin/cargo").exists()
+        output.status.success()
+            && Path::new(&folder).is_dir()
+            && Path::new("/usr/bin/cargo").exists()
     })
 }
 

@@ -49,21 +49,33 @@ impl Exporters {
     ///
     /// # Errors
     /// If nothing of it could be used.
-    pub fn datagram(&mut self, octets: &[u8], address: Ipv6Addr, received_ns: u64, flows: &mut Vec<StoredFlow>) -> Result<(), Malformed> {
+    pub fn datagram(
+        &mut self,
+        octets: &[u8],
+        address: Ipv6Addr,
+        received_ns: u64,
+        flows: &mut Vec<StoredFlow>,
+    ) -> Result<(), Malformed> {
         self.turn += 1;
         self.statistics.datagrams += 1;
         self.statistics.octets += octets.len() as u64;
         let before = flows.len();
-        let result = match octets.first_chunk::<2>().map(|version| u16::from_be_bytes(*version)) {
+        let result = match octets
+            .first_chunk::<2>()
+            .map(|version| u16::from_be_bytes(*version))
+        {
             Some(v5::VERSION) => self.v5(octets, address, received_ns, flows),
             Some(v9::VERSION) => self.v9(octets, address, received_ns, flows),
             Some(version) => Err(Malformed::Version { version }),
-            None => Err(Malformed::TooShort { octets: octets.len() }),
+            None => Err(Malformed::TooShort {
+                octets: octets.len(),
+            }),
         };
         for flow in &flows[before..] {
             self.statistics.records += 1;
             self.statistics.packets = self.statistics.packets.wrapping_add(flow.record.packets);
-            self.statistics.flow_octets = self.statistics.flow_octets.wrapping_add(flow.record.octets);
+            self.statistics.flow_octets =
+                self.statistics.flow_octets.wrapping_add(flow.record.octets);
         }
         match result {
             Err(Malformed::Version { .. }) => self.statistics.unknown_version += 1,
@@ -73,37 +85,77 @@ impl Exporters {
         result
     }
 
-    fn v5(&mut self, octets: &[u8], address: Ipv6Addr, received_ns: u64, flows: &mut Vec<StoredFlow>) -> Result<(), Malformed> {
+    fn v5(
+        &mut self,
+        octets: &[u8],
+        address: Ipv6Addr,
+        received_ns: u64,
+        flows: &mut Vec<StoredFlow>,
+    ) -> Result<(), Malformed> {
         let datagram = v5::decode(octets)?;
         let header = datagram.header;
         let domain = u32::from(header.engine_type) << 8 | u32::from(header.engine_id);
         if datagram.claimed != header.count {
             self.statistics.count_mismatches += 1;
         }
-        let exporter = self.exporter(Key { address, version: v5::VERSION, domain });
-        exporter.sequence.step(header.sequence, u32::from(header.count), boot_ms(&header.time));
+        let exporter = self.exporter(Key {
+            address,
+            version: v5::VERSION,
+            domain,
+        });
+        exporter.sequence.step(
+            header.sequence,
+            u32::from(header.count),
+            boot_ms(&header.time),
+        );
         exporter.records += u64::from(header.count);
-        flows.extend(datagram.records().map(|record| StoredFlow { record, received_ns, exporter: address, source_id: domain, version: 5 }));
+        flows.extend(datagram.records().map(|record| StoredFlow {
+            record,
+            received_ns,
+            exporter: address,
+            source_id: domain,
+            version: 5,
+        }));
         Ok(())
     }
 
-    fn v9(&mut self, octets: &[u8], address: Ipv6Addr, received_ns: u64, flows: &mut Vec<StoredFlow>) -> Result<(), Malformed> {
+    fn v9(
+        &mut self,
+        octets: &[u8],
+        address: Ipv6Addr,
+        received_ns: u64,
+        flows: &mut Vec<StoredFlow>,
+    ) -> Result<(), Malformed> {
         let header = v9::decode_header(octets)?;
         let sets = v9::decode_sets(octets)?;
         let mut counted = Statistics::default();
         let domain = header.source_id;
-        let exporter = self.exporter(Key { address, version: v9::VERSION, domain });
-        exporter.sequence.step(header.sequence, 1, boot_ms(&header.time));
+        let exporter = self.exporter(Key {
+            address,
+            version: v9::VERSION,
+            domain,
+        });
+        exporter
+            .sequence
+            .step(header.sequence, 1, boot_ms(&header.time));
         for set in sets {
             match set {
                 v9::Set::Templates(templates) => {
                     counted.templates += templates.len() as u64;
-                    templates.into_iter().for_each(|template| exporter.learn(template));
+                    templates
+                        .into_iter()
+                        .for_each(|template| exporter.learn(template));
                 }
                 v9::Set::Data { id, octets } => {
                     let before = flows.len();
                     exporter.data(id, octets, &header, &mut counted, |record| {
-                        flows.push(StoredFlow { record, received_ns, exporter: address, source_id: domain, version: 9 });
+                        flows.push(StoredFlow {
+                            record,
+                            received_ns,
+                            exporter: address,
+                            source_id: domain,
+                            version: 9,
+                        });
                     });
                     exporter.records += (flows.len() - before) as u64;
                 }
@@ -118,7 +170,11 @@ impl Exporters {
 
     fn exporter(&mut self, key: Key) -> &mut Exporter {
         if self.map.len() >= EXPORTERS_MAX && !self.map.contains_key(&key) {
-            let oldest = self.map.iter().min_by_key(|(_, exporter)| exporter.heard).map(|(key, _)| *key);
+            let oldest = self
+                .map
+                .iter()
+                .min_by_key(|(_, exporter)| exporter.heard)
+                .map(|(key, _)| *key);
             if let Some(oldest) = oldest {
                 self.map.remove(&oldest);
                 self.statistics.exporters_forgotten += 1;
@@ -146,10 +202,14 @@ impl Exporters {
     /// Units lost, over all exporters: records for v5, datagrams for v9.
     #[must_use]
     pub fn lost(&self) -> (u64, u64) {
-        self.map.iter().fold((0, 0), |(records, datagrams), (key, exporter)| match key.version {
-            v5::VERSION => (records + exporter.sequence.counts.lost, datagrams),
-            _ => (records, datagrams + exporter.sequence.counts.lost),
-        })
+        self.map
+            .iter()
+            .fold((0, 0), |(records, datagrams), (key, exporter)| {
+                match key.version {
+                    v5::VERSION => (records + exporter.sequence.counts.lost, datagrams),
+                    _ => (records, datagrams + exporter.sequence.counts.lost),
+                }
+            })
     }
 
     /// Each exporter's account, as JSON, in a stable order.
@@ -185,14 +245,23 @@ impl Exporter {
         }
     }
 
-    fn data(&mut self, id: u16, octets: &[u8], header: &v9::Header, counted: &mut Statistics, mut flow: impl FnMut(weir_netflow::FlowRecord)) {
+    fn data(
+        &mut self,
+        id: u16,
+        octets: &[u8],
+        header: &v9::Header,
+        counted: &mut Statistics,
+        mut flow: impl FnMut(weir_netflow::FlowRecord),
+    ) {
         let Some(template) = self.templates.get(&id) else {
             counted.unknown_template_sets += 1;
             return;
         };
         if template.is_options() {
             counted.options_records += v9::record_count(template, octets) as u64;
-            let announced = octets.chunks_exact(template.record_octets().max(1)).find_map(|record| v9::sampling_interval(template, record));
+            let announced = octets
+                .chunks_exact(template.record_octets().max(1))
+                .find_map(|record| v9::sampling_interval(template, record));
             self.sampling_interval = announced.or(self.sampling_interval);
             return;
         }

@@ -63,7 +63,11 @@ impl Sequence {
             return Step::InOrder;
         };
         let ahead = sequence.wrapping_sub(next).cast_signed();
-        let moved = boot_ms.wrapping_sub(self.boot_ms).cast_signed().unsigned_abs() > BOOT_TOLERANCE_MS;
+        let moved = boot_ms
+            .wrapping_sub(self.boot_ms)
+            .cast_signed()
+            .unsigned_abs()
+            > BOOT_TOLERANCE_MS;
         if ahead == 0 {
             self.resume(sequence, units, boot_ms);
             return Step::InOrder;
@@ -158,18 +162,40 @@ mod tests {
     #[test]
     fn what_arrives_late_is_not_lost() {
         let counts = run(&[0, 1, 5, 3, 2, 4, 6]);
-        assert_eq!(counts, Counts { lost: 0, reordered: 3, duplicated: 0, restarts: 0 });
+        assert_eq!(
+            counts,
+            Counts {
+                lost: 0,
+                reordered: 3,
+                duplicated: 0,
+                restarts: 0
+            }
+        );
     }
 
     #[test]
     fn what_arrives_twice_is_a_duplicate() {
         let counts = run(&[0, 1, 1, 4, 2, 2, 5]);
-        assert_eq!(counts, Counts { lost: 1, reordered: 1, duplicated: 2, restarts: 0 });
+        assert_eq!(
+            counts,
+            Counts {
+                lost: 1,
+                reordered: 1,
+                duplicated: 2,
+                restarts: 0
+            }
+        );
     }
 
     #[test]
     fn a_large_gap_is_loss_and_no_restart() {
-        assert_eq!(run(&[0, 1_500_000]), Counts { lost: 1_499_999, ..Counts::default() });
+        assert_eq!(
+            run(&[0, 1_500_000]),
+            Counts {
+                lost: 1_499_999,
+                ..Counts::default()
+            }
+        );
     }
 
     #[test]
@@ -178,7 +204,13 @@ mod tests {
         sequence.step(70_000, 30, BOOT);
         assert_eq!(sequence.step(0, 30, BOOT + 60_000), Step::Restart);
         assert_eq!(sequence.step(30, 30, BOOT + 60_000), Step::InOrder);
-        assert_eq!(sequence.counts, Counts { restarts: 1, ..Counts::default() });
+        assert_eq!(
+            sequence.counts,
+            Counts {
+                restarts: 1,
+                ..Counts::default()
+            }
+        );
     }
 
     #[test]
@@ -196,6 +228,12 @@ mod tests {
         assert_eq!(sequence.step(60, 29, BOOT), Step::Gap(30));
         assert_eq!(sequence.step(89, 30, BOOT), Step::InOrder);
         assert_eq!(sequence.step(30, 30, BOOT), Step::Late);
-        assert_eq!(sequence.counts, Counts { reordered: 1, ..Counts::default() });
+        assert_eq!(
+            sequence.counts,
+            Counts {
+                reordered: 1,
+                ..Counts::default()
+            }
+        );
     }
 }

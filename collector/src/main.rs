@@ -1,12 +1,7 @@
 //! `weir-collector`: receive, account, write.
 
 use std::{
-    fs, io,
-    io::Write as _,
-    os::fd::AsRawFd as _,
-    path::Path,
-    process::ExitCode,
-    time::Duration,
+    fs, io, io::Write as _, os::fd::AsRawFd as _, path::Path, process::ExitCode, time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -53,11 +48,24 @@ fn run(options: &Options) -> Result<()> {
         options.rotation_s
     );
     if granted < 4 << 20 {
-        eprintln!("weir-collector: the kernel grants a receive buffer of {} KiB only; `sysctl net.core.rmem_max=33554432` allows more", granted >> 10);
+        eprintln!(
+            "weir-collector: the kernel grants a receive buffer of {} KiB only; `sysctl net.core.rmem_max=33554432` allows more",
+            granted >> 10
+        );
     }
-    let mut collector = Collector { receiver, writer, exporters: Exporters::default(), malformed_lines: 0 };
+    let mut collector = Collector {
+        receiver,
+        writer,
+        exporters: Exporters::default(),
+        malformed_lines: 0,
+    };
     collector.receive_until_told()?;
-    let Collector { mut exporters, writer, receiver, .. } = collector;
+    let Collector {
+        mut exporters,
+        writer,
+        receiver,
+        ..
+    } = collector;
     exporters.statistics.kernel_drops = receiver.kernel_drops;
     let _ = writer.sender.send(Message::Account(exporters.to_json()));
     let written = writer.finish()?;
@@ -68,10 +76,16 @@ fn bind(options: &Options) -> Result<(Receiver, usize)> {
     match Receiver::bind(options.listen) {
         Ok(bound) => Ok(bound),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            bail!("{} is taken by another program: `ss -ulpn` names it, -l takes another port", options.listen)
+            bail!(
+                "{} is taken by another program: `ss -ulpn` names it, -l takes another port",
+                options.listen
+            )
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            bail!("no permission to listen on {}: take a port above 1023 with -l, or run as root", options.listen)
+            bail!(
+                "no permission to listen on {}: take a port above 1023 with -l, or run as root",
+                options.listen
+            )
         }
         Err(error) => Err(error).with_context(|| format!("cannot listen on {}", options.listen)),
     }
@@ -89,17 +103,26 @@ impl Collector {
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(16);
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut signals, SIGNALS, Interest::READABLE)?;
         let socket = self.receiver.socket().as_raw_fd();
-        poll.registry().register(&mut SourceFd(&socket), SOCKET, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut SourceFd(&socket), SOCKET, Interest::READABLE)?;
         let (mut more, mut accounted_ns) = (false, 0);
         loop {
-            let wait = if more { Duration::ZERO } else { ACCOUNT_INTERVAL };
+            let wait = if more {
+                Duration::ZERO
+            } else {
+                ACCOUNT_INTERVAL
+            };
             match poll.poll(&mut events, Some(wait)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(error.into());
+                }
                 _ => {}
             }
-            let told = events.iter().any(|event| event.token() == SIGNALS) && signals.pending().next().is_some();
+            let told = events.iter().any(|event| event.token() == SIGNALS)
+                && signals.pending().next().is_some();
             more = self.turn()?;
             let now_ns = clock::unix_ns();
             if now_ns.abs_diff(accounted_ns) >= 1_000_000_000 {
@@ -119,7 +142,12 @@ impl Collector {
         for _ in 0..TURN_MAX {
             let received_ns = clock::unix_ns();
             let mut flows = Vec::new();
-            let Self { receiver, exporters, malformed_lines, .. } = self;
+            let Self {
+                receiver,
+                exporters,
+                malformed_lines,
+                ..
+            } = self;
             let taken = receiver
                 .receive(|octets, address| {
                     if let Err(error) = exporters.datagram(octets, address, received_ns, &mut flows)
@@ -143,7 +171,10 @@ impl Collector {
 
     /// Waits while the writer is behind; the socket's buffer then fills, and the kernel counts.
     fn send(&self, message: Message) -> Result<()> {
-        self.writer.sender.send(message).context("the writing thread died")
+        self.writer
+            .sender
+            .send(message)
+            .context("the writing thread died")
     }
 }
 
@@ -159,7 +190,9 @@ fn report(options: &Options, exporters: &Exporters, written: &Written) -> Result
         statistics.malformed + statistics.unknown_version,
         written.flows_unwritten,
     );
-    let Some(path) = &options.statistics_json else { return Ok(()) };
+    let Some(path) = &options.statistics_json else {
+        return Ok(());
+    };
     let mut object = statistics.to_json();
     if let (Value::Object(object), Value::Object(written)) = (&mut object, written.to_json()) {
         object.extend(written);

@@ -14,7 +14,12 @@ pub struct Options {
     pub directory: PathBuf,
 
     /// Address and port to listen on
-    #[arg(short = 'l', long = "listen", value_name = "ADDR:PORT", default_value = "[::]:2055")]
+    #[arg(
+        short = 'l',
+        long = "listen",
+        value_name = "ADDR:PORT",
+        default_value = "[::]:2055"
+    )]
     pub listen: SocketAddr,
 
     /// Seconds a window lasts before it becomes a Parquet file

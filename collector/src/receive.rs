@@ -1,5 +1,6 @@
 //! The socket: many datagrams a system call, and the kernel's own count of those it dropped. One of
 //! the files that may use `unsafe`.
+#![expect(unsafe_code, reason = "system calls")]
 
 use std::{
     io,
@@ -75,7 +76,10 @@ impl Receiver {
         let mut messages: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         for (index, message) in messages.iter_mut().enumerate() {
             let buffer = &mut self.buffers[index * DATAGRAM_OCTETS..][..DATAGRAM_OCTETS];
-            let vector = vectors[index].write(libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() });
+            let vector = vectors[index].write(libc::iovec {
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: buffer.len(),
+            });
             message.msg_hdr.msg_iov = vector;
             message.msg_hdr.msg_iovlen = 1;
             message.msg_hdr.msg_control = self.controls[index].0.as_mut_ptr().cast();
@@ -85,10 +89,25 @@ impl Receiver {
         }
         // SAFETY: each header points to buffers of ours that are as long as it says and outlive the
         // call.
-        let taken = unsafe { libc::recvmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), BATCH as libc::c_uint, libc::MSG_DONTWAIT, ptr::null_mut()) };
+        let taken = unsafe {
+            libc::recvmmsg(
+                self.socket.as_raw_fd(),
+                messages.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
         if taken < 0 {
             let error = io::Error::last_os_error();
-            return if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) { Ok(0) } else { Err(error) };
+            return if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ) {
+                Ok(0)
+            } else {
+                Err(error)
+            };
         }
         let taken = usize::try_from(taken).unwrap_or(0);
         for (index, message) in messages[..taken].iter().enumerate() {
@@ -105,8 +124,20 @@ impl Receiver {
 
 fn set_option(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the pointer and length are those of `value`.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// The buffer's size; the kernel doubles what was asked for, to cover its own overhead.
@@ -114,7 +145,15 @@ fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the pointers are to a value and its length.
-    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw mut value).cast(), &raw mut length) };
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUF,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -55,7 +55,12 @@ impl Written {
     /// As a JSON object.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let Self { flows, flows_unwritten, windows_closed, windows_kept } = self;
+        let Self {
+            flows,
+            flows_unwritten,
+            windows_closed,
+            windows_kept,
+        } = self;
         json!({
             "records_written": flows,
             "records_unwritten": flows_unwritten,
@@ -86,7 +91,9 @@ impl Writer {
         let (sender, receiver) = bounded(BATCHES_MAX);
         let (windows, closing) = unbounded();
         let root = folder.to_owned();
-        let closer = thread::Builder::new().name("rotate".to_owned()).spawn(move || close_windows(&root, &closing))?;
+        let closer = thread::Builder::new()
+            .name("rotate".to_owned())
+            .spawn(move || close_windows(&root, &closing))?;
         let state = State {
             directory,
             rotation_s: i64::try_from(rotation_s)?.max(1),
@@ -98,13 +105,15 @@ impl Writer {
             written: Written::default(),
             failing: false,
         };
-        let thread = thread::Builder::new().name("write".to_owned()).spawn(move || {
-            let mut written = state.run(&receiver);
-            let (closed, kept) = closer.join().unwrap_or_default();
-            written.windows_closed = closed;
-            written.windows_kept = kept;
-            written
-        })?;
+        let thread = thread::Builder::new()
+            .name("write".to_owned())
+            .spawn(move || {
+                let mut written = state.run(&receiver);
+                let (closed, kept) = closer.join().unwrap_or_default();
+                written.windows_closed = closed;
+                written.windows_kept = kept;
+                written
+            })?;
         Ok(Self { sender, thread })
     }
 
@@ -114,18 +123,32 @@ impl Writer {
     /// If the thread had panicked.
     pub fn finish(self) -> Result<Written> {
         drop(self.sender);
-        self.thread.join().map_err(|_| anyhow!("the writing thread died"))
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the writing thread died"))
     }
 }
 
 fn report_recovered(found: &Recovered) {
     match found {
         Recovered::Closed(window, Rotated { flows, ended, .. }) => {
-            let how = if *ended == Ended::Whole { "" } else { " (its last message was cut off)" };
-            eprintln!("weir-collector: recovered {flows} flows from {}{how}", window.display());
+            let how = if *ended == Ended::Whole {
+                ""
+            } else {
+                " (its last message was cut off)"
+            };
+            eprintln!(
+                "weir-collector: recovered {flows} flows from {}{how}",
+                window.display()
+            );
         }
-        Recovered::SetAside(path) => eprintln!("weir-collector: a window cannot be read; it is kept as {}", path.display()),
-        Recovered::Failed(window, error) => eprintln!("weir-collector: {} stays open: {error}", window.display()),
+        Recovered::SetAside(path) => eprintln!(
+            "weir-collector: a window cannot be read; it is kept as {}",
+            path.display()
+        ),
+        Recovered::Failed(window, error) => {
+            eprintln!("weir-collector: {} stays open: {error}", window.display())
+        }
     }
 }
 
@@ -137,14 +160,21 @@ fn close_windows(root: &Path, closing: &Receiver<Closing>) -> (u64, u64) {
     let (mut closed, mut kept) = (0, 0);
     for (window, notes) in closing {
         match rotate::close(root, &window, &notes) {
-            Ok(Rotated { path: Some(path), flows, .. }) => {
+            Ok(Rotated {
+                path: Some(path),
+                flows,
+                ..
+            }) => {
                 closed += 1;
                 eprintln!("weir-collector: {flows} flows in {}", path.display());
             }
             Ok(Rotated { path: None, .. }) => {}
             Err(error) => {
                 kept += 1;
-                eprintln!("weir-collector: {} stays open until the next start: {error}", window.display());
+                eprintln!(
+                    "weir-collector: {} stays open until the next start: {error}",
+                    window.display()
+                );
             }
         }
     }
@@ -177,7 +207,10 @@ impl State {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.pending_since.is_some_and(|since| since.elapsed() >= FLUSH_INTERVAL) {
+            if self
+                .pending_since
+                .is_some_and(|since| since.elapsed() >= FLUSH_INTERVAL)
+            {
                 self.flush();
             }
             self.rotate_if_due();
@@ -205,14 +238,19 @@ impl State {
             Ok(()) => {
                 if self.failing {
                     self.failing = false;
-                    eprintln!("weir-collector: writing again; {} flows were lost meanwhile", self.written.flows_unwritten);
+                    eprintln!(
+                        "weir-collector: writing again; {} flows were lost meanwhile",
+                        self.written.flows_unwritten
+                    );
                 }
                 self.written.flows += count;
             }
             Err(error) => {
                 if !self.failing {
                     self.failing = true;
-                    eprintln!("weir-collector: {error}; going on, counting flows that cannot be written");
+                    eprintln!(
+                        "weir-collector: {error}; going on, counting flows that cannot be written"
+                    );
                 }
                 self.written.flows_unwritten += count;
             }
@@ -225,7 +263,10 @@ impl State {
             let now_s = i64::try_from(clock::unix_ns() / 1_000_000_000).unwrap_or(i64::MAX);
             let start_s = now_s - now_s.rem_euclid(self.rotation_s);
             let window = Window::create(&self.directory.window_path(start_s))?;
-            self.window = Some(OpenWindow { window, end_s: start_s + self.rotation_s });
+            self.window = Some(OpenWindow {
+                window,
+                end_s: start_s + self.rotation_s,
+            });
         }
         match &mut self.window {
             Some(open) => open.window.append(&self.pending),
@@ -236,7 +277,10 @@ impl State {
     fn rotate_if_due(&mut self) {
         let now_s = i64::try_from(clock::unix_ns() / 1_000_000_000).unwrap_or(i64::MAX);
         // A clock set far back ends the window too: it would otherwise never end.
-        let due = self.window.as_ref().is_some_and(|open| now_s >= open.end_s || now_s < open.end_s - 2 * self.rotation_s);
+        let due = self
+            .window
+            .as_ref()
+            .is_some_and(|open| now_s >= open.end_s || now_s < open.end_s - 2 * self.rotation_s);
         if due {
             self.flush();
             self.rotate();

@@ -89,7 +89,11 @@ impl Batcher {
             octets: 0,
             opened_ns: 0,
             sequence: 0,
-            templates: TemplateState { due: true, sent_ns: 0, datagrams: 0 },
+            templates: TemplateState {
+                due: true,
+                sent_ns: 0,
+                datagrams: 0,
+            },
         }
     }
 
@@ -142,7 +146,8 @@ impl Batcher {
     }
 
     fn fits(&self, record: &FlowRecord) -> bool {
-        self.pending.is_empty() || self.octets + self.octets_of(record) <= self.options.datagram_octets_max
+        self.pending.is_empty()
+            || self.octets + self.octets_of(record) <= self.options.datagram_octets_max
     }
 
     /// Octets a record adds, with its FlowSet's header and padding if it begins one.
@@ -151,7 +156,11 @@ impl Batcher {
             Version::V5 => v5::RECORD_OCTETS,
             Version::V9 => {
                 let begins_set = self.pending.last().is_none_or(|last| last.v6 != record.v6);
-                let set_octets = if begins_set { v9::SET_HEADER_OCTETS + 3 } else { 0 };
+                let set_octets = if begins_set {
+                    v9::SET_HEADER_OCTETS + 3
+                } else {
+                    0
+                };
                 v9::FlowTemplate::of(record).record_octets() + set_octets
             }
         }
@@ -166,7 +175,9 @@ impl Batcher {
             sequence: self.sequence,
             engine_type,
             engine_id,
-            sampling_interval: self.pending.first().map_or(1, |record| u16::try_from(record.sampling_interval).unwrap_or(u16::MAX)),
+            sampling_interval: self.pending.first().map_or(1, |record| {
+                u16::try_from(record.sampling_interval).unwrap_or(u16::MAX)
+            }),
         };
         self.sequence = self.sequence.wrapping_add(u32::from(count));
         let mut octets = Vec::with_capacity(self.octets);
@@ -190,7 +201,11 @@ impl Batcher {
         if self.templates.due {
             encode_templates(&mut octets);
             count += 2;
-            self.templates = TemplateState { due: false, sent_ns: now.unix_ns, datagrams: 0 };
+            self.templates = TemplateState {
+                due: false,
+                sent_ns: now.unix_ns,
+                datagrams: 0,
+            };
         }
         self.templates.datagrams += 1;
         for records in self.pending.chunk_by(|a, b| a.v6 == b.v6) {
@@ -242,18 +257,35 @@ mod tests {
     use super::*;
 
     fn at(ms: u64) -> ExportTime {
-        ExportTime { unix_ns: 1_700_000_000_000_000_000 + ms * 1_000_000, uptime_ms: 50_000 + ms }
+        ExportTime {
+            unix_ns: 1_700_000_000_000_000_000 + ms * 1_000_000,
+            uptime_ms: 50_000 + ms,
+        }
     }
 
     fn flow(number: u64) -> FlowRecord {
-        FlowRecord { packets: number, octets: 40 * number, v6: number % 3 == 0, start_ns: at(0).unix_ns, end_ns: at(1).unix_ns, ..FlowRecord::default() }
+        FlowRecord {
+            packets: number,
+            octets: 40 * number,
+            v6: number % 3 == 0,
+            start_ns: at(0).unix_ns,
+            end_ns: at(1).unix_ns,
+            ..FlowRecord::default()
+        }
     }
 
     fn datagrams(version: Version, flows: u64) -> Vec<Datagram> {
         let mut batcher = Batcher::new(BatchOptions::new(version));
         let mut datagrams = Vec::new();
         for number in 1..=flows {
-            let record = if version == Version::V5 { FlowRecord { v6: false, ..flow(number) } } else { flow(number) };
+            let record = if version == Version::V5 {
+                FlowRecord {
+                    v6: false,
+                    ..flow(number)
+                }
+            } else {
+                flow(number)
+            };
             datagrams.extend(batcher.push(&record, &at(number)));
         }
         datagrams.extend(batcher.flush(&at(flows)));
@@ -264,8 +296,17 @@ mod tests {
     #[test]
     fn v5_sequence_counts_records_before_the_datagram() {
         let datagrams = datagrams(Version::V5, 100);
-        let headers: Vec<_> = datagrams.iter().map(|datagram| v5::decode(&datagram.octets).unwrap().header).collect();
-        assert_eq!(headers.iter().map(|header| (header.sequence, header.count)).collect::<Vec<_>>(), [(0, 30), (30, 30), (60, 30), (90, 10)]);
+        let headers: Vec<_> = datagrams
+            .iter()
+            .map(|datagram| v5::decode(&datagram.octets).unwrap().header)
+            .collect();
+        assert_eq!(
+            headers
+                .iter()
+                .map(|header| (header.sequence, header.count))
+                .collect::<Vec<_>>(),
+            [(0, 30), (30, 30), (60, 30), (90, 10)]
+        );
     }
 
     #[test]
@@ -282,12 +323,23 @@ mod tests {
             let mut count = if has_templates { 2 } else { 0 };
             for set in sets {
                 if let v9::Set::Data { id, octets } = set {
-                    let template = if id == v9::FLOWS_V4.id { &v9::FLOWS_V4 } else { &v9::FLOWS_V6 };
-                    let template = v9::Template { id, scope_fields: 0, fields: template.fields.to_vec() };
+                    let template = if id == v9::FLOWS_V4.id {
+                        &v9::FLOWS_V4
+                    } else {
+                        &v9::FLOWS_V6
+                    };
+                    let template = v9::Template {
+                        id,
+                        scope_fields: 0,
+                        fields: template.fields.to_vec(),
+                    };
                     for record in v9::records(&template, octets, &header) {
                         count += 1;
                         packets += record.packets;
-                        assert_eq!((record.start_ns, record.end_ns), (at(0).unix_ns, at(1).unix_ns));
+                        assert_eq!(
+                            (record.start_ns, record.end_ns),
+                            (at(0).unix_ns, at(1).unix_ns)
+                        );
                     }
                 }
             }
@@ -298,7 +350,10 @@ mod tests {
 
     #[test]
     fn tallies_are_what_was_pushed() {
-        let total: u64 = datagrams(Version::V9, 500).iter().map(|datagram| datagram.tally.packets).sum();
+        let total: u64 = datagrams(Version::V9, 500)
+            .iter()
+            .map(|datagram| datagram.tally.packets)
+            .sum();
         assert_eq!(total, (1..=500).sum::<u64>());
     }
 }

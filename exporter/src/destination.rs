@@ -42,7 +42,11 @@ impl Destination {
     /// # Errors
     /// What the operating system says.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let any: SocketAddr = if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+        let any: SocketAddr = if address.is_ipv4() {
+            ([0, 0, 0, 0], 0).into()
+        } else {
+            ([0u16; 8], 0).into()
+        };
         let socket = UdpSocket::bind(any)?;
         socket.connect(address)?;
         Ok(Self { socket, address })
@@ -66,13 +70,21 @@ impl Destination {
                     refusals += 1;
                     last = error;
                 }
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) => {
+                Err(error)
+                    if matches!(
+                        error.raw_os_error(),
+                        Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)
+                    ) =>
+                {
                     last = error;
                     std::thread::sleep(Self::RETRY_WAIT);
                 }
                 Err(error) => return Sent::No { refusals, error },
             }
         }
-        Sent::No { refusals, error: last }
+        Sent::No {
+            refusals,
+            error: last,
+        }
     }
 }

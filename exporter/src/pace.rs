@@ -14,7 +14,11 @@ impl Pace {
     /// `rate` datagrams a second, `burst` at once.
     #[must_use]
     pub fn new(rate: u64, burst: u64) -> Self {
-        Self { interval_ns: 1_000_000_000 / rate.max(1), burst: burst.max(1), used_until_ns: 0 }
+        Self {
+            interval_ns: 1_000_000_000 / rate.max(1),
+            burst: burst.max(1),
+            used_until_ns: 0,
+        }
     }
 
     /// Takes a datagram's turn; nanoseconds to wait before it may leave. Time is monotonic.

@@ -98,13 +98,15 @@ pub enum Malformed {
 /// Big-endian reads from a slice; zero beyond its end, for callers that have checked the length.
 pub(crate) mod read {
     pub fn u16(octets: &[u8], at: usize) -> u16 {
-        octets.get(at..at + 2).map_or(0, |field| u16::from_be_bytes([field[0], field[1]]))
+        octets
+            .get(at..at + 2)
+            .map_or(0, |field| u16::from_be_bytes([field[0], field[1]]))
     }
 
     pub fn u32(octets: &[u8], at: usize) -> u32 {
-        octets
-            .get(at..at + 4)
-            .map_or(0, |field| u32::from_be_bytes([field[0], field[1], field[2], field[3]]))
+        octets.get(at..at + 4).map_or(0, |field| {
+            u32::from_be_bytes([field[0], field[1], field[2], field[3]])
+        })
     }
 }
 
@@ -121,7 +123,11 @@ mod tests {
     fn times_come_back_across_the_uptime_wrap() {
         for age_ms in [0, 1, 5, 6, 1000, 49 * 24 * 3_600_000] {
             let at_ns = NOW.unix_ns - age_ms * 1_000_000;
-            assert_eq!(NOW.absolute_ns(NOW.relative_ms(at_ns)), at_ns, "{age_ms} ms ago");
+            assert_eq!(
+                NOW.absolute_ns(NOW.relative_ms(at_ns)),
+                at_ns,
+                "{age_ms} ms ago"
+            );
         }
     }
 

@@ -130,5 +130,7 @@ impl EndReason {
 /// The address as people write it: v4-mapped ones as IPv4.
 #[must_use]
 pub fn display_address(address: Ipv6Addr) -> IpAddr {
-    address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
+    address
+        .to_ipv4_mapped()
+        .map_or(IpAddr::V6(address), IpAddr::V4)
 }

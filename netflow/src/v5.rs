@@ -40,7 +40,11 @@ pub struct Header {
 pub fn parts(record: &FlowRecord) -> impl Iterator<Item = FlowRecord> + use<> {
     let most = u64::from(u32::MAX);
     let record = *record;
-    let count = if record.v6 { 0 } else { record.octets.max(record.packets).div_ceil(most).max(1) };
+    let count = if record.v6 {
+        0
+    } else {
+        record.octets.max(record.packets).div_ceil(most).max(1)
+    };
     (0..count).map(move |index| FlowRecord {
         octets: share(record.octets, count, index),
         packets: share(record.packets, count, index),
@@ -55,7 +59,12 @@ fn share(total: u64, count: u64, index: u64) -> u64 {
 
 /// Appends a record.
 pub fn encode_record(datagram: &mut Vec<u8>, record: &FlowRecord, time: &ExportTime) {
-    let v4 = |address: Ipv6Addr| address.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED).octets();
+    let v4 = |address: Ipv6Addr| {
+        address
+            .to_ipv4_mapped()
+            .unwrap_or(Ipv4Addr::UNSPECIFIED)
+            .octets()
+    };
     let narrow32 = |count: u64| u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
     let ifindex = |index: u32| u16::try_from(index).unwrap_or(0).to_be_bytes();
     let number = |number: u32| u16::try_from(number).unwrap_or(AS_TRANS).to_be_bytes();
@@ -117,7 +126,10 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
     let whole = (octets - HEADER_OCTETS) / RECORD_OCTETS;
     let count = claimed.min(u16::try_from(whole).unwrap_or(u16::MAX));
     if claimed > 0 && count == 0 {
-        return Err(Malformed::Count { count: claimed, octets });
+        return Err(Malformed::Count {
+            count: claimed,
+            octets,
+        });
     }
     let sampling = read::u16(datagram, 22) & 0x3fff;
     Ok(Datagram {
@@ -126,7 +138,8 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
             count,
             time: ExportTime {
                 uptime_ms: u64::from(read::u32(datagram, 4)),
-                unix_ns: u64::from(read::u32(datagram, 8)) * 1_000_000_000 + u64::from(read::u32(datagram, 12)),
+                unix_ns: u64::from(read::u32(datagram, 8)) * 1_000_000_000
+                    + u64::from(read::u32(datagram, 12)),
             },
             sequence: read::u32(datagram, 16),
             engine_type: datagram[20],
@@ -150,7 +163,9 @@ pub struct Datagram<'a> {
 impl Datagram<'_> {
     /// Its records.
     pub fn records(&self) -> impl Iterator<Item = FlowRecord> + '_ {
-        self.records.chunks_exact(RECORD_OCTETS).map(|octets| record(octets, &self.header))
+        self.records
+            .chunks_exact(RECORD_OCTETS)
+            .map(|octets| record(octets, &self.header))
     }
 }
 
@@ -160,7 +175,11 @@ fn record(octets: &[u8], header: &Header) -> FlowRecord {
     FlowRecord {
         source: v4(0),
         destination: v4(4),
-        next_hop: if next_hop == Ipv4Addr::UNSPECIFIED.to_ipv6_mapped() { Ipv6Addr::UNSPECIFIED } else { next_hop },
+        next_hop: if next_hop == Ipv4Addr::UNSPECIFIED.to_ipv6_mapped() {
+            Ipv6Addr::UNSPECIFIED
+        } else {
+            next_hop
+        },
         v6: false,
         source_port: read::u16(octets, 32),
         destination_port: read::u16(octets, 34),
@@ -188,7 +207,10 @@ fn record(octets: &[u8], header: &Header) -> FlowRecord {
 mod tests {
     use super::*;
 
-    const TIME: ExportTime = ExportTime { unix_ns: 1_700_000_000_000_000_500, uptime_ms: 100_000 };
+    const TIME: ExportTime = ExportTime {
+        unix_ns: 1_700_000_000_000_000_500,
+        uptime_ms: 100_000,
+    };
 
     fn example() -> FlowRecord {
         FlowRecord {
@@ -239,7 +261,14 @@ mod tests {
 
     #[test]
     fn golden_header_and_back() {
-        let header = Header { count: 1, time: TIME, sequence: 7, engine_type: 1, engine_id: 2, sampling_interval: 10 };
+        let header = Header {
+            count: 1,
+            time: TIME,
+            sequence: 7,
+            engine_type: 1,
+            engine_id: 2,
+            sampling_interval: 10,
+        };
         let mut datagram = encode_header(&header).to_vec();
         #[rustfmt::skip]
         assert_eq!(datagram, [
@@ -250,33 +279,77 @@ mod tests {
         let decoded = decode(&datagram).unwrap();
         assert_eq!(decoded.header, header);
         let record = decoded.records().next().unwrap();
-        let expected = FlowRecord { egress_ifindex: 0, destination_as: 23456, sampling_interval: 10, start_ns: TIME.unix_ns - 2_000_000_000, end_ns: TIME.unix_ns - 1_000_000_000, ..example() };
+        let expected = FlowRecord {
+            egress_ifindex: 0,
+            destination_as: 23456,
+            sampling_interval: 10,
+            start_ns: TIME.unix_ns - 2_000_000_000,
+            end_ns: TIME.unix_ns - 1_000_000_000,
+            ..example()
+        };
         assert_eq!(record, expected);
     }
 
     #[test]
     fn counts_that_do_not_fit_are_split_and_add_up() {
-        let big = FlowRecord { octets: 3 * (1 << 32) + 1, packets: 5, ..example() };
+        let big = FlowRecord {
+            octets: 3 * (1 << 32) + 1,
+            packets: 5,
+            ..example()
+        };
         let parts: Vec<_> = parts(&big).collect();
         assert_eq!(parts.len(), 4);
-        assert_eq!(parts.iter().map(|part| part.octets).sum::<u64>(), big.octets);
+        assert_eq!(
+            parts.iter().map(|part| part.octets).sum::<u64>(),
+            big.octets
+        );
         assert_eq!(parts.iter().map(|part| part.packets).sum::<u64>(), 5);
         assert!(parts.iter().all(|part| part.octets <= u64::from(u32::MAX)));
     }
 
     #[test]
     fn ipv6_cannot_be_sent() {
-        assert_eq!(parts(&FlowRecord { v6: true, ..example() }).count(), 0);
+        assert_eq!(
+            parts(&FlowRecord {
+                v6: true,
+                ..example()
+            })
+            .count(),
+            0
+        );
     }
 
     #[test]
     fn a_count_beyond_the_octets_is_cut_to_them() {
-        let header = Header { count: 55_582, time: TIME, sequence: 0, engine_type: 0, engine_id: 0, sampling_interval: 1 };
+        let header = Header {
+            count: 55_582,
+            time: TIME,
+            sequence: 0,
+            engine_type: 0,
+            engine_id: 0,
+            sampling_interval: 1,
+        };
         let mut datagram = encode_header(&header).to_vec();
         datagram.resize(HEADER_OCTETS + 30 * RECORD_OCTETS, 0);
         let decoded = decode(&datagram).unwrap();
-        assert_eq!((decoded.claimed, decoded.header.count, decoded.records().count()), (55_582, 30, 30));
-        assert_eq!(decode(&datagram[..30]).unwrap_err(), Malformed::Count { count: 55_582, octets: 30 });
-        assert_eq!(decode(&datagram[..23]).unwrap_err(), Malformed::TooShort { octets: 23 });
+        assert_eq!(
+            (
+                decoded.claimed,
+                decoded.header.count,
+                decoded.records().count()
+            ),
+            (55_582, 30, 30)
+        );
+        assert_eq!(
+            decode(&datagram[..30]).unwrap_err(),
+            Malformed::Count {
+                count: 55_582,
+                octets: 30
+            }
+        );
+        assert_eq!(
+            decode(&datagram[..23]).unwrap_err(),
+            Malformed::TooShort { octets: 23 }
+        );
     }
 }

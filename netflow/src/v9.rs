@@ -66,7 +66,10 @@ impl Template {
     /// Octets of a record.
     #[must_use]
     pub fn record_octets(&self) -> usize {
-        self.fields.iter().map(|field| usize::from(field.octets)).sum()
+        self.fields
+            .iter()
+            .map(|field| usize::from(field.octets))
+            .sum()
     }
 
     /// Whether its records are about the exporter, not about flows.
@@ -144,7 +147,10 @@ impl FlowTemplate {
     /// Octets of a record.
     #[must_use]
     pub fn record_octets(&self) -> usize {
-        self.fields.iter().map(|field| usize::from(field.octets)).sum()
+        self.fields
+            .iter()
+            .map(|field| usize::from(field.octets))
+            .sum()
     }
 
     /// Octets of the definition in a template FlowSet.
@@ -156,7 +162,11 @@ impl FlowTemplate {
     /// Appends the definition.
     pub fn encode_definition(&self, datagram: &mut Vec<u8>) {
         datagram.extend_from_slice(&self.id.to_be_bytes());
-        datagram.extend_from_slice(&u16::try_from(self.fields.len()).unwrap_or(u16::MAX).to_be_bytes());
+        datagram.extend_from_slice(
+            &u16::try_from(self.fields.len())
+                .unwrap_or(u16::MAX)
+                .to_be_bytes(),
+        );
         for field in self.fields {
             datagram.extend_from_slice(&field.element.to_be_bytes());
             datagram.extend_from_slice(&field.octets.to_be_bytes());
@@ -172,7 +182,11 @@ impl FlowTemplate {
 }
 
 fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time: &ExportTime) {
-    let v4 = |address: Ipv6Addr| u64::from(u32::from(address.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED)));
+    let v4 = |address: Ipv6Addr| {
+        u64::from(u32::from(
+            address.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
+        ))
+    };
     let number = match field.element {
         element::SOURCE_V6 => return datagram.extend_from_slice(&record.source.octets()),
         element::DESTINATION_V6 => return datagram.extend_from_slice(&record.destination.octets()),
@@ -190,7 +204,13 @@ fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time:
         element::DESTINATION_PORT => u64::from(record.destination_port),
         element::PROTOCOL => u64::from(record.protocol),
         element::TCP_FLAGS => u64::from(record.tcp_flags),
-        element::IP_VERSION => if record.v6 { 6 } else { 4 },
+        element::IP_VERSION => {
+            if record.v6 {
+                6
+            } else {
+                4
+            }
+        }
         element::TOS => u64::from(record.tos),
         element::VLAN => u64::from(record.vlan),
         _ => 0,
@@ -274,7 +294,9 @@ pub fn decode_sets(datagram: &[u8]) -> Result<Vec<Set<'_>>, Malformed> {
         let body = &datagram[offset + SET_HEADER_OCTETS..end];
         sets.push(match id {
             TEMPLATE_SET => Set::Templates(templates(body, offset + SET_HEADER_OCTETS)?),
-            OPTIONS_TEMPLATE_SET => Set::Templates(options_templates(body, offset + SET_HEADER_OCTETS)?),
+            OPTIONS_TEMPLATE_SET => {
+                Set::Templates(options_templates(body, offset + SET_HEADER_OCTETS)?)
+            }
             TEMPLATE_ID_MIN.. => Set::Data { id, octets: body },
             _ => Set::Reserved,
         });
@@ -302,12 +324,19 @@ fn options_templates(body: &[u8], base: usize) -> Result<Vec<Template>, Malforme
     let mut at = 0;
     while body.len() - at >= 6 {
         let id = read::u16(body, at);
-        let (scope, options) = (usize::from(read::u16(body, at + 2)), usize::from(read::u16(body, at + 4)));
+        let (scope, options) = (
+            usize::from(read::u16(body, at + 2)),
+            usize::from(read::u16(body, at + 4)),
+        );
         if id == 0 && scope == 0 && options == 0 {
             break;
         }
         if scope % 4 != 0 || options % 4 != 0 {
-            return Err(Malformed::Template { id, offset: base + at, reason: "lengths are no multiples of 4" });
+            return Err(Malformed::Template {
+                id,
+                offset: base + at,
+                reason: "lengths are no multiples of 4",
+            });
         }
         // A scope of no octets occurs; the record is about the exporter all the same.
         let mut template = template(body, base, at, 6, id, scope / 4, (scope + options) / 4)?;
@@ -327,7 +356,11 @@ fn template(
     scope_fields: usize,
     count: usize,
 ) -> Result<Template, Malformed> {
-    let refuse = |reason| Malformed::Template { id, offset: base + at, reason };
+    let refuse = |reason| Malformed::Template {
+        id,
+        offset: base + at,
+        reason,
+    };
     if id < TEMPLATE_ID_MIN {
         return Err(refuse("the id is below 256"));
     }
@@ -340,7 +373,11 @@ fn template(
         .chunks_exact(4)
         .map(|octets| field(read::u16(octets, 0), read::u16(octets, 2)))
         .collect();
-    let template = Template { id, scope_fields, fields };
+    let template = Template {
+        id,
+        scope_fields,
+        fields,
+    };
     match template.record_octets() {
         0 => Err(refuse("its records have no octets")),
         1..=65_535 => Ok(template),
@@ -349,8 +386,14 @@ fn template(
 }
 
 /// The flow records in a data FlowSet. What is left over is shorter than a record: padding.
-pub fn records<'a>(template: &'a Template, octets: &'a [u8], header: &'a Header) -> impl Iterator<Item = FlowRecord> + 'a {
-    octets.chunks_exact(template.record_octets().max(1)).map(move |octets| record(template, octets, header))
+pub fn records<'a>(
+    template: &'a Template,
+    octets: &'a [u8],
+    header: &'a Header,
+) -> impl Iterator<Item = FlowRecord> + 'a {
+    octets
+        .chunks_exact(template.record_octets().max(1))
+        .map(move |octets| record(template, octets, header))
 }
 
 /// Number of records in a data FlowSet.
@@ -366,7 +409,10 @@ pub fn sampling_interval(template: &Template, octets: &[u8]) -> Option<u32> {
     for (index, field) in template.fields.iter().enumerate() {
         let (value, after) = rest.split_at_checked(usize::from(field.octets))?;
         rest = after;
-        let announces = matches!(field.element, element::SAMPLING_INTERVAL | element::SAMPLER_INTERVAL);
+        let announces = matches!(
+            field.element,
+            element::SAMPLING_INTERVAL | element::SAMPLER_INTERVAL
+        );
         if index >= template.scope_fields && announces {
             return u32::try_from(number(value)).ok();
         }
@@ -376,10 +422,16 @@ pub fn sampling_interval(template: &Template, octets: &[u8]) -> Option<u32> {
 
 fn record(template: &Template, octets: &[u8], header: &Header) -> FlowRecord {
     let time = &header.time;
-    let mut record = FlowRecord { start_ns: time.unix_ns, end_ns: time.unix_ns, ..FlowRecord::default() };
+    let mut record = FlowRecord {
+        start_ns: time.unix_ns,
+        end_ns: time.unix_ns,
+        ..FlowRecord::default()
+    };
     let mut rest = octets;
     for field in &template.fields {
-        let Some((value, after)) = rest.split_at_checked(usize::from(field.octets)) else { break };
+        let Some((value, after)) = rest.split_at_checked(usize::from(field.octets)) else {
+            break;
+        };
         rest = after;
         decode_field(&mut record, field.element, value, time);
     }
@@ -396,31 +448,45 @@ fn decode_field(record: &mut FlowRecord, element: Element, value: &[u8], time: &
             let address = Ipv4Addr::from(low32(number)).to_ipv6_mapped();
             match element {
                 element::SOURCE_V4 if number != 0 || !record.v6 => record.source = address,
-                element::DESTINATION_V4 if number != 0 || !record.v6 => record.destination = address,
+                element::DESTINATION_V4 if number != 0 || !record.v6 => {
+                    record.destination = address
+                }
                 element::NEXT_HOP_V4 if number != 0 => record.next_hop = address,
                 _ => {}
             }
         }
-        element::SOURCE_V6 | element::DESTINATION_V6 | element::NEXT_HOP_V6 => decode_v6(record, element, value),
+        element::SOURCE_V6 | element::DESTINATION_V6 | element::NEXT_HOP_V6 => {
+            decode_v6(record, element, value)
+        }
         element::START_UPTIME_MS => record.start_ns = time.absolute_ns(low32(number)),
         element::END_UPTIME_MS => record.end_ns = time.absolute_ns(low32(number)),
         element::START_S => record.start_ns = number.saturating_mul(1_000_000_000),
         element::END_S => record.end_ns = number.saturating_mul(1_000_000_000),
         element::START_MS => record.start_ns = number.saturating_mul(1_000_000),
         element::END_MS => record.end_ns = number.saturating_mul(1_000_000),
-        element::OCTETS | element::TOTAL_OCTETS | element::INITIATOR_OCTETS => record.octets = number,
-        element::PACKETS | element::TOTAL_PACKETS | element::INITIATOR_PACKETS => record.packets = number,
+        element::OCTETS | element::TOTAL_OCTETS | element::INITIATOR_OCTETS => {
+            record.octets = number
+        }
+        element::PACKETS | element::TOTAL_PACKETS | element::INITIATOR_PACKETS => {
+            record.packets = number
+        }
         element::OUT_OCTETS if record.octets == 0 => record.octets = number,
         element::OUT_PACKETS if record.packets == 0 => record.packets = number,
         element::END_REASON => record.end_reason = EndReason::from_number(low8(number)),
         element::DIRECTION => {
-            record.direction = if number == 1 { Direction::Egress } else { Direction::Ingress };
+            record.direction = if number == 1 {
+                Direction::Egress
+            } else {
+                Direction::Ingress
+            };
         }
         element::INGRESS_IFINDEX => record.ingress_ifindex = low32(number),
         element::EGRESS_IFINDEX => record.egress_ifindex = low32(number),
         element::SOURCE_AS => record.source_as = low32(number),
         element::DESTINATION_AS => record.destination_as = low32(number),
-        element::SAMPLING_INTERVAL | element::SAMPLER_INTERVAL => record.sampling_interval = low32(number).max(1),
+        element::SAMPLING_INTERVAL | element::SAMPLER_INTERVAL => {
+            record.sampling_interval = low32(number).max(1)
+        }
         element::IP_VERSION => record.v6 = number == 6 || (number != 4 && record.v6),
         _ => decode_small_field(record, element, number),
     }
@@ -435,10 +501,16 @@ fn decode_small_field(record: &mut FlowRecord, element: Element, number: u64) {
         element::TOS => record.tos = low,
         element::TCP_FLAGS => record.tcp_flags = number16,
         element::SOURCE_PORT => record.source_port = number16,
-        element::DESTINATION_PORT if number16 != 0 || record.destination_port == 0 => record.destination_port = number16,
-        element::ICMP_TYPE_V4 | element::ICMP_TYPE_V6 if number16 != 0 => record.destination_port = number16,
+        element::DESTINATION_PORT if number16 != 0 || record.destination_port == 0 => {
+            record.destination_port = number16
+        }
+        element::ICMP_TYPE_V4 | element::ICMP_TYPE_V6 if number16 != 0 => {
+            record.destination_port = number16
+        }
         element::SOURCE_MASK_V4 | element::SOURCE_MASK_V6 if low != 0 => record.source_mask = low,
-        element::DESTINATION_MASK_V4 | element::DESTINATION_MASK_V6 if low != 0 => record.destination_mask = low,
+        element::DESTINATION_MASK_V4 | element::DESTINATION_MASK_V6 if low != 0 => {
+            record.destination_mask = low
+        }
         element::VLAN | element::DOT1Q_VLAN if number16 != 0 => record.vlan = number16 & 0x0fff,
         _ => {}
     }
@@ -446,7 +518,9 @@ fn decode_small_field(record: &mut FlowRecord, element: Element, number: u64) {
 
 /// IPv6 addresses; templates that carry both families fill the unused one with zeros.
 fn decode_v6(record: &mut FlowRecord, element: Element, value: &[u8]) {
-    let Ok(octets) = <[u8; 16]>::try_from(value) else { return };
+    let Ok(octets) = <[u8; 16]>::try_from(value) else {
+        return;
+    };
     let address = Ipv6Addr::from(octets);
     if address.is_unspecified() && record.source.to_ipv4_mapped().is_some() {
         return;
@@ -466,7 +540,9 @@ fn decode_v6(record: &mut FlowRecord, element: Element, value: &[u8]) {
 
 /// An unsigned number of any width (RFC 7011 section 6.2 allows each); of wider ones the low end.
 fn number(octets: &[u8]) -> u64 {
-    octets.iter().fold(0, |number, octet| number << 8 | u64::from(*octet))
+    octets
+        .iter()
+        .fold(0, |number, octet| number << 8 | u64::from(*octet))
 }
 
 fn low8(number: u64) -> u8 {
@@ -477,16 +553,33 @@ fn low8(number: u64) -> u8 {
 mod tests {
     use super::*;
 
-    const TIME: ExportTime = ExportTime { unix_ns: 1_700_000_000_000_000_000, uptime_ms: 100_000 };
-    const HEADER: Header = Header { count: 1, time: TIME, sequence: 7, source_id: 3 };
+    const TIME: ExportTime = ExportTime {
+        unix_ns: 1_700_000_000_000_000_000,
+        uptime_ms: 100_000,
+    };
+    const HEADER: Header = Header {
+        count: 1,
+        time: TIME,
+        sequence: 7,
+        source_id: 3,
+    };
 
     fn template_of(flow: &FlowTemplate) -> Template {
-        Template { id: flow.id, scope_fields: 0, fields: flow.fields.to_vec() }
+        Template {
+            id: flow.id,
+            scope_fields: 0,
+            fields: flow.fields.to_vec(),
+        }
     }
 
     #[test]
     fn golden_header() {
-        assert_eq!(encode_header(&HEADER), [0, 9, 0, 1, 0, 1, 0x86, 0xa0, 0x65, 0x53, 0xf1, 0, 0, 0, 0, 7, 0, 0, 0, 3]);
+        assert_eq!(
+            encode_header(&HEADER),
+            [
+                0, 9, 0, 1, 0, 1, 0x86, 0xa0, 0x65, 0x53, 0xf1, 0, 0, 0, 0, 7, 0, 0, 0, 3
+            ]
+        );
         assert_eq!(decode_header(&encode_header(&HEADER)), Ok(HEADER));
     }
 
@@ -495,13 +588,28 @@ mod tests {
         let v4 = FlowRecord {
             source: Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(),
             destination: Ipv4Addr::new(198, 51, 100, 7).to_ipv6_mapped(),
-            source_port: 4000, destination_port: 53, protocol: 17, tos: 4, tcp_flags: 0,
-            octets: u64::MAX, packets: 1 << 40, start_ns: TIME.unix_ns - 3_000_000, end_ns: TIME.unix_ns,
-            ingress_ifindex: 70_000, egress_ifindex: 1, vlan: 100,
-            direction: Direction::Egress, end_reason: EndReason::ActiveTimeout,
+            source_port: 4000,
+            destination_port: 53,
+            protocol: 17,
+            tos: 4,
+            tcp_flags: 0,
+            octets: u64::MAX,
+            packets: 1 << 40,
+            start_ns: TIME.unix_ns - 3_000_000,
+            end_ns: TIME.unix_ns,
+            ingress_ifindex: 70_000,
+            egress_ifindex: 1,
+            vlan: 100,
+            direction: Direction::Egress,
+            end_reason: EndReason::ActiveTimeout,
             ..FlowRecord::default()
         };
-        let v6 = FlowRecord { source: "2001:db8::1".parse().unwrap(), destination: "2001:db8::2".parse().unwrap(), v6: true, ..v4 };
+        let v6 = FlowRecord {
+            source: "2001:db8::1".parse().unwrap(),
+            destination: "2001:db8::2".parse().unwrap(),
+            v6: true,
+            ..v4
+        };
         for record in [v4, v6] {
             let flow = FlowTemplate::of(&record);
             let mut octets = Vec::new();
@@ -516,7 +624,8 @@ mod tests {
     #[test]
     fn template_sets_come_back() {
         let mut datagram = encode_header(&HEADER).to_vec();
-        let octets = SET_HEADER_OCTETS + FLOWS_V4.definition_octets() + FLOWS_V6.definition_octets();
+        let octets =
+            SET_HEADER_OCTETS + FLOWS_V4.definition_octets() + FLOWS_V6.definition_octets();
         datagram.extend_from_slice(&TEMPLATE_SET.to_be_bytes());
         datagram.extend_from_slice(&u16::try_from(octets).unwrap().to_be_bytes());
         FLOWS_V4.encode_definition(&mut datagram);
@@ -533,7 +642,13 @@ mod tests {
     fn impossible_sets_are_refused() {
         for length in [0u8, 3, 9] {
             let datagram = with_sets(&[1, 0, 0, length, 1, 2, 3, 4]);
-            assert_eq!(decode_sets(&datagram), Err(Malformed::SetLength { length: u16::from(length), offset: 20 }));
+            assert_eq!(
+                decode_sets(&datagram),
+                Err(Malformed::SetLength {
+                    length: u16::from(length),
+                    offset: 20
+                })
+            );
         }
     }
 
@@ -545,11 +660,23 @@ mod tests {
     #[test]
     fn impossible_templates_are_refused() {
         let cases: [(&[u8], &str); 5] = [
-            (&[0, 0, 0, 12, 0, 255, 0, 1, 0, 8, 0, 4], "the id is below 256"),
-            (&[0, 0, 0, 12, 1, 0, 0, 2, 0, 8, 0, 4], "its fields go beyond the FlowSet"),
+            (
+                &[0, 0, 0, 12, 0, 255, 0, 1, 0, 8, 0, 4],
+                "the id is below 256",
+            ),
+            (
+                &[0, 0, 0, 12, 1, 0, 0, 2, 0, 8, 0, 4],
+                "its fields go beyond the FlowSet",
+            ),
             (&[0, 0, 0, 8, 1, 0, 255, 255], "too many fields"),
-            (&[0, 0, 0, 12, 1, 0, 0, 1, 0, 8, 0, 0], "its records have no octets"),
-            (&[0, 1, 0, 12, 1, 0, 0, 3, 0, 4, 0, 0], "lengths are no multiples of 4"),
+            (
+                &[0, 0, 0, 12, 1, 0, 0, 1, 0, 8, 0, 0],
+                "its records have no octets",
+            ),
+            (
+                &[0, 1, 0, 12, 1, 0, 0, 3, 0, 4, 0, 0],
+                "lengths are no multiples of 4",
+            ),
         ];
         for (sets, reason) in cases {
             match decode_sets(&with_sets(sets)) {
@@ -569,8 +696,13 @@ mod tests {
             0, 35, 0, 1, // SAMPLING_ALGORITHM
         ]);
         let sets = decode_sets(&datagram).unwrap();
-        let [Set::Templates(templates)] = &sets[..] else { panic!("{sets:?}") };
+        let [Set::Templates(templates)] = &sets[..] else {
+            panic!("{sets:?}")
+        };
         assert!(templates[0].is_options());
-        assert_eq!(sampling_interval(&templates[0], &[0, 0, 0, 1, 0, 0, 0x03, 0xe8, 1]), Some(1000));
+        assert_eq!(
+            sampling_interval(&templates[0], &[0, 0, 0, 1, 0, 0, 0x03, 0xe8, 1]),
+            Some(1000)
+        );
     }
 }

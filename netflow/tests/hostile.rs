@@ -4,8 +4,12 @@ use proptest::prelude::*;
 use weir_netflow::{v5, v9};
 
 fn decode_v9(datagram: &[u8]) {
-    let Ok(header) = v9::decode_header(datagram) else { return };
-    let Ok(sets) = v9::decode_sets(datagram) else { return };
+    let Ok(header) = v9::decode_header(datagram) else {
+        return;
+    };
+    let Ok(sets) = v9::decode_sets(datagram) else {
+        return;
+    };
     let templates: Vec<_> = sets
         .iter()
         .filter_map(|set| match set {

@@ -40,7 +40,11 @@ pub async fn open(context: &SessionContext, root: &Path) -> Result<(DataFrame, C
             Ok(rows) => {
                 coverage.closed += 1;
                 coverage.flows += rows;
-                closed.push(path.to_str().context("a path that is not UTF-8")?.to_owned());
+                closed.push(
+                    path.to_str()
+                        .context("a path that is not UTF-8")?
+                        .to_owned(),
+                );
             }
             Err(error) => coverage.unreadable.push((path.clone(), error.to_string())),
         }
@@ -48,7 +52,10 @@ pub async fn open(context: &SessionContext, root: &Path) -> Result<(DataFrame, C
     let mut batches = Vec::new();
     for path in &files.open {
         // A window is removed after its Parquet file appears: with both there, that one counts.
-        let rotated = files.closed.iter().any(|closed| closed.file_stem() == path.file_stem());
+        let rotated = files
+            .closed
+            .iter()
+            .any(|closed| closed.file_stem() == path.file_stem());
         if !rotated {
             open_window(path, &mut batches, &mut coverage);
         }
@@ -61,7 +68,11 @@ pub async fn open(context: &SessionContext, root: &Path) -> Result<(DataFrame, C
     if !closed.is_empty() {
         let options = ParquetReadOptions::default();
         let parquet = context.read_parquet(closed, options).await?;
-        let columns: Vec<_> = schema::schema().fields().iter().map(|field| datafusion::prelude::col(field.name())).collect();
+        let columns: Vec<_> = schema::schema()
+            .fields()
+            .iter()
+            .map(|field| datafusion::prelude::col(field.name()))
+            .collect();
         flows = parquet.select(columns)?.union(flows)?;
     }
     Ok((flows, coverage))
@@ -77,9 +88,14 @@ fn open_window(path: &Path, batches: &mut Vec<arrow::array::RecordBatch>, covera
         // A message that is being written looks cut off; it is read the next time.
         Ok(_) => {
             coverage.open += 1;
-            coverage.flows += batches[before..].iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+            coverage.flows += batches[before..]
+                .iter()
+                .map(|batch| batch.num_rows() as u64)
+                .sum::<u64>();
         }
-        Err(error) => coverage.unreadable.push((path.to_owned(), error.to_string())),
+        Err(error) => coverage
+            .unreadable
+            .push((path.to_owned(), error.to_string())),
     }
 }
 
@@ -88,7 +104,11 @@ fn rows(path: &Path) -> Result<u64> {
     let reader = SerializedFileReader::new(File::open(path)?)?;
     let metadata = reader.metadata().file_metadata();
     let found = metadata.schema_descr().columns();
-    let missing = schema::schema().fields().iter().find(|field| !found.iter().any(|column| column.name() == field.name())).cloned();
+    let missing = schema::schema()
+        .fields()
+        .iter()
+        .find(|field| !found.iter().any(|column| column.name() == field.name()))
+        .cloned();
     if let Some(field) = missing {
         bail!("it has no column {}: it is no file of Weir's", field.name());
     }

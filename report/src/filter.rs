@@ -34,7 +34,11 @@ fn explain(error: Error<Rule>) -> anyhow::Error {
     let error = error.renamed_rules(|rule| {
         match rule {
             Rule::EOI => "the end",
-            Rule::expression | Rule::conjunction | Rule::factor | Rule::filter | Rule::primitive => "a condition",
+            Rule::expression
+            | Rule::conjunction
+            | Rule::factor
+            | Rule::filter
+            | Rule::primitive => "a condition",
             Rule::everything => "any",
             Rule::word_ip => "ip, host",
             Rule::word_net => "net",
@@ -61,7 +65,12 @@ fn explain(error: Error<Rule>) -> anyhow::Error {
 }
 
 fn refuse(span: Span<'_>, message: &str) -> Refusal {
-    Box::new(Error::new_from_span(ErrorVariant::CustomError { message: message.to_owned() }, span))
+    Box::new(Error::new_from_span(
+        ErrorVariant::CustomError {
+            message: message.to_owned(),
+        },
+        span,
+    ))
 }
 
 fn expression_of(pair: Pair<'_, Rule>) -> Result<Expr, Refusal> {
@@ -70,11 +79,18 @@ fn expression_of(pair: Pair<'_, Rule>) -> Result<Expr, Refusal> {
         Rule::expression => fold(pair, Rule::or, Expr::or),
         Rule::conjunction => fold(pair, Rule::and, Expr::and),
         Rule::negation => {
-            let inner = pair.into_inner().find(|part| part.as_rule() != Rule::not).ok_or_else(|| refuse(span, "a condition is missing"))?;
+            let inner = pair
+                .into_inner()
+                .find(|part| part.as_rule() != Rule::not)
+                .ok_or_else(|| refuse(span, "a condition is missing"))?;
             Ok(!expression_of(inner)?)
         }
         Rule::everything => Ok(lit(true)),
-        Rule::family => Ok(col("ip_version").eq(lit(if span.as_str().contains('6') { 6u8 } else { 4u8 }))),
+        Rule::family => Ok(col("ip_version").eq(lit(if span.as_str().contains('6') {
+            6u8
+        } else {
+            4u8
+        }))),
         Rule::host => host(pair),
         Rule::network => network(pair),
         Rule::port => port(pair),
@@ -83,17 +99,29 @@ fn expression_of(pair: Pair<'_, Rule>) -> Result<Expr, Refusal> {
     }
 }
 
-fn fold(pair: Pair<'_, Rule>, between: Rule, join: fn(Expr, Expr) -> Expr) -> Result<Expr, Refusal> {
+fn fold(
+    pair: Pair<'_, Rule>,
+    between: Rule,
+    join: fn(Expr, Expr) -> Expr,
+) -> Result<Expr, Refusal> {
     let span = pair.as_span();
-    let mut parts = pair.into_inner().filter(|part| part.as_rule() != between).map(expression_of);
-    let first = parts.next().ok_or_else(|| refuse(span, "a condition is missing"))??;
+    let mut parts = pair
+        .into_inner()
+        .filter(|part| part.as_rule() != between)
+        .map(expression_of);
+    let first = parts
+        .next()
+        .ok_or_else(|| refuse(span, "a condition is missing"))??;
     parts.try_fold(first, |left, right| Ok(join(left, right?)))
 }
 
 /// The columns a condition is about: those of one side, or of both.
 fn either(side: Option<&Pair<'_, Rule>>, name: &str, condition: impl Fn(Expr) -> Expr) -> Expr {
     let on = |side: &str| condition(col(format!("{side}_{name}")));
-    match side.map(|side| side.as_str().trim().to_ascii_lowercase()).as_deref() {
+    match side
+        .map(|side| side.as_str().trim().to_ascii_lowercase())
+        .as_deref()
+    {
         Some("src") => on("src"),
         Some(_) => on("dst"),
         None => on("src").or(on("dst")),
@@ -102,16 +130,24 @@ fn either(side: Option<&Pair<'_, Rule>>, name: &str, condition: impl Fn(Expr) ->
 
 fn parts(pair: Pair<'_, Rule>) -> (Option<Pair<'_, Rule>>, Vec<Pair<'_, Rule>>) {
     let mut rest: Vec<_> = pair.into_inner().filter(|part| !is_word(part)).collect();
-    let side = rest.first().is_some_and(|first| first.as_rule() == Rule::side).then(|| rest.remove(0));
+    let side = rest
+        .first()
+        .is_some_and(|first| first.as_rule() == Rule::side)
+        .then(|| rest.remove(0));
     (side, rest)
 }
 
 fn is_word(pair: &Pair<'_, Rule>) -> bool {
-    matches!(pair.as_rule(), Rule::word_ip | Rule::word_net | Rule::word_port | Rule::word_proto)
+    matches!(
+        pair.as_rule(),
+        Rule::word_ip | Rule::word_net | Rule::word_port | Rule::word_proto
+    )
 }
 
 fn address(pair: &Pair<'_, Rule>) -> Result<IpAddr, Refusal> {
-    pair.as_str().parse().map_err(|_| refuse(pair.as_span(), "this is no IPv4 or IPv6 address"))
+    pair.as_str()
+        .parse()
+        .map_err(|_| refuse(pair.as_span(), "this is no IPv4 or IPv6 address"))
 }
 
 fn mapped(address: IpAddr) -> u128 {
@@ -122,21 +158,30 @@ fn mapped(address: IpAddr) -> u128 {
 }
 
 fn octets(address: u128) -> Expr {
-    lit(ScalarValue::FixedSizeBinary(16, Some(Ipv6Addr::from(address).octets().to_vec())))
+    lit(ScalarValue::FixedSizeBinary(
+        16,
+        Some(Ipv6Addr::from(address).octets().to_vec()),
+    ))
 }
 
 fn host(pair: Pair<'_, Rule>) -> Result<Expr, Refusal> {
     let span = pair.as_span();
     let (side, rest) = parts(pair);
-    let [found] = &rest[..] else { return Err(refuse(span, "an address is missing")) };
+    let [found] = &rest[..] else {
+        return Err(refuse(span, "an address is missing"));
+    };
     let found = mapped(address(found)?);
-    Ok(either(side.as_ref(), "addr", |column| column.eq(octets(found))))
+    Ok(either(side.as_ref(), "addr", |column| {
+        column.eq(octets(found))
+    }))
 }
 
 fn network(pair: Pair<'_, Rule>) -> Result<Expr, Refusal> {
     let span = pair.as_span();
     let (side, rest) = parts(pair);
-    let [found, length] = &rest[..] else { return Err(refuse(span, "a network is missing")) };
+    let [found, length] = &rest[..] else {
+        return Err(refuse(span, "a network is missing"));
+    };
     let found = address(found)?;
     let most = if found.is_ipv4() { 32 } else { 128 };
     let bits: u32 = number(length, most)?;
@@ -144,7 +189,12 @@ fn network(pair: Pair<'_, Rule>) -> Result<Expr, Refusal> {
     let first = mapped(found) & u128::MAX.checked_shl(free).unwrap_or(0);
     // The free bits set; for IPv4 only its own 32 are.
     let last = first | !u128::MAX.checked_shl(free).unwrap_or(0);
-    Ok(either(side.as_ref(), "addr", |column| column.clone().gt_eq(octets(first)).and(column.lt_eq(octets(last)))))
+    Ok(either(side.as_ref(), "addr", |column| {
+        column
+            .clone()
+            .gt_eq(octets(first))
+            .and(column.lt_eq(octets(last)))
+    }))
 }
 
 fn number<N: TryFrom<u32>>(pair: &Pair<'_, Rule>, most: u32) -> Result<N, Refusal> {
@@ -177,10 +227,14 @@ fn port(pair: Pair<'_, Rule>) -> Result<Expr, Refusal> {
 
 fn protocol(pair: Pair<'_, Rule>) -> Result<Expr, Refusal> {
     let span = pair.as_span();
-    let inner = pair.into_inner().find(|part| !is_word(part)).ok_or_else(|| refuse(span, "a protocol is missing"))?;
+    let inner = pair
+        .into_inner()
+        .find(|part| !is_word(part))
+        .ok_or_else(|| refuse(span, "a protocol is missing"))?;
     let wanted = match inner.as_rule() {
         Rule::number => number(&inner, 255)?,
-        _ => protocol_number(inner.as_str().trim()).ok_or_else(|| refuse(span, "this protocol has no name here"))?,
+        _ => protocol_number(inner.as_str().trim())
+            .ok_or_else(|| refuse(span, "this protocol has no name here"))?,
     };
     Ok(col("protocol").eq(lit::<u8>(wanted)))
 }
@@ -200,13 +254,19 @@ const PROTOCOLS: [(&str, u8); 10] = [
 ];
 
 fn protocol_number(name: &str) -> Option<u8> {
-    PROTOCOLS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, number)| *number)
+    PROTOCOLS
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, number)| *number)
 }
 
 /// A protocol's name, or its number.
 #[must_use]
 pub fn protocol_name(number: u8) -> String {
-    PROTOCOLS.iter().find(|(_, known)| *known == number).map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
+    PROTOCOLS
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
 }
 
 #[cfg(test)]
@@ -250,7 +310,10 @@ mod tests {
             ("port 80 )", 9),
         ] {
             let error = parse(text).unwrap_err().to_string();
-            let caret = error.lines().find(|line| line.contains('^')).unwrap_or_else(|| panic!("{text}: {error}"));
+            let caret = error
+                .lines()
+                .find(|line| line.contains('^'))
+                .unwrap_or_else(|| panic!("{text}: {error}"));
             let offset = caret.find('^').unwrap() - caret.find("| ").unwrap() - 1;
             assert_eq!(offset, column, "{text}:\n{error}");
         }

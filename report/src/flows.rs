@@ -15,7 +15,19 @@ use crate::{filter::protocol_name, text};
 
 /// Columns shown.
 const COLUMNS: [&str; 13] = [
-    "flow_start", "flow_end", "protocol", "src_addr", "src_port", "dst_addr", "dst_port", "tcp_flags", "tos", "packets", "octets", "vlan", "exporter",
+    "flow_start",
+    "flow_end",
+    "protocol",
+    "src_addr",
+    "src_port",
+    "dst_addr",
+    "dst_port",
+    "tcp_flags",
+    "tos",
+    "packets",
+    "octets",
+    "vlan",
+    "exporter",
 ];
 
 /// Prints the flows; returns how many.
@@ -24,7 +36,11 @@ const COLUMNS: [&str; 13] = [
 /// If the query fails, or the output is closed.
 pub async fn print(flows: DataFrame, limit: Option<usize>, as_json: bool) -> Result<u64> {
     let columns: Vec<_> = COLUMNS.iter().map(|name| col(*name)).collect();
-    let mut stream = flows.select(columns)?.limit(0, limit)?.execute_stream().await?;
+    let mut stream = flows
+        .select(columns)?
+        .limit(0, limit)?
+        .execute_stream()
+        .await?;
     let mut output = BufWriter::new(std::io::stdout().lock());
     if !as_json {
         writeln!(output, "{}", heading())?;
@@ -35,7 +51,11 @@ pub async fn print(flows: DataFrame, limit: Option<usize>, as_json: bool) -> Res
         printed += batch.num_rows() as u64;
         let columns = Columns::of(&batch)?;
         for row in 0..batch.num_rows() {
-            if as_json { columns.json(row, &mut output)? } else { columns.text(row, &mut output)? }
+            if as_json {
+                columns.json(row, &mut output)?
+            } else {
+                columns.text(row, &mut output)?
+            }
         }
     }
     output.flush()?;
@@ -45,7 +65,15 @@ pub async fn print(flows: DataFrame, limit: Option<usize>, as_json: bool) -> Res
 fn heading() -> String {
     format!(
         "{:<23}  {:>10}  {:<5}  {:>45}    {:<45}  {:<8}  {:>3}  {:>10}  {:>14}",
-        "Start (UTC)", "Duration s", "Proto", "Source", "Destination", "Flags", "ToS", "Packets", "Octets"
+        "Start (UTC)",
+        "Duration s",
+        "Proto",
+        "Source",
+        "Destination",
+        "Flags",
+        "ToS",
+        "Packets",
+        "Octets"
     )
 }
 
@@ -57,18 +85,24 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(batch: &'a RecordBatch) -> Result<Self> {
         for name in COLUMNS {
-            batch.column_by_name(name).with_context(|| format!("column {name}"))?;
+            batch
+                .column_by_name(name)
+                .with_context(|| format!("column {name}"))?;
         }
         Ok(Self { batch })
     }
 
     fn column(&self, name: &str) -> &ArrayRef {
         // All of them are there: `of` has looked.
-        self.batch.column_by_name(name).unwrap_or_else(|| self.batch.column(0))
+        self.batch
+            .column_by_name(name)
+            .unwrap_or_else(|| self.batch.column(0))
     }
 
     fn time(&self, name: &str, row: usize) -> i64 {
-        self.column(name).as_primitive::<TimestampNanosecondType>().value(row)
+        self.column(name)
+            .as_primitive::<TimestampNanosecondType>()
+            .value(row)
     }
 
     fn u8(&self, name: &str, row: usize) -> u8 {
@@ -99,7 +133,11 @@ impl<'a> Columns<'a> {
         let (start, end) = (self.time("flow_start", row), self.time("flow_end", row));
         let endpoint = |address: &str, port: &str| {
             let (address, port) = (self.address(address, row), self.u16(port, row));
-            if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+            if address.contains(':') {
+                format!("[{address}]:{port}")
+            } else {
+                format!("{address}:{port}")
+            }
         };
         writeln!(
             output,

@@ -87,7 +87,9 @@ fn main() -> ExitCode {
 
 /// Whether the reader of our output had enough (`weir flows | head`).
 fn closed(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 async fn run(options: Options) -> Result<Coverage> {
@@ -95,9 +97,14 @@ async fn run(options: Options) -> Result<Coverage> {
         Command::Flows { source, .. } | Command::Top { source, .. } => source,
     };
     let filter = source.filter.join(" ");
-    let filter = if filter.trim().is_empty() { None } else { Some(filter::parse(&filter).unwrap_or_else(|error| misunderstood(&error))) };
+    let filter = if filter.trim().is_empty() {
+        None
+    } else {
+        Some(filter::parse(&filter).unwrap_or_else(|error| misunderstood(&error)))
+    };
     let as_json = source.json;
-    let config = SessionConfig::new().set_bool("datafusion.execution.parquet.pushdown_filters", true);
+    let config =
+        SessionConfig::new().set_bool("datafusion.execution.parquet.pushdown_filters", true);
     let context = SessionContext::new_with_config(config);
     let (mut flows, coverage) = data::open(&context, &source.directory).await?;
     if let Some(filter) = filter {
@@ -105,7 +112,9 @@ async fn run(options: Options) -> Result<Coverage> {
     }
     let answered = match options.command {
         Command::Flows { limit, .. } => flows::print(flows, limit, as_json).await?,
-        Command::Top { by, order, lines, .. } => top::print(flows, by, order, lines, as_json).await?,
+        Command::Top {
+            by, order, lines, ..
+        } => top::print(flows, by, order, lines, as_json).await?,
     };
     for (path, reason) in &coverage.unreadable {
         eprintln!("weir: partial: {} was left out: {reason}", path.display());

@@ -30,7 +30,10 @@ impl Table {
     /// An empty table.
     #[must_use]
     pub fn new(headings: &[(&'static str, Align)]) -> Self {
-        Self { headings: headings.to_vec(), rows: Vec::new() }
+        Self {
+            headings: headings.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
@@ -43,7 +46,11 @@ impl Table {
     /// # Errors
     /// What the writer says.
     pub fn print(&self, output: &mut impl Write) -> Result<()> {
-        let (bold, plain) = if std::io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let (bold, plain) = if std::io::stdout().is_terminal() {
+            ("\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
         let widths: Vec<_> = self
             .headings
             .iter()
@@ -53,7 +60,11 @@ impl Table {
                 cells.chain([heading.chars().count()]).max().unwrap_or(0)
             })
             .collect();
-        let headings: Vec<_> = self.headings.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+        let headings: Vec<_> = self
+            .headings
+            .iter()
+            .map(|(heading, _)| (*heading).to_owned())
+            .collect();
         writeln!(output, "{bold}{}{plain}", self.line(&headings, &widths))?;
         for row in &self.rows {
             writeln!(output, "{}", self.line(row, &widths))?;
@@ -93,25 +104,42 @@ pub fn count(number: u64) -> String {
 /// UTC, to the millisecond.
 #[must_use]
 pub fn time(unix_ns: i64) -> String {
-    DateTime::from_timestamp_nanos(unix_ns).format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+    DateTime::from_timestamp_nanos(unix_ns)
+        .format("%Y-%m-%d %H:%M:%S%.3f")
+        .to_string()
 }
 
 /// As RFC 3339.
 #[must_use]
 pub fn time_json(unix_ns: i64) -> String {
-    DateTime::from_timestamp_nanos(unix_ns).format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string()
+    DateTime::from_timestamp_nanos(unix_ns)
+        .format("%Y-%m-%dT%H:%M:%S%.9fZ")
+        .to_string()
 }
 
 /// An address of 16 octets.
 #[must_use]
 pub fn address(octets: &[u8]) -> String {
-    <[u8; 16]>::try_from(octets).map_or_else(|_| String::new(), |octets| display_address(Ipv6Addr::from(octets)).to_string())
+    <[u8; 16]>::try_from(octets).map_or_else(
+        |_| String::new(),
+        |octets| display_address(Ipv6Addr::from(octets)).to_string(),
+    )
 }
 
 /// TCP flags as letters, dots where they are not set.
 #[must_use]
 pub fn tcp_flags(flags: u16) -> String {
-    "CEUAPRSF".chars().enumerate().map(|(index, letter)| if flags >> (7 - index) & 1 == 1 { letter } else { '.' }).collect()
+    "CEUAPRSF"
+        .chars()
+        .enumerate()
+        .map(|(index, letter)| {
+            if flags >> (7 - index) & 1 == 1 {
+                letter
+            } else {
+                '.'
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -120,7 +148,10 @@ mod tests {
 
     #[test]
     fn numbers_times_and_flags_read_well() {
-        assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [count(0), count(999), count(1000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
         assert_eq!(tcp_flags(0x12), "...A..S.");
         assert_eq!(time(1_700_000_000_123_456_789), "2023-11-14 22:13:20.123");
         assert_eq!(address(&Ipv6Addr::LOCALHOST.octets()), "::1");

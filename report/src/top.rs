@@ -139,12 +139,26 @@ struct Line {
 ///
 /// # Errors
 /// If the query fails, or the output is closed.
-pub async fn print(flows: DataFrame, key: Key, order: Order, lines: usize, as_json: bool) -> Result<u64> {
+pub async fn print(
+    flows: DataFrame,
+    key: Key,
+    order: Order,
+    lines: usize,
+    as_json: bool,
+) -> Result<u64> {
     let flows = flows.cache().await?;
-    let total = flows.clone().aggregate(vec![], aggregates())?.collect().await?;
+    let total = flows
+        .clone()
+        .aggregate(vec![], aggregates())?
+        .collect()
+        .await?;
     let total = lines_of(&total, None)?.pop().context("a total")?;
     let mut sides = key.columns().iter().map(|column| {
-        flows.clone().select(vec![col(*column).alias("key"), col("octets"), col("packets")])
+        flows.clone().select(vec![
+            col(*column).alias("key"),
+            col("octets"),
+            col("packets"),
+        ])
     });
     let mut gathered = sides.next().context("a key has a column")??;
     for side in sides {
@@ -152,7 +166,10 @@ pub async fn print(flows: DataFrame, key: Key, order: Order, lines: usize, as_js
     }
     let top = gathered
         .aggregate(vec![col("key")], aggregates())?
-        .sort(vec![col(order.column()).sort(false, false), col("key").sort(true, false)])?
+        .sort(vec![
+            col(order.column()).sort(false, false),
+            col("key").sort(true, false),
+        ])?
         .limit(0, Some(lines))?
         .collect()
         .await?;
@@ -177,14 +194,25 @@ fn aggregates() -> Vec<Expr> {
 fn lines_of(batches: &[RecordBatch], key: Option<Key>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for batch in batches {
-        let column = |name: &str| batch.column_by_name(name).with_context(|| format!("column {name}"));
+        let column = |name: &str| {
+            batch
+                .column_by_name(name)
+                .with_context(|| format!("column {name}"))
+        };
         let number = |name: &str, row: usize| -> Result<u64> {
             let column = column(name)?;
-            Ok(if column.is_null(row) { 0 } else { column.as_primitive::<UInt64Type>().value(row) })
+            Ok(if column.is_null(row) {
+                0
+            } else {
+                column.as_primitive::<UInt64Type>().value(row)
+            })
         };
         for row in 0..batch.num_rows() {
             lines.push(Line {
-                key: key.map(|key| Ok::<_, anyhow::Error>(shown(key, column("key")?, row))).transpose()?.unwrap_or_default(),
+                key: key
+                    .map(|key| Ok::<_, anyhow::Error>(shown(key, column("key")?, row)))
+                    .transpose()?
+                    .unwrap_or_default(),
                 flows: number("flows", row)?,
                 packets: number("packets", row)?,
                 octets: number("octets", row)?,
@@ -197,7 +225,9 @@ fn lines_of(batches: &[RecordBatch], key: Option<Key>) -> Result<Vec<Line>> {
 fn shown(key: Key, column: &ArrayRef, row: usize) -> String {
     match column.data_type() {
         DataType::FixedSizeBinary(_) => text::address(column.as_fixed_size_binary().value(row)),
-        DataType::UInt8 if key == Key::Protocol => protocol_name(column.as_primitive::<UInt8Type>().value(row)),
+        DataType::UInt8 if key == Key::Protocol => {
+            protocol_name(column.as_primitive::<UInt8Type>().value(row))
+        }
         DataType::UInt8 => column.as_primitive::<UInt8Type>().value(row).to_string(),
         DataType::UInt16 => column.as_primitive::<UInt16Type>().value(row).to_string(),
         DataType::UInt32 => column.as_primitive::<UInt32Type>().value(row).to_string(),
@@ -213,7 +243,11 @@ fn share(line: &Line, total: &Line, order: Order) -> f64 {
         Order::Packets => (line.packets, total.packets),
         Order::Flows => (line.flows, total.flows),
     };
-    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        100.0 * part as f64 / whole as f64
+    }
 }
 
 fn print_text(key: Key, order: Order, top: &[Line], total: &Line) -> Result<()> {
@@ -246,7 +280,9 @@ fn print_text(key: Key, order: Order, top: &[Line], total: &Line) -> Result<()> 
 fn print_json(key: Key, order: Order, top: &[Line], total: &Line) -> Result<()> {
     let line = |line: &Line| json!({ "key": line.key, "octets": line.octets, "packets": line.packets, "flows": line.flows });
     let rows: Vec<Value> = top.iter().map(line).collect();
-    let key = key.to_possible_value().map(|value| value.get_name().to_owned());
+    let key = key
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned());
     let answer = json!({
         "by": key,
         "order": order.column(),

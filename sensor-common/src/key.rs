@@ -174,16 +174,28 @@ mod tests {
             destination: FlowKey::v6([0xfe; 16]),
             attributes: FlowKey::pack(0x1234, 0xabcd, 17, 0xb8, 0x0abc | FlowKey::FAMILY_V6),
         };
-        assert_eq!(key.source_octets(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1]);
+        assert_eq!(
+            key.source_octets(),
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1]
+        );
         assert_eq!(key.destination_octets(), [0xfe; 16]);
-        assert_eq!((key.source_port(), key.destination_port()), (0x1234, 0xabcd));
+        assert_eq!(
+            (key.source_port(), key.destination_port()),
+            (0x1234, 0xabcd)
+        );
         assert_eq!((key.protocol(), key.tos(), key.vlan()), (17, 0xb8, 0x0abc));
         assert!(key.is_v6());
     }
 
     #[test]
     fn the_widest_mask_covers_every_bit_in_use() {
-        let all = FlowKey::pack(0xffff, 0xffff, 0xff, 0xff, 0x0fff | FlowKey::FAMILY_V6 | FlowKey::TAGGED);
+        let all = FlowKey::pack(
+            0xffff,
+            0xffff,
+            0xff,
+            0xff,
+            0x0fff | FlowKey::FAMILY_V6 | FlowKey::TAGGED,
+        );
         assert_eq!(KeyMask::TOS.0, all);
     }
 }

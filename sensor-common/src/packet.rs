@@ -53,10 +53,7 @@ impl<'a> Captured<'a> {
 impl Packet for Captured<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.octets
-            .get(offset..)?
-            .first_chunk::<N>()
-            .copied()
+        self.octets.get(offset..)?.first_chunk::<N>().copied()
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 //!
 //! The kernel program writes everything but `closed`; user space writes only `closed`. Both read
 //! all of it. See [`crate::handover`] for why that suffices.
+#![expect(unsafe_code, reason = "memory that both sides write")]
 
 use core::ptr;
 
@@ -140,7 +141,11 @@ impl SlotWords for SlotPtr {
 
     #[inline(always)]
     fn add(&self, sighting: &Sighting) {
-        store!(self, octets, load!(self, octets).wrapping_add(sighting.octets));
+        store!(
+            self,
+            octets,
+            load!(self, octets).wrapping_add(sighting.octets)
+        );
         store!(self, packets, load!(self, packets).wrapping_add(1));
         store!(self, last_tick, sighting.tick);
         store!(self, tcp_flags, load!(self, tcp_flags) | sighting.tcp_flags);

@@ -128,11 +128,7 @@ impl Shape {
 
 /// Accounts one packet. `None` only if the region is smaller than `shape` says.
 #[inline(always)]
-pub fn account<R: Region>(
-    region: &mut R,
-    shape: &Shape,
-    sighting: &Sighting,
-) -> Option<Accounted> {
+pub fn account<R: Region>(region: &mut R, shape: &Shape, sighting: &Sighting) -> Option<Accounted> {
     let places = shape.places(sighting);
     let [first, second] = places.buckets;
     let tags_first = region.tags(first)?;
@@ -174,7 +170,13 @@ fn update<R: Region>(
     let first = bucket * WAYS;
     Some(
         update_half(region, first, equal_lanes(tags[0], tag), shape, sighting)?
-            || update_half(region, first + 4, equal_lanes(tags[1], tag), shape, sighting)?,
+            || update_half(
+                region,
+                first + 4,
+                equal_lanes(tags[1], tag),
+                shape,
+                sighting,
+            )?,
     )
 }
 
@@ -192,7 +194,8 @@ fn update_half<R: Region>(
             break;
         }
         let slot = region.slot(first + lane(matches))?;
-        if slot.born() != slot.closed() && slot.holds(&sighting.key, shape.key_mask, sighting.hook) {
+        if slot.born() != slot.closed() && slot.holds(&sighting.key, shape.key_mask, sighting.hook)
+        {
             slot.add(sighting);
             return Some(true);
         }
@@ -252,7 +255,11 @@ fn replace<R: Region>(
 #[inline(always)]
 fn next_generation(born: u8, closed: u8) -> u8 {
     let next = born.wrapping_add(1);
-    if next == closed { next.wrapping_add(1) } else { next }
+    if next == closed {
+        next.wrapping_add(1)
+    } else {
+        next
+    }
 }
 
 /// The lanes of `word` whose low 15 bits equal `tag`: bit 15 of each such lane. Exact: no lane's

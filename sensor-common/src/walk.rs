@@ -10,10 +10,7 @@
 //! length (RFC 3954 section 8, `IN_BYTES`), without Ethernet padding and labels. Tunnels above IP
 //! are not entered.
 
-use crate::{
-    key::FlowKey,
-    packet::Packet,
-};
+use crate::{key::FlowKey, packet::Packet};
 
 /// VLAN tags followed; more is [`Unmetered::TooDeep`].
 pub const VLAN_TAGS_MAX: usize = 8;
@@ -65,8 +62,8 @@ pub mod number {
 use number::{
     AUTHENTICATION, DCCP, DESTINATION_OPTIONS, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_MPLS,
     ETHERTYPE_MPLS_MULTICAST, ETHERTYPE_PPPOE_SESSION, ETHERTYPE_QINQ, ETHERTYPE_QINQ_OLD,
-    ETHERTYPE_VLAN, FRAGMENT, HIP, HOP_BY_HOP, ICMP, ICMPV6, LENGTH_MAX, MOBILITY, NO_NEXT, PPP_IPV4,
-    PPP_IPV6, PPP_MPLS, ROUTING, SCTP, SHIM6, TCP, UDP, UDP_LITE,
+    ETHERTYPE_VLAN, FRAGMENT, HIP, HOP_BY_HOP, ICMP, ICMPV6, LENGTH_MAX, MOBILITY, NO_NEXT,
+    PPP_IPV4, PPP_IPV6, PPP_MPLS, ROUTING, SCTP, SHIM6, TCP, UDP, UDP_LITE,
 };
 
 /// An IP packet's place in the accounts.
@@ -147,7 +144,10 @@ pub fn from_ethertype(
 ) -> Result<Network, Unmetered> {
     let mut vlan = 0;
     let mut tags = 0;
-    while matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD) {
+    while matches!(
+        ethertype,
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD
+    ) {
         if tags == VLAN_TAGS_MAX {
             return Err(Unmetered::TooDeep);
         }
@@ -230,13 +230,11 @@ pub fn network(packet: &impl Packet, network: Network) -> Result<Walked, Unmeter
     let v6 = match network.protocol {
         NetworkProtocol::V4 => false,
         NetworkProtocol::V6 => true,
-        NetworkProtocol::ByNibble => {
-            match packet.u16(offset).ok_or(Unmetered::TooShort)? >> 12 {
-                4 => false,
-                6 => true,
-                _ => return Err(Unmetered::NonIp),
-            }
-        }
+        NetworkProtocol::ByNibble => match packet.u16(offset).ok_or(Unmetered::TooShort)? >> 12 {
+            4 => false,
+            6 => true,
+            _ => return Err(Unmetered::NonIp),
+        },
     };
     if v6 {
         ipv6(packet, offset, network.vlan)
@@ -249,7 +247,19 @@ pub fn network(packet: &impl Packet, network: Network) -> Result<Walked, Unmeter
 fn ipv4(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmetered> {
     const FRAGMENT_OFFSET: u16 = 0x1fff;
     let [first, tos, rest @ ..] = packet.read::<20>(offset).ok_or(Unmetered::TooShort)?;
-    let [length_high, length_low, _, _, fragment_high, fragment_low, _, protocol, _, _, addresses @ ..] = rest;
+    let [
+        length_high,
+        length_low,
+        _,
+        _,
+        fragment_high,
+        fragment_low,
+        _,
+        protocol,
+        _,
+        _,
+        addresses @ ..,
+    ] = rest;
     let header_octets = usize::from(first & 0x0f) * 4;
     let total_length = usize::from(u16::from_be_bytes([length_high, length_low]));
     if first >> 4 != 4 || header_octets < 20 {
@@ -267,7 +277,12 @@ fn ipv4(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
     let transport = if later_fragment {
         Transport::default()
     } else {
-        transport(packet, protocol, offset + header_octets, octets.saturating_sub(header_octets))
+        transport(
+            packet,
+            protocol,
+            offset + header_octets,
+            octets.saturating_sub(header_octets),
+        )
     };
     let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
     Ok(Walked {

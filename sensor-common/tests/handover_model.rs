@@ -7,6 +7,8 @@
 //! `Acquire`, which stands for the control dependency from that read to the stores that fill the
 //! slot. A grace period is the lock that every run holds: getting it means that the runs before
 //! have ended, and that the later ones see what was written.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(unsafe_code, reason = "cells that loom watches")]
 
 use std::panic;
 
@@ -69,7 +71,8 @@ impl SlotWords for SlotRef {
     }
 
     fn holds(&self, key: &FlowKey, _mask: u64, hook: u8) -> bool {
-        self.twin().with(|slot| slot.key == *key && slot.hook == hook)
+        self.twin()
+            .with(|slot| slot.key == *key && slot.hook == hook)
     }
 
     fn add(&self, sighting: &Sighting) {
@@ -236,7 +239,11 @@ fn take(memory: &Memory, indexes: &[u32], defect: Defect) -> u64 {
             _ => handover::collect(&slot, closed),
         };
         if let Some(slot) = taken {
-            assert_eq!(slot.octets, 100 * u64::from(slot.packets), "a slot of two flows");
+            assert_eq!(
+                slot.octets,
+                100 * u64::from(slot.packets),
+                "a slot of two flows"
+            );
             packets += u64::from(slot.packets);
             memory.release(index);
         }
@@ -283,8 +290,15 @@ fn explore(scene: Scene) {
         let kernel = metering.join().unwrap();
         collected += take(&memory, ALL, Defect::None);
         let seen = u64::from(scene.prefilled) + scene.packets.len() as u64;
-        assert_eq!(collected + kernel.evicted_packets + kernel.lost_packets, seen);
-        assert_eq!(take(&memory, ALL, Defect::None), 0, "something was taken twice");
+        assert_eq!(
+            collected + kernel.evicted_packets + kernel.lost_packets,
+            seen
+        );
+        assert_eq!(
+            take(&memory, ALL, Defect::None),
+            0,
+            "something was taken twice"
+        );
     });
 }
 
@@ -351,13 +365,19 @@ fn slots_are_pushed_out_again_and_again_while_they_are_taken() {
 /// The model notices what the protocol is there to prevent.
 #[test]
 fn without_a_grace_period_it_would_fail() {
-    let broken = Scene { defect: Defect::NoGracePeriod, ..RETURNS };
+    let broken = Scene {
+        defect: Defect::NoGracePeriod,
+        ..RETURNS
+    };
     assert!(panic::catch_unwind(|| explore(broken)).is_err());
 }
 
 /// As above.
 #[test]
 fn without_a_second_look_it_would_fail() {
-    let broken = Scene { defect: Defect::NoSecondLook, ..FULL };
+    let broken = Scene {
+        defect: Defect::NoSecondLook,
+        ..FULL
+    };
     assert!(panic::catch_unwind(|| explore(broken)).is_err());
 }

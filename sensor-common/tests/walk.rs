@@ -53,7 +53,14 @@ proptest! {
 #[test]
 fn a_packet_is_the_same_flow_whatever_carries_it() {
     let plain = walked(&frame(0x0800, &V4_UDP)).unwrap();
-    assert_eq!((plain.key.source_port(), plain.key.destination_port(), plain.key.tos()), (0x1234, 53, 0xb8));
+    assert_eq!(
+        (
+            plain.key.source_port(),
+            plain.key.destination_port(),
+            plain.key.tos()
+        ),
+        (0x1234, 53, 0xb8)
+    );
     let wrappings: [(u16, Vec<u8>); 6] = [
         (0x8100, vec![0x20, 100, 0x08, 0]),
         (0x88a8, vec![0, 5, 0x91, 0, 0, 6, 0x81, 0, 0, 7, 0x08, 0]),
@@ -65,10 +72,18 @@ fn a_packet_is_the_same_flow_whatever_carries_it() {
     for (ethertype, wrapping) in wrappings {
         let found = walked(&frame(ethertype, &[&wrapping[..], &V4_UDP].concat())).unwrap();
         assert_eq!(found.octets, plain.octets, "{ethertype:#x}");
-        assert_eq!(found.key.words()[..4], plain.key.words()[..4], "{ethertype:#x}");
+        assert_eq!(
+            found.key.words()[..4],
+            plain.key.words()[..4],
+            "{ethertype:#x}"
+        );
         assert_eq!(found.key.destination_port(), 53, "{ethertype:#x}");
     }
-    let tagged = walked(&frame(0x8100, &[&[0xe0, 100, 0x08, 0][..], &V4_UDP].concat())).unwrap();
+    let tagged = walked(&frame(
+        0x8100,
+        &[&[0xe0, 100, 0x08, 0][..], &V4_UDP].concat(),
+    ))
+    .unwrap();
     assert_eq!(tagged.key.vlan(), 100);
 }
 
@@ -82,5 +97,12 @@ fn repetitions_are_bounded() {
     packet.extend_from_slice(&[7; 32]);
     packet.extend_from_slice(&[60, 0, 0, 0, 0, 0, 0, 0].repeat(128));
     let chained = walked(&frame(0x86dd, &packet)).unwrap();
-    assert_eq!((chained.key.protocol(), chained.octets, chained.key.destination_port()), (60, 1064, 0));
+    assert_eq!(
+        (
+            chained.key.protocol(),
+            chained.octets,
+            chained.key.destination_port()
+        ),
+        (60, 1064, 0)
+    );
 }

@@ -1,4 +1,5 @@
 //! The frame as XDP sees it: direct reads, each checked against the end of the first buffer.
+#![expect(unsafe_code, reason = "packet memory")]
 
 use core::{mem::MaybeUninit, ptr};
 

@@ -3,6 +3,7 @@
 //!
 //! This file is the summary; [`frame`] reads the frame, [`maps`] holds what user space sees, and
 //! the walk and the table are `weir-sensor-common`'s.
+#![expect(unsafe_code, reason = "symbols that the loader looks for")]
 #![no_std]
 #![no_main]
 
@@ -21,7 +22,7 @@ use weir_sensor_common::{
 
 use crate::{
     frame::Frame,
-    maps::{CpuRegion, Counts},
+    maps::{Counts, CpuRegion},
 };
 
 #[xdp(frags)]
@@ -40,7 +41,11 @@ fn meter(context: &XdpContext) -> Option<()> {
         Ok(walked) => metered(context, &counts, cpu, &walked),
         Err(reason) => {
             if options::debug_log() {
-                debug!(context, "frame of {} octets in no flow", context.data_end() - context.data());
+                debug!(
+                    context,
+                    "frame of {} octets in no flow",
+                    context.data_end() - context.data()
+                );
             }
             counts.add(counter(reason), 1);
             Some(())
@@ -70,7 +75,10 @@ fn metered(context: &XdpContext, counts: &Counts, cpu: u32, walked: &Walked) -> 
             counts.add(Counter::LostRingPackets, u64::from(accounted.lost_packets));
             counts.add(Counter::LostRingOctets, accounted.lost_octets);
             if options::debug_log() {
-                debug!(context, "ring full: lost a flow of {} packets", accounted.lost_packets);
+                debug!(
+                    context,
+                    "ring full: lost a flow of {} packets", accounted.lost_packets
+                );
             }
         }
         Outcome::Busy => {

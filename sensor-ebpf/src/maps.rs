@@ -1,6 +1,7 @@
 //! What the program shares with user space: the table's three arrays and the counters, which user
 //! space maps into its memory (`BPF_F_MMAPABLE`, kernel 5.5), and the ring of evicted flows
 //! (kernel 5.8). The loader sets the real sizes.
+#![expect(unsafe_code, reason = "memory that both sides write")]
 
 use core::mem;
 
@@ -82,7 +83,11 @@ impl Region for CpuRegion {
         if let Some(tags) = TAGS.get_ptr_mut(self.first_bucket + bucket) {
             let lane = (way & (WAYS - 1)) as usize;
             // Lane 0 is the low end of the first word.
-            let lane = if cfg!(target_endian = "big") { lane ^ 3 } else { lane };
+            let lane = if cfg!(target_endian = "big") {
+                lane ^ 3
+            } else {
+                lane
+            };
             // SAFETY: as above; the lane is one of the element's eight.
             unsafe { tags.cast::<u16>().add(lane).write(tag) }
         }
@@ -93,7 +98,12 @@ impl Region for CpuRegion {
         let bucket = self.first_bucket + bucket;
         let octets = RELEASED.get_ptr(bucket / 8)?;
         // SAFETY: the map returned a valid element; user space writes it, hence volatile.
-        Some(unsafe { octets.cast::<u8>().add((bucket & 7) as usize).read_volatile() })
+        Some(unsafe {
+            octets
+                .cast::<u8>()
+                .add((bucket & 7) as usize)
+                .read_volatile()
+        })
     }
 
     #[inline(always)]

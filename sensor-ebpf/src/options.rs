@@ -1,9 +1,12 @@
 //! What user space fixes before the program is loaded. These are read-only to the program, and
 //! the verifier knows their values: it removes the branches of options that are off.
+#![expect(unsafe_code, reason = "helpers and constants that the loader sets")]
 
 use core::ptr;
 
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{
+    bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_ktime_get_coarse_ns,
+};
 use weir_sensor_common::{hash::Seed, slot::TICK_SHIFT, table::Shape};
 
 #[unsafe(no_mangle)]

@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use flate2::read::MultiGzDecoder;
-use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader, traits::PcapReaderIterator};
+use pcap_parser::{
+    Block, Linktype, PcapBlockOwned, PcapError, create_reader, traits::PcapReaderIterator,
+};
 use weir_sensor_common::{
     Packet, Unmetered, Walked,
     packet::Captured,
@@ -72,10 +74,14 @@ pub fn read(path: &Path, mut frame: impl FnMut(Frame<'_>)) -> Result<End> {
             Err(PcapError::BufferTooSmall) => {
                 let octets = reader.data().len() * 2;
                 if octets > BLOCK_OCTETS_MAX || !reader.grow(octets.max(2 * BUFFER_OCTETS)) {
-                    return Ok(End::Partial("a frame or block is too large to be one".to_owned()));
+                    return Ok(End::Partial(
+                        "a frame or block is too large to be one".to_owned(),
+                    ));
                 }
             }
-            Err(PcapError::UnexpectedEof) => return Ok(End::Partial("it ends in the middle of a frame".to_owned())),
+            Err(PcapError::UnexpectedEof) => {
+                return Ok(End::Partial("it ends in the middle of a frame".to_owned()));
+            }
             Err(PcapError::ReadError) => return Ok(End::Partial("reading failed".to_owned())),
             Err(_) => return Ok(End::Partial("a block contradicts itself".to_owned())),
         }
@@ -93,14 +99,23 @@ fn refill(reader: &mut dyn PcapReaderIterator) -> Option<End> {
     if !reader.reader_exhausted() {
         let octets = before * 2;
         let grown = octets <= BLOCK_OCTETS_MAX && reader.grow(octets.max(2 * BUFFER_OCTETS));
-        return (!grown).then(|| End::Partial("a frame or block is too large to be one".to_owned()));
+        return (!grown)
+            .then(|| End::Partial("a frame or block is too large to be one".to_owned()));
     }
-    Some(if before == 0 { End::Whole } else { End::Partial("it ends in the middle of a frame".to_owned()) })
+    Some(if before == 0 {
+        End::Whole
+    } else {
+        End::Partial("it ends in the middle of a frame".to_owned())
+    })
 }
 
 fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     const GZIP: [u8; 2] = [0x1f, 0x8b];
-    let input: Box<dyn Read + Send> = if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    let input: Box<dyn Read + Send> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path)?)
+    };
     let mut input = BufReader::with_capacity(BUFFER_OCTETS, Full(input));
     if input.fill_buf()?.starts_with(&GZIP) {
         return Ok(Box::new(Full(MultiGzDecoder::new(input))));
@@ -150,18 +165,35 @@ struct Interface {
 
 impl Interfaces {
     /// The frame in a block, if there is one; interface definitions are kept.
-    fn frame<'a>(&mut self, block: &'a PcapBlockOwned<'a>, clock: &mut FileClock) -> Option<Frame<'a>> {
+    fn frame<'a>(
+        &mut self,
+        block: &'a PcapBlockOwned<'a>,
+        clock: &mut FileClock,
+    ) -> Option<Frame<'a>> {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
-                let resolution = if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 };
-                self.0 = vec![Interface { link: header.network, snap_octets: header.snaplen, resolution, offset_s: 0 }];
+                let resolution = if header.is_nanosecond_precision() {
+                    1_000_000_000
+                } else {
+                    1_000_000
+                };
+                self.0 = vec![Interface {
+                    link: header.network,
+                    snap_octets: header.snaplen,
+                    resolution,
+                    offset_s: 0,
+                }];
                 None
             }
             PcapBlockOwned::Legacy(packet) => {
                 let interface = self.0.first()?;
-                let fraction_ns = u64::from(packet.ts_usec) * (1_000_000_000 / interface.resolution);
+                let fraction_ns =
+                    u64::from(packet.ts_usec) * (1_000_000_000 / interface.resolution);
                 clock.last_ns = u64::from(packet.ts_sec) * 1_000_000_000 + fraction_ns;
-                let octets = packet.data.get(..packet.caplen as usize).unwrap_or(packet.data);
+                let octets = packet
+                    .data
+                    .get(..packet.caplen as usize)
+                    .unwrap_or(packet.data);
                 Some(frame(interface, octets, packet.origlen, clock))
             }
             PcapBlockOwned::NG(block) => self.ng_frame(block, clock),
@@ -187,12 +219,19 @@ impl Interfaces {
                 let interface = self.0.get(packet.if_id as usize)?;
                 let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
                 clock.last_ns = interface.unix_ns(units);
-                let octets = packet.data.get(..packet.caplen as usize).unwrap_or(packet.data);
+                let octets = packet
+                    .data
+                    .get(..packet.caplen as usize)
+                    .unwrap_or(packet.data);
                 Some(frame(interface, octets, packet.origlen, clock))
             }
             Block::SimplePacket(packet) => {
                 let interface = self.0.first()?;
-                let snap = if interface.snap_octets == 0 { u32::MAX } else { interface.snap_octets };
+                let snap = if interface.snap_octets == 0 {
+                    u32::MAX
+                } else {
+                    interface.snap_octets
+                };
                 let captured = packet.origlen.min(snap) as usize;
                 let octets = packet.data.get(..captured).unwrap_or(packet.data);
                 Some(frame(interface, octets, packet.origlen, clock))
@@ -205,15 +244,24 @@ impl Interfaces {
 impl Interface {
     fn unix_ns(&self, units: u64) -> u64 {
         let seconds = i128::from(units / self.resolution) + i128::from(self.offset_s);
-        let fraction_ns = u128::from(units % self.resolution) * 1_000_000_000 / u128::from(self.resolution);
+        let fraction_ns =
+            u128::from(units % self.resolution) * 1_000_000_000 / u128::from(self.resolution);
         let ns = seconds * 1_000_000_000 + i128::try_from(fraction_ns).unwrap_or(0);
         u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
     }
 }
 
-fn frame<'a>(interface: &Interface, octets: &'a [u8], wire_octets: u32, clock: &FileClock) -> Frame<'a> {
+fn frame<'a>(
+    interface: &Interface,
+    octets: &'a [u8],
+    wire_octets: u32,
+    clock: &FileClock,
+) -> Frame<'a> {
     Frame {
-        captured: Captured { octets, wire_octets: (wire_octets as usize).max(octets.len()) },
+        captured: Captured {
+            octets,
+            wire_octets: (wire_octets as usize).max(octets.len()),
+        },
         link: interface.link,
         unix_ns: clock.last_ns,
     }
@@ -271,7 +319,11 @@ pub fn walk(frame: &Frame<'_>) -> Result<Walked, Unmetered> {
         LinkHeader::Raw(protocol) => untagged(protocol, 0),
         LinkHeader::Ppp => {
             const ADDRESS_AND_CONTROL: u16 = 0xff03;
-            let at = if packet.u16(0) == Some(ADDRESS_AND_CONTROL) { 2 } else { 0 };
+            let at = if packet.u16(0) == Some(ADDRESS_AND_CONTROL) {
+                2
+            } else {
+                0
+            };
             let (protocol, offset) = walk::ppp(packet, at)?;
             untagged(protocol, offset)
         }
@@ -281,7 +333,11 @@ pub fn walk(frame: &Frame<'_>) -> Result<Walked, Unmetered> {
 }
 
 fn untagged(protocol: NetworkProtocol, offset: usize) -> Network {
-    Network { protocol, offset, vlan: 0 }
+    Network {
+        protocol,
+        offset,
+        vlan: 0,
+    }
 }
 
 /// AF_INET is 2 everywhere, AF_INET6 is 24, 28 or 30 on the BSDs and 10 on Linux.

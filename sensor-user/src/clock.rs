@@ -1,4 +1,5 @@
 //! The one file that reads clocks. Everywhere else time is an argument.
+#![expect(unsafe_code, reason = "a system call")]
 
 use std::sync::OnceLock;
 
@@ -56,7 +57,11 @@ impl Now {
     #[must_use]
     pub fn since(&self, tick: u32) -> u64 {
         let ticks = self.tick().wrapping_sub(tick);
-        if ticks > u32::MAX / 2 { 0 } else { u64::from(ticks) << TICK_SHIFT }
+        if ticks > u32::MAX / 2 {
+            0
+        } else {
+            u64::from(ticks) << TICK_SHIFT
+        }
     }
 
     /// A slot's tick as wall-clock time.
@@ -65,23 +70,31 @@ impl Now {
         // The tick began at a multiple of its length on the monotonic clock.
         let into_tick = self.monotonic_ns & ((1 << TICK_SHIFT) - 1);
         let since = self.since(tick);
-        self.unix_ns.saturating_sub(since.saturating_add(if since == 0 { 0 } else { into_tick }))
+        self.unix_ns
+            .saturating_sub(since.saturating_add(if since == 0 { 0 } else { into_tick }))
     }
 
     /// As a datagram's header carries it.
     #[must_use]
     pub fn export_time(&self) -> ExportTime {
-        ExportTime { unix_ns: self.unix_ns, uptime_ms: self.uptime_ms }
+        ExportTime {
+            unix_ns: self.unix_ns,
+            uptime_ms: self.uptime_ms,
+        }
     }
 }
 
 fn read(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the pointer is valid, and both clocks exist on every Linux.
     unsafe {
         libc::clock_gettime(clock, &raw mut time);
     }
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -90,10 +103,17 @@ mod tests {
 
     #[test]
     fn ticks_become_wall_clock_times_across_their_wrap() {
-        let now = Now { monotonic_ns: ((1 << 32) + 10) << TICK_SHIFT, unix_ns: 1_700_000_000_000_000_000, uptime_ms: 0 };
+        let now = Now {
+            monotonic_ns: ((1 << 32) + 10) << TICK_SHIFT,
+            unix_ns: 1_700_000_000_000_000_000,
+            uptime_ms: 0,
+        };
         assert_eq!(now.tick(), 10);
         assert_eq!(now.since(0xffff_fff0), 26 << TICK_SHIFT);
-        assert_eq!(now.unix_ns_of(0xffff_fff0), now.unix_ns - (26 << TICK_SHIFT));
+        assert_eq!(
+            now.unix_ns_of(0xffff_fff0),
+            now.unix_ns - (26 << TICK_SHIFT)
+        );
         assert_eq!(now.since(11), 0);
         assert_eq!(now.unix_ns_of(11), now.unix_ns);
     }

@@ -53,7 +53,9 @@ impl Timeouts {
     /// A sentence: no such name, no such time.
     pub fn set(&mut self, setting: &str) -> Result<(), String> {
         const NAMES: &str = "tcp, tcp.rst, tcp.fin, udp, icmp, general, idle (all classes), active (or maxlife), expint";
-        let (name, time) = setting.split_once('=').ok_or_else(|| format!("`{setting}` is not name=time; names are {NAMES}"))?;
+        let (name, time) = setting
+            .split_once('=')
+            .ok_or_else(|| format!("`{setting}` is not name=time; names are {NAMES}"))?;
         let time_ns = Time::from_str(time)?.0;
         match name {
             "tcp" => self.tcp_ns = time_ns,
@@ -61,9 +63,13 @@ impl Timeouts {
             "tcp.fin" => self.tcp_fin_ns = time_ns,
             "udp" => self.udp_ns = time_ns,
             "icmp" => self.icmp_ns = time_ns,
-            "general" if time_ns == 0 => return Err("general=0: the last resort cannot be switched off".to_owned()),
+            "general" if time_ns == 0 => {
+                return Err("general=0: the last resort cannot be switched off".to_owned());
+            }
             "general" => self.general_ns = time_ns,
-            "idle" if time_ns == 0 => return Err("idle=0: idle flows would never be exported".to_owned()),
+            "idle" if time_ns == 0 => {
+                return Err("idle=0: idle flows would never be exported".to_owned());
+            }
             "idle" => [self.tcp_ns, self.udp_ns, self.icmp_ns, self.general_ns] = [time_ns; 4],
             "active" | "maxlife" => self.active_ns = time_ns,
             "expint" => self.sweep_ns = if time_ns == 0 { SECOND_NS } else { time_ns },
@@ -76,14 +82,22 @@ impl Timeouts {
     #[must_use]
     pub fn sweep_interval_ns(&self) -> u64 {
         const SHORTEST_NS: u64 = 1_000_000;
-        [self.tcp_ns, self.tcp_rst_ns, self.tcp_fin_ns, self.udp_ns, self.icmp_ns, self.general_ns, self.active_ns]
-            .into_iter()
-            .filter(|timeout_ns| *timeout_ns != 0)
-            .map(|timeout_ns| timeout_ns / 2)
-            .chain([self.sweep_ns])
-            .min()
-            .unwrap_or(SECOND_NS)
-            .max(SHORTEST_NS)
+        [
+            self.tcp_ns,
+            self.tcp_rst_ns,
+            self.tcp_fin_ns,
+            self.udp_ns,
+            self.icmp_ns,
+            self.general_ns,
+            self.active_ns,
+        ]
+        .into_iter()
+        .filter(|timeout_ns| *timeout_ns != 0)
+        .map(|timeout_ns| timeout_ns / 2)
+        .chain([self.sweep_ns])
+        .min()
+        .unwrap_or(SECOND_NS)
+        .max(SHORTEST_NS)
     }
 }
 
@@ -103,9 +117,13 @@ impl FromStr for Time {
             return Err(refuse());
         }
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(rest.len());
             let number: u64 = rest[..digits].parse().map_err(|_| refuse())?;
-            let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
+            let unit = rest[digits..]
+                .find(|c: char| c.is_ascii_digit())
+                .map_or(rest.len(), |at| digits + at);
             let unit_ns = match rest[digits..unit].to_ascii_lowercase().as_str() {
                 "" | "s" => SECOND_NS,
                 "ms" => SECOND_NS / 1000,
@@ -115,7 +133,10 @@ impl FromStr for Time {
                 "w" => 604_800 * SECOND_NS,
                 _ => return Err(refuse()),
             };
-            total_ns = number.checked_mul(unit_ns).and_then(|ns| total_ns.checked_add(ns)).ok_or_else(refuse)?;
+            total_ns = number
+                .checked_mul(unit_ns)
+                .and_then(|ns| total_ns.checked_add(ns))
+                .ok_or_else(refuse)?;
             rest = &rest[unit..];
         }
         Ok(Self(total_ns))
@@ -226,18 +247,35 @@ mod tests {
     use super::*;
 
     fn flow(protocol: u8, tcp_flags: u8, age_s: u64, idle_s: u64) -> State {
-        State { protocol, tcp_flags, octets: 100, packets: 1, age_ns: age_s * SECOND_NS, idle_ns: idle_s * SECOND_NS }
+        State {
+            protocol,
+            tcp_flags,
+            octets: 100,
+            packets: 1,
+            age_ns: age_s * SECOND_NS,
+            idle_ns: idle_s * SECOND_NS,
+        }
     }
 
     fn timeouts(settings: &[&str]) -> Timeouts {
         let mut timeouts = Timeouts::default();
-        settings.iter().for_each(|setting| timeouts.set(setting).unwrap());
+        settings
+            .iter()
+            .for_each(|setting| timeouts.set(setting).unwrap());
         timeouts
     }
 
     #[test]
     fn each_class_has_its_timeout_and_the_boundary_expires() {
-        let timeouts = timeouts(&["tcp=10", "udp=20", "icmp=30", "general=40", "tcp.rst=2", "tcp.fin=3", "active=100"]);
+        let timeouts = timeouts(&[
+            "tcp=10",
+            "udp=20",
+            "icmp=30",
+            "general=40",
+            "tcp.rst=2",
+            "tcp.fin=3",
+            "active=100",
+        ]);
         let cases = [
             (flow(6, 0x10, 50, 9), None),
             (flow(6, 0x10, 50, 10), Some(Reason::Tcp)),
@@ -261,20 +299,49 @@ mod tests {
     fn a_timeout_of_zero_leaves_the_next_rule() {
         let timeouts = timeouts(&["tcp.rst=0", "tcp.fin=0", "tcp=0", "active=0", "general=70"]);
         assert_eq!(expired(&flow(6, 0x05, 1_000_000, 69), &timeouts), None);
-        assert_eq!(expired(&flow(6, 0x05, 1_000_000, 70), &timeouts), Some(Reason::General));
+        assert_eq!(
+            expired(&flow(6, 0x05, 1_000_000, 70), &timeouts),
+            Some(Reason::General)
+        );
     }
 
     #[test]
     fn counts_near_32_bits_expire_at_once() {
         for (octets, packets) in [(1 << 31, 1), (100, 1 << 31)] {
-            assert_eq!(expired(&State { octets, packets, ..flow(6, 0, 0, 0) }, &Timeouts::default()), Some(Reason::OverOctets));
+            assert_eq!(
+                expired(
+                    &State {
+                        octets,
+                        packets,
+                        ..flow(6, 0, 0, 0)
+                    },
+                    &Timeouts::default()
+                ),
+                Some(Reason::OverOctets)
+            );
         }
-        assert_eq!(expired(&State { octets: (1 << 31) - 1, ..flow(6, 0, 0, 0) }, &Timeouts::default()), None);
+        assert_eq!(
+            expired(
+                &State {
+                    octets: (1 << 31) - 1,
+                    ..flow(6, 0, 0, 0)
+                },
+                &Timeouts::default()
+            ),
+            None
+        );
     }
 
     #[test]
     fn times_add_up() {
-        for (text, ms) in [("90", 90_000), ("1h30m", 5_400_000), ("1H1s", 3_601_000), ("2w", 1_209_600_000), ("5ms", 5), ("1m5ms", 60_005)] {
+        for (text, ms) in [
+            ("90", 90_000),
+            ("1h30m", 5_400_000),
+            ("1H1s", 3_601_000),
+            ("2w", 1_209_600_000),
+            ("5ms", 5),
+            ("1m5ms", 60_005),
+        ] {
             assert_eq!(text.parse(), Ok(Time(ms * 1_000_000)), "{text}");
         }
         for text in ["", "x", "5y", "-1", "1..", "99999999999999w"] {

@@ -54,7 +54,9 @@ impl Export {
     /// If the socket cannot be made.
     pub fn start(address: Option<SocketAddr>, version: Version, clock: Clock) -> Result<Self> {
         let destination = address
-            .map(|address| Destination::connect(address).with_context(|| format!("cannot send to {address}")))
+            .map(|address| {
+                Destination::connect(address).with_context(|| format!("cannot send to {address}"))
+            })
             .transpose()?;
         let (sender, receiver) = bounded(BATCHES_MAX);
         let exporter = Exporter {
@@ -67,8 +69,14 @@ impl Export {
             counters: ExportCounters::default(),
             reported: false,
         };
-        let thread = thread::Builder::new().name("export".to_owned()).spawn(move || exporter.run(&receiver))?;
-        Ok(Self { sender, pending: Vec::with_capacity(BATCH_RECORDS), thread })
+        let thread = thread::Builder::new()
+            .name("export".to_owned())
+            .spawn(move || exporter.run(&receiver))?;
+        Ok(Self {
+            sender,
+            pending: Vec::with_capacity(BATCH_RECORDS),
+            thread,
+        })
     }
 
     /// Gives a record to the thread; waits while it is behind.
@@ -95,7 +103,9 @@ impl Export {
     pub fn finish(mut self, now: &Now) -> Result<ExportCounters> {
         self.hand_over(now);
         drop(self.sender);
-        self.thread.join().map_err(|_| anyhow!("the export thread died"))
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the export thread died"))
     }
 }
 
@@ -136,9 +146,11 @@ impl Exporter {
     fn patience(&self) -> Duration {
         const FOREVER: Duration = Duration::from_secs(3600);
         match (self.clock, self.batcher.opened_ns()) {
-            (Clock::Live, Some(opened_ns)) => {
-                Duration::from_nanos((opened_ns + DELAY_MAX_NS).saturating_sub(self.now().unix_ns).min(DELAY_MAX_NS))
-            }
+            (Clock::Live, Some(opened_ns)) => Duration::from_nanos(
+                (opened_ns + DELAY_MAX_NS)
+                    .saturating_sub(self.now().unix_ns)
+                    .min(DELAY_MAX_NS),
+            ),
             _ => FOREVER,
         }
     }
@@ -153,7 +165,10 @@ impl Exporter {
     fn flush_if_due(&mut self) {
         let now = self.now();
         // A clock set back must not make it wait for long either.
-        let due = self.batcher.opened_ns().is_some_and(|opened_ns| now.unix_ns.abs_diff(opened_ns) >= DELAY_MAX_NS);
+        let due = self
+            .batcher
+            .opened_ns()
+            .is_some_and(|opened_ns| now.unix_ns.abs_diff(opened_ns) >= DELAY_MAX_NS);
         if due && let Some(datagram) = self.batcher.flush(&now) {
             self.send(&datagram);
         }
@@ -199,11 +214,15 @@ impl Exporter {
         if let Some(error) = &error {
             self.counters.datagrams_unsent += 1;
             self.counters.records_unsent.merge(datagram.tally);
-            self.report(&format!("cannot send to {address}: {error}; counting what is lost"));
+            self.report(&format!(
+                "cannot send to {address}: {error}; counting what is lost"
+            ));
         } else {
             self.count_sent(datagram);
             if refusals > 0 {
-                self.report(&format!("nothing listens at {address}: is the collector running?"));
+                self.report(&format!(
+                    "nothing listens at {address}: is the collector running?"
+                ));
             }
         }
     }
@@ -211,8 +230,16 @@ impl Exporter {
     fn count_sent(&mut self, datagram: &Datagram) {
         self.counters.datagrams_sent += 1;
         self.counters.datagram_octets += datagram.octets.len() as u64;
-        let Tally { records, packets, octets } = datagram.tally;
-        self.counters.records_exported.merge(Tally { records, packets, octets });
+        let Tally {
+            records,
+            packets,
+            octets,
+        } = datagram.tally;
+        self.counters.records_exported.merge(Tally {
+            records,
+            packets,
+            octets,
+        });
     }
 
     /// Once: the counters tell the rest.

@@ -1,5 +1,6 @@
 //! The grace period of the hand-over (see `weir_sensor_common::handover`). One of the files that
 //! may use `unsafe`.
+#![expect(unsafe_code, reason = "a system call")]
 
 use std::io;
 

@@ -72,7 +72,9 @@ impl Kernel {
     /// # Errors
     /// A sentence that says what to do: no permission, kernel too old, not enough memory.
     pub fn load(options: &ProgramOptions) -> Result<Self> {
-        let cpus = u32::try_from(aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?)?;
+        let cpus = u32::try_from(
+            aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?,
+        )?;
         let buckets = cpus * (options.shape.bucket_mask + 1);
         let flag = |on: bool| u8::from(on);
         let (exact_clock, debug_log) = (flag(options.exact_clock), flag(options.debug_log));
@@ -93,7 +95,10 @@ impl Kernel {
             loader.map_max_entries("AYA_LOGS", 4096);
         }
         let mut ebpf = loader.load(program()).map_err(load_error)?;
-        let program: &mut Xdp = ebpf.program_mut(Self::PROGRAM).context("the program's object")?.try_into()?;
+        let program: &mut Xdp = ebpf
+            .program_mut(Self::PROGRAM)
+            .context("the program's object")?
+            .try_into()?;
         program.load().map_err(program_error)?;
         let table = Table::new(
             of_map(&ebpf, "SLOTS", buckets * WAYS)?,
@@ -104,7 +109,14 @@ impl Kernel {
         );
         let counters = of_map(&ebpf, "COUNTERS", cpus)?;
         let evicted = RingBuf::try_from(ebpf.take_map("EVICTED").context("map EVICTED")?)?;
-        Ok(Self { ebpf, link: None, table, counters, evicted, cpus })
+        Ok(Self {
+            ebpf,
+            link: None,
+            table,
+            counters,
+            evicted,
+            cpus,
+        })
     }
 
     /// Attaches the program: in the driver if it can, else in the stack. The second value is the
@@ -112,7 +124,12 @@ impl Kernel {
     ///
     /// # Errors
     /// A sentence that says what to do, if the interface takes no program at all.
-    pub fn attach(&mut self, interface: &str, ifindex: u32, wanted: Option<AttachMode>) -> Result<(AttachMode, Option<String>)> {
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        wanted: Option<AttachMode>,
+    ) -> Result<(AttachMode, Option<String>)> {
         let native: Result<(), String> = match wanted {
             Some(AttachMode::Generic) => Err("generic mode was asked for".to_owned()),
             Some(AttachMode::Native) | None => match self.attach_as(ifindex, XdpMode::Driver) {
@@ -123,12 +140,18 @@ impl Kernel {
         };
         let reason = native.err();
         if wanted == Some(AttachMode::Native) {
-            bail!("{interface} takes no native XDP program ({}): leave out --xdp native", reason.unwrap_or_default());
+            bail!(
+                "{interface} takes no native XDP program ({}): leave out --xdp native",
+                reason.unwrap_or_default()
+            );
         }
         match self.attach_as(ifindex, XdpMode::Skb) {
             Ok(()) => Ok((AttachMode::Generic, reason)),
             Err(error) if busy(&error) => bail!(occupied(interface)),
-            Err(error) => Err(anyhow!("cannot attach to {interface}: {}", sentence(&error))),
+            Err(error) => Err(anyhow!(
+                "cannot attach to {interface}: {}",
+                sentence(&error)
+            )),
         }
     }
 
@@ -153,7 +176,10 @@ impl Kernel {
     /// # Errors
     /// Never once loaded.
     pub fn program(&mut self) -> Result<&mut Xdp, ProgramError> {
-        self.ebpf.program_mut(Self::PROGRAM).ok_or(ProgramError::NotLoaded)?.try_into()
+        self.ebpf
+            .program_mut(Self::PROGRAM)
+            .ok_or(ProgramError::NotLoaded)?
+            .try_into()
     }
 
     /// The program's debug log, to be flushed regularly.
@@ -174,26 +200,31 @@ fn of_map<T>(ebpf: &Ebpf, name: &str, len: u32) -> Result<Mapping<T>> {
     let Some(Map::Array(map)) = ebpf.map(name) else {
         bail!("map {name} is missing from the program");
     };
-    Mapping::of_map(map.fd().as_fd(), len as usize).with_context(|| format!("mapping {name} into memory"))
+    Mapping::of_map(map.fd().as_fd(), len as usize)
+        .with_context(|| format!("mapping {name} into memory"))
 }
 
 fn load_error(error: aya::EbpfError) -> anyhow::Error {
     match root(&error).raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => no_permission(),
         Some(libc::ENOMEM) => anyhow!("not enough memory for the flow table: lower -m"),
-        _ => anyhow::Error::new(error).context("loading the kernel program (Linux 5.18 or newer is needed)"),
+        _ => anyhow::Error::new(error)
+            .context("loading the kernel program (Linux 5.18 or newer is needed)"),
     }
 }
 
 fn program_error(error: ProgramError) -> anyhow::Error {
     match root(&error).raw_os_error() {
         Some(libc::EPERM) => no_permission(),
-        _ => anyhow::Error::new(error).context("the kernel refuses the program (Linux 5.18 or newer is needed)"),
+        _ => anyhow::Error::new(error)
+            .context("the kernel refuses the program (Linux 5.18 or newer is needed)"),
     }
 }
 
 fn no_permission() -> anyhow::Error {
-    anyhow!("no permission to load the kernel program: run as root, or with CAP_BPF and CAP_NET_ADMIN")
+    anyhow!(
+        "no permission to load the kernel program: run as root, or with CAP_BPF and CAP_NET_ADMIN"
+    )
 }
 
 fn busy(error: &ProgramError) -> bool {
@@ -201,14 +232,18 @@ fn busy(error: &ProgramError) -> bool {
 }
 
 fn occupied(interface: &str) -> String {
-    format!("another XDP program is on {interface}: `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` takes it off")
+    format!(
+        "another XDP program is on {interface}: `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` takes it off"
+    )
 }
 
 fn sentence(error: &ProgramError) -> String {
     let error = root(error);
     match error.raw_os_error() {
         Some(libc::EOPNOTSUPP) => "the driver has no XDP".to_owned(),
-        Some(libc::EPERM | libc::EACCES) => "no permission: run as root, or with CAP_BPF and CAP_NET_ADMIN".to_owned(),
+        Some(libc::EPERM | libc::EACCES) => {
+            "no permission: run as root, or with CAP_BPF and CAP_NET_ADMIN".to_owned()
+        }
         Some(libc::ENODEV) => "the interface is gone".to_owned(),
         _ => error.to_string(),
     }
@@ -219,7 +254,10 @@ fn root(error: &(dyn std::error::Error + 'static)) -> io::Error {
     let mut next = Some(error);
     while let Some(current) = next {
         if let Some(found) = current.downcast_ref::<io::Error>() {
-            return found.raw_os_error().map_or_else(|| io::Error::other(found.to_string()), io::Error::from_raw_os_error);
+            return found.raw_os_error().map_or_else(
+                || io::Error::other(found.to_string()),
+                io::Error::from_raw_os_error,
+            );
         }
         next = current.source();
     }

@@ -4,18 +4,18 @@
 //! records to the exporter. It does not parse packets or encode datagrams itself, and it links
 //! neither Arrow nor a query engine.
 
-pub mod grace;
-pub mod kernel;
-pub mod mapping;
-pub mod table;
 pub mod capture;
 pub mod clock;
 pub mod expiry;
-pub mod record;
-pub mod sweep;
 pub mod export;
+pub mod grace;
+pub mod kernel;
 pub mod live;
 pub mod log;
+pub mod mapping;
 pub mod offline;
 pub mod options;
+pub mod record;
 pub mod statistics;
+pub mod sweep;
+pub mod table;

@@ -1,11 +1,7 @@
 //! The daemon's loop: signals, flows pushed out of the table, and the sweep by the clock. Packets
 //! do not pass here; they drive nothing.
 
-use std::{
-    io,
-    os::fd::AsRawFd as _,
-    time::Duration,
-};
+use std::{io, os::fd::AsRawFd as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
@@ -47,7 +43,13 @@ impl Live {
     ///
     /// # Errors
     /// If the debug log was asked for and cannot be read.
-    pub fn new(mut kernel: Kernel, timeouts: Timeouts, recorder: Recorder, export: Export, debug_log: bool) -> Result<Self> {
+    pub fn new(
+        mut kernel: Kernel,
+        timeouts: Timeouts,
+        recorder: Recorder,
+        export: Export,
+        debug_log: bool,
+    ) -> Result<Self> {
         let debug_log = debug_log.then(|| kernel.debug_log()).transpose()?;
         Ok(Self {
             kernel,
@@ -69,18 +71,28 @@ impl Live {
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(16);
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut signals, SIGNALS, Interest::READABLE)?;
         let ring = self.kernel.evicted.as_raw_fd();
-        poll.registry().register(&mut SourceFd(&ring), EVICTED, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut SourceFd(&ring), EVICTED, Interest::READABLE)?;
         let mut more = false;
         loop {
-            let wait = if more { Duration::ZERO } else { self.until_sweep() };
+            let wait = if more {
+                Duration::ZERO
+            } else {
+                self.until_sweep()
+            };
             match poll.poll(&mut events, Some(wait)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(error.into());
+                }
                 _ => {}
             }
             if events.iter().any(|event| event.token() == SIGNALS)
-                && signals.pending().any(|signal| signal == SIGTERM || signal == SIGINT)
+                && signals
+                    .pending()
+                    .any(|signal| signal == SIGTERM || signal == SIGINT)
             {
                 break;
             }
@@ -96,7 +108,11 @@ impl Live {
     fn until_sweep(&self) -> Duration {
         let due_ns = self.swept_ns + self.timeouts.sweep_interval_ns();
         // Rounded up: poll counts milliseconds, and waking early would spin.
-        Duration::from_millis(due_ns.saturating_sub(Now::read().monotonic_ns).div_ceil(1_000_000))
+        Duration::from_millis(
+            due_ns
+                .saturating_sub(Now::read().monotonic_ns)
+                .div_ceil(1_000_000),
+        )
     }
 
     fn sweep_if_due(&mut self) -> Result<()> {
@@ -111,7 +127,14 @@ impl Live {
 
     /// Closes, waits, collects.
     fn take(&mut self, now: &Now, take: Take<'_>) -> Result<()> {
-        let Self { kernel, sweep, recorder, export, statistics, .. } = self;
+        let Self {
+            kernel,
+            sweep,
+            recorder,
+            export,
+            statistics,
+            ..
+        } = self;
         if sweep.close(&kernel.table, now, take) > 0 {
             grace::wait().context("waiting for a grace period")?;
             sweep.collect(&mut kernel.table, |taken| {
@@ -124,10 +147,18 @@ impl Live {
     }
 
     fn take_evicted(&mut self, most: usize) -> usize {
-        let Self { kernel, recorder, export, statistics, .. } = self;
+        let Self {
+            kernel,
+            recorder,
+            export,
+            statistics,
+            ..
+        } = self;
         let now = Now::read();
         let mut taken = 0;
-        while taken < most && let Some(item) = kernel.evicted.next() {
+        while taken < most
+            && let Some(item) = kernel.evicted.next()
+        {
             taken += 1;
             if item.len() == size_of::<Slot>() {
                 let flow = Taken::of(&bytemuck::pod_read_unaligned(&item), Reason::Forced);
@@ -147,7 +178,8 @@ impl Live {
         grace::wait().context("waiting for a grace period")?;
         self.take_evicted(usize::MAX);
         self.take(&Now::read(), Take::Everything)?;
-        self.statistics.read_counters(&self.kernel.counters, self.kernel.cpus);
+        self.statistics
+            .read_counters(&self.kernel.counters, self.kernel.cpus);
         self.statistics.export = self.export.finish(&Now::read())?;
         Ok(self.statistics)
     }

@@ -1,4 +1,5 @@
 //! `weir-sensor`: meter an interface or a capture file, export NetFlow, give an account.
+#![expect(unsafe_code, reason = "system calls")]
 
 use std::{
     ffi::CString,
@@ -40,7 +41,9 @@ fn main() -> ExitCode {
 
 /// Ends with a usage error, status 2.
 fn usage(error: &str) -> ! {
-    Options::command().error(ErrorKind::InvalidValue, error).exit()
+    Options::command()
+        .error(ErrorKind::InvalidValue, error)
+        .exit()
 }
 
 fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
@@ -49,7 +52,10 @@ fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
     if let Some(path) = &options.read {
         let shape = shape(options.max_flows.unwrap_or(1 << 18), key_mask)?;
         let export = Export::start(address, options.netflow_version.into(), Clock::Packets)?;
-        let recorder = Recorder { ifindexes: vec![0], key_mask };
+        let recorder = Recorder {
+            ifindexes: vec![0],
+            key_mask,
+        };
         let (statistics, end) = Offline::new(shape, timeouts, recorder, export)?.run(path)?;
         if options.statistics_json.as_deref() != Some(Path::new("-")) {
             print!("{}", statistics.to_text());
@@ -75,7 +81,9 @@ fn meter(
 ) -> Result<Statistics> {
     let ifindex = ifindex(interface)?;
     if !grace::available()? {
-        bail!("this kernel offers no membarrier (nohz_full= is set): the table cannot be handed over exactly");
+        bail!(
+            "this kernel offers no membarrier (nohz_full= is set): the table cannot be handed over exactly"
+        );
     }
     let cpus = u32::try_from(aya::util::nr_cpus().map_or(1, |cpus| cpus))?;
     let shape = shape(options.flows_per_cpu(cpus), key_mask)?;
@@ -102,7 +110,10 @@ fn meter(
         Some(address) => eprintln!("weir-sensor: exporting NetFlow to {address}"),
         None => eprintln!("weir-sensor: no -n given: counting flows, exporting none"),
     }
-    let recorder = Recorder { ifindexes: vec![ifindex], key_mask };
+    let recorder = Recorder {
+        ifindexes: vec![ifindex],
+        key_mask,
+    };
     Live::new(kernel, timeouts, recorder, export, options.debug_log)?.run()
 }
 
@@ -131,7 +142,9 @@ fn shape(flows: u32, key_mask: KeyMask) -> Result<Shape> {
 }
 
 fn write_statistics(options: &Options, statistics: &Statistics) -> Result<()> {
-    let Some(path) = &options.statistics_json else { return Ok(()) };
+    let Some(path) = &options.statistics_json else {
+        return Ok(());
+    };
     let text = format!("{:#}\n", statistics.to_json());
     if path == Path::new("-") {
         std::io::stdout().write_all(text.as_bytes())?;
@@ -143,14 +156,24 @@ fn write_statistics(options: &Options, statistics: &Statistics) -> Result<()> {
 /// Says how the capture ended, if it was not whole.
 fn ended(path: &Path, statistics: &Statistics, end: &End) -> ExitCode {
     let name = path.display();
-    let bold = if std::io::stderr().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let bold = if std::io::stderr().is_terminal() {
+        ("\x1b[1m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
     if statistics.unsupported_link_packets > 0 {
-        eprintln!("weir-sensor: {name}: {} frames have a link layer that is not known; they are counted as not IP", statistics.unsupported_link_packets);
+        eprintln!(
+            "weir-sensor: {name}: {} frames have a link layer that is not known; they are counted as not IP",
+            statistics.unsupported_link_packets
+        );
     }
     match end {
         End::Whole => ExitCode::SUCCESS,
         End::Partial(reason) => {
-            eprintln!("weir-sensor: {}partial{}: {name}: {reason}; what came before it is counted and exported", bold.0, bold.1);
+            eprintln!(
+                "weir-sensor: {}partial{}: {name}: {reason}; what came before it is counted and exported",
+                bold.0, bold.1
+            );
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! Memory shared with the kernel program, or like it: pages mapped from a BPF array map, or
 //! anonymous ones for tables of our own. One of the files that may use `unsafe`.
+#![expect(unsafe_code, reason = "mmap")]
 
 use std::{
     io,
@@ -38,7 +39,11 @@ impl<T> Mapping<T> {
         let mapping = Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
         // SAFETY: the range was just mapped. Failure costs speed only.
         unsafe {
-            libc::madvise(mapping.start.as_ptr().cast(), mapping.octets, libc::MADV_HUGEPAGE);
+            libc::madvise(
+                mapping.start.as_ptr().cast(),
+                mapping.octets,
+                libc::MADV_HUGEPAGE,
+            );
         }
         Ok(mapping)
     }
@@ -47,7 +52,14 @@ impl<T> Mapping<T> {
         let octets = len.max(1) * size_of::<T>();
         // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing of ours.
         let start = unsafe {
-            libc::mmap(ptr::null_mut(), octets, libc::PROT_READ | libc::PROT_WRITE, flags, file, 0)
+            libc::mmap(
+                ptr::null_mut(),
+                octets,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                file,
+                0,
+            )
         };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());

@@ -41,7 +41,12 @@ impl Offline {
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub fn new(shape: Shape, timeouts: Timeouts, recorder: Recorder, export: Export) -> Result<Self> {
+    pub fn new(
+        shape: Shape,
+        timeouts: Timeouts,
+        recorder: Recorder,
+        export: Export,
+    ) -> Result<Self> {
         Ok(Self {
             table: Table::anonymous(shape)?,
             shape,
@@ -93,7 +98,11 @@ impl Offline {
             tcp_flags: walked.tcp_flags,
             tick: Now::of_packet(unix_ns, 0).tick(),
         };
-        let accounted = account(&mut self.table.local(&mut self.evicted), &self.shape, &sighting);
+        let accounted = account(
+            &mut self.table.local(&mut self.evicted),
+            &self.shape,
+            &sighting,
+        );
         match accounted.map(|accounted| accounted.outcome) {
             Some(Outcome::Updated) => return,
             Some(Outcome::Created) => {}
@@ -113,7 +122,8 @@ impl Offline {
             let taken = Taken::of(&slot, Reason::Forced);
             self.statistics.count_taken(&taken);
             self.statistics.add(Counter::FlowsEvicted, 1);
-            self.export.push(self.recorder.record(&taken, &self.now), &self.now);
+            self.export
+                .push(self.recorder.record(&taken, &self.now), &self.now);
         }
     }
 
@@ -131,8 +141,21 @@ impl Offline {
     }
 
     fn take(&mut self, expired_only: bool) {
-        let Self { table, sweep, timeouts, recorder, export, statistics, now, .. } = self;
-        let take = if expired_only { Take::Expired(timeouts) } else { Take::Everything };
+        let Self {
+            table,
+            sweep,
+            timeouts,
+            recorder,
+            export,
+            statistics,
+            now,
+            ..
+        } = self;
+        let take = if expired_only {
+            Take::Expired(timeouts)
+        } else {
+            Take::Everything
+        };
         if sweep.close(table, now, take) > 0 {
             sweep.collect(table, |taken| {
                 statistics.count_taken(&taken);

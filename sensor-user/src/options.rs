@@ -32,12 +32,23 @@ pub struct Options {
     pub collector: Option<String>,
 
     /// NetFlow version
-    #[arg(short = 'v', long, value_name = "VERSION", default_value = "9", help_heading = "Export")]
+    #[arg(
+        short = 'v',
+        long,
+        value_name = "VERSION",
+        default_value = "9",
+        help_heading = "Export"
+    )]
     pub netflow_version: NetflowVersion,
 
     /// A timeout: tcp, tcp.rst, tcp.fin, udp, icmp, general, idle (all classes), active (or
     /// maxlife), expint; times as 90, 1h30m, 500ms, 0 for none
-    #[arg(short = 't', long = "timeout", value_name = "NAME=TIME", help_heading = "Flows")]
+    #[arg(
+        short = 't',
+        long = "timeout",
+        value_name = "NAME=TIME",
+        help_heading = "Flows"
+    )]
     pub timeouts: Vec<String>,
 
     /// Flows the table holds, on each CPU (default: a million over all CPUs, between 32,768 and
@@ -46,7 +57,14 @@ pub struct Options {
     pub max_flows: Option<u32>,
 
     /// What tells flows apart
-    #[arg(short = 'T', long = "track", value_name = "LEVEL", default_value = "full", ignore_case = true, help_heading = "Flows")]
+    #[arg(
+        short = 'T',
+        long = "track",
+        value_name = "LEVEL",
+        default_value = "full",
+        ignore_case = true,
+        help_heading = "Flows"
+    )]
     pub track: Track,
 
     /// Stamp flows with the exact clock instead of the timer's (dearer; see ARCHITECTURE.md)
@@ -141,7 +159,9 @@ impl Options {
     pub fn timeouts(&self) -> Result<Timeouts, String> {
         let mut timeouts = Timeouts::default();
         for setting in &self.timeouts {
-            timeouts.set(setting).map_err(|error| format!("-t {setting}: {error}"))?;
+            timeouts
+                .set(setting)
+                .map_err(|error| format!("-t {setting}: {error}"))?;
         }
         Ok(timeouts)
     }
@@ -151,10 +171,17 @@ impl Options {
     /// # Errors
     /// A sentence: not HOST:PORT, or no such host.
     pub fn address(&self) -> Result<Option<SocketAddr>, String> {
-        let Some(collector) = &self.collector else { return Ok(None) };
+        let Some(collector) = &self.collector else {
+            return Ok(None);
+        };
         match collector.to_socket_addrs() {
-            Ok(mut addresses) => addresses.next().map(Some).ok_or_else(|| format!("-n {collector}: the host has no address")),
-            Err(error) => Err(format!("-n {collector}: write HOST:PORT, as 192.0.2.1:2055 or [2001:db8::1]:2055 ({error})")),
+            Ok(mut addresses) => addresses
+                .next()
+                .map(Some)
+                .ok_or_else(|| format!("-n {collector}: the host has no address")),
+            Err(error) => Err(format!(
+                "-n {collector}: write HOST:PORT, as 192.0.2.1:2055 or [2001:db8::1]:2055 ({error})"
+            )),
         }
     }
 
@@ -162,7 +189,8 @@ impl Options {
     #[must_use]
     pub fn flows_per_cpu(&self, cpus: u32) -> u32 {
         const IN_ALL: u32 = 1 << 20;
-        self.max_flows.unwrap_or_else(|| (IN_ALL / cpus.max(1)).clamp(1 << 15, 1 << 17))
+        self.max_flows
+            .unwrap_or_else(|| (IN_ALL / cpus.max(1)).clamp(1 << 15, 1 << 17))
     }
 }
 

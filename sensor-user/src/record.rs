@@ -22,7 +22,11 @@ impl Recorder {
     #[must_use]
     pub fn record(&self, taken: &Taken, now: &Now) -> FlowRecord {
         let key = &taken.key;
-        let ifindex = self.ifindexes.get(usize::from(taken.hook >> 1)).copied().unwrap_or(0);
+        let ifindex = self
+            .ifindexes
+            .get(usize::from(taken.hook >> 1))
+            .copied()
+            .unwrap_or(0);
         let egress = taken.hook & 1 == 1;
         let ports = self.key_mask.0 & 0xffff != 0;
         let protocol = self.key_mask != KeyMask::IP;
@@ -42,7 +46,11 @@ impl Recorder {
             ingress_ifindex: if egress { 0 } else { ifindex },
             egress_ifindex: if egress { ifindex } else { 0 },
             vlan: key.vlan(),
-            direction: if egress { Direction::Egress } else { Direction::Ingress },
+            direction: if egress {
+                Direction::Egress
+            } else {
+                Direction::Ingress
+            },
             end_reason: taken.reason.end_reason(),
             ..FlowRecord::default()
         }

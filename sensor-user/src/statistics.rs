@@ -1,5 +1,6 @@
 //! The sensor's account: every packet seen is in a record or in a counter with a name, and every
 //! record in a datagram sent or in a counter with a name.
+#![expect(unsafe_code, reason = "memory that the kernel writes")]
 
 use std::fmt::Write as _;
 
@@ -48,7 +49,11 @@ impl Statistics {
 
     /// Counts a flow taken out of the table.
     pub fn count_taken(&mut self, taken: &Taken) {
-        self.expired[taken.reason as usize].merge(Tally { records: 1, packets: taken.packets, octets: taken.octets });
+        self.expired[taken.reason as usize].merge(Tally {
+            records: 1,
+            packets: taken.packets,
+            octets: taken.octets,
+        });
     }
 
     /// IP packets and octets that are neither in a record nor in a counter; 0 once the table is
@@ -57,7 +62,9 @@ impl Statistics {
     pub fn unexplained(&self) -> (i128, i128) {
         let lost_packets = self.get(Counter::LostRingPackets) + self.get(Counter::LostBusyPackets);
         let lost_octets = self.get(Counter::LostRingOctets) + self.get(Counter::LostBusyOctets);
-        let difference = |seen: u64, taken: u64, lost: u64| i128::from(seen) - i128::from(taken) - i128::from(lost);
+        let difference = |seen: u64, taken: u64, lost: u64| {
+            i128::from(seen) - i128::from(taken) - i128::from(lost)
+        };
         let taken = self.taken();
         (
             difference(self.get(Counter::IpPackets), taken.packets, lost_packets),
@@ -78,10 +85,18 @@ impl Statistics {
         for counter in Counter::ALL {
             object.insert(counter.name().to_owned(), json!(self.get(*counter)));
         }
-        object.insert("unsupported_link_packets".to_owned(), json!(self.unsupported_link_packets));
+        object.insert(
+            "unsupported_link_packets".to_owned(),
+            json!(self.unsupported_link_packets),
+        );
         let expired: Map<_, _> = Reason::ALL
             .iter()
-            .map(|reason| (reason.name().to_owned(), tally(&self.expired[*reason as usize])))
+            .map(|reason| {
+                (
+                    reason.name().to_owned(),
+                    tally(&self.expired[*reason as usize]),
+                )
+            })
             .collect();
         object.insert("expired".to_owned(), Value::Object(expired));
         let ExportCounters {
@@ -128,7 +143,12 @@ impl Statistics {
         line("Packets seen", self.get(Counter::Packets));
         line("  IP packets", self.get(Counter::IpPackets));
         line("  IP octets", self.get(Counter::IpOctets));
-        for (label, counter) in [("  not IP", Counter::NonIp), ("  too short", Counter::TooShort), ("  bad IP header", Counter::BadIp), ("  too many tags or labels", Counter::TooDeep)] {
+        for (label, counter) in [
+            ("  not IP", Counter::NonIp),
+            ("  too short", Counter::TooShort),
+            ("  bad IP header", Counter::BadIp),
+            ("  too many tags or labels", Counter::TooDeep),
+        ] {
             line(label, self.get(counter));
         }
         line("Flows", self.get(Counter::FlowsCreated));
@@ -138,7 +158,10 @@ impl Statistics {
                 line(&format!("  expired: {}", reason.name()), count);
             }
         }
-        for (label, counter) in [("Lost: ring full, packets", Counter::LostRingPackets), ("Lost: table busy, packets", Counter::LostBusyPackets)] {
+        for (label, counter) in [
+            ("Lost: ring full, packets", Counter::LostRingPackets),
+            ("Lost: table busy, packets", Counter::LostBusyPackets),
+        ] {
             if self.get(counter) > 0 {
                 line(label, self.get(counter));
             }
@@ -146,7 +169,10 @@ impl Statistics {
         line("Records exported", self.export.records_exported.records);
         line("Datagrams sent", self.export.datagrams_sent);
         for (label, count) in [
-            ("Records not in this version", self.export.records_unsupported.records),
+            (
+                "Records not in this version",
+                self.export.records_unsupported.records,
+            ),
             ("Records not sent", self.export.records_unsent.records),
             ("Datagrams refused", self.export.refusals),
         ] {

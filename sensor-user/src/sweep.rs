@@ -142,7 +142,12 @@ impl Sweep {
         let mut continues = false;
         for part in std::iter::once(place).chain(others(table, place, words)) {
             if let Some(closed) = handover::close(&table.slot(part)) {
-                self.tickets.push(Ticket { place: part, closed, reason, continues });
+                self.tickets.push(Ticket {
+                    place: part,
+                    closed,
+                    reason,
+                    continues,
+                });
                 continues = true;
             }
         }
@@ -152,7 +157,9 @@ impl Sweep {
     pub fn collect(&mut self, table: &mut Table, mut emit: impl FnMut(Taken)) {
         let mut flow: Option<Taken> = None;
         for ticket in self.tickets.drain(..) {
-            if !ticket.continues && let Some(whole) = flow.take() {
+            if !ticket.continues
+                && let Some(whole) = flow.take()
+            {
                 emit(whole);
             }
             // `None`: pushed out meanwhile, and counted where that happened.
@@ -189,12 +196,20 @@ mod tests {
     };
 
     fn shape(flows: u32) -> Shape {
-        Shape { bucket_mask: table::bucket_mask(flows), seed: [11, 22, 33, 44, 55], key_mask: KeyMask::FULL.0 }
+        Shape {
+            bucket_mask: table::bucket_mask(flows),
+            seed: [11, 22, 33, 44, 55],
+            key_mask: KeyMask::FULL.0,
+        }
     }
 
     fn sighting(flow: u32, now: &Now) -> Sighting {
         Sighting {
-            key: FlowKey { source: FlowKey::v4_mapped(flow.to_be_bytes()), destination: FlowKey::v4_mapped([192, 0, 2, 1]), attributes: FlowKey::pack(1, 2, 17, 0, 0) },
+            key: FlowKey {
+                source: FlowKey::v4_mapped(flow.to_be_bytes()),
+                destination: FlowKey::v4_mapped([192, 0, 2, 1]),
+                attributes: FlowKey::pack(1, 2, 17, 0, 0),
+            },
             hook: 0,
             octets: 100,
             tcp_flags: 0,
@@ -227,7 +242,12 @@ mod tests {
             // Mostly few flows; now and then more than the table holds.
             let flow = (random >> 24) & if ms % 1000 < 100 { 0xff } else { 0x0f };
             packets[flow as usize] += 1;
-            let accounted = account(&mut table.local(&mut evicted), &shape, &sighting(flow, &at(ms))).unwrap();
+            let accounted = account(
+                &mut table.local(&mut evicted),
+                &shape,
+                &sighting(flow, &at(ms)),
+            )
+            .unwrap();
             assert_ne!(accounted.outcome, Outcome::Busy);
             if ms % 7 == 0 {
                 sweep.close(&table, &at(ms), Take::Expired(&timeouts));
@@ -237,7 +257,9 @@ mod tests {
         sweep.close(&table, &at(20_000), Take::Everything);
         sweep.collect(&mut table, &mut count);
         assert!(!evicted.is_empty(), "the table never was full");
-        evicted.iter().for_each(|slot| count(Taken::of(slot, Reason::Forced)));
+        evicted
+            .iter()
+            .for_each(|slot| count(Taken::of(slot, Reason::Forced)));
         assert_eq!(sweep.close(&table, &at(20_000), Take::Everything), 0);
         assert_eq!(counted, packets);
     }
@@ -249,9 +271,18 @@ mod tests {
             let mut table = Table::anonymous(shape).unwrap();
             let mut evicted = Vec::new();
             for flow in 0..flows {
-                account(&mut table.local(&mut evicted), &shape, &sighting(flow, &at(0))).unwrap();
+                account(
+                    &mut table.local(&mut evicted),
+                    &shape,
+                    &sighting(flow, &at(0)),
+                )
+                .unwrap();
             }
-            assert!(evicted.len() as u32 * 1000 <= flows, "{} of {flows} evicted", evicted.len());
+            assert!(
+                evicted.len() as u32 * 1000 <= flows,
+                "{} of {flows} evicted",
+                evicted.len()
+            );
         }
     }
 
@@ -260,15 +291,31 @@ mod tests {
         let shape = shape(100);
         let mut table = Table::anonymous(shape).unwrap();
         for ms in [0, 500, 1000] {
-            account(&mut table.local(&mut Vec::new()), &shape, &sighting(7, &at(ms))).unwrap();
+            account(
+                &mut table.local(&mut Vec::new()),
+                &shape,
+                &sighting(7, &at(ms)),
+            )
+            .unwrap();
         }
         let mut sweep = Sweep::default();
-        assert_eq!(sweep.close(&table, &at(60_990), Take::Expired(&Timeouts::default())), 0);
-        assert_eq!(sweep.close(&table, &at(61_010), Take::Expired(&Timeouts::default())), 1);
+        assert_eq!(
+            sweep.close(&table, &at(60_990), Take::Expired(&Timeouts::default())),
+            0
+        );
+        assert_eq!(
+            sweep.close(&table, &at(61_010), Take::Expired(&Timeouts::default())),
+            1
+        );
         let mut taken = Vec::new();
         sweep.collect(&mut table, |flow| taken.push(flow));
-        let [flow] = taken[..] else { panic!("{taken:?}") };
+        let [flow] = taken[..] else {
+            panic!("{taken:?}")
+        };
         assert_eq!((flow.packets, flow.reason), (3, Reason::Udp));
-        assert_eq!((flow.first_tick, flow.last_tick), (at(0).tick(), at(1000).tick()));
+        assert_eq!(
+            (flow.first_tick, flow.last_tick),
+            (at(0).tick(), at(1000).tick())
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The flow table's memory as user space sees it: the kernel's, mapped, or one of our own for
 //! capture files. Finding, closing and releasing slots happens here; the protocol is argued in
 //! `weir_sensor_common::handover`.
+#![expect(unsafe_code, reason = "memory that the kernel writes")]
 
 use std::io;
 
@@ -33,8 +34,20 @@ pub struct Place {
 impl Table {
     /// A table over memory that is there: `regions * (bucket_mask + 1)` buckets.
     #[must_use]
-    pub fn new(slots: Mapping<Slot>, tags: Mapping<[u64; 2]>, released: Mapping<u8>, regions: u32, shape: Shape) -> Self {
-        Self { slots, tags, released, regions, shape }
+    pub fn new(
+        slots: Mapping<Slot>,
+        tags: Mapping<[u64; 2]>,
+        released: Mapping<u8>,
+        regions: u32,
+        shape: Shape,
+    ) -> Self {
+        Self {
+            slots,
+            tags,
+            released,
+            regions,
+            shape,
+        }
     }
 
     /// One region of our own, without a kernel.
@@ -74,7 +87,9 @@ impl Table {
     #[inline(always)]
     #[must_use]
     pub fn slot(&self, place: Place) -> SlotPtr {
-        let slot = self.slots.at(place.region as usize * self.slots() as usize + place.index as usize);
+        let slot = self
+            .slots
+            .at(place.region as usize * self.slots() as usize + place.index as usize);
         // SAFETY: the mapping outlives the borrow of `self` in every use here; `Table` is not
         // `Sync`, so one thread closes slots.
         unsafe { SlotPtr::new(slot) }
@@ -104,9 +119,14 @@ impl Table {
         };
         for bucket in self.shape.places(&sighting).buckets {
             for way in 0..WAYS {
-                let place = Place { region, index: bucket * WAYS + way };
+                let place = Place {
+                    region,
+                    index: bucket * WAYS + way,
+                };
                 let candidate = self.slot(place);
-                if candidate.holds(&slot.key, self.shape.key_mask, slot.hook) && handover::is_live(&candidate) {
+                if candidate.holds(&slot.key, self.shape.key_mask, slot.hook)
+                    && handover::is_live(&candidate)
+                {
                     return Some(place);
                 }
             }
@@ -116,7 +136,10 @@ impl Table {
 
     /// The first region as the side that meters sees it; evicted flows go to `evicted`.
     pub fn local<'a>(&'a mut self, evicted: &'a mut Vec<Slot>) -> LocalRegion<'a> {
-        LocalRegion { table: self, evicted }
+        LocalRegion {
+            table: self,
+            evicted,
+        }
     }
 
     /// The table's shape.

@@ -43,8 +43,13 @@ impl Directory {
         let path = open.join("lock");
         let lock = File::create(&path).map_err(StoreError::io("write", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: root.to_owned() }),
+            Ok(()) => Ok(Self {
+                root: root.to_owned(),
+                _lock: lock,
+            }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
+                path: root.to_owned(),
+            }),
             Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
         }
     }
@@ -59,10 +64,17 @@ impl Directory {
     #[must_use]
     pub fn window_path(&self, start_s: i64) -> PathBuf {
         let stem = window_stem(start_s);
-        let name = |number: u32| if number == 0 { format!("{stem}{WINDOW_SUFFIX}") } else { format!("{stem}-{number}{WINDOW_SUFFIX}") };
+        let name = |number: u32| {
+            if number == 0 {
+                format!("{stem}{WINDOW_SUFFIX}")
+            } else {
+                format!("{stem}-{number}{WINDOW_SUFFIX}")
+            }
+        };
         let taken = |name: &String| {
             let stem = name.trim_end_matches(WINDOW_SUFFIX);
-            open_folder(&self.root).join(name).exists() || closed_path(&self.root, start_s, stem).exists()
+            open_folder(&self.root).join(name).exists()
+                || closed_path(&self.root, start_s, stem).exists()
         };
         let name = (0..).map(name).find(|name| !taken(name)).unwrap_or(stem);
         open_folder(&self.root).join(name)
@@ -108,7 +120,9 @@ fn utc(unix_s: i64) -> DateTime<chrono::Utc> {
 /// # Errors
 /// What the operating system says.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync", folder))
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(StoreError::io("sync", folder))
 }
 
 #[cfg(test)]
@@ -119,7 +133,10 @@ mod tests {
     fn names_are_utc_and_come_back() {
         let start_s = 1_795_237_200; // 2026-11-21 05:00:00 UTC
         let path = closed_path(Path::new("/d"), start_s, &window_stem(start_s));
-        assert_eq!(path, Path::new("/d/date=2026-11-21/hour=05/flows-20261121T050000Z.parquet"));
+        assert_eq!(
+            path,
+            Path::new("/d/date=2026-11-21/hour=05/flows-20261121T050000Z.parquet")
+        );
         assert_eq!(window_start_s(&path), Some(start_s));
     }
 
@@ -127,7 +144,10 @@ mod tests {
     fn one_collector_a_directory() {
         let folder = tempfile::tempdir().unwrap();
         let first = Directory::lock(folder.path()).unwrap();
-        assert!(matches!(Directory::lock(folder.path()), Err(StoreError::Locked { .. })));
+        assert!(matches!(
+            Directory::lock(folder.path()),
+            Err(StoreError::Locked { .. })
+        ));
         drop(first);
         Directory::lock(folder.path()).unwrap();
     }

@@ -33,7 +33,10 @@ pub struct Files {
 /// # Errors
 /// If it cannot be listed.
 pub fn list(root: &Path) -> Result<Files, StoreError> {
-    let mut files = Files { closed: Vec::new(), open: recover::list_windows(&layout::open_folder(root))? };
+    let mut files = Files {
+        closed: Vec::new(),
+        open: recover::list_windows(&layout::open_folder(root))?,
+    };
     list_closed(root, &mut files.closed, 0)?;
     files.closed.sort();
     files.open.sort();
@@ -42,13 +45,26 @@ pub fn list(root: &Path) -> Result<Files, StoreError> {
 
 fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(), StoreError> {
     const DEPTH_MAX: u32 = 4;
-    for entry in fs::read_dir(folder).map_err(StoreError::io("list", folder))?.filter_map(Result::ok) {
+    for entry in fs::read_dir(folder)
+        .map_err(StoreError::io("list", folder))?
+        .filter_map(Result::ok)
+    {
         let path = entry.path();
         let name = entry.file_name();
-        let hidden = name.to_str().is_none_or(|name| name.starts_with(['.', '_']));
+        let hidden = name
+            .to_str()
+            .is_none_or(|name| name.starts_with(['.', '_']));
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && !hidden && depth < DEPTH_MAX => list_closed(&path, closed, depth + 1)?,
-            Ok(kind) if kind.is_file() && !hidden && path.extension().is_some_and(|ending| ending == "parquet") => closed.push(path),
+            Ok(kind) if kind.is_dir() && !hidden && depth < DEPTH_MAX => {
+                list_closed(&path, closed, depth + 1)?
+            }
+            Ok(kind)
+                if kind.is_file()
+                    && !hidden
+                    && path.extension().is_some_and(|ending| ending == "parquet") =>
+            {
+                closed.push(path)
+            }
             _ => {}
         }
     }
@@ -59,7 +75,10 @@ fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(
 ///
 /// # Errors
 /// If the file cannot be opened, or `batch` fails.
-pub fn window(path: &Path, mut batch: impl FnMut(RecordBatch) -> Result<(), StoreError>) -> Result<Ended, StoreError> {
+pub fn window(
+    path: &Path,
+    mut batch: impl FnMut(RecordBatch) -> Result<(), StoreError>,
+) -> Result<Ended, StoreError> {
     let file = File::open(path).map_err(StoreError::io("open", path))?;
     let octets = file.metadata().map_err(StoreError::io("read", path))?.len();
     let reader = match StreamReader::try_new(BufReader::new(file), None) {
@@ -68,7 +87,9 @@ pub fn window(path: &Path, mut batch: impl FnMut(RecordBatch) -> Result<(), Stor
         Err(error) => return Ok(Ended::CutOff(error.to_string())),
     };
     if reader.schema() != crate::schema::schema() {
-        return Ok(Ended::CutOff("its columns are those of another version".to_owned()));
+        return Ok(Ended::CutOff(
+            "its columns are those of another version".to_owned(),
+        ));
     }
     for message in reader {
         match message {
@@ -99,7 +120,12 @@ mod tests {
     fn flows(number: u64) -> Vec<StoredFlow> {
         (0..number)
             .map(|packets| StoredFlow {
-                record: FlowRecord { packets, octets: 100 * packets, start_ns: 1_700_000_000_000_000_000 + packets, ..FlowRecord::default() },
+                record: FlowRecord {
+                    packets,
+                    octets: 100 * packets,
+                    start_ns: 1_700_000_000_000_000_000 + packets,
+                    ..FlowRecord::default()
+                },
                 received_ns: 1_700_000_000_000_000_000,
                 exporter: Ipv6Addr::LOCALHOST,
                 source_id: 7,
@@ -110,12 +136,19 @@ mod tests {
 
     fn rows(path: &Path) -> (usize, Ended) {
         let mut rows = 0;
-        let ended = window(path, |batch| { rows += batch.num_rows(); Ok(()) }).unwrap();
+        let ended = window(path, |batch| {
+            rows += batch.num_rows();
+            Ok(())
+        })
+        .unwrap();
         (rows, ended)
     }
 
     fn parquet_rows(path: &Path) -> i64 {
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
+            File::open(path).unwrap(),
+        )
+        .unwrap();
         reader.metadata().file_metadata().num_rows()
     }
 
@@ -135,7 +168,11 @@ mod tests {
         assert_eq!(parquet_rows(&rotated.path.unwrap()), 300);
         let files = list(folder.path()).unwrap();
         assert_eq!((files.open.len(), files.closed.len()), (0, 1));
-        assert_ne!(directory.window_path(START_S), window.path(), "a taken name is not given again");
+        assert_ne!(
+            directory.window_path(START_S),
+            window.path(),
+            "a taken name is not given again"
+        );
     }
 
     #[test]
@@ -149,7 +186,10 @@ mod tests {
         let octets = fs::read(window.path()).unwrap();
         for cut in (first..octets.len() as u64).step_by(61) {
             let path = folder.path().join("cut.arrows");
-            File::create(&path).unwrap().write_all(&octets[..usize::try_from(cut).unwrap()]).unwrap();
+            File::create(&path)
+                .unwrap()
+                .write_all(&octets[..usize::try_from(cut).unwrap()])
+                .unwrap();
             assert_eq!(rows(&path).0, 10, "cut at {cut}");
         }
     }
@@ -161,11 +201,21 @@ mod tests {
         let mut window = Window::create(&directory.window_path(START_S)).unwrap();
         window.append(&flows(10)).unwrap();
         let octets = fs::read(window.path()).unwrap();
-        fs::write(window.path(), [&octets[..], &octets[octets.len() / 2..]].concat()).unwrap();
+        fs::write(
+            window.path(),
+            [&octets[..], &octets[octets.len() / 2..]].concat(),
+        )
+        .unwrap();
         fs::write(directory.window_path(START_S + 60), "garbage").unwrap();
         let recovered = recover(&directory).unwrap();
-        assert!(matches!(&recovered[0], Recovered::Closed(_, rotated) if rotated.flows == 10), "{recovered:?}");
-        assert!(matches!(&recovered[1], Recovered::SetAside(path) if path.exists()), "{recovered:?}");
+        assert!(
+            matches!(&recovered[0], Recovered::Closed(_, rotated) if rotated.flows == 10),
+            "{recovered:?}"
+        );
+        assert!(
+            matches!(&recovered[1], Recovered::SetAside(path) if path.exists()),
+            "{recovered:?}"
+        );
         assert!(recover(&directory).unwrap().is_empty());
     }
 }

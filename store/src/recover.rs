@@ -33,17 +33,26 @@ pub fn recover(directory: &Directory) -> Result<Vec<Recovered>, StoreError> {
     let folder = layout::open_folder(directory.root());
     let mut windows = list_windows(&folder)?;
     windows.sort();
-    Ok(windows.into_iter().map(|window| recover_window(directory.root(), window)).collect())
+    Ok(windows
+        .into_iter()
+        .map(|window| recover_window(directory.root(), window))
+        .collect())
 }
 
 fn recover_window(root: &Path, window: PathBuf) -> Recovered {
     let notes = [("weir.recovered".to_owned(), "true".to_owned())];
     match rotate::close(root, &window, &notes) {
-        Ok(Rotated { path: None, ended: Ended::CutOff(_), .. }) => {
+        Ok(Rotated {
+            path: None,
+            ended: Ended::CutOff(_),
+            ..
+        }) => {
             let aside = window.with_extension("arrows.unreadable");
             match fs::rename(&window, &aside) {
                 Ok(()) => Recovered::SetAside(aside),
-                Err(source) => Recovered::Failed(window.clone(), StoreError::io("rename", &window)(source)),
+                Err(source) => {
+                    Recovered::Failed(window.clone(), StoreError::io("rename", &window)(source))
+                }
             }
         }
         Ok(rotated) => Recovered::Closed(window, rotated),
@@ -64,6 +73,9 @@ pub(crate) fn list_windows(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(entries
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .filter(|path| path.to_str().is_some_and(|name| name.ends_with(WINDOW_SUFFIX)))
+        .filter(|path| {
+            path.to_str()
+                .is_some_and(|name| name.ends_with(WINDOW_SUFFIX))
+        })
         .collect())
 }

@@ -41,9 +41,16 @@ pub struct Rotated {
 ///
 /// # Errors
 /// If something cannot be read or written; the window stays, and a later try may succeed.
-pub fn close(root: &Path, window: &Path, notes: &[(String, String)]) -> Result<Rotated, StoreError> {
+pub fn close(
+    root: &Path,
+    window: &Path,
+    notes: &[(String, String)],
+) -> Result<Rotated, StoreError> {
     let start_s = layout::window_start_s(window).unwrap_or(0);
-    let name = window.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = window
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let stem = name.trim_end_matches(layout::WINDOW_SUFFIX);
     let partial = layout::open_folder(root).join(format!("{stem}.parquet.partial"));
     let (flows, ended) = write_parquet(window, &partial, notes)?;
@@ -52,7 +59,11 @@ pub fn close(root: &Path, window: &Path, notes: &[(String, String)]) -> Result<R
         if ended == Ended::Whole {
             fs::remove_file(window).map_err(StoreError::io("remove", window))?;
         }
-        return Ok(Rotated { path: None, flows, ended });
+        return Ok(Rotated {
+            path: None,
+            flows,
+            ended,
+        });
     }
     let closed = layout::closed_path(root, start_s, stem);
     let folder = closed.parent().unwrap_or(root);
@@ -60,12 +71,21 @@ pub fn close(root: &Path, window: &Path, notes: &[(String, String)]) -> Result<R
     fs::rename(&partial, &closed).map_err(StoreError::io("rename", &partial))?;
     layout::sync_folder(folder)?;
     fs::remove_file(window).map_err(StoreError::io("remove", window))?;
-    Ok(Rotated { path: Some(closed), flows, ended })
+    Ok(Rotated {
+        path: Some(closed),
+        flows,
+        ended,
+    })
 }
 
-fn write_parquet(window: &Path, partial: &Path, notes: &[(String, String)]) -> Result<(u64, Ended), StoreError> {
+fn write_parquet(
+    window: &Path,
+    partial: &Path,
+    notes: &[(String, String)],
+) -> Result<(u64, Ended), StoreError> {
     let file = File::create(partial).map_err(StoreError::io("create", partial))?;
-    let mut writer = ArrowWriter::try_new(file, schema::schema(), Some(properties(notes))).map_err(StoreError::parquet(partial))?;
+    let mut writer = ArrowWriter::try_new(file, schema::schema(), Some(properties(notes)))
+        .map_err(StoreError::parquet(partial))?;
     let mut flows = 0;
     let ended = read::window(window, |batch| {
         flows += batch.num_rows() as u64;
@@ -77,8 +97,15 @@ fn write_parquet(window: &Path, partial: &Path, notes: &[(String, String)]) -> R
 }
 
 fn properties(notes: &[(String, String)]) -> WriterProperties {
-    let mut metadata = vec![KeyValue::new("weir.schema_version".to_owned(), schema::SCHEMA_VERSION.to_owned())];
-    metadata.extend(notes.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())));
+    let mut metadata = vec![KeyValue::new(
+        "weir.schema_version".to_owned(),
+        schema::SCHEMA_VERSION.to_owned(),
+    )];
+    metadata.extend(
+        notes
+            .iter()
+            .map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
+    );
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_statistics_enabled(EnabledStatistics::Chunk)

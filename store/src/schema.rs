@@ -106,13 +106,23 @@ pub fn schema() -> SchemaRef {
 /// Never for flows from [`StoredFlow`]; the columns are made here.
 pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
     let times = |pick: fn(&StoredFlow) -> u64| -> ArrayRef {
-        let times = flows.iter().map(|flow| i64::try_from(pick(flow)).unwrap_or(i64::MAX));
+        let times = flows
+            .iter()
+            .map(|flow| i64::try_from(pick(flow)).unwrap_or(i64::MAX));
         Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
     };
-    let u8s = |pick: fn(&StoredFlow) -> u8| -> ArrayRef { Arc::new(UInt8Array::from_iter_values(flows.iter().map(pick))) };
-    let u16s = |pick: fn(&StoredFlow) -> u16| -> ArrayRef { Arc::new(UInt16Array::from_iter_values(flows.iter().map(pick))) };
-    let u32s = |pick: fn(&StoredFlow) -> u32| -> ArrayRef { Arc::new(UInt32Array::from_iter_values(flows.iter().map(pick))) };
-    let u64s = |pick: fn(&StoredFlow) -> u64| -> ArrayRef { Arc::new(UInt64Array::from_iter_values(flows.iter().map(pick))) };
+    let u8s = |pick: fn(&StoredFlow) -> u8| -> ArrayRef {
+        Arc::new(UInt8Array::from_iter_values(flows.iter().map(pick)))
+    };
+    let u16s = |pick: fn(&StoredFlow) -> u16| -> ArrayRef {
+        Arc::new(UInt16Array::from_iter_values(flows.iter().map(pick)))
+    };
+    let u32s = |pick: fn(&StoredFlow) -> u32| -> ArrayRef {
+        Arc::new(UInt32Array::from_iter_values(flows.iter().map(pick)))
+    };
+    let u64s = |pick: fn(&StoredFlow) -> u64| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(flows.iter().map(pick)))
+    };
     let columns = vec![
         times(|flow| flow.record.start_ns),
         times(|flow| flow.record.end_ns),
@@ -122,7 +132,9 @@ pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
         u8s(|flow| flow.version),
         addresses(flows, |flow| Some(flow.record.source))?,
         addresses(flows, |flow| Some(flow.record.destination))?,
-        addresses(flows, |flow| (!flow.record.next_hop.is_unspecified()).then_some(flow.record.next_hop))?,
+        addresses(flows, |flow| {
+            (!flow.record.next_hop.is_unspecified()).then_some(flow.record.next_hop)
+        })?,
         u8s(|flow| if flow.record.v6 { 6 } else { 4 }),
         u8s(|flow| flow.record.protocol),
         u16s(|flow| flow.record.source_port),
@@ -158,7 +170,10 @@ fn exporters(flows: &[StoredFlow]) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn addresses(flows: &[StoredFlow], pick: fn(&StoredFlow) -> Option<Ipv6Addr>) -> Result<ArrayRef, ArrowError> {
+fn addresses(
+    flows: &[StoredFlow],
+    pick: fn(&StoredFlow) -> Option<Ipv6Addr>,
+) -> Result<ArrayRef, ArrowError> {
     let mut builder = FixedSizeBinaryBuilder::with_capacity(flows.len(), 16);
     for flow in flows {
         match pick(flow) {

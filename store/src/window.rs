@@ -30,9 +30,20 @@ impl Window {
     /// # Errors
     /// If the file cannot be made; then none is left.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
-        let file = OpenOptions::new().append(true).create_new(true).open(path).map_err(StoreError::io("create", path))?;
-        let encoder = StreamWriter::try_new(Vec::new(), &schema::schema()).map_err(StoreError::arrow(path))?;
-        let mut window = Self { path: path.to_owned(), file, encoder, whole_octets: 0, flows: 0 };
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(path)
+            .map_err(StoreError::io("create", path))?;
+        let encoder = StreamWriter::try_new(Vec::new(), &schema::schema())
+            .map_err(StoreError::arrow(path))?;
+        let mut window = Self {
+            path: path.to_owned(),
+            file,
+            encoder,
+            whole_octets: 0,
+            flows: 0,
+        };
         if let Err(error) = window.write_encoded() {
             let _ = std::fs::remove_file(path);
             return Err(error);
@@ -46,7 +57,9 @@ impl Window {
     /// If they could not be written whole; the file is then as it was before.
     pub fn append(&mut self, flows: &[StoredFlow]) -> Result<(), StoreError> {
         let batch = schema::batch(flows).map_err(StoreError::arrow(&self.path))?;
-        self.encoder.write(&batch).map_err(StoreError::arrow(&self.path))?;
+        self.encoder
+            .write(&batch)
+            .map_err(StoreError::arrow(&self.path))?;
         self.write_encoded()?;
         self.flows += flows.len() as u64;
         Ok(())

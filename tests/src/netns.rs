@@ -1,4 +1,5 @@
 //! Two network namespaces joined by a veth pair: a world of our own, gone when dropped.
+#![expect(unsafe_code, reason = "system calls")]
 
 use std::{fs::File, os::fd::AsRawFd as _, process::Command};
 
@@ -24,7 +25,10 @@ impl Pair {
         let pid = std::process::id();
         // Interface names have 15 octets at most.
         let (a, b) = (format!("w{label}{pid}a"), format!("w{label}{pid}b"));
-        let pair = Self { a: a.clone(), b: b.clone() };
+        let pair = Self {
+            a: a.clone(),
+            b: b.clone(),
+        };
         for name in [&a, &b] {
             ip(&["netns", "add", name])?;
             let off = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 2>/dev/null || true";
@@ -32,8 +36,26 @@ impl Pair {
             ip(&["-n", name, "link", "set", "lo", "up"])?;
         }
         ip(&[
-            "link", "add", &a, "netns", &a, "numrxqueues", "2", "numtxqueues", "2", "type", "veth", "peer", "name", &b, "netns", &b,
-            "numrxqueues", "2", "numtxqueues", "2",
+            "link",
+            "add",
+            &a,
+            "netns",
+            &a,
+            "numrxqueues",
+            "2",
+            "numtxqueues",
+            "2",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            &b,
+            "netns",
+            &b,
+            "numrxqueues",
+            "2",
+            "numtxqueues",
+            "2",
         ])?;
         for name in [&a, &b] {
             ip(&["-n", name, "link", "set", name, "arp", "off"])?;
@@ -48,11 +70,18 @@ impl Pair {
     /// If `ip` does not say.
     pub fn received_and_dropped(&self) -> Result<(u64, u64)> {
         let count = |name: &str, side: &str, counter: &str| -> Result<u64> {
-            let output = Command::new("ip").args(["-n", name, "-s", "-j", "link", "show", name]).output()?;
+            let output = Command::new("ip")
+                .args(["-n", name, "-s", "-j", "link", "show", name])
+                .output()?;
             let links: Value = serde_json::from_slice(&output.stdout)?;
-            links[0]["stats64"][side][counter].as_u64().with_context(|| format!("{name}: {side} {counter}"))
+            links[0]["stats64"][side][counter]
+                .as_u64()
+                .with_context(|| format!("{name}: {side} {counter}"))
         };
-        Ok((count(&self.b, "rx", "packets")?, count(&self.a, "tx", "dropped")? + count(&self.b, "rx", "dropped")?))
+        Ok((
+            count(&self.b, "rx", "packets")?,
+            count(&self.a, "tx", "dropped")? + count(&self.b, "rx", "dropped")?,
+        ))
     }
 
     /// A command in the receiving namespace.
@@ -77,11 +106,13 @@ impl Drop for Pair {
 /// # Errors
 /// If there is none of that name, or without root.
 pub fn enter(name: &str) -> Result<()> {
-    let file = File::open(format!("/var/run/netns/{name}")).with_context(|| format!("namespace {name}"))?;
+    let file = File::open(format!("/var/run/netns/{name}"))
+        .with_context(|| format!("namespace {name}"))?;
     // SAFETY: the descriptor is open; the call changes this thread only.
     let result = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
     if result < 0 {
-        return Err(std::io::Error::last_os_error()).with_context(|| format!("entering namespace {name}"));
+        return Err(std::io::Error::last_os_error())
+            .with_context(|| format!("entering namespace {name}"));
     }
     Ok(())
 }
@@ -91,7 +122,10 @@ pub fn enter(name: &str) -> Result<()> {
 pub fn possible() -> bool {
     // SAFETY: the call has no preconditions.
     let root = unsafe { libc::geteuid() } == 0;
-    root && Command::new("ip").arg("-V").output().is_ok_and(|output| output.status.success())
+    root && Command::new("ip")
+        .arg("-V")
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
@@ -101,7 +135,10 @@ fn ip(arguments: &[&str]) -> Result<()> {
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     if !output.status.success() {
-        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
 //! Child processes that end with their owner, and what they wrote.
+#![expect(unsafe_code, reason = "a system call")]
 
 use std::{
     fs::{self, File},
@@ -31,7 +32,11 @@ impl Daemon {
             .stderr(output)
             .spawn()
             .with_context(|| name.clone())?;
-        Ok(Self { child, log: log.to_owned(), name })
+        Ok(Self {
+            child,
+            log: log.to_owned(),
+            name,
+        })
     }
 
     /// What it wrote so far.
@@ -112,5 +117,9 @@ pub fn binaries() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let folder = own.parent().context("a folder")?;
     // Test binaries are in `deps`.
-    Ok(if folder.ends_with("deps") { folder.parent().context("a folder")?.to_owned() } else { folder.to_owned() })
+    Ok(if folder.ends_with("deps") {
+        folder.parent().context("a folder")?.to_owned()
+    } else {
+        folder.to_owned()
+    })
 }

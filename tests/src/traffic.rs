@@ -64,7 +64,10 @@ struct Conversation {
 
 impl Conversation {
     fn new(vlan: Option<u16>) -> Self {
-        Self { frames: Vec::new(), vlan }
+        Self {
+            frames: Vec::new(),
+            vlan,
+        }
     }
 
     fn tcp(&mut self, from: (Host, u16), to: (Host, u16), flags: u8, payload: usize) {
@@ -86,15 +89,27 @@ impl Conversation {
 
     fn echo(&mut self, from: Host, to: Host, kind: [u8; 2]) {
         let mut message = vec![0; 64];
-        message[0] = if matches!(from, Host::V4(_)) { kind[0] } else { kind[1] };
-        let protocol = if matches!(from, Host::V4(_)) { ICMP } else { ICMPV6 };
+        message[0] = if matches!(from, Host::V4(_)) {
+            kind[0]
+        } else {
+            kind[1]
+        };
+        let protocol = if matches!(from, Host::V4(_)) {
+            ICMP
+        } else {
+            ICMPV6
+        };
         self.ip(from, to, protocol, &message);
     }
 
     fn ip(&mut self, from: Host, to: Host, protocol: u8, payload: &[u8]) {
         let frame = match (from, to) {
-            (Host::V4(from), Host::V4(to)) => ethernet(self.vlan, 0x0800, &ipv4(from, to, protocol, payload)),
-            (Host::V6(from), Host::V6(to)) => ethernet(self.vlan, 0x86dd, &ipv6(from, to, protocol, payload)),
+            (Host::V4(from), Host::V4(to)) => {
+                ethernet(self.vlan, 0x0800, &ipv4(from, to, protocol, payload))
+            }
+            (Host::V6(from), Host::V6(to)) => {
+                ethernet(self.vlan, 0x86dd, &ipv6(from, to, protocol, payload))
+            }
             _ => return,
         };
         self.frames.push(frame);
@@ -123,7 +138,10 @@ pub fn ipv4(from: [u8; 4], to: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u8>
     packet[2..4].copy_from_slice(&narrow(20 + payload.len()).to_be_bytes());
     packet.extend_from_slice(&from);
     packet.extend_from_slice(&to);
-    let sum: u32 = packet.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum: u32 = packet
+        .chunks_exact(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     let checksum = !narrow(((folded & 0xffff) + (folded >> 16)) as usize);
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
@@ -152,7 +170,9 @@ fn narrow(length: usize) -> u16 {
 #[must_use]
 pub fn mix(conversations: u32, seed: u64) -> Traffic {
     let mut random = Random::new(seed);
-    let mut queues: Vec<_> = (0..conversations).map(|number| conversation(number, &mut random)).collect();
+    let mut queues: Vec<_> = (0..conversations)
+        .map(|number| conversation(number, &mut random))
+        .collect();
     queues.push(scan(conversations / 4));
     queues.push(arp(conversations / 20 + 1));
     let mut traffic = Traffic::default();
@@ -160,7 +180,9 @@ pub fn mix(conversations: u32, seed: u64) -> Traffic {
     const ACTIVE: usize = 64;
     let mut cursors: Vec<(Conversation, usize)> = Vec::new();
     while !queues.is_empty() || !cursors.is_empty() {
-        while cursors.len() < ACTIVE && let Some(queue) = queues.pop() {
+        while cursors.len() < ACTIVE
+            && let Some(queue) = queues.pop()
+        {
             cursors.push((queue, 0));
         }
         let index = random.below(cursors.len() as u64) as usize;
@@ -186,10 +208,23 @@ fn conversation(number: u32, random: &mut Random) -> Conversation {
     let vlan = (number % 7 == 6).then_some(100 + (number % 3) as u16);
     let mut conversation = Conversation::new(vlan);
     match number % 10 {
-        0..=5 | 9 => web(&mut conversation, (client, client_port), (server, 443), random),
+        0..=5 | 9 => web(
+            &mut conversation,
+            (client, client_port),
+            (server, 443),
+            random,
+        ),
         6 | 7 => {
-            conversation.udp((client, client_port), (server, 53), 30 + random.below(30) as usize);
-            conversation.udp((server, 53), (client, client_port), 60 + random.below(400) as usize);
+            conversation.udp(
+                (client, client_port),
+                (server, 53),
+                30 + random.below(30) as usize,
+            );
+            conversation.udp(
+                (server, 53),
+                (client, client_port),
+                60 + random.below(400) as usize,
+            );
         }
         _ => {
             for _ in 0..=random.below(4) {
@@ -201,7 +236,12 @@ fn conversation(number: u32, random: &mut Random) -> Conversation {
     conversation
 }
 
-fn web(conversation: &mut Conversation, client: (Host, u16), server: (Host, u16), random: &mut Random) {
+fn web(
+    conversation: &mut Conversation,
+    client: (Host, u16),
+    server: (Host, u16),
+    random: &mut Random,
+) {
     conversation.tcp(client, server, SYN, 0);
     conversation.tcp(server, client, SYN | ACK, 0);
     conversation.tcp(client, server, ACK, 0);
@@ -221,14 +261,21 @@ fn web(conversation: &mut Conversation, client: (Host, u16), server: (Host, u16)
 fn scan(ports: u32) -> Conversation {
     let mut conversation = Conversation::new(None);
     for port in 1..=narrow(ports as usize) {
-        conversation.tcp((Host::V4([203, 0, 113, 66]), 44_444), (host(false, 2, 9), port), SYN, 0);
+        conversation.tcp(
+            (Host::V4([203, 0, 113, 66]), 44_444),
+            (host(false, 2, 9), port),
+            SYN,
+            0,
+        );
     }
     conversation
 }
 
 fn arp(requests: u32) -> Conversation {
     let mut conversation = Conversation::new(None);
-    conversation.frames.extend((0..requests).map(|_| ethernet(None, 0x0806, &[0; 28])));
+    conversation
+        .frames
+        .extend((0..requests).map(|_| ethernet(None, 0x0806, &[0; 28])));
     conversation
 }
 
@@ -257,7 +304,10 @@ impl Traffic {
     #[must_use]
     pub fn filtered(self, keep: impl Fn(&[u8]) -> bool) -> Self {
         let mut traffic = Self::default();
-        self.frames.into_iter().filter(|frame| keep(frame)).for_each(|frame| traffic.push(frame));
+        self.frames
+            .into_iter()
+            .filter(|frame| keep(frame))
+            .for_each(|frame| traffic.push(frame));
         traffic
     }
 
@@ -280,12 +330,40 @@ impl Traffic {
     }
 }
 
+/// A pcap file of these frames (Ethernet, microseconds), stamped by `unix_us`.
+pub fn capture_file<'a>(
+    frames: impl Iterator<Item = &'a [u8]>,
+    unix_us: impl Fn(u64) -> u64,
+) -> Vec<u8> {
+    const MAGIC: u32 = 0xa1b2_c3d4;
+    const VERSION_2_4: u32 = 0x0004_0002;
+    const ETHERNET: u32 = 1;
+    let mut file = Vec::new();
+    let mut put = |file: &mut Vec<u8>, field: u32| file.extend_from_slice(&field.to_le_bytes());
+    for field in [MAGIC, VERSION_2_4, 0, 0, u32::from(u16::MAX), ETHERNET] {
+        put(&mut file, field);
+    }
+    for (frame, index) in frames.zip(0..) {
+        let (octets, at_us) = (frame.len() as u64, unix_us(index));
+        for field in [at_us / 1_000_000, at_us % 1_000_000, octets, octets] {
+            put(&mut file, u32::try_from(field).unwrap_or(u32::MAX));
+        }
+        file.extend_from_slice(frame);
+    }
+    file
+}
+
 /// Every packet a new flow: SYNs of 40 octets from sources that do not repeat within 2²⁴.
 #[must_use]
 pub fn flood_frame(number: u32) -> Vec<u8> {
     let [_, a, b, c] = number.to_be_bytes();
     let mut conversation = Conversation::new(None);
-    conversation.tcp((Host::V4([11, a, b, c]), 1024), (Host::V4([198, 51, 100, 1]), 80), SYN, 0);
+    conversation.tcp(
+        (Host::V4([11, a, b, c]), 1024),
+        (Host::V4([198, 51, 100, 1]), 80),
+        SYN,
+        0,
+    );
     conversation.frames.pop().unwrap_or_default()
 }
 

@@ -1,4 +1,5 @@
 //! Sending frames as they are, through a packet socket.
+#![expect(unsafe_code, reason = "system calls")]
 
 use std::{
     ffi::CString,
@@ -37,7 +38,11 @@ impl Wire {
         address.sll_ifindex = ifindex.cast_signed();
         // SAFETY: the pointer and length are those of the address.
         let result = unsafe {
-            libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as libc::socklen_t)
+            libc::bind(
+                socket.as_raw_fd(),
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+            )
         };
         if result < 0 {
             return Err(io::Error::last_os_error());
@@ -52,7 +57,14 @@ impl Wire {
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         loop {
             // SAFETY: the pointer and length are those of the frame.
-            let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+            let sent = unsafe {
+                libc::send(
+                    self.socket.as_raw_fd(),
+                    frame.as_ptr().cast(),
+                    frame.len(),
+                    0,
+                )
+            };
             if sent >= 0 {
                 return Ok(());
             }
@@ -77,5 +89,9 @@ pub fn pin(cpu: usize) -> io::Result<()> {
         libc::CPU_SET(cpu, &mut set);
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

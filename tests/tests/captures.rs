@@ -1,6 +1,7 @@
 //! Every capture of the test data through both paths: the file reader, and the loaded XDP program.
 //! IP packets, octets and flows must equal the ground truth; deviations are listed here, each with
 //! its reason.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     collections::HashMap,
@@ -27,7 +28,10 @@ const DEVIATIONS: [(&str, &str); 1] = [(
 
 /// What differs in the kernel only: `BPF_PROG_TEST_RUN` takes no such frame.
 const NOT_RUNNABLE: [(&str, &str); 3] = [
-    ("tcpdump-bigtcp-ipv4.pcap", "a frame of 80,066 octets: more than a test run takes"),
+    (
+        "tcpdump-bigtcp-ipv4.pcap",
+        "a frame of 80,066 octets: more than a test run takes",
+    ),
     ("tcpdump-bigtcp-ipv6-hbh.pcap", "likewise"),
     ("tcpdump-bigtcp-ipv6.pcap", "likewise"),
 ];
@@ -55,7 +59,12 @@ fn testdata() -> Option<PathBuf> {
 fn expected(folder: &Path) -> Vec<Expected> {
     let text = std::fs::read_to_string(folder.join("pcap-expected.tsv")).unwrap();
     let mut lines = text.lines();
-    let names: Vec<_> = lines.next().unwrap().trim_start_matches('#').split('\t').collect();
+    let names: Vec<_> = lines
+        .next()
+        .unwrap()
+        .trim_start_matches('#')
+        .split('\t')
+        .collect();
     lines
         .map(|line| {
             let row: HashMap<_, _> = names.iter().copied().zip(line.split('\t')).collect();
@@ -74,10 +83,16 @@ fn expected(folder: &Path) -> Vec<Expected> {
 
 /// Fails with a line for each file that differs and should not, or should and does not.
 fn judge(differences: &[(String, String)], allowed: &[(&str, &str)]) {
-    let unexpected: Vec<_> = differences.iter().filter(|(file, _)| !allowed.iter().any(|(name, _)| name == file)).collect();
+    let unexpected: Vec<_> = differences
+        .iter()
+        .filter(|(file, _)| !allowed.iter().any(|(name, _)| name == file))
+        .collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     for (name, reason) in allowed {
-        assert!(differences.iter().any(|(file, _)| file == name), "{name} no longer deviates ({reason}): take it off the list");
+        assert!(
+            differences.iter().any(|(file, _)| file == name),
+            "{name} no longer deviates ({reason}): take it off the list"
+        );
     }
 }
 
@@ -90,15 +105,43 @@ fn files_equal_the_ground_truth() {
         let output = std::process::Command::new(&sensor)
             .arg("-r")
             .arg(folder.join("pcap").join(&expected.file))
-            .args(["--statistics-json", "-", "-t", "idle=500w", "-t", "active=0", "-t", "tcp.fin=0", "-t", "tcp.rst=0"])
+            .args([
+                "--statistics-json",
+                "-",
+                "-t",
+                "idle=500w",
+                "-t",
+                "active=0",
+                "-t",
+                "tcp.fin=0",
+                "-t",
+                "tcp.rst=0",
+            ])
             .output()
             .unwrap();
-        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{}: {error}", expected.file));
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{}: {error}", expected.file));
         let of = |name: &str| found[name].as_i64().unwrap();
-        let found = (of("packets"), of("ip_packets"), of("ip_octets"), of("flows"), of("unexplained_packets"), of("unexplained_octets"));
-        let wanted = [expected.packets, expected.ip_packets, expected.ip_octets, expected.flows].map(|count| i64::try_from(count).unwrap());
+        let found = (
+            of("packets"),
+            of("ip_packets"),
+            of("ip_octets"),
+            of("flows"),
+            of("unexplained_packets"),
+            of("unexplained_octets"),
+        );
+        let wanted = [
+            expected.packets,
+            expected.ip_packets,
+            expected.ip_octets,
+            expected.flows,
+        ]
+        .map(|count| i64::try_from(count).unwrap());
         if found != (wanted[0], wanted[1], wanted[2], wanted[3], 0, 0) || !output.status.success() {
-            differences.push((expected.file.clone(), format!("{found:?} instead of {expected:?}, {}", output.status)));
+            differences.push((
+                expected.file.clone(),
+                format!("{found:?} instead of {expected:?}, {}", output.status),
+            ));
         }
     }
     judge(&differences, &DEVIATIONS);
@@ -106,14 +149,30 @@ fn files_equal_the_ground_truth() {
 
 #[test]
 fn the_loaded_program_equals_the_ground_truth() {
-    assert!(weir_tests::netns::possible(), "root is needed to load the program");
+    assert!(
+        weir_tests::netns::possible(),
+        "root is needed to load the program"
+    );
     let Some(folder) = testdata() else { return };
-    let shape = Shape { bucket_mask: table::bucket_mask(100_000), seed: [9, 8, 7, 6, 5], key_mask: KeyMask::FULL.0 };
-    let options = ProgramOptions { shape, hook: 0, exact_clock: false, debug_log: false, ring_octets: 1 << 20 };
+    let shape = Shape {
+        bucket_mask: table::bucket_mask(100_000),
+        seed: [9, 8, 7, 6, 5],
+        key_mask: KeyMask::FULL.0,
+    };
+    let options = ProgramOptions {
+        shape,
+        hook: 0,
+        exact_clock: false,
+        debug_log: false,
+        ring_octets: 1 << 20,
+    };
     let mut kernel = Kernel::load(&options).unwrap();
     weir_tests::wire::pin(0).unwrap();
     let mut differences = Vec::new();
-    for expected in expected(&folder).into_iter().filter(|expected| expected.ethernet) {
+    for expected in expected(&folder)
+        .into_iter()
+        .filter(|expected| expected.ethernet)
+    {
         let path = folder.join("pcap").join(&expected.file);
         if let Err(difference) = run_capture(&mut kernel, &path, &expected) {
             differences.push((expected.file, difference));
@@ -136,7 +195,10 @@ fn run_capture(kernel: &mut Kernel, path: &Path, expected: &Expected) -> Result<
             runts += 1;
             return;
         }
-        let run = TestRunOptions { data_in: Some(octets), ..TestRunOptions::new() };
+        let run = TestRunOptions {
+            data_in: Some(octets),
+            ..TestRunOptions::new()
+        };
         match kernel.program().unwrap().test_run(run) {
             Ok(result) => assert_eq!(result.return_value, 2, "the frame must pass"),
             Err(error) => refused.push(format!("{} octets: {error}", octets.len())),
@@ -158,10 +220,26 @@ fn run_capture(kernel: &mut Kernel, path: &Path, expected: &Expected) -> Result<
     let mut after = Statistics::default();
     after.read_counters(&kernel.counters, kernel.cpus);
     let counted = |counter: Counter| after.get(counter) - before.get(counter);
-    let found = (counted(Counter::Packets) + runts, counted(Counter::IpPackets), counted(Counter::IpOctets), flows);
-    let wanted = (expected.packets, expected.ip_packets, expected.ip_octets, expected.flows);
+    let found = (
+        counted(Counter::Packets) + runts,
+        counted(Counter::IpPackets),
+        counted(Counter::IpOctets),
+        flows,
+    );
+    let wanted = (
+        expected.packets,
+        expected.ip_packets,
+        expected.ip_octets,
+        expected.flows,
+    );
     if (packets, octets) != (counted(Counter::IpPackets), counted(Counter::IpOctets)) {
-        return Err(format!("{packets} packets, {octets} octets taken, but counted {found:?}"));
+        return Err(format!(
+            "{packets} packets, {octets} octets taken, but counted {found:?}"
+        ));
     }
-    if found == wanted { Ok(()) } else { Err(format!("{found:?} instead of {wanted:?}")) }
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(format!("{found:?} instead of {wanted:?}"))
+    }
 }

@@ -1,5 +1,7 @@
 //! Every packet offered is in an exported record or in a named counter, and every record in the
 //! collector's files: with real kernel and sockets, under load, in settings chosen to hurt.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(unsafe_code, reason = "a system call")]
 
 use std::time::Duration;
 
@@ -37,21 +39,34 @@ fn read(path: &std::path::Path) -> Value {
 }
 
 fn of(object: &Value, name: &str) -> u64 {
-    object[name].as_u64().unwrap_or_else(|| panic!("{name} in {object:#}"))
+    object[name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{name} in {object:#}"))
 }
 
 /// Sends from both CPUs through a veth pair with a sensor at its end, into a collector.
-fn run_live(label: &str, sensor_arguments: &[&str], frame: fn(cpu: u32, number: u32, random: &mut Random) -> Vec<u8>) -> Live {
+fn run_live(
+    label: &str,
+    sensor_arguments: &[&str],
+    frame: fn(cpu: u32, number: u32, random: &mut Random) -> Vec<u8>,
+) -> Live {
     assert!(netns::possible(), "root and iproute2 are needed");
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let pair = Pair::new(label).unwrap();
     let mut command = pair.command_in_b(&binaries().unwrap().join("weir-collector"));
-    command.arg("-w").arg(path("flows")).args(["-l", "127.0.0.1:2055", "--statistics-json"]).arg(path("collector.json"));
+    command
+        .arg("-w")
+        .arg(path("flows"))
+        .args(["-l", "127.0.0.1:2055", "--statistics-json"])
+        .arg(path("collector.json"));
     let mut collector = Daemon::start(command, &path("collector.log")).unwrap();
     collector.wait_for("listening").unwrap();
     let mut command = pair.command_in_b(&binaries().unwrap().join("weir-sensor"));
-    command.args(["-i", &pair.b, "-n", "127.0.0.1:2055", "--statistics-json"]).arg(path("sensor.json")).args(sensor_arguments);
+    command
+        .args(["-i", &pair.b, "-n", "127.0.0.1:2055", "--statistics-json"])
+        .arg(path("sensor.json"))
+        .args(sensor_arguments);
     let mut sensor = Daemon::start(command, &path("sensor.log")).unwrap();
     sensor.wait_for("metering").unwrap();
     std::thread::scope(|scope| {
@@ -73,24 +88,66 @@ fn run_live(label: &str, sensor_arguments: &[&str], frame: fn(cpu: u32, number: 
     std::thread::sleep(Duration::from_millis(200));
     assert!(collector.stop().unwrap().success());
     eprintln!("{label}: received {received}, dropped on the way {dropped}");
-    Live { sensor: read(&path("sensor.json")), collector: read(&path("collector.json")), sent: u64::from(2 * FRAMES), dropped }
+    Live {
+        sensor: read(&path("sensor.json")),
+        collector: read(&path("collector.json")),
+        sent: u64::from(2 * FRAMES),
+        dropped,
+    }
 }
 
 /// The account, line by line.
 fn assert_balance(live: &Live) {
     let (sensor, collector) = (&live.sensor, &live.collector);
-    assert_eq!(of(sensor, "packets") + live.dropped, live.sent, "frames sent\n{sensor:#}");
-    let unmetered = of(sensor, "non_ip_packets") + of(sensor, "too_short_packets") + of(sensor, "bad_ip_packets") + of(sensor, "too_deep_packets");
-    assert_eq!(of(sensor, "packets"), of(sensor, "ip_packets") + unmetered, "frames seen\n{sensor:#}");
+    assert_eq!(
+        of(sensor, "packets") + live.dropped,
+        live.sent,
+        "frames sent\n{sensor:#}"
+    );
+    let unmetered = of(sensor, "non_ip_packets")
+        + of(sensor, "too_short_packets")
+        + of(sensor, "bad_ip_packets")
+        + of(sensor, "too_deep_packets");
+    assert_eq!(
+        of(sensor, "packets"),
+        of(sensor, "ip_packets") + unmetered,
+        "frames seen\n{sensor:#}"
+    );
     let lost_packets = of(sensor, "ring_full_packets") + of(sensor, "table_busy_packets");
-    assert_eq!(of(sensor, "ip_packets"), of(sensor, "packets_exported") + lost_packets, "IP packets\n{sensor:#}");
+    assert_eq!(
+        of(sensor, "ip_packets"),
+        of(sensor, "packets_exported") + lost_packets,
+        "IP packets\n{sensor:#}"
+    );
     let lost_octets = of(sensor, "ring_full_octets") + of(sensor, "table_busy_octets");
-    assert_eq!(of(sensor, "ip_octets"), of(sensor, "octets_exported") + lost_octets, "IP octets\n{sensor:#}");
-    assert_eq!(of(sensor, "records_exported"), of(collector, "records"), "records\n{collector:#}");
-    assert_eq!(of(sensor, "packets_exported"), of(collector, "packets"), "packets in records\n{collector:#}");
-    assert_eq!(of(sensor, "octets_exported"), of(collector, "octets"), "octets in records\n{collector:#}");
+    assert_eq!(
+        of(sensor, "ip_octets"),
+        of(sensor, "octets_exported") + lost_octets,
+        "IP octets\n{sensor:#}"
+    );
+    assert_eq!(
+        of(sensor, "records_exported"),
+        of(collector, "records"),
+        "records\n{collector:#}"
+    );
+    assert_eq!(
+        of(sensor, "packets_exported"),
+        of(collector, "packets"),
+        "packets in records\n{collector:#}"
+    );
+    assert_eq!(
+        of(sensor, "octets_exported"),
+        of(collector, "octets"),
+        "octets in records\n{collector:#}"
+    );
     assert_eq!(of(collector, "records"), of(collector, "records_written"));
-    assert_eq!(of(collector, "kernel_drops") + of(collector, "malformed") + of(collector, "unknown_version") + of(collector, "unknown_template_sets"), 0);
+    assert_eq!(
+        of(collector, "kernel_drops")
+            + of(collector, "malformed")
+            + of(collector, "unknown_version")
+            + of(collector, "unknown_template_sets"),
+        0
+    );
     for exporter in collector["exporters"].as_array().unwrap() {
         assert_eq!(exporter["lost"], 0, "{exporter:#}");
     }
@@ -103,9 +160,21 @@ fn few_flows(_cpu: u32, _number: u32, random: &mut Random) -> Vec<u8> {
     payload[3] = 80;
     let to = [198, 51, 100, 1];
     match flow % 3 {
-        0 => traffic::ethernet(None, 0x0800, &traffic::ipv4([10, 0, 0, flow], to, 17, &payload)),
-        1 => traffic::ethernet(Some(7), 0x0800, &traffic::ipv4([10, 0, 0, flow], to, 6, &payload)),
-        _ => traffic::ethernet(None, 0x86dd, &traffic::ipv6([flow; 16], [1; 16], 17, &payload)),
+        0 => traffic::ethernet(
+            None,
+            0x0800,
+            &traffic::ipv4([10, 0, 0, flow], to, 17, &payload),
+        ),
+        1 => traffic::ethernet(
+            Some(7),
+            0x0800,
+            &traffic::ipv4([10, 0, 0, flow], to, 6, &payload),
+        ),
+        _ => traffic::ethernet(
+            None,
+            0x86dd,
+            &traffic::ipv6([flow; 16], [1; 16], 17, &payload),
+        ),
     }
 }
 
@@ -118,31 +187,59 @@ const CONSTANT_HANDOVER: [&str; 4] = ["-t", "idle=4ms", "-t", "active=6ms"];
 
 #[test]
 fn native_with_constant_handover() {
-    let live = run_live("n", &[&CONSTANT_HANDOVER[..], &["--xdp", "native"]].concat(), few_flows);
+    let live = run_live(
+        "n",
+        &[&CONSTANT_HANDOVER[..], &["--xdp", "native"]].concat(),
+        few_flows,
+    );
     assert_balance(&live);
-    assert!(of(&live.sensor["expired"]["maxlife"], "records") > 1000, "hand-over was not constant\n{:#}", live.sensor);
+    assert!(
+        of(&live.sensor["expired"]["maxlife"], "records") > 1000,
+        "hand-over was not constant\n{:#}",
+        live.sensor
+    );
 }
 
 #[test]
 fn generic_with_constant_handover() {
-    let live = run_live("g", &[&CONSTANT_HANDOVER[..], &["--xdp", "generic", "-v", "9"]].concat(), few_flows);
+    let live = run_live(
+        "g",
+        &[&CONSTANT_HANDOVER[..], &["--xdp", "generic", "-v", "9"]].concat(),
+        few_flows,
+    );
     assert_balance(&live);
-    assert!(of(&live.sensor["expired"]["maxlife"], "records") > 1000, "{:#}", live.sensor);
+    assert!(
+        of(&live.sensor["expired"]["maxlife"], "records") > 1000,
+        "{:#}",
+        live.sensor
+    );
 }
 
 #[test]
 fn a_small_table_pushes_flows_out() {
     // 768 flows make 1,024 slots.
-    let live = run_live("e", &[&CONSTANT_HANDOVER[..], &["-m", "768"]].concat(), flood);
+    let live = run_live(
+        "e",
+        &[&CONSTANT_HANDOVER[..], &["-m", "768"]].concat(),
+        flood,
+    );
     assert_balance(&live);
-    assert!(of(&live.sensor, "evicted_flows") > 1000, "{:#}", live.sensor);
+    assert!(
+        of(&live.sensor, "evicted_flows") > 1000,
+        "{:#}",
+        live.sensor
+    );
 }
 
 #[test]
 fn a_small_ring_overflows() {
     let live = run_live("r", &["-m", "768", "--ring", "4096"], flood);
     assert_balance(&live);
-    assert!(of(&live.sensor, "ring_full_packets") > 1000, "{:#}", live.sensor);
+    assert!(
+        of(&live.sensor, "ring_full_packets") > 1000,
+        "{:#}",
+        live.sensor
+    );
 }
 
 #[test]
@@ -155,15 +252,29 @@ fn version_5_with_constant_handover() {
             }
         }
     }
-    assert_balance(&run_live("v", &[&CONSTANT_HANDOVER[..], &["-v", "5"]].concat(), v4_only));
+    assert_balance(&run_live(
+        "v",
+        &[&CONSTANT_HANDOVER[..], &["-v", "5"]].concat(),
+        v4_only,
+    ));
 }
 
 /// Test runs on both CPUs while this thread sweeps without a pause: millions of packets a second
 /// and thousands of hand-overs, more than any wire here gives.
 #[test]
 fn millions_of_packets_a_second_against_a_sweep_without_pause() {
-    let shape = Shape { bucket_mask: table::bucket_mask(24), seed: [21, 22, 23, 24, 25], key_mask: KeyMask::FULL.0 };
-    let options = ProgramOptions { shape, hook: 0, exact_clock: true, debug_log: false, ring_octets: 1 << 16 };
+    let shape = Shape {
+        bucket_mask: table::bucket_mask(24),
+        seed: [21, 22, 23, 24, 25],
+        key_mask: KeyMask::FULL.0,
+    };
+    let options = ProgramOptions {
+        shape,
+        hook: 0,
+        exact_clock: true,
+        debug_log: false,
+        ring_octets: 1 << 16,
+    };
     let mut kernel = Kernel::load(&options).unwrap();
     let program = kernel.program().unwrap().fd().unwrap().try_clone().unwrap();
     let (rounds, repeat) = (1500u64, 1000u32);
@@ -181,23 +292,39 @@ fn millions_of_packets_a_second_against_a_sweep_without_pause() {
                     let mut random = Random::new(u64::from(cpu) + 7);
                     for _ in 0..rounds {
                         // 300 flows in a table for 24, eight of them busy.
-                        let flow = if random.below(2) == 0 { random.below(8) } else { random.below(300) };
-                        test_run(program, &traffic::flood_frame(u32::try_from(flow).unwrap()), repeat);
+                        let flow = if random.below(2) == 0 {
+                            random.below(8)
+                        } else {
+                            random.below(300)
+                        };
+                        test_run(
+                            program,
+                            &traffic::flood_frame(u32::try_from(flow).unwrap()),
+                            repeat,
+                        );
                     }
                 })
             })
             .collect();
         while metering.iter().any(|thread| !thread.is_finished()) {
-            handovers += u64::from(sweep.close(&kernel.table, &Now::read(), Take::Expired(&timeouts)) > 0);
+            handovers +=
+                u64::from(sweep.close(&kernel.table, &Now::read(), Take::Expired(&timeouts)) > 0);
             collect(&mut kernel, &mut sweep, &mut statistics);
         }
     });
     sweep.close(&kernel.table, &Now::read(), Take::Everything);
     collect(&mut kernel, &mut sweep, &mut statistics);
     statistics.read_counters(&kernel.counters, kernel.cpus);
-    assert_eq!(statistics.get(Counter::IpPackets), 2 * rounds * u64::from(repeat));
+    assert_eq!(
+        statistics.get(Counter::IpPackets),
+        2 * rounds * u64::from(repeat)
+    );
     assert_eq!(statistics.unexplained(), (0, 0), "{}", statistics.to_text());
-    assert!(handovers > 50 && statistics.get(Counter::FlowsEvicted) > 100, "{handovers} hand-overs\n{}", statistics.to_text());
+    assert!(
+        handovers > 50 && statistics.get(Counter::FlowsEvicted) > 100,
+        "{handovers} hand-overs\n{}",
+        statistics.to_text()
+    );
 }
 
 fn collect(kernel: &mut Kernel, sweep: &mut Sweep, statistics: &mut Statistics) {
@@ -237,15 +364,37 @@ fn test_run(program: &aya::programs::ProgramFd, frame: &[u8], repeat: u32) {
         ..Attributes::default()
     };
     // SAFETY: the structure is as the kernel's, and the frame outlives the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<Attributes>()) };
-    assert_eq!((result, attributes.return_value), (0, 2), "{}", std::io::Error::last_os_error());
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut attributes,
+            size_of::<Attributes>(),
+        )
+    };
+    assert_eq!(
+        (result, attributes.return_value),
+        (0, 2),
+        "{}",
+        std::io::Error::last_os_error()
+    );
 }
 
 /// The trait is what `captures.rs` runs programs by; here it only shows that a plain run works.
 #[test]
 fn frames_pass_whatever_they_are() {
-    let shape = Shape { bucket_mask: 1, seed: [1; 5], key_mask: KeyMask::FULL.0 };
-    let options = ProgramOptions { shape, hook: 0, exact_clock: false, debug_log: true, ring_octets: 4096 };
+    let shape = Shape {
+        bucket_mask: 1,
+        seed: [1; 5],
+        key_mask: KeyMask::FULL.0,
+    };
+    let options = ProgramOptions {
+        shape,
+        hook: 0,
+        exact_clock: false,
+        debug_log: true,
+        ring_octets: 4096,
+    };
     let mut kernel = Kernel::load(&options).unwrap();
     let mut random = Random::new(5);
     for _ in 0..3000 {
@@ -255,7 +404,18 @@ fn frames_pass_whatever_they_are() {
             frame[at] = random.next().to_le_bytes()[0];
         }
         frame.truncate(14 + random.below(50) as usize);
-        let run = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::new() };
-        assert_eq!(kernel.program().unwrap().test_run(run).unwrap().return_value, 2);
+        let run = TestRunOptions {
+            data_in: Some(&frame),
+            ..TestRunOptions::new()
+        };
+        assert_eq!(
+            kernel
+                .program()
+                .unwrap()
+                .test_run(run)
+                .unwrap()
+                .return_value,
+            2
+        );
     }
 }

@@ -1,4 +1,5 @@
 //! Debian's programs agree: they read what Weir sends, and Weir reads what they send.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     fs,
@@ -16,32 +17,36 @@ use weir_tests::{
 
 /// The mix as a capture file, with frames no longer than their packets: softflowd counts padding.
 fn capture(folder: &Path, v6: bool) -> (PathBuf, Traffic) {
-    let traffic = traffic::mix(800, 3).filtered(|frame| frame.len() > 60 && (v6 || frame[12..14] == [8, 0]));
-    let mut file = Vec::new();
-    for field in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
-        file.extend_from_slice(&field.to_le_bytes());
-    }
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    for (index, frame) in traffic.frames.iter().enumerate() {
-        let length = u32::try_from(frame.len()).unwrap();
-        let seconds = u32::try_from(now - 60 + index as u64 / 1000).unwrap();
-        for field in [seconds, u32::try_from(index % 1000).unwrap() * 1000, length, length] {
-            file.extend_from_slice(&field.to_le_bytes());
-        }
-        file.extend_from_slice(frame);
-    }
+    let traffic =
+        traffic::mix(800, 3).filtered(|frame| frame.len() > 60 && (v6 || frame[12..14] == [8, 0]));
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let start_us = (now.as_secs() - 60) * 1_000_000;
+    let frames = traffic.frames.iter().map(Vec::as_slice);
+    let file = traffic::capture_file(frames, |index| start_us + 1000 * index);
     let path = folder.join("mix.pcap");
     fs::write(&path, file).unwrap();
     (path, traffic)
 }
 
 fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn succeed(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; `cargo xtask setup --peers` installs it"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("{command:?}: {error}; `cargo xtask setup --peers` installs it")
+    });
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output
 }
 
@@ -52,7 +57,14 @@ fn text(output: &Output) -> String {
 /// Meters the capture with Weir; what it counted.
 fn weir(capture: &Path, port: u16, version: &str) -> Value {
     let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
-    command.arg("-r").arg(capture).args(["-v", version, "-n", &format!("127.0.0.1:{port}"), "--statistics-json", "-"]);
+    command.arg("-r").arg(capture).args([
+        "-v",
+        version,
+        "-n",
+        &format!("127.0.0.1:{port}"),
+        "--statistics-json",
+        "-",
+    ]);
     serde_json::from_str(&text(&succeed(&mut command))).unwrap()
 }
 
@@ -61,7 +73,11 @@ fn collect(folder: &Path, send: impl FnOnce(u16)) -> Value {
     let port = free_port();
     let mut command = Command::new(binaries().unwrap().join("weir-collector"));
     let statistics = folder.join("collector.json");
-    command.arg("-w").arg(folder.join("flows")).args(["-l", &format!("127.0.0.1:{port}"), "--statistics-json"]).arg(&statistics);
+    command
+        .arg("-w")
+        .arg(folder.join("flows"))
+        .args(["-l", &format!("127.0.0.1:{port}"), "--statistics-json"])
+        .arg(&statistics);
     let mut collector = Daemon::start(command, &folder.join("collector.log")).unwrap();
     collector.wait_for("listening").unwrap();
     send(port);
@@ -72,8 +88,13 @@ fn collect(folder: &Path, send: impl FnOnce(u16)) -> Value {
 
 /// A field of `nfdump -I`.
 fn nfdump_total(folder: &Path, name: &str) -> u64 {
-    let summary = text(&succeed(Command::new("nfdump").arg("-R").arg(folder).arg("-I")));
-    let line = summary.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap_or_else(|| panic!("{name} in {summary}"));
+    let summary = text(&succeed(
+        Command::new("nfdump").arg("-R").arg(folder).arg("-I"),
+    ));
+    let line = summary
+        .lines()
+        .find(|line| line.starts_with(&format!("{name}:")))
+        .unwrap_or_else(|| panic!("{name} in {summary}"));
     line.split(':').nth(1).unwrap().trim().parse().unwrap()
 }
 
@@ -82,9 +103,15 @@ fn nfcapd(folder: &Path, send: impl FnOnce(u16)) -> (PathBuf, String) {
     let (port, flows) = (free_port(), folder.join("nfcapd"));
     fs::create_dir(&flows).unwrap();
     let mut command = Command::new("nfcapd");
-    command.arg("-w").arg(&flows).args(["-b", "127.0.0.1", "-p", &port.to_string(), "-t", "3600"]);
+    command
+        .arg("-w")
+        .arg(&flows)
+        .args(["-b", "127.0.0.1", "-p", &port.to_string(), "-t", "3600"]);
     let mut daemon = Daemon::start(command, &folder.join("nfcapd.log")).unwrap();
-    daemon.wait_for("Startup nfcapd").or_else(|_| daemon.wait_for("Init")).unwrap();
+    daemon
+        .wait_for("Startup nfcapd")
+        .or_else(|_| daemon.wait_for("Init"))
+        .unwrap();
     std::thread::sleep(Duration::from_millis(300));
     send(port);
     std::thread::sleep(Duration::from_millis(500));
@@ -100,10 +127,21 @@ fn nfcapd_reads_what_weir_sends() {
         let (capture, _) = capture(folder.path(), version == "9");
         let mut sent = Value::Null;
         let (flows, log) = nfcapd(folder.path(), |port| sent = weir(&capture, port, version));
-        for (name, counter) in [("Flows", "records_exported"), ("Packets", "packets_exported"), ("Bytes", "octets_exported")] {
-            assert_eq!(nfdump_total(&flows, name), sent[counter].as_u64().unwrap(), "v{version} {name}\n{log}");
+        for (name, counter) in [
+            ("Flows", "records_exported"),
+            ("Packets", "packets_exported"),
+            ("Bytes", "octets_exported"),
+        ] {
+            assert_eq!(
+                nfdump_total(&flows, name),
+                sent[counter].as_u64().unwrap(),
+                "v{version} {name}\n{log}"
+            );
         }
-        assert!(log.contains("Sequence Errors: 0, Bad Packets: 0"), "v{version}: {log}");
+        assert!(
+            log.contains("Sequence Errors: 0, Bad Packets: 0"),
+            "v{version}: {log}"
+        );
     }
 }
 
@@ -114,7 +152,9 @@ fn tshark_decodes_what_weir_sends_without_a_warning() {
         let folder = tempfile::tempdir().unwrap();
         let (capture, _) = capture(folder.path(), version == "9");
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
         let sent = weir(&capture, socket.local_addr().unwrap().port(), version);
         let mut datagrams = Vec::new();
         let mut buffer = [0; 65_536];
@@ -124,50 +164,78 @@ fn tshark_decodes_what_weir_sends_without_a_warning() {
         }
         let path = folder.path().join("datagrams.pcap");
         fs::write(&path, pcap_of(&datagrams)).unwrap();
-        let decoded = text(&succeed(Command::new("tshark").arg("-r").arg(&path).args(["-d", "udp.port==2055,cflow", "-V"])));
+        let decoded = text(&succeed(
+            Command::new("tshark")
+                .arg("-r")
+                .arg(&path)
+                .args(["-d", "udp.port==2055,cflow", "-V"]),
+        ));
         for word in ["Malformed", "Expert Info", "No template found", "Unknown"] {
-            let line = decoded.lines().find(|line| line.contains(word) && !line.contains("Unknown (0)"));
+            let line = decoded
+                .lines()
+                .find(|line| line.contains(word) && !line.contains("Unknown (0)"));
             assert!(line.is_none(), "v{version}: {line:?}");
         }
         let flows = decoded.lines().filter(|line| is_flow(line)).count();
-        assert_eq!(flows as u64, sent["records_exported"].as_u64().unwrap(), "v{version}");
+        assert_eq!(
+            flows as u64,
+            sent["records_exported"].as_u64().unwrap(),
+            "v{version}"
+        );
     }
 }
 
 /// tshark's heading of a v9 flow, or of a v5 record.
 fn is_flow(line: &str) -> bool {
     let line = line.trim_start();
-    ["Flow ", "pdu "].iter().any(|word| line.strip_prefix(word).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())))
+    ["Flow ", "pdu "].iter().any(|word| {
+        line.strip_prefix(word)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    })
 }
 
 fn pcap_of(datagrams: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = Vec::new();
-    for field in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
-        file.extend_from_slice(&field.to_le_bytes());
-    }
-    for datagram in datagrams {
-        let mut payload = Vec::new();
-        payload.extend_from_slice(&40_000u16.to_be_bytes());
-        payload.extend_from_slice(&2055u16.to_be_bytes());
-        payload.extend_from_slice(&u16::try_from(8 + datagram.len()).unwrap().to_be_bytes());
-        payload.extend_from_slice(&[0, 0]);
-        payload.extend_from_slice(datagram);
-        let frame = traffic::ethernet(None, 0x0800, &traffic::ipv4([192, 0, 2, 1], [192, 0, 2, 2], 17, &payload));
-        let length = u32::try_from(frame.len()).unwrap();
-        for field in [1_700_000_000, 0, length, length] {
-            file.extend_from_slice(&field.to_le_bytes());
-        }
-        file.extend_from_slice(&frame);
-    }
-    file
+    let frames: Vec<_> = datagrams.iter().map(|datagram| in_udp(datagram)).collect();
+    traffic::capture_file(frames.iter().map(Vec::as_slice), |_| 1_700_000_000_000_000)
+}
+
+/// A frame with the datagram, to port 2055.
+fn in_udp(datagram: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    payload.extend_from_slice(&40_000u16.to_be_bytes());
+    payload.extend_from_slice(&2055u16.to_be_bytes());
+    payload.extend_from_slice(&u16::try_from(8 + datagram.len()).unwrap().to_be_bytes());
+    payload.extend_from_slice(&[0, 0]);
+    payload.extend_from_slice(datagram);
+    traffic::ethernet(
+        None,
+        0x0800,
+        &traffic::ipv4([192, 0, 2, 1], [192, 0, 2, 2], 17, &payload),
+    )
 }
 
 /// The collector took all of it, and nothing was wrong with it.
 fn assert_clean(label: &str, found: &Value, traffic: &Traffic) {
-    assert_eq!(found["packets"].as_u64().unwrap(), traffic.frames.len() as u64, "{label}: {found:#}");
-    assert_eq!(found["octets"].as_u64().unwrap(), traffic.ip_octets, "{label}: {found:#}");
-    assert_eq!(found["records"], found["records_written"], "{label}: {found:#}");
-    for counter in ["unknown_template_sets", "malformed", "unknown_version", "kernel_drops"] {
+    assert_eq!(
+        found["packets"].as_u64().unwrap(),
+        traffic.frames.len() as u64,
+        "{label}: {found:#}"
+    );
+    assert_eq!(
+        found["octets"].as_u64().unwrap(),
+        traffic.ip_octets,
+        "{label}: {found:#}"
+    );
+    assert_eq!(
+        found["records"], found["records_written"],
+        "{label}: {found:#}"
+    );
+    for counter in [
+        "unknown_template_sets",
+        "malformed",
+        "unknown_version",
+        "kernel_drops",
+    ] {
         assert_eq!(found[counter], 0, "{label}: {found:#}");
     }
     assert_eq!(found["exporters"][0]["lost"], 0, "{label}: {found:#}");
@@ -180,18 +248,39 @@ fn weir_reads_what_softflowd_sends() {
         let (capture, traffic) = capture(folder.path(), version == "9");
         let run = |port: u16| -> String {
             let mut command = Command::new("softflowd");
-            command.arg("-r").arg(&capture).args(["-a", "-v", version, "-n", &format!("127.0.0.1:{port}")]);
+            command.arg("-r").arg(&capture).args([
+                "-a",
+                "-v",
+                version,
+                "-n",
+                &format!("127.0.0.1:{port}"),
+            ]);
             text(&succeed(&mut command))
         };
         let mut statistics = String::new();
         let found = collect(folder.path(), |port| statistics = run(port));
         assert_clean(&format!("softflowd v{version}"), &found, &traffic);
         // Its own account, and what nfcapd makes of the same flows.
-        let processed = statistics.lines().find_map(|line| line.strip_prefix("Packets processed: ")).unwrap();
-        assert_eq!(found["packets"].to_string(), processed.trim(), "v{version}\n{statistics}");
+        let processed = statistics
+            .lines()
+            .find_map(|line| line.strip_prefix("Packets processed: "))
+            .unwrap();
+        assert_eq!(
+            found["packets"].to_string(),
+            processed.trim(),
+            "v{version}\n{statistics}"
+        );
         let (flows, log) = nfcapd(folder.path(), |port| drop(run(port)));
-        for (name, counter) in [("Flows", "records"), ("Packets", "packets"), ("Bytes", "octets")] {
-            assert_eq!(nfdump_total(&flows, name), found[counter].as_u64().unwrap(), "v{version} {name}\n{log}");
+        for (name, counter) in [
+            ("Flows", "records"),
+            ("Packets", "packets"),
+            ("Bytes", "octets"),
+        ] {
+            assert_eq!(
+                nfdump_total(&flows, name),
+                found[counter].as_u64().unwrap(),
+                "v{version} {name}\n{log}"
+            );
         }
     }
 }
@@ -210,7 +299,11 @@ fn weir_reads_what_pmacctd_sends() {
             );
             fs::write(&configuration, lines).unwrap();
             let mut daemon = Daemon::start(
-                { let mut command = Command::new("pmacctd"); command.arg("-f").arg(&configuration); command },
+                {
+                    let mut command = Command::new("pmacctd");
+                    command.arg("-f").arg(&configuration);
+                    command
+                },
                 &folder.path().join("pmacctd.log"),
             )
             .unwrap();
@@ -226,8 +319,16 @@ fn weir_reads_what_pmacctd_sends() {
 /// The engines people have open the directory as it is.
 #[test]
 fn duckdb_and_pyarrow_open_the_directory() {
-    let python = binaries().unwrap().parent().unwrap().join("venv/bin/python");
-    assert!(python.exists(), "{} is missing: `cargo xtask test` makes it", python.display());
+    let python = binaries()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("venv/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: `cargo xtask test` makes it",
+        python.display()
+    );
     let folder = tempfile::tempdir().unwrap();
     let (capture, _) = capture(folder.path(), true);
     let found = collect(folder.path(), |port| drop(weir(&capture, port, "9")));
@@ -236,9 +337,19 @@ fn duckdb_and_pyarrow_open_the_directory() {
         t = d.dataset(root, partitioning='hive').to_table()\n\
         print(t.num_rows, sum(t['packets'].to_pylist()), sum(t['octets'].to_pylist()))\n\
         print(*duckdb.sql(f\"select count(*), sum(packets)::bigint, sum(octets)::bigint from read_parquet('{root}/**/*.parquet', hive_partitioning=true) where date is not null\").fetchall()[0])\n";
-    let output = text(&succeed(Command::new(python).args(["-c", script]).arg(folder.path().join("flows"))));
-    let expected = format!("{} {} {}", found["records"], found["packets"], found["octets"]);
-    assert_eq!(output.lines().collect::<Vec<_>>(), [&expected[..], &expected[..]]);
+    let output = text(&succeed(
+        Command::new(python)
+            .args(["-c", script])
+            .arg(folder.path().join("flows")),
+    ));
+    let expected = format!(
+        "{} {} {}",
+        found["records"], found["packets"], found["octets"]
+    );
+    assert_eq!(
+        output.lines().collect::<Vec<_>>(),
+        [&expected[..], &expected[..]]
+    );
 }
 
 /// A socket that takes nothing: the sensor says so, counts, and goes on.

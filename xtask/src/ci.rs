@@ -20,7 +20,13 @@ pub fn run() -> Result<()> {
     // Tests measure and load this machine's kernel: one after the other.
     shown(cargo(&["test"]).env("RUST_TEST_THREADS", "1"))?;
     step("lints");
-    shown(&mut cargo(&["clippy", "--all-targets", "--", "--deny", "warnings"]))
+    shown(&mut cargo(&[
+        "clippy",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]))
 }
 
 /// A Python with the engines that a test has open Weir's files, under `target/`.
@@ -28,7 +34,10 @@ fn engines() -> Result<()> {
     let venv = root().join("target/venv");
     let python = venv.join("bin/python");
     let imports = ["-c", "import duckdb, pyarrow.dataset"];
-    if python.to_str().is_some_and(|python| succeeds(python, &imports)) {
+    if python
+        .to_str()
+        .is_some_and(|python| succeeds(python, &imports))
+    {
         return Ok(());
     }
     step("DuckDB and pyarrow, from PyPI, for one test");
@@ -36,5 +45,7 @@ fn engines() -> Result<()> {
         setup::apt_install(&["python3-venv"])?;
     }
     shown(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    shown(Command::new(&python).args(["-m", "pip", "install", "--quiet", "duckdb", "pyarrow", "pytz"]))
+    shown(Command::new(&python).args([
+        "-m", "pip", "install", "--quiet", "duckdb", "pyarrow", "pytz",
+    ]))
 }

@@ -58,16 +58,30 @@ pub fn run(options: &Options) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     let temporary = tempfile::tempdir()?;
-    let folder = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let folder = options
+        .keep
+        .clone()
+        .unwrap_or_else(|| temporary.path().to_owned());
     fs::create_dir_all(&folder)?;
-    let stage = Stage { binaries: weir_tests::process::binaries()?, folder, interrupted };
+    let stage = Stage {
+        binaries: weir_tests::process::binaries()?,
+        folder,
+        interrupted,
+    };
     if let Some(pcap) = &options.pcap {
         return stage.capture(pcap);
     }
     if !is_root() {
-        eprintln!("not root: no interface can be metered, so the same traffic goes through a capture file");
+        eprintln!(
+            "not root: no interface can be metered, so the same traffic goes through a capture file"
+        );
         let pcap = stage.folder.join("demo.pcap");
-        fs::write(&pcap, pcap_of(&traffic::mix(options.conversations, 1)))?;
+        let traffic = traffic::mix(options.conversations, 1);
+        let frames = traffic.frames.iter().map(Vec::as_slice);
+        fs::write(
+            &pcap,
+            traffic::capture_file(frames, |index| 1_700_000_000_000_000 + 25 * index),
+        )?;
         return stage.capture(&pcap);
     }
     setup::iproute2()?;
@@ -83,22 +97,43 @@ impl Stage {
         step("two network namespaces, joined by a veth pair");
         let pair = Pair::new("d")?;
         step("weir-collector and weir-sensor (native XDP) in the second");
-        let mut collector = Daemon::start(self.collector(pair.command_in_b(&self.binaries.join("weir-collector"))), &self.path("collector.log"))?;
+        let mut collector = Daemon::start(
+            self.collector(pair.command_in_b(&self.binaries.join("weir-collector"))),
+            &self.path("collector.log"),
+        )?;
         collector.wait_for("listening")?;
         let mut command = pair.command_in_b(&self.binaries.join("weir-sensor"));
-        command.args(["-i", &pair.b, "-n", COLLECTOR, "-t", "idle=2", "-t", "tcp.fin=1", "--xdp", "native", "--statistics-json"]);
+        command.args([
+            "-i",
+            &pair.b,
+            "-n",
+            COLLECTOR,
+            "-t",
+            "idle=2",
+            "-t",
+            "tcp.fin=1",
+            "--xdp",
+            "native",
+            "--statistics-json",
+        ]);
         command.arg(self.path("sensor.json"));
         let mut sensor = Daemon::start(command, &self.path("sensor.log"))?;
         sensor.wait_for("metering")?;
         eprint!("{}", sensor.log());
         let frames = traffic.frames.len();
-        step(&format!("sending {frames} frames at {RATE} a second: web, DNS, pings, IPv6, VLANs, a scan, some ARP"));
+        step(&format!(
+            "sending {frames} frames at {RATE} a second: web, DNS, pings, IPv6, VLANs, a scan, some ARP"
+        ));
         let sent = self.send(&pair.a, traffic)?;
         let (_, dropped) = pair.received_and_dropped()?;
         step("stopping the sensor: it exports what it holds, then the collector closes its file");
         expect_success(sensor.stop()?, "weir-sensor", &self.path("sensor.log"))?;
         std::thread::sleep(Duration::from_millis(300));
-        expect_success(collector.stop()?, "weir-collector", &self.path("collector.log"))?;
+        expect_success(
+            collector.stop()?,
+            "weir-collector",
+            &self.path("collector.log"),
+        )?;
         drop(pair);
         if self.interrupted.load(Ordering::Relaxed) {
             bail!("interrupted; the namespaces are removed");
@@ -109,28 +144,44 @@ impl Stage {
 
     fn capture(&self, pcap: &Path) -> Result<()> {
         step("weir-collector");
-        let mut collector = Daemon::start(self.collector(Command::new(self.binaries.join("weir-collector"))), &self.path("collector.log"))?;
+        let mut collector = Daemon::start(
+            self.collector(Command::new(self.binaries.join("weir-collector"))),
+            &self.path("collector.log"),
+        )?;
         collector.wait_for("listening")?;
         step(&format!("weir-sensor -r {}", pcap.display()));
         let mut command = Command::new(self.binaries.join("weir-sensor"));
-        command.arg("-r").arg(pcap).args(["-n", COLLECTOR, "--statistics-json"]).arg(self.path("sensor.json"));
+        command
+            .arg("-r")
+            .arg(pcap)
+            .args(["-n", COLLECTOR, "--statistics-json"])
+            .arg(self.path("sensor.json"));
         let metered = shown(&mut command);
         std::thread::sleep(Duration::from_millis(300));
-        expect_success(collector.stop()?, "weir-collector", &self.path("collector.log"))?;
+        expect_success(
+            collector.stop()?,
+            "weir-collector",
+            &self.path("collector.log"),
+        )?;
         metered?;
         self.answers()?;
         self.account(None)
     }
 
     fn collector(&self, mut command: Command) -> Command {
-        command.arg("-w").arg(self.flows()).args(["-l", COLLECTOR, "--statistics-json"]).arg(self.path("collector.json"));
+        command
+            .arg("-w")
+            .arg(self.flows())
+            .args(["-l", COLLECTOR, "--statistics-json"])
+            .arg(self.path("collector.json"));
         command
     }
 
     /// Sends every frame from namespace `a`, at the rate; how many were sent.
     fn send(&self, a: &str, traffic: &Traffic) -> Result<u64> {
-        let bar = ProgressBar::new(traffic.frames.len() as u64)
-            .with_style(ProgressStyle::with_template("  {bar:40} {pos}/{len} frames, {per_sec}, {eta} left")?);
+        let bar = ProgressBar::new(traffic.frames.len() as u64).with_style(
+            ProgressStyle::with_template("  {bar:40} {pos}/{len} frames, {per_sec}, {eta} left")?,
+        );
         let result = std::thread::scope(|scope| {
             let sender = scope.spawn(|| -> Result<u64> {
                 netns::enter(a)?;
@@ -145,13 +196,18 @@ impl Stage {
                     sent += 1;
                     bar.inc(1);
                     let due = Duration::from_nanos(sent * 1_000_000_000 / RATE);
-                    if let Some(ahead) = due.checked_sub(start.elapsed()).filter(|ahead| *ahead > Duration::from_millis(1)) {
+                    if let Some(ahead) = due
+                        .checked_sub(start.elapsed())
+                        .filter(|ahead| *ahead > Duration::from_millis(1))
+                    {
                         std::thread::sleep(ahead);
                     }
                 }
                 Ok(sent)
             });
-            sender.join().map_err(|_| anyhow::anyhow!("the sending thread died"))?
+            sender
+                .join()
+                .map_err(|_| anyhow::anyhow!("the sending thread died"))?
         });
         bar.finish_and_clear();
         result
@@ -160,17 +216,26 @@ impl Stage {
     fn answers(&self) -> Result<()> {
         for (question, arguments) in [
             ("Who sent most?", &["--by", "srcip", "-n", "5"][..]),
-            ("To which ports?", &["--by", "dstport", "-n", "5", "--order", "flows"]),
+            (
+                "To which ports?",
+                &["--by", "dstport", "-n", "5", "--order", "flows"],
+            ),
         ] {
             let arguments = arguments.join(" ");
             step(&format!("{question}  weir top -r DIR {arguments}"));
             let mut command = Command::new(self.binaries.join("weir"));
-            command.args(["top", "-r"]).arg(self.flows()).args(arguments.split(' '));
+            command
+                .args(["top", "-r"])
+                .arg(self.flows())
+                .args(arguments.split(' '));
             shown(&mut command)?;
         }
         step("And the scan?  weir flows -r DIR -n 3 'src ip 203.0.113.66'");
         let mut command = Command::new(self.binaries.join("weir"));
-        command.args(["flows", "-n", "3", "-r"]).arg(self.flows()).arg("src ip 203.0.113.66");
+        command
+            .args(["flows", "-n", "3", "-r"])
+            .arg(self.flows())
+            .arg("src ip 203.0.113.66");
         shown(&mut command)
     }
 
@@ -178,35 +243,79 @@ impl Stage {
     fn account(&self, sent: Option<(u64, u64)>) -> Result<()> {
         let sensor = read_json(&self.path("sensor.json"))?;
         let collector = read_json(&self.path("collector.json"))?;
-        let of = |object: &Value, name: &str| object[name].as_u64().with_context(|| format!("counter {name}"));
+        let of = |object: &Value, name: &str| {
+            object[name]
+                .as_u64()
+                .with_context(|| format!("counter {name}"))
+        };
         let mut lines = Vec::new();
         let mut balanced = true;
         let mut check = |label: &str, total: u64, parts: &[(&str, u64)]| {
             let sum: u64 = parts.iter().map(|(_, count)| count).sum();
             balanced &= sum == total;
-            lines.push(format!("{label:<34}{total:>12}   {}", if sum == total { "balances" } else { "DOES NOT BALANCE" }));
-            lines.extend(parts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("  {name:<32}{count:>12}")));
+            lines.push(format!(
+                "{label:<34}{total:>12}   {}",
+                if sum == total {
+                    "balances"
+                } else {
+                    "DOES NOT BALANCE"
+                }
+            ));
+            lines.extend(
+                parts
+                    .iter()
+                    .filter(|(_, count)| *count > 0)
+                    .map(|(name, count)| format!("  {name:<32}{count:>12}")),
+            );
         };
         if let Some((sent, dropped)) = sent {
-            check("packets sent", sent, &[("seen by the sensor", of(&sensor, "packets")?), ("dropped by the veth pair", dropped)]);
+            check(
+                "packets sent",
+                sent,
+                &[
+                    ("seen by the sensor", of(&sensor, "packets")?),
+                    ("dropped by the veth pair", dropped),
+                ],
+            );
         }
         let seen = of(&sensor, "packets")?;
-        check("packets seen", seen, &[
-            ("in flow records", of(&sensor, "packets_exported")?),
-            ("not IP", of(&sensor, "non_ip_packets")?),
-            ("too short", of(&sensor, "too_short_packets")?),
-            ("bad IP header", of(&sensor, "bad_ip_packets")?),
-            ("too many tags or labels", of(&sensor, "too_deep_packets")?),
-            ("ring full", of(&sensor, "ring_full_packets")?),
-            ("table busy", of(&sensor, "table_busy_packets")?),
-        ]);
-        check("records exported", of(&sensor, "records_exported")?, &[("in the collector's files", of(&collector, "records_written")?)]);
-        check("packets in records exported", of(&sensor, "packets_exported")?, &[("packets in the files", of(&collector, "packets")?)]);
-        check("octets in records exported", of(&sensor, "octets_exported")?, &[("octets in the files", of(&collector, "octets")?)]);
+        check(
+            "packets seen",
+            seen,
+            &[
+                ("in flow records", of(&sensor, "packets_exported")?),
+                ("not IP", of(&sensor, "non_ip_packets")?),
+                ("too short", of(&sensor, "too_short_packets")?),
+                ("bad IP header", of(&sensor, "bad_ip_packets")?),
+                ("too many tags or labels", of(&sensor, "too_deep_packets")?),
+                ("ring full", of(&sensor, "ring_full_packets")?),
+                ("table busy", of(&sensor, "table_busy_packets")?),
+            ],
+        );
+        check(
+            "records exported",
+            of(&sensor, "records_exported")?,
+            &[(
+                "in the collector's files",
+                of(&collector, "records_written")?,
+            )],
+        );
+        check(
+            "packets in records exported",
+            of(&sensor, "packets_exported")?,
+            &[("packets in the files", of(&collector, "packets")?)],
+        );
+        check(
+            "octets in records exported",
+            of(&sensor, "octets_exported")?,
+            &[("octets in the files", of(&collector, "octets")?)],
+        );
         step("The account");
         lines.iter().for_each(|line| println!("{line}"));
         if !balanced {
-            bail!("the account does not balance: this is a defect, please report it with the lines above");
+            bail!(
+                "the account does not balance: this is a defect, please report it with the lines above"
+            );
         }
         println!("\nEvery packet is accounted for.");
         Ok(())
@@ -225,28 +334,13 @@ fn expect_success(status: std::process::ExitStatus, name: &str, log: &Path) -> R
     if status.success() {
         return Ok(());
     }
-    bail!("{name} ended with {status}:\n{}", fs::read_to_string(log).unwrap_or_default())
+    bail!(
+        "{name} ended with {status}:\n{}",
+        fs::read_to_string(log).unwrap_or_default()
+    )
 }
 
 fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     Ok(serde_json::from_str(&text)?)
 }
-
-/// The traffic as a capture file, a packet each 25 µs.
-fn pcap_of(traffic: &Traffic) -> Vec<u8> {
-    let mut file = Vec::new();
-    for field in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
-        file.extend_from_slice(&field.to_le_bytes());
-    }
-    for (index, frame) in traffic.frames.iter().enumerate() {
-        let micros = index as u64 * 25;
-        let octets = frame.len() as u64;
-        for field in [1_700_000_000 + micros / 1_000_000, micros % 1_000_000, octets, octets] {
-            file.extend_from_slice(&u32::try_from(field).unwrap_or(u32::MAX).to_le_bytes());
-        }
-        file.extend_from_slice(frame);
-    }
-    file
-}
-

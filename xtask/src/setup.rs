@@ -10,7 +10,12 @@ use crate::run::{output, shown, step, succeeds};
 /// Debian's compiler for browsers, whose `core` for BPF is ready made.
 const DEBIAN_COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 /// What `bpf-linker` is built against there.
-const DEBIAN_LLVM: [&str; 4] = ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
+const DEBIAN_LLVM: [&str; 4] = [
+    "llvm-22-dev",
+    "libpolly-22-dev",
+    "libzstd-dev",
+    "zlib1g-dev",
+];
 const DEBIAN_LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 const BPF_LINKER_VERSION: &str = "0.13.0";
 /// Programs the tests and benches compare with, and their packages.
@@ -54,7 +59,10 @@ pub fn run(options: &Options) -> Result<()> {
         Compiler::Nightly => "rustup's nightly with rust-src",
         Compiler::Debian => "Debian's rustc-web",
     };
-    eprintln!("BPF toolchain: {name}, {}", output("bpf-linker", &["--version"]));
+    eprintln!(
+        "BPF toolchain: {name}, {}",
+        output("bpf-linker", &["--version"])
+    );
     if options.peers {
         install_peers()?;
     }
@@ -63,16 +71,28 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Makes sure that `ip` is there.
 pub fn iproute2() -> Result<()> {
-    if succeeds("ip", &["-V"]) { Ok(()) } else { apt_install(&["iproute2"]) }
+    if succeeds("ip", &["-V"]) {
+        Ok(())
+    } else {
+        apt_install(&["iproute2"])
+    }
 }
 
 fn compiler() -> Option<Compiler> {
     let sysroot = output("rustup", &["run", "nightly", "rustc", "--print", "sysroot"]);
-    if !sysroot.is_empty() && Path::new(&sysroot).join("lib/rustlib/src/rust/library").is_dir() {
+    if !sysroot.is_empty()
+        && Path::new(&sysroot)
+            .join("lib/rustlib/src/rust/library")
+            .is_dir()
+    {
         return Some(Compiler::Nightly);
     }
-    let core = output("/usr/bin/rustc", &["--print", "target-libdir", "--target", "bpfel-unknown-none"]);
-    (!core.is_empty() && Path::new(&core).is_dir() && Path::new("/usr/bin/cargo").exists()).then_some(Compiler::Debian)
+    let core = output(
+        "/usr/bin/rustc",
+        &["--print", "target-libdir", "--target", "bpfel-unknown-none"],
+    );
+    (!core.is_empty() && Path::new(&core).is_dir() && Path::new("/usr/bin/cargo").exists())
+        .then_some(Compiler::Debian)
 }
 
 fn install_compiler() -> Result<Compiler> {
@@ -80,7 +100,15 @@ fn install_compiler() -> Result<Compiler> {
         apt_install(&DEBIAN_COMPILER)?;
     } else if succeeds("rustup", &["--version"]) {
         step("installing a nightly compiler with rust-src, by rustup");
-        shown(Command::new("rustup").args(["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"]))?;
+        shown(Command::new("rustup").args([
+            "toolchain",
+            "install",
+            "nightly",
+            "--profile",
+            "minimal",
+            "--component",
+            "rust-src",
+        ]))?;
     }
     compiler().context("no compiler for BPF could be installed: install rustup (https://rustup.rs), then repeat `cargo xtask setup`")
 }
@@ -91,17 +119,25 @@ fn install_linker() -> Result<()> {
     cargo.args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION]);
     if apt_has(&DEBIAN_LLVM) {
         apt_install(&DEBIAN_LLVM)?;
-        cargo.args(["--no-default-features", "--features", "llvm-22"]).env("LLVM_PREFIX", DEBIAN_LLVM_PREFIX);
+        cargo
+            .args(["--no-default-features", "--features", "llvm-22"])
+            .env("LLVM_PREFIX", DEBIAN_LLVM_PREFIX);
     }
     shown(&mut cargo)?;
     if !succeeds("bpf-linker", &["--version"]) {
-        bail!("bpf-linker is installed but not found: add cargo's bin folder (~/.cargo/bin) to PATH");
+        bail!(
+            "bpf-linker is installed but not found: add cargo's bin folder (~/.cargo/bin) to PATH"
+        );
     }
     Ok(())
 }
 
 fn install_peers() -> Result<()> {
-    let missing: Vec<_> = PEERS.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
+    let missing: Vec<_> = PEERS
+        .iter()
+        .filter(|(program, _)| !on_path(program))
+        .map(|(_, package)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -110,12 +146,18 @@ fn install_peers() -> Result<()> {
 
 fn on_path(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).chain(["/usr/sbin".into()]).any(|folder| folder.join(program).exists())
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
+        .any(|folder| folder.join(program).exists())
 }
 
 /// Whether Debian has all of these; asks for fresh lists if it has none.
 fn apt_has(packages: &[&str]) -> bool {
-    let known = || packages.iter().all(|package| !output("apt-cache", &["show", "--no-all-versions", package]).is_empty());
+    let known = || {
+        packages
+            .iter()
+            .all(|package| !output("apt-cache", &["show", "--no-all-versions", package]).is_empty())
+    };
     if !succeeds("apt-cache", &["--version"]) || !is_root() {
         return false;
     }
@@ -123,13 +165,22 @@ fn apt_has(packages: &[&str]) -> bool {
 }
 
 pub fn apt_install(packages: &[&str]) -> Result<()> {
-    let installed = |package: &&&str| output("dpkg-query", &["-W", "-f=${Status}", package]).contains("install ok installed");
-    let missing: Vec<&str> = packages.iter().filter(|package| !installed(package)).copied().collect();
+    let installed = |package: &&&str| {
+        output("dpkg-query", &["-W", "-f=${Status}", package]).contains("install ok installed")
+    };
+    let missing: Vec<&str> = packages
+        .iter()
+        .filter(|package| !installed(package))
+        .copied()
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !is_root() {
-        bail!("not root: run `apt-get install {}` first", missing.join(" "));
+        bail!(
+            "not root: run `apt-get install {}` first",
+            missing.join(" ")
+        );
     }
     step(&format!("installing {} from Debian", missing.join(" ")));
     if !apt_has(&missing) {

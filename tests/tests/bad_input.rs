@@ -1,0 +1,311 @@
+//! What people and machines get wrong: one sentence that says what to do, the right status, nothing
+//! left behind.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use weir_tests::{
+    netns::{self, Pair},
+    process::{Daemon, binaries},
+    traffic,
+};
+
+fn program(name: &str) -> Command {
+    Command::new(binaries().unwrap().join(name))
+}
+
+/// Runs it; status and what it said.
+fn run(command: &mut Command) -> (i32, String) {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    (
+        status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&stderr).into_owned(),
+    )
+}
+
+#[track_caller]
+fn assert_says(command: &mut Command, status: i32, words: &str) {
+    let (found, said) = run(command);
+    assert_eq!(found, status, "{command:?}: {said}");
+    assert!(said.contains(words), "{command:?} said: {said}");
+    assert!(
+        !said.contains("panicked") && said.lines().count() <= 12,
+        "{command:?} said: {said}"
+    );
+}
+
+#[test]
+fn wrong_flags_are_usage_errors() {
+    assert_says(
+        program("weir-sensor").arg("--no-such-flag"),
+        2,
+        "unexpected argument",
+    );
+    assert_says(&mut program("weir-sensor"), 2, "required");
+    assert_says(
+        program("weir-sensor").args(["-r", "x", "-i", "y"]),
+        2,
+        "cannot be used with",
+    );
+    assert_says(
+        program("weir-sensor").args(["-r", "x", "-v", "7"]),
+        2,
+        "invalid value",
+    );
+    assert_says(
+        program("weir-sensor").args(["-r", "x", "-t", "tcp"]),
+        2,
+        "name=time",
+    );
+    assert_says(
+        program("weir-sensor").args(["-r", "x", "-t", "ftp=3"]),
+        2,
+        "no timeout is called `ftp`",
+    );
+    assert_says(
+        program("weir-sensor").args(["-r", "x", "-m", "0"]),
+        2,
+        "invalid value",
+    );
+    assert_says(
+        program("weir-collector").args(["-w", "x", "-l", "nowhere"]),
+        2,
+        "invalid value",
+    );
+    assert_says(
+        program("weir").args(["top", "-r", "x", "--by", "colour"]),
+        2,
+        "invalid value",
+    );
+    assert_says(
+        program("weir").args(["flows", "-r", ".", "src bort 80"]),
+        2,
+        "^",
+    );
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    assert_says(
+        program("weir-sensor").args(["-i", "nosuchif0"]),
+        1,
+        "there is no interface `nosuchif0`",
+    );
+    assert_says(
+        program("weir-sensor").args(["-r", "/no/such/file"]),
+        1,
+        "cannot read /no/such/file",
+    );
+    assert_says(
+        program("weir-sensor").args(["-r", "x", "-n", "192.0.2.1"]),
+        1,
+        "write HOST:PORT",
+    );
+    assert_says(
+        program("weir").args(["top", "-r", "/no/such/folder"]),
+        1,
+        "/no/such/folder",
+    );
+    assert_says(
+        program("weir-collector").args(["-w", "/proc/no"]),
+        1,
+        "/proc/no",
+    );
+}
+
+#[test]
+fn files_that_are_no_captures_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for (content, words) in [
+        (&b""[..], "is empty"),
+        (
+            b"hello, world, this is no capture",
+            "neither pcap nor pcapng",
+        ),
+    ] {
+        fs::write(&path, content).unwrap();
+        assert_says(program("weir-sensor").arg("-r").arg(&path), 1, words);
+    }
+}
+
+#[test]
+fn a_truncated_capture_is_read_as_far_as_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.pcap");
+    let mut file = flows(10);
+    file.truncate(file.len() - 20);
+    fs::write(&path, file).unwrap();
+    let output = program("weir-sensor")
+        .arg("-r")
+        .arg(&path)
+        .args(["--statistics-json", "-"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("partial"));
+    let statistics: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (
+            statistics["ip_packets"].as_u64(),
+            statistics["unexplained_packets"].as_u64()
+        ),
+        (Some(9), Some(0))
+    );
+}
+
+#[test]
+fn a_busy_port_and_a_taken_directory_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = format!("127.0.0.1:{}", socket.local_addr().unwrap().port());
+    assert_says(
+        program("weir-collector")
+            .arg("-w")
+            .arg(folder.path())
+            .args(["-l", &port]),
+        1,
+        "is taken by another program",
+    );
+    let mut command = program("weir-collector");
+    command
+        .arg("-w")
+        .arg(folder.path())
+        .args(["-l", "127.0.0.1:0"]);
+    let mut first = Daemon::start(command, &folder.path().join("log")).unwrap();
+    first.wait_for("listening").unwrap();
+    assert_says(
+        program("weir-collector")
+            .arg("-w")
+            .arg(folder.path())
+            .args(["-l", "127.0.0.1:0"]),
+        1,
+        "another collector",
+    );
+    assert!(first.stop().unwrap().success());
+}
+
+#[test]
+fn another_program_on_the_interface_is_left_alone() {
+    assert!(netns::possible(), "root and iproute2 are needed");
+    let (pair, folder) = (Pair::new("x").unwrap(), tempfile::tempdir().unwrap());
+    let sensor = binaries().unwrap().join("weir-sensor");
+    let mut command = pair.command_in_b(&sensor);
+    command.args(["-i", &pair.b]);
+    let mut first = Daemon::start(command, &folder.path().join("log")).unwrap();
+    first.wait_for("metering").unwrap();
+    assert_says(
+        pair.command_in_b(&sensor).args(["-i", &pair.b]),
+        1,
+        "another XDP program is on",
+    );
+    assert!(first.stop().unwrap().success());
+}
+
+#[test]
+fn without_permission_it_says_what_is_needed() {
+    let sensor = binaries().unwrap().join("weir-sensor");
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--reuid",
+        "65534",
+        "--clear-groups",
+        "--bounding-set",
+        "-all",
+        "--inh-caps",
+        "-all",
+    ]);
+    // The binary must be where anybody may run it.
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let copy = folder.path().join("weir-sensor");
+    fs::copy(sensor, &copy).unwrap();
+    assert_says(
+        command.arg(copy).args(["-i", "lo"]),
+        1,
+        "run as root, or with CAP_BPF",
+    );
+}
+
+/// A file system of one megabyte fills up; the collector stays, counts, and ends when told.
+#[test]
+fn a_full_disk_is_counted_and_survived() {
+    assert!(netns::possible(), "root is needed to mount");
+    let folder = tempfile::tempdir().unwrap();
+    let mount = folder.path().join("small");
+    fs::create_dir(&mount).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&mount)
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    let _unmount = Unmount(&mount);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    drop(socket);
+    let statistics = folder.path().join("collector.json");
+    let mut command = program("weir-collector");
+    command
+        .arg("-w")
+        .arg(&mount)
+        .args(["-l", &format!("127.0.0.1:{port}"), "--statistics-json"])
+        .arg(&statistics);
+    let mut collector = Daemon::start(command, &folder.path().join("log")).unwrap();
+    collector.wait_for("listening").unwrap();
+    let capture = folder.path().join("mix.pcap");
+    fs::write(&capture, flows(30_000)).unwrap();
+    let sent = program("weir-sensor")
+        .arg("-r")
+        .arg(&capture)
+        .args(["-n", &format!("127.0.0.1:{port}")])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    collector.wait_for("going on").unwrap();
+    std::thread::sleep(Duration::from_millis(800));
+    assert!(collector.stop().unwrap().success());
+    let found: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(statistics).unwrap()).unwrap();
+    let of = |name: &str| found[name].as_u64().unwrap();
+    assert!(of("records_unwritten") > 0, "{found:#}");
+    assert_eq!(
+        of("records"),
+        of("records_written") + of("records_unwritten"),
+        "{found:#}"
+    );
+    // What was written can be read.
+    let output = program("weir")
+        .args(["top", "--json", "-r"])
+        .arg(&mount)
+        .output()
+        .unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        answer["total"]["flows"].as_u64().unwrap(),
+        of("records_written")
+    );
+}
+
+struct Unmount<'a>(&'a Path);
+
+impl Drop for Unmount<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+/// A capture of as many flows, of a packet each.
+fn flows(number: u32) -> Vec<u8> {
+    let frames: Vec<_> = (0..number).map(traffic::flood_frame).collect();
+    traffic::capture_file(frames.iter().map(Vec::as_slice), |_| 1_700_000_000_000_000)
+}
