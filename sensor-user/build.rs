@@ -5,6 +5,10 @@
 //! the second a small `rustup` of our own, first on the path, runs what it is told with Debian's
 //! compiler. `cargo xtask setup` installs either.
 #![expect(unsafe_code, reason = "the environment of this one-threaded process")]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "all of it sets the environment"
+)]
 
 use std::{
     env, fs,
@@ -47,6 +51,11 @@ fn main() -> Result<()> {
         [Package {
             name: "weir-sensor-ebpf",
             root_dir: program.to_str().context("a path in UTF-8")?,
+            features: if env::var_os("CARGO_FEATURE_BASELINE").is_some() {
+                &["baseline"]
+            } else {
+                &[]
+            },
             ..Default::default()
         }],
         Toolchain::Nightly,

@@ -1,6 +1,14 @@
 //! The one file that reads a clock.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the file that reads the clock"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the file that reads the clock"
+)]
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall clock, nanoseconds since 1970-01-01 UTC.
 #[must_use]
@@ -10,4 +18,22 @@ pub fn unix_ns() -> u64 {
         .map_or(0, |since| {
             u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
         })
+}
+
+/// A wait that is not changed by steps of the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience(Instant);
+
+impl Patience {
+    /// Begins to wait.
+    #[must_use]
+    pub fn new(wait: Duration) -> Self {
+        Self(Instant::now() + wait)
+    }
+
+    /// Whether it has been that long.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        Instant::now() >= self.0
+    }
 }

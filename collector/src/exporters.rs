@@ -142,9 +142,9 @@ impl Exporters {
             match set {
                 v9::Set::Templates(templates) => {
                     counted.templates += templates.len() as u64;
-                    templates
-                        .into_iter()
-                        .for_each(|template| exporter.learn(template));
+                    for template in templates {
+                        exporter.learn(template);
+                    }
                 }
                 v9::Set::Data { id, octets } => {
                     let before = flows.len();

@@ -1,5 +1,13 @@
 //! The socket: many datagrams a system call, and the kernel's own count of those it dropped. One of
 //! the files that may use `unsafe`.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "sizes of C structures, as C types"
+)]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a field behind a pointer is two"
+)]
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::{
@@ -16,6 +24,9 @@ const BATCH: usize = 64;
 const DATAGRAM_OCTETS: usize = 65_536;
 /// Room for the control message with the drop counter.
 const CONTROL_OCTETS: usize = 64;
+/// Sizes as the kernel wants them.
+const NAME_OCTETS: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+const INT_OCTETS: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
 /// Buffer asked for: some seconds of a busy exporter.
 const RECEIVE_BUFFER_OCTETS: libc::c_int = 32 << 20;
 
@@ -85,7 +96,7 @@ impl Receiver {
             message.msg_hdr.msg_control = self.controls[index].0.as_mut_ptr().cast();
             message.msg_hdr.msg_controllen = CONTROL_OCTETS;
             message.msg_hdr.msg_name = (&raw mut self.names[index]).cast();
-            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            message.msg_hdr.msg_namelen = NAME_OCTETS;
         }
         // SAFETY: each header points to buffers of ours that are as long as it says and outlive the
         // call.
@@ -93,7 +104,7 @@ impl Receiver {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
                 messages.as_mut_ptr(),
-                BATCH as libc::c_uint,
+                messages.len() as libc::c_uint,
                 libc::MSG_DONTWAIT,
                 ptr::null_mut(),
             )
@@ -130,7 +141,7 @@ fn set_option(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) -> io
             libc::SOL_SOCKET,
             option,
             (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            INT_OCTETS,
         )
     };
     if result < 0 {
@@ -143,7 +154,7 @@ fn set_option(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) -> io
 /// The buffer's size; the kernel doubles what was asked for, to cover its own overhead.
 fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
     let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let mut length = INT_OCTETS;
     // SAFETY: the pointers are to a value and its length.
     let result = unsafe {
         libc::getsockopt(

@@ -4,7 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Result, anyhow};
@@ -20,7 +20,7 @@ use weir_store::{
     window::Window,
 };
 
-use crate::clock;
+use crate::clock::{self, Patience};
 
 /// Flows written as one message.
 const MESSAGE_FLOWS: usize = 32_768;
@@ -91,7 +91,7 @@ impl Writer {
         let (sender, receiver) = bounded(BATCHES_MAX);
         let (windows, closing) = unbounded();
         let root = folder.to_owned();
-        let closer = thread::Builder::new()
+        let closing_thread = thread::Builder::new()
             .name("rotate".to_owned())
             .spawn(move || close_windows(&root, &closing))?;
         let state = State {
@@ -99,7 +99,7 @@ impl Writer {
             rotation_s: i64::try_from(rotation_s)?.max(1),
             window: None,
             pending: Vec::with_capacity(MESSAGE_FLOWS),
-            pending_since: None,
+            patience: None,
             account: Value::Null,
             windows,
             written: Written::default(),
@@ -109,7 +109,7 @@ impl Writer {
             .name("write".to_owned())
             .spawn(move || {
                 let mut written = state.run(&receiver);
-                let (closed, kept) = closer.join().unwrap_or_default();
+                let (closed, kept) = closing_thread.join().unwrap_or_default();
                 written.windows_closed = closed;
                 written.windows_kept = kept;
                 written
@@ -147,7 +147,7 @@ fn report_recovered(found: &Recovered) {
             path.display()
         ),
         Recovered::Failed(window, error) => {
-            eprintln!("weir-collector: {} stays open: {error}", window.display())
+            eprintln!("weir-collector: {} stays open: {error}", window.display());
         }
     }
 }
@@ -191,7 +191,7 @@ struct State {
     rotation_s: i64,
     window: Option<OpenWindow>,
     pending: Vec<StoredFlow>,
-    pending_since: Option<Instant>,
+    patience: Option<Patience>,
     account: Value,
     windows: Sender<Closing>,
     written: Written,
@@ -207,10 +207,7 @@ impl State {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self
-                .pending_since
-                .is_some_and(|since| since.elapsed() >= FLUSH_INTERVAL)
-            {
+            if self.patience.is_some_and(Patience::is_over) {
                 self.flush();
             }
             self.rotate_if_due();
@@ -221,7 +218,8 @@ impl State {
     }
 
     fn take(&mut self, flows: Vec<StoredFlow>) {
-        self.pending_since.get_or_insert_with(Instant::now);
+        self.patience
+            .get_or_insert_with(|| Patience::new(FLUSH_INTERVAL));
         self.pending.extend(flows);
         if self.pending.len() >= MESSAGE_FLOWS {
             self.flush();
@@ -229,7 +227,7 @@ impl State {
     }
 
     fn flush(&mut self) {
-        self.pending_since = None;
+        self.patience = None;
         if self.pending.is_empty() {
             return;
         }

@@ -245,7 +245,7 @@ fn encode_set(octets: &mut Vec<u8>, records: &[FlowRecord], time: &ExportTime) {
     for record in records {
         template.encode_record(octets, record, time);
     }
-    while (octets.len() - start) % 4 != 0 {
+    while !(octets.len() - start).is_multiple_of(4) {
         octets.push(0);
     }
     let length = u16::try_from(octets.len() - start).unwrap_or(u16::MAX);
@@ -267,7 +267,7 @@ mod tests {
         FlowRecord {
             packets: number,
             octets: 40 * number,
-            v6: number % 3 == 0,
+            v6: number.is_multiple_of(3),
             start_ns: at(0).unix_ns,
             end_ns: at(1).unix_ns,
             ..FlowRecord::default()

@@ -59,6 +59,7 @@ impl Destination {
     }
 
     /// Sends a datagram.
+    #[must_use]
     pub fn send(&self, octets: &[u8]) -> Sent {
         let mut refusals = 0;
         let mut last = io::Error::other("not tried");

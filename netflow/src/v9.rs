@@ -449,14 +449,14 @@ fn decode_field(record: &mut FlowRecord, element: Element, value: &[u8], time: &
             match element {
                 element::SOURCE_V4 if number != 0 || !record.v6 => record.source = address,
                 element::DESTINATION_V4 if number != 0 || !record.v6 => {
-                    record.destination = address
+                    record.destination = address;
                 }
                 element::NEXT_HOP_V4 if number != 0 => record.next_hop = address,
                 _ => {}
             }
         }
         element::SOURCE_V6 | element::DESTINATION_V6 | element::NEXT_HOP_V6 => {
-            decode_v6(record, element, value)
+            decode_v6(record, element, value);
         }
         element::START_UPTIME_MS => record.start_ns = time.absolute_ns(low32(number)),
         element::END_UPTIME_MS => record.end_ns = time.absolute_ns(low32(number)),
@@ -465,10 +465,10 @@ fn decode_field(record: &mut FlowRecord, element: Element, value: &[u8], time: &
         element::START_MS => record.start_ns = number.saturating_mul(1_000_000),
         element::END_MS => record.end_ns = number.saturating_mul(1_000_000),
         element::OCTETS | element::TOTAL_OCTETS | element::INITIATOR_OCTETS => {
-            record.octets = number
+            record.octets = number;
         }
         element::PACKETS | element::TOTAL_PACKETS | element::INITIATOR_PACKETS => {
-            record.packets = number
+            record.packets = number;
         }
         element::OUT_OCTETS if record.octets == 0 => record.octets = number,
         element::OUT_PACKETS if record.packets == 0 => record.packets = number,
@@ -485,7 +485,7 @@ fn decode_field(record: &mut FlowRecord, element: Element, value: &[u8], time: &
         element::SOURCE_AS => record.source_as = low32(number),
         element::DESTINATION_AS => record.destination_as = low32(number),
         element::SAMPLING_INTERVAL | element::SAMPLER_INTERVAL => {
-            record.sampling_interval = low32(number).max(1)
+            record.sampling_interval = low32(number).max(1);
         }
         element::IP_VERSION => record.v6 = number == 6 || (number != 4 && record.v6),
         _ => decode_small_field(record, element, number),
@@ -502,14 +502,14 @@ fn decode_small_field(record: &mut FlowRecord, element: Element, number: u64) {
         element::TCP_FLAGS => record.tcp_flags = number16,
         element::SOURCE_PORT => record.source_port = number16,
         element::DESTINATION_PORT if number16 != 0 || record.destination_port == 0 => {
-            record.destination_port = number16
+            record.destination_port = number16;
         }
         element::ICMP_TYPE_V4 | element::ICMP_TYPE_V6 if number16 != 0 => {
-            record.destination_port = number16
+            record.destination_port = number16;
         }
         element::SOURCE_MASK_V4 | element::SOURCE_MASK_V6 if low != 0 => record.source_mask = low,
         element::DESTINATION_MASK_V4 | element::DESTINATION_MASK_V6 if low != 0 => {
-            record.destination_mask = low
+            record.destination_mask = low;
         }
         element::VLAN | element::DOT1Q_VLAN if number16 != 0 => record.vlan = number16 & 0x0fff,
         _ => {}

@@ -23,7 +23,7 @@ struct Grammar;
 /// # Errors
 /// Several lines: the filter with a caret under what does not fit, and what would.
 pub fn parse(text: &str) -> Result<Expr> {
-    let mut pairs = Grammar::parse(Rule::filter, text).map_err(|error| explain(error))?;
+    let mut pairs = Grammar::parse(Rule::filter, text).map_err(explain)?;
     let expression = pairs.next().ok_or_else(|| anyhow!("the filter is empty"))?;
     expression_of(expression).map_err(|error| explain(*error))
 }
@@ -64,6 +64,10 @@ fn explain(error: Error<Rule>) -> anyhow::Error {
     anyhow!("this filter cannot be understood:\n{error}")
 }
 
+#[expect(
+    clippy::unnecessary_box_returns,
+    reason = "as large as a page; boxed where it is passed on"
+)]
 fn refuse(span: Span<'_>, message: &str) -> Refusal {
     Box::new(Error::new_from_span(
         ErrorVariant::CustomError {

@@ -1,4 +1,5 @@
 //! `weir flows`: the flows themselves, in the order of their files, as they are found.
+#![expect(clippy::cast_precision_loss, reason = "seconds to three places")]
 
 use std::io::{BufWriter, Write};
 
@@ -52,9 +53,9 @@ pub async fn print(flows: DataFrame, limit: Option<usize>, as_json: bool) -> Res
         let columns = Columns::of(&batch)?;
         for row in 0..batch.num_rows() {
             if as_json {
-                columns.json(row, &mut output)?
+                columns.json(row, &mut output)?;
             } else {
-                columns.text(row, &mut output)?
+                columns.text(row, &mut output)?;
             }
         }
     }

@@ -2,6 +2,7 @@
 //! write them.
 
 use std::{
+    fmt::Write as _,
     io::{IsTerminal as _, Write},
     net::Ipv6Addr,
 };
@@ -79,8 +80,8 @@ impl Table {
                 line.push_str("  ");
             }
             match align {
-                Align::Left => line.push_str(&format!("{cell:<width$}")),
-                Align::Right => line.push_str(&format!("{cell:>width$}")),
+                Align::Left => drop(write!(line, "{cell:<width$}")),
+                Align::Right => drop(write!(line, "{cell:>width$}")),
             }
         }
         line.trim_end().to_owned()
@@ -93,7 +94,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

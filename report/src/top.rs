@@ -1,4 +1,5 @@
 //! `weir top`: who has most, by any key.
+#![expect(clippy::cast_precision_loss, reason = "per cent to one place")]
 
 use std::io::Write as _;
 

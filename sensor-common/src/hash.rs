@@ -14,7 +14,7 @@ pub type Seed = [u64; 5];
 #[inline(always)]
 #[must_use]
 pub fn hash(words: &[u64; 5], hook: u8, seed: &Seed) -> u64 {
-    let mut sum = (hook as u64) << 40;
+    let mut sum = u64::from(hook) << 40;
     sum = sum.wrapping_add(nh(words[0], seed[0]));
     sum = sum.wrapping_add(nh(words[1], seed[1]));
     sum = sum.wrapping_add(nh(words[2], seed[2]));

@@ -44,6 +44,7 @@ impl FlowKey {
     /// The two words of an IPv6 address.
     #[inline(always)]
     #[must_use]
+    #[expect(clippy::many_single_char_names, reason = "sixteen octets in order")]
     pub const fn v6(address: [u8; 16]) -> [u64; 2] {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
         [

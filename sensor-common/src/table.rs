@@ -12,6 +12,14 @@
 //! with two writers would. So a new flow finds a free way without touching a slot, and a flow
 //! that is already there costs one line of tags (two if it lives in its second bucket) and one of
 //! slots; `released` is read only when a flow is opened.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "bits are cut from a hash and from words of tags"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "bits are cut from a hash and from words of tags"
+)]
 
 use crate::{
     hash::{Seed, hash},

@@ -9,6 +9,14 @@
 //! Whatever is wrong above that costs detail (ports, flags), never the packet. Octets are the IP
 //! length (RFC 3954 section 8, `IN_BYTES`), without Ethernet padding and labels. Tunnels above IP
 //! are not entered.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are cut from wider words"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are cut from wider words"
+)]
 
 use crate::{key::FlowKey, packet::Packet};
 

@@ -197,7 +197,7 @@ impl Kernel {
 }
 
 const SHAPE: Shape = Shape {
-    bucket_mask: BUCKETS as u32 - 1,
+    bucket_mask: SLOTS_MIN / WAYS - 1,
     seed: [3, 5, 7, 11, 13],
     key_mask: KeyMask::FULL.0,
 };

@@ -7,6 +7,8 @@
 #![no_std]
 #![no_main]
 
+#[cfg(feature = "baseline")]
+mod baseline;
 mod frame;
 mod maps;
 mod options;
@@ -25,6 +27,7 @@ use crate::{
     maps::{Counts, CpuRegion},
 };
 
+/// What XDP runs for each frame that is received.
 #[xdp(frags)]
 pub fn weir_ingress(context: XdpContext) -> u32 {
     // The one thing that may fail here is a map smaller than it should be; the frame passes.

@@ -23,7 +23,7 @@ static EXACT_CLOCK: u8 = 0;
 static DEBUG_LOG: u8 = 0;
 
 #[inline(always)]
-fn load<T: Copy>(option: &'static T) -> T {
+pub fn load<T: Copy>(option: &'static T) -> T {
     // SAFETY: a reference is valid; volatile because the loader replaces the value.
     unsafe { ptr::read_volatile(option) }
 }

@@ -1,4 +1,12 @@
 //! The one file that reads clocks. Everywhere else time is an argument.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the file that reads clocks"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the file that reads clocks"
+)]
 #![expect(unsafe_code, reason = "a system call")]
 
 use std::sync::OnceLock;

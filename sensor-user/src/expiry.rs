@@ -259,9 +259,9 @@ mod tests {
 
     fn timeouts(settings: &[&str]) -> Timeouts {
         let mut timeouts = Timeouts::default();
-        settings
-            .iter()
-            .for_each(|setting| timeouts.set(setting).unwrap());
+        for setting in settings {
+            timeouts.set(setting).unwrap();
+        }
         timeouts
     }
 

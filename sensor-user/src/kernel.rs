@@ -72,6 +72,17 @@ impl Kernel {
     /// # Errors
     /// A sentence that says what to do: no permission, kernel too old, not enough memory.
     pub fn load(options: &ProgramOptions) -> Result<Self> {
+        Self::load_with(options, |_| {})
+    }
+
+    /// As [`Kernel::load`], with more settings for the loader: benches load more programs.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(
+        options: &ProgramOptions,
+        settings: impl FnOnce(&mut EbpfLoader<'_>),
+    ) -> Result<Self> {
         let cpus = u32::try_from(
             aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?,
         )?;
@@ -94,6 +105,7 @@ impl Kernel {
         if !options.debug_log {
             loader.map_max_entries("AYA_LOGS", 4096);
         }
+        settings(&mut loader);
         let mut ebpf = loader.load(program()).map_err(load_error)?;
         let program: &mut Xdp = ebpf
             .program_mut(Self::PROGRAM)
@@ -180,6 +192,12 @@ impl Kernel {
             .program_mut(Self::PROGRAM)
             .ok_or(ProgramError::NotLoaded)?
             .try_into()
+    }
+
+    /// Everything that was loaded, for benches.
+    #[cfg(feature = "baseline")]
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
     }
 
     /// The program's debug log, to be flushed regularly.

@@ -101,10 +101,10 @@ fn meter(
     let (mode, reason) = kernel.attach(interface, ifindex, options.xdp.map(Into::into))?;
     let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
     eprintln!(
-        "weir-sensor: metering {interface} with {mode} XDP{reason}; flow table: {} CPUs × {} slots, {:.1} MiB",
+        "weir-sensor: metering {interface} with {mode} XDP{reason}; flow table: {} CPUs × {} slots, {} KiB",
         kernel.cpus,
         kernel.table.slots(),
-        kernel.table.octets() as f64 / f64::from(1 << 20),
+        kernel.table.octets() >> 10,
     );
     match address {
         Some(address) => eprintln!("weir-sensor: exporting NetFlow to {address}"),

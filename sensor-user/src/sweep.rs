@@ -257,9 +257,9 @@ mod tests {
         sweep.close(&table, &at(20_000), Take::Everything);
         sweep.collect(&mut table, &mut count);
         assert!(!evicted.is_empty(), "the table never was full");
-        evicted
-            .iter()
-            .for_each(|slot| count(Taken::of(slot, Reason::Forced)));
+        for slot in &evicted {
+            count(Taken::of(slot, Reason::Forced));
+        }
         assert_eq!(sweep.close(&table, &at(20_000), Take::Everything), 0);
         assert_eq!(counted, packets);
     }
@@ -279,7 +279,7 @@ mod tests {
                 .unwrap();
             }
             assert!(
-                evicted.len() as u32 * 1000 <= flows,
+                evicted.len() * 1000 <= flows as usize,
                 "{} of {flows} evicted",
                 evicted.len()
             );

@@ -3,7 +3,10 @@
 //! `weir_sensor_common::handover`.
 #![expect(unsafe_code, reason = "memory that the kernel writes")]
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{Ordering, fence},
+};
 
 use weir_sensor_common::{
     Slot, SlotWords as _, handover,
@@ -99,12 +102,12 @@ impl Table {
     pub fn release(&mut self, place: Place) {
         let bucket = place.region * (self.shape.bucket_mask + 1) + place.index / WAYS;
         let octet = self.released.at(bucket as usize);
-        // SAFETY: a valid octet that only this thread writes; volatile because the kernel reads it.
-        // It is written after the slot was read: the kernel may overwrite the slot from here on.
-        unsafe {
-            std::sync::atomic::fence(std::sync::atomic::Ordering::Release);
-            octet.write_volatile(handover::release(octet.read_volatile(), place.index % WAYS));
-        }
+        // It is written after the slot was read: the kernel may overwrite that from here on.
+        fence(Ordering::Release);
+        // SAFETY: a valid octet that only this thread writes.
+        let released = unsafe { octet.read_volatile() };
+        // SAFETY: as above; volatile because the kernel reads it.
+        unsafe { octet.write_volatile(handover::release(released, place.index % WAYS)) };
     }
 
     /// The live slot that holds this flow in a region, if there is one: what other CPUs saw of it.

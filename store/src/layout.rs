@@ -64,20 +64,19 @@ impl Directory {
     #[must_use]
     pub fn window_path(&self, start_s: i64) -> PathBuf {
         let stem = window_stem(start_s);
-        let name = |number: u32| {
-            if number == 0 {
-                format!("{stem}{WINDOW_SUFFIX}")
-            } else {
-                format!("{stem}-{number}{WINDOW_SUFFIX}")
-            }
-        };
-        let taken = |name: &String| {
-            let stem = name.trim_end_matches(WINDOW_SUFFIX);
-            open_folder(&self.root).join(name).exists()
-                || closed_path(&self.root, start_s, stem).exists()
-        };
-        let name = (0..).map(name).find(|name| !taken(name)).unwrap_or(stem);
+        let mut name = format!("{stem}{WINDOW_SUFFIX}");
+        let mut number = 0;
+        while self.is_taken(start_s, &name) {
+            number += 1;
+            name = format!("{stem}-{number}{WINDOW_SUFFIX}");
+        }
         open_folder(&self.root).join(name)
+    }
+
+    fn is_taken(&self, start_s: i64, name: &str) -> bool {
+        let stem = name.trim_end_matches(WINDOW_SUFFIX);
+        open_folder(&self.root).join(name).exists()
+            || closed_path(&self.root, start_s, stem).exists()
     }
 }
 

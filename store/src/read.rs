@@ -56,14 +56,14 @@ fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(
             .is_none_or(|name| name.starts_with(['.', '_']));
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && !hidden && depth < DEPTH_MAX => {
-                list_closed(&path, closed, depth + 1)?
+                list_closed(&path, closed, depth + 1)?;
             }
             Ok(kind)
                 if kind.is_file()
                     && !hidden
                     && path.extension().is_some_and(|ending| ending == "parquet") =>
             {
-                closed.push(path)
+                closed.push(path);
             }
             _ => {}
         }

@@ -1,4 +1,5 @@
 //! Child processes that end with their owner, and what they wrote.
+#![expect(clippy::disallowed_methods, reason = "a test waits")]
 #![expect(unsafe_code, reason = "a system call")]
 
 use std::{

@@ -1,5 +1,13 @@
 //! The generator: frames of a realistic mix, the same for the same seed, with an account of what
 //! they are.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers below a small bound become addresses and ports"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers below a small bound become addresses and ports"
+)]
 
 /// xorshift64*: enough for traffic, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -13,7 +21,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -22,7 +30,7 @@ impl Random {
 
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.draw() % end.max(1)
     }
 }
 
@@ -165,6 +173,9 @@ fn narrow(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
 
+/// Conversations under way at a time.
+const ACTIVE: usize = 64;
+
 /// A mix of about `conversations` conversations: web over IPv4 and IPv6, some in a VLAN, DNS, pings,
 /// a port scan, and a little that is not IP; interleaved as they would be on a wire.
 #[must_use]
@@ -176,8 +187,6 @@ pub fn mix(conversations: u32, seed: u64) -> Traffic {
     queues.push(scan(conversations / 4));
     queues.push(arp(conversations / 20 + 1));
     let mut traffic = Traffic::default();
-    // A few conversations are under way at a time.
-    const ACTIVE: usize = 64;
     let mut cursors: Vec<(Conversation, usize)> = Vec::new();
     while !queues.is_empty() || !cursors.is_empty() {
         while cursors.len() < ACTIVE
@@ -339,7 +348,7 @@ pub fn capture_file<'a>(
     const VERSION_2_4: u32 = 0x0004_0002;
     const ETHERNET: u32 = 1;
     let mut file = Vec::new();
-    let mut put = |file: &mut Vec<u8>, field: u32| file.extend_from_slice(&field.to_le_bytes());
+    let put = |file: &mut Vec<u8>, field: u32| file.extend_from_slice(&field.to_le_bytes());
     for field in [MAGIC, VERSION_2_4, 0, 0, u32::from(u16::MAX), ETHERNET] {
         put(&mut file, field);
     }

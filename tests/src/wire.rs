@@ -1,4 +1,12 @@
 //! Sending frames as they are, through a packet socket.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "sizes of C structures, as C types"
+)]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "macros of C, one after the other"
+)]
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::{

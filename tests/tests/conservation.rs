@@ -1,5 +1,9 @@
 //! Every packet offered is in an exported record or in a named counter, and every record in the
 //! collector's files: with real kernel and sockets, under load, in settings chosen to hurt.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers below a small bound"
+)]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(unsafe_code, reason = "a system call")]
 
@@ -401,7 +405,7 @@ fn frames_pass_whatever_they_are() {
         let mut frame = traffic::flood_frame(u32::try_from(random.below(1 << 24)).unwrap());
         for _ in 0..random.below(6) {
             let at = random.below(frame.len() as u64) as usize;
-            frame[at] = random.next().to_le_bytes()[0];
+            frame[at] = random.draw().to_le_bytes()[0];
         }
         frame.truncate(14 + random.below(50) as usize);
         let run = TestRunOptions {

@@ -175,7 +175,7 @@ fn a_killed_sensor_leaves_nothing_behind_and_starts_again() {
         "the program is gone with its sensor"
     );
     let again = world.sensor();
-    let (sent, _) = world.sending(|_| std::thread::sleep(Duration::from_secs(1)));
+    let (sent, ()) = world.sending(|_| std::thread::sleep(Duration::from_secs(1)));
     let (_, dropped) = world.pair.received_and_dropped().unwrap();
     assert!(again.stop().unwrap().success());
     std::thread::sleep(Duration::from_millis(300));

@@ -1,4 +1,5 @@
 //! Debian's programs agree: they read what Weir sends, and Weir reads what they send.
+#![expect(clippy::disallowed_methods, reason = "captures are of now")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
@@ -157,7 +158,7 @@ fn tshark_decodes_what_weir_sends_without_a_warning() {
             .unwrap();
         let sent = weir(&capture, socket.local_addr().unwrap().port(), version);
         let mut datagrams = Vec::new();
-        let mut buffer = [0; 65_536];
+        let mut buffer = vec![0; 65_536];
         for _ in 0..sent["datagrams_sent"].as_u64().unwrap() {
             let (octets, _) = socket.recv_from(&mut buffer).unwrap();
             datagrams.push(buffer[..octets].to_vec());

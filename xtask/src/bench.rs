@@ -16,5 +16,11 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<()> {
     setup::run(&setup::Options { peers: false })?;
+    shown(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "weir-sensor",
+    ]))?;
     shown(cargo(&["run", "--release", "--package", "weir-benches", "--"]).args(&options.arguments))
 }

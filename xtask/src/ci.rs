@@ -20,13 +20,14 @@ pub fn run() -> Result<()> {
     // Tests measure and load this machine's kernel: one after the other.
     shown(cargo(&["test"]).env("RUST_TEST_THREADS", "1"))?;
     step("lints");
-    shown(&mut cargo(&[
-        "clippy",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
-    ]))
+    for package in [&["--all-targets"][..], &["--package", "weir-benches"]] {
+        shown(
+            cargo(&["clippy"])
+                .args(package)
+                .args(["--", "--deny", "warnings"]),
+        )?;
+    }
+    Ok(())
 }
 
 /// A Python with the engines that a test has open Weir's files, under `target/`.

@@ -177,6 +177,7 @@ impl Stage {
         command
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it sends at a rate")]
     /// Sends every frame from namespace `a`, at the rate; how many were sent.
     fn send(&self, a: &str, traffic: &Traffic) -> Result<u64> {
         let bar = ProgressBar::new(traffic.frames.len() as u64).with_style(
@@ -240,6 +241,7 @@ impl Stage {
     }
 
     /// Prints where every packet is; fails if one is missing.
+    #[expect(clippy::too_many_lines, reason = "one line a line of the account")]
     fn account(&self, sent: Option<(u64, u64)>) -> Result<()> {
         let sensor = read_json(&self.path("sensor.json"))?;
         let collector = read_json(&self.path("collector.json"))?;
@@ -311,7 +313,9 @@ impl Stage {
             &[("octets in the files", of(&collector, "octets")?)],
         );
         step("The account");
-        lines.iter().for_each(|line| println!("{line}"));
+        for line in &lines {
+            println!("{line}");
+        }
         if !balanced {
             bail!(
                 "the account does not balance: this is a defect, please report it with the lines above"

@@ -1,0 +1,110 @@
+//! A capture file through to records, beside softflowd and nfpcapd on the same file.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use weir_tests::{
+    process,
+    traffic::{self, Random},
+};
+
+use crate::{
+    bars::Report,
+    cpu::{children_ns, median},
+};
+
+const FLOWS: u64 = 100_000;
+const ROUNDS: usize = 3;
+
+pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
+    let packets: u64 = if quick { 300_000 } else { 3_000_000 };
+    eprintln!("capture file: {packets} packets of {FLOWS} flows");
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("bench.pcap");
+    write_capture(&path, packets)?;
+    let sensor = process::binaries()?.join("weir-sensor");
+    if !sensor.exists() {
+        bail!(
+            "{} is missing: run this through `cargo xtask bench`",
+            sensor.display()
+        );
+    }
+    let peers: [(&str, Command); 3] = [
+        ("Weir", command(&sensor.to_string_lossy(), &["-r"], &path)),
+        (
+            "softflowd",
+            command(
+                "softflowd",
+                &["-m", "200000", "-v", "9", "-n", "127.0.0.1:9", "-r"],
+                &path,
+            ),
+        ),
+        (
+            "nfpcapd",
+            command(
+                "nfpcapd",
+                &["-w", &folder.path().to_string_lossy(), "-r"],
+                &path,
+            ),
+        ),
+    ];
+    let mut figures: [Vec<f64>; 3] = [Vec::new(), Vec::new(), Vec::new()];
+    let mut peers = peers;
+    for _ in 0..ROUNDS {
+        for ((name, command), figures) in peers.iter_mut().zip(&mut figures) {
+            let before = children_ns();
+            match command.status() {
+                Ok(status) if status.success() => {
+                    figures.push((children_ns() - before) / packets as f64);
+                }
+                Err(error) if *name == "Weir" => return Err(error).context("weir-sensor"),
+                Ok(status) if *name == "Weir" => bail!("weir-sensor: {status}"),
+                _ => {}
+            }
+        }
+    }
+    let [weir, softflowd, nfpcapd] = figures;
+    report.at_most(
+        "capture file to records",
+        "ns/packet (CPU)",
+        median(weir),
+        (150.0, 100.0),
+        "",
+    );
+    for (name, figures) in [("softflowd", softflowd), ("nfpcapd", nfpcapd)] {
+        if !figures.is_empty() {
+            report.context(
+                format!("capture file, {name}"),
+                median(figures),
+                "ns/packet (CPU)",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Packets of flows drawn evenly.
+fn write_capture(path: &Path, packets: u64) -> Result<()> {
+    let mut random = Random::new(11);
+    let frames: Vec<_> = (0..FLOWS)
+        .map(|flow| traffic::flood_frame(u32::try_from(flow).unwrap_or(0)))
+        .collect();
+    let order =
+        (0..packets).map(|_| frames[usize::try_from(random.below(FLOWS)).unwrap_or(0)].as_slice());
+    let file = traffic::capture_file(order, |index| 1_700_000_000_000_000 + index * 10);
+    Ok(fs::write(path, file)?)
+}
+
+fn command(program: &str, arguments: &[&str], path: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .arg(path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
