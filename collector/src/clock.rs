@@ -3,10 +3,6 @@
     clippy::disallowed_methods,
     reason = "this is the file that reads the clock"
 )]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this is the file that reads the clock"
-)]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -16,10 +16,6 @@
     clippy::cast_possible_truncation,
     reason = "bits are cut from a hash and from words of tags"
 )]
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "bits are cut from a hash and from words of tags"
-)]
 
 use crate::{
     hash::{Seed, hash},

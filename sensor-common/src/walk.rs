@@ -13,10 +13,6 @@
     clippy::cast_possible_truncation,
     reason = "fields are cut from wider words"
 )]
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "fields are cut from wider words"
-)]
 
 use crate::{key::FlowKey, packet::Packet};
 

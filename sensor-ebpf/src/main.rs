@@ -3,6 +3,7 @@
 //!
 //! This file is the summary; [`frame`] reads the frame, [`maps`] holds what user space sees, and
 //! the walk and the table are `weir-sensor-common`'s.
+#![expect(missing_docs, reason = "the macros make undocumented symbols")]
 #![expect(unsafe_code, reason = "symbols that the loader looks for")]
 #![no_std]
 #![no_main]

@@ -3,10 +3,6 @@
     clippy::disallowed_methods,
     reason = "this is the file that reads clocks"
 )]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this is the file that reads clocks"
-)]
 #![expect(unsafe_code, reason = "a system call")]
 
 use std::sync::OnceLock;

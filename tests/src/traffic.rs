@@ -4,10 +4,6 @@
     clippy::cast_possible_truncation,
     reason = "numbers below a small bound become addresses and ports"
 )]
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "numbers below a small bound become addresses and ports"
-)]
 
 /// xorshift64*: enough for traffic, and the same everywhere.
 #[derive(Clone, Debug)]
