@@ -20,7 +20,14 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain, build_ebpf};
 
-fn main() -> Result<()> {
+fn main() {
+    if let Err(error) = build() {
+        eprintln!("{error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn build() -> Result<()> {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
     let root = manifest.parent().context("the workspace's folder")?;
     println!(
@@ -32,6 +39,7 @@ fn main() -> Result<()> {
         "cargo:rerun-if-changed={}",
         root.join("Cargo.toml").display()
     );
+    find_cargo_programs()?;
     if !runs("bpf-linker", &["--version"]) {
         bail!("the BPF toolchain is missing (no bpf-linker): run `cargo xtask setup`");
     }
@@ -60,6 +68,17 @@ fn main() -> Result<()> {
         }],
         Toolchain::Nightly,
     )
+}
+
+/// Where `cargo install` puts programs, which is on the path of rustup's users only.
+fn find_cargo_programs() -> Result<()> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(env::split_paths(&path).chain(home.map(|home| home.join("bin"))))?;
+    // SAFETY: a build script has one thread, and nothing else reads the environment meanwhile.
+    unsafe { env::set_var("PATH", path) };
+    Ok(())
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {

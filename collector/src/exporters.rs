@@ -15,6 +15,9 @@ pub const EXPORTERS_MAX: usize = 4096;
 /// Templates remembered of each.
 pub const TEMPLATES_MAX: usize = 1024;
 
+/// Fields of all templates remembered: some four octets each.
+pub const TEMPLATE_FIELDS_MAX: usize = 1 << 20;
+
 /// One stream of datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -26,6 +29,7 @@ struct Key {
 #[derive(Debug, Default)]
 struct Exporter {
     templates: HashMap<u16, v9::Template>,
+    template_fields: usize,
     sampling_interval: Option<u32>,
     sequence: Sequence,
     datagrams: u64,
@@ -39,6 +43,10 @@ pub struct Exporters {
     map: HashMap<Key, Exporter>,
     /// Counts datagrams; says who was heard when.
     turn: u64,
+    /// Fields of all templates.
+    template_fields: usize,
+    /// Records and datagrams lost by exporters that made room for others.
+    lost_by_forgotten: (u64, u64),
     /// What was counted.
     pub statistics: Statistics,
 }
@@ -95,7 +103,7 @@ impl Exporters {
         let datagram = v5::decode(octets)?;
         let header = datagram.header;
         let domain = u32::from(header.engine_type) << 8 | u32::from(header.engine_id);
-        if datagram.claimed != header.count {
+        if datagram.claimed != header.count || datagram.unclaimed_records > 0 {
             self.statistics.count_mismatches += 1;
         }
         let exporter = self.exporter(Key {
@@ -127,9 +135,10 @@ impl Exporters {
         flows: &mut Vec<StoredFlow>,
     ) -> Result<(), Malformed> {
         let header = v9::decode_header(octets)?;
-        let sets = v9::decode_sets(octets)?;
+        let sets = v9::decode_sets(octets);
         let mut counted = Statistics::default();
         let domain = header.source_id;
+        let room = TEMPLATE_FIELDS_MAX.saturating_sub(self.template_fields);
         let exporter = self.exporter(Key {
             address,
             version: v9::VERSION,
@@ -138,12 +147,15 @@ impl Exporters {
         exporter
             .sequence
             .step(header.sequence, 1, boot_ms(&header.time));
-        for set in sets {
+        let fields_before = exporter.template_fields;
+        // Malformed ones were not lost on the way: their number counts, nothing else of them.
+        for set in sets? {
             match set {
                 v9::Set::Templates(templates) => {
                     counted.templates += templates.len() as u64;
                     for template in templates {
-                        exporter.learn(template);
+                        let learned = exporter.learn(template, fields_before + room);
+                        counted.templates_refused += u64::from(!learned);
                     }
                 }
                 v9::Set::Data { id, octets } => {
@@ -159,9 +171,13 @@ impl Exporters {
                     });
                     exporter.records += (flows.len() - before) as u64;
                 }
-                v9::Set::Reserved => {}
+                v9::Set::Reserved => counted.reserved_sets += 1,
             }
         }
+        let (before, after) = (fields_before, exporter.template_fields);
+        self.template_fields = self.template_fields + after - before;
+        self.statistics.templates_refused += counted.templates_refused;
+        self.statistics.reserved_sets += counted.reserved_sets;
         self.statistics.templates += counted.templates;
         self.statistics.options_records += counted.options_records;
         self.statistics.unknown_template_sets += counted.unknown_template_sets;
@@ -176,8 +192,14 @@ impl Exporters {
                 .min_by_key(|(_, exporter)| exporter.heard)
                 .map(|(key, _)| *key);
             if let Some(oldest) = oldest {
-                self.map.remove(&oldest);
+                let forgotten = self.map.remove(&oldest).unwrap_or_default();
+                self.template_fields -= forgotten.template_fields;
                 self.statistics.exporters_forgotten += 1;
+                let lost = forgotten.sequence.counts.lost;
+                match oldest.version {
+                    v5::VERSION => self.lost_by_forgotten.0 += lost,
+                    _ => self.lost_by_forgotten.1 += lost,
+                }
             }
         }
         let turn = self.turn;
@@ -202,14 +224,13 @@ impl Exporters {
     /// Units lost, over all exporters: records for v5, datagrams for v9.
     #[must_use]
     pub fn lost(&self) -> (u64, u64) {
-        self.map
-            .iter()
-            .fold((0, 0), |(records, datagrams), (key, exporter)| {
-                match key.version {
-                    v5::VERSION => (records + exporter.sequence.counts.lost, datagrams),
-                    _ => (records, datagrams + exporter.sequence.counts.lost),
-                }
-            })
+        self.map.iter().fold(
+            self.lost_by_forgotten,
+            |(records, datagrams), (key, exporter)| match key.version {
+                v5::VERSION => (records + exporter.sequence.counts.lost, datagrams),
+                _ => (records, datagrams + exporter.sequence.counts.lost),
+            },
+        )
     }
 
     /// Each exporter's account, as JSON, in a stable order.
@@ -238,11 +259,18 @@ impl Exporters {
 }
 
 impl Exporter {
-    /// A definition replaces the one before, at once (RFC 3954 section 9).
-    fn learn(&mut self, template: v9::Template) {
-        if self.templates.len() < TEMPLATES_MAX || self.templates.contains_key(&template.id) {
-            self.templates.insert(template.id, template);
+    /// A definition replaces the one before, at once (RFC 3954 section 9). False if there is no room
+    /// for it.
+    fn learn(&mut self, template: v9::Template, fields_max: usize) -> bool {
+        let known = self.templates.get(&template.id);
+        let known_fields = known.map_or(0, |known| known.fields.len());
+        let fields = self.template_fields - known_fields + template.fields.len();
+        if fields > fields_max || (known.is_none() && self.templates.len() >= TEMPLATES_MAX) {
+            return false;
         }
+        self.template_fields = fields;
+        self.templates.insert(template.id, template);
+        true
     }
 
     fn data(

@@ -111,11 +111,16 @@ impl Sequence {
     }
 
     fn open_gap(&mut self, first: u32, units: u32) {
-        if self.gaps.len() == GAPS_MAX {
+        self.remember(first, units);
+        self.counts.lost += u64::from(units);
+    }
+
+    /// Keeps a gap in mind; the oldest makes room.
+    fn remember(&mut self, first: u32, units: u32) {
+        if self.gaps.len() >= GAPS_MAX {
             self.gaps.remove(0);
         }
         self.gaps.push((first, units));
-        self.counts.lost += u64::from(units);
     }
 
     /// Takes a late datagram's numbers out of the gap they belong to.
@@ -131,7 +136,7 @@ impl Sequence {
         let after = missing - before - units;
         for part in [(first, before), (sequence.wrapping_add(units), after)] {
             if part.1 > 0 {
-                self.gaps.push(part);
+                self.remember(part.0, part.1);
             }
         }
         self.counts.lost -= u64::from(units);

@@ -22,6 +22,10 @@ const SIGNALS: Token = Token(0);
 const SOCKET: Token = Token(1);
 /// Batches taken before signals are looked at again.
 const TURN_MAX: usize = 64;
+/// Flows that go to the writer at once, and those of one more datagram.
+const FLOWS_MAX: usize = 16_384;
+/// Turns taken to empty the socket's buffer at the end.
+const LAST_TURNS_MAX: usize = 64;
 /// How often the exporters' accounts go to the writer, at most.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// Log lines about malformed datagrams, in all; the counters tell the rest.
@@ -59,7 +63,7 @@ fn run(options: &Options) -> Result<()> {
         exporters: Exporters::default(),
         malformed_lines: 0,
     };
-    collector.receive_until_told()?;
+    let received = collector.receive_until_told();
     let Collector {
         mut exporters,
         writer,
@@ -69,7 +73,8 @@ fn run(options: &Options) -> Result<()> {
     exporters.statistics.kernel_drops = receiver.kernel_drops;
     let _ = writer.sender.send(Message::Account(exporters.to_json()));
     let written = writer.finish()?;
-    report(options, &exporters, &written)
+    report(options, &exporters, &written)?;
+    received
 }
 
 fn bind(options: &Options) -> Result<(Receiver, usize)> {
@@ -127,11 +132,17 @@ impl Collector {
             let now_ns = clock::unix_ns();
             if now_ns.abs_diff(accounted_ns) >= 1_000_000_000 {
                 accounted_ns = now_ns;
+                self.receiver.count_drops();
                 self.send(Message::Account(self.exporters.to_json()))?;
             }
             if told {
-                // What is in the socket's buffer has reached us.
-                while self.turn()? {}
+                // What is in the socket's buffer has reached us; what comes after has not.
+                for _ in 0..LAST_TURNS_MAX {
+                    if !self.turn()? {
+                        break;
+                    }
+                }
+                self.receiver.count_drops();
                 return Ok(());
             }
         }
@@ -146,10 +157,15 @@ impl Collector {
                 receiver,
                 exporters,
                 malformed_lines,
-                ..
+                writer,
             } = self;
             let taken = receiver
                 .receive(|octets, address| {
+                    if flows.len() >= FLOWS_MAX {
+                        let batch = std::mem::take(&mut flows);
+                        // It fails only if the thread died; the next send says so.
+                        let _ = writer.sender.send(Message::Flows(batch));
+                    }
                     if let Err(error) = exporters.datagram(octets, address, received_ns, &mut flows)
                         && *malformed_lines < MALFORMED_LINES_MAX
                     {

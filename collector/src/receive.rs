@@ -133,6 +133,32 @@ impl Receiver {
     }
 }
 
+impl Receiver {
+    /// Asks the kernel how many datagrams it dropped: the control message says so only with the
+    /// next one that is received, and there may be none.
+    pub fn count_drops(&mut self) {
+        const SO_MEMINFO: libc::c_int = 55;
+        const SK_MEMINFO_DROPS: usize = 8;
+        let mut figures = [0u32; 9];
+        let mut length = size_of_val(&figures) as libc::socklen_t;
+        // SAFETY: the pointers are to an array and its length (kernel 4.12 fills nine numbers).
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_MEMINFO,
+                figures.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        if result == 0 {
+            let dropped = figures[SK_MEMINFO_DROPS];
+            self.kernel_drops += u64::from(dropped.wrapping_sub(self.dropped));
+            self.dropped = dropped;
+        }
+    }
+}
+
 fn set_option(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the pointer and length are those of `value`.
     let result = unsafe {

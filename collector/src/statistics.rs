@@ -16,7 +16,7 @@ pub struct Statistics {
     pub unknown_version: u64,
     /// Datagrams that contradict themselves; nothing of them is applied.
     pub malformed: u64,
-    /// v5 datagrams whose count was larger than their octets; the whole records were taken.
+    /// v5 datagrams whose count and octets disagree; the records that both allow were taken.
     pub count_mismatches: u64,
     /// Data FlowSets whose template is not known.
     pub unknown_template_sets: u64,
@@ -30,8 +30,12 @@ pub struct Statistics {
     pub flow_octets: u64,
     /// Options records decoded.
     pub options_records: u64,
-    /// Templates learned or learned anew.
+    /// Templates seen.
     pub templates: u64,
+    /// Templates there was no room for.
+    pub templates_refused: u64,
+    /// `FlowSet`s of reserved kinds.
+    pub reserved_sets: u64,
 }
 
 impl Statistics {
@@ -52,6 +56,8 @@ impl Statistics {
             flow_octets,
             options_records,
             templates,
+            templates_refused,
+            reserved_sets,
         } = self;
         json!({
             "datagrams": datagrams,
@@ -67,6 +73,8 @@ impl Statistics {
             "octets": flow_octets,
             "options_records": options_records,
             "templates": templates,
+            "templates_refused": templates_refused,
+            "reserved_sets": reserved_sets,
         })
     }
 }

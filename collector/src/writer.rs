@@ -27,7 +27,7 @@ const MESSAGE_FLOWS: usize = 32_768;
 /// A message is written when its first flow has waited this long.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// Batches of flows under way to the thread.
-const BATCHES_MAX: usize = 64;
+const BATCHES_MAX: usize = 16;
 
 /// What goes to the thread.
 #[derive(Debug)]
@@ -47,8 +47,10 @@ pub struct Written {
     pub flows_unwritten: u64,
     /// Windows closed into Parquet.
     pub windows_closed: u64,
-    /// Windows that could not be closed; they stay and are tried again at the next start.
+    /// Windows that could not be closed, or not whole; they stay.
     pub windows_kept: u64,
+    /// Flows that were written to a window and could not be read back when it was closed.
+    pub flows_unreadable: u64,
 }
 
 impl Written {
@@ -60,12 +62,14 @@ impl Written {
             flows_unwritten,
             windows_closed,
             windows_kept,
+            flows_unreadable,
         } = self;
         json!({
             "records_written": flows,
             "records_unwritten": flows_unwritten,
             "windows_closed": windows_closed,
             "windows_kept": windows_kept,
+            "records_unreadable": flows_unreadable,
         })
     }
 }
@@ -109,9 +113,10 @@ impl Writer {
             .name("write".to_owned())
             .spawn(move || {
                 let mut written = state.run(&receiver);
-                let (closed, kept) = closing_thread.join().unwrap_or_default();
-                written.windows_closed = closed;
-                written.windows_kept = kept;
+                let closed = closing_thread.join().unwrap_or_default();
+                written.windows_closed = closed.windows;
+                written.windows_kept = closed.kept;
+                written.flows_unreadable = closed.flows_unreadable;
                 written
             })?;
         Ok(Self { sender, thread })
@@ -152,33 +157,58 @@ fn report_recovered(found: &Recovered) {
     }
 }
 
-/// A window to be closed, and what is noted in it.
-type Closing = (PathBuf, Vec<(String, String)>);
+/// A window to be closed: the flows written to it, and what is noted in the file.
+struct Closing {
+    window: PathBuf,
+    flows: u64,
+    notes: Vec<(String, String)>,
+}
 
-/// Closes windows as they come; how many were closed and kept.
-fn close_windows(root: &Path, closing: &Receiver<Closing>) -> (u64, u64) {
-    let (mut closed, mut kept) = (0, 0);
-    for (window, notes) in closing {
+/// What the closing thread did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Closed {
+    windows: u64,
+    kept: u64,
+    flows_unreadable: u64,
+}
+
+/// Closes windows as they come.
+fn close_windows(root: &Path, closing: &Receiver<Closing>) -> Closed {
+    let mut done = Closed::default();
+    for Closing {
+        window,
+        flows,
+        notes,
+    } in closing
+    {
         match rotate::close(root, &window, &notes) {
-            Ok(Rotated {
-                path: Some(path),
-                flows,
-                ..
-            }) => {
-                closed += 1;
-                eprintln!("weir-collector: {flows} flows in {}", path.display());
+            Ok(rotated) => {
+                if let Some(path) = &rotated.path {
+                    done.windows += 1;
+                    eprintln!(
+                        "weir-collector: {} flows in {}",
+                        rotated.flows,
+                        path.display()
+                    );
+                }
+                if rotated.flows < flows {
+                    done.kept += 1;
+                    done.flows_unreadable += flows - rotated.flows;
+                    let missing = flows - rotated.flows;
+                    eprintln!(
+                        "weir-collector: {missing} flows of {} cannot be read back",
+                        window.display()
+                    );
+                }
             }
-            Ok(Rotated { path: None, .. }) => {}
             Err(error) => {
-                kept += 1;
-                eprintln!(
-                    "weir-collector: {} stays open until the next start: {error}",
-                    window.display()
-                );
+                done.kept += 1;
+                let window = window.display();
+                eprintln!("weir-collector: {window} stays open until the next start: {error}");
             }
         }
     }
-    (closed, kept)
+    done
 }
 
 struct OpenWindow {
@@ -288,8 +318,13 @@ impl State {
     fn rotate(&mut self) {
         if let Some(open) = self.window.take() {
             let notes = vec![("weir.exporters".to_owned(), self.account.to_string())];
+            let closing = Closing {
+                window: open.window.path().to_owned(),
+                flows: open.window.flows(),
+                notes,
+            };
             // The closing thread ends only after this sender is gone.
-            let _ = self.windows.send((open.window.path().to_owned(), notes));
+            let _ = self.windows.send(closing);
         }
     }
 }

@@ -133,11 +133,16 @@ impl Batcher {
         (!self.pending.is_empty()).then_some(self.opened_ns)
     }
 
+    /// Puts the templates into the next datagram: the one they were in was not sent.
+    pub fn send_templates_again(&mut self) {
+        self.templates.due = true;
+    }
+
     fn open(&mut self, now: &ExportTime) {
         self.opened_ns = now.unix_ns;
         let templates = &mut self.templates;
         templates.due |= templates.datagrams >= self.options.template_datagrams
-            || now.unix_ns.saturating_sub(templates.sent_ns) >= self.options.template_interval_ns;
+            || now.unix_ns.abs_diff(templates.sent_ns) >= self.options.template_interval_ns;
         self.octets = match self.options.version {
             Version::V5 => v5::HEADER_OCTETS,
             Version::V9 if templates.due => v9::HEADER_OCTETS + template_set_octets(),
@@ -189,12 +194,12 @@ impl Batcher {
     }
 
     fn encode_v9(&mut self, now: &ExportTime) -> Vec<u8> {
-        // The header's clock has whole seconds: relative times refer to that second, and the
-        // uptime is moved back to it, so that both clocks are of one instant.
-        let excess_ns = now.unix_ns % 1_000_000_000;
+        // The header's clock has whole seconds: both clocks are moved on to the next one, so that
+        // they are of one instant and no flow ends after it.
+        let to_second_ns = (1_000_000_000 - now.unix_ns % 1_000_000_000) % 1_000_000_000;
         let instant = ExportTime {
-            unix_ns: now.unix_ns - excess_ns,
-            uptime_ms: now.uptime_ms.saturating_sub(excess_ns / 1_000_000),
+            unix_ns: now.unix_ns + to_second_ns,
+            uptime_ms: now.uptime_ms + to_second_ns.div_ceil(1_000_000),
         };
         let mut octets = vec![0; v9::HEADER_OCTETS];
         let mut count = self.pending.len();

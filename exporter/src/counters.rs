@@ -37,15 +37,18 @@ pub struct Tally {
 impl Tally {
     /// Adds a record.
     pub fn add(&mut self, record: &weir_netflow::FlowRecord) {
-        self.records += 1;
-        self.packets += record.packets;
-        self.octets += record.octets;
+        self.merge(Self {
+            records: 1,
+            packets: record.packets,
+            octets: record.octets,
+        });
     }
 
     /// Adds another tally.
     pub fn merge(&mut self, other: Self) {
         self.records += other.records;
-        self.packets += other.packets;
-        self.octets += other.octets;
+        // Packets may claim 4 GiB each (jumbograms); a sum at its limit is no reason to stop.
+        self.packets = self.packets.saturating_add(other.packets);
+        self.octets = self.octets.saturating_add(other.octets);
     }
 }

@@ -24,7 +24,8 @@ impl ExportTime {
     /// collectors expect).
     #[must_use]
     pub fn relative_ms(&self, at_ns: u64) -> u32 {
-        let age_ms = (self.unix_ns / 1_000_000).wrapping_sub(at_ns / 1_000_000);
+        // A clock that was set back may put a flow after now: then it is now.
+        let age_ms = (self.unix_ns / 1_000_000).saturating_sub(at_ns / 1_000_000);
         low32(self.uptime_ms.wrapping_sub(age_ms))
     }
 

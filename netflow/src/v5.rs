@@ -134,6 +134,7 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
     let sampling = read::u16(datagram, 22) & 0x3fff;
     Ok(Datagram {
         claimed,
+        unclaimed_records: whole - usize::from(count),
         header: Header {
             count,
             time: ExportTime {
@@ -157,6 +158,8 @@ pub struct Datagram<'a> {
     pub header: Header,
     /// The count its sender claimed.
     pub claimed: u16,
+    /// Whole records' worth of octets beyond the count.
+    pub unclaimed_records: usize,
     records: &'a [u8],
 }
 

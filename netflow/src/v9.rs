@@ -371,12 +371,13 @@ fn template(
         .get(at + header_octets..at + header_octets + 4 * count)
         .ok_or_else(|| refuse("its fields go beyond the FlowSet"))?
         .chunks_exact(4)
-        .map(|octets| field(read::u16(octets, 0), read::u16(octets, 2)))
-        .collect();
+        .map(|octets| field(read::u16(octets, 0), read::u16(octets, 2)));
+    // Fields of no octets occur (Cisco); they are in no record, and so not worth keeping.
+    let used = |field: &Field| field.octets > 0;
     let template = Template {
         id,
-        scope_fields,
-        fields,
+        scope_fields: fields.clone().take(scope_fields).filter(used).count(),
+        fields: fields.filter(used).collect(),
     };
     match template.record_octets() {
         0 => Err(refuse("its records have no octets")),

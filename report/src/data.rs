@@ -1,18 +1,20 @@
 //! The flows of a directory as one table, open and closed files alike, and what it covers.
 
 use std::{
-    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail};
+use arrow::array::RecordBatch;
 use datafusion::{
     datasource::MemTable,
     prelude::{DataFrame, ParquetReadOptions, SessionContext},
 };
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
-use weir_store::{read, schema};
+use weir_store::{
+    read::{self, Ended},
+    schema,
+};
 
 /// What an answer is drawn from.
 #[derive(Clone, Debug, Default)]
@@ -32,42 +34,21 @@ pub struct Coverage {
 /// # Errors
 /// If it cannot be listed.
 pub async fn open(context: &SessionContext, root: &Path) -> Result<(DataFrame, Coverage)> {
-    let files = read::list(root)?;
-    let mut coverage = Coverage::default();
-    let mut closed = Vec::new();
-    for path in &files.closed {
-        match rows(path) {
-            Ok(rows) => {
-                coverage.closed += 1;
-                coverage.flows += rows;
-                closed.push(
-                    path.to_str()
-                        .context("a path that is not UTF-8")?
-                        .to_owned(),
-                );
-            }
-            Err(error) => coverage.unreadable.push((path.clone(), error.to_string())),
+    // A window may be closed between the list and the look; then it is in the next list.
+    const LOOKS: usize = 5;
+    let mut found = look(root)?;
+    for _ in 1..LOOKS {
+        if !found.moved {
+            break;
         }
+        found = look(root)?;
     }
-    let mut batches = Vec::new();
-    for path in &files.open {
-        // A window is removed after its Parquet file appears: with both there, that one counts.
-        let rotated = files
-            .closed
-            .iter()
-            .any(|closed| closed.file_stem() == path.file_stem());
-        if !rotated {
-            open_window(path, &mut batches, &mut coverage);
-        }
-    }
-    if files.closed.is_empty() && files.open.is_empty() && !root.is_dir() {
-        bail!("{} is no directory", root.display());
-    }
-    let window = MemTable::try_new(schema::schema(), vec![batches])?;
+    let window = MemTable::try_new(schema::schema(), vec![found.batches])?;
     let mut flows = context.read_table(Arc::new(window))?;
-    if !closed.is_empty() {
-        let options = ParquetReadOptions::default();
-        let parquet = context.read_parquet(closed, options).await?;
+    if !found.closed.is_empty() {
+        let parquet = context
+            .read_parquet(found.closed, ParquetReadOptions::default())
+            .await?;
         let columns: Vec<_> = schema::schema()
             .fields()
             .iter()
@@ -75,42 +56,86 @@ pub async fn open(context: &SessionContext, root: &Path) -> Result<(DataFrame, C
             .collect();
         flows = parquet.select(columns)?.union(flows)?;
     }
-    Ok((flows, coverage))
+    Ok((flows, found.coverage))
 }
 
-fn open_window(path: &Path, batches: &mut Vec<arrow::array::RecordBatch>, coverage: &mut Coverage) {
-    let before = batches.len();
-    let ended = read::window(path, |batch| {
-        batches.push(batch);
-        Ok(())
-    });
-    match ended {
-        // A message that is being written looks cut off; it is read the next time.
-        Ok(_) => {
-            coverage.open += 1;
-            coverage.flows += batches[before..]
-                .iter()
-                .map(|batch| batch.num_rows() as u64)
-                .sum::<u64>();
+/// What one look at the directory found.
+#[derive(Default)]
+struct Look {
+    coverage: Coverage,
+    closed: Vec<String>,
+    batches: Vec<RecordBatch>,
+    /// A window was there and then was not.
+    moved: bool,
+}
+
+fn look(root: &Path) -> Result<Look> {
+    let files = read::list(root)?;
+    let mut found = Look::default();
+    for path in &files.closed {
+        match flows_of(path) {
+            Ok(flows) => {
+                found.coverage.closed += 1;
+                found.coverage.flows += flows;
+                found.closed.push(
+                    path.to_str()
+                        .context("a path that is not UTF-8")?
+                        .to_owned(),
+                );
+            }
+            Err(error) => found
+                .coverage
+                .unreadable
+                .push((path.clone(), error.to_string())),
         }
-        Err(error) => coverage
-            .unreadable
-            .push((path.to_owned(), error.to_string())),
+    }
+    for path in &files.open {
+        // A window is removed after its Parquet file appears: with both there, that one counts.
+        let rotated = files
+            .closed
+            .iter()
+            .any(|closed| closed.file_stem() == path.file_stem());
+        if !rotated {
+            found.window(path);
+        }
+    }
+    Ok(found)
+}
+
+impl Look {
+    fn window(&mut self, path: &Path) {
+        let before = self.batches.len();
+        let batches = &mut self.batches;
+        let ended = read::window(path, |batch| {
+            batches.push(batch);
+            Ok(())
+        });
+        let flows: usize = self.batches[before..]
+            .iter()
+            .map(RecordBatch::num_rows)
+            .sum();
+        let coverage = &mut self.coverage;
+        match ended {
+            // A message that is being written looks cut off; it is read the next time.
+            Ok(Ended::CutOff(reason)) if flows == 0 => {
+                coverage.unreadable.push((path.to_owned(), reason));
+            }
+            Ok(_) => {
+                coverage.open += 1;
+                coverage.flows += flows as u64;
+            }
+            Err(_) if !path.exists() => self.moved = true,
+            Err(error) => coverage
+                .unreadable
+                .push((path.to_owned(), error.to_string())),
+        }
     }
 }
 
-/// Rows in a Parquet file, by its footer.
-fn rows(path: &Path) -> Result<u64> {
-    let reader = SerializedFileReader::new(File::open(path)?)?;
-    let metadata = reader.metadata().file_metadata();
-    let found = metadata.schema_descr().columns();
-    let missing = schema::schema()
-        .fields()
-        .iter()
-        .find(|field| !found.iter().any(|column| column.name() == field.name()))
-        .cloned();
-    if let Some(field) = missing {
-        bail!("it has no column {}: it is no file of Weir's", field.name());
+/// Flows in a closed file, if it is one of ours.
+fn flows_of(path: &Path) -> Result<u64> {
+    if let Some(column) = read::foreign_column(path)? {
+        bail!("it has no column {column} as Weir writes it");
     }
-    Ok(u64::try_from(metadata.num_rows())?)
+    Ok(read::parquet_flows(path)?)
 }

@@ -144,7 +144,7 @@ impl<'a> Columns<'a> {
             output,
             "{:<23}  {:>10.3}  {:<5}  {:>45} → {:<45}  {:<8}  {:>3}  {:>10}  {:>14}",
             text::time(start),
-            (end - start) as f64 / 1e9,
+            end.saturating_sub(start) as f64 / 1e9,
             protocol_name(self.u8("protocol", row)),
             endpoint("src_addr", "src_port"),
             endpoint("dst_addr", "dst_port"),

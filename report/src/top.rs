@@ -147,7 +147,6 @@ pub async fn print(
     lines: usize,
     as_json: bool,
 ) -> Result<u64> {
-    let flows = flows.cache().await?;
     let total = flows
         .clone()
         .aggregate(vec![], aggregates())?

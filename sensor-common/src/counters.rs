@@ -47,7 +47,7 @@ counters! {
     LostRingPackets = "ring_full_packets",
     /// Octets of those.
     LostRingOctets = "ring_full_octets",
-    /// Packets that found all their slots in the middle of a hand-over.
+    /// Packets that found the slots they tried in the middle of a hand-over.
     LostBusyPackets = "table_busy_packets",
     /// Octets of those.
     LostBusyOctets = "table_busy_octets",

@@ -10,7 +10,8 @@
 //!
 //! 1. [`close`]: read `born = g`; if live, write `closed = g`.
 //! 2. One grace period, for any number of closed slots at once.
-//! 3. [`collect`]: read `born` again. If it is still `g`, the slot's words are final: read them.
+//! 3. [`collect`]: read `born` again. If it is still `g` (and `closed` is: one sweep may have closed
+//!    the slot twice, with another flow in between), the slot's words are final: read them.
 //! 4. [`release`]: flip the way's parity bit. The kernel may use the slot again.
 //!
 //! Why nothing is lost or counted twice, by what a run may do between 1 and 3:
@@ -64,7 +65,8 @@ pub fn close(slot: &impl SlotWords) -> Option<Closed> {
 /// meanwhile. If `Some`, the way must then be released.
 #[inline(always)]
 pub fn collect(slot: &impl SlotWords, closed: Closed) -> Option<Slot> {
-    (slot.born() == closed.generation).then(|| slot.copy())
+    let still = slot.born() == closed.generation && slot.closed() == closed.generation;
+    still.then(|| slot.copy())
 }
 
 /// Step 4: the bucket's parity octet with this way's bit flipped.

@@ -65,9 +65,9 @@ pub fn read(path: &Path, mut frame: impl FnMut(Frame<'_>)) -> Result<End> {
                 }
                 reader.consume(octets);
             }
-            Err(PcapError::Eof) => return Ok(End::Whole),
+            Err(PcapError::Eof) => return Ok(interfaces.end()),
             Err(PcapError::Incomplete(_)) => {
-                if let Some(end) = refill(reader.as_mut()) {
+                if let Some(end) = refill(reader.as_mut(), &interfaces) {
                     return Ok(end);
                 }
             }
@@ -88,7 +88,7 @@ pub fn read(path: &Path, mut frame: impl FnMut(Frame<'_>)) -> Result<End> {
     }
 }
 
-fn refill(reader: &mut dyn PcapReaderIterator) -> Option<End> {
+fn refill(reader: &mut dyn PcapReaderIterator, interfaces: &Interfaces) -> Option<End> {
     let before = reader.data().len();
     if reader.refill().is_err() {
         return Some(End::Partial("reading failed".to_owned()));
@@ -103,7 +103,7 @@ fn refill(reader: &mut dyn PcapReaderIterator) -> Option<End> {
             .then(|| End::Partial("a frame or block is too large to be one".to_owned()));
     }
     Some(if before == 0 {
-        End::Whole
+        interfaces.end()
     } else {
         End::Partial("it ends in the middle of a frame".to_owned())
     })
@@ -152,7 +152,11 @@ struct FileClock {
 
 /// A pcapng section's interfaces, or a pcap file's one.
 #[derive(Debug, Default)]
-struct Interfaces(Vec<Interface>);
+struct Interfaces {
+    list: Vec<Interface>,
+    /// Frames of interfaces that were never described, and blocks whose frames are not read.
+    orphans: u64,
+}
 
 #[derive(Debug)]
 struct Interface {
@@ -177,7 +181,7 @@ impl Interfaces {
                 } else {
                     1_000_000
                 };
-                self.0 = vec![Interface {
+                self.list = vec![Interface {
                     link: header.network,
                     snap_octets: header.snaplen,
                     resolution,
@@ -186,7 +190,7 @@ impl Interfaces {
                 None
             }
             PcapBlockOwned::Legacy(packet) => {
-                let interface = self.0.first()?;
+                let interface = self.list.first()?;
                 let fraction_ns =
                     u64::from(packet.ts_usec) * (1_000_000_000 / interface.resolution);
                 clock.last_ns = u64::from(packet.ts_sec) * 1_000_000_000 + fraction_ns;
@@ -203,20 +207,20 @@ impl Interfaces {
     fn ng_frame<'a>(&mut self, block: &'a Block<'a>, clock: &mut FileClock) -> Option<Frame<'a>> {
         match block {
             Block::SectionHeader(_) => {
-                self.0.clear();
+                self.list.clear();
                 None
             }
             Block::InterfaceDescription(description) => {
-                self.0.push(Interface {
+                self.list.push(Interface {
                     link: description.linktype,
                     snap_octets: description.snaplen,
-                    resolution: description.ts_resolution().unwrap_or(1_000_000).max(1),
+                    resolution: resolution(description.if_tsresol),
                     offset_s: description.if_tsoffset,
                 });
                 None
             }
             Block::EnhancedPacket(packet) => {
-                let interface = self.0.get(packet.if_id as usize)?;
+                let interface = self.known(packet.if_id as usize)?;
                 let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
                 clock.last_ns = interface.unix_ns(units);
                 let octets = packet
@@ -226,7 +230,7 @@ impl Interfaces {
                 Some(frame(interface, octets, packet.origlen, clock))
             }
             Block::SimplePacket(packet) => {
-                let interface = self.0.first()?;
+                let interface = self.known(0)?;
                 let snap = if interface.snap_octets == 0 {
                     u32::MAX
                 } else {
@@ -236,9 +240,40 @@ impl Interfaces {
                 let octets = packet.data.get(..captured).unwrap_or(packet.data);
                 Some(frame(interface, octets, packet.origlen, clock))
             }
+            Block::Unknown(block) if block.block_type == OBSOLETE_PACKET_BLOCK => {
+                self.orphans += 1;
+                None
+            }
             _ => None,
         }
     }
+
+    fn known(&mut self, index: usize) -> Option<&Interface> {
+        if index >= self.list.len() {
+            self.orphans += 1;
+        }
+        self.list.get(index)
+    }
+
+    /// How a file that was read to its end ended.
+    fn end(&self) -> End {
+        match self.orphans {
+            0 => End::Whole,
+            orphans => End::Partial(format!(
+                "{orphans} frames belong to no interface it describes, or are in obsolete blocks"
+            )),
+        }
+    }
+}
+
+/// The Packet Block of early pcapng, which nobody has written since 2012.
+const OBSOLETE_PACKET_BLOCK: u32 = 2;
+
+/// Units of a second, from `if_tsresol`: a power of ten, or of two if the top bit is set.
+fn resolution(if_tsresol: u8) -> u64 {
+    let exponent = u32::from(if_tsresol & 0x7f);
+    let base: u64 = if if_tsresol & 0x80 == 0 { 10 } else { 2 };
+    base.checked_pow(exponent).unwrap_or(1_000_000)
 }
 
 impl Interface {

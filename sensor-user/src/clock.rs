@@ -15,6 +15,9 @@ use weir_sensor_common::slot::TICK_SHIFT;
 static BOOTED_NS: OnceLock<u64> = OnceLock::new();
 const BEFORE_START_NS: u64 = 1_000_000_000;
 
+/// How far a slot's tick may be ahead of the clock read here: the rest of the 52 days is behind.
+const AHEAD_TICKS: u32 = 4096;
+
 /// One instant on the clocks that matter here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -61,7 +64,7 @@ impl Now {
     #[must_use]
     pub fn since(&self, tick: u32) -> u64 {
         let ticks = self.tick().wrapping_sub(tick);
-        if ticks > u32::MAX / 2 {
+        if ticks > u32::MAX - AHEAD_TICKS {
             0
         } else {
             u64::from(ticks) << TICK_SHIFT

@@ -82,6 +82,8 @@ impl Timeouts {
     #[must_use]
     pub fn sweep_interval_ns(&self) -> u64 {
         const SHORTEST_NS: u64 = 1_000_000;
+        // A slot counts packets in 32 bits.
+        const LONGEST_NS: u64 = 30 * SECOND_NS;
         [
             self.tcp_ns,
             self.tcp_rst_ns,
@@ -97,7 +99,7 @@ impl Timeouts {
         .chain([self.sweep_ns])
         .min()
         .unwrap_or(SECOND_NS)
-        .max(SHORTEST_NS)
+        .clamp(SHORTEST_NS, LONGEST_NS)
     }
 }
 
@@ -211,6 +213,9 @@ pub struct State {
 
 /// Exported at this many octets or packets: half of what 32-bit formats and slots hold.
 const COUNT_MAX: u64 = 1 << 31;
+/// Exported at this age whatever the timeouts say: slots' clocks wrap after 52 days, NetFlow's after
+/// 49.
+const AGE_MAX_NS: u64 = 45 * 86_400 * SECOND_NS;
 const FIN: u8 = 0x01;
 const RST: u8 = 0x04;
 
@@ -220,7 +225,7 @@ pub fn expired(flow: &State, timeouts: &Timeouts) -> Option<Reason> {
     if flow.octets >= COUNT_MAX || flow.packets >= COUNT_MAX {
         return Some(Reason::OverOctets);
     }
-    if timeouts.active_ns != 0 && flow.age_ns >= timeouts.active_ns {
+    if flow.age_ns >= AGE_MAX_NS || (timeouts.active_ns != 0 && flow.age_ns >= timeouts.active_ns) {
         return Some(Reason::Active);
     }
     let (timeout_ns, reason) = idle_rule(flow, timeouts);

@@ -212,6 +212,7 @@ impl Exporter {
         self.counters.refusals += u64::from(refusals);
         let address = destination.address();
         if let Some(error) = &error {
+            self.batcher.send_templates_again();
             self.counters.datagrams_unsent += 1;
             self.counters.records_unsent.merge(datagram.tally);
             self.report(&format!(

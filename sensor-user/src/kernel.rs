@@ -83,10 +83,11 @@ impl Kernel {
         options: &ProgramOptions,
         settings: impl FnOnce(&mut EbpfLoader<'_>),
     ) -> Result<Self> {
-        let cpus = u32::try_from(
-            aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?,
-        )?;
-        let buckets = cpus * (options.shape.bucket_mask + 1);
+        let cpus = cpus()?;
+        let buckets = cpus
+            .checked_mul(options.shape.bucket_mask + 1)
+            .filter(|buckets| buckets.checked_mul(WAYS).is_some())
+            .ok_or_else(|| anyhow!("the flow table is too large for {cpus} CPUs: lower -m"))?;
         let flag = |on: bool| u8::from(on);
         let (exact_clock, debug_log) = (flag(options.exact_clock), flag(options.debug_log));
         let mut loader = EbpfLoader::new();
@@ -207,6 +208,23 @@ impl Kernel {
     pub fn debug_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>> {
         Ok(aya_log::EbpfLogger::init(&mut self.ebpf)?)
     }
+}
+
+/// CPUs that may run the program, counted by the highest number one may have.
+///
+/// # Errors
+/// If the kernel does not say.
+pub fn cpus() -> Result<u32> {
+    const FILE: &str = "/sys/devices/system/cpu/possible";
+    let list = std::fs::read_to_string(FILE).with_context(|| format!("cannot read {FILE}"))?;
+    let numbers = list
+        .trim()
+        .split([',', '-'])
+        .filter_map(|number| number.parse::<u32>().ok());
+    let highest = numbers
+        .max()
+        .with_context(|| format!("{FILE} says {list:?}"))?;
+    Ok(highest + 1)
 }
 
 /// The object that `build.rs` made, aligned as the ELF reader wants it.

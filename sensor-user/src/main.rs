@@ -16,7 +16,7 @@ use weir_sensor::{
     expiry::Timeouts,
     export::{Clock, Export},
     grace,
-    kernel::{Kernel, ProgramOptions},
+    kernel::{self, Kernel, ProgramOptions},
     live::Live,
     log,
     offline::Offline,
@@ -85,7 +85,7 @@ fn meter(
             "this kernel offers no membarrier (nohz_full= is set): the table cannot be handed over exactly"
         );
     }
-    let cpus = u32::try_from(aya::util::nr_cpus().map_or(1, |cpus| cpus))?;
+    let cpus = kernel::cpus()?;
     let shape = shape(options.flows_per_cpu(cpus), key_mask)?;
     if options.debug_log {
         log::start();

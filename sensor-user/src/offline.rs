@@ -21,6 +21,9 @@ use crate::{
     table::Table,
 };
 
+/// A gap between two packets after which nothing is held any more.
+const GAP_MAX_NS: u64 = 20 * 86_400 * 1_000_000_000;
+
 /// The table and what it feeds.
 pub struct Offline {
     table: Table,
@@ -132,6 +135,10 @@ impl Offline {
         let first_ns = *self.first_ns.get_or_insert(unix_ns);
         if unix_ns <= self.now.unix_ns {
             return;
+        }
+        if unix_ns - self.now.unix_ns > GAP_MAX_NS && self.now.unix_ns > 0 {
+            // Slots' clocks would wrap in between.
+            self.take(false);
         }
         self.now = Now::of_packet(unix_ns, first_ns);
         if unix_ns - self.swept_ns >= self.timeouts.sweep_interval_ns() {

@@ -44,7 +44,8 @@ impl Statistics {
 
     /// Adds to a counter.
     pub fn add(&mut self, counter: Counter, count: u64) {
-        self.counters[counter as usize] += count;
+        let value = &mut self.counters[counter as usize];
+        *value = value.saturating_add(count);
     }
 
     /// Counts a flow taken out of the table.

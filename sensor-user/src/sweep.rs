@@ -46,10 +46,21 @@ impl Taken {
         }
     }
 
+    /// Whether the slot holds a part of this flow. It may not, although it did when it was closed:
+    /// the kernel may have put another flow there just before.
+    fn is_of(&self, slot: &Slot, key_mask: u64) -> bool {
+        let mut difference = self.key.words();
+        for (mine, other) in difference.iter_mut().zip(slot.key.words()) {
+            *mine ^= other;
+        }
+        difference[4] &= key_mask;
+        difference == [0; 5] && self.hook == slot.hook
+    }
+
     /// Adds what another CPU saw of the same flow.
     fn merge(&mut self, slot: &Slot) {
-        self.octets += slot.octets;
-        self.packets += u64::from(slot.packets);
+        self.octets = self.octets.saturating_add(slot.octets);
+        self.packets = self.packets.saturating_add(u64::from(slot.packets));
         self.tcp_flags |= slot.tcp_flags;
         if ticks_between(slot.first_tick, self.first_tick) > 0 {
             self.first_tick = slot.first_tick;
@@ -155,6 +166,7 @@ impl Sweep {
 
     /// Takes out what was closed. Only after a grace period since the last [`Sweep::close`].
     pub fn collect(&mut self, table: &mut Table, mut emit: impl FnMut(Taken)) {
+        let key_mask = table.shape().key_mask;
         let mut flow: Option<Taken> = None;
         for ticket in self.tickets.drain(..) {
             if !ticket.continues
@@ -168,8 +180,11 @@ impl Sweep {
             };
             table.release(ticket.place);
             match &mut flow {
-                Some(flow) => flow.merge(&slot),
-                None => flow = Some(Taken::of(&slot, ticket.reason)),
+                Some(flow) if flow.is_of(&slot, key_mask) => flow.merge(&slot),
+                _ => {
+                    let other = flow.replace(Taken::of(&slot, ticket.reason));
+                    other.into_iter().for_each(&mut emit);
+                }
             }
         }
         if let Some(whole) = flow {

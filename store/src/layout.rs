@@ -25,6 +25,9 @@ const OPEN: &str = ".open";
 /// Name ending of an open window.
 pub const WINDOW_SUFFIX: &str = ".arrows";
 
+/// Extension of a window that is set aside.
+pub(crate) const UNREADABLE: &str = "arrows.unreadable";
+
 /// A directory that this process alone writes.
 #[derive(Debug)]
 pub struct Directory {

@@ -2,11 +2,21 @@
 
 use std::{
     fs::{self, File},
-    io::BufReader,
+    io::{self, BufReader, Read, Seek as _, SeekFrom},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use arrow::{array::RecordBatch, ipc::reader::StreamReader};
+use arrow::{
+    array::RecordBatch,
+    datatypes::Field,
+    ipc::{reader::StreamReader, root_as_message},
+};
+use parquet::{
+    arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
+    file::reader::{FileReader as _, SerializedFileReader},
+};
 
 use crate::{StoreError, layout, recover};
 
@@ -74,30 +84,117 @@ fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(
 /// Reads a window message by message, as far as they are whole.
 ///
 /// # Errors
-/// If the file cannot be opened, or `batch` fails.
+/// If the file cannot be read, or `batch` fails.
 pub fn window(
     path: &Path,
     mut batch: impl FnMut(RecordBatch) -> Result<(), StoreError>,
 ) -> Result<Ended, StoreError> {
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let mut file = File::open(path).map_err(StoreError::io("open", path))?;
     let octets = file.metadata().map_err(StoreError::io("read", path))?.len();
-    let reader = match StreamReader::try_new(BufReader::new(file), None) {
+    let whole = whole_octets(&mut file, octets).map_err(StoreError::io("read", path))?;
+    file.rewind().map_err(StoreError::io("read", path))?;
+    let ended = if whole == octets {
+        Ended::Whole
+    } else {
+        Ended::CutOff(format!("octets {whole} to {octets} are no whole message"))
+    };
+    if whole == 0 {
+        return Ok(ended);
+    }
+    // What the checks above let pass may still make the decoder panic: a bit flipped in a buffer's
+    // length. Such a window ends there.
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        decode(file.take(whole), path, &mut batch)
+    }));
+    match decoded {
+        Ok(Ok(None)) => Ok(ended),
+        Ok(Ok(Some(reason))) => Ok(Ended::CutOff(reason)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Ok(Ended::CutOff("a message contradicts itself".to_owned())),
+    }
+}
+
+/// Decodes whole messages; the reason why it did not get to their end, if so.
+fn decode(
+    input: impl Read,
+    path: &Path,
+    batch: &mut impl FnMut(RecordBatch) -> Result<(), StoreError>,
+) -> Result<Option<String>, StoreError> {
+    let reader = match StreamReader::try_new(BufReader::new(input), None) {
         Ok(reader) => reader,
-        Err(_) if octets == 0 => return Ok(Ended::Whole),
-        Err(error) => return Ok(Ended::CutOff(error.to_string())),
+        Err(error) => return Ok(Some(error.to_string())),
     };
     if reader.schema() != crate::schema::schema() {
-        return Ok(Ended::CutOff(
-            "its columns are those of another version".to_owned(),
-        ));
+        return Ok(Some(format!(
+            "{}: its columns are those of another version",
+            path.display()
+        )));
     }
     for message in reader {
         match message {
             Ok(rows) => batch(rows)?,
-            Err(error) => return Ok(Ended::CutOff(error.to_string())),
+            Err(error) => return Ok(Some(error.to_string())),
         }
     }
-    Ok(Ended::Whole)
+    Ok(None)
+}
+
+/// Octets up to the end of the last whole message (Arrow columnar format, encapsulated messages): a
+/// reader that trusts a damaged length would ask for any amount of memory.
+fn whole_octets(file: &mut File, octets: u64) -> io::Result<u64> {
+    const CONTINUATION: [u8; 4] = [0xff; 4];
+    let mut whole = 0;
+    loop {
+        let mut head = [0; 8];
+        if octets - whole < head.len() as u64 {
+            return Ok(whole);
+        }
+        file.seek(SeekFrom::Start(whole))?;
+        file.read_exact(&mut head)?;
+        let [c0, c1, c2, c3, l0, l1, l2, l3] = head;
+        let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+        let rest = octets - whole - head.len() as u64;
+        if [c0, c1, c2, c3] != CONTINUATION || length == 0 || length > rest {
+            return Ok(whole);
+        }
+        let mut metadata = Vec::new();
+        Read::by_ref(file).take(length).read_to_end(&mut metadata)?;
+        let body = root_as_message(&metadata)
+            .ok()
+            .map(|message| message.bodyLength());
+        match body.and_then(|body| u64::try_from(body).ok()) {
+            Some(body) if body <= rest - length => whole += head.len() as u64 + length + body,
+            _ => return Ok(whole),
+        }
+    }
+}
+
+/// Flows in a closed file, by its footer.
+///
+/// # Errors
+/// If it has none.
+pub fn parquet_flows(path: &Path) -> Result<u64, StoreError> {
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let reader = SerializedFileReader::new(file).map_err(StoreError::parquet(path))?;
+    Ok(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
+/// Whether a closed file has the columns of [`crate::schema`]; the first that it has not, if not.
+///
+/// # Errors
+/// If it is no Parquet file.
+pub fn foreign_column(path: &Path) -> Result<Option<String>, StoreError> {
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(StoreError::parquet(path))?;
+    let found = reader.schema();
+    let differs = |wanted: &&Arc<Field>| {
+        let field = found.field_with_name(wanted.name());
+        field.map_or(true, |field| field.data_type() != wanted.data_type())
+    };
+    let schema = crate::schema::schema();
+    let foreign = schema.fields().iter().find(differs);
+    Ok(foreign.map(|field| field.name().clone()))
 }
 
 #[cfg(test)]
@@ -217,5 +314,54 @@ mod tests {
             "{recovered:?}"
         );
         assert!(recover(&directory).unwrap().is_empty());
+        let kept: Vec<_> = fs::read_dir(layout::open_folder(folder.path()))
+            .unwrap()
+            .filter(|entry| {
+                entry
+                    .as_ref()
+                    .unwrap()
+                    .path()
+                    .to_str()
+                    .unwrap()
+                    .ends_with(".unreadable")
+            })
+            .collect();
+        assert_eq!(kept.len(), 2, "what was not read to its end is kept");
+    }
+
+    #[test]
+    fn a_window_with_a_flipped_bit_ends_there_or_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        window.append(&flows(3)).unwrap();
+        let octets = fs::read(window.path()).unwrap();
+        let path = folder.path().join("flipped.arrows");
+        for (at, bit) in (0..octets.len())
+            .step_by(7)
+            .flat_map(|at| [(at, 0x80), (at, 0x04)])
+        {
+            let mut flipped = octets.clone();
+            flipped[at] ^= bit;
+            fs::write(&path, &flipped).unwrap();
+            assert!(rows(&path).0 <= 3, "octet {at}");
+        }
+    }
+
+    #[test]
+    fn a_power_cut_after_the_rename_does_not_replace_the_whole_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        window.append(&flows(10)).unwrap();
+        let header_only = fs::read(window.path()).unwrap()[..1000].to_vec();
+        let closed = rotate::close(folder.path(), window.path(), &[])
+            .unwrap()
+            .path
+            .unwrap();
+        fs::write(window.path(), header_only).unwrap();
+        recover(&directory).unwrap();
+        assert_eq!(parquet_rows(&closed), 10);
+        assert!(list(folder.path()).unwrap().open.is_empty());
     }
 }

@@ -46,15 +46,7 @@ fn recover_window(root: &Path, window: PathBuf) -> Recovered {
             path: None,
             ended: Ended::CutOff(_),
             ..
-        }) => {
-            let aside = window.with_extension("arrows.unreadable");
-            match fs::rename(&window, &aside) {
-                Ok(()) => Recovered::SetAside(aside),
-                Err(source) => {
-                    Recovered::Failed(window.clone(), StoreError::io("rename", &window)(source))
-                }
-            }
-        }
+        }) => Recovered::SetAside(window.with_extension(layout::UNREADABLE)),
         Ok(rotated) => Recovered::Closed(window, rotated),
         Err(error) => Recovered::Failed(window, error),
     }

@@ -37,7 +37,8 @@ pub struct Rotated {
     pub ended: Ended,
 }
 
-/// Closes a window into `root`. `notes` are kept as the file's metadata.
+/// Closes a window into `root`. `notes` are kept as the file's metadata. A window that cannot be read
+/// to its end is kept too, under another name, beside the file with what could be read.
 ///
 /// # Errors
 /// If something cannot be read or written; the window stays, and a later try may succeed.
@@ -52,30 +53,47 @@ pub fn close(
         .and_then(|name| name.to_str())
         .unwrap_or_default();
     let stem = name.trim_end_matches(layout::WINDOW_SUFFIX);
-    let partial = layout::open_folder(root).join(format!("{stem}.parquet.partial"));
-    let (flows, ended) = write_parquet(window, &partial, notes)?;
-    if flows == 0 {
-        fs::remove_file(&partial).map_err(StoreError::io("remove", &partial))?;
-        if ended == Ended::Whole {
-            fs::remove_file(window).map_err(StoreError::io("remove", window))?;
-        }
+    let closed = layout::closed_path(root, start_s, stem);
+    if closed.exists() {
+        // It was synced before it got this name: a power cut came before the window was removed.
+        let flows = read::parquet_flows(&closed)?;
+        fs::remove_file(window).map_err(StoreError::io("remove", window))?;
         return Ok(Rotated {
-            path: None,
+            path: Some(closed),
             flows,
-            ended,
+            ended: Ended::Whole,
         });
     }
-    let closed = layout::closed_path(root, start_s, stem);
-    let folder = closed.parent().unwrap_or(root);
-    fs::create_dir_all(folder).map_err(StoreError::io("make", folder))?;
-    fs::rename(&partial, &closed).map_err(StoreError::io("rename", &partial))?;
-    layout::sync_folder(folder)?;
-    fs::remove_file(window).map_err(StoreError::io("remove", window))?;
-    Ok(Rotated {
-        path: Some(closed),
-        flows,
-        ended,
-    })
+    let partial = layout::open_folder(root).join(format!("{stem}.parquet.partial"));
+    let (flows, ended) = write_parquet(window, &partial, notes)?;
+    let path = if flows > 0 {
+        publish(root, &partial, &closed)?;
+        Some(closed)
+    } else {
+        fs::remove_file(&partial).map_err(StoreError::io("remove", &partial))?;
+        None
+    };
+    if ended == Ended::Whole {
+        fs::remove_file(window).map_err(StoreError::io("remove", window))?;
+    } else {
+        let aside = window.with_extension(layout::UNREADABLE);
+        fs::rename(window, &aside).map_err(StoreError::io("rename", window))?;
+    }
+    Ok(Rotated { path, flows, ended })
+}
+
+/// Gives a synced file its name, so that a power cut cannot take it back.
+fn publish(root: &Path, partial: &Path, closed: &Path) -> Result<(), StoreError> {
+    let hour = closed.parent().unwrap_or(root);
+    fs::create_dir_all(hour).map_err(StoreError::io("make", hour))?;
+    fs::rename(partial, closed).map_err(StoreError::io("rename", partial))?;
+    for folder in hour
+        .ancestors()
+        .take_while(|folder| folder.starts_with(root))
+    {
+        layout::sync_folder(folder)?;
+    }
+    Ok(())
 }
 
 fn write_parquet(

@@ -163,6 +163,9 @@ impl Stage {
             "weir-collector",
             &self.path("collector.log"),
         )?;
+        if self.interrupted.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
         metered?;
         self.answers()?;
         self.account(None)
@@ -245,6 +248,8 @@ impl Stage {
     fn account(&self, sent: Option<(u64, u64)>) -> Result<()> {
         let sensor = read_json(&self.path("sensor.json"))?;
         let collector = read_json(&self.path("collector.json"))?;
+        // What the files say, not what the collector says of them.
+        let files = self.totals()?;
         let of = |object: &Value, name: &str| {
             object[name]
                 .as_u64()
@@ -294,24 +299,28 @@ impl Stage {
                 ("table busy", of(&sensor, "table_busy_packets")?),
             ],
         );
-        check(
-            "records exported",
-            of(&sensor, "records_exported")?,
-            &[(
-                "in the collector's files",
-                of(&collector, "records_written")?,
-            )],
-        );
-        check(
-            "packets in records exported",
-            of(&sensor, "packets_exported")?,
-            &[("packets in the files", of(&collector, "packets")?)],
-        );
-        check(
-            "octets in records exported",
-            of(&sensor, "octets_exported")?,
-            &[("octets in the files", of(&collector, "octets")?)],
-        );
+        let mut lost = vec![
+            ("not written", of(&collector, "records_unwritten")?),
+            ("not read back", of(&collector, "records_unreadable")?),
+        ];
+        lost.insert(0, ("in the collector's files", of(&files, "flows")?));
+        check("records exported", of(&sensor, "records_exported")?, &lost);
+        for (name, exported) in [
+            ("packets", "packets_exported"),
+            ("octets", "octets_exported"),
+        ] {
+            check(
+                &format!("{name} in records exported"),
+                of(&sensor, exported)?,
+                &[("in the collector's files", of(&files, name)?)],
+            );
+        }
+        if of(&collector, "kernel_drops")? > 0 {
+            lines.push(
+                "the kernel dropped datagrams at the collector: this machine is too busy"
+                    .to_owned(),
+            );
+        }
         step("The account");
         for line in &lines {
             println!("{line}");
@@ -323,6 +332,18 @@ impl Stage {
         }
         println!("\nEvery packet is accounted for.");
         Ok(())
+    }
+
+    /// What `weir` finds in the files.
+    fn totals(&self) -> Result<Value> {
+        let mut command = Command::new(self.binaries.join("weir"));
+        command.args(["top", "--json", "-r"]).arg(self.flows());
+        let output = command.output()?;
+        if !output.status.success() {
+            bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        Ok(answer["total"].clone())
     }
 
     fn flows(&self) -> PathBuf {

@@ -38,6 +38,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    run::find_cargo_programs();
     let result: Result<()> = match Options::parse().command {
         Command::Setup(options) => setup::run(&options),
         Command::Build(options) => build::run(&options),

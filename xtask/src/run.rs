@@ -2,15 +2,36 @@
 
 use std::{
     env,
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
 
+/// Puts the folder of `cargo install` on the path, where only rustup's users have it.
+#[expect(
+    unsafe_code,
+    reason = "the environment, before there is a second thread"
+)]
+pub fn find_cargo_programs() {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(home.map(|home| home.join("bin")));
+    if let Ok(path) = env::join_paths(folders) {
+        // SAFETY: this is called first thing in `main`, when there is one thread.
+        unsafe { env::set_var("PATH", path) };
+    }
+}
+
 /// Prints a step.
 pub fn step(text: &str) {
-    eprintln!("\x1b[1m{text}\x1b[0m");
+    if std::io::stderr().is_terminal() {
+        eprintln!("\x1b[1m{text}\x1b[0m");
+    } else {
+        eprintln!("{text}");
+    }
 }
 
 /// Runs a command, its output shown.
