@@ -63,7 +63,7 @@ fn run(options: &Options) -> Result<()> {
         exporters: Exporters::default(),
         malformed_lines: 0,
     };
-    let received = collector.receive_until_told();
+    let outcome = collector.receive_until_told();
     let Collector {
         mut exporters,
         writer,
@@ -74,7 +74,7 @@ fn run(options: &Options) -> Result<()> {
     let _ = writer.sender.send(Message::Account(exporters.to_json()));
     let written = writer.finish()?;
     report(options, &exporters, &written)?;
-    received
+    outcome
 }
 
 fn bind(options: &Options) -> Result<(Receiver, usize)> {

@@ -58,7 +58,8 @@ impl Wire {
         Ok(Self { socket })
     }
 
-    /// Sends a frame; waits for room if there is none.
+    /// Sends a frame. One that the interface drops for want of room counts as sent: the interface
+    /// counts it as dropped.
     ///
     /// # Errors
     /// What the operating system says.
@@ -78,8 +79,8 @@ impl Wire {
             }
             let error = io::Error::last_os_error();
             match error.raw_os_error() {
-                Some(libc::ENOBUFS | libc::EAGAIN) => std::thread::yield_now(),
-                Some(libc::EINTR) => {}
+                Some(libc::ENOBUFS) => return Ok(()),
+                Some(libc::EAGAIN | libc::EINTR) => std::thread::yield_now(),
                 _ => return Err(error),
             }
         }
