@@ -64,7 +64,7 @@ impl Receiver {
             socket,
             buffers: vec![0; BATCH * DATAGRAM_OCTETS],
             controls: vec![ControlBuffer([0; CONTROL_OCTETS]); BATCH],
-            names: vec![bytemuck_zeroed(); BATCH],
+            names: vec![no_name(); BATCH],
             dropped: 0,
             kernel_drops: 0,
         };
@@ -214,7 +214,7 @@ fn dropped(header: &libc::msghdr) -> Option<u32> {
     None
 }
 
-fn bytemuck_zeroed() -> libc::sockaddr_storage {
+fn no_name() -> libc::sockaddr_storage {
     // SAFETY: all zeros are a valid `sockaddr_storage`.
     unsafe { mem::zeroed() }
 }
