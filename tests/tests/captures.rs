@@ -52,6 +52,11 @@ fn testdata() -> Option<PathBuf> {
         return Some(folder);
     }
     // The captures' licences keep them out of the repository.
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{} is missing, and CI has it",
+        folder.display()
+    );
     eprintln!("skipped: {} is not there", folder.display());
     None
 }
