@@ -19,6 +19,8 @@ use crate::bars::Report;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench --", bin_name = "cargo xtask bench --")]
 struct Options {
+    /// What to measure; everything if left out
+    what: Vec<What>,
     /// A tenth of the work, for a look
     #[arg(long)]
     quick: bool,
@@ -27,12 +29,29 @@ struct Options {
     no_record: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// The program's table, beside a kernel hash map
+    Table,
+    /// User space's look at every slot
+    Sweep,
+    /// Capture files, beside softflowd and nfpcapd
+    Offline,
+}
+
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     let mut report = Report::default();
-    table::measure(&mut report, options.quick)?;
-    sweep::measure(&mut report)?;
-    offline::measure(&mut report, options.quick)?;
+    let wanted = |what| options.what.is_empty() || options.what.contains(&what);
+    if wanted(What::Table) {
+        table::measure(&mut report, options.quick)?;
+    }
+    if wanted(What::Sweep) {
+        sweep::measure(&mut report)?;
+    }
+    if wanted(What::Offline) {
+        offline::measure(&mut report, options.quick)?;
+    }
     print!("{}", report.to_markdown());
     if !options.no_record {
         report.record()?;

@@ -10,6 +10,7 @@ use weir_sensor::{
 };
 use weir_sensor_common::{
     FlowKey, KeyMask,
+    hash::Seed,
     slot::Sighting,
     table::{Shape, account},
 };
@@ -26,7 +27,7 @@ pub fn measure(report: &mut Report) -> Result<()> {
     eprintln!("sweep: {SLOTS} slots, half of them live");
     let shape = Shape {
         bucket_mask: SLOTS / 8 - 1,
-        seed: [3, 1, 4, 1, 5],
+        seed: Seed::new([3, 1, 4, 1, 5]),
         key_mask: KeyMask::FULL.0,
     };
     let mut table = Table::anonymous(shape)?;
@@ -38,10 +39,11 @@ pub fn measure(report: &mut Report) -> Result<()> {
         };
         let sighting = Sighting {
             key,
-            hook: 0,
+            hash: shape.hash(&key, 0),
             octets: 60,
-            tcp_flags: 0,
             tick: now.tick(),
+            packets: 1,
+            ..Sighting::default()
         };
         account(&mut table.local(&mut Vec::new()), &shape, &sighting);
     }

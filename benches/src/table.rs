@@ -11,10 +11,10 @@ use aya::{
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use weir_sensor::{
-    kernel::{Kernel, ProgramOptions},
+    kernel::{self, Kernel, ProgramOptions},
     mapping::Mapping,
 };
-use weir_sensor_common::{KeyMask, table::Shape};
+use weir_sensor_common::{KeyMask, hash::Seed, table::Shape};
 use weir_tests::{
     traffic::{self, Random},
     wire,
@@ -27,7 +27,7 @@ use crate::{
 
 /// Addresses drawn beforehand.
 const SEQUENCE: u32 = 1 << 22;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 /// One row of the blueprint's table.
 struct Case {
@@ -71,21 +71,21 @@ const CASES: [Case; 4] = [
     },
 ];
 
-const PROGRAMS: [&str; 3] = ["bench_weir", "bench_hash", "bench_walk"];
+const PROGRAMS: [&str; 4] = ["bench_weir", "bench_hash", "bench_walk", "bench_noop"];
 
 pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
     wire::pin(0)?;
-    let packets = if quick { 200_000 } else { 2_000_000 };
+    let packets = if quick { 200_000 } else { 1_000_000 };
     for case in &CASES {
         eprintln!("table: {}", case.name);
-        let [weir, hash, walk] = measure_case(case, packets)?;
+        let [weir, hash, walk, noop] = measure_case(case, packets)?;
         let name = case.name;
         report.at_most(
             format!("program, {name}"),
             "ns/packet",
             weir,
             case.bar_ns,
-            format!("walk alone {walk:.0}, hash map {hash:.0}"),
+            format!("no-op {noop:.0}, walk alone {walk:.0}, hash map {hash:.0}"),
         );
         report.at_most(
             format!("program / hash map, {name}"),
@@ -110,18 +110,19 @@ pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
     Ok(())
 }
 
-fn measure_case(case: &Case, packets: u32) -> Result<[f64; 3]> {
+fn measure_case(case: &Case, packets: u32) -> Result<[f64; 4]> {
     let shape = Shape {
         bucket_mask: case.slots / 8 - 1,
-        seed: [17, 34, 51, 68, 85],
+        seed: Seed::new([17, 34, 51, 68, 85]),
         key_mask: KeyMask::FULL.0,
     };
     let options = ProgramOptions {
         shape,
+        stages: kernel::stages(&shape),
         hook: 0,
         exact_clock: false,
         debug_log: false,
-        ring_octets: 1 << 16,
+        ring_flows: 1 << 16,
     };
     let mask: &'static u32 = Box::leak(Box::new(SEQUENCE - 1));
     let mut kernel = Kernel::load_with(&options, |loader| {
@@ -135,7 +136,7 @@ fn measure_case(case: &Case, packets: u32) -> Result<[f64; 3]> {
         program(&mut kernel, name)?.load()?;
     }
     let frame = traffic::flood_frame(0);
-    let mut figures: [Vec<f64>; 3] = [Vec::new(), Vec::new(), Vec::new()];
+    let mut figures: [Vec<f64>; 4] = Default::default();
     // The first round fills the tables.
     let fill = case.flows.map_or(SEQUENCE, |flows| {
         flows.saturating_mul(8).clamp(100_000, SEQUENCE)

@@ -1,5 +1,6 @@
-//! What the program counts, per CPU, by reason. Each packet moves [`Counter::Packets`] and then
-//! either [`Counter::IpPackets`] or exactly one reason why it is in no flow.
+//! What the program counts, per CPU, by reason. Each packet moves [`Counter::Packets`] and, if it
+//! is in no flow, exactly one reason why. The rest are the IP packets ([`ip_packets`]): each is in a
+//! flow, or in one of the `Lost…` counters.
 
 /// Defines the counters once: index, name as exported, meaning.
 macro_rules! counters {
@@ -25,9 +26,7 @@ macro_rules! counters {
 counters! {
     /// Frames the program saw.
     Packets = "packets",
-    /// Packets with a usable IP header: each is in a flow, or in one of the `Lost…` counters.
-    IpPackets = "ip_packets",
-    /// Their octets by the IP length fields.
+    /// Octets of the IP packets by their length fields.
     IpOctets = "ip_octets",
     /// Frames that carry no IP (ARP, LLDP, unknown tunnels …).
     NonIp = "non_ip_packets",
@@ -62,3 +61,21 @@ pub struct Block {
 }
 
 const _: () = assert!(size_of::<Block>() == 128 && Counter::ALL.len() <= 16);
+
+/// The packets that are in no flow, by reason.
+pub const UNMETERED: [Counter; 4] = [
+    Counter::NonIp,
+    Counter::TooShort,
+    Counter::BadIp,
+    Counter::TooDeep,
+];
+
+/// Packets with a usable IP header.
+#[must_use]
+pub fn ip_packets(values: &[u64; 16]) -> u64 {
+    UNMETERED
+        .iter()
+        .fold(values[Counter::Packets as usize], |packets, reason| {
+            packets.wrapping_sub(values[*reason as usize])
+        })
+}

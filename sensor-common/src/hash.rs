@@ -7,28 +7,77 @@
 //! multiplications do not wait for one another. A finaliser spreads the sum over all bits, since
 //! bucket numbers and tag are cut from it.
 
-/// Secret words drawn at random at each start.
-pub type Seed = [u64; 5];
+/// The secret, drawn at random at each start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "bytemuck", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Seed {
+    /// A word of secret for each word of the key.
+    words: [u64; 5],
+    /// What the two address words that are 0 in every IPv4 key add to the sum.
+    v4: u64,
+}
+
+impl Seed {
+    /// The secret of these random words.
+    #[must_use]
+    pub const fn new(words: [u64; 5]) -> Self {
+        Self {
+            words,
+            v4: nh(0, words[0]).wrapping_add(nh(0, words[2])),
+        }
+    }
+}
 
 /// Hashes the words (attributes already masked) and the hook.
 #[inline(always)]
 #[must_use]
-pub fn hash(words: &[u64; 5], hook: u8, seed: &Seed) -> u64 {
-    let mut sum = u64::from(hook) << 40;
-    sum = sum.wrapping_add(nh(words[0], seed[0]));
-    sum = sum.wrapping_add(nh(words[1], seed[1]));
-    sum = sum.wrapping_add(nh(words[2], seed[2]));
-    sum = sum.wrapping_add(nh(words[3], seed[3]));
-    sum = sum.wrapping_add(nh(words[4], seed[4]));
+pub const fn hash(words: &[u64; 5], hook: u8, seed: &Seed) -> u64 {
+    let mut sum = (hook as u64) << 40;
+    sum = sum.wrapping_add(nh(words[0], seed.words[0]));
+    sum = sum.wrapping_add(nh(words[1], seed.words[1]));
+    sum = sum.wrapping_add(nh(words[2], seed.words[2]));
+    sum = sum.wrapping_add(nh(words[3], seed.words[3]));
+    sum = sum.wrapping_add(nh(words[4], seed.words[4]));
+    finish(sum)
+}
+
+/// The same for an IPv4 key, whose words 0 and 2 are 0.
+#[inline(always)]
+#[must_use]
+pub const fn hash_v4(words: &[u64; 5], hook: u8, seed: &Seed) -> u64 {
+    let mut sum = ((hook as u64) << 40).wrapping_add(seed.v4);
+    sum = sum.wrapping_add(nh(words[1], seed.words[1]));
+    sum = sum.wrapping_add(nh(words[3], seed.words[3]));
+    sum = sum.wrapping_add(nh(words[4], seed.words[4]));
+    finish(sum)
+}
+
+#[inline(always)]
+const fn finish(mut sum: u64) -> u64 {
     sum ^= sum >> 32;
     sum = sum.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     sum ^ (sum >> 32)
 }
 
 #[inline(always)]
-fn nh(word: u64, seed: u64) -> u64 {
+const fn nh(word: u64, seed: u64) -> u64 {
     const LOW: u64 = 0xffff_ffff;
     let low = (word & LOW).wrapping_add(seed & LOW) & LOW;
     let high = (word >> 32).wrapping_add(seed >> 32) & LOW;
     low.wrapping_mul(high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v4_keys_hash_alike_by_either_way() {
+        let seed = Seed::new([0x1234_5678_9abc_def0, u64::MAX, 3, 1 << 63, 0xffff_ffff]);
+        for word in [0, 1, 0xffff_0000, u64::MAX] {
+            let words = [0, word, 0, !word, word ^ 77];
+            assert_eq!(hash(&words, 5, &seed), hash_v4(&words, 5, &seed));
+        }
+    }
 }

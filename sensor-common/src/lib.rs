@@ -11,6 +11,7 @@ pub mod hash;
 pub mod key;
 pub mod packet;
 pub mod slot;
+pub mod stage;
 pub mod table;
 pub mod walk;
 

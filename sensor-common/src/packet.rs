@@ -7,6 +7,10 @@ pub trait Packet {
     /// a compiler turns the check for one octet into one that the kernel's verifier cannot use.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
+    /// `N` 32-bit words at `offset`, in network byte order, or `None` if the capture ends before
+    /// them.
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
+
     /// Octets the frame had on the wire, which may be more than were captured.
     fn wire_octets(&self) -> usize;
 
@@ -54,6 +58,14 @@ impl Packet for Captured<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.octets.get(offset..)?.first_chunk::<N>().copied()
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let (words, _) = self.octets.get(offset..)?.as_chunks::<4>();
+        words
+            .first_chunk::<N>()
+            .map(|words| words.map(u32::from_ne_bytes))
     }
 
     #[inline(always)]

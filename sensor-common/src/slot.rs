@@ -8,8 +8,9 @@ use core::ptr;
 
 use crate::key::FlowKey;
 
-/// Nanoseconds per tick as a power of two: a tick is 1.048576 ms, so 32 bits last 52 days; user
-/// space extends them with its own clock.
+/// The length of a tick where the clock counts nanoseconds (the exact clock, capture files), as a
+/// power of two: 1.048576 ms, so 32 bits last 52 days. With the timer's clock a tick is a jiffy.
+/// User space extends ticks with its own clock.
 pub const TICK_SHIFT: u32 = 20;
 
 /// One flow of one CPU, 64 octets.
@@ -40,20 +41,28 @@ pub struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 64);
 
-/// A packet as the table accounts it.
-#[derive(Clone, Copy, Debug)]
+/// A packet as the table accounts it, one cache line: it waits so in its CPU's queue, see
+/// [`crate::stage`].
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sighting {
     /// The flow it belongs to.
     pub key: FlowKey,
-    /// Where it was seen.
-    pub hook: u8,
+    /// The key's hash, see [`crate::table::Shape::hash`].
+    pub hash: u64,
     /// Octets by the IP length field.
     pub octets: u64,
-    /// TCP flags; 0 for other protocols.
-    pub tcp_flags: u8,
     /// When, in ticks.
     pub tick: u32,
+    /// Packets: one, or the segments that the card will make of it.
+    pub packets: u16,
+    /// TCP flags; 0 for other protocols.
+    pub tcp_flags: u8,
+    /// Where it was seen.
+    pub hook: u8,
 }
+
+const _: () = assert!(size_of::<Sighting>() == 64);
 
 /// The words of a slot as either side reads and writes them. The kernel program, the daemon and
 /// the pcap table use [`SlotPtr`]; the model test has a twin of its own.
@@ -146,7 +155,11 @@ impl SlotWords for SlotPtr {
             octets,
             load!(self, octets).wrapping_add(sighting.octets)
         );
-        store!(self, packets, load!(self, packets).wrapping_add(1));
+        store!(
+            self,
+            packets,
+            load!(self, packets).wrapping_add(u32::from(sighting.packets))
+        );
         store!(self, last_tick, sighting.tick);
         store!(self, tcp_flags, load!(self, tcp_flags) | sighting.tcp_flags);
     }
@@ -155,7 +168,7 @@ impl SlotWords for SlotPtr {
     fn open(&self, sighting: &Sighting, born: u8) {
         store!(self, key, sighting.key);
         store!(self, octets, sighting.octets);
-        store!(self, packets, 1);
+        store!(self, packets, u32::from(sighting.packets));
         store!(self, first_tick, sighting.tick);
         store!(self, last_tick, sighting.tick);
         store!(self, tcp_flags, sighting.tcp_flags);

@@ -18,7 +18,8 @@
 )]
 
 use crate::{
-    hash::{Seed, hash},
+    hash::{Seed, hash, hash_v4},
+    key::FlowKey,
     slot::{Sighting, SlotWords},
 };
 
@@ -109,38 +110,85 @@ pub struct Shape {
 pub struct Places {
     /// First choice and second choice, always different.
     pub buckets: [u32; 2],
+    /// The way of the first bucket where the flow is looked for before any tag is read, and where
+    /// it is put if that is free.
+    pub home: u32,
     /// 15 bits that a bucket's tags are compared with.
     pub tag: u16,
 }
 
 impl Shape {
-    /// Where a flow may be.
+    /// The keyed hash of a flow: of the attributes that tell flows apart, and the hook.
     #[inline(always)]
     #[must_use]
-    pub fn places(&self, sighting: &Sighting) -> Places {
-        let mut words = sighting.key.words();
+    pub fn hash(&self, key: &FlowKey, hook: u8) -> u64 {
+        let mut words = key.words();
         words[4] &= self.key_mask;
-        let hash = hash(&words, sighting.hook, &self.seed);
+        hash(&words, hook, &self.seed)
+    }
+
+    /// The same for an IPv4 key, in fewer steps.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash_v4(&self, key: &FlowKey, hook: u8) -> u64 {
+        let mut words = key.words();
+        words[4] &= self.key_mask;
+        hash_v4(&words, hook, &self.seed)
+    }
+
+    /// Where a flow may be, by its hash.
+    #[inline(always)]
+    #[must_use]
+    pub fn places(&self, hash: u64) -> Places {
         let first = hash as u32 & self.bucket_mask;
         let second = (hash >> 24) as u32 & self.bucket_mask;
         Places {
             buckets: [first, if second == first { first ^ 1 } else { second }],
+            home: (hash >> 45) as u32 & (WAYS - 1),
             tag: (hash >> 49) as u16,
         }
     }
+
+    /// The slot where a flow is looked for first.
+    #[inline(always)]
+    #[must_use]
+    pub fn home(&self, hash: u64) -> u32 {
+        (hash as u32 & self.bucket_mask) * WAYS + ((hash >> 45) as u32 & (WAYS - 1))
+    }
+}
+
+/// Has the slot fetched that [`account`] looks at first for a packet of this hash. `None` as there.
+#[inline(always)]
+pub fn fetch_home<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()> {
+    // A volatile read of shared memory, which no compiler leaves out.
+    region.slot(shape.home(hash))?.born();
+    Some(())
+}
+
+/// Has the tags fetched, likewise.
+#[inline(always)]
+pub fn fetch_tags<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()> {
+    let [first, second] = shape.places(hash).buckets;
+    region.tags(first)?;
+    region.tags(second)?;
+    Some(())
 }
 
 /// Accounts one packet. `None` only if the region is smaller than `shape` says.
 #[inline(always)]
 pub fn account<R: Region>(region: &mut R, shape: &Shape, sighting: &Sighting) -> Option<Accounted> {
-    let places = shape.places(sighting);
+    let places = shape.places(sighting.hash);
     let [first, second] = places.buckets;
+    let home = region.slot(shape.home(sighting.hash))?;
+    if update(&home, shape, sighting) {
+        return Some(Accounted::lossless(Outcome::Updated));
+    }
     let tags_first = region.tags(first)?;
-    if update(region, first, tags_first, places.tag, shape, sighting)? {
+    if update_bucket(region, first, tags_first, places.tag, shape, sighting)? {
         return Some(Accounted::lossless(Outcome::Updated));
     }
     let tags_second = region.tags(second)?;
-    if update(region, second, tags_second, places.tag, shape, sighting)? {
+    if update_bucket(region, second, tags_second, places.tag, shape, sighting)? {
         return Some(Accounted::lossless(Outcome::Updated));
     }
     let free_first = free_ways(tags_first, region.released(first)?);
@@ -148,12 +196,12 @@ pub fn account<R: Region>(region: &mut R, shape: &Shape, sighting: &Sighting) ->
     if free_first | free_second == 0 {
         return replace(region, places, [tags_first, tags_second], sighting);
     }
-    let (bucket, free, tags) = if ones(free_first) >= ones(free_second) {
-        (first, free_first, tags_first)
+    let (bucket, free, tags) = choose(&places, free_first, free_second, [tags_first, tags_second]);
+    let way = if free >> places.home & 1 != 0 {
+        places.home
     } else {
-        (second, free_second, tags_second)
+        lowest(free)
     };
-    let way = lowest(free);
     let slot = region.slot(bucket * WAYS + way)?;
     let taken = !tag_of(tags, way) & 0x8000;
     slot.open(sighting, next_generation(slot.born(), slot.closed()));
@@ -161,9 +209,38 @@ pub fn account<R: Region>(region: &mut R, shape: &Shape, sighting: &Sighting) ->
     Some(Accounted::lossless(Outcome::Created))
 }
 
+/// The bucket a new flow goes to: the first while its home there is free and half the bucket is,
+/// else the emptier. So most flows live at home, and yet hardly any finds both buckets full before
+/// the table is.
+#[inline(always)]
+fn choose(
+    places: &Places,
+    free_first: u8,
+    free_second: u8,
+    tags: [[u64; 2]; 2],
+) -> (u32, u8, [u64; 2]) {
+    let at_home = free_first >> places.home & 1 != 0 && ones(free_first) >= WAYS as u8 / 2;
+    if at_home || ones(free_first) >= ones(free_second) {
+        (places.buckets[0], free_first, tags[0])
+    } else {
+        (places.buckets[1], free_second, tags[1])
+    }
+}
+
+/// Adds the packet to the slot's flow if it is the packet's, live.
+#[inline(always)]
+fn update(slot: &impl SlotWords, shape: &Shape, sighting: &Sighting) -> bool {
+    let found =
+        slot.born() != slot.closed() && slot.holds(&sighting.key, shape.key_mask, sighting.hook);
+    if found {
+        slot.add(sighting);
+    }
+    found
+}
+
 /// Adds the packet to its flow if the bucket holds it, live.
 #[inline(always)]
-fn update<R: Region>(
+fn update_bucket<R: Region>(
     region: &R,
     bucket: u32,
     tags: [u64; 2],
@@ -197,10 +274,7 @@ fn update_half<R: Region>(
         if matches == 0 {
             break;
         }
-        let slot = region.slot(first + lane(matches))?;
-        if slot.born() != slot.closed() && slot.holds(&sighting.key, shape.key_mask, sighting.hook)
-        {
-            slot.add(sighting);
+        if update(&region.slot(first + lane(matches))?, shape, sighting) {
             return Some(true);
         }
         matches &= matches.wrapping_sub(1);
@@ -218,10 +292,10 @@ fn replace<R: Region>(
     sighting: &Sighting,
 ) -> Option<Accounted> {
     let mut victim = None;
-    let start = u32::from(places.tag);
     for turn in 0..VICTIMS_TRIED {
-        let choice = ((turn ^ start) & 1) as usize;
-        let way = (start >> 1).wrapping_add(turn * 3) & (WAYS - 1);
+        // The home slot first: its line is here already.
+        let choice = (turn & 1) as usize;
+        let way = (places.home + turn * 3) & (WAYS - 1);
         let slot = region.slot(places.buckets[choice] * WAYS + way)?;
         if slot.born() == slot.closed() {
             continue;
@@ -235,7 +309,7 @@ fn replace<R: Region>(
     let Some((choice, way, slot)) = victim else {
         return Some(Accounted {
             outcome: Outcome::Busy,
-            lost_packets: 1,
+            lost_packets: u32::from(sighting.packets),
             lost_octets: sighting.octets,
         });
     };

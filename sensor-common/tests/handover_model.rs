@@ -23,6 +23,7 @@ use loom::{
 };
 use weir_sensor_common::{
     FlowKey, KeyMask, Slot, SlotWords, handover,
+    hash::Seed,
     slot::Sighting,
     table::{Outcome, Region, SLOTS_MIN, Shape, WAYS, account},
 };
@@ -77,7 +78,7 @@ impl SlotWords for SlotRef {
 
     fn add(&self, sighting: &Sighting) {
         self.twin().with_mut(|slot| {
-            slot.packets += 1;
+            slot.packets += u32::from(sighting.packets);
             slot.octets += sighting.octets;
         });
     }
@@ -85,7 +86,7 @@ impl SlotWords for SlotRef {
     fn open(&self, sighting: &Sighting, born: u8) {
         self.twin().with_mut(|slot| {
             slot.key = sighting.key;
-            slot.packets = 1;
+            slot.packets = u32::from(sighting.packets);
             slot.octets = sighting.octets;
             slot.hook = sighting.hook;
         });
@@ -198,21 +199,22 @@ impl Kernel {
 
 const SHAPE: Shape = Shape {
     bucket_mask: SLOTS_MIN / WAYS - 1,
-    seed: [3, 5, 7, 11, 13],
+    seed: Seed::new([3, 5, 7, 11, 13]),
     key_mask: KeyMask::FULL.0,
 };
 
 fn sighting(flow: u32) -> Sighting {
+    let key = FlowKey {
+        source: [0, u64::from(flow)],
+        destination: [0, 1],
+        attributes: 0,
+    };
     Sighting {
-        key: FlowKey {
-            source: [0, u64::from(flow)],
-            destination: [0, 1],
-            attributes: 0,
-        },
-        hook: 0,
+        key,
+        hash: SHAPE.hash(&key, 0),
         octets: 100,
-        tcp_flags: 0,
-        tick: 0,
+        packets: 1,
+        ..Sighting::default()
     }
 }
 
@@ -306,7 +308,7 @@ fn explore(scene: Scene) {
 const ALL: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 /// Some slots of a full table.
 const PLACES: &[u32] = &[0, 1, 2, 9];
-/// Slots that the first flows get.
+/// Where the first two flows go; a test says so.
 const FIRST: &[u32] = &[0, 8];
 
 const RETURNS: Scene = Scene {
@@ -380,4 +382,21 @@ fn without_a_second_look_it_would_fail() {
         ..FULL
     };
     assert!(panic::catch_unwind(|| explore(broken)).is_err());
+}
+
+#[test]
+fn the_first_flows_live_where_the_scenes_take_them() {
+    loom::model(|| {
+        let memory = Arc::new(Memory::new());
+        let mut kernel = Kernel {
+            memory: Arc::clone(&memory),
+            ring_full: false,
+            evicted_packets: 0,
+            lost_packets: 0,
+        };
+        kernel.packet(0);
+        kernel.packet(1);
+        let live = |index: &u32| handover::is_live(&memory.slot(*index));
+        assert_eq!(ALL.iter().copied().filter(live).collect::<Vec<_>>(), FIRST);
+    });
 }

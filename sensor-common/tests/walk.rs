@@ -34,6 +34,21 @@ proptest! {
         let _ = walked(&frame(ethertype, &octets));
     }
 
+    /// The short way knows no packet that the long way sees otherwise.
+    #[test]
+    fn both_ways_agree(
+        start in prop::sample::select(vec![[0x45u8, 0, 0, 33], [0x45, 7, 0, 34], [0x45, 0, 5, 220], [0x46, 0, 0, 60], [0x45, 0, 0, 0]]),
+        fragment in prop::sample::select(vec![[0u8, 0], [0x40, 0], [0x20, 0], [0, 1], [0x60, 9]]),
+        protocol in prop::sample::select(vec![1u8, 6, 17, 47, 132]),
+        rest in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let header = [&start[..], &[1, 2], &fragment, &[64, protocol, 0, 0], &rest].concat();
+        let frame = frame(0x0800, &header);
+        if let Some(plain) = walk::plain_v4(&Captured::whole(&frame)) {
+            prop_assert_eq!(Ok(plain), walked(&frame));
+        }
+    }
+
     /// Every cut of a good packet is either the same flow, one without ports, or too short.
     #[test]
     fn a_cut_packet_keeps_its_addresses(cut in 0usize..42) {
@@ -47,6 +62,18 @@ proptest! {
             }
             Err(reason) => prop_assert_eq!(reason, Unmetered::TooShort),
         }
+    }
+}
+
+#[test]
+fn the_short_way_is_taken() {
+    for protocol in [6, 17] {
+        let mut packet = V4_UDP;
+        (packet[3], packet[9]) = (60, protocol);
+        let frame = frame(0x0800, &[&packet[..], &[0x5a; 40]].concat());
+        let plain = walk::plain_v4(&Captured::whole(&frame)).unwrap();
+        assert_eq!(Ok(plain), walked(&frame));
+        assert_eq!(plain.tcp_flags, if protocol == 6 { 0x5a } else { 0 });
     }
 }
 

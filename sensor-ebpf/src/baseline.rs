@@ -60,6 +60,12 @@ pub fn next_source(context: &XdpContext) -> Option<()> {
     Some(())
 }
 
+/// Nothing at all: what a test run costs on this machine.
+#[xdp(frags)]
+pub fn bench_noop(_context: XdpContext) -> u32 {
+    XDP_PASS
+}
+
 /// The walk and the address alone: what the others are compared with.
 #[xdp(frags)]
 pub fn bench_walk(context: XdpContext) -> u32 {

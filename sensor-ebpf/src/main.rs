@@ -19,13 +19,14 @@ use aya_log_ebpf::debug;
 use weir_sensor_common::{
     Counter, Unmetered, Walked,
     slot::Sighting,
-    table::{Outcome, account},
+    stage::STAGES_MAX,
+    table::{Outcome, Shape, account, fetch_home, fetch_tags},
     walk,
 };
 
 use crate::{
     frame::Frame,
-    maps::{Counts, CpuRegion},
+    maps::{CpuRegion, CpuState},
 };
 
 /// What XDP runs for each frame that is received.
@@ -36,48 +37,123 @@ pub fn weir_ingress(context: XdpContext) -> u32 {
     XDP_PASS
 }
 
+/// What user space runs on a CPU to have the packets accounted that wait in its queue. Returns the
+/// tick.
+#[xdp(frags)]
+pub fn weir_settle(context: XdpContext) -> u32 {
+    let _ = settle(&context);
+    options::tick()
+}
+
+/// Queues the packet, and accounts the queue if it is full (see [`weir_sensor_common::stage`]).
 #[inline(always)]
 fn meter(context: &XdpContext) -> Option<()> {
     let cpu = options::cpu();
-    let counts = Counts::of(cpu)?;
-    counts.add(Counter::Packets, 1);
-    match walk::ethernet(&Frame::new(context)) {
-        Ok(walked) => metered(context, &counts, cpu, &walked),
-        Err(reason) => {
-            if options::debug_log() {
-                debug!(
-                    context,
-                    "frame of {} octets in no flow",
-                    context.data_end() - context.data()
-                );
+    let state = CpuState::of(cpu)?;
+    state.add(Counter::Packets, 1);
+    let frame = Frame::new(context);
+    let hook = options::hook();
+    let waiting = if let Some(walked) = walk::plain_v4(&frame) {
+        let hash = options::shape().hash_v4(&walked.key, hook);
+        queue(&state, &walked, hash, hook)
+    } else {
+        match walk::ethernet(&frame) {
+            Ok(walked) => {
+                let hash = options::shape().hash(&walked.key, hook);
+                queue(&state, &walked, hash, hook)
             }
-            counts.add(counter(reason), 1);
-            Some(())
+            Err(reason) => {
+                unmetered(context, &state, reason);
+                return Some(());
+            }
         }
+    };
+    let full = options::stages();
+    if waiting >= full {
+        account_queue(context, &state, cpu, full)?;
     }
+    Some(())
 }
 
 #[inline(always)]
-fn metered(context: &XdpContext, counts: &Counts, cpu: u32, walked: &Walked) -> Option<()> {
-    counts.add(Counter::IpPackets, 1);
-    counts.add(Counter::IpOctets, walked.octets);
-    let sighting = Sighting {
+fn unmetered(context: &XdpContext, state: &CpuState, reason: Unmetered) {
+    if options::debug_log() {
+        debug!(
+            context,
+            "frame of {} octets in no flow",
+            context.data_end() - context.data()
+        );
+    }
+    state.add(counter(reason), 1);
+}
+
+#[inline(always)]
+fn queue(state: &CpuState, walked: &Walked, hash: u64, hook: u8) -> u32 {
+    state.add(Counter::IpOctets, walked.octets);
+    state.push(&Sighting {
         key: walked.key,
-        hook: options::hook(),
+        hash,
         octets: walked.octets,
-        tcp_flags: walked.tcp_flags,
         tick: options::tick(),
-    };
+        packets: 1,
+        tcp_flags: walked.tcp_flags,
+        hook,
+    })
+}
+
+#[inline(always)]
+fn settle(context: &XdpContext) -> Option<()> {
+    let cpu = options::cpu();
+    let state = CpuState::of(cpu)?;
+    account_queue(context, &state, cpu, state.waiting())
+}
+
+/// Accounts the first `count` packets of the queue, which are all.
+#[inline(always)]
+fn account_queue(context: &XdpContext, state: &CpuState, cpu: u32, count: u32) -> Option<()> {
     let shape = options::shape();
-    let accounted = account(&mut CpuRegion::of(cpu, &shape), &shape, &sighting)?;
+    let mut region = CpuRegion::of(cpu, &shape, *state);
+    if options::stages() > 1 {
+        for index in 0..STAGES_MAX {
+            if index >= count {
+                break;
+            }
+            fetch_home(&region, &shape, state.sighting(index).hash)?;
+        }
+        for index in 0..STAGES_MAX {
+            if index >= count {
+                break;
+            }
+            fetch_tags(&region, &shape, state.sighting(index).hash)?;
+        }
+    }
+    for index in 0..STAGES_MAX {
+        if index >= count {
+            break;
+        }
+        account_one(context, state, &mut region, &shape, state.sighting(index))?;
+    }
+    state.clear();
+    Some(())
+}
+
+#[inline(always)]
+fn account_one(
+    context: &XdpContext,
+    state: &CpuState,
+    region: &mut CpuRegion,
+    shape: &Shape,
+    sighting: &Sighting,
+) -> Option<()> {
+    let accounted = account(region, shape, sighting)?;
     match accounted.outcome {
         Outcome::Updated => return Some(()),
         Outcome::Created => {}
-        Outcome::CreatedEvicting => counts.add(Counter::FlowsEvicted, 1),
+        Outcome::CreatedEvicting => state.add(Counter::FlowsEvicted, 1),
         Outcome::CreatedLosing => {
-            counts.add(Counter::LostRingFlows, 1);
-            counts.add(Counter::LostRingPackets, u64::from(accounted.lost_packets));
-            counts.add(Counter::LostRingOctets, accounted.lost_octets);
+            state.add(Counter::LostRingFlows, 1);
+            state.add(Counter::LostRingPackets, u64::from(accounted.lost_packets));
+            state.add(Counter::LostRingOctets, accounted.lost_octets);
             if options::debug_log() {
                 debug!(
                     context,
@@ -86,12 +162,12 @@ fn metered(context: &XdpContext, counts: &Counts, cpu: u32, walked: &Walked) -> 
             }
         }
         Outcome::Busy => {
-            counts.add(Counter::LostBusyPackets, 1);
-            counts.add(Counter::LostBusyOctets, accounted.lost_octets);
+            state.add(Counter::LostBusyPackets, u64::from(accounted.lost_packets));
+            state.add(Counter::LostBusyOctets, accounted.lost_octets);
             return Some(());
         }
     }
-    counts.add(Counter::FlowsCreated, 1);
+    state.add(Counter::FlowsCreated, 1);
     Some(())
 }
 

@@ -1,21 +1,26 @@
-//! What the program shares with user space: the table's three arrays and the counters, which user
-//! space maps into its memory (`BPF_F_MMAPABLE`, kernel 5.5), and the ring of evicted flows
-//! (kernel 5.8). The loader sets the real sizes.
+//! What the program shares with user space, which maps it into its memory (`BPF_F_MMAPABLE`,
+//! kernel 5.5): the table's three arrays, the CPUs' counters and queues, and their rings of flows
+//! that were pushed out. The loader sets the real sizes.
+//!
+//! The rings are plain arrays with one writer and one reader each. The kernel's own ring buffer
+//! takes a lock for each entry, which every CPU shares and which waits until the cache lines that
+//! were touched ahead (see [`weir_sensor_common::stage`]) have arrived: under a flood that was half
+//! the cost of a packet. It serves as the bell that wakes user space when a ring fills.
 #![expect(unsafe_code, reason = "memory that both sides write")]
 
-use core::mem;
-
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_RB_FORCE_WAKEUP},
     macros::map,
     maps::{Array, RingBuf},
 };
 use weir_sensor_common::{
     Counter, Slot, SlotWords,
-    counters::Block,
-    slot::SlotPtr,
+    slot::{Sighting, SlotPtr},
+    stage::{Cpu, STAGES_MAX},
     table::{Region, Shape, WAYS},
 };
+
+use crate::options;
 
 #[map]
 static SLOTS: Array<Slot> = Array::with_max_entries(16, BPF_F_MMAPABLE);
@@ -29,18 +34,26 @@ static TAGS: Array<[u64; 2]> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 static RELEASED: Array<[u8; 8]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
-static COUNTERS: Array<Block> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static CPUS: Array<Cpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
-static EVICTED: RingBuf = RingBuf::with_byte_size(4096, 0);
+static EVICTED: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// The counters of one CPU.
-pub struct Counts(*mut Block);
+/// How many of them user space has taken: one line a CPU, which only user space writes.
+#[map]
+static TAKEN: Array<[u64; 8]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-impl Counts {
+#[map]
+static BELL: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// What belongs to one CPU beside its region: counters and queue.
+#[derive(Clone, Copy)]
+pub struct CpuState(*mut Cpu);
+
+impl CpuState {
     #[inline(always)]
     pub fn of(cpu: u32) -> Option<Self> {
-        COUNTERS.get_ptr_mut(cpu).map(Self)
+        CPUS.get_ptr_mut(cpu).map(Self)
     }
 
     #[inline(always)]
@@ -48,23 +61,77 @@ impl Counts {
         // SAFETY: the block is this CPU's, and only the run on it writes; the index is below the
         // number of counters.
         unsafe {
-            let value = &raw mut (*self.0).values[counter as usize];
+            let value = &raw mut (*self.0).counters.values[counter as usize];
             value.write_volatile(value.read_volatile().wrapping_add(count));
+        }
+    }
+
+    /// Puts a packet into the queue; returns how many wait then.
+    #[inline(always)]
+    pub fn push(&self, sighting: &Sighting) -> u32 {
+        // SAFETY: the queue is this CPU's, and `at` checks the index.
+        unsafe {
+            let waiting = &raw mut (*self.0).stage.waiting;
+            let index = *waiting;
+            self.at(index).write(*sighting);
+            *waiting = index + 1;
+            index + 1
+        }
+    }
+
+    /// Packets in the queue.
+    #[inline(always)]
+    pub fn waiting(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).stage.waiting }
+    }
+
+    /// A packet of the queue.
+    #[inline(always)]
+    pub fn sighting(&self, index: u32) -> &Sighting {
+        // SAFETY: as above; nothing else refers to the queue while the program runs.
+        unsafe { &*self.at(index) }
+    }
+
+    /// Empties the queue.
+    #[inline(always)]
+    pub fn clear(&self) {
+        // SAFETY: as above.
+        unsafe { (*self.0).stage.waiting = 0 };
+    }
+
+    #[inline(always)]
+    fn at(&self, index: u32) -> *mut Sighting {
+        // SAFETY: the state is valid, and the index below the queue's length.
+        unsafe {
+            (&raw mut (*self.0).stage.sightings)
+                .cast::<Sighting>()
+                .add((index & (STAGES_MAX - 1)) as usize)
         }
     }
 }
 
 /// The part of the table that belongs to one CPU.
 pub struct CpuRegion {
+    cpu: u32,
     first_bucket: u32,
+    state: CpuState,
 }
 
 impl CpuRegion {
     #[inline(always)]
-    pub fn of(cpu: u32, shape: &Shape) -> Self {
+    pub fn of(cpu: u32, shape: &Shape, state: CpuState) -> Self {
         Self {
+            cpu,
             first_bucket: cpu * (shape.bucket_mask + 1),
+            state,
         }
+    }
+
+    /// Wakes user space. If the bell rings already there is no place, and no need.
+    #[inline(always)]
+    fn ring_bell(&self) {
+        let _ = BELL.output::<u64>(u64::from(self.cpu), BPF_RB_FORCE_WAKEUP.into());
     }
 }
 
@@ -74,8 +141,9 @@ impl Region for CpuRegion {
     #[inline(always)]
     fn tags(&self, bucket: u32) -> Option<[u64; 2]> {
         let tags = TAGS.get_ptr(self.first_bucket + bucket)?;
-        // SAFETY: the map returned a valid element, and only this CPU writes it.
-        Some(unsafe { *tags })
+        // SAFETY: the map returned a valid element, and only this CPU writes it; volatile so that
+        // it is also read where nothing is done with it.
+        Some(unsafe { tags.read_volatile() })
     }
 
     #[inline(always)]
@@ -115,13 +183,29 @@ impl Region for CpuRegion {
 
     #[inline(always)]
     fn evict(&mut self, victim: &SlotPtr) -> bool {
-        // As words: the ring aligns records to eight octets only.
-        let Some(mut entry) = EVICTED.reserve::<[u64; 8]>(0) else {
+        let mask = options::ring_mask();
+        let Some(taken) = TAKEN.get_ptr(self.cpu) else {
             return false;
         };
-        // SAFETY: a slot is eight words without padding.
-        entry.write(unsafe { mem::transmute::<Slot, [u64; 8]>(victim.copy()) });
-        entry.submit(0);
+        // SAFETY: the state is this CPU's, and only the run on it writes the field.
+        let evicted = unsafe { (*self.state.0).evicted };
+        // SAFETY: a valid element; user space writes it, hence volatile.
+        let waiting = evicted.wrapping_sub(unsafe { taken.cast::<u64>().read_volatile() });
+        if waiting > u64::from(mask) {
+            return false;
+        }
+        let place = (mask + 1) * self.cpu + (evicted as u32 & mask);
+        let Some(entry) = EVICTED.get_ptr_mut(place) else {
+            return false;
+        };
+        // SAFETY: a valid element that user space does not read before the count says so.
+        unsafe { entry.write_volatile(victim.copy()) };
+        // SAFETY: as for the count above; volatile, and so after the entry.
+        unsafe { (&raw mut (*self.state.0).evicted).write_volatile(evicted.wrapping_add(1)) };
+        // Three times on its way to full, and whenever a quarter more has come.
+        if evicted as u32 & (mask >> 2) == mask >> 2 {
+            self.ring_bell();
+        }
         true
     }
 }

@@ -4,9 +4,7 @@
 
 use core::ptr;
 
-use aya_ebpf::helpers::{
-    bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_ktime_get_coarse_ns,
-};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_jiffies64};
 use weir_sensor_common::{hash::Seed, slot::TICK_SHIFT, table::Shape};
 
 #[unsafe(no_mangle)]
@@ -14,7 +12,11 @@ static BUCKET_MASK: u32 = 1;
 #[unsafe(no_mangle)]
 static KEY_MASK: u64 = u64::MAX;
 #[unsafe(no_mangle)]
-static SEED: Seed = [0; 5];
+static SEED: Seed = Seed::new([0; 5]);
+#[unsafe(no_mangle)]
+static STAGES: u32 = 1;
+#[unsafe(no_mangle)]
+static RING_MASK: u32 = 0;
 #[unsafe(no_mangle)]
 static HOOK: u8 = 0;
 #[unsafe(no_mangle)]
@@ -37,6 +39,18 @@ pub fn shape() -> Shape {
     }
 }
 
+/// Length of a CPU's queue.
+#[inline(always)]
+pub fn stages() -> u32 {
+    load(&STAGES)
+}
+
+/// Entries of a CPU's ring of evicted flows, a power of two, minus one.
+#[inline(always)]
+pub fn ring_mask() -> u32 {
+    load(&RING_MASK)
+}
+
 #[inline(always)]
 pub fn hook() -> u8 {
     load(&HOOK)
@@ -54,16 +68,15 @@ pub fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// Now, in ticks. The coarse clock (kernel 5.11) is as fine as the timer interrupt (1–10 ms) and
-/// costs almost nothing; the exact one reads the hardware behind a fence.
+/// Now, in ticks. The timer's clock (kernel 5.5) is as fine as the timer interrupt (1–10 ms), and
+/// the verifier makes a load of it; the exact one is a call that reads the hardware behind a fence.
 #[inline(always)]
 pub fn tick() -> u32 {
-    let now_ns = if load(&EXACT_CLOCK) != 0 {
+    if load(&EXACT_CLOCK) != 0 {
         // SAFETY: the helper has no preconditions.
-        unsafe { bpf_ktime_get_ns() }
+        (unsafe { bpf_ktime_get_ns() } >> TICK_SHIFT) as u32
     } else {
         // SAFETY: the helper has no preconditions.
-        unsafe { bpf_ktime_get_coarse_ns() }
-    };
-    (now_ns >> TICK_SHIFT) as u32
+        (unsafe { bpf_jiffies64() }) as u32
+    }
 }

@@ -18,15 +18,70 @@ const BEFORE_START_NS: u64 = 1_000_000_000;
 /// How far a slot's tick may be ahead of the clock read here: the rest of the 52 days is behind.
 const AHEAD_TICKS: u32 = 4096;
 
+/// The ticks that slots are stamped with, laid along the monotonic clock: tick `tick` began at
+/// `began_ns`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticks {
+    tick: u32,
+    began_ns: u64,
+    length_ns: u64,
+}
+
+impl Default for Ticks {
+    /// Ticks cut from nanoseconds: those of the exact clock and of capture files.
+    fn default() -> Self {
+        Self {
+            tick: 0,
+            began_ns: 0,
+            length_ns: 1 << TICK_SHIFT,
+        }
+    }
+}
+
+impl Ticks {
+    /// The timer's ticks, as of now: `look` asks the kernel program for its tick. The kernel counts
+    /// a jiffy and sets its coarse clock in one interrupt, so that clock says when the tick began,
+    /// if none came in between.
+    ///
+    /// # Errors
+    /// What `look` says.
+    pub fn of_timer<E>(mut look: impl FnMut() -> Result<u32, E>) -> Result<Self, E> {
+        const LOOKS_MAX: u32 = 4;
+        let mut ticks = Self::default();
+        for _ in 0..LOOKS_MAX {
+            ticks = Self {
+                began_ns: read(libc::CLOCK_MONOTONIC_COARSE),
+                tick: look()?,
+                length_ns: resolution(libc::CLOCK_MONOTONIC_COARSE).max(1),
+            };
+            if read(libc::CLOCK_MONOTONIC_COARSE) == ticks.began_ns {
+                break;
+            }
+        }
+        Ok(ticks)
+    }
+
+    /// The tick at a time, and when it began.
+    fn at(&self, monotonic_ns: u64) -> (u32, u64) {
+        let since = monotonic_ns.saturating_sub(self.began_ns) / self.length_ns;
+        (
+            self.tick.wrapping_add(weir_netflow::low32(since)),
+            self.began_ns + since * self.length_ns,
+        )
+    }
+}
+
 /// One instant on the clocks that matter here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// The clock the kernel program stamps flows with, nanoseconds since boot.
+    /// Nanoseconds since boot.
     pub monotonic_ns: u64,
     /// Wall clock, nanoseconds since 1970-01-01 UTC.
     pub unix_ns: u64,
     /// What is exported as sysUptime.
     pub uptime_ms: u64,
+    /// What slots are stamped with.
+    pub ticks: Ticks,
 }
 
 impl Now {
@@ -39,7 +94,14 @@ impl Now {
             monotonic_ns,
             unix_ns: read(libc::CLOCK_REALTIME),
             uptime_ms: monotonic_ns.saturating_sub(booted_ns) / 1_000_000,
+            ticks: Ticks::default(),
         }
+    }
+
+    /// The same instant, for slots stamped with these ticks.
+    #[must_use]
+    pub fn with_ticks(self, ticks: Ticks) -> Self {
+        Self { ticks, ..self }
     }
 
     /// The instant a captured packet gives: its time is the only clock there is. Uptime counts
@@ -50,13 +112,14 @@ impl Now {
             monotonic_ns: unix_ns,
             unix_ns,
             uptime_ms: unix_ns.saturating_sub(first_unix_ns) / 1_000_000,
+            ticks: Ticks::default(),
         }
     }
 
-    /// In ticks, as slots have it.
+    /// The tick slots are stamped with now.
     #[must_use]
     pub fn tick(&self) -> u32 {
-        weir_netflow::low32(self.monotonic_ns >> TICK_SHIFT)
+        self.ticks.at(self.monotonic_ns).0
     }
 
     /// Nanoseconds since a slot's tick. One that is a little ahead (the program's clock may be
@@ -67,15 +130,15 @@ impl Now {
         if ticks > u32::MAX - AHEAD_TICKS {
             0
         } else {
-            u64::from(ticks) << TICK_SHIFT
+            u64::from(ticks) * self.ticks.length_ns
         }
     }
 
     /// A slot's tick as wall-clock time.
     #[must_use]
     pub fn unix_ns_of(&self, tick: u32) -> u64 {
-        // The tick began at a multiple of its length on the monotonic clock.
-        let into_tick = self.monotonic_ns & ((1 << TICK_SHIFT) - 1);
+        let (_, began_ns) = self.ticks.at(self.monotonic_ns);
+        let into_tick = self.monotonic_ns.saturating_sub(began_ns);
         let since = self.since(tick);
         self.unix_ns
             .saturating_sub(since.saturating_add(if since == 0 { 0 } else { into_tick }))
@@ -91,15 +154,30 @@ impl Now {
     }
 }
 
+const ZERO: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 fn read(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is valid, and both clocks exist on every Linux.
+    let mut time = ZERO;
+    // SAFETY: the pointer is valid, and the clocks exist on every Linux.
     unsafe {
         libc::clock_gettime(clock, &raw mut time);
     }
+    nanoseconds(&time)
+}
+
+fn resolution(clock: libc::clockid_t) -> u64 {
+    let mut time = ZERO;
+    // SAFETY: as above.
+    unsafe {
+        libc::clock_getres(clock, &raw mut time);
+    }
+    nanoseconds(&time)
+}
+
+fn nanoseconds(time: &libc::timespec) -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
         + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
@@ -114,6 +192,7 @@ mod tests {
             monotonic_ns: ((1 << 32) + 10) << TICK_SHIFT,
             unix_ns: 1_700_000_000_000_000_000,
             uptime_ms: 0,
+            ticks: Ticks::default(),
         };
         assert_eq!(now.tick(), 10);
         assert_eq!(now.since(0xffff_fff0), 26 << TICK_SHIFT);
@@ -123,5 +202,23 @@ mod tests {
         );
         assert_eq!(now.since(11), 0);
         assert_eq!(now.unix_ns_of(11), now.unix_ns);
+    }
+
+    #[test]
+    fn timer_ticks_are_counted_from_the_last_look() {
+        let now = Now {
+            monotonic_ns: 1_000_000_000,
+            unix_ns: 1_700_000_000_000_000_000,
+            uptime_ms: 0,
+            ticks: Ticks {
+                tick: u32::MAX,
+                began_ns: 990_000_000,
+                length_ns: 4_000_000,
+            },
+        };
+        assert_eq!(now.tick(), 1);
+        assert_eq!(now.since(u32::MAX), 8_000_000);
+        assert_eq!(now.unix_ns_of(u32::MAX), now.unix_ns - 10_000_000);
+        assert_eq!(now.since(2), 0);
     }
 }

@@ -10,25 +10,27 @@ use aya::{
     programs::{ProgramError, Xdp, XdpMode, xdp::XdpLinkId},
 };
 use weir_sensor_common::{
-    counters::Block,
+    stage::{Cpu, STAGES_MAX},
     table::{Shape, WAYS},
 };
 
-use crate::{mapping::Mapping, table::Table};
+use crate::{evicted::Evicted, mapping::Mapping, settle, table::Table};
 
 /// What is fixed before the program is loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramOptions {
     /// The table's shape: buckets a CPU, hash seed, key mask.
     pub shape: Shape,
+    /// Packets of a CPU's queue, see `weir_sensor_common::stage`.
+    pub stages: u32,
     /// Observation point of this interface, see `Slot::hook`.
     pub hook: u8,
     /// Read the exact clock for each packet.
     pub exact_clock: bool,
     /// Write the program's debug log.
     pub debug_log: bool,
-    /// Octets of the ring of evicted flows; the kernel wants a power of two of whole pages.
-    pub ring_octets: u32,
+    /// Entries of each CPU's ring of evicted flows, a power of two.
+    pub ring_flows: u32,
 }
 
 /// How the program is attached.
@@ -55,17 +57,20 @@ pub struct Kernel {
     link: Option<XdpLinkId>,
     /// The flow table of all CPUs.
     pub table: Table,
-    /// The counters, one block a CPU.
-    pub counters: Mapping<Block>,
+    /// Counters and queues of the CPUs.
+    pub states: Mapping<Cpu>,
     /// Flows pushed out of the table.
-    pub evicted: RingBuf<MapData>,
+    pub evicted: Evicted,
+    /// Readable when a ring of those fills.
+    pub bell: RingBuf<MapData>,
     /// CPUs that have a region and counters.
     pub cpus: u32,
 }
 
 impl Kernel {
-    /// Name of the program in the object.
+    /// Names of the programs in the object.
     const PROGRAM: &str = "weir_ingress";
+    const SETTLE: &str = "weir_settle";
 
     /// Loads the program; nothing is attached yet.
     ///
@@ -88,31 +93,40 @@ impl Kernel {
             .checked_mul(options.shape.bucket_mask + 1)
             .filter(|buckets| buckets.checked_mul(WAYS).is_some())
             .ok_or_else(|| anyhow!("the flow table is too large for {cpus} CPUs: lower -m"))?;
+        let evicted = cpus
+            .checked_mul(options.ring_flows)
+            .ok_or_else(|| anyhow!("the ring is too large for {cpus} CPUs: lower --ring"))?;
+        let ring_mask = options.ring_flows - 1;
         let flag = |on: bool| u8::from(on);
         let (exact_clock, debug_log) = (flag(options.exact_clock), flag(options.debug_log));
         let mut loader = EbpfLoader::new();
         loader
             .override_global("BUCKET_MASK", &options.shape.bucket_mask, true)
             .override_global("KEY_MASK", &options.shape.key_mask, true)
-            .override_global("SEED", &options.shape.seed[..], true)
+            .override_global("SEED", bytemuck::bytes_of(&options.shape.seed), true)
+            .override_global("RING_MASK", &ring_mask, true)
+            .override_global("STAGES", &options.stages, true)
             .override_global("HOOK", &options.hook, true)
             .override_global("EXACT_CLOCK", &exact_clock, true)
             .override_global("DEBUG_LOG", &debug_log, true)
             .map_max_entries("SLOTS", buckets * WAYS)
             .map_max_entries("TAGS", buckets)
             .map_max_entries("RELEASED", buckets.div_ceil(8))
-            .map_max_entries("COUNTERS", cpus)
-            .map_max_entries("EVICTED", options.ring_octets);
+            .map_max_entries("CPUS", cpus)
+            .map_max_entries("EVICTED", evicted)
+            .map_max_entries("TAKEN", cpus);
         if !options.debug_log {
             loader.map_max_entries("AYA_LOGS", 4096);
         }
         settings(&mut loader);
         let mut ebpf = loader.load(program()).map_err(load_error)?;
-        let program: &mut Xdp = ebpf
-            .program_mut(Self::PROGRAM)
-            .context("the program's object")?
-            .try_into()?;
-        program.load().map_err(program_error)?;
+        for name in [Self::PROGRAM, Self::SETTLE] {
+            let program: &mut Xdp = ebpf
+                .program_mut(name)
+                .context("the program's object")?
+                .try_into()?;
+            program.load().map_err(program_error)?;
+        }
         let table = Table::new(
             of_map(&ebpf, "SLOTS", buckets * WAYS)?,
             of_map(&ebpf, "TAGS", buckets)?,
@@ -120,14 +134,21 @@ impl Kernel {
             cpus,
             options.shape,
         );
-        let counters = of_map(&ebpf, "COUNTERS", cpus)?;
-        let evicted = RingBuf::try_from(ebpf.take_map("EVICTED").context("map EVICTED")?)?;
+        let states = of_map(&ebpf, "CPUS", cpus)?;
+        let evicted = Evicted::new(
+            of_map(&ebpf, "EVICTED", evicted)?,
+            of_map(&ebpf, "TAKEN", cpus)?,
+            cpus,
+            ring_mask,
+        );
+        let bell = RingBuf::try_from(ebpf.take_map("BELL").context("map BELL")?)?;
         Ok(Self {
             ebpf,
             link: None,
             table,
-            counters,
+            states,
             evicted,
+            bell,
             cpus,
         })
     }
@@ -195,6 +216,15 @@ impl Kernel {
             .try_into()
     }
 
+    /// Has each CPU account the packets of its queue; returns the program's tick.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn settle(&mut self) -> Result<u32> {
+        let program = self.ebpf.program(Self::SETTLE).context("not loaded")?;
+        settle::settle(program.try_into()?, &self.states, self.cpus)
+    }
+
     /// Everything that was loaded, for benches.
     #[cfg(feature = "baseline")]
     pub fn ebpf(&mut self) -> &mut Ebpf {
@@ -207,6 +237,18 @@ impl Kernel {
     /// If the program has none.
     pub fn debug_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>> {
         Ok(aya_log::EbpfLogger::init(&mut self.ebpf)?)
+    }
+}
+
+/// Length of the CPUs' queues for a table of this shape: one packet while a region fits a
+/// cache, see `weir_sensor_common::stage`.
+#[must_use]
+pub fn stages(shape: &Shape) -> u32 {
+    const CACHED_SLOTS_MAX: u32 = 1 << 13;
+    if (shape.bucket_mask + 1) * WAYS > CACHED_SLOTS_MAX {
+        STAGES_MAX
+    } else {
+        1
     }
 }
 

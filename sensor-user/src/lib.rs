@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod clock;
+pub mod evicted;
 pub mod expiry;
 pub mod export;
 pub mod grace;
@@ -16,6 +17,7 @@ pub mod mapping;
 pub mod offline;
 pub mod options;
 pub mod record;
+pub mod settle;
 pub mod statistics;
 pub mod sweep;
 pub mod table;

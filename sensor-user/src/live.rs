@@ -7,24 +7,24 @@ use anyhow::{Context as _, Result};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use weir_sensor_common::Slot;
 
 use crate::{
-    clock::Now,
+    clock::{Now, Ticks},
     expiry::{Reason, Timeouts},
     export::Export,
     grace,
     kernel::Kernel,
     record::Recorder,
+    settle,
     statistics::Statistics,
     sweep::{Sweep, Take, Taken},
 };
 
 const SIGNALS: Token = Token(0);
-const EVICTED: Token = Token(1);
+const BELL: Token = Token(1);
 
-/// Evicted flows taken from the ring before the loop looks at the clock again.
-const EVICTED_TURN_MAX: usize = 16_384;
+/// Evicted flows taken from a ring before the loop looks at the clock again.
+const EVICTED_TURN_MAX: u32 = 8192;
 
 /// The running sensor.
 pub struct Live {
@@ -36,6 +36,8 @@ pub struct Live {
     statistics: Statistics,
     debug_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     swept_ns: u64,
+    exact_clock: bool,
+    ticks: Ticks,
 }
 
 impl Live {
@@ -48,6 +50,7 @@ impl Live {
         timeouts: Timeouts,
         recorder: Recorder,
         export: Export,
+        exact_clock: bool,
         debug_log: bool,
     ) -> Result<Self> {
         let debug_log = debug_log.then(|| kernel.debug_log()).transpose()?;
@@ -60,6 +63,8 @@ impl Live {
             statistics: Statistics::default(),
             debug_log,
             swept_ns: 0,
+            exact_clock,
+            ticks: Ticks::default(),
         })
     }
 
@@ -68,14 +73,15 @@ impl Live {
     /// # Errors
     /// If the operating system refuses what worked at start.
     pub fn run(mut self) -> Result<Statistics> {
+        self.look()?;
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(16);
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         poll.registry()
             .register(&mut signals, SIGNALS, Interest::READABLE)?;
-        let ring = self.kernel.evicted.as_raw_fd();
+        let bell = self.kernel.bell.as_raw_fd();
         poll.registry()
-            .register(&mut SourceFd(&ring), EVICTED, Interest::READABLE)?;
+            .register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
         let mut more = false;
         loop {
             let wait = if more {
@@ -96,7 +102,7 @@ impl Live {
             {
                 break;
             }
-            more = self.take_evicted(EVICTED_TURN_MAX) == EVICTED_TURN_MAX;
+            more = self.take_evicted(EVICTED_TURN_MAX)?;
             self.sweep_if_due()?;
             if let Some(log) = &mut self.debug_log {
                 log.flush();
@@ -121,8 +127,23 @@ impl Live {
             return Ok(());
         }
         self.swept_ns = now.monotonic_ns;
+        self.look()?;
         let timeouts = self.timeouts;
-        self.take(&now, Take::Expired(&timeouts))
+        self.take(&self.now(), Take::Expired(&timeouts))
+    }
+
+    /// Has the queues settled and the ticks read.
+    fn look(&mut self) -> Result<()> {
+        let kernel = &mut self.kernel;
+        let tick = Ticks::of_timer(|| kernel.settle())?;
+        if !self.exact_clock {
+            self.ticks = tick;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        Now::read().with_ticks(self.ticks)
     }
 
     /// Closes, waits, collects.
@@ -146,7 +167,10 @@ impl Live {
         Ok(())
     }
 
-    fn take_evicted(&mut self, most: usize) -> usize {
+    /// Takes what the rings hold, up to `most` from each; returns whether there is more.
+    fn take_evicted(&mut self, most: u32) -> Result<bool> {
+        while self.kernel.bell.next().is_some() {}
+        let now = self.now();
         let Self {
             kernel,
             recorder,
@@ -154,32 +178,37 @@ impl Live {
             statistics,
             ..
         } = self;
-        let now = Now::read();
-        let mut taken = 0;
-        while taken < most
-            && let Some(item) = kernel.evicted.next()
-        {
-            taken += 1;
-            if item.len() == size_of::<Slot>() {
-                let flow = Taken::of(&bytemuck::pod_read_unaligned(&item), Reason::Forced);
-                statistics.count_taken(&flow);
-                export.push(recorder.record(&flow, &now), &now);
+        let more = kernel.evicted.take(&kernel.states, most, |slot| {
+            let flow = Taken::of(slot, Reason::Forced);
+            statistics.count_taken(&flow);
+            export.push(recorder.record(&flow, &now), &now);
+        })?;
+        export.hand_over(&now);
+        Ok(more)
+    }
+
+    /// Takes the packets that are still in the CPUs' queues.
+    fn take_pending(&mut self, now: &Now) {
+        for cpu in 0..self.kernel.cpus as usize {
+            for sighting in settle::pending(&self.kernel.states, cpu) {
+                let flow = Taken::of_packet(&sighting, Reason::Flushed);
+                self.statistics.count_taken(&flow);
+                self.export.push(self.recorder.record(&flow, now), now);
             }
         }
-        if taken > 0 {
-            export.hand_over(&now);
-        }
-        taken
     }
 
     fn stop(mut self) -> Result<Statistics> {
         // An interface that went away took the program with it.
         let _ = self.kernel.detach();
         grace::wait().context("waiting for a grace period")?;
-        self.take_evicted(usize::MAX);
-        self.take(&Now::read(), Take::Everything)?;
+        self.look()?;
+        while self.take_evicted(EVICTED_TURN_MAX)? {}
+        let now = self.now();
+        self.take(&now, Take::Everything)?;
+        self.take_pending(&now);
         self.statistics
-            .read_counters(&self.kernel.counters, self.kernel.cpus);
+            .read_counters(&self.kernel.states, self.kernel.cpus);
         self.statistics.export = self.export.finish(&Now::read())?;
         Ok(self.statistics)
     }

@@ -25,7 +25,7 @@ use weir_sensor::{
     statistics::Statistics,
     table,
 };
-use weir_sensor_common::{KeyMask, table::Shape};
+use weir_sensor_common::{KeyMask, hash::Seed, table::Shape};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -92,10 +92,11 @@ fn meter(
     }
     let mut kernel = Kernel::load(&ProgramOptions {
         shape,
+        stages: kernel::stages(&shape),
         hook: 0,
         exact_clock: options.exact_clock,
         debug_log: options.debug_log,
-        ring_octets: options.ring,
+        ring_flows: options.ring / 64,
     })?;
     let export = Export::start(address, options.netflow_version.into(), Clock::Live)?;
     let (mode, reason) = kernel.attach(interface, ifindex, options.xdp.map(Into::into))?;
@@ -104,7 +105,7 @@ fn meter(
         "weir-sensor: metering {interface} with {mode} XDP{reason}; flow table: {} CPUs × {} slots, {} KiB",
         kernel.cpus,
         kernel.table.slots(),
-        kernel.table.octets() >> 10,
+        (kernel.table.octets() + kernel.evicted.octets()) >> 10,
     );
     match address {
         Some(address) => eprintln!("weir-sensor: exporting NetFlow to {address}"),
@@ -114,7 +115,15 @@ fn meter(
         ifindexes: vec![ifindex],
         key_mask,
     };
-    Live::new(kernel, timeouts, recorder, export, options.debug_log)?.run()
+    Live::new(
+        kernel,
+        timeouts,
+        recorder,
+        export,
+        options.exact_clock,
+        options.debug_log,
+    )?
+    .run()
 }
 
 fn ifindex(interface: &str) -> Result<u32> {
@@ -136,7 +145,7 @@ fn shape(flows: u32, key_mask: KeyMask) -> Result<Shape> {
     }
     Ok(Shape {
         bucket_mask: table::bucket_mask(flows),
-        seed: bytemuck::pod_read_unaligned(&octets),
+        seed: Seed::new(bytemuck::pod_read_unaligned(&octets)),
         key_mask: key_mask.0,
     })
 }

@@ -92,14 +92,15 @@ impl Offline {
     }
 
     fn metered(&mut self, walked: &Walked, unix_ns: u64) {
-        self.statistics.add(Counter::IpPackets, 1);
         self.statistics.add(Counter::IpOctets, walked.octets);
         let sighting = Sighting {
             key: walked.key,
-            hook: 0,
+            hash: self.shape.hash(&walked.key, 0),
             octets: walked.octets,
-            tcp_flags: walked.tcp_flags,
             tick: Now::of_packet(unix_ns, 0).tick(),
+            packets: 1,
+            tcp_flags: walked.tcp_flags,
+            hook: 0,
         };
         let accounted = account(
             &mut self.table.local(&mut self.evicted),

@@ -71,8 +71,8 @@ pub struct Options {
     #[arg(long, help_heading = "Flows")]
     pub exact_clock: bool,
 
-    /// Octets of the ring for flows pushed out of a full table (a power of two, at least 4096)
-    #[arg(long, value_name = "OCTETS", default_value_t = 4 << 20, value_parser = ring_octets, help_heading = "Flows")]
+    /// Octets of each CPU's ring for flows pushed out of a full table (a power of two, at least 4096)
+    #[arg(long, value_name = "OCTETS", default_value_t = 2 << 20, value_parser = ring_octets, help_heading = "Flows")]
     pub ring: u32,
 
     /// Write every counter to FILE at exit, as JSON (`-`: standard output)

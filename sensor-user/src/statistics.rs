@@ -6,7 +6,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use weir_exporter::{ExportCounters, counters::Tally};
-use weir_sensor_common::{Counter, counters::Block};
+use weir_sensor_common::{
+    Counter,
+    counters::{self},
+    stage::Cpu,
+};
 
 use crate::{expiry::Reason, mapping::Mapping, sweep::Taken};
 
@@ -25,15 +29,21 @@ pub struct Statistics {
 
 impl Statistics {
     /// Reads the program's counters.
-    pub fn read_counters(&mut self, blocks: &Mapping<Block>, cpus: u32) {
+    pub fn read_counters(&mut self, states: &Mapping<Cpu>, cpus: u32) {
         self.counters = [0; 16];
         for cpu in 0..cpus {
             // SAFETY: a valid block; the kernel writes it, hence volatile.
-            let block = unsafe { blocks.at(cpu as usize).read_volatile() };
-            for (sum, value) in self.counters.iter_mut().zip(block.values) {
+            let state = unsafe { states.at(cpu as usize).read_volatile() };
+            for (sum, value) in self.counters.iter_mut().zip(state.counters.values) {
                 *sum = sum.wrapping_add(value);
             }
         }
+    }
+
+    /// Packets with a usable IP header.
+    #[must_use]
+    pub fn ip_packets(&self) -> u64 {
+        counters::ip_packets(&self.counters)
     }
 
     /// A counter's value.
@@ -68,7 +78,7 @@ impl Statistics {
         };
         let taken = self.taken();
         (
-            difference(self.get(Counter::IpPackets), taken.packets, lost_packets),
+            difference(self.ip_packets(), taken.packets, lost_packets),
             difference(self.get(Counter::IpOctets), taken.octets, lost_octets),
         )
     }
@@ -86,6 +96,7 @@ impl Statistics {
         for counter in Counter::ALL {
             object.insert(counter.name().to_owned(), json!(self.get(*counter)));
         }
+        object.insert("ip_packets".to_owned(), json!(self.ip_packets()));
         object.insert(
             "unsupported_link_packets".to_owned(),
             json!(self.unsupported_link_packets),
@@ -142,7 +153,7 @@ impl Statistics {
             let _ = writeln!(text, "{label:<28}{count:>16}");
         };
         line("Packets seen", self.get(Counter::Packets));
-        line("  IP packets", self.get(Counter::IpPackets));
+        line("  IP packets", self.ip_packets());
         line("  IP octets", self.get(Counter::IpOctets));
         for (label, counter) in [
             ("  not IP", Counter::NonIp),

@@ -1,7 +1,7 @@
 //! The sweep: looks at every slot, closes the flows that are over, and after a grace period takes
 //! them out, whole, one record a flow whatever number of CPUs saw it.
 
-use weir_sensor_common::{FlowKey, Slot, SlotWords as _, handover};
+use weir_sensor_common::{FlowKey, Slot, SlotWords as _, handover, slot::Sighting};
 
 use crate::{
     clock::Now,
@@ -42,6 +42,21 @@ impl Taken {
             first_tick: slot.first_tick,
             last_tick: slot.last_tick,
             tcp_flags: slot.tcp_flags,
+            reason,
+        }
+    }
+
+    /// A packet that was in no slot yet.
+    #[must_use]
+    pub fn of_packet(sighting: &Sighting, reason: Reason) -> Self {
+        Self {
+            key: sighting.key,
+            hook: sighting.hook,
+            octets: sighting.octets,
+            packets: u64::from(sighting.packets),
+            first_tick: sighting.tick,
+            last_tick: sighting.tick,
+            tcp_flags: sighting.tcp_flags,
             reason,
         }
     }
@@ -206,29 +221,32 @@ mod tests {
     use crate::table;
     use weir_sensor_common::{
         KeyMask,
-        slot::Sighting,
+        hash::Seed,
         table::{Outcome, Shape, account},
     };
 
     fn shape(flows: u32) -> Shape {
         Shape {
             bucket_mask: table::bucket_mask(flows),
-            seed: [11, 22, 33, 44, 55],
+            seed: Seed::new([11, 22, 33, 44, 55]),
             key_mask: KeyMask::FULL.0,
         }
     }
 
     fn sighting(flow: u32, now: &Now) -> Sighting {
+        let key = FlowKey {
+            source: FlowKey::v4_mapped(flow.to_be_bytes()),
+            destination: FlowKey::v4_mapped([192, 0, 2, 1]),
+            attributes: FlowKey::pack(1, 2, 17, 0, 0),
+        };
         Sighting {
-            key: FlowKey {
-                source: FlowKey::v4_mapped(flow.to_be_bytes()),
-                destination: FlowKey::v4_mapped([192, 0, 2, 1]),
-                attributes: FlowKey::pack(1, 2, 17, 0, 0),
-            },
-            hook: 0,
+            key,
+            // The shape's size does not enter the hash.
+            hash: shape(1).hash(&key, 0),
             octets: 100,
-            tcp_flags: 0,
             tick: now.tick(),
+            packets: 1,
+            ..Sighting::default()
         }
     }
 

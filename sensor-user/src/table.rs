@@ -10,7 +10,7 @@ use std::{
 
 use weir_sensor_common::{
     Slot, SlotWords as _, handover,
-    slot::{Sighting, SlotPtr},
+    slot::SlotPtr,
     table::{Region, SLOTS_MAX, SLOTS_MIN, Shape, WAYS},
 };
 
@@ -113,14 +113,8 @@ impl Table {
     /// The live slot that holds this flow in a region, if there is one: what other CPUs saw of it.
     #[must_use]
     pub fn find(&self, region: u32, slot: &Slot) -> Option<Place> {
-        let sighting = Sighting {
-            key: slot.key,
-            hook: slot.hook,
-            octets: 0,
-            tcp_flags: 0,
-            tick: 0,
-        };
-        for bucket in self.shape.places(&sighting).buckets {
+        let hash = self.shape.hash(&slot.key, slot.hook);
+        for bucket in self.shape.places(hash).buckets {
             for way in 0..WAYS {
                 let place = Place {
                     region,

@@ -20,7 +20,7 @@ use weir_sensor::{
     sweep::{Sweep, Take, Taken},
     table,
 };
-use weir_sensor_common::{Counter, KeyMask, Slot, table::Shape};
+use weir_sensor_common::{Counter, KeyMask, hash::Seed, stage::STAGES_MAX, table::Shape};
 use weir_tests::{
     netns::{self, Pair},
     process::{Daemon, binaries},
@@ -269,15 +269,16 @@ fn version_5_with_constant_handover() {
 fn millions_of_packets_a_second_against_a_sweep_without_pause() {
     let shape = Shape {
         bucket_mask: table::bucket_mask(24),
-        seed: [21, 22, 23, 24, 25],
+        seed: Seed::new([21, 22, 23, 24, 25]),
         key_mask: KeyMask::FULL.0,
     };
     let options = ProgramOptions {
         shape,
+        stages: STAGES_MAX,
         hook: 0,
         exact_clock: true,
         debug_log: false,
-        ring_octets: 1 << 16,
+        ring_flows: 1 << 10,
     };
     let mut kernel = Kernel::load(&options).unwrap();
     let program = kernel.program().unwrap().fd().unwrap().try_clone().unwrap();
@@ -311,18 +312,17 @@ fn millions_of_packets_a_second_against_a_sweep_without_pause() {
             })
             .collect();
         while metering.iter().any(|thread| !thread.is_finished()) {
+            kernel.settle().unwrap();
             handovers +=
                 u64::from(sweep.close(&kernel.table, &Now::read(), Take::Expired(&timeouts)) > 0);
             collect(&mut kernel, &mut sweep, &mut statistics);
         }
     });
+    kernel.settle().unwrap();
     sweep.close(&kernel.table, &Now::read(), Take::Everything);
     collect(&mut kernel, &mut sweep, &mut statistics);
-    statistics.read_counters(&kernel.counters, kernel.cpus);
-    assert_eq!(
-        statistics.get(Counter::IpPackets),
-        2 * rounds * u64::from(repeat)
-    );
+    statistics.read_counters(&kernel.states, kernel.cpus);
+    assert_eq!(statistics.ip_packets(), 2 * rounds * u64::from(repeat));
     assert_eq!(statistics.unexplained(), (0, 0), "{}", statistics.to_text());
     assert!(
         handovers > 50 && statistics.get(Counter::FlowsEvicted) > 100,
@@ -334,12 +334,12 @@ fn millions_of_packets_a_second_against_a_sweep_without_pause() {
 fn collect(kernel: &mut Kernel, sweep: &mut Sweep, statistics: &mut Statistics) {
     grace::wait().unwrap();
     sweep.collect(&mut kernel.table, |taken| statistics.count_taken(&taken));
-    while let Some(item) = kernel.evicted.next() {
-        let octets: [u8; size_of::<Slot>()] = item[..].try_into().unwrap();
-        // SAFETY: a slot is plain integers; the ring carries one.
-        let slot: Slot = unsafe { std::mem::transmute(octets) };
-        statistics.count_taken(&Taken::of(&slot, Reason::Forced));
-    }
+    kernel
+        .evicted
+        .take(&kernel.states, u32::MAX, |slot| {
+            statistics.count_taken(&Taken::of(slot, Reason::Forced));
+        })
+        .unwrap();
 }
 
 /// `BPF_PROG_TEST_RUN` by descriptor: aya's own wants the program for itself, and here two threads
@@ -389,15 +389,16 @@ fn test_run(program: &aya::programs::ProgramFd, frame: &[u8], repeat: u32) {
 fn frames_pass_whatever_they_are() {
     let shape = Shape {
         bucket_mask: 1,
-        seed: [1; 5],
+        seed: Seed::new([1; 5]),
         key_mask: KeyMask::FULL.0,
     };
     let options = ProgramOptions {
         shape,
+        stages: STAGES_MAX,
         hook: 0,
         exact_clock: false,
         debug_log: true,
-        ring_octets: 4096,
+        ring_flows: 64,
     };
     let mut kernel = Kernel::load(&options).unwrap();
     let mut random = Random::new(5);

@@ -1,0 +1,39 @@
+//! A CPU's queue of packets that were read but not accounted yet.
+//!
+//! In a large table a packet's slot is in main memory, and the processor would stand still for it
+//! at every packet: a run is longer than what it can look ahead. So packets are accounted several
+//! at a time. A run puts its packet into its CPU's queue; the one that fills it first reads a word
+//! of each packet's slot and tags ([`crate::table::fetch`]), loads that do not wait for one
+//! another, and then accounts all of them, from the cache. A small table stays in the cache; there
+//! the queue is one packet long.
+//!
+//! The queue belongs to the CPU like its region: one writer. What waits there is neither lost nor
+//! seen by the sweep; user space lets each CPU account it before a sweep (the program
+//! `weir_settle`), and at the end, when nothing runs any more, takes it itself.
+
+use crate::{counters::Block, slot::Sighting};
+
+/// The longest queue.
+pub const STAGES_MAX: u32 = 8;
+
+/// One CPU's queue.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+pub struct Stage {
+    /// Packets that wait.
+    pub waiting: u32,
+    /// The packets.
+    pub sightings: [Sighting; STAGES_MAX as usize],
+}
+
+/// What belongs to one CPU beside its region of the table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    /// What it counted.
+    pub counters: Block,
+    /// Flows pushed out of the table so far: the next one's place in the CPU's ring.
+    pub evicted: u64,
+    /// What waits to be accounted.
+    pub stage: Stage,
+}

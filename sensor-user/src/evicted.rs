@@ -1,0 +1,94 @@
+//! The rings of flows that the kernel program pushed out of a full table: one a CPU, with one
+//! writer there and one reader here.
+#![expect(unsafe_code, reason = "memory that the kernel writes")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "counts are taken modulo the ring"
+)]
+
+use std::{
+    io,
+    sync::atomic::{Ordering, fence},
+};
+
+use weir_sensor_common::{Slot, stage::Cpu};
+
+use crate::{grace, mapping::Mapping};
+
+/// The rings of all CPUs.
+pub struct Evicted {
+    /// `mask + 1` entries a CPU.
+    ring: Mapping<Slot>,
+    /// How many were taken; one cache line a CPU.
+    taken: Mapping<[u64; 8]>,
+    cpus: u32,
+    mask: u32,
+}
+
+impl Evicted {
+    /// Rings over memory that is there: `cpus * (mask + 1)` entries.
+    #[must_use]
+    pub fn new(ring: Mapping<Slot>, taken: Mapping<[u64; 8]>, cpus: u32, mask: u32) -> Self {
+        Self {
+            ring,
+            taken,
+            cpus,
+            mask,
+        }
+    }
+
+    /// Octets of memory in all.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.ring.octets()
+    }
+
+    /// Takes up to `most` flows from each ring; returns whether any ring had more.
+    ///
+    /// The kernel writes an entry and then the count. x86 lets nobody see these the other way
+    /// round; elsewhere what was counted before a grace period was written.
+    ///
+    /// # Errors
+    /// If a grace period cannot be waited for.
+    pub fn take(
+        &mut self,
+        states: &Mapping<Cpu>,
+        most: u32,
+        mut emit: impl FnMut(&Slot),
+    ) -> io::Result<bool> {
+        let evicted: Vec<u64> = (0..self.cpus as usize)
+            // SAFETY: a valid state; the kernel writes it, hence volatile.
+            .map(|cpu| unsafe { (&raw const (*states.at(cpu)).evicted).read_volatile() })
+            .collect();
+        if !cfg!(target_arch = "x86_64") && self.any(&evicted) {
+            grace::wait()?;
+        }
+        fence(Ordering::Acquire);
+        let mut more = false;
+        for (cpu, evicted) in evicted.into_iter().enumerate() {
+            let count = self.taken.at(cpu).cast::<u64>();
+            // SAFETY: a valid element that only this thread writes.
+            let mut taken = unsafe { count.read_volatile() };
+            let waiting = evicted.wrapping_sub(taken);
+            more |= waiting > u64::from(most);
+            for _ in 0..waiting.min(u64::from(most)) {
+                let mask = self.mask as usize;
+                let entry = self.ring.at((mask + 1) * cpu + (taken as usize & mask));
+                // SAFETY: a valid entry; the kernel leaves it alone until it is counted as taken.
+                emit(&unsafe { entry.read_volatile() });
+                taken = taken.wrapping_add(1);
+                fence(Ordering::Release);
+                // SAFETY: as above; volatile because the kernel reads it.
+                unsafe { count.write_volatile(taken) };
+            }
+        }
+        Ok(more)
+    }
+
+    fn any(&self, evicted: &[u64]) -> bool {
+        evicted.iter().enumerate().any(|(cpu, evicted)| {
+            // SAFETY: a valid element that only this thread writes.
+            *evicted != unsafe { self.taken.at(cpu).cast::<u64>().read_volatile() }
+        })
+    }
+}
