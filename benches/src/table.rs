@@ -117,12 +117,9 @@ fn measure_case(case: &Case, packets: u32) -> Result<[f64; 4]> {
         key_mask: KeyMask::FULL.0,
     };
     let options = ProgramOptions {
-        shape,
         stages: kernel::stages(&shape),
-        hook: 0,
-        exact_clock: false,
-        debug_log: false,
         ring_flows: 1 << 16,
+        ..ProgramOptions::new(shape)
     };
     let mask: &'static u32 = Box::leak(Box::new(SEQUENCE - 1));
     let mut kernel = Kernel::load_with(&options, |loader| {

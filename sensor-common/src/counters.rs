@@ -28,6 +28,10 @@ counters! {
     Packets = "packets",
     /// Octets of the IP packets by their length fields.
     IpOctets = "ip_octets",
+    /// Packets left out by sampling.
+    SampledOut = "sampled_out_packets",
+    /// Packets that leave, and were metered where they came in.
+    AlreadyMetered = "already_metered_packets",
     /// Frames that carry no IP (ARP, LLDP, unknown tunnels …).
     NonIp = "non_ip_packets",
     /// Frames that end before their IP header does.
@@ -36,6 +40,8 @@ counters! {
     BadIp = "bad_ip_packets",
     /// Frames with more VLAN tags or MPLS labels than the walk follows.
     TooDeep = "too_deep_packets",
+    /// Packets whose next step the kernel did not run, see the program's `main.rs`.
+    StepMissing = "step_missing_packets",
     /// Flows opened in the table.
     FlowsCreated = "flows",
     /// Flows pushed out of a full table and handed over through the ring buffer.
@@ -63,11 +69,14 @@ pub struct Block {
 const _: () = assert!(size_of::<Block>() == 128 && Counter::ALL.len() <= 16);
 
 /// The packets that are in no flow, by reason.
-pub const UNMETERED: [Counter; 4] = [
+pub const UNMETERED: [Counter; 7] = [
+    Counter::SampledOut,
+    Counter::AlreadyMetered,
     Counter::NonIp,
     Counter::TooShort,
     Counter::BadIp,
     Counter::TooDeep,
+    Counter::StepMissing,
 ];
 
 /// Packets with a usable IP header.

@@ -70,6 +70,13 @@ impl FlowKey {
             | (vlan as u64) << Self::VLAN_SHIFT
     }
 
+    /// Puts another tag in the VLAN word's place; `vlan` is an id and [`FlowKey::TAGGED`].
+    #[inline(always)]
+    pub fn set_vlan(&mut self, vlan: u16) {
+        const TAG: u64 = FlowKey::pack(0, 0, 0, 0, 0x0fff | FlowKey::TAGGED);
+        self.attributes = self.attributes & !TAG | (vlan as u64) << Self::VLAN_SHIFT;
+    }
+
     /// The key's five words, as hashed and compared.
     #[inline(always)]
     #[must_use]

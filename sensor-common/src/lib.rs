@@ -6,8 +6,10 @@
 #![no_std]
 
 pub mod counters;
+pub mod fragment;
 pub mod handover;
 pub mod hash;
+pub mod interface;
 pub mod key;
 pub mod packet;
 pub mod slot;

@@ -34,6 +34,8 @@ pub struct Cpu {
     pub counters: Block,
     /// Flows pushed out of the table so far: the next one's place in the CPU's ring.
     pub evicted: u64,
+    /// Packets since the last one that sampling chose.
+    pub unsampled: u32,
     /// What waits to be accounted.
     pub stage: Stage,
 }

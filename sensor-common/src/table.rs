@@ -377,26 +377,16 @@ fn tag_of(tags: [u64; 2], way: u32) -> u16 {
 
 #[inline(always)]
 fn ones(bits: u8) -> u8 {
-    let pairs = bits - ((bits >> 1) & 0x55);
+    let pairs = bits.wrapping_sub((bits >> 1) & 0x55);
     let nibbles = (pairs & 0x33) + ((pairs >> 2) & 0x33);
     (nibbles + (nibbles >> 4)) & 0x0f
 }
 
-/// The number of the lowest set bit; 0 if none is.
+/// The number of the lowest set bit; 8 if none is.
 #[inline(always)]
 fn lowest(bits: u8) -> u32 {
-    let bit = bits & bits.wrapping_neg();
-    let mut way = 0;
-    if bit & 0xf0 != 0 {
-        way |= 4;
-    }
-    if bit & 0xcc != 0 {
-        way |= 2;
-    }
-    if bit & 0xaa != 0 {
-        way |= 1;
-    }
-    way
+    // No branches: the verifier would follow each of them to the end.
+    u32::from(ones((bits & bits.wrapping_neg()).wrapping_sub(1)))
 }
 
 #[cfg(test)]

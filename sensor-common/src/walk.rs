@@ -79,7 +79,20 @@ pub struct Walked {
     pub octets: u64,
     /// Its TCP flags (low eight bits), 0 for other protocols.
     pub tcp_flags: u8,
+    /// If it is a piece of a packet, which: [`MORE_FRAGMENTS`] and an offset in units of eight
+    /// octets, as IPv4's header has them (RFC 791 section 3.1). 0 if it is whole.
+    pub fragment: u16,
+    /// The piece's identification (RFC 791 section 3.1, RFC 8200 section 4.5).
+    pub fragment_id: u32,
+    /// Octets of the IP and transport headers: what each segment repeats, if the card is to cut the
+    /// packet up.
+    pub headers_octets: u32,
 }
+
+/// Bit of [`Walked::fragment`]: others follow.
+pub const MORE_FRAGMENTS: u16 = 0x2000;
+/// Bits of it: where the piece begins. One that does not begin at 0 has no transport header.
+pub const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// Why a frame is in no flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +116,15 @@ pub struct Network {
     pub offset: usize,
     /// [`FlowKey`]'s VLAN word without its family bit.
     pub vlan: u16,
+}
+
+impl Network {
+    /// A frame without a link layer.
+    pub const RAW: Self = Self {
+        protocol: NetworkProtocol::ByNibble,
+        offset: 0,
+        vlan: 0,
+    };
 }
 
 /// Which network header follows.
@@ -169,6 +191,14 @@ pub fn plain_v4(packet: &impl Packet) -> Option<Walked> {
         } else {
             0
         },
+        fragment: 0,
+        fragment_id: 0,
+        headers_octets: 20
+            + if protocol == TCP {
+                u32::from_be(flags) >> 28 << 2
+            } else {
+                UDP_HEADER_OCTETS
+            },
     })
 }
 
@@ -305,13 +335,12 @@ pub fn network(packet: &impl Packet, network: Network) -> Result<Walked, Unmeter
 
 #[inline(always)]
 fn ipv4(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmetered> {
-    const FRAGMENT_OFFSET: u16 = 0x1fff;
     let [first, tos, rest @ ..] = packet.read::<20>(offset).ok_or(Unmetered::TooShort)?;
     let [
         length_high,
         length_low,
-        _,
-        _,
+        id_high,
+        id_low,
         fragment_high,
         fragment_low,
         _,
@@ -333,8 +362,8 @@ fn ipv4(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
     } else {
         total_length
     };
-    let later_fragment = u16::from_be_bytes([fragment_high, fragment_low]) & FRAGMENT_OFFSET != 0;
-    let transport = if later_fragment {
+    let fragment = u16::from_be_bytes([fragment_high, fragment_low]);
+    let transport = if fragment & FRAGMENT_OFFSET != 0 {
         Transport::default()
     } else {
         transport(
@@ -359,6 +388,9 @@ fn ipv4(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
         },
         octets: octets as u64,
         tcp_flags: transport.tcp_flags,
+        fragment: fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET),
+        fragment_id: u32::from(u16::from_be_bytes([id_high, id_low])),
+        headers_octets: header_octets as u32 + transport.header_octets,
     })
 }
 
@@ -402,6 +434,10 @@ fn ipv6(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
         },
         octets: (HEADER_OCTETS + payload_octets) as u64,
         tcp_flags: transport.tcp_flags,
+        fragment: chain.fragment,
+        fragment_id: chain.fragment_id,
+        headers_octets: (chain.transport_offset.saturating_sub(offset)) as u32
+            + transport.header_octets,
     })
 }
 
@@ -413,6 +449,9 @@ struct Chain {
     transport_offset: usize,
     /// The jumbo payload option's length (RFC 2675 section 2); 0 if there was none.
     jumbo_octets: usize,
+    /// As in [`Walked`].
+    fragment: u16,
+    fragment_id: u32,
 }
 
 /// Follows the extension headers (RFC 8200 section 4, RFC 4302, RFC 6275, RFC 7401, RFC 5533) to
@@ -423,6 +462,8 @@ fn v6_chain(packet: &impl Packet, next_header: u8, mut offset: usize, jumbo: boo
         protocol: next_header,
         transport_offset: 0,
         jumbo_octets: 0,
+        fragment: 0,
+        fragment_id: 0,
     };
     for _ in 0..V6_EXTENSIONS_MAX {
         let header = chain.protocol;
@@ -439,9 +480,16 @@ fn v6_chain(packet: &impl Packet, next_header: u8, mut offset: usize, jumbo: boo
         };
         chain.protocol = (fields >> 24) as u8;
         let length = (fields >> 16) as usize & 0xff;
+        if header == FRAGMENT {
+            chain.fragment_id = packet.u32(offset + 4).unwrap_or(0);
+            // The offset, two bits, and whether more follow.
+            chain.fragment =
+                (fields >> 3) as u16 & FRAGMENT_OFFSET | (fields as u16 & 1) * MORE_FRAGMENTS;
+            if chain.fragment & FRAGMENT_OFFSET != 0 {
+                break;
+            }
+        }
         let header_octets = match header {
-            // The fragment offset follows; a later fragment has no transport header.
-            FRAGMENT if fields & 0xfff8 != 0 => break,
             FRAGMENT => 8,
             AUTHENTICATION => (length + 2) * unit,
             _ => (length + 1) * unit,
@@ -467,7 +515,10 @@ struct Transport {
     source_port: u16,
     destination_port: u16,
     tcp_flags: u8,
+    header_octets: u32,
 }
+
+const UDP_HEADER_OCTETS: u32 = 8;
 
 /// Reads ports, or ICMP type and code, if the first four octets are within the IP length and
 /// captured; TCP flags likewise.
@@ -486,7 +537,11 @@ fn transport(packet: &impl Packet, protocol: u8, offset: usize, octets: usize) -
             }
             if protocol == TCP && octets >= TCP_FLAGS + 2 {
                 // Data offset, reserved bits and NS are in the first octet.
-                transport.tcp_flags = packet.u16(offset + TCP_FLAGS).unwrap_or(0) as u8;
+                let flags = packet.u16(offset + TCP_FLAGS).unwrap_or(0);
+                transport.tcp_flags = flags as u8;
+                transport.header_octets = u32::from(flags >> 12) * 4;
+            } else if protocol == UDP {
+                transport.header_octets = UDP_HEADER_OCTETS;
             }
         }
         ICMP | ICMPV6 => {

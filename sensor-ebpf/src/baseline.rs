@@ -13,7 +13,11 @@ use aya_ebpf::{
 };
 use weir_sensor_common::{FlowKey, walk};
 
-use crate::{frame::Frame, options};
+use crate::{
+    frame::Frame,
+    meter::{self, Direction},
+    options,
+};
 
 /// What the kernel's table keeps for a flow: as much as a slot beside its key.
 #[repr(C)]
@@ -70,7 +74,7 @@ pub fn bench_noop(_context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn bench_walk(context: XdpContext) -> u32 {
     let _ = next_source(&context);
-    match walk::ethernet(&Frame::new(&context)) {
+    match walk::ethernet(&Frame(&context)) {
         Ok(walked) if walked.octets == 0 => 1,
         _ => XDP_PASS,
     }
@@ -80,7 +84,8 @@ pub fn bench_walk(context: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn bench_weir(context: XdpContext) -> u32 {
     let _ = next_source(&context);
-    let _ = crate::meter(&context);
+    let next = meter::usual(&context, Direction::Received);
+    crate::go_on(&context, &crate::XDP_STEPS, next);
     XDP_PASS
 }
 
@@ -94,7 +99,7 @@ pub fn bench_hash(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn hash(context: &XdpContext) -> Option<()> {
-    let walked = walk::ethernet(&Frame::new(context)).ok()?;
+    let walked = walk::ethernet(&Frame(context)).ok()?;
     let tick = options::tick();
     let mut key = walked.key;
     key.attributes &= options::shape().key_mask;

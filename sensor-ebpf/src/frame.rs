@@ -1,26 +1,125 @@
-//! The frame as XDP sees it: direct reads, each checked against the end of the first buffer.
+//! The frame as XDP and tc see it: direct reads, each checked against the end of the first buffer.
 #![expect(unsafe_code, reason = "packet memory")]
 
 use core::{array, mem::MaybeUninit, ptr};
 
-use aya_ebpf::{helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
-use weir_sensor_common::{Packet, walk::HEADERS_OCTETS_MAX};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::bpf_xdp_get_buff_len,
+    programs::{TcContext, XdpContext},
+};
+use weir_sensor_common::{FlowKey, Packet, walk::HEADERS_OCTETS_MAX};
 
-pub struct Frame<'a> {
-    context: &'a XdpContext,
+/// What runs the program: where the frame is, and what the kernel knows about it besides.
+pub trait Source: EbpfContext {
+    /// Address of the first octet.
+    fn start(&self) -> usize;
+    /// Address after the last octet of the first buffer.
+    fn end(&self) -> usize;
+    /// Octets over all its buffers.
+    fn octets(&self) -> usize;
+    /// ifIndex of the interface this is run for.
+    fn ifindex(&self) -> u32;
+    /// ifIndex of the interface the packet came in at; 0 if it was made here.
+    fn came_in_at(&self) -> u32;
+    /// The VLAN tag that the card took out of the frame, as in [`FlowKey`]'s VLAN word; 0 if none.
+    fn stripped_vlan(&self) -> u16;
+    /// Packets that the card will make of it, or that were merged into it.
+    fn segments(&self) -> u32;
 }
+
+impl Source for XdpContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    /// Kernel 5.18.
+    #[inline(always)]
+    fn octets(&self) -> usize {
+        // SAFETY: the context is the one this run was given.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn came_in_at(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn stripped_vlan(&self) -> u16 {
+        0
+    }
+
+    #[inline(always)]
+    fn segments(&self) -> u32 {
+        1
+    }
+}
+
+impl Source for TcContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn octets(&self) -> usize {
+        self.len() as usize
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the context is the one this run was given.
+        unsafe { (*self.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn came_in_at(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb.skb).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn stripped_vlan(&self) -> u16 {
+        // SAFETY: as above.
+        let skb = unsafe { &*self.skb.skb };
+        if skb.vlan_present == 0 {
+            return 0;
+        }
+        (skb.vlan_tci & 0x0fff) as u16 | FlowKey::TAGGED
+    }
+
+    #[inline(always)]
+    fn segments(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb.skb).gso_segs }
+    }
+}
+
+/// A frame, to be walked.
+pub struct Frame<'a, S>(pub &'a S);
 
 /// Zero, but in writable memory, so that the verifier does not know it.
 static mut UNKNOWN_ZERO: u64 = 0;
 
-impl<'a> Frame<'a> {
-    #[inline(always)]
-    pub fn new(context: &'a XdpContext) -> Self {
-        Self { context }
-    }
-}
-
-impl Frame<'_> {
+impl<S: Source> Frame<'_, S> {
     /// The address of `octets` octets at `offset`, if they are in the first buffer.
     #[inline(always)]
     fn at(&self, offset: usize, octets: usize) -> Option<usize> {
@@ -28,12 +127,12 @@ impl Frame<'_> {
         if offset > HEADERS_OCTETS_MAX + 64 {
             return None;
         }
-        let start = self.context.data() + offset;
-        (start + octets <= self.context.data_end()).then_some(start)
+        let start = self.0.start() + offset;
+        (start + octets <= self.0.end()).then_some(start)
     }
 }
 
-impl Packet for Frame<'_> {
+impl<S: Source> Packet for Frame<'_, S> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let start = self.at(offset, N)?;
@@ -54,11 +153,9 @@ impl Packet for Frame<'_> {
         }))
     }
 
-    /// The whole frame, over all its buffers (kernel 5.18).
     #[inline(always)]
     fn wire_octets(&self) -> usize {
-        // SAFETY: the context is the one this run was given.
-        unsafe { bpf_xdp_get_buff_len(self.context.ctx) as usize }
+        self.0.octets()
     }
 
     #[inline(always)]

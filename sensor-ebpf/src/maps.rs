@@ -11,10 +11,12 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_FORCE_WAKEUP},
     macros::map,
-    maps::{Array, RingBuf},
+    maps::{Array, LruHashMap, RingBuf},
 };
 use weir_sensor_common::{
-    Counter, Slot, SlotWords,
+    Counter, Slot, SlotWords, Walked,
+    fragment::{self, FragmentKey, Memory},
+    interface::{INTERFACES_MAX, Interface},
     slot::{Sighting, SlotPtr},
     stage::{Cpu, STAGES_MAX},
     table::{Region, Shape, WAYS},
@@ -43,8 +45,43 @@ static EVICTED: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static TAKEN: Array<[u64; 8]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// The interfaces metered, by ifIndex modulo the length; one that is not in it has another ifIndex.
+#[map]
+static INTERFACES: Array<Interface> = Array::with_max_entries(1, 0);
+
+/// Ports of first fragments; the least recently used give way (kernel 4.10).
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, u32> = LruHashMap::with_max_entries(1, 0);
+
 #[map]
 static BELL: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// An interface that is metered, if it is.
+#[inline(always)]
+pub fn interface(ifindex: u32) -> Option<&'static Interface> {
+    INTERFACES
+        .get(ifindex % INTERFACES_MAX)
+        .filter(|interface| interface.ifindex == ifindex)
+}
+
+/// Gives a later fragment the ports of its first, and remembers a first one's.
+#[inline(always)]
+pub fn join_fragments(walked: &mut Walked) {
+    let (memory, key) = fragment::memory(walked);
+    match memory {
+        Memory::None => {}
+        // A memory that cannot take it costs ports, no packet.
+        Memory::Keep => {
+            let _ = FRAGMENTS.insert(&key, fragment::ports(walked), 0);
+        }
+        Memory::Recall => {
+            // SAFETY: read at once; an entry reused meanwhile gives some other packet's ports.
+            if let Some(ports) = unsafe { FRAGMENTS.get(&key) } {
+                fragment::inherit(walked, *ports);
+            }
+        }
+    }
+}
 
 /// What belongs to one CPU beside its region: counters and queue.
 #[derive(Clone, Copy)]
@@ -63,6 +100,18 @@ impl CpuState {
         unsafe {
             let value = &raw mut (*self.0).counters.values[counter as usize];
             value.write_volatile(value.read_volatile().wrapping_add(count));
+        }
+    }
+
+    /// Counts packets for sampling: whether this is the one in so many.
+    #[inline(always)]
+    pub fn every(&self, interval: u32) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            let left = &raw mut (*self.0).unsampled;
+            let next = *left + 1;
+            *left = if next >= interval { 0 } else { next };
+            next >= interval
         }
     }
 

@@ -18,7 +18,17 @@ static STAGES: u32 = 1;
 #[unsafe(no_mangle)]
 static RING_MASK: u32 = 0;
 #[unsafe(no_mangle)]
-static HOOK: u8 = 0;
+static SEVERAL: u8 = 0;
+#[unsafe(no_mangle)]
+static RAW: u8 = 0;
+#[unsafe(no_mangle)]
+static DROP: u8 = 0;
+#[unsafe(no_mangle)]
+static JOIN_FRAGMENTS: u8 = 0;
+#[unsafe(no_mangle)]
+static SAMPLING: u32 = 1;
+#[unsafe(no_mangle)]
+static SAMPLING_RANDOM: u8 = 0;
 #[unsafe(no_mangle)]
 static EXACT_CLOCK: u8 = 0;
 #[unsafe(no_mangle)]
@@ -51,9 +61,40 @@ pub fn ring_mask() -> u32 {
     load(&RING_MASK)
 }
 
+/// Whether there are several interfaces: which one it is has then to be looked up.
 #[inline(always)]
-pub fn hook() -> u8 {
-    load(&HOOK)
+pub fn several() -> bool {
+    load(&SEVERAL) != 0
+}
+
+/// Whether the one interface has no Ethernet header (tunnels, PPP).
+#[inline(always)]
+pub fn raw() -> bool {
+    load(&RAW) != 0
+}
+
+/// Whether received frames end here instead of going on.
+#[inline(always)]
+pub fn drop() -> bool {
+    load(&DROP) != 0
+}
+
+/// Whether later fragments inherit ports.
+#[inline(always)]
+pub fn fragments() -> bool {
+    load(&JOIN_FRAGMENTS) != 0
+}
+
+/// One packet in so many is metered.
+#[inline(always)]
+pub fn sampling() -> u32 {
+    load(&SAMPLING)
+}
+
+/// Whether it is drawn at random, instead of every so-manieth.
+#[inline(always)]
+pub fn sampling_random() -> bool {
+    load(&SAMPLING_RANDOM) != 0
 }
 
 #[inline(always)]

@@ -1,60 +1,72 @@
-//! The kernel half, from here: load the program with its options as constants, attach it, and
-//! map the memory it shares.
+//! The kernel half, from here: load the programs with their options as constants, and map the
+//! memory they share.
 
-use std::{fmt, io, os::fd::AsFd as _};
+use std::{io, os::fd::AsFd as _};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, MapData, RingBuf},
-    programs::{ProgramError, Xdp, XdpMode, xdp::XdpLinkId},
+    maps::{Array, Map, MapData, ProgramArray, RingBuf},
+    programs::{Program, ProgramError, Xdp},
 };
 use weir_sensor_common::{
+    interface::{INTERFACES_MAX, Interface},
     stage::{Cpu, STAGES_MAX},
     table::{Shape, WAYS},
 };
 
 use crate::{evicted::Evicted, mapping::Mapping, settle, table::Table};
 
-/// What is fixed before the program is loaded.
+/// What is fixed before the programs are loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramOptions {
     /// The table's shape: buckets a CPU, hash seed, key mask.
     pub shape: Shape,
     /// Packets of a CPU's queue, see `weir_sensor_common::stage`.
     pub stages: u32,
-    /// Observation point of this interface, see `Slot::hook`.
-    pub hook: u8,
+    /// Entries of each CPU's ring of evicted flows, a power of two.
+    pub ring_flows: u32,
+    /// Whether there may be several interfaces.
+    pub several: bool,
+    /// Whether the frames of the one interface have no Ethernet header.
+    pub raw: bool,
+    /// Whether received frames end here.
+    pub drop: bool,
+    /// First fragments remembered; 0: later ones have no ports.
+    pub fragments: u32,
+    /// One packet in so many is metered.
+    pub sampling: u32,
+    /// Whether it is drawn at random.
+    pub sampling_random: bool,
     /// Read the exact clock for each packet.
     pub exact_clock: bool,
     /// Write the program's debug log.
     pub debug_log: bool,
-    /// Entries of each CPU's ring of evicted flows, a power of two.
-    pub ring_flows: u32,
 }
 
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttachMode {
-    /// In the driver.
-    Native,
-    /// In the network stack, after an skb was made.
-    Generic,
-}
-
-impl fmt::Display for AttachMode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
+impl ProgramOptions {
+    /// The least for a table of this shape: one interface with Ethernet headers, every packet.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            stages: stages(&shape),
+            ring_flows: 1 << 15,
+            several: false,
+            raw: false,
+            drop: false,
+            fragments: 0,
+            sampling: 1,
+            sampling_random: false,
+            exact_clock: false,
+            debug_log: false,
+        }
     }
 }
 
-/// A loaded program and the memory it shares. Dropping it detaches the program.
+/// The loaded programs and the memory they share.
 pub struct Kernel {
     ebpf: Ebpf,
-    link: Option<XdpLinkId>,
     /// The flow table of all CPUs.
     pub table: Table,
     /// Counters and queues of the CPUs.
@@ -68,11 +80,15 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Names of the programs in the object.
-    const PROGRAM: &str = "weir_ingress";
+    /// Names of the programs in the object: for received frames,
+    pub const INGRESS: &str = "weir_ingress";
+    /// for packets sent,
+    pub const EGRESS: &str = "weir_egress";
+    /// for received packets where tc sees them,
+    pub const TC_INGRESS: &str = "weir_tc_ingress";
     const SETTLE: &str = "weir_settle";
 
-    /// Loads the program; nothing is attached yet.
+    /// Loads the programs; nothing is attached yet.
     ///
     /// # Errors
     /// A sentence that says what to do: no permission, kernel too old, not enough memory.
@@ -97,36 +113,32 @@ impl Kernel {
             .checked_mul(options.ring_flows)
             .ok_or_else(|| anyhow!("the ring is too large for {cpus} CPUs: lower --ring"))?;
         let ring_mask = options.ring_flows - 1;
-        let flag = |on: bool| u8::from(on);
-        let (exact_clock, debug_log) = (flag(options.exact_clock), flag(options.debug_log));
         let mut loader = EbpfLoader::new();
+        for (name, flag) in flags(options) {
+            loader.override_global(name, flag, true);
+        }
         loader
             .override_global("BUCKET_MASK", &options.shape.bucket_mask, true)
             .override_global("KEY_MASK", &options.shape.key_mask, true)
             .override_global("SEED", bytemuck::bytes_of(&options.shape.seed), true)
             .override_global("RING_MASK", &ring_mask, true)
             .override_global("STAGES", &options.stages, true)
-            .override_global("HOOK", &options.hook, true)
-            .override_global("EXACT_CLOCK", &exact_clock, true)
-            .override_global("DEBUG_LOG", &debug_log, true)
+            .override_global("SAMPLING", &options.sampling, true)
             .map_max_entries("SLOTS", buckets * WAYS)
             .map_max_entries("TAGS", buckets)
             .map_max_entries("RELEASED", buckets.div_ceil(8))
             .map_max_entries("CPUS", cpus)
             .map_max_entries("EVICTED", evicted)
-            .map_max_entries("TAKEN", cpus);
+            .map_max_entries("TAKEN", cpus)
+            .map_max_entries("FRAGMENTS", options.fragments.max(1));
+        if options.several {
+            loader.map_max_entries("INTERFACES", INTERFACES_MAX);
+        }
         if !options.debug_log {
             loader.map_max_entries("AYA_LOGS", 4096);
         }
         settings(&mut loader);
         let mut ebpf = loader.load(program()).map_err(load_error)?;
-        for name in [Self::PROGRAM, Self::SETTLE] {
-            let program: &mut Xdp = ebpf
-                .program_mut(name)
-                .context("the program's object")?
-                .try_into()?;
-            program.load().map_err(program_error)?;
-        }
         let table = Table::new(
             of_map(&ebpf, "SLOTS", buckets * WAYS)?,
             of_map(&ebpf, "TAGS", buckets)?,
@@ -142,78 +154,105 @@ impl Kernel {
             ring_mask,
         );
         let bell = RingBuf::try_from(ebpf.take_map("BELL").context("map BELL")?)?;
-        Ok(Self {
+        let mut kernel = Self {
             ebpf,
-            link: None,
             table,
             states,
             evicted,
             bell,
             cpus,
-        })
+        };
+        // The others are loaded when they are attached: not everyone needs them.
+        kernel.program(Self::SETTLE).map_err(program_error)?;
+        kernel.program(Self::INGRESS).map_err(program_error)?;
+        Ok(kernel)
     }
 
-    /// Attaches the program: in the driver if it can, else in the stack. The second value is the
-    /// reason for the latter.
+    /// One of the first steps, loaded with those that follow it (see the programs' `main.rs`).
     ///
     /// # Errors
-    /// A sentence that says what to do, if the interface takes no program at all.
-    pub fn attach(
-        &mut self,
-        interface: &str,
-        ifindex: u32,
-        wanted: Option<AttachMode>,
-    ) -> Result<(AttachMode, Option<String>)> {
-        let native: Result<(), String> = match wanted {
-            Some(AttachMode::Generic) => Err("generic mode was asked for".to_owned()),
-            Some(AttachMode::Native) | None => match self.attach_as(ifindex, XdpMode::Driver) {
-                Ok(()) => return Ok((AttachMode::Native, None)),
-                Err(error) if busy(&error) => bail!(occupied(interface)),
-                Err(error) => Err(sentence(&error)),
-            },
-        };
-        let reason = native.err();
-        if wanted == Some(AttachMode::Native) {
-            bail!(
-                "{interface} takes no native XDP program ({}): leave out --xdp native",
-                reason.unwrap_or_default()
-            );
+    /// If the kernel refuses one.
+    pub fn program(&mut self, name: &str) -> Result<&mut Program, ProgramError> {
+        if self.load_program(name)? && name != Self::SETTLE {
+            self.load_steps(name)?;
         }
-        match self.attach_as(ifindex, XdpMode::Skb) {
-            Ok(()) => Ok((AttachMode::Generic, reason)),
-            Err(error) if busy(&error) => bail!(occupied(interface)),
-            Err(error) => Err(anyhow!(
-                "cannot attach to {interface}: {}",
-                sentence(&error)
-            )),
-        }
+        self.ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)
     }
 
-    fn attach_as(&mut self, ifindex: u32, mode: XdpMode) -> Result<(), ProgramError> {
-        self.link = Some(self.program()?.attach_to_if_index(ifindex, mode)?);
+    fn load_steps(&mut self, first: &str) -> Result<(), ProgramError> {
+        let map = match first {
+            Self::INGRESS => "XDP_STEPS",
+            Self::EGRESS => "EGRESS_STEPS",
+            _ => "TC_INGRESS_STEPS",
+        };
+        for (index, step) in (0..).zip(["walk", "account"]) {
+            let name = format!("{first}_{step}");
+            self.load_program(&name)?;
+            let program = self.ebpf.program(&name).ok_or(ProgramError::NotLoaded)?;
+            let program = program.fd()?.try_clone()?;
+            let map = self.ebpf.map_mut(map).ok_or(ProgramError::NotLoaded)?;
+            ProgramArray::try_from(map)?.set(index, &program, 0)?;
+        }
         Ok(())
     }
 
-    /// Detaches the program: afterwards and a grace period later the table is still.
-    ///
-    /// # Errors
-    /// If the interface went away meanwhile; the program is off it then too.
-    pub fn detach(&mut self) -> Result<(), ProgramError> {
-        match self.link.take() {
-            Some(link) => self.program()?.detach(link),
-            None => Ok(()),
+    /// Whether it was not loaded before.
+    fn load_program(&mut self, name: &str) -> Result<bool, ProgramError> {
+        let program = self.ebpf.program_mut(name);
+        let program = program.ok_or(ProgramError::NotLoaded)?;
+        if program.fd().is_ok() {
+            return Ok(false);
         }
+        match program {
+            Program::Xdp(program) => program.load()?,
+            Program::SchedClassifier(program) => program.load()?,
+            _ => return Err(ProgramError::UnexpectedProgramType),
+        }
+        Ok(true)
     }
 
-    /// The program, for test runs.
+    /// The program for received frames, for test runs.
     ///
     /// # Errors
     /// Never once loaded.
-    pub fn program(&mut self) -> Result<&mut Xdp, ProgramError> {
-        self.ebpf
-            .program_mut(Self::PROGRAM)
-            .ok_or(ProgramError::NotLoaded)?
-            .try_into()
+    pub fn ingress(&mut self) -> Result<&mut Xdp, ProgramError> {
+        self.program(Self::INGRESS)?.try_into()
+    }
+
+    /// Tells the programs of an interface. Before anything is attached to it.
+    ///
+    /// # Errors
+    /// If there is another with the same place in the table.
+    pub fn set_interface(&mut self, interface: Interface) -> Result<()> {
+        let map = self.ebpf.map_mut("INTERFACES").context("map INTERFACES")?;
+        let mut map: Array<_, u64> = map.try_into()?;
+        if map.len() == 1 {
+            return Ok(());
+        }
+        let place = interface.ifindex % INTERFACES_MAX;
+        let there: Interface = bytemuck::cast(map.get(&place, 0)?);
+        if there.ifindex != 0 && there.ifindex != interface.ifindex {
+            bail!(
+                "interfaces {} and {} cannot be metered by one sensor: start two",
+                there.ifindex,
+                interface.ifindex
+            );
+        }
+        map.set(place, bytemuck::cast::<Interface, u64>(interface), 0)?;
+        Ok(())
+    }
+
+    /// Has the programs forget an interface.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn forget_interface(&mut self, ifindex: u32) -> Result<()> {
+        let map = self.ebpf.map_mut("INTERFACES").context("map INTERFACES")?;
+        let mut map: Array<_, u64> = map.try_into()?;
+        if map.len() > 1 {
+            map.set(ifindex % INTERFACES_MAX, 0u64, 0)?;
+        }
+        Ok(())
     }
 
     /// Has each CPU account the packets of its queue; returns the program's tick.
@@ -240,8 +279,22 @@ impl Kernel {
     }
 }
 
-/// Length of the CPUs' queues for a table of this shape: one packet while a region fits a
-/// cache, see `weir_sensor_common::stage`.
+/// The options that are on or off, as the program's constants.
+fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 7] {
+    let flag = |on: bool| if on { &1 } else { &0 };
+    [
+        ("EXACT_CLOCK", flag(options.exact_clock)),
+        ("DEBUG_LOG", flag(options.debug_log)),
+        ("SEVERAL", flag(options.several)),
+        ("RAW", flag(options.raw)),
+        ("DROP", flag(options.drop)),
+        ("JOIN_FRAGMENTS", flag(options.fragments > 0)),
+        ("SAMPLING_RANDOM", flag(options.sampling_random)),
+    ]
+}
+
+/// Length of the CPUs' queues for a table of this shape: one packet while a region fits a cache,
+/// see `weir_sensor_common::stage`.
 #[must_use]
 pub fn stages(shape: &Shape) -> u32 {
     const CACHED_SLOTS_MAX: u32 = 1 << 13;
@@ -305,30 +358,8 @@ fn no_permission() -> anyhow::Error {
     )
 }
 
-fn busy(error: &ProgramError) -> bool {
-    matches!(root(error).raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
-}
-
-fn occupied(interface: &str) -> String {
-    format!(
-        "another XDP program is on {interface}: `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` takes it off"
-    )
-}
-
-fn sentence(error: &ProgramError) -> String {
-    let error = root(error);
-    match error.raw_os_error() {
-        Some(libc::EOPNOTSUPP) => "the driver has no XDP".to_owned(),
-        Some(libc::EPERM | libc::EACCES) => {
-            "no permission: run as root, or with CAP_BPF and CAP_NET_ADMIN".to_owned()
-        }
-        Some(libc::ENODEV) => "the interface is gone".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
 /// The operating system's error behind an error, if there is one.
-fn root(error: &(dyn std::error::Error + 'static)) -> io::Error {
+pub fn root(error: &(dyn std::error::Error + 'static)) -> io::Error {
     let mut next = Some(error);
     while let Some(current) = next {
         if let Some(found) = current.downcast_ref::<io::Error>() {

@@ -4,18 +4,21 @@
 //! records to the exporter. It does not parse packets or encode datagrams itself, and it links
 //! neither Arrow nor a query engine.
 
+pub mod attach;
 pub mod capture;
 pub mod clock;
 pub mod evicted;
 pub mod expiry;
 pub mod export;
 pub mod grace;
+pub mod interface;
 pub mod kernel;
 pub mod live;
 pub mod log;
 pub mod mapping;
 pub mod offline;
 pub mod options;
+pub mod ports;
 pub mod record;
 pub mod settle;
 pub mod statistics;

@@ -14,6 +14,7 @@ use crate::{
     export::Export,
     grace,
     kernel::Kernel,
+    ports::Ports,
     record::Recorder,
     settle,
     statistics::Statistics,
@@ -26,9 +27,13 @@ const BELL: Token = Token(1);
 /// Evicted flows taken from a ring before the loop looks at the clock again.
 const EVICTED_TURN_MAX: u32 = 8192;
 
+/// How often the interfaces are looked at: what happens to them is noticed within two seconds.
+const LOOK_INTERVAL_NS: u64 = 1_000_000_000;
+
 /// The running sensor.
 pub struct Live {
     kernel: Kernel,
+    ports: Ports,
     sweep: Sweep,
     timeouts: Timeouts,
     recorder: Recorder,
@@ -36,6 +41,7 @@ pub struct Live {
     statistics: Statistics,
     debug_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     swept_ns: u64,
+    looked_ns: u64,
     exact_clock: bool,
     ticks: Ticks,
 }
@@ -47,6 +53,7 @@ impl Live {
     /// If the debug log was asked for and cannot be read.
     pub fn new(
         mut kernel: Kernel,
+        ports: Ports,
         timeouts: Timeouts,
         recorder: Recorder,
         export: Export,
@@ -56,6 +63,7 @@ impl Live {
         let debug_log = debug_log.then(|| kernel.debug_log()).transpose()?;
         Ok(Self {
             kernel,
+            ports,
             sweep: Sweep::default(),
             timeouts,
             recorder,
@@ -63,6 +71,7 @@ impl Live {
             statistics: Statistics::default(),
             debug_log,
             swept_ns: 0,
+            looked_ns: 0,
             exact_clock,
             ticks: Ticks::default(),
         })
@@ -87,7 +96,7 @@ impl Live {
             let wait = if more {
                 Duration::ZERO
             } else {
-                self.until_sweep()
+                self.until_next()
             };
             match poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -103,6 +112,7 @@ impl Live {
                 break;
             }
             more = self.take_evicted(EVICTED_TURN_MAX)?;
+            self.look_at_ports_if_due()?;
             self.sweep_if_due()?;
             if let Some(log) = &mut self.debug_log {
                 log.flush();
@@ -111,8 +121,9 @@ impl Live {
         self.stop()
     }
 
-    fn until_sweep(&self) -> Duration {
-        let due_ns = self.swept_ns + self.timeouts.sweep_interval_ns();
+    fn until_next(&self) -> Duration {
+        let due_ns = (self.swept_ns + self.timeouts.sweep_interval_ns())
+            .min(self.looked_ns + LOOK_INTERVAL_NS);
         // Rounded up: poll counts milliseconds, and waking early would spin.
         Duration::from_millis(
             due_ns
@@ -130,6 +141,27 @@ impl Live {
         self.look()?;
         let timeouts = self.timeouts;
         self.take(&self.now(), Take::Expired(&timeouts))
+    }
+
+    /// Notices interfaces that went, came or lost their program.
+    fn look_at_ports_if_due(&mut self) -> Result<()> {
+        let now = Now::read();
+        if now.monotonic_ns < self.looked_ns + LOOK_INTERVAL_NS {
+            return Ok(());
+        }
+        self.looked_ns = now.monotonic_ns;
+        let news = self.ports.look(&mut self.kernel)?;
+        for sentence in &news.sentences {
+            eprintln!("weir-sensor: {sentence}");
+        }
+        if !news.over.is_empty() {
+            self.look()?;
+        }
+        for number in news.over {
+            self.take(&self.now(), Take::Interface(number))?;
+        }
+        self.recorder.ifindexes = self.ports.ifindexes();
+        Ok(())
     }
 
     /// Has the queues settled and the ticks read.
@@ -199,8 +231,8 @@ impl Live {
     }
 
     fn stop(mut self) -> Result<Statistics> {
-        // An interface that went away took the program with it.
-        let _ = self.kernel.detach();
+        // The programs come off.
+        self.ports.detach();
         grace::wait().context("waiting for a grace period")?;
         self.look()?;
         while self.take_evicted(EVICTED_TURN_MAX)? {}

@@ -2,7 +2,6 @@
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::{
-    ffi::CString,
     fs,
     io::{IsTerminal as _, Write as _},
     path::Path,
@@ -15,12 +14,13 @@ use weir_sensor::{
     capture::End,
     expiry::Timeouts,
     export::{Clock, Export},
-    grace,
+    grace, interface,
     kernel::{self, Kernel, ProgramOptions},
     live::Live,
     log,
     offline::Offline,
     options::Options,
+    ports::{Ports, Wanted},
     record::Recorder,
     statistics::Statistics,
     table,
@@ -63,8 +63,7 @@ fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
         write_statistics(options, &statistics)?;
         return Ok(ended(path, &statistics, &end));
     }
-    let interface = options.interface.as_deref().context("no interface")?;
-    let statistics = meter(options, interface, timeouts, key_mask, address)?;
+    let statistics = meter(options, timeouts, key_mask, address)?;
     write_statistics(options, &statistics)?;
     if options.statistics_json.as_deref() != Some(Path::new("-")) {
         eprint!("{}", statistics.to_text());
@@ -74,35 +73,28 @@ fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
 
 fn meter(
     options: &Options,
-    interface: &str,
     timeouts: Timeouts,
     key_mask: KeyMask,
     address: Option<std::net::SocketAddr>,
 ) -> Result<Statistics> {
-    let ifindex = ifindex(interface)?;
     if !grace::available()? {
         bail!(
             "this kernel offers no membarrier (nohz_full= is set): the table cannot be handed over exactly"
         );
     }
-    let cpus = kernel::cpus()?;
-    let shape = shape(options.flows_per_cpu(cpus), key_mask)?;
+    let wanted = options.wanted();
+    let programs = program_options(options, &wanted, key_mask)?;
     if options.debug_log {
         log::start();
     }
-    let mut kernel = Kernel::load(&ProgramOptions {
-        shape,
-        stages: kernel::stages(&shape),
-        hook: 0,
-        exact_clock: options.exact_clock,
-        debug_log: options.debug_log,
-        ring_flows: options.ring / 64,
-    })?;
+    let mut kernel = Kernel::load(&programs)?;
     let export = Export::start(address, options.netflow_version.into(), Clock::Live)?;
-    let (mode, reason) = kernel.attach(interface, ifindex, options.xdp.map(Into::into))?;
-    let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+    let (ports, news) = Ports::attach(&mut kernel, wanted, options.how())?;
+    for sentence in &news.sentences {
+        eprintln!("weir-sensor: {sentence}");
+    }
     eprintln!(
-        "weir-sensor: metering {interface} with {mode} XDP{reason}; flow table: {} CPUs × {} slots, {} KiB",
+        "weir-sensor: flow table: {} CPUs × {} slots, {} KiB",
         kernel.cpus,
         kernel.table.slots(),
         (kernel.table.octets() + kernel.evicted.octets()) >> 10,
@@ -112,11 +104,12 @@ fn meter(
         None => eprintln!("weir-sensor: no -n given: counting flows, exporting none"),
     }
     let recorder = Recorder {
-        ifindexes: vec![ifindex],
+        ifindexes: ports.ifindexes(),
         key_mask,
     };
     Live::new(
         kernel,
+        ports,
         timeouts,
         recorder,
         export,
@@ -126,14 +119,38 @@ fn meter(
     .run()
 }
 
-fn ifindex(interface: &str) -> Result<u32> {
-    let name = CString::new(interface)?;
-    // SAFETY: the pointer is to a terminated string that outlives the call.
-    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    if ifindex == 0 {
-        bail!("there is no interface `{interface}`: `ip -brief link` lists those there are");
+fn program_options(
+    options: &Options,
+    wanted: &Wanted,
+    key_mask: KeyMask,
+) -> Result<ProgramOptions> {
+    let names = match wanted {
+        Wanted::Named(names) => names.clone(),
+        Wanted::Any => interface::all()?,
+    };
+    if options.drop && !options.drop_anyway {
+        for name in &names {
+            if let Some(reason) = interface::in_use(name)? {
+                bail!(
+                    "--drop would cut {name} off, which has {reason}; for a mirror port take these off it, or add --drop-anyway"
+                );
+            }
+        }
     }
-    Ok(ifindex)
+    let shape = shape(options.flows_per_cpu(kernel::cpus()?), key_mask)?;
+    let one = *wanted == Wanted::Named(names.clone()) && names.len() == 1;
+    Ok(ProgramOptions {
+        ring_flows: options.ring / 64,
+        several: !one,
+        raw: one && interface::is_raw(&names[0]),
+        drop: options.drop,
+        fragments: options.fragments_max(),
+        sampling: options.sampling,
+        sampling_random: options.sampling_random,
+        exact_clock: options.exact_clock,
+        debug_log: options.debug_log,
+        ..ProgramOptions::new(shape)
+    })
 }
 
 fn shape(flows: u32, key_mask: KeyMask) -> Result<Shape> {

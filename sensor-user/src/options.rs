@@ -9,23 +9,59 @@ use clap::{ArgGroup, Parser, ValueEnum};
 use weir_exporter::Version;
 use weir_sensor_common::KeyMask;
 
-use crate::{expiry::Timeouts, kernel::AttachMode};
+use crate::{
+    attach::{AttachMode, Direction, How},
+    expiry::Timeouts,
+    ports::Wanted,
+};
 
 /// Meters network traffic in the kernel's receive path and exports it as NetFlow.
 #[derive(Debug, Parser)]
 #[command(name = "weir-sensor", version, group = ArgGroup::new("source").required(true).args(["interface", "read"]))]
 pub struct Options {
-    /// Interface to meter, live
+    /// Interface to meter, live; again for more, `any` for all but those that stand on others
+    /// (bridges, bonds, VLANs)
     #[arg(short = 'i', long, value_name = "IF", help_heading = "Source")]
-    pub interface: Option<String>,
+    pub interface: Vec<String>,
 
     /// Capture file to meter (pcap or pcapng, gzip or not; `-` is standard input)
     #[arg(short = 'r', long, value_name = "FILE", help_heading = "Source")]
     pub read: Option<PathBuf>,
 
-    /// How the program is attached; left out: native, else generic
+    /// Which packets of an interface. With several interfaces, a packet that passes through is
+    /// metered where it comes in
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "both",
+        help_heading = "Source"
+    )]
+    pub direction: Which,
+
+    /// How received packets are seen; left out: native, else generic
     #[arg(long, value_name = "MODE", help_heading = "Source")]
     pub xdp: Option<XdpMode>,
+
+    /// Do not switch the interface to promiscuous mode
+    #[arg(short = 'N', long, help_heading = "Source")]
+    pub no_promiscuous: bool,
+
+    /// Meter one packet in N; counters in records stay unscaled, and records say N
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16383), help_heading = "Source")]
+    pub sampling: u32,
+
+    /// Draw the one in N at random, instead of taking every Nth of each CPU
+    #[arg(long, help_heading = "Source")]
+    pub sampling_random: bool,
+
+    /// Drop received frames once they are counted: for mirror ports only. Refused on an interface
+    /// that has an address or a route
+    #[arg(long, requires = "interface", help_heading = "Source")]
+    pub drop: bool,
+
+    /// Drop them even there
+    #[arg(long, requires = "drop", help_heading = "Source")]
+    pub drop_anyway: bool,
 
     /// Collector to send to; without it flows are metered and counted only
     #[arg(short = 'n', long, value_name = "HOST:PORT", help_heading = "Export")]
@@ -67,6 +103,16 @@ pub struct Options {
     )]
     pub track: Track,
 
+    /// Whether later fragments belong to the flow of the first, if that was seen (`off`: ports 0, as
+    /// softflowd has it)
+    #[arg(
+        long,
+        value_name = "WHETHER",
+        default_value = "on",
+        help_heading = "Flows"
+    )]
+    pub fragments: Switch,
+
     /// Stamp flows with the exact clock instead of the timer's (dearer; see ARCHITECTURE.md)
     #[arg(long, help_heading = "Flows")]
     pub exact_clock: bool,
@@ -91,6 +137,8 @@ pub enum XdpMode {
     Native,
     /// In the network stack
     Generic,
+    /// Not by XDP but by tc, which also sees VLAN tags that the card took out
+    Off,
 }
 
 impl From<XdpMode> for AttachMode {
@@ -98,8 +146,39 @@ impl From<XdpMode> for AttachMode {
         match mode {
             XdpMode::Native => Self::Native,
             XdpMode::Generic => Self::Generic,
+            XdpMode::Off => Self::Tc,
         }
     }
+}
+
+/// `--direction`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Which {
+    /// Those it receives
+    In,
+    /// Those it sends
+    Out,
+    /// All
+    Both,
+}
+
+impl From<Which> for Direction {
+    fn from(which: Which) -> Self {
+        match which {
+            Which::In => Self::In,
+            Which::Out => Self::Out,
+            Which::Both => Self::Both,
+        }
+    }
+}
+
+/// Something that is on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On
+    On,
+    /// Off
+    Off,
 }
 
 /// `-v`.
@@ -164,6 +243,35 @@ impl Options {
                 .map_err(|error| format!("-t {setting}: {error}"))?;
         }
         Ok(timeouts)
+    }
+
+    /// The interfaces.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        if self.interface.iter().any(|name| name == "any") {
+            Wanted::Any
+        } else {
+            Wanted::Named(self.interface.clone())
+        }
+    }
+
+    /// How to attach to them.
+    #[must_use]
+    pub fn how(&self) -> How {
+        How {
+            mode: self.xdp.map(Into::into),
+            direction: self.direction.into(),
+            promiscuous: !self.no_promiscuous,
+        }
+    }
+
+    /// First fragments remembered.
+    #[must_use]
+    pub fn fragments_max(&self) -> u32 {
+        match self.fragments {
+            Switch::On => 8192,
+            Switch::Off => 0,
+        }
     }
 
     /// The collector's address.

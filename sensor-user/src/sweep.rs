@@ -124,6 +124,8 @@ pub struct Sweep {
 pub enum Take<'a> {
     /// Those that are over.
     Expired(&'a Timeouts),
+    /// Those seen at the interface of this number.
+    Interface(u8),
     /// All.
     Everything,
 }
@@ -148,9 +150,13 @@ impl Sweep {
         }
         let words = slot.copy();
         let mut flow = Taken::of(&words, Reason::Flushed);
-        let Take::Expired(timeouts) = take else {
-            self.close_flow(table, place, &words, Reason::Flushed);
-            return;
+        let timeouts = match take {
+            Take::Expired(timeouts) => timeouts,
+            Take::Interface(number) if words.hook >> 1 != number => return,
+            Take::Interface(_) | Take::Everything => {
+                self.close_flow(table, place, &words, Reason::Flushed);
+                return;
+            }
         };
         if expired(&flow.state(now), timeouts).is_none() {
             return;

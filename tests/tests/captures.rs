@@ -165,12 +165,9 @@ fn the_loaded_program_equals_the_ground_truth() {
         key_mask: KeyMask::FULL.0,
     };
     let options = ProgramOptions {
-        shape,
         stages: STAGES_MAX,
-        hook: 0,
-        exact_clock: false,
-        debug_log: false,
         ring_flows: 1 << 14,
+        ..ProgramOptions::new(shape)
     };
     let mut kernel = Kernel::load(&options).unwrap();
     weir_tests::wire::pin(0).unwrap();
@@ -205,7 +202,7 @@ fn run_capture(kernel: &mut Kernel, path: &Path, expected: &Expected) -> Result<
             data_in: Some(octets),
             ..TestRunOptions::new()
         };
-        match kernel.program().unwrap().test_run(run) {
+        match kernel.ingress().unwrap().test_run(run) {
             Ok(result) => assert_eq!(result.return_value, 2, "the frame must pass"),
             Err(error) => refused.push(format!("{} octets: {error}", octets.len())),
         }

@@ -273,15 +273,13 @@ fn millions_of_packets_a_second_against_a_sweep_without_pause() {
         key_mask: KeyMask::FULL.0,
     };
     let options = ProgramOptions {
-        shape,
         stages: STAGES_MAX,
-        hook: 0,
         exact_clock: true,
-        debug_log: false,
         ring_flows: 1 << 10,
+        ..ProgramOptions::new(shape)
     };
     let mut kernel = Kernel::load(&options).unwrap();
-    let program = kernel.program().unwrap().fd().unwrap().try_clone().unwrap();
+    let program = kernel.ingress().unwrap().fd().unwrap().try_clone().unwrap();
     let (rounds, repeat) = (1500u64, 1000u32);
     let mut statistics = Statistics::default();
     let mut timeouts = Timeouts::default();
@@ -393,12 +391,10 @@ fn frames_pass_whatever_they_are() {
         key_mask: KeyMask::FULL.0,
     };
     let options = ProgramOptions {
-        shape,
         stages: STAGES_MAX,
-        hook: 0,
-        exact_clock: false,
         debug_log: true,
         ring_flows: 64,
+        ..ProgramOptions::new(shape)
     };
     let mut kernel = Kernel::load(&options).unwrap();
     let mut random = Random::new(5);
@@ -415,7 +411,7 @@ fn frames_pass_whatever_they_are() {
         };
         assert_eq!(
             kernel
-                .program()
+                .ingress()
                 .unwrap()
                 .test_run(run)
                 .unwrap()

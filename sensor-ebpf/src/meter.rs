@@ -1,0 +1,313 @@
+//! What the steps do with a packet.
+#![expect(clippy::cast_possible_truncation, reason = "bounded before")]
+#![expect(unsafe_code, reason = "helpers")]
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::{bpf_get_prandom_u32, generated::bpf_loop},
+    programs::TcContext,
+};
+use aya_log_ebpf::debug;
+use weir_sensor_common::{
+    Counter, Unmetered, Walked,
+    slot::Sighting,
+    stage::STAGES_MAX,
+    table::{Outcome, Shape, account, fetch_home, fetch_tags},
+    walk,
+};
+
+use crate::{
+    frame::{Frame, Source},
+    maps::{self, CpuRegion, CpuState},
+    options,
+};
+
+/// Which way a packet goes; the number is the direction bit of an observation point.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Direction {
+    Received = 0,
+    Sent = 1,
+}
+
+/// What a step leaves to be done.
+#[derive(Clone, Copy)]
+pub enum Next {
+    Done,
+    /// Walk the packet's headers.
+    Walk,
+    /// Account the queue, which is full.
+    Account,
+}
+
+/// The first step: counts the packet, and queues it if it is the usual kind.
+#[inline(always)]
+pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
+    let cpu = options::cpu();
+    // Missing maps are the one thing that may fail here; there is nothing to count in then.
+    let Some(state) = CpuState::of(cpu) else {
+        return Next::Done;
+    };
+    state.add(Counter::Packets, 1);
+    if left_out(&state) {
+        state.add(Counter::SampledOut, 1);
+        return Next::Done;
+    }
+    let (hook, raw) = match hook(source, direction) {
+        Ok(found) => found,
+        Err(reason) => {
+            state.add(reason, 1);
+            return Next::Done;
+        }
+    };
+    if raw {
+        return Next::Walk;
+    }
+    let Some(mut walked) = walk::plain_v4(&Frame(source)) else {
+        return Next::Walk;
+    };
+    let packets = whole(source, &state, &mut walked);
+    let hash = options::shape().hash_v4(&walked.key, hook);
+    queue(&state, cpu, &walked, packets, hash, hook)
+}
+
+/// The second step: any packet.
+#[inline(always)]
+pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
+    let cpu = options::cpu();
+    let Some(state) = CpuState::of(cpu) else {
+        return Next::Done;
+    };
+    let (hook, raw) = match hook(source, direction) {
+        Ok(found) => found,
+        Err(reason) => {
+            state.add(reason, 1);
+            return Next::Done;
+        }
+    };
+    let frame = Frame(source);
+    let network = if raw {
+        Ok(walk::Network::RAW)
+    } else {
+        walk::ethernet_link(&frame)
+    };
+    match network.and_then(|network| walk::network(&frame, network)) {
+        Ok(mut walked) => {
+            if options::fragments() {
+                maps::join_fragments(&mut walked);
+            }
+            let packets = whole(source, &state, &mut walked);
+            let hash = options::shape().hash(&walked.key, hook);
+            queue(&state, cpu, &walked, packets, hash, hook)
+        }
+        Err(reason) => {
+            if options::debug_log() {
+                debug!(source, "frame of {} octets in no flow", source.octets());
+            }
+            state.add(counter(reason), 1);
+            Next::Done
+        }
+    }
+}
+
+/// The third step: accounts a full queue.
+#[inline(always)]
+pub fn account_full() {
+    account_queue(options::stages());
+}
+
+/// Accounts what waits, little as it may be.
+#[inline(always)]
+pub fn account_waiting() {
+    if let Some(state) = CpuState::of(options::cpu()) {
+        account_queue(state.waiting());
+    }
+}
+
+/// The packet's second step cannot be run.
+#[inline(always)]
+pub fn lose_packet() {
+    if let Some(state) = CpuState::of(options::cpu()) {
+        state.add(Counter::StepMissing, 1);
+    }
+}
+
+/// The queue's step cannot be run.
+#[inline(always)]
+pub fn lose_queue() {
+    let Some(state) = CpuState::of(options::cpu()) else {
+        return;
+    };
+    for index in 0..STAGES_MAX {
+        if index >= options::stages() {
+            break;
+        }
+        let sighting = state.sighting(index);
+        state.add(Counter::LostBusyPackets, u64::from(sighting.packets));
+        state.add(Counter::LostBusyOctets, sighting.octets);
+    }
+    state.clear();
+}
+
+/// Has a packet's headers in its first buffer, where the sender left them elsewhere.
+#[inline(always)]
+pub fn pull_headers(context: &TcContext) {
+    const USUAL_OCTETS: u32 = 128;
+    let wanted = context.len().min(USUAL_OCTETS);
+    if context.start() + (wanted as usize) > context.end() {
+        // Without them the packet is counted as too short.
+        let _ = context.pull_data(wanted);
+    }
+}
+
+/// Whether sampling leaves the packet out.
+#[inline(always)]
+fn left_out(state: &CpuState) -> bool {
+    let interval = options::sampling();
+    if interval <= 1 {
+        false
+    } else if options::sampling_random() {
+        // SAFETY: the helper has no preconditions.
+        let draw = unsafe { bpf_get_prandom_u32() };
+        (u64::from(draw) * u64::from(interval)) >> 32 != 0
+    } else {
+        !state.every(interval)
+    }
+}
+
+/// What the kernel knows of the packet and its headers do not say: the VLAN tag that the card took
+/// out, and the packets it stands for, whose headers are then counted too. Returns their number.
+#[inline(always)]
+fn whole<S: Source>(source: &S, state: &CpuState, walked: &mut Walked) -> u16 {
+    let vlan = source.stripped_vlan();
+    if vlan != 0 {
+        walked.key.set_vlan(vlan);
+    }
+    let segments = source.segments();
+    if segments <= 1 {
+        return 1;
+    }
+    let segments = segments.min(u32::from(u16::MAX));
+    walked.octets += u64::from(segments - 1) * u64::from(walked.headers_octets);
+    state.add(Counter::Packets, u64::from(segments - 1));
+    segments as u16
+}
+
+/// The packet's observation point, and whether it has no Ethernet header; or why it is not to be
+/// metered here.
+#[inline(always)]
+fn hook<S: Source>(source: &S, direction: Direction) -> Result<(u8, bool), Counter> {
+    if !options::several() {
+        return Ok((direction as u8, options::raw()));
+    }
+    let ifindex = source.ifindex();
+    let Some(interface) = maps::interface(ifindex) else {
+        return Err(Counter::StepMissing);
+    };
+    if direction == Direction::Sent {
+        let came_in_at = source.came_in_at();
+        if came_in_at != 0 && came_in_at != ifindex && maps::interface(came_in_at).is_some() {
+            return Err(Counter::AlreadyMetered);
+        }
+    }
+    Ok((interface.number << 1 | direction as u8, interface.raw != 0))
+}
+
+/// Queues the packet; accounts it at once if the queue is one packet long.
+#[inline(always)]
+fn queue(state: &CpuState, cpu: u32, walked: &Walked, packets: u16, hash: u64, hook: u8) -> Next {
+    state.add(Counter::IpOctets, walked.octets);
+    let waiting = state.push(&Sighting {
+        key: walked.key,
+        hash,
+        octets: walked.octets,
+        tick: options::tick(),
+        packets,
+        tcp_flags: walked.tcp_flags,
+        hook,
+    });
+    if options::stages() == 1 {
+        // It fails only if a map is smaller than it should be.
+        let _ = account_one(state, cpu, 0, &options::shape());
+        state.clear();
+        Next::Done
+    } else if waiting >= options::stages() {
+        Next::Account
+    } else {
+        Next::Done
+    }
+}
+
+/// Accounts the first `count` packets of the queue, which are all (see
+/// [`weir_sensor_common::stage`]).
+#[inline(always)]
+fn account_queue(count: u32) {
+    let mut cpu = options::cpu();
+    let Some(state) = CpuState::of(cpu) else {
+        return;
+    };
+    let shape = options::shape();
+    let region = CpuRegion::of(cpu, &shape, state);
+    for index in 0..STAGES_MAX {
+        if index >= count {
+            break;
+        }
+        let _ = fetch_home(&region, &shape, state.sighting(index).hash);
+    }
+    for index in 0..STAGES_MAX {
+        if index >= count {
+            break;
+        }
+        let _ = fetch_tags(&region, &shape, state.sighting(index).hash);
+    }
+    // A callback (kernel 5.17), so that the verifier looks at it once and not once per packet.
+    // SAFETY: the function has the signature that the helper calls, and the CPU outlives it.
+    unsafe {
+        bpf_loop(count, account_at as *mut c_void, (&raw mut cpu).cast(), 0);
+    }
+    state.clear();
+}
+
+/// Accounts the packet at this place of the queue of the CPU that `cpu` points to.
+unsafe extern "C" fn account_at(index: u32, cpu: *mut c_void) -> i64 {
+    // SAFETY: what `account_queue` gave.
+    let cpu = unsafe { cpu.cast::<u32>().read() };
+    if let Some(state) = CpuState::of(cpu) {
+        let _ = account_one(&state, cpu, index, &options::shape());
+    }
+    0
+}
+
+#[inline(always)]
+fn account_one(state: &CpuState, cpu: u32, index: u32, shape: &Shape) -> Option<()> {
+    let mut region = CpuRegion::of(cpu, shape, *state);
+    let accounted = account(&mut region, shape, state.sighting(index))?;
+    match accounted.outcome {
+        Outcome::Updated => return Some(()),
+        Outcome::Created => {}
+        Outcome::CreatedEvicting => state.add(Counter::FlowsEvicted, 1),
+        Outcome::CreatedLosing => {
+            state.add(Counter::LostRingFlows, 1);
+            state.add(Counter::LostRingPackets, u64::from(accounted.lost_packets));
+            state.add(Counter::LostRingOctets, accounted.lost_octets);
+        }
+        Outcome::Busy => {
+            state.add(Counter::LostBusyPackets, u64::from(accounted.lost_packets));
+            state.add(Counter::LostBusyOctets, accounted.lost_octets);
+            return Some(());
+        }
+    }
+    state.add(Counter::FlowsCreated, 1);
+    Some(())
+}
+
+#[inline(always)]
+fn counter(reason: Unmetered) -> Counter {
+    match reason {
+        Unmetered::NonIp => Counter::NonIp,
+        Unmetered::TooShort => Counter::TooShort,
+        Unmetered::BadIp => Counter::BadIp,
+        Unmetered::TooDeep => Counter::TooDeep,
+    }
+}

@@ -1,0 +1,267 @@
+//! Where the programs are attached, and whether they still are.
+
+use std::{collections::HashMap, fmt, fs, path::Path};
+
+use anyhow::{Result, anyhow, bail};
+use aya::{
+    programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode, links::FdLink, tc},
+    util::KernelVersion,
+};
+
+use crate::{
+    interface::{self, Promiscuous},
+    kernel::{Kernel, root},
+};
+
+/// How received packets are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver.
+    Native,
+    /// In the network stack, after an skb was made.
+    Generic,
+    /// By tc, after that: it also sees tags that the card took out, and merged packets.
+    Tc,
+}
+
+impl fmt::Display for AttachMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Native => "native XDP",
+            Self::Generic => "generic XDP",
+            Self::Tc => "tc",
+        })
+    }
+}
+
+/// Which packets of an interface are metered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Those it receives.
+    In,
+    /// Those it sends.
+    Out,
+    /// All.
+    Both,
+}
+
+/// How to attach to an interface.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// As wished; native, else generic, if there is no wish.
+    pub mode: Option<AttachMode>,
+    /// Which packets.
+    pub direction: Direction,
+    /// Whether to switch on promiscuous mode.
+    pub promiscuous: bool,
+}
+
+/// An interface with programs on it. They come off when it is dropped.
+pub struct Port {
+    /// Its name when it was attached to.
+    pub name: String,
+    /// Its ifIndex.
+    pub ifindex: u32,
+    /// How received packets are seen, if they are.
+    pub received: Option<AttachMode>,
+    /// Why not in a better way.
+    pub reason: Option<String>,
+    /// Whether sent packets are seen.
+    pub sent: bool,
+    links: Vec<FdLink>,
+    /// The other links: clsact's, before Linux 6.6.
+    _filters: Vec<tc::SchedClassifierLink>,
+    _promiscuous: Option<Promiscuous>,
+}
+
+/// What became of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The interface is gone, or another one has its name.
+    Gone,
+    /// It has another name.
+    Renamed(String),
+    /// Somebody took a program off.
+    Detached,
+}
+
+impl Port {
+    /// Attaches to an interface.
+    ///
+    /// # Errors
+    /// A sentence that says what to do.
+    pub fn attach(kernel: &mut Kernel, name: &str, how: How) -> Result<Self> {
+        let Some(ifindex) = interface::ifindex(name) else {
+            bail!("there is no interface `{name}`: `ip -brief link` lists those there are");
+        };
+        let mut port = Self {
+            name: name.to_owned(),
+            ifindex,
+            received: None,
+            reason: None,
+            sent: false,
+            links: Vec::new(),
+            _filters: Vec::new(),
+            _promiscuous: None,
+        };
+        if how.direction != Direction::Out {
+            port.attach_received(kernel, how.mode)?;
+        }
+        // What the loopback sends it also receives.
+        if how.direction != Direction::In && !interface::is_loopback(name) {
+            port.attach_tc(kernel, Kernel::EGRESS, TcAttachType::Egress)?;
+            port.sent = true;
+        }
+        if how.promiscuous && port.received.is_some() {
+            // Without it unicast frames for others are missing, which a host does not want anyway.
+            port._promiscuous = Promiscuous::on(ifindex).ok();
+        }
+        Ok(port)
+    }
+
+    fn attach_received(&mut self, kernel: &mut Kernel, wanted: Option<AttachMode>) -> Result<()> {
+        if wanted == Some(AttachMode::Tc) {
+            self.attach_tc(kernel, Kernel::TC_INGRESS, TcAttachType::Ingress)?;
+            self.received = Some(AttachMode::Tc);
+            return Ok(());
+        }
+        if wanted != Some(AttachMode::Generic) {
+            match self.attach_xdp(kernel, XdpMode::Driver) {
+                Ok(()) => {
+                    self.received = Some(AttachMode::Native);
+                    return Ok(());
+                }
+                Err(error) if busy(&error) => bail!(occupied(&self.name)),
+                Err(error) if wanted == Some(AttachMode::Native) => bail!(
+                    "{} takes no native XDP program ({}): leave out --xdp native",
+                    self.name,
+                    sentence(&error)
+                ),
+                Err(error) => self.reason = Some(sentence(&error)),
+            }
+        }
+        match self.attach_xdp(kernel, XdpMode::Skb) {
+            Ok(()) => {
+                self.received = Some(AttachMode::Generic);
+                Ok(())
+            }
+            Err(error) if busy(&error) => bail!(occupied(&self.name)),
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    fn attach_xdp(&mut self, kernel: &mut Kernel, mode: XdpMode) -> Result<(), ProgramError> {
+        let program: &mut Xdp = kernel.program(Kernel::INGRESS)?.try_into()?;
+        let link = program.attach_to_if_index(self.ifindex, mode)?;
+        let link = program.take_link(link)?;
+        self.links
+            .push(FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?);
+        Ok(())
+    }
+
+    fn attach_tc(&mut self, kernel: &mut Kernel, name: &str, at: TcAttachType) -> Result<()> {
+        let attach = |port: &mut Self, kernel: &mut Kernel| -> Result<(), ProgramError> {
+            let program: &mut SchedClassifier = kernel.program(name)?.try_into()?;
+            if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+                // The hook is a queueing discipline there, which may have been added already.
+                let _ = tc::qdisc_add_clsact(&port.name);
+            }
+            let link = program.attach(&port.name, at)?;
+            let link = program.take_link(link)?;
+            match <&FdLink>::try_from(&link) {
+                Ok(_) => port
+                    .links
+                    .push(FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?),
+                Err(_) => port._filters.push(link),
+            }
+            Ok(())
+        };
+        attach(self, kernel).map_err(|error| self.refused(&error))
+    }
+
+    fn refused(&self, error: &ProgramError) -> anyhow::Error {
+        anyhow!("cannot attach to {}: {}", self.name, sentence(error))
+    }
+
+    /// What has changed since it was attached; `places` is from [`places`].
+    #[must_use]
+    pub fn change(&self, places: &HashMap<u32, u32>) -> Option<Change> {
+        let Some(name) = interface::name(self.ifindex) else {
+            return Some(Change::Gone);
+        };
+        let attached = self.links.iter().all(|link| {
+            let id = link.info().map(|info| info.id()).unwrap_or(0);
+            places.get(&id) == Some(&self.ifindex)
+        });
+        if !attached {
+            return Some(Change::Detached);
+        }
+        (name != self.name).then_some(Change::Renamed(name))
+    }
+
+    /// Whether the card takes VLAN tags out of frames, which XDP then does not see.
+    #[must_use]
+    pub fn may_miss_vlan_tags(&self) -> bool {
+        matches!(
+            self.received,
+            Some(AttachMode::Native | AttachMode::Generic)
+        ) && Path::new("/sys/class/net")
+            .join(&self.name)
+            .join("device")
+            .exists()
+    }
+}
+
+/// Where this process's links are attached: ifIndex by link id, 0 if nowhere any more (the kernel
+/// tells it of each descriptor in `/proc/self/fdinfo`).
+#[must_use]
+pub fn places() -> HashMap<u32, u32> {
+    let files = fs::read_dir("/proc/self/fdinfo").into_iter().flatten();
+    files
+        .flatten()
+        .filter_map(|file| place(&fs::read_to_string(file.path()).ok()?))
+        .collect()
+}
+
+fn place(fdinfo: &str) -> Option<(u32, u32)> {
+    let field = |name: &str| {
+        fdinfo
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    Some((field("link_id:")?, field("ifindex:")?))
+}
+
+fn busy(error: &ProgramError) -> bool {
+    matches!(root(error).raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
+}
+
+fn occupied(interface: &str) -> String {
+    format!(
+        "another XDP program is on {interface}: `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` takes it off"
+    )
+}
+
+fn sentence(error: &ProgramError) -> String {
+    let error = root(error);
+    match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => "the driver has no XDP".to_owned(),
+        Some(libc::EPERM | libc::EACCES) => {
+            "no permission: run as root, or with CAP_BPF and CAP_NET_ADMIN".to_owned()
+        }
+        Some(libc::ENODEV) => "the interface is gone".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_links_place_is_in_its_fdinfo() {
+        let text = "pos:\t0\nflags:\t02000000\nlink_type:\txdp\nlink_id:\t7\nprog_tag:\tx\nprog_id:\t9\nifindex:\t12\n";
+        assert_eq!(place(text), Some((7, 12)));
+        assert_eq!(place("pos:\t0\n"), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! What the system says about interfaces: names, numbers, link layers, addresses and routes. Read
+//! only; nothing is changed here but promiscuous mode.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::{
+    ffi::{CStr, CString},
+    fs, io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    path::Path,
+    ptr,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+const FOLDER: &str = "/sys/class/net";
+
+/// ARPHRD numbers of frames with an Ethernet header (`linux/if_arp.h`): Ethernet and loopback.
+const ETHERNET: [u32; 2] = [1, 772];
+
+/// An interface's number, or `None` if there is no such interface.
+#[must_use]
+pub fn ifindex(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the pointer is to a terminated string that outlives the call.
+    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (ifindex != 0).then_some(ifindex)
+}
+
+/// An interface's name, or `None` if there is no such number.
+#[must_use]
+pub fn name(ifindex: u32) -> Option<String> {
+    let mut buffer = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size the call asks for.
+    let name = unsafe { libc::if_indextoname(ifindex, buffer.as_mut_ptr().cast()) };
+    if name.is_null() {
+        return None;
+    }
+    let name = CStr::from_bytes_until_nul(&buffer).ok()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// Whether its frames have no Ethernet header.
+#[must_use]
+pub fn is_raw(name: &str) -> bool {
+    let kind = fs::read_to_string(Path::new(FOLDER).join(name).join("type"));
+    let kind = kind.ok().and_then(|kind| kind.trim().parse().ok());
+    kind.is_some_and(|kind: u32| !ETHERNET.contains(&kind))
+}
+
+/// Whether it is the loopback, whose packets are sent and received by the same interface.
+#[must_use]
+pub fn is_loopback(name: &str) -> bool {
+    fs::read_to_string(Path::new(FOLDER).join(name).join("type"))
+        .is_ok_and(|kind| kind.trim() == "772")
+}
+
+/// The interfaces that `-i any` means: all but those that stand on others (bridges, bonds, VLANs),
+/// where the same packets pass a second time.
+///
+/// # Errors
+/// If the system does not list them.
+pub fn all() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(FOLDER).with_context(|| format!("cannot list {FOLDER}"))? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let mut below = fs::read_dir(entry.path()).into_iter().flatten().flatten();
+        let stands_on_others =
+            below.any(|file| file.file_name().to_string_lossy().starts_with("lower_"));
+        if entry.path().is_dir() && !stands_on_others {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Why frames received on this interface must not be dropped: it has an address or a route. IPv6's
+/// link-local addresses, which every interface has, do not count.
+///
+/// # Errors
+/// If the system does not say.
+pub fn in_use(name: &str) -> Result<Option<String>> {
+    if let Some(address) = address(name).context("cannot list addresses")? {
+        return Ok(Some(format!("the address {address}")));
+    }
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let routed = has_v4_route(&read("/proc/net/route"), name)
+        || has_v6_route(&read("/proc/net/ipv6_route"), name);
+    Ok(routed.then(|| "a route".to_owned()))
+}
+
+fn address(name: &str) -> io::Result<Option<std::net::IpAddr>> {
+    let mut list = ptr::null_mut();
+    // SAFETY: the pointer is valid; the list is freed below.
+    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut found = None;
+    let mut next = list;
+    // SAFETY: the list's entries stay valid until it is freed.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        next = entry.ifa_next;
+        // SAFETY: the kernel gave a terminated name.
+        let this = unsafe { CStr::from_ptr(entry.ifa_name) };
+        if this.to_bytes() == name.as_bytes() && found.is_none() {
+            // SAFETY: an address is null or valid for its family.
+            found = unsafe { ip_address(entry.ifa_addr) };
+        }
+    }
+    // SAFETY: from `getifaddrs`, and not used any more.
+    unsafe { libc::freeifaddrs(list) };
+    Ok(found)
+}
+
+/// # Safety
+/// `address` is null or points to a socket address as large as its family says.
+unsafe fn ip_address(address: *const libc::sockaddr) -> Option<std::net::IpAddr> {
+    // SAFETY: the caller's promise.
+    let family = i32::from(unsafe { address.as_ref() }?.sa_family);
+    match family {
+        libc::AF_INET => {
+            // SAFETY: the family says so.
+            let v4 = unsafe { &*address.cast::<libc::sockaddr_in>() };
+            Some(std::net::Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let v6 = unsafe { &*address.cast::<libc::sockaddr_in6>() };
+            let v6 = std::net::Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            (!v6.is_unicast_link_local()).then_some(v6.into())
+        }
+        _ => None,
+    }
+}
+
+/// Whether `/proc/net/route` has a route through the interface.
+fn has_v4_route(table: &str, name: &str) -> bool {
+    table
+        .lines()
+        .skip(1)
+        .any(|line| line.split_whitespace().next() == Some(name))
+}
+
+/// Whether `/proc/net/ipv6_route` has one that is neither link-local nor multicast.
+fn has_v6_route(table: &str, name: &str) -> bool {
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let own = |prefix: &&str| prefix.starts_with("fe80") || prefix.starts_with("ff");
+        fields.last() == Some(&name) && !fields.first().is_some_and(own)
+    })
+}
+
+/// Promiscuous mode, for as long as the value lives: the kernel counts who wants it.
+#[derive(Debug)]
+pub struct Promiscuous {
+    _socket: OwnedFd,
+}
+
+impl Promiscuous {
+    /// Switches it on (packet(7), `PACKET_MR_PROMISC`).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn on(ifindex: u32) -> Result<Self> {
+        // SAFETY: no pointers. Protocol 0: this socket receives nothing.
+        let socket =
+            unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        if socket < 0 {
+            bail!("no packet socket: {}", io::Error::last_os_error());
+        }
+        // SAFETY: a fresh descriptor of our own.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        // SAFETY: an all-zero value is a valid one.
+        let mut request: libc::packet_mreq = unsafe { std::mem::zeroed() };
+        request.mr_ifindex = i32::try_from(ifindex)?;
+        request.mr_type = u16::try_from(libc::PACKET_MR_PROMISC)?;
+        // SAFETY: the pointer is valid for the size given.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_ADD_MEMBERSHIP,
+                (&raw const request).cast(),
+                libc::socklen_t::try_from(size_of_val(&request))?,
+            )
+        };
+        if result != 0 {
+            bail!("no promiscuous mode: {}", io::Error::last_os_error());
+        }
+        Ok(Self { _socket: socket })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_found_by_interface() {
+        let v4 = "Iface\tDestination\tGateway\neth0\t00000000\t0101A8C0\n";
+        assert!(has_v4_route(v4, "eth0"));
+        assert!(!has_v4_route(v4, "eth"));
+        let v6 = "fe800000000000000000000000000000 40 x 00 y 100 1 0 1 mirror0\n\
+                  20010db8000000000000000000000000 40 x 00 y 100 1 0 1 eth0\n";
+        assert!(has_v6_route(v6, "eth0"));
+        assert!(!has_v6_route(v6, "mirror0"));
+    }
+
+    #[test]
+    fn the_loopback_is_known() {
+        assert_eq!(name(ifindex("lo").unwrap()).as_deref(), Some("lo"));
+        assert!(is_loopback("lo") && !is_raw("lo"));
+        assert!(all().unwrap().contains(&"lo".to_owned()));
+        assert_eq!(ifindex("no such interface"), None);
+    }
+}

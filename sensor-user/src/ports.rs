@@ -1,0 +1,227 @@
+//! The interfaces that are metered, over time: they go down, come back, change their names, and
+//! somebody takes programs off them.
+
+use anyhow::{Result, bail};
+use weir_sensor_common::interface::{Interface, NUMBER_MAX};
+
+use crate::{
+    attach::{self, Change, How, Port},
+    interface,
+    kernel::Kernel,
+};
+
+/// Which interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// These.
+    Named(Vec<String>),
+    /// All, also those that appear later.
+    Any,
+}
+
+/// What an interface's flows are numbered by, and what is on it.
+struct Entry {
+    name: String,
+    /// As flows are exported with; of the last port, if there is none now.
+    ifindex: u32,
+    port: Option<Port>,
+}
+
+/// All of them, by number.
+pub struct Ports {
+    entries: Vec<Entry>,
+    wanted: Wanted,
+    how: How,
+}
+
+/// What is to be told and done after a look at the interfaces.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Sentences for the log.
+    pub sentences: Vec<String>,
+    /// Numbers of interfaces whose flows are over.
+    pub over: Vec<u8>,
+}
+
+impl Ports {
+    /// Attaches to every interface wanted.
+    ///
+    /// # Errors
+    /// A sentence about the first named one that cannot be; with `any`, if none can be.
+    pub fn attach(kernel: &mut Kernel, wanted: Wanted, how: How) -> Result<(Self, News)> {
+        let mut ports = Self {
+            entries: Vec::new(),
+            wanted,
+            how,
+        };
+        let mut news = News::default();
+        match ports.wanted.clone() {
+            Wanted::Named(names) => {
+                for name in names {
+                    if ports.entries.iter().any(|entry| entry.name == name) {
+                        bail!("-i {name} is given twice");
+                    }
+                    let sentence = ports.add(kernel, &name)?;
+                    news.sentences.push(sentence);
+                }
+            }
+            Wanted::Any => {
+                ports.find_new(kernel, &mut news)?;
+                if ports.entries.iter().all(|entry| entry.port.is_none()) {
+                    bail!(
+                        "no interface could be metered:\n{}",
+                        news.sentences.join("\n")
+                    );
+                }
+            }
+        }
+        Ok((ports, news))
+    }
+
+    /// ifIndex by number.
+    #[must_use]
+    pub fn ifindexes(&self) -> Vec<u32> {
+        self.entries.iter().map(|entry| entry.ifindex).collect()
+    }
+
+    /// Takes the programs off.
+    pub fn detach(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.port = None);
+    }
+
+    /// Looks what has become of them, and attaches again where something is missing.
+    ///
+    /// # Errors
+    /// If the kernel refuses what never fails.
+    pub fn look(&mut self, kernel: &mut Kernel) -> Result<News> {
+        let mut news = News::default();
+        let places = attach::places();
+        for number in 0..self.entries.len() {
+            let entry = &mut self.entries[number];
+            match entry.port.as_ref().map(|port| port.change(&places)) {
+                Some(None) => {}
+                None => self.return_of(kernel, number, &mut news),
+                Some(Some(Change::Gone)) => {
+                    news.sentences.push(format!("{} is gone", entry.name));
+                    news.over.extend(u8::try_from(number));
+                    entry.port = None;
+                    kernel.forget_interface(entry.ifindex)?;
+                    self.return_of(kernel, number, &mut news);
+                }
+                Some(Some(Change::Renamed(name))) => {
+                    news.sentences
+                        .push(format!("{} was renamed to {name}", entry.name));
+                    entry.name.clone_from(&name);
+                    entry
+                        .port
+                        .iter_mut()
+                        .for_each(|port| port.name.clone_from(&name));
+                }
+                Some(Some(Change::Detached)) => {
+                    let name = entry.name.clone();
+                    entry.port = None;
+                    match self.put(kernel, number, &name) {
+                        Ok(_) => news
+                            .sentences
+                            .push(format!("the program was taken off {name}: attached again")),
+                        Err(error) => news
+                            .sentences
+                            .push(format!("the program was taken off {name}: {error:#}")),
+                    }
+                }
+            }
+        }
+        if self.wanted == Wanted::Any {
+            self.find_new(kernel, &mut news)?;
+        }
+        Ok(news)
+    }
+
+    /// Attaches to an interface that was gone, if it is back.
+    fn return_of(&mut self, kernel: &mut Kernel, number: usize, news: &mut News) {
+        let name = self.entries[number].name.clone();
+        if interface::ifindex(&name).is_some() && self.put(kernel, number, &name).is_ok() {
+            news.sentences
+                .push(format!("{name} is back: attached again"));
+        }
+    }
+
+    fn find_new(&mut self, kernel: &mut Kernel, news: &mut News) -> Result<()> {
+        for name in interface::all()? {
+            if self.entries.iter().any(|entry| entry.name == name) {
+                continue;
+            }
+            match self.add(kernel, &name) {
+                Ok(sentence) => news.sentences.push(sentence),
+                Err(error) => {
+                    news.sentences
+                        .push(format!("not metering {name}: {error:#}"));
+                    // Remembered, so that it is said once.
+                    self.entries.push(Entry {
+                        name,
+                        ifindex: 0,
+                        port: None,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, kernel: &mut Kernel, name: &str) -> Result<String> {
+        if self.entries.len() > usize::from(NUMBER_MAX) {
+            bail!("one sensor meters at most {} interfaces", NUMBER_MAX + 1);
+        }
+        self.entries.push(Entry {
+            name: name.to_owned(),
+            ifindex: 0,
+            port: None,
+        });
+        let number = self.entries.len() - 1;
+        let put = self.put(kernel, number, name);
+        if put.is_err() {
+            self.entries.pop();
+        }
+        put
+    }
+
+    /// Attaches to an interface under a number; says how.
+    fn put(&mut self, kernel: &mut Kernel, number: usize, name: &str) -> Result<String> {
+        let Some(ifindex) = interface::ifindex(name) else {
+            bail!("there is no interface `{name}`: `ip -brief link` lists those there are");
+        };
+        kernel.set_interface(Interface {
+            ifindex,
+            number: u8::try_from(number)?,
+            raw: interface::is_raw(name).into(),
+            reserved: [0; 2],
+        })?;
+        let port = Port::attach(kernel, name, self.how)?;
+        let sentence = description(&port);
+        let entry = &mut self.entries[number];
+        entry.ifindex = port.ifindex;
+        entry.port = Some(port);
+        Ok(sentence)
+    }
+}
+
+/// What is seen on a port, and how.
+fn description(port: &Port) -> String {
+    let reason = port
+        .reason
+        .as_ref()
+        .map_or_else(String::new, |reason| format!(" ({reason})"));
+    let received = port
+        .received
+        .map(|mode| format!("received packets with {mode}{reason}"));
+    let sent = port.sent.then(|| "sent ones with tc".to_owned());
+    let how: Vec<_> = received.into_iter().chain(sent).collect();
+    let mut sentence = format!("metering {}: {}", port.name, how.join(", "));
+    if port.may_miss_vlan_tags() {
+        let name = &port.name;
+        sentence += &format!(
+            "; if the card strips VLAN tags, XDP does not see them: `ethtool -K {name} rxvlan off`"
+        );
+    }
+    sentence
+}
