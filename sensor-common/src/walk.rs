@@ -192,7 +192,7 @@ pub fn plain_v4(packet: &impl Packet) -> Option<Walked> {
             0
         },
         fragment: 0,
-        fragment_id: 0,
+        fragment_id: u32::from_be(fragment) >> 16,
         headers_octets: 20
             + if protocol == TCP {
                 u32::from_be(flags) >> 28 << 2
