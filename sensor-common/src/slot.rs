@@ -75,6 +75,8 @@ pub trait SlotWords {
     fn set_closed(&self, generation: u8);
     /// Whether the slot's key equals this one under `mask`, at this hook.
     fn holds(&self, key: &FlowKey, mask: u64, hook: u8) -> bool;
+    /// Whether it may hold this key: a look at two words of it.
+    fn resembles(&self, key: &FlowKey) -> bool;
     /// Kernel only: adds a packet to the flow.
     fn add(&self, sighting: &Sighting);
     /// Kernel only: puts a new flow in the slot, `born` last.
@@ -146,6 +148,12 @@ impl SlotWords for SlotPtr {
             | (load!(self, key.destination[1]) ^ key.destination[1])
             | ((load!(self, key.attributes) ^ key.attributes) & mask);
         difference == 0 && load!(self, hook) == hook
+    }
+
+    #[inline(always)]
+    fn resembles(&self, key: &FlowKey) -> bool {
+        load!(self, key.source[1]) == key.source[1]
+            && load!(self, key.destination[1]) == key.destination[1]
     }
 
     #[inline(always)]

@@ -165,12 +165,27 @@ pub fn fetch_home<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()>
     Some(())
 }
 
-/// Has the tags fetched, likewise.
+/// Has fetched, likewise, what comes next if the flow does not live at its home: the tags, and the
+/// slot that they point to.
 #[inline(always)]
-pub fn fetch_tags<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()> {
-    let [first, second] = shape.places(hash).buckets;
-    region.tags(first)?;
-    region.tags(second)?;
+pub fn fetch_rest<R: Region>(region: &R, shape: &Shape, sighting: &Sighting) -> Option<()> {
+    if region.slot(shape.home(sighting.hash))?.resembles(&sighting.key) {
+        return Some(());
+    }
+    let places = shape.places(sighting.hash);
+    let [first, second] = places.buckets;
+    let tags = [region.tags(first)?, region.tags(second)?];
+    let (bucket, matches) = [
+        (first * WAYS, equal_lanes(tags[0][0], places.tag)),
+        (first * WAYS + 4, equal_lanes(tags[0][1], places.tag)),
+        (second * WAYS, equal_lanes(tags[1][0], places.tag)),
+        (second * WAYS + 4, equal_lanes(tags[1][1], places.tag)),
+    ]
+    .into_iter()
+    .fold((0, 0), |found, half| if half.1 != 0 { half } else { found });
+    if matches != 0 {
+        region.slot(bucket + lane(matches))?.born();
+    }
     Some(())
 }
 

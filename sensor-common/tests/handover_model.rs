@@ -76,6 +76,10 @@ impl SlotWords for SlotRef {
             .with(|slot| slot.key == *key && slot.hook == hook)
     }
 
+    fn resembles(&self, key: &FlowKey) -> bool {
+        self.holds(key, 0, 0)
+    }
+
     fn add(&self, sighting: &Sighting) {
         self.twin().with_mut(|slot| {
             slot.packets += u32::from(sighting.packets);

@@ -13,7 +13,7 @@ use weir_sensor_common::{
     Counter, Unmetered, Walked,
     slot::Sighting,
     stage::STAGES_MAX,
-    table::{Outcome, Shape, account, fetch_home, fetch_tags},
+    table::{Outcome, Shape, account, fetch_home, fetch_rest},
     walk,
 };
 
@@ -243,7 +243,7 @@ fn queue(state: &CpuState, cpu: u32, walked: &Walked, packets: u16, hash: u64, h
 /// [`weir_sensor_common::stage`]).
 #[inline(always)]
 fn account_queue(count: u32) {
-    let mut cpu = options::cpu();
+    let cpu = options::cpu();
     let Some(state) = CpuState::of(cpu) else {
         return;
     };
@@ -259,12 +259,13 @@ fn account_queue(count: u32) {
         if index >= count {
             break;
         }
-        let _ = fetch_tags(&region, &shape, state.sighting(index).hash);
+        let _ = fetch_rest(&region, &shape, state.sighting(index));
     }
-    // A callback (kernel 5.17), so that the verifier looks at it once and not once per packet.
-    // SAFETY: the function has the signature that the helper calls, and the CPU outlives it.
-    unsafe {
-        bpf_loop(count, account_at as *mut c_void, (&raw mut cpu).cast(), 0);
+    for index in 0..STAGES_MAX {
+        if index >= count {
+            break;
+        }
+        let _ = account_one(&state, cpu, index, &shape);
     }
     state.clear();
 }
