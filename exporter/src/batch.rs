@@ -2,7 +2,7 @@
 //! it is a second old, or on flush; its sequence number is fixed when it opens, its count and
 //! clocks when it leaves, so all its records' relative times are encoded then.
 
-use weir_netflow::{ExportTime, FlowRecord, v5, v9};
+use weir_netflow::{ExportTime, FlowRecord, Sampling, v5, v9};
 
 use crate::counters::Tally;
 
@@ -28,6 +28,8 @@ pub struct BatchOptions {
     pub template_interval_ns: u64,
     /// v9's source id, v5's engine type and id (its low 16 bits).
     pub source_id: u32,
+    /// How packets were chosen.
+    pub sampling: Sampling,
 }
 
 impl BatchOptions {
@@ -47,7 +49,18 @@ impl BatchOptions {
             template_datagrams: 16,
             template_interval_ns: 60_000_000_000,
             source_id: 0,
+            sampling: Sampling::NONE,
         }
+    }
+
+    /// Octets of the templates, and of what is said with them.
+    fn templates_octets(&self) -> usize {
+        let sampling = if self.sampling.interval > 1 {
+            v9::SAMPLING_OCTETS
+        } else {
+            0
+        };
+        template_set_octets() + sampling
     }
 }
 
@@ -145,7 +158,7 @@ impl Batcher {
             || now.unix_ns.abs_diff(templates.sent_ns) >= self.options.template_interval_ns;
         self.octets = match self.options.version {
             Version::V5 => v5::HEADER_OCTETS,
-            Version::V9 if templates.due => v9::HEADER_OCTETS + template_set_octets(),
+            Version::V9 if templates.due => v9::HEADER_OCTETS + self.options.templates_octets(),
             Version::V9 => v9::HEADER_OCTETS,
         };
     }
@@ -180,9 +193,7 @@ impl Batcher {
             sequence: self.sequence,
             engine_type,
             engine_id,
-            sampling_interval: self.pending.first().map_or(1, |record| {
-                u16::try_from(record.sampling_interval).unwrap_or(u16::MAX)
-            }),
+            sampling: self.options.sampling,
         };
         self.sequence = self.sequence.wrapping_add(u32::from(count));
         let mut octets = Vec::with_capacity(self.octets);
@@ -206,6 +217,10 @@ impl Batcher {
         if self.templates.due {
             encode_templates(&mut octets);
             count += 2;
+            if self.options.sampling.interval > 1 {
+                v9::encode_sampling(&mut octets, &self.options.sampling, self.options.source_id);
+                count += 2;
+            }
             self.templates = TemplateState {
                 due: false,
                 sent_ns: now.unix_ns,

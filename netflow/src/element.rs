@@ -54,6 +54,8 @@ pub const SOURCE_MASK_V6: Element = 29;
 pub const DESTINATION_MASK_V6: Element = 30;
 /// ICMP_TYPE, type * 256 + code.
 pub const ICMP_TYPE_V4: Element = 32;
+/// SAMPLING_ALGORITHM.
+pub const SAMPLING_ALGORITHM: Element = 35;
 /// SAMPLING_INTERVAL.
 pub const SAMPLING_INTERVAL: Element = 34;
 /// FLOW_SAMPLER_RANDOM_INTERVAL.

@@ -111,6 +111,29 @@ pub(crate) mod read {
     }
 }
 
+/// How packets were chosen before they were metered; counters are never scaled by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// One packet in this many; 1 if all.
+    pub interval: u32,
+    /// Whether it was drawn at random, instead of every so-manieth.
+    pub random: bool,
+}
+
+impl Sampling {
+    /// Every packet.
+    pub const NONE: Self = Self {
+        interval: 1,
+        random: false,
+    };
+
+    /// The algorithm's number: v9's `SAMPLING_ALGORITHM` and v5's mode (RFC 3954 section 8).
+    #[must_use]
+    pub const fn algorithm(&self) -> u8 {
+        if self.random { 2 } else { 1 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::{Direction, EndReason, ExportTime, FlowRecord, Malformed, low32, read};
+use crate::{Direction, EndReason, ExportTime, FlowRecord, Malformed, Sampling, low32, read};
 
 /// The version field.
 pub const VERSION: u16 = 5;
@@ -17,6 +17,10 @@ pub const RECORD_OCTETS: usize = 48;
 pub const RECORDS_MAX: usize = 30;
 /// AS_TRANS (RFC 6793): stands for an AS number that does not fit 16 bits.
 const AS_TRANS: u16 = 23456;
+
+/// Bits of the header's sampling field: an interval below, a mode above.
+const SAMPLING_INTERVAL: u16 = 0x3fff;
+const SAMPLING_MODE_SHIFT: u32 = 14;
 
 /// A datagram's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +35,8 @@ pub struct Header {
     pub engine_type: u8,
     /// Number of the engine.
     pub engine_id: u8,
-    /// One packet in this many was looked at; 1 if all were.
-    pub sampling_interval: u16,
+    /// How packets were chosen; the interval has 14 bits.
+    pub sampling: Sampling,
 }
 
 /// Records whose counts fit the format, from one whose counts may not: packets and octets are
@@ -89,10 +93,11 @@ pub fn encode_record(datagram: &mut Vec<u8>, record: &FlowRecord, time: &ExportT
 /// The header's octets.
 #[must_use]
 pub fn encode_header(header: &Header) -> [u8; HEADER_OCTETS] {
-    const DETERMINISTIC: u16 = 1 << 14;
     let mut octets = [0; HEADER_OCTETS];
-    let sampling = if header.sampling_interval > 1 {
-        DETERMINISTIC | header.sampling_interval.min(0x3fff)
+    let Sampling { interval, .. } = header.sampling;
+    let sampling = if interval > 1 {
+        u16::from(header.sampling.algorithm()) << SAMPLING_MODE_SHIFT
+            | u16::try_from(interval).map_or(SAMPLING_INTERVAL, |n| n.min(SAMPLING_INTERVAL))
     } else {
         0
     };
@@ -131,7 +136,7 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
             octets,
         });
     }
-    let sampling = read::u16(datagram, 22) & 0x3fff;
+    let sampling = read::u16(datagram, 22);
     Ok(Datagram {
         claimed,
         unclaimed_records: whole - usize::from(count),
@@ -145,7 +150,10 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
             sequence: read::u32(datagram, 16),
             engine_type: datagram[20],
             engine_id: datagram[21],
-            sampling_interval: sampling.max(1),
+            sampling: Sampling {
+                interval: u32::from(sampling & SAMPLING_INTERVAL).max(1),
+                random: sampling >> SAMPLING_MODE_SHIFT == 2,
+            },
         },
         records: &datagram[HEADER_OCTETS..HEADER_OCTETS + usize::from(count) * RECORD_OCTETS],
     })
@@ -202,7 +210,7 @@ fn record(octets: &[u8], header: &Header) -> FlowRecord {
         vlan: 0,
         direction: Direction::Ingress,
         end_reason: EndReason::Unknown,
-        sampling_interval: u32::from(header.sampling_interval),
+        sampling_interval: header.sampling.interval,
     }
 }
 
@@ -270,13 +278,16 @@ mod tests {
             sequence: 7,
             engine_type: 1,
             engine_id: 2,
-            sampling_interval: 10,
+            sampling: Sampling {
+                interval: 10,
+                random: true,
+            },
         };
         let mut datagram = encode_header(&header).to_vec();
         #[rustfmt::skip]
         assert_eq!(datagram, [
             0, 5, 0, 1, 0, 1, 0x86, 0xa0, 0x65, 0x53, 0xf1, 0x00, 0, 0, 1, 0xf4,
-            0, 0, 0, 7, 1, 2, 0x40, 10,
+            0, 0, 0, 7, 1, 2, 0x80, 10,
         ]);
         encode_record(&mut datagram, &example(), &TIME);
         let decoded = decode(&datagram).unwrap();
@@ -330,7 +341,7 @@ mod tests {
             sequence: 0,
             engine_type: 0,
             engine_id: 0,
-            sampling_interval: 1,
+            sampling: Sampling::NONE,
         };
         let mut datagram = encode_header(&header).to_vec();
         datagram.resize(HEADER_OCTETS + 30 * RECORD_OCTETS, 0);

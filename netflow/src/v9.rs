@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{
-    Direction, EndReason, ExportTime, FlowRecord, Malformed,
+    Direction, EndReason, ExportTime, FlowRecord, Malformed, Sampling,
     element::{self, Element},
     low32, read,
 };
@@ -179,6 +179,41 @@ impl FlowTemplate {
             encode_field(datagram, *field, record, time);
         }
     }
+}
+
+/// The options template that says how packets were chosen.
+pub const SAMPLING_TEMPLATE_ID: u16 = 512;
+/// Octets that [`encode_sampling`] appends.
+pub const SAMPLING_OCTETS: usize = SAMPLING_DEFINITION_OCTETS + SAMPLING_RECORD_OCTETS;
+const SAMPLING_DEFINITION_OCTETS: usize = 24;
+const SAMPLING_RECORD_OCTETS: usize = 16;
+
+/// Appends an options template and its one record (RFC 3954 section 6.1): for all of the exporter
+/// (scope System), the interval and the algorithm. Both FlowSets end on four octets.
+pub fn encode_sampling(datagram: &mut Vec<u8>, sampling: &Sampling, source_id: u32) {
+    const SCOPE_SYSTEM: u16 = 1;
+    let definition = [
+        OPTIONS_TEMPLATE_SET,
+        24,
+        SAMPLING_TEMPLATE_ID,
+        4,
+        8,
+        SCOPE_SYSTEM,
+        4,
+        element::SAMPLING_INTERVAL,
+        4,
+        element::SAMPLING_ALGORITHM,
+        1,
+        0,
+    ];
+    for word in definition {
+        datagram.extend_from_slice(&word.to_be_bytes());
+    }
+    datagram.extend_from_slice(&SAMPLING_TEMPLATE_ID.to_be_bytes());
+    datagram.extend_from_slice(&16u16.to_be_bytes());
+    datagram.extend_from_slice(&source_id.to_be_bytes());
+    datagram.extend_from_slice(&sampling.interval.to_be_bytes());
+    datagram.extend_from_slice(&[sampling.algorithm(), 0, 0, 0]);
 }
 
 fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time: &ExportTime) {
@@ -705,5 +740,28 @@ mod tests {
             sampling_interval(&templates[0], &[0, 0, 0, 1, 0, 0, 0x03, 0xe8, 1]),
             Some(1000)
         );
+    }
+
+    #[test]
+    fn what_is_sent_about_sampling_is_read_back() {
+        let sampling = Sampling {
+            interval: 1000,
+            random: true,
+        };
+        let mut octets = Vec::new();
+        encode_sampling(&mut octets, &sampling, 7);
+        assert_eq!(octets.len(), SAMPLING_OCTETS);
+        let datagram = with_sets(&octets);
+        let sets = decode_sets(&datagram).unwrap();
+        let [Set::Templates(templates), Set::Data { .. }] = &sets[..] else {
+            panic!("{sets:?}")
+        };
+        assert_eq!((templates[0].id, templates[0].record_octets()), (512, 9));
+        let record = &octets[SAMPLING_DEFINITION_OCTETS..];
+        assert_eq!(
+            sampling_interval(&templates[0], &record[SET_HEADER_OCTETS..]),
+            Some(1000)
+        );
+        assert_eq!(record[SET_HEADER_OCTETS + 8], 2);
     }
 }

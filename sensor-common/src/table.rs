@@ -169,7 +169,10 @@ pub fn fetch_home<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()>
 /// slot that they point to.
 #[inline(always)]
 pub fn fetch_rest<R: Region>(region: &R, shape: &Shape, sighting: &Sighting) -> Option<()> {
-    if region.slot(shape.home(sighting.hash))?.resembles(&sighting.key) {
+    if region
+        .slot(shape.home(sighting.hash))?
+        .resembles(&sighting.key)
+    {
         return Some(());
     }
     let places = shape.places(sighting.hash);

@@ -2,12 +2,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "bounded before")]
 #![expect(unsafe_code, reason = "helpers")]
 
-use core::ffi::c_void;
-
-use aya_ebpf::{
-    helpers::{bpf_get_prandom_u32, generated::bpf_loop},
-    programs::TcContext,
-};
+use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::TcContext};
 use aya_log_ebpf::debug;
 use weir_sensor_common::{
     Counter, Unmetered, Walked,
@@ -268,16 +263,6 @@ fn account_queue(count: u32) {
         let _ = account_one(&state, cpu, index, &shape);
     }
     state.clear();
-}
-
-/// Accounts the packet at this place of the queue of the CPU that `cpu` points to.
-unsafe extern "C" fn account_at(index: u32, cpu: *mut c_void) -> i64 {
-    // SAFETY: what `account_queue` gave.
-    let cpu = unsafe { cpu.cast::<u32>().read() };
-    if let Some(state) = CpuState::of(cpu) {
-        let _ = account_one(&state, cpu, index, &options::shape());
-    }
-    0
 }
 
 #[inline(always)]

@@ -1,16 +1,26 @@
 //! Where the programs are attached, and whether they still are.
 
-use std::{collections::HashMap, fmt, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, anyhow, bail};
 use aya::{
-    programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode, links::FdLink, tc},
+    programs::{
+        ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
+        links::FdLink,
+        tc::{self, SchedClassifierLink},
+        xdp::XdpLink,
+    },
     util::KernelVersion,
 };
 
 use crate::{
     interface::{self, Promiscuous},
     kernel::{Kernel, root},
+    pin::{self, Pins},
 };
 
 /// How received packets are seen.
@@ -70,7 +80,7 @@ pub struct Port {
     pub sent: bool,
     links: Vec<FdLink>,
     /// The other links: clsact's, before Linux 6.6.
-    _filters: Vec<tc::SchedClassifierLink>,
+    _filters: Vec<SchedClassifierLink>,
     _promiscuous: Option<Promiscuous>,
 }
 
@@ -90,7 +100,7 @@ impl Port {
     ///
     /// # Errors
     /// A sentence that says what to do.
-    pub fn attach(kernel: &mut Kernel, name: &str, how: How) -> Result<Self> {
+    pub fn attach(kernel: &mut Kernel, name: &str, how: How, pins: Option<&Pins>) -> Result<Self> {
         let Some(ifindex) = interface::ifindex(name) else {
             bail!("there is no interface `{name}`: `ip -brief link` lists those there are");
         };
@@ -105,11 +115,11 @@ impl Port {
             _promiscuous: None,
         };
         if how.direction != Direction::Out {
-            port.attach_received(kernel, how.mode)?;
+            port.attach_received(kernel, how.mode, pins)?;
         }
         // What the loopback sends it also receives.
         if how.direction != Direction::In && !interface::is_loopback(name) {
-            port.attach_tc(kernel, Kernel::EGRESS, TcAttachType::Egress)?;
+            port.attach_tc(kernel, Kernel::EGRESS, TcAttachType::Egress, pins)?;
             port.sent = true;
         }
         if how.promiscuous && port.received.is_some() {
@@ -119,14 +129,19 @@ impl Port {
         Ok(port)
     }
 
-    fn attach_received(&mut self, kernel: &mut Kernel, wanted: Option<AttachMode>) -> Result<()> {
+    fn attach_received(
+        &mut self,
+        kernel: &mut Kernel,
+        wanted: Option<AttachMode>,
+        pins: Option<&Pins>,
+    ) -> Result<()> {
         if wanted == Some(AttachMode::Tc) {
-            self.attach_tc(kernel, Kernel::TC_INGRESS, TcAttachType::Ingress)?;
+            self.attach_tc(kernel, Kernel::TC_INGRESS, TcAttachType::Ingress, pins)?;
             self.received = Some(AttachMode::Tc);
             return Ok(());
         }
         if wanted != Some(AttachMode::Generic) {
-            match self.attach_xdp(kernel, XdpMode::Driver) {
+            match self.attach_xdp(kernel, XdpMode::Driver, pins) {
                 Ok(()) => {
                     self.received = Some(AttachMode::Native);
                     return Ok(());
@@ -140,7 +155,7 @@ impl Port {
                 Err(error) => self.reason = Some(sentence(&error)),
             }
         }
-        match self.attach_xdp(kernel, XdpMode::Skb) {
+        match self.attach_xdp(kernel, XdpMode::Skb, pins) {
             Ok(()) => {
                 self.received = Some(AttachMode::Generic);
                 Ok(())
@@ -150,33 +165,99 @@ impl Port {
         }
     }
 
-    fn attach_xdp(&mut self, kernel: &mut Kernel, mode: XdpMode) -> Result<(), ProgramError> {
+    fn attach_xdp(
+        &mut self,
+        kernel: &mut Kernel,
+        mode: XdpMode,
+        pins: Option<&Pins>,
+    ) -> Result<(), ProgramError> {
         let program: &mut Xdp = kernel.program(Kernel::INGRESS)?.try_into()?;
-        let link = program.attach_to_if_index(self.ifindex, mode)?;
+        let hook = if matches!(mode, XdpMode::Driver) {
+            "native"
+        } else {
+            "generic"
+        };
+        let path = pins.map(|pins| pins.link(&self.name, hook));
+        // Programs are exchanged in one step where a sensor has left its own.
+        let adopted = path
+            .as_deref()
+            .and_then(pin::adopt)
+            .and_then(|link| program.attach_to_link(XdpLink::try_from(link).ok()?).ok());
+        let was_adopted = adopted.is_some();
+        let link = match adopted {
+            Some(link) => link,
+            None => program.attach_to_if_index(self.ifindex, mode)?,
+        };
         let link = program.take_link(link)?;
-        self.links
-            .push(FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?);
-        Ok(())
+        let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;
+        self.keep(link, path, was_adopted)
     }
 
-    fn attach_tc(&mut self, kernel: &mut Kernel, name: &str, at: TcAttachType) -> Result<()> {
-        let attach = |port: &mut Self, kernel: &mut Kernel| -> Result<(), ProgramError> {
-            let program: &mut SchedClassifier = kernel.program(name)?.try_into()?;
-            if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
-                // The hook is a queueing discipline there, which may have been added already.
-                let _ = tc::qdisc_add_clsact(&port.name);
-            }
-            let link = program.attach(&port.name, at)?;
-            let link = program.take_link(link)?;
-            match <&FdLink>::try_from(&link) {
-                Ok(_) => port
-                    .links
-                    .push(FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?),
-                Err(_) => port._filters.push(link),
-            }
-            Ok(())
+    fn attach_tc(
+        &mut self,
+        kernel: &mut Kernel,
+        name: &str,
+        at: TcAttachType,
+        pins: Option<&Pins>,
+    ) -> Result<()> {
+        self.try_attach_tc(kernel, name, at, pins)
+            .map_err(|error| self.refused(&error))
+    }
+
+    fn try_attach_tc(
+        &mut self,
+        kernel: &mut Kernel,
+        name: &str,
+        at: TcAttachType,
+        pins: Option<&Pins>,
+    ) -> Result<(), ProgramError> {
+        let program: &mut SchedClassifier = kernel.program(name)?.try_into()?;
+        if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
+            // The hook is a queueing discipline there, which may have been added already.
+            let _ = tc::qdisc_add_clsact(&self.name);
+        }
+        let hook = name.trim_start_matches("weir_");
+        let path = pins.map(|pins| pins.link(&self.name, hook));
+        let adopted = path.as_deref().and_then(pin::adopt).and_then(|link| {
+            program
+                .attach_to_link(SchedClassifierLink::try_from(link).ok()?)
+                .ok()
+        });
+        let was_adopted = adopted.is_some();
+        let link = match adopted {
+            Some(link) => link,
+            None => program.attach(&self.name, at)?,
         };
-        attach(self, kernel).map_err(|error| self.refused(&error))
+        let link = program.take_link(link)?;
+        match <&FdLink>::try_from(&link) {
+            Ok(_) => {
+                let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;
+                self.keep(link, path, was_adopted)
+            }
+            Err(_) => {
+                self._filters.push(link);
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps a link, and pins it where it is not pinned yet.
+    fn keep(
+        &mut self,
+        link: FdLink,
+        path: Option<PathBuf>,
+        adopted: bool,
+    ) -> Result<(), ProgramError> {
+        let link = match path {
+            Some(path) if !adopted => {
+                // One that is attached to nothing any more may be in the way.
+                let _ = fs::remove_file(&path);
+                FdLink::from(link.pin(path).map_err(|_| ProgramError::NotLoaded)?)
+            }
+            _ => link,
+        };
+        self.links.push(link);
+        Ok(())
     }
 
     fn refused(&self, error: &ProgramError) -> anyhow::Error {

@@ -13,7 +13,7 @@ use weir_exporter::{
     destination::Sent,
     pace::Pace,
 };
-use weir_netflow::{ExportTime, FlowRecord, v5};
+use weir_netflow::{ExportTime, FlowRecord, Sampling, v5};
 
 use crate::clock::Now;
 
@@ -52,7 +52,12 @@ impl Export {
     ///
     /// # Errors
     /// If the socket cannot be made.
-    pub fn start(address: Option<SocketAddr>, version: Version, clock: Clock) -> Result<Self> {
+    pub fn start(
+        address: Option<SocketAddr>,
+        version: Version,
+        sampling: Sampling,
+        clock: Clock,
+    ) -> Result<Self> {
         let destination = address
             .map(|address| {
                 Destination::connect(address).with_context(|| format!("cannot send to {address}"))
@@ -60,7 +65,10 @@ impl Export {
             .transpose()?;
         let (sender, receiver) = bounded(BATCHES_MAX);
         let exporter = Exporter {
-            batcher: Batcher::new(BatchOptions::new(version)),
+            batcher: Batcher::new(BatchOptions {
+                sampling,
+                ..BatchOptions::new(version)
+            }),
             version,
             destination,
             pace: Pace::new(PACE.0, PACE.1),

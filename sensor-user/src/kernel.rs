@@ -1,7 +1,7 @@
 //! The kernel half, from here: load the programs with their options as constants, and map the
 //! memory they share.
 
-use std::{io, os::fd::AsFd as _};
+use std::{io, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -15,7 +15,7 @@ use weir_sensor_common::{
     table::{Shape, WAYS},
 };
 
-use crate::{evicted::Evicted, mapping::Mapping, settle, table::Table};
+use crate::{evicted::Evicted, mapping::Mapping, pin, settle, table::Table};
 
 /// What is fixed before the programs are loaded.
 #[derive(Clone, Copy, Debug)]
@@ -217,6 +217,18 @@ impl Kernel {
     /// Never once loaded.
     pub fn ingress(&mut self) -> Result<&mut Xdp, ProgramError> {
         self.program(Self::INGRESS)?.try_into()
+    }
+
+    /// Pins what a later process needs to go on with this table.
+    ///
+    /// # Errors
+    /// If the folder is in no BPF file system.
+    pub fn pin(&self, folder: &Path) -> Result<()> {
+        for name in pin::MAPS {
+            let map = self.ebpf.map(name).with_context(|| format!("map {name}"))?;
+            map.pin(folder.join(name))?;
+        }
+        Ok(())
     }
 
     /// Tells the programs of an interface. Before anything is attached to it.

@@ -14,6 +14,7 @@ use crate::{
     export::Export,
     grace,
     kernel::Kernel,
+    pin::Dead,
     ports::Ports,
     record::Recorder,
     settle,
@@ -75,6 +76,39 @@ impl Live {
             exact_clock,
             ticks: Ticks::default(),
         })
+    }
+
+    /// Exports what the tables of dead sensors hold. Their programs must have been replaced.
+    ///
+    /// # Errors
+    /// If a grace period cannot be waited for.
+    pub fn take_over(&mut self, dead: Vec<Dead>) -> Result<()> {
+        if dead.is_empty() {
+            return Ok(());
+        }
+        grace::wait().context("waiting for a grace period")?;
+        let Self {
+            kernel,
+            recorder,
+            export,
+            statistics,
+            ..
+        } = self;
+        let timer = Ticks::of_timer(|| kernel.settle())?;
+        let now = Now::read();
+        for table in dead {
+            table.drain(|flow, origin| {
+                statistics.count_adopted(&flow);
+                let recorder = recorder.of(origin);
+                export.push(recorder.record(&flow, &origin.at(now, timer)), &now);
+            })?;
+        }
+        export.hand_over(&now);
+        eprintln!(
+            "weir-sensor: took over {} flows of {} packets",
+            statistics.adopted.records, statistics.adopted.packets
+        );
+        Ok(())
     }
 
     /// Runs until SIGTERM or SIGINT, then detaches, exports everything and returns the account.
@@ -231,16 +265,24 @@ impl Live {
     }
 
     fn stop(mut self) -> Result<Statistics> {
-        // The programs come off.
+        // The programs come off, unless they are pinned.
         self.ports.detach();
         grace::wait().context("waiting for a grace period")?;
         self.look()?;
         while self.take_evicted(EVICTED_TURN_MAX)? {}
         let now = self.now();
         self.take(&now, Take::Everything)?;
-        self.take_pending(&now);
+        if !self.ports.are_pinned() {
+            self.take_pending(&now);
+        }
         self.statistics
             .read_counters(&self.kernel.states, self.kernel.cpus);
+        if self.ports.are_pinned() {
+            self.statistics.leave();
+            eprintln!(
+                "weir-sensor: the programs go on metering; the next sensor takes over, or `weir-sensor --detach --pin` ends it"
+            );
+        }
         self.statistics.export = self.export.finish(&Now::read())?;
         Ok(self.statistics)
     }

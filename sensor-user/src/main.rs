@@ -10,16 +10,20 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use weir_netflow::Sampling;
 use weir_sensor::{
     capture::End,
+    clock::{Now, Ticks},
     expiry::Timeouts,
     export::{Clock, Export},
+    fragments::Fragments,
     grace, interface,
     kernel::{self, Kernel, ProgramOptions},
     live::Live,
     log,
     offline::Offline,
     options::Options,
+    pin::{self, Pins},
     ports::{Ports, Wanted},
     record::Recorder,
     statistics::Statistics,
@@ -51,19 +55,30 @@ fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
     let key_mask = KeyMask::from(options.track);
     if let Some(path) = &options.read {
         let shape = shape(options.max_flows.unwrap_or(1 << 18), key_mask)?;
-        let export = Export::start(address, options.netflow_version.into(), Clock::Packets)?;
+        let export = Export::start(
+            address,
+            options.netflow_version.into(),
+            Sampling::NONE,
+            Clock::Packets,
+        )?;
         let recorder = Recorder {
             ifindexes: vec![0],
             key_mask,
+            sampling_interval: 1,
         };
-        let (statistics, end) = Offline::new(shape, timeouts, recorder, export)?.run(path)?;
+        let fragments = Fragments::new(options.fragments_max());
+        let (statistics, end) =
+            Offline::new(shape, fragments, timeouts, recorder, export)?.run(path)?;
         if options.statistics_json.as_deref() != Some(Path::new("-")) {
             print!("{}", statistics.to_text());
         }
         write_statistics(options, &statistics)?;
         return Ok(ended(path, &statistics, &end));
     }
-    let statistics = meter(options, timeouts, key_mask, address)?;
+    let statistics = match &options.pin {
+        Some(folder) if options.detach => detach(options, folder, key_mask, address)?,
+        _ => meter(options, timeouts, key_mask, address)?,
+    };
     write_statistics(options, &statistics)?;
     if options.statistics_json.as_deref() != Some(Path::new("-")) {
         eprint!("{}", statistics.to_text());
@@ -88,8 +103,23 @@ fn meter(
         log::start();
     }
     let mut kernel = Kernel::load(&programs)?;
-    let export = Export::start(address, options.netflow_version.into(), Clock::Live)?;
-    let (ports, news) = Ports::attach(&mut kernel, wanted, options.how())?;
+    let export = Export::start(
+        address,
+        options.netflow_version.into(),
+        Sampling {
+            interval: options.sampling,
+            random: options.sampling_random,
+        },
+        Clock::Live,
+    )?;
+    let (pins, dead) = match &options.pin {
+        Some(folder) => {
+            let (pins, dead) = Pins::new(folder, &kernel, &programs)?;
+            (Some(pins), dead)
+        }
+        None => (None, Vec::new()),
+    };
+    let (ports, news) = Ports::attach(&mut kernel, wanted, options.how(), pins)?;
     for sentence in &news.sentences {
         eprintln!("weir-sensor: {sentence}");
     }
@@ -106,8 +136,9 @@ fn meter(
     let recorder = Recorder {
         ifindexes: ports.ifindexes(),
         key_mask,
+        sampling_interval: options.sampling,
     };
-    Live::new(
+    let mut live = Live::new(
         kernel,
         ports,
         timeouts,
@@ -115,8 +146,41 @@ fn meter(
         export,
         options.exact_clock,
         options.debug_log,
-    )?
-    .run()
+    )?;
+    live.take_over(dead)?;
+    live.run()
+}
+
+/// `--detach`: what a sensor left is exported and removed.
+fn detach(
+    options: &Options,
+    folder: &Path,
+    key_mask: KeyMask,
+    address: Option<std::net::SocketAddr>,
+) -> Result<Statistics> {
+    let version = options.netflow_version.into();
+    let mut export = Export::start(address, version, Sampling::NONE, Clock::Live)?;
+    let mut statistics = Statistics::default();
+    // Any program tells the timer's tick.
+    let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, key_mask)?))?;
+    let timer = Ticks::of_timer(|| kernel.settle())?;
+    let now = Now::read();
+    let recorder = Recorder {
+        ifindexes: Vec::new(),
+        key_mask,
+        sampling_interval: options.sampling,
+    };
+    let attachments = pin::detach(folder, |flow, origin| {
+        statistics.count_adopted(&flow);
+        let record = recorder.of(origin).record(&flow, &origin.at(now, timer));
+        export.push(record, &now);
+    })?;
+    eprintln!(
+        "weir-sensor: took {attachments} programs off; {} flows of {} packets were in the table",
+        statistics.adopted.records, statistics.adopted.packets
+    );
+    statistics.export = export.finish(&now)?;
+    Ok(statistics)
 }
 
 fn program_options(

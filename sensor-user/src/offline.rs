@@ -15,6 +15,7 @@ use crate::{
     clock::Now,
     expiry::{Reason, Timeouts},
     export::Export,
+    fragments::Fragments,
     record::Recorder,
     statistics::Statistics,
     sweep::{Sweep, Take, Taken},
@@ -29,6 +30,7 @@ pub struct Offline {
     table: Table,
     shape: Shape,
     evicted: Vec<Slot>,
+    fragments: Fragments,
     sweep: Sweep,
     timeouts: Timeouts,
     recorder: Recorder,
@@ -46,6 +48,7 @@ impl Offline {
     /// If there is no memory for it.
     pub fn new(
         shape: Shape,
+        fragments: Fragments,
         timeouts: Timeouts,
         recorder: Recorder,
         export: Export,
@@ -54,6 +57,7 @@ impl Offline {
             table: Table::anonymous(shape)?,
             shape,
             evicted: Vec::new(),
+            fragments,
             sweep: Sweep::default(),
             timeouts,
             recorder,
@@ -81,7 +85,10 @@ impl Offline {
         self.tell_time(frame.unix_ns);
         self.statistics.add(Counter::Packets, 1);
         match capture::walk(frame) {
-            Ok(walked) => self.metered(&walked, frame.unix_ns),
+            Ok(mut walked) => {
+                self.fragments.join(&mut walked);
+                self.metered(&walked, frame.unix_ns);
+            }
             Err(reason) => {
                 if !capture::supported(frame.link) {
                     self.statistics.unsupported_link_packets += 1;

@@ -17,7 +17,7 @@ use crate::{
 
 /// Meters network traffic in the kernel's receive path and exports it as NetFlow.
 #[derive(Debug, Parser)]
-#[command(name = "weir-sensor", version, group = ArgGroup::new("source").required(true).args(["interface", "read"]))]
+#[command(name = "weir-sensor", version, group = ArgGroup::new("source").required(true).args(["interface", "read", "detach"]))]
 pub struct Options {
     /// Interface to meter, live; again for more, `any` for all but those that stand on others
     /// (bridges, bonds, VLANs)
@@ -53,6 +53,15 @@ pub struct Options {
     /// Draw the one in N at random, instead of taking every Nth of each CPU
     #[arg(long, help_heading = "Source")]
     pub sampling_random: bool,
+
+    /// Keep programs and table in DIR (on a BPF file system, as /sys/fs/bpf/weir): they go on when
+    /// the sensor ends, and the next one takes over
+    #[arg(long, value_name = "DIR", help_heading = "Source")]
+    pub pin: Option<PathBuf>,
+
+    /// Export and remove what a sensor left in the folder of --pin, and end
+    #[arg(long, requires = "pin", help_heading = "Source")]
+    pub detach: bool,
 
     /// Drop received frames once they are counted: for mirror ports only. Refused on an interface
     /// that has an address or a route

@@ -8,6 +8,7 @@ use crate::{
     attach::{self, Change, How, Port},
     interface,
     kernel::Kernel,
+    pin::Pins,
 };
 
 /// Which interfaces.
@@ -32,6 +33,7 @@ pub struct Ports {
     entries: Vec<Entry>,
     wanted: Wanted,
     how: How,
+    pins: Option<Pins>,
 }
 
 /// What is to be told and done after a look at the interfaces.
@@ -48,11 +50,17 @@ impl Ports {
     ///
     /// # Errors
     /// A sentence about the first named one that cannot be; with `any`, if none can be.
-    pub fn attach(kernel: &mut Kernel, wanted: Wanted, how: How) -> Result<(Self, News)> {
+    pub fn attach(
+        kernel: &mut Kernel,
+        wanted: Wanted,
+        how: How,
+        pins: Option<Pins>,
+    ) -> Result<(Self, News)> {
         let mut ports = Self {
             entries: Vec::new(),
             wanted,
             how,
+            pins,
         };
         let mut news = News::default();
         match ports.wanted.clone() {
@@ -84,7 +92,14 @@ impl Ports {
         self.entries.iter().map(|entry| entry.ifindex).collect()
     }
 
-    /// Takes the programs off.
+    /// Whether programs and table stay when the process ends.
+    #[must_use]
+    pub fn are_pinned(&self) -> bool {
+        self.pins.is_some()
+    }
+
+    /// Takes the programs off, unless they are pinned: then they go on, into the table that is
+    /// pinned with them.
     pub fn detach(&mut self) {
         self.entries.iter_mut().for_each(|entry| entry.port = None);
     }
@@ -196,11 +211,15 @@ impl Ports {
             raw: interface::is_raw(name).into(),
             reserved: [0; 2],
         })?;
-        let port = Port::attach(kernel, name, self.how)?;
+        let port = Port::attach(kernel, name, self.how, self.pins.as_ref())?;
         let sentence = description(&port);
         let entry = &mut self.entries[number];
         entry.ifindex = port.ifindex;
         entry.port = Some(port);
+        let ifindexes = self.ifindexes();
+        if let Some(pins) = &mut self.pins {
+            pins.set_ifindexes(&ifindexes)?;
+        }
         Ok(sentence)
     }
 }

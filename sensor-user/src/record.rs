@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use weir_netflow::{Direction, FlowRecord};
 use weir_sensor_common::KeyMask;
 
-use crate::{clock::Now, sweep::Taken};
+use crate::{clock::Now, pin::Origin, sweep::Taken};
 
 /// What a record says besides the flow itself.
 #[derive(Clone, Debug)]
@@ -15,9 +15,20 @@ pub struct Recorder {
     /// Which attributes tell flows apart; ports and protocol are left out of records if they do
     /// not.
     pub key_mask: KeyMask,
+    /// One packet in so many was metered.
+    pub sampling_interval: u32,
 }
 
 impl Recorder {
+    /// The same for flows of another sensor's table.
+    #[must_use]
+    pub fn of(&self, origin: &Origin) -> Self {
+        Self {
+            ifindexes: origin.ifindexes.clone(),
+            ..*self
+        }
+    }
+
     /// The record of a flow, as of now.
     #[must_use]
     pub fn record(&self, taken: &Taken, now: &Now) -> FlowRecord {
@@ -51,6 +62,7 @@ impl Recorder {
             } else {
                 Direction::Ingress
             },
+            sampling_interval: self.sampling_interval,
             end_reason: taken.reason.end_reason(),
             ..FlowRecord::default()
         }

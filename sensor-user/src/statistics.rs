@@ -21,6 +21,10 @@ pub struct Statistics {
     pub counters: [u64; 16],
     /// Flows taken out of the table, by [`Reason`].
     pub expired: [Tally; Reason::ALL.len()],
+    /// Flows taken over from the table of a sensor that ended; in none of the counters.
+    pub adopted: Tally,
+    /// Packets and octets left in a pinned table, for the next sensor.
+    pub left: Option<(i128, i128)>,
     /// Frames of a capture whose link layer is not known; they are also `non_ip_packets`.
     pub unsupported_link_packets: u64,
     /// What the exporter did with the records.
@@ -67,6 +71,21 @@ impl Statistics {
         });
     }
 
+    /// Counts a flow taken over.
+    pub fn count_adopted(&mut self, taken: &Taken) {
+        self.adopted.merge(Tally {
+            records: 1,
+            packets: taken.packets,
+            octets: taken.octets,
+        });
+    }
+
+    /// Counts what is in a pinned table as left there.
+    pub fn leave(&mut self) {
+        self.left = None;
+        self.left = Some(self.unexplained());
+    }
+
     /// IP packets and octets that are neither in a record nor in a counter; 0 once the table is
     /// empty.
     #[must_use]
@@ -77,9 +96,10 @@ impl Statistics {
             i128::from(seen) - i128::from(taken) - i128::from(lost)
         };
         let taken = self.taken();
+        let (left_packets, left_octets) = self.left.unwrap_or_default();
         (
-            difference(self.ip_packets(), taken.packets, lost_packets),
-            difference(self.get(Counter::IpOctets), taken.octets, lost_octets),
+            difference(self.ip_packets(), taken.packets, lost_packets) - left_packets,
+            difference(self.get(Counter::IpOctets), taken.octets, lost_octets) - left_octets,
         )
     }
 
@@ -123,7 +143,13 @@ impl Statistics {
             refusals,
         } = &self.export;
         let (unexplained_packets, unexplained_octets) = self.unexplained();
+        let (left_packets, left_octets) = self.left.unwrap_or_default();
         let rest = json!({
+            "adopted_flows": self.adopted.records,
+            "adopted_packets": self.adopted.packets,
+            "adopted_octets": self.adopted.octets,
+            "left_packets": number(left_packets),
+            "left_octets": number(left_octets),
             "records": records.records,
             "records_exported": records_exported.records,
             "packets_exported": records_exported.packets,
@@ -162,6 +188,16 @@ impl Statistics {
             ("  too many tags or labels", Counter::TooDeep),
         ] {
             line(label, self.get(counter));
+        }
+        if self.adopted.records > 0 {
+            line("Taken over, flows", self.adopted.records);
+            line("Taken over, packets", self.adopted.packets);
+        }
+        if let Some((packets, _)) = self.left {
+            line(
+                "Left in the table, packets",
+                u64::try_from(packets).unwrap_or(0),
+            );
         }
         line("Flows", self.get(Counter::FlowsCreated));
         for reason in Reason::ALL {

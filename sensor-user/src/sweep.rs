@@ -74,15 +74,20 @@ impl Taken {
 
     /// Adds what another CPU saw of the same flow.
     fn merge(&mut self, slot: &Slot) {
-        self.octets = self.octets.saturating_add(slot.octets);
-        self.packets = self.packets.saturating_add(u64::from(slot.packets));
-        self.tcp_flags |= slot.tcp_flags;
-        if ticks_between(slot.first_tick, self.first_tick) > 0 {
-            self.first_tick = slot.first_tick;
-            self.key = slot.key;
+        self.add(&Self::of(slot, self.reason));
+    }
+
+    /// Adds another part of the same flow.
+    pub fn add(&mut self, part: &Self) {
+        self.octets = self.octets.saturating_add(part.octets);
+        self.packets = self.packets.saturating_add(part.packets);
+        self.tcp_flags |= part.tcp_flags;
+        if ticks_between(part.first_tick, self.first_tick) > 0 {
+            self.first_tick = part.first_tick;
+            self.key = part.key;
         }
-        if ticks_between(self.last_tick, slot.last_tick) > 0 {
-            self.last_tick = slot.last_tick;
+        if ticks_between(self.last_tick, part.last_tick) > 0 {
+            self.last_tick = part.last_tick;
         }
     }
 

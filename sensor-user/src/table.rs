@@ -98,6 +98,26 @@ impl Table {
         unsafe { SlotPtr::new(slot) }
     }
 
+    /// Whether a way was taken by the side that meters and not given back since, whatever state the
+    /// flow is in.
+    #[must_use]
+    pub fn is_occupied(&self, place: Place) -> bool {
+        let bucket = place.region * (self.shape.bucket_mask + 1) + place.index / WAYS;
+        let way = place.index % WAYS;
+        // SAFETY: valid elements; volatile because the kernel may write them.
+        let tags = unsafe { self.tags.at(bucket as usize).read_volatile() };
+        // SAFETY: as above.
+        let released = unsafe { self.released.at(bucket as usize).read_volatile() };
+        let tag = tags[(way / 4) as usize] >> (16 * (way % 4));
+        tag >> 15 & 1 != u64::from(released >> way & 1)
+    }
+
+    /// A copy of a slot; torn while a program may write it.
+    #[must_use]
+    pub fn copy(&self, place: Place) -> Slot {
+        self.slot(place).copy()
+    }
+
     /// Gives a collected slot back to the side that meters.
     pub fn release(&mut self, place: Place) {
         let bucket = place.region * (self.shape.bucket_mask + 1) + place.index / WAYS;

@@ -80,7 +80,7 @@ fn expected(folder: &Path) -> Vec<Expected> {
                 packets: number("packets"),
                 ip_packets: number("ip_packets"),
                 ip_octets: number("ip_bytes"),
-                flows: number("flows"),
+                flows: number("flows_fragjoined"),
             }
         })
         .collect()
@@ -167,6 +167,7 @@ fn the_loaded_program_equals_the_ground_truth() {
     let options = ProgramOptions {
         stages: STAGES_MAX,
         ring_flows: 1 << 14,
+        fragments: 8192,
         ..ProgramOptions::new(shape)
     };
     let mut kernel = Kernel::load(&options).unwrap();

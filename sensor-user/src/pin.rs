@@ -1,0 +1,346 @@
+//! `--pin DIR`: programs and tables that outlive the process that loaded them, in a BPF file system.
+//!
+//! `DIR/table-N/` holds a table's maps and who it is; `DIR/link-IF-HOOK` an attachment. A sensor that
+//! starts loads its own programs and a new table, and puts its programs into the links that are
+//! there, in one step each: from then on, and after a grace period, nobody writes the old table. What
+//! is in it is exported and the old maps are removed. So the old table may have any size, hash seed
+//! and key; only the layout of its slots must be this one's.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    maps::{Array, Map, MapData},
+    programs::links::{FdLink, PinnedLink},
+};
+use hashbrown::HashMap;
+use weir_sensor_common::{
+    hash::Seed,
+    stage::Cpu,
+    table::{Shape, WAYS},
+};
+
+use crate::{
+    clock::{Now, Ticks},
+    evicted::Evicted,
+    expiry::Reason,
+    kernel::{Kernel, ProgramOptions},
+    mapping::Mapping,
+    settle,
+    sweep::Taken,
+    table::{Place, Table},
+};
+
+/// Number of the layout of slots, tags, queues and rings. Changes whenever one of them does.
+const LAYOUT: u64 = 3;
+const IDENTITY: &str = "IDENTITY";
+/// Before the ifIndexes: layout, CPUs, bucket mask, key mask, ring mask, whether ticks are the exact
+/// clock's.
+const IDENTITY_HEAD: u32 = 6;
+const IFINDEXES_MAX: u32 = 128;
+
+/// What is pinned of a table: its maps, and those of the programs' steps, which the kernel would
+/// empty when the last process lets go of them.
+pub const MAPS: [&str; 9] = [
+    "SLOTS",
+    "TAGS",
+    "RELEASED",
+    "CPUS",
+    "EVICTED",
+    "TAKEN",
+    "XDP_STEPS",
+    "EGRESS_STEPS",
+    "TC_INGRESS_STEPS",
+];
+
+/// A folder of pins, and the table in it that is ours.
+pub struct Pins {
+    folder: PathBuf,
+    table: PathBuf,
+    identity: Array<MapData, u64>,
+}
+
+impl Pins {
+    /// Pins the maps of a table that is loaded and not attached yet; returns the tables that dead
+    /// sensors left, too.
+    ///
+    /// # Errors
+    /// A sentence: the folder is not in a BPF file system, or another sensor's layout is there.
+    pub fn new(
+        folder: &Path,
+        kernel: &Kernel,
+        options: &ProgramOptions,
+    ) -> Result<(Self, Vec<Dead>)> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut numbers = tables(folder)?;
+        numbers.sort_unstable();
+        let dead: Vec<Dead> = numbers
+            .iter()
+            .map(|number| Dead::open(&folder.join(format!("table-{number}"))))
+            .collect::<Result<_>>()?;
+        let next = numbers.last().map_or(0, |last| last + 1);
+        let table = folder.join(format!("table-{next}"));
+        let not_bpf = || {
+            format!(
+                "cannot pin in {}: it must be in a BPF file system, as /sys/fs/bpf/weir is (`mount -t bpf bpf /sys/fs/bpf`)",
+                folder.display()
+            )
+        };
+        fs::create_dir_all(&table).with_context(not_bpf)?;
+        kernel.pin(&table).with_context(not_bpf)?;
+        let identity: Array<MapData, u64> = Array::create(IDENTITY_HEAD + IFINDEXES_MAX, 0)?;
+        identity.pin(table.join(IDENTITY))?;
+        let mut identity = open_identity(&table)?;
+        let head = [
+            LAYOUT,
+            u64::from(kernel.cpus),
+            u64::from(options.shape.bucket_mask),
+            options.shape.key_mask,
+            u64::from(options.ring_flows - 1),
+            u64::from(options.exact_clock),
+        ];
+        for (index, value) in (0..).zip(head) {
+            identity.set(index, value, 0)?;
+        }
+        let pins = Self {
+            folder: folder.to_owned(),
+            table,
+            identity,
+        };
+        Ok((pins, dead))
+    }
+
+    /// Notes which interfaces the table's observation points are.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_ifindexes(&mut self, ifindexes: &[u32]) -> Result<()> {
+        for (number, ifindex) in (IDENTITY_HEAD..IDENTITY_HEAD + IFINDEXES_MAX).zip(ifindexes) {
+            self.identity.set(number, u64::from(*ifindex), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Where an attachment is pinned.
+    #[must_use]
+    pub fn link(&self, interface: &str, hook: &str) -> PathBuf {
+        // An interface's name may have dots, which a BPF file system does not take.
+        let name = interface.replace('.', "_dot_");
+        self.folder.join(format!("link-{name}-{hook}"))
+    }
+
+    /// Removes all that is pinned: the programs come off with the process.
+    pub fn remove(&self) {
+        for link in links(&self.folder) {
+            let _ = fs::remove_file(link);
+        }
+        remove_table(&self.table);
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+/// An attachment that is pinned here, if there is one and it is still attached to something.
+#[must_use]
+pub fn adopt(path: &Path) -> Option<FdLink> {
+    PinnedLink::from_pin(path).ok().map(FdLink::from)
+}
+
+/// A table that a sensor left.
+pub struct Dead {
+    path: PathBuf,
+    table: Table,
+    states: Mapping<Cpu>,
+    evicted: Evicted,
+    cpus: u32,
+    key_mask: u64,
+    origin: Origin,
+}
+
+/// What a flow of a dead sensor's table means.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// ifIndex by number of its interfaces.
+    pub ifindexes: Vec<u32>,
+    /// Whether its ticks are the exact clock's.
+    pub exact_clock: bool,
+}
+
+impl Origin {
+    /// This instant, for its slots; `timer` are the timer's ticks.
+    #[must_use]
+    pub fn at(&self, now: Now, timer: Ticks) -> Now {
+        now.with_ticks(if self.exact_clock {
+            Ticks::default()
+        } else {
+            timer
+        })
+    }
+}
+
+impl Dead {
+    fn open(path: &Path) -> Result<Self> {
+        let map = |name: &str| {
+            MapData::from_pin(path.join(name))
+                .with_context(|| format!("cannot open {}", path.join(name).display()))
+        };
+        let identity = open_identity(path)?;
+        let number = |index: u32| -> Result<u64> { Ok(identity.get(&index, 0)?) };
+        if number(0)? != LAYOUT {
+            bail!(
+                "{} holds a table of another version of weir-sensor: `weir-sensor --detach --pin` of that version exports and removes it; or remove the folder, and lose what is in it",
+                path.display()
+            );
+        }
+        let narrow = |index: u32| -> Result<u32> { Ok(u32::try_from(number(index)?)?) };
+        let (cpus, bucket_mask, ring_mask) = (narrow(1)?, narrow(2)?, narrow(4)?);
+        let key_mask = number(3)?;
+        let buckets = cpus
+            .checked_mul(bucket_mask.wrapping_add(1))
+            .and_then(|buckets| buckets.checked_mul(WAYS).map(|_| buckets))
+            .ok_or_else(|| anyhow!("{} contradicts itself", path.display()))?;
+        let shape = Shape {
+            bucket_mask,
+            // Nothing is looked up in it.
+            seed: Seed::new([0; 5]),
+            key_mask,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            table: Table::new(
+                mapped(&map("SLOTS")?, buckets * WAYS)?,
+                mapped(&map("TAGS")?, buckets)?,
+                mapped(&map("RELEASED")?, buckets.div_ceil(8) * 8)?,
+                cpus,
+                shape,
+            ),
+            states: mapped(&map("CPUS")?, cpus)?,
+            evicted: Evicted::new(
+                mapped(&map("EVICTED")?, cpus * (ring_mask + 1))?,
+                mapped(&map("TAKEN")?, cpus)?,
+                cpus,
+                ring_mask,
+            ),
+            cpus,
+            key_mask,
+            origin: Origin {
+                ifindexes: (IDENTITY_HEAD..IDENTITY_HEAD + IFINDEXES_MAX)
+                    .map(narrow)
+                    .collect::<Result<_>>()?,
+                exact_clock: number(5)? != 0,
+            },
+        })
+    }
+
+    /// Takes everything that is in it, and removes it. Only once no program writes it any more.
+    ///
+    /// A slot counts as taken when its way was given back: what a dead sweep had closed is still
+    /// here.
+    ///
+    /// # Errors
+    /// If a grace period cannot be waited for.
+    pub fn drain(mut self, mut emit: impl FnMut(Taken, &Origin)) -> Result<()> {
+        let Self {
+            table,
+            states,
+            evicted,
+            origin,
+            cpus,
+            key_mask,
+            ..
+        } = &mut self;
+        evicted.take(states, u32::MAX, |slot| {
+            emit(Taken::of(slot, Reason::Forced), origin);
+        })?;
+        // One flow on several CPUs is one record.
+        let mut flows: HashMap<([u64; 5], u8), Taken> = HashMap::new();
+        let mut merge = |flow: Taken| {
+            let mut words = flow.key.words();
+            words[4] &= *key_mask;
+            match flows.entry((words, flow.hook)) {
+                hashbrown::hash_map::Entry::Occupied(mut entry) => entry.get_mut().add(&flow),
+                hashbrown::hash_map::Entry::Vacant(entry) => {
+                    entry.insert(flow);
+                }
+            }
+        };
+        for region in 0..table.regions() {
+            for index in 0..table.slots() {
+                let place = Place { region, index };
+                if table.is_occupied(place) {
+                    merge(Taken::of(&table.copy(place), Reason::Flushed));
+                }
+            }
+        }
+        for cpu in 0..*cpus as usize {
+            for sighting in settle::pending(states, cpu) {
+                merge(Taken::of_packet(&sighting, Reason::Flushed));
+            }
+        }
+        for flow in flows.into_values() {
+            emit(flow, origin);
+        }
+        remove_table(&self.path);
+        Ok(())
+    }
+}
+
+/// Takes everything off that dead sensors left in a folder; what is in their tables is given to
+/// `emit` first. Returns how many attachments there were.
+///
+/// # Errors
+/// A sentence: nothing is there, or it cannot be opened.
+pub fn detach(folder: &Path, mut emit: impl FnMut(Taken, &Origin)) -> Result<usize> {
+    let numbers = tables(folder)
+        .with_context(|| format!("nothing of a sensor's is in {}", folder.display()))?;
+    let links = links(folder);
+    for link in &links {
+        fs::remove_file(link).with_context(|| format!("cannot remove {}", link.display()))?;
+    }
+    crate::grace::wait()?;
+    for number in numbers {
+        Dead::open(&folder.join(format!("table-{number}")))?.drain(&mut emit)?;
+    }
+    let _ = fs::remove_dir(folder);
+    Ok(links.len())
+}
+
+fn open_identity(table: &Path) -> Result<Array<MapData, u64>> {
+    let path = table.join(IDENTITY);
+    let map =
+        MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(Map::Array(map).try_into()?)
+}
+
+fn mapped<T>(map: &MapData, len: u32) -> Result<Mapping<T>> {
+    use std::os::fd::AsFd as _;
+    Mapping::of_map(map.fd().as_fd(), len as usize).context("mapping a pinned table into memory")
+}
+
+/// Numbers of the tables in a folder.
+fn tables(folder: &Path) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("table-"));
+        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    Ok(numbers)
+}
+
+fn links(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("link-"))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn remove_table(table: &Path) {
+    for name in MAPS.iter().chain(&[IDENTITY]) {
+        let _ = fs::remove_file(table.join(name));
+    }
+    let _ = fs::remove_dir(table);
+}
