@@ -55,15 +55,19 @@ fn build() -> Result<()> {
         &PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?),
     )?;
     let program = root.join("sensor-ebpf");
+    let features: Vec<&str> = [
+        ("CARGO_FEATURE_BASELINE", "baseline"),
+        ("CARGO_FEATURE_GENERATOR", "generator"),
+    ]
+    .iter()
+    .filter(|(variable, _)| env::var_os(variable).is_some())
+    .map(|(_, feature)| *feature)
+    .collect();
     build_ebpf(
         [Package {
             name: "weir-sensor-ebpf",
             root_dir: program.to_str().context("a path in UTF-8")?,
-            features: if env::var_os("CARGO_FEATURE_BASELINE").is_some() {
-                &["baseline"]
-            } else {
-                &[]
-            },
+            features: &features,
             ..Default::default()
         }],
         Toolchain::Nightly,

@@ -3,15 +3,18 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 mod bars;
-mod cpu;
 mod offline;
 mod sweep;
 mod table;
+mod versus;
+mod veth;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+
+use weir_benches::cpu;
 
 use crate::bars::Report;
 
@@ -37,6 +40,10 @@ enum What {
     Sweep,
     /// Capture files, beside softflowd and nfpcapd
     Offline,
+    /// Live frames through a veth pair, one core for all
+    Veth,
+    /// Weir beside softflowd, nfpcapd and pmacctd on the same live frames
+    Versus,
 }
 
 fn main() -> Result<ExitCode> {
@@ -51,6 +58,12 @@ fn main() -> Result<ExitCode> {
     }
     if wanted(What::Offline) {
         offline::measure(&mut report, options.quick)?;
+    }
+    if wanted(What::Veth) {
+        veth::measure(&mut report, options.quick)?;
+    }
+    if wanted(What::Versus) {
+        versus::measure(&mut report, options.quick, !options.no_record)?;
     }
     print!("{}", report.to_markdown());
     if !options.no_record {

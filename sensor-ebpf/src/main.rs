@@ -16,6 +16,8 @@
 #[cfg(feature = "baseline")]
 mod baseline;
 mod frame;
+#[cfg(feature = "generator")]
+mod generator;
 mod maps;
 mod meter;
 mod options;

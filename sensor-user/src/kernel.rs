@@ -334,6 +334,13 @@ pub fn cpus() -> Result<u32> {
     Ok(highest + 1)
 }
 
+/// The object that `build.rs` made, for benches that load other programs of it.
+#[cfg(feature = "generator")]
+#[must_use]
+pub fn object() -> &'static [u8] {
+    program()
+}
+
 /// The object that `build.rs` made, aligned as the ELF reader wants it.
 fn program() -> &'static [u8] {
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-meter"))

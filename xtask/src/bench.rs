@@ -15,7 +15,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    setup::run(&setup::Options { peers: false })?;
+    setup::run(&setup::Options { peers: true })?;
     shown(&mut cargo(&[
         "build",
         "--release",
