@@ -346,7 +346,12 @@ pub fn walk(frame: &Frame<'_>) -> Result<Walked, Unmetered> {
         return Err(Unmetered::NonIp);
     };
     let network = match header {
-        LinkHeader::Ethernet => walk::ethernet_link(packet)?,
+        LinkHeader::Ethernet => {
+            if let Some(walked) = walk::plain_v4(packet) {
+                return Ok(walked);
+            }
+            walk::ethernet_link(packet)?
+        }
         LinkHeader::EtherType(at, payload) => {
             let ethertype = packet.u16(at).ok_or(Unmetered::TooShort)?;
             walk::from_ethertype(packet, ethertype, payload)?

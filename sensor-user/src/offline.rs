@@ -1,17 +1,18 @@
 //! `-r FILE`: a capture through the same walk, table, policy and export as live packets. Packet
 //! time is the clock.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use crossbeam::channel::{Sender, bounded};
 use weir_sensor_common::{
     Counter, Slot, Unmetered, Walked,
     slot::Sighting,
-    table::{Outcome, Shape, account},
+    table::{Outcome, Shape, account, fetch_home, fetch_rest},
 };
 
 use crate::{
-    capture::{self, End, Frame},
+    capture::{self, End},
     clock::Now,
     expiry::{Reason, Timeouts},
     export::Export,
@@ -25,11 +26,46 @@ use crate::{
 /// A gap between two packets after which nothing is held any more.
 const GAP_MAX_NS: u64 = 20 * 86_400 * 1_000_000_000;
 
+/// Packets in a batch from the reading thread, and batches under way.
+const BATCH: usize = 512;
+const BATCHES_MAX: usize = 16;
+
+/// A packet as the reading thread hands it over.
+struct Packet {
+    unix_ns: u64,
+    /// Whether its link layer is known.
+    supported: bool,
+    walked: Result<Walked, Unmetered>,
+}
+
+/// Reads the file, walks each frame's headers.
+fn read(path: &Path, sender: &Sender<Vec<Packet>>) -> Result<End> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let end = capture::read(path, |frame| {
+        batch.push(Packet {
+            unix_ns: frame.unix_ns,
+            supported: capture::supported(frame.link),
+            walked: capture::walk(&frame),
+        });
+        if batch.len() == BATCH {
+            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            // It fails only if the other thread is gone.
+            let _ = sender.send(full);
+        }
+    });
+    let _ = sender.send(batch);
+    end
+}
+
+/// Packets accounted at a time: as many cache misses as a processor has under way.
+const QUEUE: usize = 16;
+
 /// The table and what it feeds.
 pub struct Offline {
     table: Table,
     shape: Shape,
     evicted: Vec<Slot>,
+    queue: Vec<Sighting>,
     fragments: Fragments,
     sweep: Sweep,
     timeouts: Timeouts,
@@ -57,6 +93,7 @@ impl Offline {
             table: Table::anonymous(shape)?,
             shape,
             evicted: Vec::new(),
+            queue: Vec::with_capacity(QUEUE),
             fragments,
             sweep: Sweep::default(),
             timeouts,
@@ -69,38 +106,48 @@ impl Offline {
         })
     }
 
-    /// Reads the file to its end and exports everything.
+    /// Reads the file to its end and exports everything. Reading and walking headers is one
+    /// thread's work, this one accounts, and the exporter has its own.
     ///
     /// # Errors
-    /// If the file cannot be read at all, or the export thread died.
+    /// If the file cannot be read at all, or a thread died.
     pub fn run(mut self, path: &Path) -> Result<(Statistics, End)> {
-        let end = capture::read(path, |frame| self.frame(&frame))?;
+        let (sender, receiver) = bounded(BATCHES_MAX);
+        let end = thread::scope(|scope| {
+            let reader = scope.spawn(move || read(path, &sender));
+            for packets in receiver {
+                for packet in packets {
+                    self.packet(packet);
+                }
+            }
+            let died = |_| Err(anyhow!("the reading thread died"));
+            reader.join().unwrap_or_else(died)
+        })?;
         self.take(false);
         self.statistics.export = self.export.finish(&self.now)?;
         Ok((self.statistics, end))
     }
 
     #[inline]
-    fn frame(&mut self, frame: &Frame<'_>) {
-        self.tell_time(frame.unix_ns);
+    fn packet(&mut self, packet: Packet) {
+        self.tell_time(packet.unix_ns);
         self.statistics.add(Counter::Packets, 1);
-        match capture::walk(frame) {
+        match packet.walked {
             Ok(mut walked) => {
                 self.fragments.join(&mut walked);
-                self.metered(&walked, frame.unix_ns);
+                self.metered(&walked, packet.unix_ns);
             }
             Err(reason) => {
-                if !capture::supported(frame.link) {
-                    self.statistics.unsupported_link_packets += 1;
-                }
+                self.statistics.unsupported_link_packets += u64::from(!packet.supported);
                 self.statistics.add(counter(reason), 1);
             }
         }
     }
 
+    /// Queues the packet, as the kernel program does (see `weir_sensor_common::stage`).
     fn metered(&mut self, walked: &Walked, unix_ns: u64) {
         self.statistics.add(Counter::IpOctets, walked.octets);
-        let sighting = Sighting {
+        self.queue.push(Sighting {
             key: walked.key,
             hash: self.shape.hash(&walked.key, 0),
             octets: walked.octets,
@@ -108,11 +155,32 @@ impl Offline {
             packets: 1,
             tcp_flags: walked.tcp_flags,
             hook: 0,
-        };
+        });
+        if self.queue.len() == QUEUE {
+            self.account_queue();
+        }
+    }
+
+    fn account_queue(&mut self) {
+        let region = self.table.local(&mut self.evicted);
+        for sighting in &self.queue {
+            fetch_home(&region, &self.shape, sighting.hash);
+        }
+        for sighting in &self.queue {
+            fetch_rest(&region, &self.shape, sighting);
+        }
+        for index in 0..self.queue.len() {
+            let sighting = self.queue[index];
+            self.account(&sighting);
+        }
+        self.queue.clear();
+    }
+
+    fn account(&mut self, sighting: &Sighting) {
         let accounted = account(
             &mut self.table.local(&mut self.evicted),
             &self.shape,
-            &sighting,
+            sighting,
         );
         match accounted.map(|accounted| accounted.outcome) {
             Some(Outcome::Updated) => return,
@@ -121,7 +189,8 @@ impl Offline {
             // This table's evictions never fail, and no slot stays closing between packets.
             Some(Outcome::CreatedLosing | Outcome::Busy) | None => {
                 self.statistics.add(Counter::LostBusyPackets, 1);
-                self.statistics.add(Counter::LostBusyOctets, walked.octets);
+                self.statistics
+                    .add(Counter::LostBusyOctets, sighting.octets);
                 return;
             }
         }
@@ -156,6 +225,7 @@ impl Offline {
     }
 
     fn take(&mut self, expired_only: bool) {
+        self.account_queue();
         let Self {
             table,
             sweep,
