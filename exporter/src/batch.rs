@@ -81,6 +81,8 @@ pub struct Batcher {
     /// Octets the pending records take, template and padding included.
     octets: usize,
     opened_ns: u64,
+    /// Whether the open datagram has room for the templates, and so carries them.
+    with_templates: bool,
     sequence: u32,
     templates: TemplateState,
 }
@@ -101,6 +103,7 @@ impl Batcher {
             pending: Vec::new(),
             octets: 0,
             opened_ns: 0,
+            with_templates: false,
             sequence: 0,
             templates: TemplateState {
                 due: true,
@@ -156,9 +159,12 @@ impl Batcher {
         let templates = &mut self.templates;
         templates.due |= templates.datagrams >= self.options.template_datagrams
             || now.unix_ns.abs_diff(templates.sent_ns) >= self.options.template_interval_ns;
+        self.with_templates = templates.due;
         self.octets = match self.options.version {
             Version::V5 => v5::HEADER_OCTETS,
-            Version::V9 if templates.due => v9::HEADER_OCTETS + self.options.templates_octets(),
+            Version::V9 if self.with_templates => {
+                v9::HEADER_OCTETS + self.options.templates_octets()
+            }
             Version::V9 => v9::HEADER_OCTETS,
         };
     }
@@ -214,7 +220,7 @@ impl Batcher {
         };
         let mut octets = vec![0; v9::HEADER_OCTETS];
         let mut count = self.pending.len();
-        if self.templates.due {
+        if self.with_templates {
             encode_templates(&mut octets);
             count += 2;
             if self.options.sampling.interval > 1 {

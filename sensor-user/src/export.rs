@@ -9,7 +9,6 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use weir_exporter::{
     Batcher, Destination, ExportCounters, Version,
     batch::{BatchOptions, Datagram},
-    counters::Tally,
     destination::Sent,
     pace::Pace,
 };
@@ -39,43 +38,55 @@ pub enum Clock {
 /// What goes to the thread: records, and the time they were taken at.
 type Batch = (ExportTime, Vec<FlowRecord>);
 
+/// What became of the records at one destination.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The destination; none: they were encoded and counted only.
+    pub address: Option<SocketAddr>,
+    /// The account.
+    pub counters: ExportCounters,
+}
+
 /// The thread's near end.
 #[derive(Debug)]
 pub struct Export {
     sender: Sender<Batch>,
     pending: Vec<FlowRecord>,
-    thread: thread::JoinHandle<ExportCounters>,
+    thread: thread::JoinHandle<Vec<Exported>>,
 }
 
 impl Export {
-    /// Starts the thread. Without an address, records are encoded and counted but not sent.
+    /// Starts the thread; each destination gets every record. Without any, records are encoded and
+    /// counted but not sent.
     ///
     /// # Errors
-    /// If the socket cannot be made.
+    /// If a socket cannot be made.
     pub fn start(
-        address: Option<SocketAddr>,
+        addresses: &[SocketAddr],
         version: Version,
         sampling: Sampling,
         clock: Clock,
     ) -> Result<Self> {
-        let destination = address
+        let options = BatchOptions {
+            sampling,
+            ..BatchOptions::new(version)
+        };
+        let mut lanes: Vec<Lane> = addresses
+            .iter()
             .map(|address| {
-                Destination::connect(address).with_context(|| format!("cannot send to {address}"))
+                let destination = Destination::connect(*address)
+                    .with_context(|| format!("cannot send to {address}"))?;
+                Ok(Lane::new(options, Some(destination)))
             })
-            .transpose()?;
+            .collect::<Result<_>>()?;
+        if lanes.is_empty() {
+            lanes.push(Lane::new(options, None));
+        }
         let (sender, receiver) = bounded(BATCHES_MAX);
         let exporter = Exporter {
-            batcher: Batcher::new(BatchOptions {
-                sampling,
-                ..BatchOptions::new(version)
-            }),
-            version,
-            destination,
-            pace: Pace::new(PACE.0, PACE.1),
+            lanes,
             clock,
             latest: Now::read().export_time(),
-            counters: ExportCounters::default(),
-            reported: false,
         };
         let thread = thread::Builder::new()
             .name("export".to_owned())
@@ -108,7 +119,7 @@ impl Export {
     ///
     /// # Errors
     /// If the thread had panicked.
-    pub fn finish(mut self, now: &Now) -> Result<ExportCounters> {
+    pub fn finish(mut self, now: &Now) -> Result<Vec<Exported>> {
         self.hand_over(now);
         drop(self.sender);
         self.thread
@@ -118,42 +129,50 @@ impl Export {
 }
 
 struct Exporter {
-    batcher: Batcher,
-    version: Version,
-    destination: Option<Destination>,
-    pace: Pace,
+    lanes: Vec<Lane>,
     clock: Clock,
     latest: ExportTime,
-    counters: ExportCounters,
-    reported: bool,
 }
 
 impl Exporter {
-    fn run(mut self, receiver: &Receiver<Batch>) -> ExportCounters {
+    fn run(mut self, receiver: &Receiver<Batch>) -> Vec<Exported> {
         loop {
             match receiver.recv_timeout(self.patience()) {
                 Ok((time, records)) => {
+                    // What is open belongs to its own time, which a capture file may leave far
+                    // behind.
+                    if self.clock == Clock::Packets {
+                        self.flush_if_due(&time, self.latest);
+                    }
                     self.latest = time;
+                    let now = self.now();
                     for record in &records {
-                        self.export(record);
+                        for lane in &mut self.lanes {
+                            lane.export(record, &now);
+                        }
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.flush_if_due();
+            let now = self.now();
+            self.flush_if_due(&now, now);
         }
         let now = self.now();
-        if let Some(datagram) = self.batcher.flush(&now) {
-            self.send(&datagram);
+        for lane in &mut self.lanes {
+            lane.flush(&now);
         }
-        self.counters
+        self.lanes.into_iter().map(Lane::into_exported).collect()
     }
 
-    /// How long the open datagram may still wait.
+    /// How long the open datagrams may still wait.
     fn patience(&self) -> Duration {
         const FOREVER: Duration = Duration::from_secs(3600);
-        match (self.clock, self.batcher.opened_ns()) {
+        let opened_ns = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.batcher.opened_ns());
+        match (self.clock, opened_ns.min()) {
             (Clock::Live, Some(opened_ns)) => Duration::from_nanos(
                 (opened_ns + DELAY_MAX_NS)
                     .saturating_sub(self.now().unix_ns)
@@ -170,28 +189,65 @@ impl Exporter {
         }
     }
 
-    fn flush_if_due(&mut self) {
-        let now = self.now();
-        // A clock set back must not make it wait for long either.
-        let due = self
-            .batcher
-            .opened_ns()
-            .is_some_and(|opened_ns| now.unix_ns.abs_diff(opened_ns) >= DELAY_MAX_NS);
-        if due && let Some(datagram) = self.batcher.flush(&now) {
+    /// Sends the open datagrams that have waited long enough, stamped with `stamp`.
+    fn flush_if_due(&mut self, now: &ExportTime, stamp: ExportTime) {
+        for lane in &mut self.lanes {
+            // A clock set back must not make it wait for long either.
+            let due = lane
+                .batcher
+                .opened_ns()
+                .is_some_and(|opened_ns| now.unix_ns.abs_diff(opened_ns) >= DELAY_MAX_NS);
+            if due {
+                lane.flush(&stamp);
+            }
+        }
+    }
+}
+
+/// The way to one destination: its own datagrams, sequence numbers, pace and errors.
+struct Lane {
+    batcher: Batcher,
+    version: Version,
+    destination: Option<Destination>,
+    pace: Pace,
+    counters: ExportCounters,
+    reported: bool,
+}
+
+impl Lane {
+    fn new(options: BatchOptions, destination: Option<Destination>) -> Self {
+        Self {
+            batcher: Batcher::new(options),
+            version: options.version,
+            destination,
+            pace: Pace::new(PACE.0, PACE.1),
+            counters: ExportCounters::default(),
+            reported: false,
+        }
+    }
+
+    fn into_exported(self) -> Exported {
+        Exported {
+            address: self.destination.map(|destination| destination.address()),
+            counters: self.counters,
+        }
+    }
+
+    fn flush(&mut self, now: &ExportTime) {
+        if let Some(datagram) = self.batcher.flush(now) {
             self.send(&datagram);
         }
     }
 
-    fn export(&mut self, record: &FlowRecord) {
+    fn export(&mut self, record: &FlowRecord, now: &ExportTime) {
         self.counters.records.add(record);
-        let now = self.now();
         if self.version == Version::V9 {
-            return self.batch(record, &now);
+            return self.batch(record, now);
         }
         let mut parts = 0;
         for part in v5::parts(record) {
             parts += 1;
-            self.batch(&part, &now);
+            self.batch(&part, now);
         }
         match parts {
             0 => self.counters.records_unsupported.add(record),
@@ -219,6 +275,10 @@ impl Exporter {
         };
         self.counters.refusals += u64::from(refusals);
         let address = destination.address();
+        if refusals > 0 {
+            // A datagram before this one did not arrive, perhaps the one with the templates.
+            self.batcher.send_templates_again();
+        }
         if let Some(error) = &error {
             self.batcher.send_templates_again();
             self.counters.datagrams_unsent += 1;
@@ -239,16 +299,7 @@ impl Exporter {
     fn count_sent(&mut self, datagram: &Datagram) {
         self.counters.datagrams_sent += 1;
         self.counters.datagram_octets += datagram.octets.len() as u64;
-        let Tally {
-            records,
-            packets,
-            octets,
-        } = datagram.tally;
-        self.counters.records_exported.merge(Tally {
-            records,
-            packets,
-            octets,
-        });
+        self.counters.records_exported.merge(datagram.tally);
     }
 
     /// Once: the counters tell the rest.

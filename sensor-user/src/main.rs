@@ -51,12 +51,12 @@ fn usage(error: &str) -> ! {
 }
 
 fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
-    let address = options.address().map_err(anyhow::Error::msg)?;
+    let addresses = options.addresses().map_err(anyhow::Error::msg)?;
     let key_mask = KeyMask::from(options.track);
     if let Some(path) = &options.read {
         let shape = shape(options.max_flows.unwrap_or(1 << 18), key_mask)?;
         let export = Export::start(
-            address,
+            &addresses,
             options.netflow_version.into(),
             Sampling::NONE,
             Clock::Packets,
@@ -76,8 +76,8 @@ fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
         return Ok(ended(path, &statistics, &end));
     }
     let statistics = match &options.pin {
-        Some(folder) if options.detach => detach(options, folder, key_mask, address)?,
-        _ => meter(options, timeouts, key_mask, address)?,
+        Some(folder) if options.detach => detach(options, folder, key_mask, &addresses)?,
+        _ => meter(options, timeouts, key_mask, &addresses)?,
     };
     write_statistics(options, &statistics)?;
     if options.statistics_json.as_deref() != Some(Path::new("-")) {
@@ -90,7 +90,7 @@ fn meter(
     options: &Options,
     timeouts: Timeouts,
     key_mask: KeyMask,
-    address: Option<std::net::SocketAddr>,
+    addresses: &[std::net::SocketAddr],
 ) -> Result<Statistics> {
     if !grace::available()? {
         bail!(
@@ -104,7 +104,7 @@ fn meter(
     }
     let mut kernel = Kernel::load(&programs)?;
     let export = Export::start(
-        address,
+        addresses,
         options.netflow_version.into(),
         Sampling {
             interval: options.sampling,
@@ -129,9 +129,11 @@ fn meter(
         kernel.table.slots(),
         (kernel.table.octets() + kernel.evicted.octets()) >> 10,
     );
-    match address {
-        Some(address) => eprintln!("weir-sensor: exporting NetFlow to {address}"),
-        None => eprintln!("weir-sensor: no -n given: counting flows, exporting none"),
+    for address in addresses {
+        eprintln!("weir-sensor: exporting NetFlow to {address}");
+    }
+    if addresses.is_empty() {
+        eprintln!("weir-sensor: no -n given: counting flows, exporting none");
     }
     let recorder = Recorder {
         ifindexes: ports.ifindexes(),
@@ -156,10 +158,10 @@ fn detach(
     options: &Options,
     folder: &Path,
     key_mask: KeyMask,
-    address: Option<std::net::SocketAddr>,
+    addresses: &[std::net::SocketAddr],
 ) -> Result<Statistics> {
     let version = options.netflow_version.into();
-    let mut export = Export::start(address, version, Sampling::NONE, Clock::Live)?;
+    let mut export = Export::start(addresses, version, Sampling::NONE, Clock::Live)?;
     let mut statistics = Statistics::default();
     // Any program tells the timer's tick.
     let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, key_mask)?))?;

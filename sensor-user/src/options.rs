@@ -72,9 +72,10 @@ pub struct Options {
     #[arg(long, requires = "drop", help_heading = "Source")]
     pub drop_anyway: bool,
 
-    /// Collector to send to; without it flows are metered and counted only
+    /// Collector to send to, up to 16 of them, each gets everything; without one flows are metered
+    /// and counted only
     #[arg(short = 'n', long, value_name = "HOST:PORT", help_heading = "Export")]
-    pub collector: Option<String>,
+    pub collector: Vec<String>,
 
     /// NetFlow version
     #[arg(
@@ -283,23 +284,16 @@ impl Options {
         }
     }
 
-    /// The collector's address.
+    /// The collectors' addresses.
     ///
     /// # Errors
-    /// A sentence: not HOST:PORT, or no such host.
-    pub fn address(&self) -> Result<Option<SocketAddr>, String> {
-        let Some(collector) = &self.collector else {
-            return Ok(None);
-        };
-        match collector.to_socket_addrs() {
-            Ok(mut addresses) => addresses
-                .next()
-                .map(Some)
-                .ok_or_else(|| format!("-n {collector}: the host has no address")),
-            Err(error) => Err(format!(
-                "-n {collector}: write HOST:PORT, as 192.0.2.1:2055 or [2001:db8::1]:2055 ({error})"
-            )),
+    /// A sentence: not HOST:PORT, no such host, too many.
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
+        const DESTINATIONS_MAX: usize = 16;
+        if self.collector.len() > DESTINATIONS_MAX {
+            return Err(format!("-n: at most {DESTINATIONS_MAX} collectors"));
         }
+        self.collector.iter().map(|name| address(name)).collect()
     }
 
     /// Flows a CPU's table holds.
@@ -308,6 +302,17 @@ impl Options {
         const IN_ALL: u32 = 1 << 20;
         self.max_flows
             .unwrap_or_else(|| (IN_ALL / cpus.max(1)).clamp(1 << 15, 1 << 17))
+    }
+}
+
+fn address(collector: &str) -> Result<SocketAddr, String> {
+    match collector.to_socket_addrs() {
+        Ok(mut addresses) => addresses
+            .next()
+            .ok_or_else(|| format!("-n {collector}: the host has no address")),
+        Err(error) => Err(format!(
+            "-n {collector}: write HOST:PORT, as 192.0.2.1:2055 or [2001:db8::1]:2055 ({error})"
+        )),
     }
 }
 

@@ -12,7 +12,7 @@ use weir_sensor_common::{
     stage::Cpu,
 };
 
-use crate::{expiry::Reason, mapping::Mapping, sweep::Taken};
+use crate::{expiry::Reason, export::Exported, mapping::Mapping, sweep::Taken};
 
 /// All counts of a run.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +27,8 @@ pub struct Statistics {
     pub left: Option<(i128, i128)>,
     /// Frames of a capture whose link layer is not known; they are also `non_ip_packets`.
     pub unsupported_link_packets: u64,
-    /// What the exporter did with the records.
-    pub export: ExportCounters,
+    /// What became of the records, by destination: each gets all of them.
+    pub export: Vec<Exported>,
 }
 
 impl Statistics {
@@ -131,17 +131,6 @@ impl Statistics {
             })
             .collect();
         object.insert("expired".to_owned(), Value::Object(expired));
-        let ExportCounters {
-            records,
-            records_exported,
-            records_unsupported,
-            records_unsent,
-            records_split,
-            datagrams_sent,
-            datagram_octets,
-            datagrams_unsent,
-            refusals,
-        } = &self.export;
         let (unexplained_packets, unexplained_octets) = self.unexplained();
         let (left_packets, left_octets) = self.left.unwrap_or_default();
         let rest = json!({
@@ -150,23 +139,22 @@ impl Statistics {
             "adopted_octets": self.adopted.octets,
             "left_packets": number(left_packets),
             "left_octets": number(left_octets),
-            "records": records.records,
-            "records_exported": records_exported.records,
-            "packets_exported": records_exported.packets,
-            "octets_exported": records_exported.octets,
-            "records_split": records_split,
-            "records_unsupported": tally(records_unsupported),
-            "records_unsent": tally(records_unsent),
-            "datagrams_sent": datagrams_sent,
-            "datagram_octets": datagram_octets,
-            "datagrams_unsent": datagrams_unsent,
-            "datagrams_refused": refusals,
             "unexplained_packets": number(unexplained_packets),
             "unexplained_octets": number(unexplained_octets),
         });
-        if let Value::Object(rest) = rest {
-            object.extend(rest);
+        // The first destination's account is also that of the whole.
+        let first = self.export.first().map(|first| first.counters.clone());
+        for part in [rest, destination(&first.unwrap_or_default())] {
+            if let Value::Object(part) = part {
+                object.extend(part);
+            }
         }
+        let destinations = self.export.iter().map(|exported| {
+            let mut object = destination(&exported.counters);
+            object["address"] = json!(exported.address.map(|address| address.to_string()));
+            object
+        });
+        object.insert("destinations".to_owned(), destinations.collect());
         Value::Object(object)
     }
 
@@ -214,24 +202,60 @@ impl Statistics {
                 line(label, self.get(counter));
             }
         }
-        line("Records exported", self.export.records_exported.records);
-        line("Datagrams sent", self.export.datagrams_sent);
-        for (label, count) in [
-            (
-                "Records not in this version",
-                self.export.records_unsupported.records,
-            ),
-            ("Records not sent", self.export.records_unsent.records),
-            ("Datagrams refused", self.export.refusals),
-        ] {
-            if count > 0 {
-                line(label, count);
+        for Exported { address, counters } in &self.export {
+            if let Some(address) = address.filter(|_| self.export.len() > 1) {
+                let _ = writeln!(text, "To {address}");
+            }
+            let mut line = |label: &str, count: u64| {
+                let _ = writeln!(text, "{label:<28}{count:>16}");
+            };
+            line("Records exported", counters.records_exported.records);
+            line("Datagrams sent", counters.datagrams_sent);
+            for (label, count) in [
+                (
+                    "Records not in this version",
+                    counters.records_unsupported.records,
+                ),
+                ("Records not sent", counters.records_unsent.records),
+                ("Datagrams refused", counters.refusals),
+            ] {
+                if count > 0 {
+                    line(label, count);
+                }
             }
         }
         let (packets, _) = self.unexplained();
         let _ = writeln!(text, "{:<28}{packets:>16}", "Packets unexplained");
         text
     }
+}
+
+/// A destination's account.
+fn destination(counters: &ExportCounters) -> Value {
+    let ExportCounters {
+        records,
+        records_exported,
+        records_unsupported,
+        records_unsent,
+        records_split,
+        datagrams_sent,
+        datagram_octets,
+        datagrams_unsent,
+        refusals,
+    } = counters;
+    json!({
+        "records": records.records,
+        "records_exported": records_exported.records,
+        "packets_exported": records_exported.packets,
+        "octets_exported": records_exported.octets,
+        "records_split": records_split,
+        "records_unsupported": tally(records_unsupported),
+        "records_unsent": tally(records_unsent),
+        "datagrams_sent": datagrams_sent,
+        "datagram_octets": datagram_octets,
+        "datagrams_unsent": datagrams_unsent,
+        "datagrams_refused": refusals,
+    })
 }
 
 fn tally(tally: &Tally) -> Value {

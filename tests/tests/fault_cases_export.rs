@@ -1,0 +1,190 @@
+//! The fault cases of the sensor's export side, X1 to X6.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod world;
+
+use std::{fs, ops::Range, path::Path, thread, time::Duration};
+
+use weir_exporter::{Batcher, Destination, Version, batch::BatchOptions, destination::Sent};
+use weir_netflow::{ExportTime, FlowRecord};
+use weir_tests::traffic;
+use world::{COLLECTOR, Sink, World, expect, ip, of, succeed};
+
+/// Flows are over soon, and their datagrams leave a second later at the latest.
+const SOON: &str = "-n 127.0.0.1:2055 -t idle=100ms";
+const EXPORTED: Duration = Duration::from_secs(3);
+
+/// Flows of a packet each, some 27 to a datagram.
+fn flows(numbers: Range<u32>) -> Vec<Vec<u8>> {
+    numbers.map(traffic::flood_frame).collect()
+}
+
+/// Sends flows, and waits until they were exported.
+fn send(world: &World, numbers: Range<u32>) {
+    world.send(&flows(numbers));
+    thread::sleep(EXPORTED);
+}
+
+#[test]
+fn x01_a_collector_or_a_route_that_is_gone_is_counted_and_export_resumes() {
+    let world = World::new("x1");
+    let b = &world.pair.b;
+    let mut sensor = world.sensor(SOON);
+    // Nobody listens.
+    send(&world, 0..1000);
+    sensor.wait_for("nothing listens").unwrap();
+    // There is no way.
+    let sink = Sink::open(b);
+    ip(b, "route del local 127.0.0.1 dev lo table local");
+    ip(b, "route del local 127.0.0.0/8 dev lo table local");
+    send(&world, 1000..2000);
+    // All is well.
+    ip(b, "route add local 127.0.0.0/8 dev lo table local");
+    send(&world, 2000..3000);
+    let found = world.stop(sensor);
+    assert!(of(&found, "datagrams_refused") > 0, "{found:#}");
+    assert!(of(&found, "records_unsent.packets") > 0, "{found:#}");
+    let decoded = sink.decode();
+    assert_eq!(
+        decoded.unreadable, 0,
+        "templates come first after an outage"
+    );
+    assert!(decoded.sums().0 >= 1000, "{found:#}");
+    let log = fs::read_to_string(world.path("log")).unwrap();
+    let about_it = |line: &&str| line.contains("cannot send") || line.contains("nothing listens");
+    assert!(log.lines().filter(about_it).count() <= 4, "{log}");
+}
+
+#[test]
+fn x02_a_small_mtu_loses_nothing() {
+    let world = World::new("x2");
+    let sink = Sink::open(&world.pair.b);
+    let sensor = world.sensor(SOON);
+    ip(&world.pair.b, "link set lo mtu 600");
+    send(&world, 0..1000);
+    expect(&world.stop(sensor), "records=1000 datagrams_unsent=0");
+    assert_eq!(sink.decode().sums(), (1000, 40_000));
+}
+
+#[test]
+fn x02_a_datagram_too_long_is_an_error_that_is_told() {
+    let destination = Destination::connect(([127, 0, 0, 1], 9).into()).unwrap();
+    match destination.send(&vec![0; 70_000]) {
+        Sent::No { error, .. } => assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE)),
+        Sent::Yes { .. } => panic!("70,000 octets are no datagram"),
+    }
+}
+
+/// Templates that are sent again after an error must not push the open datagram beyond its size.
+#[test]
+fn x02_templates_sent_again_fit_the_datagram() {
+    let (unix_ns, uptime_ms) = (1_700_000_000_000_000_000, 1000);
+    let (now, record) = (ExportTime { unix_ns, uptime_ms }, FlowRecord::default());
+    for waiting in 0..30 {
+        let mut batcher = Batcher::new(BatchOptions::new(Version::V9));
+        batcher.push(&record, &now);
+        batcher.flush(&now).unwrap();
+        for number in 0..100 {
+            if number == waiting {
+                batcher.send_templates_again();
+            }
+            if let Some(datagram) = batcher.push(&record, &now) {
+                let octets = datagram.octets.len();
+                let most = BatchOptions::DATAGRAM_OCTETS_MAX;
+                assert!(octets <= most, "{octets}, {waiting}");
+            }
+        }
+    }
+}
+
+#[test]
+fn x03_a_collector_that_restarts_can_read_within_a_template_interval() {
+    const TEMPLATE_DATAGRAMS: usize = 16;
+    let world = World::new("x3");
+    let sensor = world.sensor(SOON);
+    let first = Sink::open(&world.pair.b);
+    send(&world, 0..1000);
+    let before = first.decode();
+    assert_eq!((before.sums().0, before.unreadable), (1000, 0));
+    send(&world, 1000..1200);
+    let second = Sink::open(&world.pair.b);
+    send(&world, 2000..3000);
+    world.stop(sensor);
+    let after = second.decode();
+    let (datagrams, unreadable) = (after.counts.len(), after.unreadable);
+    assert!(datagrams > TEMPLATE_DATAGRAMS, "{datagrams}");
+    assert!(unreadable <= TEMPLATE_DATAGRAMS, "{unreadable}");
+    // The numbers go on, so that the second collector's files show the gap.
+    assert!(after.counts[0].0 > before.counts.last().unwrap().0);
+}
+
+#[test]
+fn x04_sequence_numbers_are_exact() {
+    let world = World::new("x4");
+    let mut frames = flows(0..2000);
+    for number in 0..250 {
+        let packet = traffic::ipv6([number; 16], [1; 16], 17, &[0; 20]);
+        frames.push(traffic::ethernet(None, 0x86dd, &packet));
+    }
+    for run in ["-v 5", "-v 9", "-v 9 --sampling 3"] {
+        let sink = Sink::open(&world.pair.b);
+        let sensor = world.sensor(&format!("-n {COLLECTOR} {run}"));
+        world.send(&frames);
+        let found = world.stop(sensor);
+        let decoded = sink.decode();
+        let (records, datagrams) = (decoded.records.len(), decoded.counts.len());
+        let arrived = format!("records_exported={records} datagrams_sent={datagrams}");
+        expect(&found, &arrived);
+        assert_eq!(decoded.unreadable, 0, "{run}");
+        let sampled = of(&found, "sampled_out_packets") > 0;
+        assert_eq!(sampled, run.contains("sampling"), "{run}");
+        // v5 numbers records, v9 datagrams.
+        let mut expected = 0;
+        for (sequence, claimed, count) in decoded.counts {
+            assert_eq!((sequence as usize, claimed), (expected, count), "{run}");
+            expected += if run == "-v 5" { count } else { 1 };
+        }
+    }
+}
+
+#[test]
+fn x05_a_dead_collector_does_not_disturb_another() {
+    let world = World::new("x5");
+    let sink = Sink::open(&world.pair.b);
+    let sensor = match world.start(&format!("-n 127.0.0.1:2056 -n {COLLECTOR}")) {
+        Ok(sensor) => sensor,
+        Err(error) if error.to_string().contains("cannot be used multiple times") => {
+            eprintln!("skipped: the sensor sends to one collector only");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    world.send(&flows(0..2000));
+    let found = world.stop(sensor);
+    assert!(of(&found, "datagrams_refused") > 0, "{found:#}");
+    let decoded = sink.decode();
+    assert_eq!((decoded.sums().0, decoded.unreadable), (2000, 0));
+}
+
+#[test]
+fn x06_behind_a_slow_socket_memory_stays_and_loss_is_counted() {
+    const MORE_KIB_MAX: u64 = 16 << 10;
+    let world = World::new("x6");
+    let queue = |what: &str| {
+        let mut tc = world.pair.command_in_b(Path::new("tc"));
+        succeed(tc.arg("qdisc").args(what.split_whitespace()))
+    };
+    // A megabyte a second, some 18,000 records.
+    queue("add dev lo root tbf rate 8mbit burst 16k limit 4mb");
+    let sensor = world.sensor(&format!("-n {COLLECTOR} -m 768 --ring 65536"));
+    let before = world.peak_kib();
+    let reached = world.flood(200_000, |cpu, number| {
+        traffic::flood_frame(cpu << 23 | number)
+    });
+    let after = world.peak_kib();
+    assert!(after < before + MORE_KIB_MAX, "{before} KiB became {after}");
+    queue("del dev lo root");
+    let found = world.stop(sensor);
+    expect(&found, &format!("packets={reached}"));
+    assert!(of(&found, "ring_full_packets") > 1000, "{found:#}");
+}

@@ -1,0 +1,315 @@
+//! What the fault cases share: a sensor at one end of a veth pair, what is sent to it from the
+//! other, a collector that keeps every datagram, and the account. Arguments and expectations are
+//! words with spaces between.
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use weir_netflow::{FlowRecord, v5, v9};
+use weir_sensor_common::counters::UNMETERED;
+use weir_tests::{
+    netns::{self, Pair},
+    process::{Daemon, binaries},
+    wire::{self, Wire},
+};
+
+/// Where sensors here send to: over the loopback of their namespace.
+pub const COLLECTOR: &str = "127.0.0.1:2055";
+/// Longer than a frame or datagram is under way.
+pub const UNDER_WAY: Duration = Duration::from_millis(300);
+
+/// The frame of a number, sent from a CPU.
+pub type FrameOf = fn(cpu: u32, number: u32) -> Vec<u8>;
+
+pub struct World {
+    pub pair: Pair,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// `label`: six octets at most, and no other test's.
+    pub fn new(label: &str) -> Self {
+        assert!(netns::possible(), "root and iproute2 are needed");
+        let folder = tempfile::tempdir().unwrap();
+        let pair = Pair::new(label).unwrap();
+        Self { pair, folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A program of ours in the receiving namespace.
+    pub fn command(&self, name: &str) -> Command {
+        self.pair.command_in_b(&binaries().unwrap().join(name))
+    }
+
+    pub fn start(&self, arguments: &str) -> anyhow::Result<Daemon> {
+        let mut command = self.command("weir-sensor");
+        command.arg("--statistics-json").arg(self.path("json"));
+        command.args(["-i", &self.pair.b]);
+        command.args(arguments.split_whitespace());
+        let mut sensor = Daemon::start(command, &self.path("log"))?;
+        sensor.wait_for("metering")?;
+        Ok(sensor)
+    }
+
+    pub fn sensor(&self, arguments: &str) -> Daemon {
+        self.start(arguments).unwrap()
+    }
+
+    /// Ends the sensor as a service manager does: it must be alive, and give an account.
+    pub fn stop(&self, sensor: Daemon) -> Value {
+        thread::sleep(UNDER_WAY);
+        let status = sensor.stop().unwrap();
+        let log = fs::read_to_string(self.path("log")).unwrap();
+        assert!(status.success() && !log.contains("panicked"), "{log}");
+        let found = json(&self.path("json"));
+        assert_account(&found);
+        found
+    }
+
+    /// The sensor's folder in /proc: its command line names our file.
+    pub fn process(&self) -> PathBuf {
+        let ours = self.path("json").display().to_string();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let mut processes = processes.map(|entry| entry.path());
+        let is_it = |process: &PathBuf| {
+            let line = fs::read(process.join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&ours)
+        };
+        processes.find(is_it).unwrap()
+    }
+
+    /// The most memory the sensor had so far, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(self.process().join("status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM"));
+        let words: Vec<_> = line.unwrap().split_whitespace().collect();
+        words[1].parse().unwrap()
+    }
+
+    /// Sends to the sensor's interface from one CPU, slowly enough that no frame is dropped.
+    pub fn send(&self, frames: &[Vec<u8>]) {
+        send_from(&self.pair.a, frames);
+    }
+
+    /// Sends from both CPUs as fast as they can; how many frames reached the interface.
+    pub fn flood(&self, frames_each: u32, frame: FrameOf) -> u64 {
+        let (_, before) = self.pair.received_and_dropped().unwrap();
+        let send = |cpu: u32| {
+            wire::pin(cpu as usize).unwrap();
+            let wire = Wire::open(&self.pair.a).unwrap();
+            (0..frames_each).for_each(|number| wire.send(&frame(cpu, number)).unwrap());
+        };
+        thread::scope(|scope| {
+            for cpu in 0..2 {
+                scope.spawn(move || inside(&self.pair.a, || send(cpu)));
+            }
+        });
+        thread::sleep(UNDER_WAY);
+        let (_, after) = self.pair.received_and_dropped().unwrap();
+        u64::from(2 * frames_each) - (after - before)
+    }
+
+    /// Waits until the kernel has both ends up: what is sent before is lost in silence.
+    pub fn wait_until_up(&self, a: &str, b: &str) {
+        for (namespace, name) in [(&self.pair.a, a), (&self.pair.b, b)] {
+            let is_up = || ip(namespace, &format!("-br link show {name}")).contains(" UP ");
+            let mut tries = (0..100).map(|_| thread::sleep(Duration::from_millis(100)));
+            assert!(tries.any(|()| is_up()), "{name} does not come up");
+        }
+    }
+}
+
+/// `ip` in a namespace.
+pub fn ip(namespace: &str, arguments: &str) -> String {
+    let mut command = Command::new("ip");
+    command.args(["-n", namespace]);
+    succeed(command.args(arguments.split_whitespace()))
+}
+
+/// Does something in a namespace; sockets opened there stay there.
+pub fn inside<R: Send>(namespace: &str, work: impl FnOnce() -> R + Send) -> R {
+    let work = || {
+        netns::enter(namespace).unwrap();
+        work()
+    };
+    thread::scope(|scope| scope.spawn(work).join().unwrap())
+}
+
+/// Sends from the interface that has its namespace's name.
+pub fn send_from(namespace: &str, frames: &[Vec<u8>]) {
+    inside(namespace, || {
+        wire::pin(0).unwrap();
+        let wire = Wire::open(namespace).unwrap();
+        for some in frames.chunks(64) {
+            some.iter().for_each(|frame| wire.send(frame).unwrap());
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+#[track_caller]
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A number; `name.name` is one further in.
+#[track_caller]
+pub fn of(object: &Value, name: &str) -> u64 {
+    let value = name.split('.').fold(object, |object, name| &object[name]);
+    let number = value.as_u64();
+    number.unwrap_or_else(|| panic!("{name} in {object:#}"))
+}
+
+/// Fails unless each number is as `name=number` says.
+#[track_caller]
+pub fn expect(found: &Value, expected: &str) {
+    for word in expected.split_whitespace() {
+        let (name, number) = word.split_once('=').unwrap();
+        assert_eq!(of(found, name).to_string(), number, "{name} in {found:#}");
+    }
+}
+
+/// Each frame is an IP packet or has a reason why not; each of those, and of a dead sensor's, is in
+/// a record that was given to the network, or was lost by name.
+#[track_caller]
+pub fn assert_account(found: &Value) {
+    expect(found, "unexplained_packets=0 unexplained_octets=0");
+    let unmetered: u64 = UNMETERED.iter().map(|why| of(found, why.name())).sum();
+    let seen = of(found, "packets") - unmetered;
+    assert_eq!(seen, of(found, "ip_packets"), "{found:#}");
+    for unit in ["packets", "octets"] {
+        let sum = |names: &str| -> u64 {
+            let names = names.replace('*', unit);
+            names.split(' ').map(|name| of(found, name)).sum()
+        };
+        let accounted = sum("*_exported ring_full_* table_busy_* left_*");
+        let unsent = sum("records_unsent.* records_unsupported.*");
+        assert_eq!(sum("ip_* adopted_*"), accounted + unsent, "{found:#}");
+    }
+}
+
+/// A collector that keeps datagrams as they are.
+pub struct Sink {
+    told: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Vec<Vec<u8>>>,
+}
+
+impl Sink {
+    /// Listens at [`COLLECTOR`] in a namespace.
+    pub fn open(namespace: &str) -> Self {
+        let told = Arc::new(AtomicBool::new(false));
+        let told_too = Arc::clone(&told);
+        let socket = inside(namespace, || UdpSocket::bind(COLLECTOR).unwrap());
+        socket.set_read_timeout(Some(UNDER_WAY)).unwrap();
+        let thread = thread::spawn(move || {
+            let (mut buffer, mut datagrams) = (vec![0; 65_536], Vec::new());
+            loop {
+                match socket.recv(&mut buffer) {
+                    Ok(octets) => datagrams.push(buffer[..octets].to_vec()),
+                    Err(_) if told_too.load(Ordering::Relaxed) => return datagrams,
+                    Err(_) => {}
+                }
+            }
+        });
+        Self { told, thread }
+    }
+
+    /// What came; nobody sends any more.
+    pub fn close(self) -> Vec<Vec<u8>> {
+        self.told.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+
+    pub fn decode(self) -> Decoded {
+        Decoded::of(&self.close())
+    }
+}
+
+/// What a collector that starts without templates makes of datagrams.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    pub records: Vec<FlowRecord>,
+    /// Of each datagram: its sequence number, the count it claims, and what was found in it.
+    pub counts: Vec<(u32, usize, usize)>,
+    /// Datagrams that came before their templates.
+    pub unreadable: usize,
+}
+
+impl Decoded {
+    pub fn of(datagrams: &[Vec<u8>]) -> Self {
+        let (mut decoded, mut templates) = (Self::default(), HashMap::new());
+        for datagram in datagrams {
+            let counts = if datagram[..2] == v5::VERSION.to_be_bytes() {
+                let found = v5::decode(datagram).unwrap();
+                let before = decoded.records.len();
+                decoded.records.extend(found.records());
+                let count = decoded.records.len() - before;
+                (found.header.sequence, found.claimed.into(), count)
+            } else {
+                decoded.v9(datagram, &mut templates)
+            };
+            decoded.counts.push(counts);
+        }
+        decoded
+    }
+
+    fn v9(
+        &mut self,
+        datagram: &[u8],
+        templates: &mut HashMap<u16, v9::Template>,
+    ) -> (u32, usize, usize) {
+        let header = v9::decode_header(datagram).unwrap();
+        let (mut count, mut readable) = (0, true);
+        for set in v9::decode_sets(datagram).unwrap() {
+            match set {
+                v9::Set::Templates(new) => {
+                    count += new.len();
+                    templates.extend(new.into_iter().map(|template| (template.id, template)));
+                }
+                v9::Set::Data { id, octets } => match templates.get(&id) {
+                    Some(template) => {
+                        count += v9::record_count(template, octets);
+                        let records = v9::records(template, octets, &header);
+                        self.records
+                            .extend(records.filter(|_| !template.is_options()));
+                    }
+                    None => readable = false,
+                },
+                v9::Set::Reserved => panic!("a reserved FlowSet"),
+            }
+        }
+        self.unreadable += usize::from(!readable);
+        (header.sequence, header.count.into(), count)
+    }
+
+    /// Packets and octets of all records.
+    pub fn sums(&self) -> (u64, u64) {
+        let records = self.records.iter();
+        records.fold((0, 0), |(packets, octets), record| {
+            (packets + record.packets, octets + record.octets)
+        })
+    }
+}
