@@ -21,6 +21,7 @@ pub mod offline;
 pub mod options;
 pub mod pin;
 pub mod ports;
+pub mod pressure;
 pub mod record;
 pub mod settle;
 pub mod statistics;

@@ -16,6 +16,7 @@ use crate::{
     kernel::Kernel,
     pin::Dead,
     ports::Ports,
+    pressure::{self, Pressure},
     record::Recorder,
     settle,
     statistics::Statistics,
@@ -45,6 +46,9 @@ pub struct Live {
     looked_ns: u64,
     exact_clock: bool,
     ticks: Ticks,
+    pressure: Pressure,
+    /// Slots in use after the last sweep.
+    live: u64,
 }
 
 impl Live {
@@ -75,6 +79,8 @@ impl Live {
             looked_ns: 0,
             exact_clock,
             ticks: Ticks::default(),
+            pressure: Pressure::default(),
+            live: 0,
         })
     }
 
@@ -156,8 +162,9 @@ impl Live {
     }
 
     fn until_next(&self) -> Duration {
-        let due_ns = (self.swept_ns + self.timeouts.sweep_interval_ns())
-            .min(self.looked_ns + LOOK_INTERVAL_NS);
+        let timeouts = self.pressure.shorten(&self.timeouts);
+        let due_ns =
+            (self.swept_ns + timeouts.sweep_interval_ns()).min(self.looked_ns + LOOK_INTERVAL_NS);
         // Rounded up: poll counts milliseconds, and waking early would spin.
         Duration::from_millis(
             due_ns
@@ -168,13 +175,31 @@ impl Live {
 
     fn sweep_if_due(&mut self) -> Result<()> {
         let now = Now::read();
-        if now.monotonic_ns < self.swept_ns + self.timeouts.sweep_interval_ns() {
+        let timeouts = self.pressure.shorten(&self.timeouts);
+        if now.monotonic_ns < self.swept_ns + timeouts.sweep_interval_ns() {
             return Ok(());
         }
         self.swept_ns = now.monotonic_ns;
         self.look()?;
-        let timeouts = self.timeouts;
-        self.take(&self.now(), Take::Expired(&timeouts))
+        self.take(&self.now(), Take::Expired(&timeouts))?;
+        self.feel_pressure();
+        Ok(())
+    }
+
+    /// Shortens timeouts while the table is filling, and says when that begins and ends.
+    fn feel_pressure(&mut self) {
+        let slots = u64::from(self.kernel.table.slots()) * u64::from(self.kernel.table.regions());
+        let before = self.pressure;
+        self.pressure = before.after(self.live, slots);
+        match (before.is_on(), self.pressure.is_on()) {
+            (false, true) => eprintln!(
+                "weir-sensor: the flow table is {} % full: idle flows are exported earlier until it is below {} %",
+                self.live * 100 / slots.max(1),
+                pressure::LOW_PERCENT
+            ),
+            (true, false) => eprintln!("weir-sensor: the flow table has room again"),
+            _ => {}
+        }
     }
 
     /// Notices interfaces that went, came or lost their program.
@@ -220,9 +245,12 @@ impl Live {
             recorder,
             export,
             statistics,
+            live,
             ..
         } = self;
-        if sweep.close(&kernel.table, now, take) > 0 {
+        let closed = sweep.close(&kernel.table, now, take);
+        *live = sweep.live();
+        if closed > 0 {
             grace::wait().context("waiting for a grace period")?;
             sweep.collect(&mut kernel.table, |taken| {
                 statistics.count_taken(&taken);

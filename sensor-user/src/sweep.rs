@@ -122,6 +122,7 @@ struct Ticket {
 #[derive(Debug, Default)]
 pub struct Sweep {
     tickets: Vec<Ticket>,
+    live: u64,
 }
 
 /// Which flows to take.
@@ -139,6 +140,7 @@ impl Sweep {
     /// Closes flows; returns the number of slots closed. If it is 0 there is nothing to wait for.
     pub fn close(&mut self, table: &Table, now: &Now, take: Take<'_>) -> usize {
         self.tickets.clear();
+        self.live = 0;
         for region in 0..table.regions() {
             for index in 0..table.slots() {
                 self.consider(table, Place { region, index }, now, take);
@@ -147,12 +149,19 @@ impl Sweep {
         self.tickets.len()
     }
 
+    /// Slots in use that the last [`Sweep::close`] left so.
+    #[must_use]
+    pub fn live(&self) -> u64 {
+        self.live.saturating_sub(self.tickets.len() as u64)
+    }
+
     #[inline]
     fn consider(&mut self, table: &Table, place: Place, now: &Now, take: Take<'_>) {
         let slot = table.slot(place);
         if !handover::is_live(&slot) {
             return;
         }
+        self.live += 1;
         let words = slot.copy();
         let mut flow = Taken::of(&words, Reason::Flushed);
         let timeouts = match take {

@@ -6,8 +6,11 @@ use anyhow::Result;
 
 use crate::{
     run::{cargo, root, shown, step, succeeds},
-    setup,
+    setup, soak,
 };
+
+/// Some fifteen rounds.
+const SOAK_SECONDS: u64 = 60;
 
 pub fn run() -> Result<()> {
     setup::run(&setup::Options { peers: true })?;
@@ -19,6 +22,8 @@ pub fn run() -> Result<()> {
     step("tests");
     // Tests measure and load this machine's kernel: one after the other.
     shown(cargo(&["test"]).env("RUST_TEST_THREADS", "1"))?;
+    step("soak");
+    soak::soak(SOAK_SECONDS, None)?;
     step("lints");
     for package in [&["--all-targets"][..], &["--package", "weir-benches"]] {
         shown(

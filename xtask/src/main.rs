@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod run;
 mod setup;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Command {
     Ci,
     /// Measure, and compare with the bars
     Bench(bench::Options),
+    /// Play random rounds of options, traffic and mishaps; every account must balance
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test | Command::Ci => ci::run(),
         Command::Bench(options) => bench::run(&options),
+        Command::Soak(options) => soak::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
