@@ -47,8 +47,8 @@ pub struct Live {
     exact_clock: bool,
     ticks: Ticks,
     pressure: Pressure,
-    /// Slots in use after the last sweep.
-    live: u64,
+    /// Slots in use in the fullest CPU's region after the last sweep.
+    fullest: u64,
 }
 
 impl Live {
@@ -80,7 +80,7 @@ impl Live {
             exact_clock,
             ticks: Ticks::default(),
             pressure: Pressure::default(),
-            live: 0,
+            fullest: 0,
         })
     }
 
@@ -188,13 +188,13 @@ impl Live {
 
     /// Shortens timeouts while the table is filling, and says when that begins and ends.
     fn feel_pressure(&mut self) {
-        let slots = u64::from(self.kernel.table.slots()) * u64::from(self.kernel.table.regions());
+        let slots = u64::from(self.kernel.table.slots());
         let before = self.pressure;
-        self.pressure = before.after(self.live, slots);
+        self.pressure = before.after(self.fullest, slots);
         match (before.is_on(), self.pressure.is_on()) {
             (false, true) => eprintln!(
                 "weir-sensor: the flow table is {} % full: idle flows are exported earlier until it is below {} %",
-                self.live * 100 / slots.max(1),
+                self.fullest * 100 / slots.max(1),
                 pressure::LOW_PERCENT
             ),
             (true, false) => eprintln!("weir-sensor: the flow table has room again"),
@@ -245,11 +245,11 @@ impl Live {
             recorder,
             export,
             statistics,
-            live,
+            fullest,
             ..
         } = self;
         let closed = sweep.close(&kernel.table, now, take);
-        *live = sweep.live();
+        *fullest = sweep.fullest();
         if closed > 0 {
             grace::wait().context("waiting for a grace period")?;
             sweep.collect(&mut kernel.table, |taken| {

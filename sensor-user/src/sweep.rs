@@ -123,6 +123,7 @@ struct Ticket {
 pub struct Sweep {
     tickets: Vec<Ticket>,
     live: u64,
+    fullest: u64,
 }
 
 /// Which flows to take.
@@ -140,19 +141,25 @@ impl Sweep {
     /// Closes flows; returns the number of slots closed. If it is 0 there is nothing to wait for.
     pub fn close(&mut self, table: &Table, now: &Now, take: Take<'_>) -> usize {
         self.tickets.clear();
-        self.live = 0;
+        self.fullest = 0;
         for region in 0..table.regions() {
+            let closed = self.tickets.len();
+            self.live = 0;
             for index in 0..table.slots() {
                 self.consider(table, Place { region, index }, now, take);
             }
+            let left = self
+                .live
+                .saturating_sub((self.tickets.len() - closed) as u64);
+            self.fullest = self.fullest.max(left);
         }
         self.tickets.len()
     }
 
-    /// Slots in use that the last [`Sweep::close`] left so.
+    /// Slots in use in the fullest region after the last [`Sweep::close`].
     #[must_use]
-    pub fn live(&self) -> u64 {
-        self.live.saturating_sub(self.tickets.len() as u64)
+    pub fn fullest(&self) -> u64 {
+        self.fullest
     }
 
     #[inline]

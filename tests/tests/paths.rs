@@ -1,0 +1,177 @@
+//! The ways packets take: sampling, several interfaces, forwarding, dropping, and a table that
+//! fills.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod world;
+
+use std::{net::UdpSocket, time::Duration};
+
+use weir_tests::traffic::flood_frame;
+use world::{COLLECTOR, Sink, World, expect, inside, ip, of, send_from, succeed};
+
+fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    numbers.map(flood_frame).collect()
+}
+
+#[test]
+fn every_nth_packet_is_metered_and_records_say_so() {
+    for version in ["5", "9"] {
+        let world = World::new("smp");
+        let sink = Sink::open(&world.pair.b);
+        let sensor = world.sensor(&format!("--sampling 10 -v {version} -n {COLLECTOR}"));
+        world.send(&flows(0..1000));
+        let found = world.stop(sensor);
+        expect(&found, "ip_packets=100 sampled_out_packets=900");
+        let decoded = sink.decode();
+        assert_eq!(decoded.sums().0, 100);
+        if version == "5" {
+            let said = |record: &weir_netflow::FlowRecord| record.sampling_interval == 10;
+            assert!(decoded.records.iter().all(said));
+        }
+    }
+}
+
+#[test]
+fn one_in_n_at_random_is_about_one_in_n() {
+    let world = World::new("rnd");
+    let sensor = world.sensor("--sampling 10 --sampling-random");
+    world.send(&flows(0..4000));
+    let found = world.stop(sensor);
+    // Nine standard deviations.
+    let chosen = of(&found, "ip_packets");
+    assert!((230..570).contains(&chosen), "{chosen} of 4000");
+    assert_eq!(chosen + of(&found, "sampled_out_packets"), 4000);
+}
+
+#[test]
+fn a_forwarded_packet_is_metered_where_it_comes_in() {
+    let world = World::new("fwd");
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    // b has a second interface, towards a, and forwards.
+    ip(
+        b,
+        &format!("link add far type veth peer name back netns {a}"),
+    );
+    for (namespace, name) in [(b.as_str(), "far"), (a.as_str(), "back")] {
+        ip(namespace, &format!("link set {name} up"));
+    }
+    ip(b, &format!("addr add 192.0.2.1/24 dev {b}"));
+    ip(b, "addr add 198.18.0.1/15 dev far");
+    ip(b, "neigh add 198.51.100.1 lladdr 02:00:00:00:00:09 dev far");
+    ip(b, "route add 198.51.100.0/24 dev far");
+    let mut sysctl = world.pair.command_in_b(std::path::Path::new("sysctl"));
+    succeed(sysctl.args([
+        "-qw",
+        "net.ipv4.ip_forward=1",
+        "net.ipv4.conf.all.rp_filter=0",
+    ]));
+    let mac = ip(b, &format!("-br link show {b}"));
+    let mac: Vec<u8> = mac
+        .split_whitespace()
+        .nth(2)
+        .unwrap()
+        .split(':')
+        .map(|octet| u8::from_str_radix(octet, 16).unwrap())
+        .collect();
+    let frames: Vec<_> = (0..200u32)
+        .map(|number| {
+            let mut udp = vec![0x12, 0x34, 0, 53, 0, 8, 0, 0];
+            udp[3] = number.to_le_bytes()[0];
+            let packet = weir_tests::traffic::ipv4([192, 0, 2, 77], [198, 51, 100, 1], 17, &udp);
+            let mut frame = weir_tests::traffic::ethernet(None, 0x0800, &packet);
+            frame[..6].copy_from_slice(&mac);
+            frame
+        })
+        .collect();
+    let sensor = world.sensor("-i far");
+    send_from(a, &frames);
+    let found = world.stop(sensor);
+    expect(&found, "already_metered_packets=200 ip_packets=200");
+    // Only one of the two: what leaves there is seen there.
+    let sensor = world.sensor("--direction out");
+    send_from(a, &frames);
+    let found = world.stop(sensor);
+    expect(&found, "ip_packets=0");
+}
+
+#[test]
+fn any_is_every_interface_that_stands_by_itself() {
+    let world = World::new("any");
+    let b = &world.pair.b;
+    ip(b, "link add bridge type bridge");
+    ip(b, &format!("link set {b} master bridge"));
+    let mut command = world.command("weir-sensor");
+    command
+        .args(["-i", "any", "--statistics-json"])
+        .arg(world.path("json"));
+    let mut sensor = weir_tests::process::Daemon::start(command, &world.path("log")).unwrap();
+    sensor.wait_for("flow table").unwrap();
+    ip(
+        b,
+        &format!(
+            "link add late type veth peer name later netns {}",
+            world.pair.a
+        ),
+    );
+    sensor.wait_for("metering late").unwrap();
+    let log = sensor.log();
+    assert!(
+        log.contains(&format!("metering {b}")) && log.contains("metering lo"),
+        "{log}"
+    );
+    assert!(!log.contains("metering bridge"), "{log}");
+    world.send(&flows(0..300));
+    let found = world.stop(sensor);
+    assert!(of(&found, "ip_packets") >= 300, "{found:#}");
+}
+
+#[test]
+fn dropping_is_refused_where_it_would_cut_off() {
+    let world = World::new("drp");
+    let b = &world.pair.b;
+    let listen = || {
+        inside(b, || {
+            let socket = UdpSocket::bind("0.0.0.0:53").unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_millis(500)))
+                .unwrap();
+            socket
+        })
+    };
+    ip(b, &format!("addr add 192.0.2.1/24 dev {b}"));
+    let refused = world.start("--drop").unwrap_err().to_string();
+    assert!(refused.contains("has the address 192.0.2.1"), "{refused}");
+    let packet = weir_tests::traffic::ipv4(
+        [192, 0, 2, 77],
+        [192, 0, 2, 1],
+        17,
+        &[0x12, 0x34, 0, 53, 0, 9, 0, 0, 1],
+    );
+    let mut frame = weir_tests::traffic::ethernet(None, 0x0800, &packet);
+    frame[..6].copy_from_slice(&[0xff; 6]);
+    for (options, arrives) in [
+        ("--direction in", true),
+        ("--drop --drop-anyway", false),
+        ("--xdp off --drop --drop-anyway", false),
+    ] {
+        let socket = listen();
+        let sensor = world.sensor(options);
+        world.send(&[frame.clone()]);
+        assert_eq!(socket.recv(&mut [0; 9]).is_ok(), arrives, "{options}");
+        let found = world.stop(sensor);
+        expect(&found, "ip_packets=1");
+    }
+}
+
+#[test]
+fn timeouts_shorten_while_the_table_fills_and_return() {
+    let world = World::new("prs");
+    let mut sensor = world.sensor("-m 3000 -t expint=100ms");
+    // 4,096 slots on this CPU.
+    world.send(&flows(0..2900));
+    sensor.wait_for("idle flows are exported earlier").unwrap();
+    sensor.wait_for("has room again").unwrap();
+    let found = world.stop(sensor);
+    expect(&found, "ip_packets=2900 evicted_flows=0");
+    assert!(of(&found, "expired.udp.records") + of(&found, "expired.tcp.records") > 1000);
+}
