@@ -37,7 +37,7 @@ pub fn memory(walked: &Walked) -> (Memory, FragmentKey) {
     let key = FragmentKey {
         source: walked.key.source,
         destination: walked.key.destination,
-        rest: walked.key.attributes & !(PORTS | TOS) | walked.fragment_id as u64,
+        rest: walked.key.attributes & !(PORTS | TOS) | u64::from(walked.fragment_id),
     };
     let memory = if walked.fragment & FRAGMENT_OFFSET != 0 {
         Memory::Recall
@@ -59,5 +59,5 @@ pub const fn ports(walked: &Walked) -> u32 {
 /// Gives a later fragment the ports of its first.
 #[inline(always)]
 pub fn inherit(walked: &mut Walked, ports: u32) {
-    walked.key.attributes |= ports as u64;
+    walked.key.attributes |= u64::from(ports);
 }

@@ -16,8 +16,22 @@ pub struct Interface {
     pub ifindex: u32,
     /// Its number in the sensor's list.
     pub number: u8,
-    /// 1 if its frames have no Ethernet header.
-    pub raw: u8,
+    /// [`RAW`] and [`RECEIVED`].
+    pub flags: u8,
     /// Nothing.
     pub reserved: [u8; 2],
+}
+
+/// Its frames have no Ethernet header.
+pub const RAW: u8 = 1;
+/// What it receives is metered: here, or on an interface that it stands on.
+pub const RECEIVED: u8 = 1 << 1;
+
+impl Interface {
+    /// Whether a flag is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
 }

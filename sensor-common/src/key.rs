@@ -74,7 +74,7 @@ impl FlowKey {
     #[inline(always)]
     pub fn set_vlan(&mut self, vlan: u16) {
         const TAG: u64 = FlowKey::pack(0, 0, 0, 0, 0x0fff | FlowKey::TAGGED);
-        self.attributes = self.attributes & !TAG | (vlan as u64) << Self::VLAN_SHIFT;
+        self.attributes = self.attributes & !TAG | u64::from(vlan) << Self::VLAN_SHIFT;
     }
 
     /// The key's five words, as hashed and compared.

@@ -15,6 +15,7 @@ pub mod packet;
 pub mod slot;
 pub mod stage;
 pub mod table;
+pub mod tunnel;
 pub mod walk;
 
 pub use counters::Counter;

@@ -84,6 +84,8 @@ pub struct Walked {
     pub fragment: u16,
     /// The piece's identification (RFC 791 section 3.1, RFC 8200 section 4.5).
     pub fragment_id: u32,
+    /// Where the transport header begins in the frame; 0 if it is out of reach.
+    pub transport_offset: u32,
     /// Octets of the IP and transport headers: what each segment repeats, if the card is to cut the
     /// packet up.
     pub headers_octets: u32,
@@ -193,6 +195,7 @@ pub fn plain_v4(packet: &impl Packet) -> Option<Walked> {
         },
         fragment: 0,
         fragment_id: u32::from_be(fragment) >> 16,
+        transport_offset: ETHERTYPE as u32 + 2 + 20,
         headers_octets: 20
             + if protocol == TCP {
                 u32::from_be(flags) >> 28 << 2
@@ -390,6 +393,11 @@ fn ipv4(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
         tcp_flags: transport.tcp_flags,
         fragment: fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET),
         fragment_id: u32::from(u16::from_be_bytes([id_high, id_low])),
+        transport_offset: if fragment & FRAGMENT_OFFSET == 0 {
+            (offset + header_octets) as u32
+        } else {
+            0
+        },
         headers_octets: header_octets as u32 + transport.header_octets,
     })
 }
@@ -436,6 +444,7 @@ fn ipv6(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
         tcp_flags: transport.tcp_flags,
         fragment: chain.fragment,
         fragment_id: chain.fragment_id,
+        transport_offset: chain.transport_offset as u32,
         headers_octets: (chain.transport_offset.saturating_sub(offset)) as u32
             + transport.header_octets,
     })
@@ -484,7 +493,7 @@ fn v6_chain(packet: &impl Packet, next_header: u8, mut offset: usize, jumbo: boo
             chain.fragment_id = packet.u32(offset + 4).unwrap_or(0);
             // The offset, two bits, and whether more follow.
             chain.fragment =
-                (fields >> 3) as u16 & FRAGMENT_OFFSET | (fields as u16 & 1) * MORE_FRAGMENTS;
+                ((fields >> 3) as u16 & FRAGMENT_OFFSET) | ((fields as u16 & 1) * MORE_FRAGMENTS);
             if chain.fragment & FRAGMENT_OFFSET != 0 {
                 break;
             }

@@ -1,7 +1,12 @@
 //! The header walk on octets nobody meant: it ends, and what it says is consistent.
 
 use proptest::prelude::*;
-use weir_sensor_common::{Unmetered, packet::Captured, walk};
+use weir_sensor_common::{
+    Unmetered,
+    packet::Captured,
+    tunnel::{self, Tunnels},
+    walk,
+};
 
 fn frame(ethertype: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; 12];
@@ -132,4 +137,106 @@ fn repetitions_are_bounded() {
         ),
         (60, 1064, 0)
     );
+}
+
+fn through(frame: &[u8], tunnels: Tunnels) -> walk::Walked {
+    let packet = Captured::whole(frame);
+    let network = walk::ethernet_link(&packet).unwrap();
+    tunnel::walk(&packet, network, tunnels).unwrap()
+}
+
+/// An IPv4 packet around another header and payload.
+fn around(protocol: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let payload = parts.concat();
+    let length = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
+    let mut packet = vec![
+        0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, protocol, 0, 0,
+    ];
+    packet.extend_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+    packet.extend_from_slice(&payload);
+    packet
+}
+
+fn udp(port: u16) -> [u8; 8] {
+    let [high, low] = port.to_be_bytes();
+    [0x99, 0x99, high, low, 0, 60, 0, 0]
+}
+
+#[test]
+fn each_tunnel_is_entered_on_request_only() {
+    let ethernet = frame(0x0800, &V4_UDP);
+    let tunnels: [(Tunnels, u8, Vec<u8>); 9] = [
+        (Tunnels::IPIP, 4, V4_UDP.to_vec()),
+        (Tunnels::GRE, 47, [&[0, 0, 8, 0][..], &V4_UDP].concat()),
+        (
+            Tunnels::GRE,
+            47,
+            [&[0xb0, 0, 0x65, 0x58][..], &[0; 12], &ethernet].concat(),
+        ),
+        (
+            Tunnels::GRE,
+            47,
+            [&[0, 0, 0x88, 0x47, 0, 1, 0x11, 64][..], &V4_UDP].concat(),
+        ),
+        (
+            Tunnels::VXLAN,
+            17,
+            [&udp(4789)[..], &[8, 0, 0, 0, 0, 0, 7, 0], &ethernet].concat(),
+        ),
+        (
+            Tunnels::GENEVE,
+            17,
+            [
+                &udp(6081)[..],
+                &[2, 0, 0x65, 0x58, 0, 0, 7, 0],
+                &[0; 8],
+                &ethernet,
+            ]
+            .concat(),
+        ),
+        (
+            Tunnels::GENEVE,
+            17,
+            [&udp(6081)[..], &[0, 0, 8, 0, 0, 0, 7, 0], &V4_UDP].concat(),
+        ),
+        (
+            Tunnels::GTPU,
+            17,
+            [&udp(2152)[..], &[0x30, 0xff, 0, 28, 0, 0, 0, 1], &V4_UDP].concat(),
+        ),
+        (
+            Tunnels::GTPU,
+            17,
+            [
+                &udp(2152)[..],
+                &[0x34, 0xff, 0, 36, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0, 0, 0],
+                &V4_UDP,
+            ]
+            .concat(),
+        ),
+    ];
+    let plain = walked(&ethernet).unwrap();
+    for (tunnel, protocol, header) in tunnels {
+        let outside = around(protocol, &[&header]);
+        let frame = frame(0x0800, &outside);
+        let inside = through(&frame, tunnel);
+        assert_eq!(
+            (inside.key, inside.octets),
+            (plain.key, 28),
+            "{tunnel:?} {header:?}"
+        );
+        let others = Tunnels(0x1f ^ tunnel.0);
+        assert_eq!(
+            through(&frame, others).key.protocol(),
+            protocol,
+            "{tunnel:?}"
+        );
+        // In one another; and whatever is cut off, the walk ends.
+        let twice = around(4, &[&outside]);
+        let all = Tunnels(0x1f);
+        assert_eq!(through(&self::frame(0x0800, &twice), all).key, plain.key);
+        for cut in 34..frame.len() {
+            let _ = through(&frame[..cut], all);
+        }
+    }
 }

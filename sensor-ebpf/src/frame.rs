@@ -10,6 +10,15 @@ use aya_ebpf::{
 };
 use weir_sensor_common::{FlowKey, Packet, walk::HEADERS_OCTETS_MAX};
 
+/// Reads a field of the context afresh. A pointer to the packet that the compiler keeps in 32 bits,
+/// which is what the context declares, is no pointer to the verifier any more.
+macro_rules! fresh {
+    ($context:expr, $field:ident) => {
+        // SAFETY: the context is the one this run was given.
+        unsafe { ptr::read_volatile(&raw const (*$context).$field) as usize }
+    };
+}
+
 /// What runs the program: where the frame is, and what the kernel knows about it besides.
 pub trait Source: EbpfContext {
     /// Address of the first octet.
@@ -31,12 +40,12 @@ pub trait Source: EbpfContext {
 impl Source for XdpContext {
     #[inline(always)]
     fn start(&self) -> usize {
-        self.data()
+        fresh!(self.ctx, data)
     }
 
     #[inline(always)]
     fn end(&self) -> usize {
-        self.data_end()
+        fresh!(self.ctx, data_end)
     }
 
     /// Kernel 5.18.
@@ -71,12 +80,12 @@ impl Source for XdpContext {
 impl Source for TcContext {
     #[inline(always)]
     fn start(&self) -> usize {
-        self.data()
+        fresh!(self.skb.skb, data)
     }
 
     #[inline(always)]
     fn end(&self) -> usize {
-        self.data_end()
+        fresh!(self.skb.skb, data_end)
     }
 
     #[inline(always)]
@@ -109,7 +118,13 @@ impl Source for TcContext {
     #[inline(always)]
     fn segments(&self) -> u32 {
         // SAFETY: as above.
-        unsafe { (*self.skb.skb).gso_segs }
+        let skb = unsafe { &*self.skb.skb };
+        // What a guest sent has a size, but no number yet.
+        if skb.gso_segs == 0 && skb.gso_size != 0 {
+            skb.len.div_ceil(skb.gso_size)
+        } else {
+            skb.gso_segs
+        }
     }
 }
 

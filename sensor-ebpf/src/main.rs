@@ -67,7 +67,7 @@ pub fn weir_ingress_account(_context: XdpContext) -> u32 {
 /// What tc runs for each packet that is sent.
 #[classifier]
 pub fn weir_egress(context: TcContext) -> i32 {
-    meter::pull_headers(&context);
+    meter::pull_headers(&context, meter::USUAL_OCTETS);
     let next = meter::usual(&context, Direction::Sent);
     go_on(&context, &EGRESS_STEPS, next);
     TC_ACT_UNSPEC
@@ -75,6 +75,7 @@ pub fn weir_egress(context: TcContext) -> i32 {
 
 #[classifier]
 pub fn weir_egress_walk(context: TcContext) -> i32 {
+    meter::pull_headers(&context, meter::UNUSUAL_OCTETS);
     let next = meter::unusual(&context, Direction::Sent);
     go_on(&context, &EGRESS_STEPS, next);
     TC_ACT_UNSPEC
@@ -89,7 +90,7 @@ pub fn weir_egress_account(_context: TcContext) -> i32 {
 /// What tc runs for each packet that is received, where XDP does not.
 #[classifier]
 pub fn weir_tc_ingress(context: TcContext) -> i32 {
-    meter::pull_headers(&context);
+    meter::pull_headers(&context, meter::USUAL_OCTETS);
     let next = meter::usual(&context, Direction::Received);
     go_on(&context, &TC_INGRESS_STEPS, next);
     tc_verdict()
@@ -97,6 +98,7 @@ pub fn weir_tc_ingress(context: TcContext) -> i32 {
 
 #[classifier]
 pub fn weir_tc_ingress_walk(context: TcContext) -> i32 {
+    meter::pull_headers(&context, meter::UNUSUAL_OCTETS);
     let next = meter::unusual(&context, Direction::Received);
     go_on(&context, &TC_INGRESS_STEPS, next);
     tc_verdict()

@@ -6,9 +6,11 @@ use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::TcContext};
 use aya_log_ebpf::debug;
 use weir_sensor_common::{
     Counter, Unmetered, Walked,
+    interface::{self, RECEIVED},
     slot::Sighting,
     stage::STAGES_MAX,
     table::{Outcome, Shape, account, fetch_home, fetch_rest},
+    tunnel::{self, Tunnels},
     walk,
 };
 
@@ -56,7 +58,8 @@ pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
             return Next::Done;
         }
     };
-    if raw {
+    // Any packet may be a tunnel's.
+    if raw || options::tunnels() != Tunnels::NONE {
         return Next::Walk;
     }
     let Some(mut walked) = walk::plain_v4(&Frame(source)) else {
@@ -87,7 +90,7 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
     } else {
         walk::ethernet_link(&frame)
     };
-    match network.and_then(|network| walk::network(&frame, network)) {
+    match network.and_then(|network| tunnel::walk(&frame, network, options::tunnels())) {
         Ok(mut walked) => {
             if options::fragments() {
                 maps::join_fragments(&mut walked);
@@ -145,11 +148,15 @@ pub fn lose_queue() {
     state.clear();
 }
 
+/// Octets of headers that the usual packet has: Ethernet, IPv4, TCP up to its flags.
+pub const USUAL_OCTETS: u32 = 50;
+/// Octets of headers that nearly any packet has.
+pub const UNUSUAL_OCTETS: u32 = 192;
+
 /// Has a packet's headers in its first buffer, where the sender left them elsewhere.
 #[inline(always)]
-pub fn pull_headers(context: &TcContext) {
-    const USUAL_OCTETS: u32 = 128;
-    let wanted = context.len().min(USUAL_OCTETS);
+pub fn pull_headers(context: &TcContext, octets: u32) {
+    let wanted = context.len().min(octets);
     if context.start() + (wanted as usize) > context.end() {
         // Without them the packet is counted as too short.
         let _ = context.pull_data(wanted);
@@ -197,16 +204,22 @@ fn hook<S: Source>(source: &S, direction: Direction) -> Result<(u8, bool), Count
         return Ok((direction as u8, options::raw()));
     }
     let ifindex = source.ifindex();
-    let Some(interface) = maps::interface(ifindex) else {
+    let Some(interface) = maps::interface(ifindex).filter(|interface| interface.ifindex != 0)
+    else {
         return Err(Counter::StepMissing);
     };
     if direction == Direction::Sent {
         let came_in_at = source.came_in_at();
-        if came_in_at != 0 && came_in_at != ifindex && maps::interface(came_in_at).is_some() {
+        if came_in_at != ifindex
+            && maps::interface(came_in_at).is_some_and(|interface| interface.has(RECEIVED))
+        {
             return Err(Counter::AlreadyMetered);
         }
     }
-    Ok((interface.number << 1 | direction as u8, interface.raw != 0))
+    Ok((
+        interface.number << 1 | direction as u8,
+        interface.has(interface::RAW),
+    ))
 }
 
 /// Queues the packet; accounts it at once if the queue is one packet long.

@@ -5,7 +5,7 @@
 use core::ptr;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_jiffies64};
-use weir_sensor_common::{hash::Seed, slot::TICK_SHIFT, table::Shape};
+use weir_sensor_common::{hash::Seed, slot::TICK_SHIFT, table::Shape, tunnel::Tunnels};
 
 #[unsafe(no_mangle)]
 static BUCKET_MASK: u32 = 1;
@@ -25,6 +25,8 @@ static RAW: u8 = 0;
 static DROP: u8 = 0;
 #[unsafe(no_mangle)]
 static JOIN_FRAGMENTS: u8 = 0;
+#[unsafe(no_mangle)]
+static TUNNELS: u8 = 0;
 #[unsafe(no_mangle)]
 static SAMPLING: u32 = 1;
 #[unsafe(no_mangle)]
@@ -83,6 +85,12 @@ pub fn drop() -> bool {
 #[inline(always)]
 pub fn fragments() -> bool {
     load(&JOIN_FRAGMENTS) != 0
+}
+
+/// Which tunnels are entered.
+#[inline(always)]
+pub fn tunnels() -> Tunnels {
+    Tunnels(load(&TUNNELS))
 }
 
 /// One packet in so many is metered.

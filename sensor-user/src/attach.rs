@@ -80,8 +80,9 @@ pub struct Port {
     pub sent: bool,
     links: Vec<FdLink>,
     /// The other links: clsact's, before Linux 6.6.
-    _filters: Vec<SchedClassifierLink>,
-    _promiscuous: Option<Promiscuous>,
+    filters: Vec<SchedClassifierLink>,
+    /// On for as long as it is here.
+    promiscuous: Option<Promiscuous>,
 }
 
 /// What became of a port.
@@ -111,8 +112,8 @@ impl Port {
             reason: None,
             sent: false,
             links: Vec::new(),
-            _filters: Vec::new(),
-            _promiscuous: None,
+            filters: Vec::new(),
+            promiscuous: None,
         };
         if how.direction != Direction::Out {
             port.attach_received(kernel, how.mode, pins)?;
@@ -124,7 +125,7 @@ impl Port {
         }
         if how.promiscuous && port.received.is_some() {
             // Without it unicast frames for others are missing, which a host does not want anyway.
-            port._promiscuous = Promiscuous::on(ifindex).ok();
+            port.promiscuous = Promiscuous::on(ifindex).ok();
         }
         Ok(port)
     }
@@ -177,7 +178,7 @@ impl Port {
         } else {
             "generic"
         };
-        let path = pins.map(|pins| pins.link(&self.name, hook));
+        let path = pins.map(|pins| pins.link(self.ifindex, hook));
         // Programs are exchanged in one step where a sensor has left its own.
         let adopted = path
             .as_deref()
@@ -190,7 +191,7 @@ impl Port {
         };
         let link = program.take_link(link)?;
         let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;
-        self.keep(link, path, was_adopted)
+        self.keep(link, pins, path, was_adopted)
     }
 
     fn attach_tc(
@@ -217,7 +218,7 @@ impl Port {
             let _ = tc::qdisc_add_clsact(&self.name);
         }
         let hook = name.trim_start_matches("weir_");
-        let path = pins.map(|pins| pins.link(&self.name, hook));
+        let path = pins.map(|pins| pins.link(self.ifindex, hook));
         let adopted = path.as_deref().and_then(pin::adopt).and_then(|link| {
             program
                 .attach_to_link(SchedClassifierLink::try_from(link).ok()?)
@@ -229,25 +230,25 @@ impl Port {
             None => program.attach(&self.name, at)?,
         };
         let link = program.take_link(link)?;
-        match <&FdLink>::try_from(&link) {
-            Ok(_) => {
-                let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;
-                self.keep(link, path, was_adopted)
-            }
-            Err(_) => {
-                self._filters.push(link);
-                Ok(())
-            }
+        if <&FdLink>::try_from(&link).is_ok() {
+            let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;
+            return self.keep(link, pins, path, was_adopted);
         }
+        self.filters.push(link);
+        Ok(())
     }
 
     /// Keeps a link, and pins it where it is not pinned yet.
     fn keep(
         &mut self,
         link: FdLink,
+        pins: Option<&Pins>,
         path: Option<PathBuf>,
         adopted: bool,
     ) -> Result<(), ProgramError> {
+        if let (Some(pins), Some(path)) = (pins, &path) {
+            pins.uses(path);
+        }
         let link = match path {
             Some(path) if !adopted => {
                 // One that is attached to nothing any more may be in the way.
@@ -271,7 +272,7 @@ impl Port {
             return Some(Change::Gone);
         };
         let attached = self.links.iter().all(|link| {
-            let id = link.info().map(|info| info.id()).unwrap_or(0);
+            let id = link.info().map_or(0, |info| info.id());
             places.get(&id) == Some(&self.ifindex)
         });
         if !attached {

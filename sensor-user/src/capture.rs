@@ -15,6 +15,7 @@ use pcap_parser::{
 use weir_sensor_common::{
     Packet, Unmetered, Walked,
     packet::Captured,
+    tunnel::{self, Tunnels},
     walk::{self, Network, NetworkProtocol, number},
 };
 
@@ -340,14 +341,17 @@ fn link_header(link: Linktype) -> Option<LinkHeader> {
 ///
 /// # Errors
 /// The reason why the frame is in no flow; `NonIp` for unknown link layers.
-pub fn walk(frame: &Frame<'_>) -> Result<Walked, Unmetered> {
+pub fn walk(frame: &Frame<'_>, tunnels: Tunnels) -> Result<Walked, Unmetered> {
     let packet = &frame.captured;
     let Some(header) = link_header(frame.link) else {
         return Err(Unmetered::NonIp);
     };
     let network = match header {
         LinkHeader::Ethernet => {
-            if let Some(walked) = walk::plain_v4(packet) {
+            // Any packet may be a tunnel's.
+            if tunnels == Tunnels::NONE
+                && let Some(walked) = walk::plain_v4(packet)
+            {
                 return Ok(walked);
             }
             walk::ethernet_link(packet)?
@@ -369,7 +373,7 @@ pub fn walk(frame: &Frame<'_>) -> Result<Walked, Unmetered> {
         }
         LinkHeader::Family => untagged(family(packet.read(0).ok_or(Unmetered::TooShort)?)?, 4),
     };
-    walk::network(packet, network)
+    tunnel::walk(packet, network, tunnels)
 }
 
 fn untagged(protocol: NetworkProtocol, offset: usize) -> Network {

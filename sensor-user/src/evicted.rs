@@ -57,8 +57,12 @@ impl Evicted {
         mut emit: impl FnMut(&Slot),
     ) -> io::Result<bool> {
         let evicted: Vec<u64> = (0..self.cpus as usize)
-            // SAFETY: a valid state; the kernel writes it, hence volatile.
-            .map(|cpu| unsafe { (&raw const (*states.at(cpu)).evicted).read_volatile() })
+            .map(|cpu| {
+                // SAFETY: a valid state.
+                let evicted = unsafe { &raw const (*states.at(cpu)).evicted };
+                // SAFETY: as above; the kernel writes it, hence volatile.
+                unsafe { evicted.read_volatile() }
+            })
             .collect();
         if !cfg!(target_arch = "x86_64") && self.any(&evicted) {
             grace::wait()?;

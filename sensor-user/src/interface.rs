@@ -66,10 +66,7 @@ pub fn all() -> Result<Vec<String>> {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let mut below = fs::read_dir(entry.path()).into_iter().flatten().flatten();
-        let stands_on_others =
-            below.any(|file| file.file_name().to_string_lossy().starts_with("lower_"));
-        if entry.path().is_dir() && !stands_on_others {
+        if entry.path().is_dir() && lowers(&name).is_empty() {
             names.push(name);
         }
     }
@@ -77,14 +74,47 @@ pub fn all() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Why frames received on this interface must not be dropped: it has an address or a route. IPv6's
-/// link-local addresses, which every interface has, do not count.
+/// The interfaces that stand on this one, and on those: bridges, bonds, VLANs.
+#[must_use]
+pub fn uppers(name: &str) -> Vec<String> {
+    related(name, "upper_")
+}
+
+/// The interfaces that this one stands on, and those they stand on.
+#[must_use]
+pub fn lowers(name: &str) -> Vec<String> {
+    related(name, "lower_")
+}
+
+fn related(name: &str, prefix: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut next = vec![name.to_owned()];
+    while let Some(name) = next.pop() {
+        let files = fs::read_dir(Path::new(FOLDER).join(name));
+        for file in files.into_iter().flatten().flatten() {
+            let file = file.file_name().to_string_lossy().into_owned();
+            if let Some(other) = file.strip_prefix(prefix)
+                && !found.iter().any(|known| known == other)
+            {
+                found.push(other.to_owned());
+                next.push(other.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Why frames received on this interface must not be dropped: it has an address or a route, or
+/// others stand on it. IPv6's link-local addresses, which every interface has, do not count.
 ///
 /// # Errors
 /// If the system does not say.
 pub fn in_use(name: &str) -> Result<Option<String>> {
     if let Some(address) = address(name).context("cannot list addresses")? {
         return Ok(Some(format!("the address {address}")));
+    }
+    if let Some(upper) = uppers(name).first() {
+        return Ok(Some(format!("{upper} standing on it")));
     }
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let routed = has_v4_route(&read("/proc/net/route"), name)
@@ -123,12 +153,12 @@ unsafe fn ip_address(address: *const libc::sockaddr) -> Option<std::net::IpAddr>
     match family {
         libc::AF_INET => {
             // SAFETY: the family says so.
-            let v4 = unsafe { &*address.cast::<libc::sockaddr_in>() };
+            let v4 = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
             Some(std::net::Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).into())
         }
         libc::AF_INET6 => {
             // SAFETY: as above.
-            let v6 = unsafe { &*address.cast::<libc::sockaddr_in6>() };
+            let v6 = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
             let v6 = std::net::Ipv6Addr::from(v6.sin6_addr.s6_addr);
             (!v6.is_unicast_link_local()).then_some(v6.into())
         }

@@ -8,17 +8,20 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, Map, MapData, ProgramArray, RingBuf},
     programs::{Program, ProgramError, Xdp},
+    util::KernelVersion,
 };
 use weir_sensor_common::{
     interface::{INTERFACES_MAX, Interface},
     stage::{Cpu, STAGES_MAX},
     table::{Shape, WAYS},
+    tunnel::Tunnels,
 };
 
 use crate::{evicted::Evicted, mapping::Mapping, pin, settle, table::Table};
 
 /// What is fixed before the programs are loaded.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option by itself")]
 pub struct ProgramOptions {
     /// The table's shape: buckets a CPU, hash seed, key mask.
     pub shape: Shape,
@@ -34,6 +37,8 @@ pub struct ProgramOptions {
     pub drop: bool,
     /// First fragments remembered; 0: later ones have no ports.
     pub fragments: u32,
+    /// Which tunnels are entered.
+    pub tunnels: Tunnels,
     /// One packet in so many is metered.
     pub sampling: u32,
     /// Whether it is drawn at random.
@@ -56,6 +61,7 @@ impl ProgramOptions {
             raw: false,
             drop: false,
             fragments: 0,
+            tunnels: Tunnels::NONE,
             sampling: 1,
             sampling_random: false,
             exact_clock: false,
@@ -123,6 +129,7 @@ impl Kernel {
             .override_global("SEED", bytemuck::bytes_of(&options.shape.seed), true)
             .override_global("RING_MASK", &ring_mask, true)
             .override_global("STAGES", &options.stages, true)
+            .override_global("TUNNELS", &options.tunnels.0, true)
             .override_global("SAMPLING", &options.sampling, true)
             .map_max_entries("SLOTS", buckets * WAYS)
             .map_max_entries("TAGS", buckets)
@@ -173,9 +180,14 @@ impl Kernel {
     /// # Errors
     /// If the kernel refuses one.
     pub fn program(&mut self, name: &str) -> Result<&mut Program, ProgramError> {
-        if self.load_program(name)? && name != Self::SETTLE {
+        let loaded = self
+            .ebpf
+            .program(name)
+            .is_some_and(|program| program.fd().is_ok());
+        if !loaded && name != Self::SETTLE {
             self.load_steps(name)?;
         }
+        self.load_program(name)?;
         self.ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)
     }
 
@@ -196,19 +208,18 @@ impl Kernel {
         Ok(())
     }
 
-    /// Whether it was not loaded before.
-    fn load_program(&mut self, name: &str) -> Result<bool, ProgramError> {
+    fn load_program(&mut self, name: &str) -> Result<(), ProgramError> {
         let program = self.ebpf.program_mut(name);
         let program = program.ok_or(ProgramError::NotLoaded)?;
         if program.fd().is_ok() {
-            return Ok(false);
+            return Ok(());
         }
         match program {
             Program::Xdp(program) => program.load()?,
             Program::SchedClassifier(program) => program.load()?,
             _ => return Err(ProgramError::UnexpectedProgramType),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The program for received frames, for test runs.
@@ -251,6 +262,20 @@ impl Kernel {
             );
         }
         map.set(place, bytemuck::cast::<Interface, u64>(interface), 0)?;
+        Ok(())
+    }
+
+    /// The same for an interface that has none of our programs, where its place is free.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_interface_if_free(&mut self, interface: Interface) -> Result<()> {
+        let map = self.ebpf.map("INTERFACES").context("map INTERFACES")?;
+        let map: Array<_, u64> = map.try_into()?;
+        let place = interface.ifindex % INTERFACES_MAX;
+        if map.len() > 1 && map.get(&place, 0)? == 0 {
+            self.set_interface(interface)?;
+        }
         Ok(())
     }
 
@@ -306,11 +331,14 @@ fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 7] {
 }
 
 /// Length of the CPUs' queues for a table of this shape: one packet while a region fits a cache,
-/// see `weir_sensor_common::stage`.
+/// see `weir_sensor_common::stage`, and before Linux 6.3, where a test run does not keep a packet's
+/// run from coming in between, so that a queue could not be settled.
 #[must_use]
 pub fn stages(shape: &Shape) -> u32 {
     const CACHED_SLOTS_MAX: u32 = 1 << 13;
-    if (shape.bucket_mask + 1) * WAYS > CACHED_SLOTS_MAX {
+    let settles =
+        KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 3, 0));
+    if settles && (shape.bucket_mask + 1) * WAYS > CACHED_SLOTS_MAX {
         STAGES_MAX
     } else {
         1

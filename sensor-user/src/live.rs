@@ -36,6 +36,8 @@ const LOOK_INTERVAL_NS: u64 = 1_000_000_000;
 pub struct Live {
     kernel: Kernel,
     ports: Ports,
+    /// Taken from the beginning on: nothing may end the process in the middle of a take-over.
+    signals: Signals,
     sweep: Sweep,
     timeouts: Timeouts,
     recorder: Recorder,
@@ -69,6 +71,7 @@ impl Live {
         Ok(Self {
             kernel,
             ports,
+            signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
             sweep: Sweep::default(),
             timeouts,
             recorder,
@@ -95,7 +98,6 @@ impl Live {
         grace::wait().context("waiting for a grace period")?;
         let Self {
             kernel,
-            recorder,
             export,
             statistics,
             ..
@@ -105,7 +107,7 @@ impl Live {
         for table in dead {
             table.drain(|flow, origin| {
                 statistics.count_adopted(&flow);
-                let recorder = recorder.of(origin);
+                let recorder = Recorder::of(origin);
                 export.push(recorder.record(&flow, &origin.at(now, timer)), &now);
             })?;
         }
@@ -125,9 +127,8 @@ impl Live {
         self.look()?;
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(16);
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         poll.registry()
-            .register(&mut signals, SIGNALS, Interest::READABLE)?;
+            .register(&mut self.signals, SIGNALS, Interest::READABLE)?;
         let bell = self.kernel.bell.as_raw_fd();
         poll.registry()
             .register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
@@ -145,7 +146,8 @@ impl Live {
                 _ => {}
             }
             if events.iter().any(|event| event.token() == SIGNALS)
-                && signals
+                && self
+                    .signals
                     .pending()
                     .any(|signal| signal == SIGTERM || signal == SIGINT)
             {

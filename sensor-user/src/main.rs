@@ -67,8 +67,15 @@ fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
             sampling_interval: 1,
         };
         let fragments = Fragments::new(options.fragments_max());
-        let (statistics, end) =
-            Offline::new(shape, fragments, timeouts, recorder, export)?.run(path)?;
+        let (statistics, end) = Offline::new(
+            shape,
+            fragments,
+            options.tunnels(),
+            timeouts,
+            recorder,
+            export,
+        )?
+        .run(path)?;
         if options.statistics_json.as_deref() != Some(Path::new("-")) {
             print!("{}", statistics.to_text());
         }
@@ -95,6 +102,11 @@ fn meter(
     if !grace::available()? {
         bail!(
             "this kernel offers no membarrier (nohz_full= is set): the table cannot be handed over exactly"
+        );
+    }
+    if fs::read_to_string("/sys/kernel/realtime").is_ok_and(|answer| answer.trim() == "1") {
+        bail!(
+            "this is a PREEMPT_RT kernel: two programs may run on one CPU at a time there, and the table has one writer a CPU"
         );
     }
     let wanted = options.wanted();
@@ -167,14 +179,9 @@ fn detach(
     let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, key_mask)?))?;
     let timer = Ticks::of_timer(|| kernel.settle())?;
     let now = Now::read();
-    let recorder = Recorder {
-        ifindexes: Vec::new(),
-        key_mask,
-        sampling_interval: options.sampling,
-    };
     let attachments = pin::detach(folder, |flow, origin| {
         statistics.count_adopted(&flow);
-        let record = recorder.of(origin).record(&flow, &origin.at(now, timer));
+        let record = Recorder::of(origin).record(&flow, &origin.at(now, timer));
         export.push(record, &now);
     })?;
     eprintln!(
@@ -211,6 +218,7 @@ fn program_options(
         raw: one && interface::is_raw(&names[0]),
         drop: options.drop,
         fragments: options.fragments_max(),
+        tunnels: options.tunnels(),
         sampling: options.sampling,
         sampling_random: options.sampling_random,
         exact_clock: options.exact_clock,

@@ -9,6 +9,7 @@ use weir_sensor_common::{
     Counter, Slot, Unmetered, Walked,
     slot::Sighting,
     table::{Outcome, Shape, account, fetch_home, fetch_rest},
+    tunnel::Tunnels,
 };
 
 use crate::{
@@ -31,6 +32,7 @@ const BATCH: usize = 512;
 const BATCHES_MAX: usize = 16;
 
 /// A packet as the reading thread hands it over.
+#[derive(Clone, Copy)]
 struct Packet {
     unix_ns: u64,
     /// Whether its link layer is known.
@@ -39,13 +41,13 @@ struct Packet {
 }
 
 /// Reads the file, walks each frame's headers.
-fn read(path: &Path, sender: &Sender<Vec<Packet>>) -> Result<End> {
+fn read(path: &Path, tunnels: Tunnels, sender: &Sender<Vec<Packet>>) -> Result<End> {
     let mut batch = Vec::with_capacity(BATCH);
     let end = capture::read(path, |frame| {
         batch.push(Packet {
             unix_ns: frame.unix_ns,
             supported: capture::supported(frame.link),
-            walked: capture::walk(&frame),
+            walked: capture::walk(&frame, tunnels),
         });
         if batch.len() == BATCH {
             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
@@ -67,6 +69,7 @@ pub struct Offline {
     evicted: Vec<Slot>,
     queue: Vec<Sighting>,
     fragments: Fragments,
+    tunnels: Tunnels,
     sweep: Sweep,
     timeouts: Timeouts,
     recorder: Recorder,
@@ -85,6 +88,7 @@ impl Offline {
     pub fn new(
         shape: Shape,
         fragments: Fragments,
+        tunnels: Tunnels,
         timeouts: Timeouts,
         recorder: Recorder,
         export: Export,
@@ -95,6 +99,7 @@ impl Offline {
             evicted: Vec::new(),
             queue: Vec::with_capacity(QUEUE),
             fragments,
+            tunnels,
             sweep: Sweep::default(),
             timeouts,
             recorder,
@@ -113,8 +118,9 @@ impl Offline {
     /// If the file cannot be read at all, or a thread died.
     pub fn run(mut self, path: &Path) -> Result<(Statistics, End)> {
         let (sender, receiver) = bounded(BATCHES_MAX);
+        let tunnels = self.tunnels;
         let end = thread::scope(|scope| {
-            let reader = scope.spawn(move || read(path, &sender));
+            let reader = scope.spawn(move || read(path, tunnels, &sender));
             for packets in receiver {
                 for packet in packets {
                     self.packet(packet);

@@ -7,7 +7,7 @@ use std::{
 
 use clap::{ArgGroup, Parser, ValueEnum};
 use weir_exporter::Version;
-use weir_sensor_common::KeyMask;
+use weir_sensor_common::{KeyMask, tunnel::Tunnels};
 
 use crate::{
     attach::{AttachMode, Direction, How},
@@ -18,6 +18,7 @@ use crate::{
 /// Meters network traffic in the kernel's receive path and exports it as NetFlow.
 #[derive(Debug, Parser)]
 #[command(name = "weir-sensor", version, group = ArgGroup::new("source").required(true).args(["interface", "read", "detach"]))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Options {
     /// Interface to meter, live; again for more, `any` for all but those that stand on others
     /// (bridges, bonds, VLANs)
@@ -113,6 +114,15 @@ pub struct Options {
     )]
     pub track: Track,
 
+    /// Enter these tunnels: the flow is the packet's inside, its octets too
+    #[arg(
+        long,
+        value_name = "KIND,…",
+        value_delimiter = ',',
+        help_heading = "Flows"
+    )]
+    pub tunnels: Vec<Tunnel>,
+
     /// Whether later fragments belong to the flow of the first, if that was seen (`off`: ports 0, as
     /// softflowd has it)
     #[arg(
@@ -178,6 +188,33 @@ impl From<Which> for Direction {
             Which::In => Self::In,
             Which::Out => Self::Out,
             Which::Both => Self::Both,
+        }
+    }
+}
+
+/// `--tunnels`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tunnel {
+    /// GRE, with IP, Ethernet or MPLS in it
+    Gre,
+    /// IPv4 or IPv6 in either
+    Ipip,
+    /// VXLAN, UDP port 4789
+    Vxlan,
+    /// Geneve, UDP port 6081
+    Geneve,
+    /// GTP-U, UDP port 2152
+    Gtpu,
+}
+
+impl From<Tunnel> for Tunnels {
+    fn from(tunnel: Tunnel) -> Self {
+        match tunnel {
+            Tunnel::Gre => Self::GRE,
+            Tunnel::Ipip => Self::IPIP,
+            Tunnel::Vxlan => Self::VXLAN,
+            Tunnel::Geneve => Self::GENEVE,
+            Tunnel::Gtpu => Self::GTPU,
         }
     }
 }
@@ -273,6 +310,13 @@ impl Options {
             direction: self.direction.into(),
             promiscuous: !self.no_promiscuous,
         }
+    }
+
+    /// Tunnels that are entered.
+    #[must_use]
+    pub fn tunnels(&self) -> Tunnels {
+        let each = self.tunnels.iter().map(|tunnel| (*tunnel).into());
+        each.fold(Tunnels::NONE, Tunnels::and)
     }
 
     /// First fragments remembered.

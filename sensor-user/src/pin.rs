@@ -7,7 +7,8 @@
 //! and key; only the layout of its slots must be this one's.
 
 use std::{
-    fs,
+    cell::RefCell,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +19,7 @@ use aya::{
 };
 use hashbrown::HashMap;
 use weir_sensor_common::{
+    KeyMask,
     hash::Seed,
     stage::Cpu,
     table::{Shape, WAYS},
@@ -38,8 +40,8 @@ use crate::{
 const LAYOUT: u64 = 3;
 const IDENTITY: &str = "IDENTITY";
 /// Before the ifIndexes: layout, CPUs, bucket mask, key mask, ring mask, whether ticks are the exact
-/// clock's.
-const IDENTITY_HEAD: u32 = 6;
+/// clock's, sampling interval.
+const IDENTITY_HEAD: u32 = 7;
 const IFINDEXES_MAX: u32 = 128;
 
 /// What is pinned of a table: its maps, and those of the programs' steps, which the kernel would
@@ -61,6 +63,10 @@ pub struct Pins {
     folder: PathBuf,
     table: PathBuf,
     identity: Array<MapData, u64>,
+    /// Attachments that feed the table.
+    links: RefCell<Vec<PathBuf>>,
+    /// Held as long as the value lives: one sensor a folder.
+    _lock: File,
 }
 
 impl Pins {
@@ -75,12 +81,10 @@ impl Pins {
         options: &ProgramOptions,
     ) -> Result<(Self, Vec<Dead>)> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let lock = lock(folder)?;
         let mut numbers = tables(folder)?;
         numbers.sort_unstable();
-        let dead: Vec<Dead> = numbers
-            .iter()
-            .map(|number| Dead::open(&folder.join(format!("table-{number}"))))
-            .collect::<Result<_>>()?;
+        let dead = Dead::open_all(folder, &numbers)?;
         let next = numbers.last().map_or(0, |last| last + 1);
         let table = folder.join(format!("table-{next}"));
         let not_bpf = || {
@@ -101,6 +105,7 @@ impl Pins {
             options.shape.key_mask,
             u64::from(options.ring_flows - 1),
             u64::from(options.exact_clock),
+            u64::from(options.sampling),
         ];
         for (index, value) in (0..).zip(head) {
             identity.set(index, value, 0)?;
@@ -109,6 +114,8 @@ impl Pins {
             folder: folder.to_owned(),
             table,
             identity,
+            links: RefCell::default(),
+            _lock: lock,
         };
         Ok((pins, dead))
     }
@@ -124,21 +131,32 @@ impl Pins {
         Ok(())
     }
 
-    /// Where an attachment is pinned.
+    /// Where an attachment is pinned: by number, since names change.
     #[must_use]
-    pub fn link(&self, interface: &str, hook: &str) -> PathBuf {
-        // An interface's name may have dots, which a BPF file system does not take.
-        let name = interface.replace('.', "_dot_");
-        self.folder.join(format!("link-{name}-{hook}"))
+    pub fn link(&self, ifindex: u32, hook: &str) -> PathBuf {
+        self.folder.join(format!("link-{ifindex}-{hook}"))
     }
 
-    /// Removes all that is pinned: the programs come off with the process.
-    pub fn remove(&self) {
+    /// Notes that an attachment feeds this table.
+    pub fn uses(&self, link: &Path) {
+        self.links.borrow_mut().push(link.to_owned());
+    }
+
+    /// Removes the attachments that feed another table: nobody would read it.
+    pub fn remove_other_links(&self) {
+        let ours = self.links.borrow();
         for link in links(&self.folder) {
-            let _ = fs::remove_file(link);
+            if !ours.contains(&link) {
+                let _ = fs::remove_file(link);
+            }
         }
-        remove_table(&self.table);
-        let _ = fs::remove_dir(&self.folder);
+    }
+
+    /// Removes the table, if nothing feeds it: the sensor cannot start.
+    pub fn abandon(&self) {
+        if self.links.borrow().is_empty() {
+            remove_table(&self.table);
+        }
     }
 }
 
@@ -166,6 +184,10 @@ pub struct Origin {
     pub ifindexes: Vec<u32>,
     /// Whether its ticks are the exact clock's.
     pub exact_clock: bool,
+    /// Which attributes told its flows apart.
+    pub key_mask: KeyMask,
+    /// One packet in so many was metered.
+    pub sampling_interval: u32,
 }
 
 impl Origin {
@@ -181,6 +203,23 @@ impl Origin {
 }
 
 impl Dead {
+    /// Opens the tables of these numbers. One that was being made or removed when its sensor died
+    /// has nothing in it, and goes.
+    fn open_all(folder: &Path, numbers: &[u64]) -> Result<Vec<Self>> {
+        let mut dead = Vec::new();
+        for number in numbers {
+            let path = folder.join(format!("table-{number}"));
+            let identified = open_identity(&path)
+                .is_ok_and(|identity| identity.get(&0, 0).is_ok_and(|layout| layout != 0));
+            if identified {
+                dead.push(Self::open(&path)?);
+            } else {
+                remove_table(&path);
+            }
+        }
+        Ok(dead)
+    }
+
     fn open(path: &Path) -> Result<Self> {
         let map = |name: &str| {
             MapData::from_pin(path.join(name))
@@ -230,6 +269,8 @@ impl Dead {
                     .map(narrow)
                     .collect::<Result<_>>()?,
                 exact_clock: number(5)? != 0,
+                key_mask: KeyMask(key_mask),
+                sampling_interval: narrow(6)?,
             },
         })
     }
@@ -295,16 +336,30 @@ impl Dead {
 pub fn detach(folder: &Path, mut emit: impl FnMut(Taken, &Origin)) -> Result<usize> {
     let numbers = tables(folder)
         .with_context(|| format!("nothing of a sensor's is in {}", folder.display()))?;
+    let _lock = lock(folder)?;
+    let dead = Dead::open_all(folder, &numbers)?;
     let links = links(folder);
     for link in &links {
         fs::remove_file(link).with_context(|| format!("cannot remove {}", link.display()))?;
     }
     crate::grace::wait()?;
-    for number in numbers {
-        Dead::open(&folder.join(format!("table-{number}")))?.drain(&mut emit)?;
+    for table in dead {
+        table.drain(&mut emit)?;
     }
     let _ = fs::remove_dir(folder);
     Ok(links.len())
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let file = File::open(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another weir-sensor uses {}: end it first",
+            folder.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
 }
 
 fn open_identity(table: &Path) -> Result<Array<MapData, u64>> {
@@ -338,8 +393,9 @@ fn links(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Its identity goes first: a table without one holds nothing.
 fn remove_table(table: &Path) {
-    for name in MAPS.iter().chain(&[IDENTITY]) {
+    for name in [IDENTITY].iter().chain(&MAPS) {
         let _ = fs::remove_file(table.join(name));
     }
     let _ = fs::remove_dir(table);

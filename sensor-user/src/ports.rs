@@ -1,8 +1,10 @@
 //! The interfaces that are metered, over time: they go down, come back, change their names, and
 //! somebody takes programs off them.
 
+use std::fmt::Write as _;
+
 use anyhow::{Result, bail};
-use weir_sensor_common::interface::{Interface, NUMBER_MAX};
+use weir_sensor_common::interface::{Interface, NUMBER_MAX, RAW, RECEIVED};
 
 use crate::{
     attach::{self, Change, How, Port},
@@ -62,20 +64,31 @@ impl Ports {
             how,
             pins,
         };
+        let news = ports.attach_wanted(kernel);
+        if let Some(pins) = &ports.pins {
+            match &news {
+                Ok(_) => pins.remove_other_links(),
+                Err(_) => pins.abandon(),
+            }
+        }
+        Ok((ports, news?))
+    }
+
+    fn attach_wanted(&mut self, kernel: &mut Kernel) -> Result<News> {
         let mut news = News::default();
-        match ports.wanted.clone() {
+        match self.wanted.clone() {
             Wanted::Named(names) => {
                 for name in names {
-                    if ports.entries.iter().any(|entry| entry.name == name) {
+                    if self.entries.iter().any(|entry| entry.name == name) {
                         bail!("-i {name} is given twice");
                     }
-                    let sentence = ports.add(kernel, &name)?;
+                    let sentence = self.add(kernel, &name)?;
                     news.sentences.push(sentence);
                 }
             }
             Wanted::Any => {
-                ports.find_new(kernel, &mut news)?;
-                if ports.entries.iter().all(|entry| entry.port.is_none()) {
+                self.find_new(kernel, &mut news)?;
+                if self.entries.iter().all(|entry| entry.port.is_none()) {
                     bail!(
                         "no interface could be metered:\n{}",
                         news.sentences.join("\n")
@@ -83,7 +96,7 @@ impl Ports {
                 }
             }
         }
-        Ok((ports, news))
+        Ok(news)
     }
 
     /// ifIndex by number.
@@ -169,14 +182,9 @@ impl Ports {
             match self.add(kernel, &name) {
                 Ok(sentence) => news.sentences.push(sentence),
                 Err(error) => {
+                    // Its entry stays without a port, so that it is said once.
                     news.sentences
                         .push(format!("not metering {name}: {error:#}"));
-                    // Remembered, so that it is said once.
-                    self.entries.push(Entry {
-                        name,
-                        ifindex: 0,
-                        port: None,
-                    });
                 }
             }
         }
@@ -184,20 +192,25 @@ impl Ports {
     }
 
     fn add(&mut self, kernel: &mut Kernel, name: &str) -> Result<String> {
-        if self.entries.len() > usize::from(NUMBER_MAX) {
-            bail!("one sensor meters at most {} interfaces", NUMBER_MAX + 1);
-        }
-        self.entries.push(Entry {
+        let entry = Entry {
             name: name.to_owned(),
             ifindex: 0,
             port: None,
-        });
-        let number = self.entries.len() - 1;
-        let put = self.put(kernel, number, name);
-        if put.is_err() {
-            self.entries.pop();
-        }
-        put
+        };
+        // The number of one that is gone is free: its flows were taken when it went.
+        let gone =
+            |entry: &Entry| entry.port.is_none() && interface::ifindex(&entry.name).is_none();
+        let number = match self.entries.iter().position(gone) {
+            Some(number) if self.wanted == Wanted::Any => {
+                self.entries[number] = entry;
+                number
+            }
+            _ => {
+                self.entries.push(entry);
+                self.entries.len() - 1
+            }
+        };
+        self.put(kernel, number, name)
     }
 
     /// Attaches to an interface under a number; says how.
@@ -205,13 +218,39 @@ impl Ports {
         let Some(ifindex) = interface::ifindex(name) else {
             bail!("there is no interface `{name}`: `ip -brief link` lists those there are");
         };
-        kernel.set_interface(Interface {
-            ifindex,
-            number: u8::try_from(number)?,
-            raw: interface::is_raw(name).into(),
-            reserved: [0; 2],
-        })?;
-        let port = Port::attach(kernel, name, self.how, self.pins.as_ref())?;
+        if number > usize::from(NUMBER_MAX) {
+            bail!("one sensor meters at most {} interfaces", NUMBER_MAX + 1);
+        }
+        let entry = |ifindex, flags| -> Result<Interface> {
+            Ok(Interface {
+                ifindex,
+                number: u8::try_from(number)?,
+                flags,
+                reserved: [0; 2],
+            })
+        };
+        let raw = if interface::is_raw(name) { RAW } else { 0 };
+        kernel.set_interface(entry(ifindex, raw)?)?;
+        let port = match Port::attach(kernel, name, self.how, self.pins.as_ref()) {
+            Ok(port) => port,
+            Err(error) => {
+                kernel.forget_interface(ifindex)?;
+                return Err(error);
+            }
+        };
+        if port.received.is_some() {
+            kernel.set_interface(entry(ifindex, raw | RECEIVED)?)?;
+            // The kernel says of a packet where it was received last: on a bridge, bond or VLAN that
+            // stands on this one. And a bond's programs run for the interfaces below it.
+            for other in interface::uppers(name)
+                .iter()
+                .chain(&interface::lowers(name))
+            {
+                if let Some(other) = interface::ifindex(other) {
+                    kernel.set_interface_if_free(entry(other, raw | RECEIVED)?)?;
+                }
+            }
+        }
         let sentence = description(&port);
         let entry = &mut self.entries[number];
         entry.ifindex = port.ifindex;
@@ -238,7 +277,8 @@ fn description(port: &Port) -> String {
     let mut sentence = format!("metering {}: {}", port.name, how.join(", "));
     if port.may_miss_vlan_tags() {
         let name = &port.name;
-        sentence += &format!(
+        let _ = write!(
+            sentence,
             "; if the card strips VLAN tags, XDP does not see them: `ethtool -K {name} rxvlan off`"
         );
     }

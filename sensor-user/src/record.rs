@@ -20,12 +20,13 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// The same for flows of another sensor's table.
+    /// For flows of another sensor's table.
     #[must_use]
-    pub fn of(&self, origin: &Origin) -> Self {
+    pub fn of(origin: &Origin) -> Self {
         Self {
             ifindexes: origin.ifindexes.clone(),
-            ..*self
+            key_mask: origin.key_mask,
+            sampling_interval: origin.sampling_interval,
         }
     }
 

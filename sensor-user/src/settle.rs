@@ -17,8 +17,8 @@ use weir_sensor_common::{
 use crate::mapping::Mapping;
 
 /// Runs the settling program once on each CPU whose queue is not empty, and at least once. Test
-/// runs have bottom halves off like the program's own runs: a CPU does one or the other. Returns
-/// the program's tick.
+/// runs have bottom halves off like the program's own runs (Linux 6.3; before it queues are one
+/// packet long and always empty): a CPU does one or the other. Returns the program's tick.
 ///
 /// # Errors
 /// If the kernel refuses the run. A CPU this process may not use keeps its packets: they are
@@ -47,8 +47,10 @@ pub fn settle(program: &Xdp, states: &Mapping<Cpu>, cpus: u32) -> Result<u32> {
 /// The packets in a CPU's queue. Only when nothing runs on it any more are they certain.
 #[must_use]
 pub fn pending(states: &Mapping<Cpu>, cpu: usize) -> Vec<Sighting> {
-    // SAFETY: a valid element; the kernel writes it, hence volatile.
-    let stage = unsafe { (&raw const (*states.at(cpu)).stage).read_volatile() };
+    // SAFETY: a valid element.
+    let stage = unsafe { &raw const (*states.at(cpu)).stage };
+    // SAFETY: as above; the kernel writes it, hence volatile.
+    let stage = unsafe { stage.read_volatile() };
     let waiting = stage.waiting.min(STAGES_MAX) as usize;
     stage.sightings[..waiting].to_vec()
 }

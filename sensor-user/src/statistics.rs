@@ -143,7 +143,7 @@ impl Statistics {
             "unexplained_octets": number(unexplained_octets),
         });
         // The first destination's account is also that of the whole.
-        let first = self.export.first().map(|first| first.counters.clone());
+        let first = self.export.first().map(|first| first.counters);
         for part in [rest, destination(&first.unwrap_or_default())] {
             if let Value::Object(part) = part {
                 object.extend(part);
@@ -176,6 +176,15 @@ impl Statistics {
             ("  too many tags or labels", Counter::TooDeep),
         ] {
             line(label, self.get(counter));
+        }
+        for (label, counter) in [
+            ("  left out by sampling", Counter::SampledOut),
+            ("  metered where they came in", Counter::AlreadyMetered),
+            ("  next step missing", Counter::StepMissing),
+        ] {
+            if self.get(counter) > 0 {
+                line(label, self.get(counter));
+            }
         }
         if self.adopted.records > 0 {
             line("Taken over, flows", self.adopted.records);

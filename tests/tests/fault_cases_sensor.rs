@@ -412,9 +412,9 @@ fn transfer(world: &World, octets: usize) {
     sender.set_write_timeout(Some(PATIENCE)).unwrap();
     receiver.set_read_timeout(Some(PATIENCE)).unwrap();
     let sending = thread::spawn(move || sender.write_all(&vec![0; octets]));
-    let received = io::copy(&mut receiver, &mut io::sink()).unwrap();
+    let moved = io::copy(&mut receiver, &mut io::sink()).unwrap();
     sending.join().unwrap().unwrap();
-    assert_eq!(received, octets as u64);
+    assert_eq!(moved, octets as u64);
 }
 
 #[test]

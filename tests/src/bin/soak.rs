@@ -330,17 +330,20 @@ fn run() -> Result<()> {
     };
     let first: Option<u64> = arguments.get(1).map(|word| word.parse()).transpose()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let mut seed = first.unwrap_or_else(|| now.as_secs());
+    let mut seed = first.unwrap_or(now.as_secs());
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let (mut rounds, mut packets) = (0u64, 0u64);
     loop {
         let round = Round::draw(seed);
-        let seen = round.play().with_context(|| {
+        let metered = round.play().with_context(|| {
             format!("seed {seed} (`cargo xtask soak --seed {seed}` plays it again): {round:?}")
         })?;
         rounds += 1;
-        packets += seen;
-        println!("seed {seed}: {:?}, {seen} packets, balanced", round.mishap);
+        packets += metered;
+        println!(
+            "seed {seed}: {:?}, {metered} packets, balanced",
+            round.mishap
+        );
         if first.is_some() || Instant::now() >= deadline {
             println!("{rounds} rounds, {packets} packets, none unexplained");
             return Ok(());

@@ -157,7 +157,9 @@ pub fn send_from(namespace: &str, frames: &[Vec<u8>]) {
         wire::pin(0).unwrap();
         let wire = Wire::open(namespace).unwrap();
         for some in frames.chunks(64) {
-            some.iter().for_each(|frame| wire.send(frame).unwrap());
+            for frame in some {
+                wire.send(frame).unwrap();
+            }
             thread::sleep(Duration::from_millis(1));
         }
     });
