@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "measuring is what this is for")]
 
 /// Processor time of this thread, in nanoseconds.
+#[must_use]
 pub fn thread_ns() -> f64 {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -16,6 +17,7 @@ pub fn thread_ns() -> f64 {
 }
 
 /// Processor time of all children that have ended, in nanoseconds.
+#[must_use]
 pub fn children_ns() -> f64 {
     // SAFETY: all zeros are a valid `rusage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };

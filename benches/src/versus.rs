@@ -27,8 +27,9 @@ const COLOURS: [RGBColor; 4] = [
     RGBColor(0x99, 0x99, 0x99),
     RGBColor(0x1b, 0x9e, 0x77),
 ];
-/// Flows, and the bars of softflowd's processor time over Weir's.
-const CASES: [(&str, u32, Option<(f64, f64)>); 3] = [
+/// A name, flows, and the bars (must, aim) of softflowd's processor time over Weir's.
+type Case = (&'static str, u32, Option<(f64, f64)>);
+const CASES: [Case; 3] = [
     ("1k flows", 1 << 10, None),
     ("64k flows", 1 << 16, Some((15.0, 27.0))),
     ("1M flows", 1 << 20, Some((8.0, 15.0))),

@@ -1,5 +1,9 @@
 //! Tunnels: where the packet inside one begins. They are entered only on request, since what is
 //! inside says nothing about the network it crosses.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are cut from wider words"
+)]
 
 use crate::{
     packet::Packet,

@@ -1,4 +1,5 @@
 //! The header walk on octets nobody meant: it ends, and what it says is consistent.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use proptest::prelude::*;
 use weir_sensor_common::{
@@ -162,16 +163,15 @@ fn udp(port: u16) -> [u8; 8] {
     [0x99, 0x99, high, low, 0, 60, 0, 0]
 }
 
-#[test]
-fn each_tunnel_is_entered_on_request_only() {
-    let ethernet = frame(0x0800, &V4_UDP);
-    let tunnels: [(Tunnels, u8, Vec<u8>); 9] = [
+/// Each kind, its IP protocol, and what follows the outer IP header.
+fn tunnels(ethernet: &[u8]) -> [(Tunnels, u8, Vec<u8>); 9] {
+    [
         (Tunnels::IPIP, 4, V4_UDP.to_vec()),
         (Tunnels::GRE, 47, [&[0, 0, 8, 0][..], &V4_UDP].concat()),
         (
             Tunnels::GRE,
             47,
-            [&[0xb0, 0, 0x65, 0x58][..], &[0; 12], &ethernet].concat(),
+            [&[0xb0, 0, 0x65, 0x58][..], &[0; 12], ethernet].concat(),
         ),
         (
             Tunnels::GRE,
@@ -181,7 +181,7 @@ fn each_tunnel_is_entered_on_request_only() {
         (
             Tunnels::VXLAN,
             17,
-            [&udp(4789)[..], &[8, 0, 0, 0, 0, 0, 7, 0], &ethernet].concat(),
+            [&udp(4789)[..], &[8, 0, 0, 0, 0, 0, 7, 0], ethernet].concat(),
         ),
         (
             Tunnels::GENEVE,
@@ -190,7 +190,7 @@ fn each_tunnel_is_entered_on_request_only() {
                 &udp(6081)[..],
                 &[2, 0, 0x65, 0x58, 0, 0, 7, 0],
                 &[0; 8],
-                &ethernet,
+                ethernet,
             ]
             .concat(),
         ),
@@ -214,9 +214,14 @@ fn each_tunnel_is_entered_on_request_only() {
             ]
             .concat(),
         ),
-    ];
+    ]
+}
+
+#[test]
+fn each_tunnel_is_entered_on_request_only() {
+    let ethernet = frame(0x0800, &V4_UDP);
     let plain = walked(&ethernet).unwrap();
-    for (tunnel, protocol, header) in tunnels {
+    for (tunnel, protocol, header) in tunnels(&ethernet) {
         let outside = around(protocol, &[&header]);
         let frame = frame(0x0800, &outside);
         let inside = through(&frame, tunnel);

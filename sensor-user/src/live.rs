@@ -294,7 +294,11 @@ impl Live {
         }
     }
 
-    fn stop(mut self) -> Result<Statistics> {
+    /// Exports everything and ends; the programs come off, unless they are pinned.
+    ///
+    /// # Errors
+    /// If the operating system refuses what worked at start.
+    pub fn stop(mut self) -> Result<Statistics> {
         // The programs come off, unless they are pinned.
         self.ports.detach();
         grace::wait().context("waiting for a grace period")?;

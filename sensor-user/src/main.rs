@@ -131,22 +131,18 @@ fn meter(
         }
         None => (None, Vec::new()),
     };
-    let (ports, news) = Ports::attach(&mut kernel, wanted, options.how(), pins)?;
-    for sentence in &news.sentences {
-        eprintln!("weir-sensor: {sentence}");
-    }
-    eprintln!(
-        "weir-sensor: flow table: {} CPUs × {} slots, {} KiB",
-        kernel.cpus,
-        kernel.table.slots(),
-        (kernel.table.octets() + kernel.evicted.octets()) >> 10,
-    );
-    for address in addresses {
-        eprintln!("weir-sensor: exporting NetFlow to {address}");
-    }
-    if addresses.is_empty() {
-        eprintln!("weir-sensor: no -n given: counting flows, exporting none");
-    }
+    let (ports, attached) = Ports::attach(&mut kernel, wanted, options.how(), pins);
+    let failure = match attached {
+        Ok(news) => {
+            for sentence in &news.sentences {
+                eprintln!("weir-sensor: {sentence}");
+            }
+            None
+        }
+        Err(error) if ports.replaced_others() => Some(error),
+        Err(error) => return Err(error),
+    };
+    say_what_is_done(&kernel, addresses);
     let recorder = Recorder {
         ifindexes: ports.ifindexes(),
         key_mask,
@@ -162,7 +158,28 @@ fn meter(
         options.debug_log,
     )?;
     live.take_over(dead)?;
-    live.run()
+    match failure {
+        None => live.run(),
+        Some(error) => {
+            live.stop()?;
+            Err(error)
+        }
+    }
+}
+
+fn say_what_is_done(kernel: &Kernel, addresses: &[std::net::SocketAddr]) {
+    eprintln!(
+        "weir-sensor: flow table: {} CPUs × {} slots, {} KiB",
+        kernel.cpus,
+        kernel.table.slots(),
+        (kernel.table.octets() + kernel.evicted.octets()) >> 10,
+    );
+    for address in addresses {
+        eprintln!("weir-sensor: exporting NetFlow to {address}");
+    }
+    if addresses.is_empty() {
+        eprintln!("weir-sensor: no -n given: counting flows, exporting none");
+    }
 }
 
 /// `--detach`: what a sensor left is exported and removed.

@@ -152,11 +152,15 @@ impl Pins {
         }
     }
 
-    /// Removes the table, if nothing feeds it: the sensor cannot start.
-    pub fn abandon(&self) {
-        if self.links.borrow().is_empty() {
-            remove_table(&self.table);
-        }
+    /// Whether an attachment feeds this table.
+    #[must_use]
+    pub fn are_fed(&self) -> bool {
+        !self.links.borrow().is_empty()
+    }
+
+    /// Removes the table, which nothing feeds: the sensor cannot start.
+    pub fn remove_table(&self) {
+        remove_table(&self.table);
     }
 }
 

@@ -51,13 +51,14 @@ impl Ports {
     /// Attaches to every interface wanted.
     ///
     /// # Errors
-    /// A sentence about the first named one that cannot be; with `any`, if none can be.
+    /// In the second value: a sentence about the first named one that cannot be; with `any`, if none
+    /// can be.
     pub fn attach(
         kernel: &mut Kernel,
         wanted: Wanted,
         how: How,
         pins: Option<Pins>,
-    ) -> Result<(Self, News)> {
+    ) -> (Self, Result<News>) {
         let mut ports = Self {
             entries: Vec::new(),
             wanted,
@@ -66,12 +67,20 @@ impl Ports {
         };
         let news = ports.attach_wanted(kernel);
         if let Some(pins) = &ports.pins {
-            match &news {
-                Ok(_) => pins.remove_other_links(),
-                Err(_) => pins.abandon(),
+            if news.is_ok() || pins.are_fed() {
+                pins.remove_other_links();
+            } else {
+                pins.remove_table();
             }
         }
-        Ok((ports, news?))
+        (ports, news)
+    }
+
+    /// Whether the tables of dead sensors are fed by nobody any more: they are to be taken over,
+    /// even if this sensor cannot start.
+    #[must_use]
+    pub fn replaced_others(&self) -> bool {
+        self.pins.as_ref().is_some_and(Pins::are_fed)
     }
 
     fn attach_wanted(&mut self, kernel: &mut Kernel) -> Result<News> {

@@ -211,6 +211,13 @@ impl Statistics {
                 line(label, self.get(counter));
             }
         }
+        self.export_to_text(&mut text);
+        let (packets, _) = self.unexplained();
+        let _ = writeln!(text, "{:<28}{packets:>16}", "Packets unexplained");
+        text
+    }
+
+    fn export_to_text(&self, text: &mut String) {
         for Exported { address, counters } in &self.export {
             if let Some(address) = address.filter(|_| self.export.len() > 1) {
                 let _ = writeln!(text, "To {address}");
@@ -233,9 +240,6 @@ impl Statistics {
                 }
             }
         }
-        let (packets, _) = self.unexplained();
-        let _ = writeln!(text, "{:<28}{packets:>16}", "Packets unexplained");
-        text
     }
 }
 

@@ -1,0 +1,134 @@
+//! `--pin`: what must not be left behind, and what must not be lost, when sensors come and go.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod world;
+
+use std::{fs, path::PathBuf, process::Command};
+
+use weir_tests::traffic::flood_frame;
+use world::{World, expect, ip, succeed};
+
+fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    numbers.map(flood_frame).collect()
+}
+
+/// A BPF file system of the test's own.
+struct Bpf(PathBuf);
+
+impl Bpf {
+    fn mount(world: &World) -> Self {
+        let folder = world.path("bpf");
+        fs::create_dir(&folder).unwrap();
+        succeed(
+            Command::new("mount")
+                .args(["-t", "bpf", "bpf"])
+                .arg(&folder),
+        );
+        Self(folder)
+    }
+
+    fn pin(&self) -> String {
+        self.0.join("weir").display().to_string()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.join("weir")).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Bpf {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing() {
+    let world = World::new("pnf");
+    let bpf = Bpf::mount(&world);
+    let start = |arguments: &[&str]| {
+        let mut command = world.command("weir-sensor");
+        let output = command.args(arguments).args(["--pin", &bpf.pin()]).output();
+        let output = output.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("there is no interface `absent`"), "{said}");
+    };
+    start(&["-i", "absent"]);
+    assert_eq!(bpf.names(), [""; 0]);
+    for _ in 0..3 {
+        // The first interface has its programs and its table then; one, however often.
+        start(&["-i", &world.pair.b, "-i", "absent"]);
+        let names = bpf.names();
+        assert_eq!(
+            names
+                .iter()
+                .filter(|name| name.starts_with("table"))
+                .count(),
+            1,
+            "{names:?}"
+        );
+    }
+}
+
+#[test]
+fn what_the_next_sensor_does_not_use_comes_off() {
+    let world = World::new("pno");
+    let bpf = Bpf::mount(&world);
+    let first = world.sensor(&format!("--direction both --pin {}", bpf.pin()));
+    world.send(&flows(0..100));
+    let found = world.stop(first);
+    expect(&found, "ip_packets=100 adopted_packets=0");
+    assert_eq!(bpf.names().len(), 3, "{:?}", bpf.names());
+    world.send(&flows(100..250));
+    let second = world.sensor(&format!("--direction in --pin {}", bpf.pin()));
+    world.send(&flows(250..300));
+    let found = world.stop(second);
+    expect(&found, "ip_packets=50 adopted_packets=150");
+    assert_eq!(bpf.names().len(), 2, "{:?}", bpf.names());
+    let mut detach = world.command("weir-sensor");
+    succeed(detach.args(["--detach", "--pin", &bpf.pin()]));
+    assert!(!ip(&world.pair.b, &format!("link show {}", world.pair.b)).contains("xdp"));
+}
+
+#[test]
+fn half_a_table_does_not_keep_a_sensor_from_starting() {
+    let world = World::new("pnh");
+    let bpf = Bpf::mount(&world);
+    fs::create_dir_all(bpf.0.join("weir/table-7")).unwrap();
+    let sensor = world.sensor(&format!("--pin {}", bpf.pin()));
+    let second = world.start(&format!("--pin {}", bpf.pin())).unwrap_err();
+    assert!(
+        second.to_string().contains("another weir-sensor uses"),
+        "{second}"
+    );
+    world.send(&flows(0..10));
+    drop(sensor);
+    let mut detach = world.command("weir-sensor");
+    detach
+        .args(["--detach", "--statistics-json"])
+        .arg(world.path("json"));
+    succeed(detach.args(["--pin", &bpf.pin()]));
+    expect(&world::json(&world.path("json")), "adopted_packets=10");
+}
+
+#[test]
+fn what_is_sent_only_is_metered_on_several_interfaces() {
+    let world = World::new("pns");
+    let b = &world.pair.b;
+    ip(
+        b,
+        &format!(
+            "link add far type veth peer name back netns {}",
+            world.pair.a
+        ),
+    );
+    let sensor = world.sensor("-i far --direction out");
+    world.send(&flows(0..20));
+    let found = world.stop(sensor);
+    expect(&found, "already_metered_packets=0 ip_packets=0");
+}
