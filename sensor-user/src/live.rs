@@ -303,7 +303,8 @@ impl Live {
         self.ports.detach();
         grace::wait().context("waiting for a grace period")?;
         self.look()?;
-        while self.take_evicted(EVICTED_TURN_MAX)? {}
+        // Pinned programs go on filling the rings: one turn has to do.
+        while self.take_evicted(EVICTED_TURN_MAX)? && !self.ports.are_pinned() {}
         let now = self.now();
         self.take(&now, Take::Everything)?;
         if !self.ports.are_pinned() {
