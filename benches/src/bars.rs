@@ -63,18 +63,10 @@ impl Report {
         what: impl Into<String>,
         unit: &'static str,
         figure: f64,
-        (must, aim): (f64, f64),
+        bars: (f64, f64),
         note: impl Into<String>,
     ) {
-        self.lines.push(Line {
-            what: what.into(),
-            unit,
-            figure: Some(figure),
-            must,
-            aim,
-            at_least: false,
-            note: note.into(),
-        });
+        self.push(what.into(), unit, figure, bars, false, note.into());
     }
 
     /// A figure with a bar that it must reach.
@@ -83,17 +75,29 @@ impl Report {
         what: impl Into<String>,
         unit: &'static str,
         figure: f64,
-        (must, aim): (f64, f64),
+        bars: (f64, f64),
         note: impl Into<String>,
     ) {
+        self.push(what.into(), unit, figure, bars, true, note.into());
+    }
+
+    fn push(
+        &mut self,
+        what: String,
+        unit: &'static str,
+        figure: f64,
+        (must, aim): (f64, f64),
+        at_least: bool,
+        note: String,
+    ) {
         self.lines.push(Line {
-            what: what.into(),
+            what,
             unit,
             figure: Some(figure),
             must,
             aim,
-            at_least: true,
-            note: note.into(),
+            at_least,
+            note,
         });
     }
 

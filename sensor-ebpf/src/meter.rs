@@ -51,12 +51,8 @@ pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
         state.add(Counter::SampledOut, 1);
         return Next::Done;
     }
-    let (hook, raw) = match hook(source, direction) {
-        Ok(found) => found,
-        Err(reason) => {
-            state.add(reason, 1);
-            return Next::Done;
-        }
+    let Some((hook, raw)) = hook(source, &state, direction) else {
+        return Next::Done;
     };
     // Any packet may be a tunnel's.
     if raw || options::tunnels() != Tunnels::NONE {
@@ -77,12 +73,8 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
     let Some(state) = CpuState::of(cpu) else {
         return Next::Done;
     };
-    let (hook, raw) = match hook(source, direction) {
-        Ok(found) => found,
-        Err(reason) => {
-            state.add(reason, 1);
-            return Next::Done;
-        }
+    let Some((hook, raw)) = hook(source, &state, direction) else {
+        return Next::Done;
     };
     let frame = Frame(source);
     let network = if raw {
@@ -196,27 +188,29 @@ fn whole<S: Source>(source: &S, state: &CpuState, walked: &mut Walked) -> u16 {
     segments as u16
 }
 
-/// The packet's observation point, and whether it has no Ethernet header; or why it is not to be
-/// metered here.
+/// The packet's observation point, and whether it has no Ethernet header. `None` if it is not to be
+/// metered here, which is then counted.
 #[inline(always)]
-fn hook<S: Source>(source: &S, direction: Direction) -> Result<(u8, bool), Counter> {
+fn hook<S: Source>(source: &S, state: &CpuState, direction: Direction) -> Option<(u8, bool)> {
     if !options::several() {
-        return Ok((direction as u8, options::raw()));
+        return Some((direction as u8, options::raw()));
     }
     let ifindex = source.ifindex();
-    let Some(interface) = maps::interface(ifindex).filter(|interface| interface.ifindex != 0)
-    else {
-        return Err(Counter::StepMissing);
+    let Some(interface) = maps::interface(ifindex) else {
+        state.add(Counter::StepMissing, 1);
+        return None;
     };
     if direction == Direction::Sent {
         let came_in_at = source.came_in_at();
+        // 0 is no interface, but it is what an empty place of the table holds, without the flag.
         if came_in_at != ifindex
             && maps::interface(came_in_at).is_some_and(|interface| interface.has(RECEIVED))
         {
-            return Err(Counter::AlreadyMetered);
+            state.add(Counter::AlreadyMetered, 1);
+            return None;
         }
     }
-    Ok((
+    Some((
         interface.number << 1 | direction as u8,
         interface.has(interface::RAW),
     ))

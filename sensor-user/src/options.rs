@@ -48,11 +48,11 @@ pub struct Options {
     pub no_promiscuous: bool,
 
     /// Meter one packet in N; counters in records stay unscaled, and records say N
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16383), help_heading = "Source")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16383), conflicts_with = "read", help_heading = "Source")]
     pub sampling: u32,
 
     /// Draw the one in N at random, instead of taking every Nth of each CPU
-    #[arg(long, help_heading = "Source")]
+    #[arg(long, conflicts_with = "read", help_heading = "Source")]
     pub sampling_random: bool,
 
     /// Keep programs and table in DIR (on a BPF file system, as /sys/fs/bpf/weir): they go on when

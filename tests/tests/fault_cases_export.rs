@@ -1,6 +1,7 @@
 //! The fault cases of the sensor's export side, X1 to X6.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[expect(dead_code, reason = "a part of it is for other tests")]
 mod world;
 
 use std::{fs, ops::Range, path::Path, thread, time::Duration};

@@ -1,7 +1,6 @@
 //! What the fault cases share: a sensor at one end of a veth pair, what is sent to it from the
 //! other, a collector that keeps every datagram, and the account. Arguments and expectations are
 //! words with spaces between.
-#![allow(dead_code, reason = "each file of tests uses a part of it")]
 
 use std::{
     collections::HashMap,
