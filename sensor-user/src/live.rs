@@ -105,6 +105,7 @@ impl Live {
         let timer = Ticks::of_timer(|| kernel.settle())?;
         let now = Now::read();
         for table in dead {
+            statistics.count_adopted_lost(table.lost());
             table.drain(|flow, origin| {
                 statistics.count_adopted(&flow);
                 let recorder = Recorder::of(origin);

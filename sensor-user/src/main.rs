@@ -196,11 +196,16 @@ fn detach(
     let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, key_mask)?))?;
     let timer = Ticks::of_timer(|| kernel.settle())?;
     let now = Now::read();
-    let attachments = pin::detach(folder, |flow, origin| {
+    let mut lost = (0, 0);
+    let flow = |flow, origin: &pin::Origin| {
         statistics.count_adopted(&flow);
         let record = Recorder::of(origin).record(&flow, &origin.at(now, timer));
         export.push(record, &now);
+    };
+    let attachments = pin::detach(folder, flow, |(packets, octets)| {
+        lost = (lost.0 + packets, lost.1 + octets);
     })?;
+    statistics.count_adopted_lost(lost);
     eprintln!(
         "weir-sensor: took {attachments} programs off; {} flows of {} packets were in the table",
         statistics.adopted.records, statistics.adopted.packets

@@ -19,7 +19,7 @@ use aya::{
 };
 use hashbrown::HashMap;
 use weir_sensor_common::{
-    KeyMask,
+    Counter, KeyMask,
     hash::Seed,
     stage::Cpu,
     table::{Shape, WAYS},
@@ -32,6 +32,7 @@ use crate::{
     kernel::{Kernel, ProgramOptions},
     mapping::Mapping,
     settle,
+    statistics::Statistics,
     sweep::Taken,
     table::{Place, Table},
 };
@@ -279,6 +280,19 @@ impl Dead {
         })
     }
 
+    /// Packets and octets that its programs lost by name (ring full, table busy), over its whole life:
+    /// what was lost while no sensor ran is in it, and nowhere else.
+    #[must_use]
+    pub fn lost(&self) -> (u64, u64) {
+        let mut statistics = Statistics::default();
+        statistics.read_counters(&self.states, self.cpus);
+        let sum = |ring, busy| statistics.get(ring) + statistics.get(busy);
+        (
+            sum(Counter::LostRingPackets, Counter::LostBusyPackets),
+            sum(Counter::LostRingOctets, Counter::LostBusyOctets),
+        )
+    }
+
     /// Takes everything that is in it, and removes it. Only once no program writes it any more.
     ///
     /// A slot counts as taken when its way was given back: what a dead sweep had closed is still
@@ -334,10 +348,15 @@ impl Dead {
 
 /// Takes everything off that dead sensors left in a folder; what is in their tables is given to
 /// `emit` first. Returns how many attachments there were.
+/// `lose` is told what each table's programs had lost.
 ///
 /// # Errors
 /// A sentence: nothing is there, or it cannot be opened.
-pub fn detach(folder: &Path, mut emit: impl FnMut(Taken, &Origin)) -> Result<usize> {
+pub fn detach(
+    folder: &Path,
+    mut emit: impl FnMut(Taken, &Origin),
+    mut lose: impl FnMut((u64, u64)),
+) -> Result<usize> {
     let numbers = tables(folder)
         .with_context(|| format!("nothing of a sensor's is in {}", folder.display()))?;
     let _lock = lock(folder)?;
@@ -348,6 +367,7 @@ pub fn detach(folder: &Path, mut emit: impl FnMut(Taken, &Origin)) -> Result<usi
     }
     crate::grace::wait()?;
     for table in dead {
+        lose(table.lost());
         table.drain(&mut emit)?;
     }
     let _ = fs::remove_dir(folder);

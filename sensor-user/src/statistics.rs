@@ -23,6 +23,8 @@ pub struct Statistics {
     pub expired: [Tally; Reason::ALL.len()],
     /// Flows taken over from the table of a sensor that ended; in none of the counters.
     pub adopted: Tally,
+    /// Packets and octets that the programs of such sensors lost, over their tables' whole lives.
+    pub adopted_lost: (u64, u64),
     /// Packets and octets left in a pinned table, for the next sensor.
     pub left: Option<(i128, i128)>,
     /// Frames of a capture whose link layer is not known; they are also `non_ip_packets`.
@@ -78,6 +80,12 @@ impl Statistics {
             packets: taken.packets,
             octets: taken.octets,
         });
+    }
+
+    /// Counts what a dead sensor's programs lost.
+    pub fn count_adopted_lost(&mut self, (packets, octets): (u64, u64)) {
+        self.adopted_lost.0 += packets;
+        self.adopted_lost.1 += octets;
     }
 
     /// Counts what is in a pinned table as left there.
@@ -137,6 +145,8 @@ impl Statistics {
             "adopted_flows": self.adopted.records,
             "adopted_packets": self.adopted.packets,
             "adopted_octets": self.adopted.octets,
+            "adopted_lost_packets": self.adopted_lost.0,
+            "adopted_lost_octets": self.adopted_lost.1,
             "left_packets": number(left_packets),
             "left_octets": number(left_octets),
             "unexplained_packets": number(unexplained_packets),
@@ -189,6 +199,7 @@ impl Statistics {
         if self.adopted.records > 0 {
             line("Taken over, flows", self.adopted.records);
             line("Taken over, packets", self.adopted.packets);
+            line("Lost before that, packets", self.adopted_lost.0);
         }
         if let Some((packets, _)) = self.left {
             line(

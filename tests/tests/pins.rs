@@ -7,7 +7,7 @@ mod world;
 use std::{fs, path::PathBuf, process::Command};
 
 use weir_tests::traffic::flood_frame;
-use world::{World, expect, ip, succeed};
+use world::{World, expect, ip, of, succeed};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()
@@ -115,4 +115,31 @@ fn half_a_table_does_not_keep_a_sensor_from_starting() {
         .arg(world.path("json"));
     succeed(detach.args(["--pin", &bpf.pin()]));
     expect(&world::json(&world.path("json")), "adopted_packets=10");
+}
+
+/// While no sensor runs nobody empties the rings: what is lost then is told by the next one.
+#[test]
+fn what_is_lost_while_no_sensor_runs_is_counted() {
+    const FRAMES: u32 = 5000;
+    let world = World::new("pnl");
+    let bpf = Bpf::mount(&world);
+    let mut sensor = world.sensor(&format!(
+        "--direction in -m 12 --ring 4096 --pin {}",
+        bpf.pin()
+    ));
+    sensor.signal(libc::SIGKILL);
+    sensor.wait(std::time::Duration::from_secs(10)).unwrap();
+    world.send(&flows(0..FRAMES));
+    let mut detach = world.command("weir-sensor");
+    detach
+        .args(["--detach", "--statistics-json"])
+        .arg(world.path("json"));
+    succeed(detach.args(["--pin", &bpf.pin()]));
+    let found = world::json(&world.path("json"));
+    let (adopted, lost) = (
+        of(&found, "adopted_packets"),
+        of(&found, "adopted_lost_packets"),
+    );
+    assert!(lost > 1000, "{found:#}");
+    assert_eq!(adopted + lost, u64::from(FRAMES), "{found:#}");
 }
