@@ -75,8 +75,8 @@ pub trait SlotWords {
     fn set_closed(&self, generation: u8);
     /// Whether the slot's key equals this one under `mask`, at this hook.
     fn holds(&self, key: &FlowKey, mask: u64, hook: u8) -> bool;
-    /// Whether it may hold this key: a look at two words of it.
-    fn resembles(&self, key: &FlowKey) -> bool;
+    /// 0 if the slot's addresses, in so far as they differ within a family, are the key's.
+    fn address_difference(&self, key: &FlowKey) -> u64;
     /// Kernel only: adds a packet to the flow.
     fn add(&self, sighting: &Sighting);
     /// Kernel only: puts a new flow in the slot, `born` last.
@@ -151,9 +151,9 @@ impl SlotWords for SlotPtr {
     }
 
     #[inline(always)]
-    fn resembles(&self, key: &FlowKey) -> bool {
-        load!(self, key.source[1]) == key.source[1]
-            && load!(self, key.destination[1]) == key.destination[1]
+    fn address_difference(&self, key: &FlowKey) -> u64 {
+        (load!(self, key.source[1]) ^ key.source[1])
+            | (load!(self, key.destination[1]) ^ key.destination[1])
     }
 
     #[inline(always)]

@@ -2,10 +2,10 @@
 //!
 //! In a large table a packet's slot is in main memory, and the processor would stand still for it
 //! at every packet: a run is longer than what it can look ahead. So packets are accounted several
-//! at a time. A run puts its packet into its CPU's queue; the one that fills it first reads a word
-//! of each packet's slot and tags ([`crate::table::fetch`]), loads that do not wait for one
-//! another, and then accounts all of them, from the cache. A small table stays in the cache; there
-//! the queue is one packet long.
+//! at a time. A run puts its packet into its CPU's queue; when one fills it, a word of each
+//! packet's slot is read, by loads that do not wait for one another, then the tags of those that
+//! are not where they are looked for first, and then their slots; and then all are accounted, from
+//! the cache. A small table stays in the cache; there the queue is one packet long.
 //!
 //! The queue belongs to the CPU like its region: one writer. What waits there is neither lost nor
 //! seen by the sweep; user space lets each CPU account it before a sweep (the program
@@ -14,7 +14,7 @@
 use crate::{counters::Block, slot::Sighting};
 
 /// The longest queue.
-pub const STAGES_MAX: u32 = 8;
+pub const STAGES_MAX: u32 = 16;
 
 /// One CPU's queue.
 #[repr(C, align(64))]
@@ -24,6 +24,10 @@ pub struct Stage {
     pub waiting: u32,
     /// The packets.
     pub sightings: [Sighting; STAGES_MAX as usize],
+    /// While they are accounted: the slot where each is looked for first.
+    pub likely: [u32; STAGES_MAX as usize],
+    /// While they are accounted: those that are not at home.
+    pub strays: [u32; STAGES_MAX as usize],
 }
 
 /// What belongs to one CPU beside its region of the table.

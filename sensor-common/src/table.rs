@@ -157,7 +157,7 @@ impl Shape {
     }
 }
 
-/// Has the slot fetched that [`account`] looks at first for a packet of this hash. `None` as there.
+/// Has the slot fetched where a flow of this hash is looked for first. `None` as [`account`].
 #[inline(always)]
 pub fn fetch_home<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()> {
     // A volatile read of shared memory, which no compiler leaves out.
@@ -165,17 +165,29 @@ pub fn fetch_home<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()>
     Some(())
 }
 
-/// Has fetched, likewise, what comes next if the flow does not live at its home: the tags, and the
-/// slot that they point to.
+/// 1 if the packet's flow is hardly at its home, else 0; without a branch, which would be
+/// mispredicted each time it is.
 #[inline(always)]
-pub fn fetch_rest<R: Region>(region: &R, shape: &Shape, sighting: &Sighting) -> Option<()> {
-    if region
+pub fn strays<R: Region>(region: &R, shape: &Shape, sighting: &Sighting) -> Option<u32> {
+    let difference = region
         .slot(shape.home(sighting.hash))?
-        .resembles(&sighting.key)
-    {
-        return Some(());
-    }
-    let places = shape.places(sighting.hash);
+        .address_difference(&sighting.key);
+    Some(((difference | difference.wrapping_neg()) >> 63) as u32)
+}
+
+/// Has the tags fetched of both buckets where a flow of this hash may be.
+#[inline(always)]
+pub fn fetch_tags<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()> {
+    let [first, second] = shape.places(hash).buckets;
+    region.tags(first)?;
+    region.tags(second)?;
+    Some(())
+}
+
+/// The slot that the tags point to, which is fetched; the home if they point to none.
+#[inline(always)]
+pub fn find<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<u32> {
+    let places = shape.places(hash);
     let [first, second] = places.buckets;
     let tags = [region.tags(first)?, region.tags(second)?];
     let (bucket, matches) = [
@@ -186,21 +198,33 @@ pub fn fetch_rest<R: Region>(region: &R, shape: &Shape, sighting: &Sighting) -> 
     ]
     .into_iter()
     .fold((0, 0), |found, half| if half.1 != 0 { half } else { found });
-    if matches != 0 {
-        region.slot(bucket + lane(matches))?.born();
+    if matches == 0 {
+        return Some(shape.home(hash));
     }
-    Some(())
+    let index = bucket + lane(matches);
+    region.slot(index)?.born();
+    Some(index)
 }
 
 /// Accounts one packet. `None` only if the region is smaller than `shape` says.
 #[inline(always)]
 pub fn account<R: Region>(region: &mut R, shape: &Shape, sighting: &Sighting) -> Option<Accounted> {
-    let places = shape.places(sighting.hash);
-    let [first, second] = places.buckets;
-    let home = region.slot(shape.home(sighting.hash))?;
-    if update(&home, shape, sighting) {
+    account_at(region, shape, sighting, shape.home(sighting.hash))
+}
+
+/// The same, looking first at the slot `likely`, which [`find`] told.
+#[inline(always)]
+pub fn account_at<R: Region>(
+    region: &mut R,
+    shape: &Shape,
+    sighting: &Sighting,
+    likely: u32,
+) -> Option<Accounted> {
+    if update(&region.slot(likely)?, shape, sighting) {
         return Some(Accounted::lossless(Outcome::Updated));
     }
+    let places = shape.places(sighting.hash);
+    let [first, second] = places.buckets;
     let tags_first = region.tags(first)?;
     if update_bucket(region, first, tags_first, places.tag, shape, sighting)? {
         return Some(Accounted::lossless(Outcome::Updated));

@@ -76,8 +76,8 @@ impl SlotWords for SlotRef {
             .with(|slot| slot.key == *key && slot.hook == hook)
     }
 
-    fn resembles(&self, key: &FlowKey) -> bool {
-        self.holds(key, 0, 0)
+    fn address_difference(&self, key: &FlowKey) -> u64 {
+        u64::from(!self.holds(key, 0, 0))
     }
 
     fn add(&self, sighting: &Sighting) {

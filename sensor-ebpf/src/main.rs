@@ -1,10 +1,11 @@
 //! The kernel programs: read each frame's headers, account the packet in the CPU's own flow table,
 //! and pass the frame on, whatever happened. They decide nothing about export.
 //!
-//! A packet goes through up to three programs, each of which ends in the next (a tail call): the
+//! A packet goes through up to four programs, each of which ends in the next (a tail call): the
 //! usual packet is read and queued by the first, any other is walked by the second, and when the
-//! queue is full the third accounts it. So the verifier looks at each by itself, from a clean
-//! slate; in one program their paths multiply beyond what it follows.
+//! queue is full the third has what it needs of the table fetched and the fourth accounts it. So
+//! the verifier looks at each by itself, from a clean slate; in one program their paths multiply
+//! beyond what it follows.
 //!
 //! This file is the summary; [`meter`] is what the steps do, [`frame`] reads the frame, [`maps`]
 //! holds what user space sees, and the walk and the table are `weir-sensor-common`'s.
@@ -37,11 +38,11 @@ use crate::meter::{Direction, Next};
 
 /// The steps after the first, by [`Next`]; user space fills them in.
 #[map]
-static XDP_STEPS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+static XDP_STEPS: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map]
-static EGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+static EGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map]
-static TC_INGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+static TC_INGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(3, 0);
 
 /// What XDP runs for each frame that is received.
 #[xdp(frags)]
@@ -55,6 +56,13 @@ pub fn weir_ingress(context: XdpContext) -> u32 {
 pub fn weir_ingress_walk(context: XdpContext) -> u32 {
     let next = meter::unusual(&context, Direction::Received);
     go_on(&context, &XDP_STEPS, next);
+    xdp_verdict()
+}
+
+#[xdp(frags)]
+pub fn weir_ingress_fetch(context: XdpContext) -> u32 {
+    meter::fetch();
+    go_on(&context, &XDP_STEPS, Next::Account);
     xdp_verdict()
 }
 
@@ -82,6 +90,13 @@ pub fn weir_egress_walk(context: TcContext) -> i32 {
 }
 
 #[classifier]
+pub fn weir_egress_fetch(context: TcContext) -> i32 {
+    meter::fetch();
+    go_on(&context, &EGRESS_STEPS, Next::Account);
+    TC_ACT_UNSPEC
+}
+
+#[classifier]
 pub fn weir_egress_account(_context: TcContext) -> i32 {
     meter::account_full();
     TC_ACT_UNSPEC
@@ -105,6 +120,13 @@ pub fn weir_tc_ingress_walk(context: TcContext) -> i32 {
 }
 
 #[classifier]
+pub fn weir_tc_ingress_fetch(context: TcContext) -> i32 {
+    meter::fetch();
+    go_on(&context, &TC_INGRESS_STEPS, Next::Account);
+    tc_verdict()
+}
+
+#[classifier]
 pub fn weir_tc_ingress_account(_context: TcContext) -> i32 {
     meter::account_full();
     tc_verdict()
@@ -121,8 +143,12 @@ fn go_on(context: &impl EbpfContext, steps: &ProgramArray, next: Next) {
             unsafe { steps.tail_call(context, 0) };
             meter::lose_packet();
         }
-        Next::Account => {
+        Next::Fetch => {
             unsafe { steps.tail_call(context, 1) };
+            meter::lose_queue();
+        }
+        Next::Account => {
+            unsafe { steps.tail_call(context, 2) };
             meter::lose_queue();
         }
     }

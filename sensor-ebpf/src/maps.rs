@@ -142,6 +142,32 @@ impl CpuState {
         unsafe { &*self.at(index) }
     }
 
+    /// The slot where a packet of the queue is looked for first.
+    #[inline(always)]
+    pub fn likely(&self, index: u32) -> u32 {
+        // SAFETY: as above; the index is within the array.
+        unsafe { (*self.0).stage.likely[(index & (STAGES_MAX - 1)) as usize] }
+    }
+
+    #[inline(always)]
+    pub fn set_likely(&self, index: u32, slot: u32) {
+        // SAFETY: as above.
+        unsafe { (*self.0).stage.likely[(index & (STAGES_MAX - 1)) as usize] = slot };
+    }
+
+    /// The `nth` packet of the queue that is not at home.
+    #[inline(always)]
+    pub fn stray(&self, nth: u32) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).stage.strays[(nth & (STAGES_MAX - 1)) as usize] }
+    }
+
+    #[inline(always)]
+    pub fn set_stray(&self, nth: u32, index: u32) {
+        // SAFETY: as above.
+        unsafe { (*self.0).stage.strays[(nth & (STAGES_MAX - 1)) as usize] = index };
+    }
+
     /// Empties the queue.
     #[inline(always)]
     pub fn clear(&self) {

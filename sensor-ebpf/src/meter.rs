@@ -9,7 +9,7 @@ use weir_sensor_common::{
     interface::{self, RECEIVED},
     slot::Sighting,
     stage::STAGES_MAX,
-    table::{Outcome, Shape, account, fetch_home, fetch_rest},
+    table::{self, Outcome, Shape, account_at, fetch_home, fetch_tags, find},
     tunnel::{self, Tunnels},
     walk,
 };
@@ -34,7 +34,9 @@ pub enum Next {
     Done,
     /// Walk the packet's headers.
     Walk,
-    /// Account the queue, which is full.
+    /// Have fetched what the queue, which is full, needs of the table.
+    Fetch,
+    /// Account the queue.
     Account,
 }
 
@@ -101,17 +103,62 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
     }
 }
 
-/// The third step: accounts a full queue.
+/// The third step: has fetched what a full queue needs of the table, with as many loads under way
+/// at a time as there can be, and notes where each packet's flow seems to be. Branches that depend
+/// on what is fetched are mispredicted, and what comes after them then waits; so first all homes are
+/// read, then the tags of the flows that are elsewhere, and then their slots.
+#[inline(always)]
+pub fn fetch() {
+    let cpu = options::cpu();
+    let Some(state) = CpuState::of(cpu) else {
+        return;
+    };
+    let (shape, count) = (options::shape(), options::stages());
+    let region = CpuRegion::of(cpu, &shape, state);
+    for index in 0..STAGES_MAX {
+        if index >= count {
+            break;
+        }
+        let _ = fetch_home(&region, &shape, state.sighting(index).hash);
+    }
+    let mut strays = 0;
+    for index in 0..STAGES_MAX {
+        if index >= count {
+            break;
+        }
+        let sighting = state.sighting(index);
+        state.set_likely(index, shape.home(sighting.hash));
+        state.set_stray(strays, index);
+        strays += table::strays(&region, &shape, sighting).unwrap_or(0);
+    }
+    for nth in 0..STAGES_MAX {
+        if nth >= strays {
+            break;
+        }
+        let _ = fetch_tags(&region, &shape, state.sighting(state.stray(nth)).hash);
+    }
+    for nth in 0..STAGES_MAX {
+        if nth >= strays {
+            break;
+        }
+        let index = state.stray(nth);
+        if let Some(slot) = find(&region, &shape, state.sighting(index).hash) {
+            state.set_likely(index, slot);
+        }
+    }
+}
+
+/// The fourth step: accounts a full queue.
 #[inline(always)]
 pub fn account_full() {
-    account_queue(options::stages());
+    account_queue(options::stages(), |state, index, _| state.likely(index));
 }
 
 /// Accounts what waits, little as it may be.
 #[inline(always)]
 pub fn account_waiting() {
     if let Some(state) = CpuState::of(options::cpu()) {
-        account_queue(state.waiting());
+        account_queue(state.waiting(), |_, _, home| home);
     }
 }
 
@@ -231,51 +278,40 @@ fn queue(state: &CpuState, cpu: u32, walked: &Walked, packets: u16, hash: u64, h
     });
     if options::stages() == 1 {
         // It fails only if a map is smaller than it should be.
-        let _ = account_one(state, cpu, 0, &options::shape());
+        let shape = options::shape();
+        let _ = account_one(state, cpu, 0, shape.home(hash), &shape);
         state.clear();
         Next::Done
     } else if waiting >= options::stages() {
-        Next::Account
+        Next::Fetch
     } else {
         Next::Done
     }
 }
 
 /// Accounts the first `count` packets of the queue, which are all (see
-/// [`weir_sensor_common::stage`]).
+/// [`weir_sensor_common::stage`]); `likely` says where each is looked for first.
 #[inline(always)]
-fn account_queue(count: u32) {
+fn account_queue(count: u32, likely: impl Fn(&CpuState, u32, u32) -> u32) {
     let cpu = options::cpu();
     let Some(state) = CpuState::of(cpu) else {
         return;
     };
     let shape = options::shape();
-    let region = CpuRegion::of(cpu, &shape, state);
     for index in 0..STAGES_MAX {
         if index >= count {
             break;
         }
-        let _ = fetch_home(&region, &shape, state.sighting(index).hash);
-    }
-    for index in 0..STAGES_MAX {
-        if index >= count {
-            break;
-        }
-        let _ = fetch_rest(&region, &shape, state.sighting(index));
-    }
-    for index in 0..STAGES_MAX {
-        if index >= count {
-            break;
-        }
-        let _ = account_one(&state, cpu, index, &shape);
+        let home = shape.home(state.sighting(index).hash);
+        let _ = account_one(&state, cpu, index, likely(&state, index, home), &shape);
     }
     state.clear();
 }
 
 #[inline(always)]
-fn account_one(state: &CpuState, cpu: u32, index: u32, shape: &Shape) -> Option<()> {
+fn account_one(state: &CpuState, cpu: u32, index: u32, likely: u32, shape: &Shape) -> Option<()> {
     let mut region = CpuRegion::of(cpu, shape, *state);
-    let accounted = account(&mut region, shape, state.sighting(index))?;
+    let accounted = account_at(&mut region, shape, state.sighting(index), likely)?;
     match accounted.outcome {
         Outcome::Updated => return Some(()),
         Outcome::Created => {}

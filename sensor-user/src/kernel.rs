@@ -197,7 +197,7 @@ impl Kernel {
             Self::EGRESS => "EGRESS_STEPS",
             _ => "TC_INGRESS_STEPS",
         };
-        for (index, step) in (0..).zip(["walk", "account"]) {
+        for (index, step) in (0..).zip(["walk", "fetch", "account"]) {
             let name = format!("{first}_{step}");
             self.load_program(&name)?;
             let program = self.ebpf.program(&name).ok_or(ProgramError::NotLoaded)?;

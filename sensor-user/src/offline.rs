@@ -8,7 +8,7 @@ use crossbeam::channel::{Sender, bounded};
 use weir_sensor_common::{
     Counter, Slot, Unmetered, Walked,
     slot::Sighting,
-    table::{Outcome, Shape, account, fetch_home, fetch_rest},
+    table::{self, Outcome, Shape, account_at, fetch_home, fetch_tags, find},
     tunnel::Tunnels,
 };
 
@@ -168,25 +168,35 @@ impl Offline {
     }
 
     fn account_queue(&mut self) {
+        let (shape, queue) = (&self.shape, &self.queue);
         let region = self.table.local(&mut self.evicted);
-        for sighting in &self.queue {
-            fetch_home(&region, &self.shape, sighting.hash);
+        for sighting in queue {
+            fetch_home(&region, shape, sighting.hash);
         }
-        for sighting in &self.queue {
-            fetch_rest(&region, &self.shape, sighting);
+        for sighting in queue {
+            fetch_tags(&region, shape, sighting.hash);
+        }
+        let mut likely = [0; QUEUE];
+        for (likely, sighting) in likely.iter_mut().zip(queue) {
+            let home = shape.home(sighting.hash);
+            *likely = match table::strays(&region, shape, sighting) {
+                Some(0) => home,
+                _ => find(&region, shape, sighting.hash).unwrap_or(home),
+            };
         }
         for index in 0..self.queue.len() {
             let sighting = self.queue[index];
-            self.account(&sighting);
+            self.account(&sighting, likely[index]);
         }
         self.queue.clear();
     }
 
-    fn account(&mut self, sighting: &Sighting) {
-        let accounted = account(
+    fn account(&mut self, sighting: &Sighting, likely: u32) {
+        let accounted = account_at(
             &mut self.table.local(&mut self.evicted),
             &self.shape,
             sighting,
+            likely,
         );
         match accounted.map(|accounted| accounted.outcome) {
             Some(Outcome::Updated) => return,
