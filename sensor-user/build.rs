@@ -50,11 +50,15 @@ fn build() -> Result<()> {
             "the BPF toolchain is missing (no compiler with core for BPF): run `cargo xtask setup`"
         ),
     };
-    steer(
-        &route,
-        &PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?),
-    )?;
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
+    steer(&route, &out_dir)?;
     let program = root.join("sensor-ebpf");
+    let program = program.to_str().context("a path in UTF-8")?;
+    if env::var_os("CARGO_FEATURE_BARE").is_some() {
+        // Under the same name, so it is moved out of the way of the one that is shipped.
+        compile(program, &["baseline", "bare"])?;
+        fs::rename(out_dir.join("weir-meter"), out_dir.join("weir-meter-bare"))?;
+    }
     let features: Vec<&str> = [
         ("CARGO_FEATURE_BASELINE", "baseline"),
         ("CARGO_FEATURE_GENERATOR", "generator"),
@@ -63,11 +67,16 @@ fn build() -> Result<()> {
     .filter(|(variable, _)| env::var_os(variable).is_some())
     .map(|(_, feature)| *feature)
     .collect();
+    compile(program, &features)
+}
+
+/// Builds the object into `OUT_DIR`.
+fn compile(program: &str, features: &[&str]) -> Result<()> {
     build_ebpf(
         [Package {
             name: "weir-sensor-ebpf",
-            root_dir: program.to_str().context("a path in UTF-8")?,
-            features: &features,
+            root_dir: program,
+            features,
             ..Default::default()
         }],
         Toolchain::Nightly,

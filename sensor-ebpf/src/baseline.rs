@@ -80,13 +80,13 @@ pub fn bench_walk(context: XdpContext) -> u32 {
     }
 }
 
-/// Weir's table.
+/// Weir's table: what [`crate::weir_ingress`] does.
 #[xdp(frags)]
 pub fn bench_weir(context: XdpContext) -> u32 {
     let _ = next_source(&context);
     let next = meter::usual(&context, Direction::Received);
     crate::go_on(&context, &crate::XDP_STEPS, next);
-    XDP_PASS
+    crate::xdp_verdict()
 }
 
 /// A kernel hash map.

@@ -42,6 +42,17 @@ pub fn load<T: Copy>(option: &'static T) -> T {
     unsafe { ptr::read_volatile(option) }
 }
 
+/// An option that may be off, as it is until the loader sets it. With the feature `bare` the
+/// compiler takes that for granted, and what belongs to the option is not in the object.
+#[inline(always)]
+fn optional<T: Copy>(option: &'static T) -> T {
+    if cfg!(feature = "bare") {
+        *option
+    } else {
+        load(option)
+    }
+}
+
 #[inline(always)]
 pub fn shape() -> Shape {
     Shape {
@@ -66,48 +77,48 @@ pub fn ring_mask() -> u32 {
 /// Whether there are several interfaces: which one it is has then to be looked up.
 #[inline(always)]
 pub fn several() -> bool {
-    load(&SEVERAL) != 0
+    optional(&SEVERAL) != 0
 }
 
 /// Whether the one interface has no Ethernet header (tunnels, PPP).
 #[inline(always)]
 pub fn raw() -> bool {
-    load(&RAW) != 0
+    optional(&RAW) != 0
 }
 
 /// Whether received frames end here instead of going on.
 #[inline(always)]
 pub fn drop() -> bool {
-    load(&DROP) != 0
+    optional(&DROP) != 0
 }
 
 /// Whether later fragments inherit ports.
 #[inline(always)]
 pub fn fragments() -> bool {
-    load(&JOIN_FRAGMENTS) != 0
+    optional(&JOIN_FRAGMENTS) != 0
 }
 
 /// Which tunnels are entered.
 #[inline(always)]
 pub fn tunnels() -> Tunnels {
-    Tunnels(load(&TUNNELS))
+    Tunnels(optional(&TUNNELS))
 }
 
 /// One packet in so many is metered.
 #[inline(always)]
 pub fn sampling() -> u32 {
-    load(&SAMPLING)
+    optional(&SAMPLING)
 }
 
 /// Whether it is drawn at random, instead of every so-manieth.
 #[inline(always)]
 pub fn sampling_random() -> bool {
-    load(&SAMPLING_RANDOM) != 0
+    optional(&SAMPLING_RANDOM) != 0
 }
 
 #[inline(always)]
 pub fn debug_log() -> bool {
-    load(&DEBUG_LOG) != 0
+    optional(&DEBUG_LOG) != 0
 }
 
 /// The CPU this run is on; it stays there until it ends.
@@ -121,7 +132,7 @@ pub fn cpu() -> u32 {
 /// the verifier makes a load of it; the exact one is a call that reads the hardware behind a fence.
 #[inline(always)]
 pub fn tick() -> u32 {
-    if load(&EXACT_CLOCK) != 0 {
+    if optional(&EXACT_CLOCK) != 0 {
         // SAFETY: the helper has no preconditions.
         (unsafe { bpf_ktime_get_ns() } >> TICK_SHIFT) as u32
     } else {

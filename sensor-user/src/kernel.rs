@@ -110,6 +110,28 @@ impl Kernel {
         options: &ProgramOptions,
         settings: impl FnOnce(&mut EbpfLoader<'_>),
     ) -> Result<Self> {
+        Self::load_object(program(), true, options, settings)
+    }
+
+    /// As [`Kernel::load_with`], but the object whose options are compiled out: those that are off
+    /// are compared with it.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "bare")]
+    pub fn load_bare(
+        options: &ProgramOptions,
+        settings: impl FnOnce(&mut EbpfLoader<'_>),
+    ) -> Result<Self> {
+        Self::load_object(bare_program(), false, options, settings)
+    }
+
+    fn load_object(
+        object: &'static [u8],
+        has_options: bool,
+        options: &ProgramOptions,
+        settings: impl FnOnce(&mut EbpfLoader<'_>),
+    ) -> Result<Self> {
         let cpus = cpus()?;
         let buckets = cpus
             .checked_mul(options.shape.bucket_mask + 1)
@@ -121,7 +143,7 @@ impl Kernel {
         let ring_mask = options.ring_flows - 1;
         let mut loader = EbpfLoader::new();
         for (name, flag) in flags(options) {
-            loader.override_global(name, flag, true);
+            loader.override_global(name, flag, has_options);
         }
         loader
             .override_global("BUCKET_MASK", &options.shape.bucket_mask, true)
@@ -129,8 +151,8 @@ impl Kernel {
             .override_global("SEED", bytemuck::bytes_of(&options.shape.seed), true)
             .override_global("RING_MASK", &ring_mask, true)
             .override_global("STAGES", &options.stages, true)
-            .override_global("TUNNELS", &options.tunnels.0, true)
-            .override_global("SAMPLING", &options.sampling, true)
+            .override_global("TUNNELS", &options.tunnels.0, has_options)
+            .override_global("SAMPLING", &options.sampling, has_options)
             .map_max_entries("SLOTS", buckets * WAYS)
             .map_max_entries("TAGS", buckets)
             .map_max_entries("RELEASED", buckets.div_ceil(8))
@@ -145,7 +167,7 @@ impl Kernel {
             loader.map_max_entries("AYA_LOGS", 4096);
         }
         settings(&mut loader);
-        let mut ebpf = loader.load(program()).map_err(load_error)?;
+        let mut ebpf = loader.load(object).map_err(load_error)?;
         let table = Table::new(
             of_map(&ebpf, "SLOTS", buckets * WAYS)?,
             of_map(&ebpf, "TAGS", buckets)?,
@@ -372,6 +394,12 @@ pub fn object() -> &'static [u8] {
 /// The object that `build.rs` made, aligned as the ELF reader wants it.
 fn program() -> &'static [u8] {
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-meter"))
+}
+
+/// The one whose options are compiled out.
+#[cfg(feature = "bare")]
+fn bare_program() -> &'static [u8] {
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-meter-bare"))
 }
 
 fn of_map<T>(ebpf: &Ebpf, name: &str, len: u32) -> Result<Mapping<T>> {
