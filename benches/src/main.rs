@@ -1,20 +1,34 @@
-//! Measures, and sets each figure beside its bar in the blueprint (section 7). Bars that nothing
-//! measures yet are listed as such. Exits with 1 if a "must" is missed or not measured.
+//! Measures, and sets each figure beside its bar in the blueprint (section 7). Exits with 1 if a "must"
+//! is missed, or was not measured by a bench that should have.
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 mod bars;
 mod offline;
+mod progress;
+mod record;
+mod sensor;
 mod sweep;
 mod table;
+mod testrun;
 mod versus;
 mod veth;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 
-use weir_benches::cpu;
+use weir_benches::{cpu, live::trial};
 
 use crate::bars::Report;
 
@@ -22,9 +36,9 @@ use crate::bars::Report;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench --", bin_name = "cargo xtask bench --")]
 struct Options {
-    /// What to measure; everything if left out
+    /// What to measure; everything but the gate if left out
     what: Vec<What>,
-    /// A tenth of the work, for a look
+    /// A part of the work, for a look: nothing is written to benches/record/
     #[arg(long)]
     quick: bool,
     /// Do not write benches/record/
@@ -36,42 +50,106 @@ struct Options {
 enum What {
     /// The program's table, beside a kernel hash map
     Table,
-    /// User space's look at every slot
+    /// User space's look at every slot, and the sensor's share of a core
     Sweep,
     /// Capture files, beside softflowd and nfpcapd
     Offline,
     /// Live frames through a veth pair, one core for all
     Veth,
-    /// Weir beside softflowd, nfpcapd and pmacctd on the same live frames
+    /// Weir beside softflowd, nfpcapd and pmacctd on the same live frames (a quarter of an hour)
     Versus,
+}
+
+/// How to go about it.
+struct Run {
+    /// A part of the work.
+    quick: bool,
+    /// Whether to write records.
+    record: bool,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Run {
+    /// Fails once somebody wants to end: on the way out namespaces and processes are cleaned up.
+    fn go_on(&self) -> Result<()> {
+        ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+        Ok(())
+    }
+}
+
+impl What {
+    /// All but the gate, which is a part of `table`.
+    const ALL: [Self; 5] = [
+        Self::Table,
+        Self::Sweep,
+        Self::Offline,
+        Self::Veth,
+        Self::Versus,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Sweep => "sweep",
+            Self::Offline => "offline",
+            Self::Veth => "veth",
+            Self::Versus => "versus",
+        }
+    }
+
+    fn measure(self, report: &mut Report, run: &Run) -> Result<()> {
+        match self {
+            Self::Table => table::measure(report, run.quick),
+            Self::Sweep => sweep::measure(report, run.quick),
+            Self::Offline => offline::measure(report, run.quick),
+            Self::Veth => veth::measure(report, run),
+            Self::Versus => versus::measure(report, run),
+        }
+    }
+
+    /// Whether there is a file to keep: the gate only judges, and `versus` writes its own as it goes.
+    fn is_recorded(self) -> bool {
+        !matches!(self, Self::Versus)
+    }
 }
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    let mut report = Report::default();
-    let wanted = |what| options.what.is_empty() || options.what.contains(&what);
-    if wanted(What::Table) {
-        table::measure(&mut report, options.quick)?;
+    let run = Run {
+        quick: options.quick,
+        record: !options.quick && !options.no_record,
+        interrupted: Arc::default(),
+    };
+    for signal in [SIGINT, SIGTERM] {
+        // The first one is a wish, the second an order.
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&run.interrupted))?;
+        flag::register(signal, Arc::clone(&run.interrupted))?;
     }
-    if wanted(What::Sweep) {
-        sweep::measure(&mut report)?;
-    }
-    if wanted(What::Offline) {
-        offline::measure(&mut report, options.quick)?;
-    }
-    if wanted(What::Veth) {
-        veth::measure(&mut report, options.quick)?;
-    }
-    if wanted(What::Versus) {
-        versus::measure(&mut report, options.quick, !options.no_record)?;
-    }
-    print!("{}", report.to_markdown());
-    if !options.no_record {
-        report.record()?;
-    }
-    Ok(if report.missed() {
-        ExitCode::FAILURE
+    let wanted = if options.what.is_empty() {
+        What::ALL.to_vec()
     } else {
+        options.what
+    };
+    let mut missed = Vec::new();
+    for what in &wanted {
+        run.go_on()?;
+        let mut report = Report::default();
+        let result = trial::apart(|| what.measure(&mut report, &run));
+        print!("{}", report.to_markdown());
+        match result {
+            Ok(()) if run.record && what.is_recorded() => record::write(what.name(), &report)?,
+            Ok(()) => {}
+            Err(error) => missed.push(format!("bench {}: {error:#}", what.name())),
+        }
+        missed.extend(report.misses());
+    }
+    print!("{}", bars::elsewhere());
+    for sentence in &missed {
+        eprintln!("missed: {sentence}");
+    }
+    Ok(if missed.is_empty() {
         ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }

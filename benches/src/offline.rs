@@ -1,22 +1,26 @@
 //! A capture file through to records, beside softflowd and nfpcapd on the same file.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read as _},
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
+use weir_benches::live::receiver::weir_sensor;
 use weir_sensor::clock::Now;
-use weir_tests::{
-    process,
-    traffic::{self, Random},
-};
+use weir_tests::traffic::{self, Random};
 
-use crate::{bars::Report, cpu::median};
+use crate::{
+    bars::{Bar, Report},
+    cpu::median,
+};
 
 const FLOWS: u64 = 100_000;
 const ROUNDS: usize = 3;
+/// Reading the file and no more, on the blueprint's machine.
+const BLUEPRINT_READ_NS: f64 = 11.0;
 
 pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
     let packets: u64 = if quick { 300_000 } else { 3_000_000 };
@@ -24,15 +28,8 @@ pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("bench.pcap");
     write_capture(&path, packets)?;
-    let sensor = process::binaries()?.join("weir-sensor");
-    if !sensor.exists() {
-        bail!(
-            "{} is missing: run this through `cargo xtask bench`",
-            sensor.display()
-        );
-    }
     let peers: [(&str, Command); 3] = [
-        ("Weir", command(&sensor.to_string_lossy(), &["-r"], &path)),
+        ("Weir", command(&weir_sensor()?, &["-r"], &path)),
         (
             "softflowd",
             command(
@@ -51,8 +48,12 @@ pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
         ),
     ];
     let mut figures: [Vec<f64>; 3] = [Vec::new(), Vec::new(), Vec::new()];
+    let mut floor = Vec::new();
     let mut peers = peers;
     for _ in 0..ROUNDS {
+        let before = Now::read().monotonic_ns;
+        read_through(&path)?;
+        floor.push((Now::read().monotonic_ns - before) as f64 / packets as f64);
         for ((name, command), figures) in peers.iter_mut().zip(&mut figures) {
             let before = Now::read().monotonic_ns;
             match command.status() {
@@ -66,12 +67,12 @@ pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
         }
     }
     let [weir, softflowd, nfpcapd] = figures;
-    report.at_most(
+    report.bar(
         "capture file to records",
         "ns/packet",
         median(weir),
-        (150.0, 100.0),
-        "",
+        Bar::at_most(150.0, 100.0).with_floor(median(floor), BLUEPRINT_READ_NS),
+        "the floor is the reading of the file",
     );
     for (name, figures) in [("softflowd", softflowd), ("nfpcapd", nfpcapd)] {
         if !figures.is_empty() {
@@ -95,6 +96,12 @@ fn write_capture(path: &Path, packets: u64) -> Result<()> {
         (0..packets).map(|_| frames[usize::try_from(random.below(FLOWS)).unwrap_or(0)].as_slice());
     let file = traffic::capture_file(order, |index| 1_700_000_000_000_000 + index * 10);
     Ok(fs::write(path, file)?)
+}
+
+fn read_through(path: &Path) -> io::Result<()> {
+    let (mut file, mut buffer) = (File::open(path)?, vec![0; 1 << 20]);
+    while file.read(&mut buffer)? > 0 {}
+    Ok(())
 }
 
 fn command(program: &str, arguments: &[&str], path: &Path) -> Command {

@@ -1,187 +1,149 @@
 //! Nanoseconds per packet of the loaded program, beside the same walk with a kernel hash map and
-//! with no accounting, interleaved in one run. A test run of one frame; a prologue gives it the next
-//! source address of a drawn sequence, so that each packet is a different flow's.
-#![expect(unsafe_code, reason = "memory that the program reads")]
+//! with no accounting, interleaved in one run.
 
-use std::os::fd::AsFd as _;
-
-use anyhow::{Context as _, Result, bail};
-use aya::{
-    maps::Map,
-    programs::{TestRun as _, TestRunOptions, Xdp},
-};
-use weir_sensor::{
-    kernel::{self, Kernel, ProgramOptions},
-    mapping::Mapping,
-};
-use weir_sensor_common::{KeyMask, hash::Seed, table::Shape};
-use weir_tests::{
-    traffic::{self, Random},
-    wire,
-};
+use anyhow::Result;
+use weir_sensor::kernel::ProgramOptions;
+use weir_tests::wire;
 
 use crate::{
-    bars::Report,
-    cpu::{median, thread_ns},
+    bars::{Bar, Report},
+    cpu::median,
+    testrun::{self, Flows, Object, Programs},
 };
 
 /// Addresses drawn beforehand.
 const SEQUENCE: u32 = 1 << 22;
-const ROUNDS: usize = 9;
+/// A program that does nothing, on the blueprint's machine.
+const BLUEPRINT_NOOP_NS: f64 = 6.0;
 
 /// One row of the blueprint's table.
-struct Case {
-    name: &'static str,
+pub struct Case {
+    /// Its name.
+    pub name: &'static str,
     /// Different flows; none for a flood.
     flows: Option<u32>,
     /// Slots of Weir's table, and places in the kernel's.
     slots: u32,
     bar_ns: (f64, f64),
-    bar_ratio: f64,
+    /// Weir's time over the hash map's.
+    pub must_ratio: f64,
 }
 
-const CASES: [Case; 4] = [
+/// All rows.
+pub const CASES: [Case; 4] = [
     Case {
         name: "1k flows",
         flows: Some(1 << 10),
         slots: 1 << 11,
         bar_ns: (30.0, 15.0),
-        bar_ratio: 0.8,
+        must_ratio: 0.8,
     },
     Case {
         name: "64k flows",
         flows: Some(1 << 16),
         slots: 1 << 17,
         bar_ns: (60.0, 40.0),
-        bar_ratio: 0.5,
+        must_ratio: 0.5,
     },
     Case {
         name: "1M flows",
         flows: Some(1 << 20),
         slots: 1 << 21,
         bar_ns: (150.0, 90.0),
-        bar_ratio: 0.35,
+        must_ratio: 0.35,
     },
     Case {
         name: "flood into a full table",
         flows: None,
         slots: 1 << 20,
         bar_ns: (90.0, 50.0),
-        bar_ratio: 0.25,
+        must_ratio: 0.25,
     },
 ];
 
-const PROGRAMS: [&str; 4] = ["bench_weir", "bench_hash", "bench_walk", "bench_noop"];
-
 pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
-    wire::pin(0)?;
     let packets = if quick { 200_000 } else { 1_000_000 };
+    wire::pin(0)?;
     for case in &CASES {
         eprintln!("table: {}", case.name);
-        let [weir, hash, walk, noop] = measure_case(case, packets)?;
-        let name = case.name;
-        report.at_most(
-            format!("program, {name}"),
-            "ns/packet",
-            weir,
-            case.bar_ns,
-            format!("no-op {noop:.0}, walk alone {walk:.0}, hash map {hash:.0}"),
-        );
-        report.at_most(
-            format!("program / hash map, {name}"),
-            "×",
-            weir / hash,
-            (case.bar_ratio, case.bar_ratio),
-            "",
-        );
-        report.context(format!("{name}: walk alone, no table"), walk, "ns/packet");
-        report.context(format!("{name}: kernel hash map"), hash, "ns/packet");
-        report.context(
-            format!("{name}: Weir's table over the walk"),
-            weir - walk,
-            "ns/packet",
-        );
-        report.context(
-            format!("{name}: the hash map over the walk"),
-            hash - walk,
-            "ns/packet",
-        );
+        measure_case(report, case, packets)?;
     }
     Ok(())
 }
 
-fn measure_case(case: &Case, packets: u32) -> Result<[f64; 4]> {
-    let shape = Shape {
-        bucket_mask: case.slots / 8 - 1,
-        seed: Seed::new([17, 34, 51, 68, 85]),
-        key_mask: KeyMask::FULL.0,
-    };
-    let options = ProgramOptions {
-        stages: kernel::stages(&shape),
-        ring_flows: 1 << 16,
-        ..ProgramOptions::new(shape)
-    };
-    let mask: &'static u32 = Box::leak(Box::new(SEQUENCE - 1));
-    let mut kernel = Kernel::load_with(&options, |loader| {
-        loader
-            .map_max_entries("SOURCES", SEQUENCE)
-            .map_max_entries("BASELINE", case.slots);
-        loader.override_global("SOURCES_MASK", mask, true);
-    })?;
-    draw(&mut kernel, case.flows)?;
-    for name in PROGRAMS {
-        program(&mut kernel, name)?.load()?;
+/// Weir's time over a kernel hash map's; the median of rounds in each of which both ran.
+pub fn ratio(case: &Case, packets: u32, rounds: usize) -> Result<f64> {
+    let [weir, hash] = interleaved(case, ["bench_weir", "bench_hash"], packets, rounds)?;
+    Ok(median_ratio(&weir, &hash))
+}
+
+fn measure_case(report: &mut Report, case: &Case, packets: u32) -> Result<()> {
+    const ROUNDS: usize = 9;
+    let programs = ["bench_weir", "bench_hash", "bench_walk", "bench_noop"];
+    let rounds = interleaved(case, programs, packets, ROUNDS)?;
+    let ratio = median_ratio(&rounds[0], &rounds[1]);
+    let [weir, hash, walk, noop] = rounds.map(median);
+    let (name, (must, aim)) = (case.name, case.bar_ns);
+    report.bar(
+        format!("program, {name}"),
+        "ns/packet",
+        weir,
+        Bar::at_most(must, aim).with_floor(noop, BLUEPRINT_NOOP_NS),
+        format!("walk alone {walk:.0}, hash map {hash:.0}"),
+    );
+    report.bar(
+        format!("program / hash map, {name}"),
+        "×",
+        ratio,
+        Bar::at_most(case.must_ratio, case.must_ratio),
+        "",
+    );
+    for (what, ns) in [
+        ("walk alone, no table", walk),
+        ("kernel hash map", hash),
+        ("Weir's table over the walk", weir - walk),
+        ("the hash map over the walk", hash - walk),
+    ] {
+        report.context(format!("{name}: {what}"), ns, "ns/packet");
     }
-    let frame = traffic::flood_frame(0);
-    let mut figures: [Vec<f64>; 4] = Default::default();
+    Ok(())
+}
+
+/// Nanoseconds a packet of each program in each round.
+fn interleaved<const N: usize>(
+    case: &Case,
+    names: [&str; N],
+    packets: u32,
+    rounds: usize,
+) -> Result<[Vec<f64>; N]> {
+    let options = ProgramOptions {
+        ring_flows: 1 << 16,
+        ..ProgramOptions::new(testrun::shape(case.slots))
+    };
+    let flows = Flows {
+        count: case.flows,
+        sequence: SEQUENCE,
+        places: case.slots,
+    };
+    let mut programs = Programs::load(Object::Whole, &options, flows, &names)?;
     // The first round fills the tables.
     let fill = case.flows.map_or(SEQUENCE, |flows| {
         flows.saturating_mul(8).clamp(100_000, SEQUENCE)
     });
-    for round in 0..=ROUNDS {
-        for (name, figures) in PROGRAMS.iter().zip(&mut figures) {
-            let repeat = if round == 0 { fill } else { packets };
-            let program = program(&mut kernel, name)?;
-            let before = thread_ns();
-            let result = program.test_run(TestRunOptions {
-                data_in: Some(&frame),
-                repeat,
-                ..TestRunOptions::new()
-            })?;
-            if result.return_value != 2 {
-                bail!("{name} did not pass the frame");
-            }
-            if round > 0 {
-                figures.push((thread_ns() - before) / f64::from(repeat));
-            }
+    for name in names {
+        programs.run(name, fill)?;
+    }
+    let mut figures: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    for _ in 0..rounds {
+        for (name, figures) in names.iter().zip(&mut figures) {
+            figures.push(programs.run(name, packets)?);
         }
     }
-    Ok(figures.map(median))
+    Ok(figures)
 }
 
-fn program<'a>(kernel: &'a mut Kernel, name: &str) -> Result<&'a mut Xdp> {
-    Ok(kernel
-        .ebpf()
-        .program_mut(name)
-        .context("a program of the feature `baseline`")?
-        .try_into()?)
-}
-
-/// Fills the sequence: flows drawn evenly, or never the same one.
-fn draw(kernel: &mut Kernel, flows: Option<u32>) -> Result<()> {
-    let Some(Map::Array(map)) = kernel.ebpf().map("SOURCES") else {
-        bail!("map SOURCES")
-    };
-    let sources: Mapping<u64> = Mapping::of_map(map.fd().as_fd(), SEQUENCE as usize)?;
-    let mut random = Random::new(42);
-    for index in 0..SEQUENCE {
-        let flow = flows.map_or(u64::from(index), |flows| random.below(u64::from(flows)));
-        // SAFETY: a valid element; no program runs yet.
-        unsafe {
-            sources
-                .at(index as usize)
-                .write_volatile(flow.wrapping_mul(0x9e37_79b1) & 0xffff_ffff);
-        };
-    }
-    Ok(())
+/// Of the rounds' ratios: a busy moment of the machine is in both of a round's figures.
+pub fn median_ratio(figures: &[f64], others: &[f64]) -> f64 {
+    let ratios = figures.iter().zip(others);
+    median(ratios.map(|(figure, other)| figure / other).collect())
 }

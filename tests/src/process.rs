@@ -40,6 +40,12 @@ impl Daemon {
         })
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it wrote so far.
     #[must_use]
     pub fn log(&self) -> String {

@@ -51,6 +51,28 @@ pub struct Place<'a> {
     pub cpu: Option<usize>,
 }
 
+/// What a receiver says of the packets that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Packets that are in records, or will be.
+    pub recorded: u64,
+    /// Packets that are in records, or in counters that say why not.
+    pub accounted: u64,
+    /// Records made of them, by a receiver that says so.
+    pub records: Option<u64>,
+}
+
+impl Counted {
+    /// By a receiver that has one number only.
+    fn all(packets: u64) -> Self {
+        Self {
+            recorded: packets,
+            accounted: packets,
+            records: None,
+        }
+    }
+}
+
 /// A receiver at work; it ends when dropped.
 pub struct Running<'a> {
     receiver: Receiver,
@@ -72,6 +94,12 @@ impl Receiver {
             Self::Stack => "no receiver",
             Self::Drop => "no receiver, dropping",
         }
+    }
+
+    /// Whether it keeps flows, so that known ones cost it less than new ones.
+    #[must_use]
+    pub fn keeps_flows(self) -> bool {
+        !matches!(self, Self::Stack | Self::Drop)
     }
 
     /// Starts it, and waits until it receives. To be called in the namespace of end `b`.
@@ -171,16 +199,16 @@ impl Running<'_> {
     ///
     /// # Errors
     /// If it died meanwhile, or its words are not understood.
-    pub fn stop(mut self, arrived: u64) -> Result<u64> {
+    pub fn stop(mut self, arrived: u64) -> Result<Counted> {
         let counted = match self.process.take() {
             Some(process) => self.stop_process(process)?,
-            None => Some(arrived),
+            None => Some(Counted::all(arrived)),
         };
         let name = self.receiver.name();
         counted.with_context(|| format!("{name} did not say how many packets it counted"))
     }
 
-    fn stop_process(&self, mut process: Daemon) -> Result<Option<u64>> {
+    fn stop_process(&self, mut process: Daemon) -> Result<Option<Counted>> {
         const PATIENCE: Duration = Duration::from_secs(60);
         let mut answer = String::new();
         match self.receiver {
@@ -198,14 +226,16 @@ impl Running<'_> {
         if !status.success() && self.receiver != Receiver::Softflowd {
             bail!("{} ended with {status}:\n{log}", self.receiver.name());
         }
-        Ok(match self.receiver {
+        let packets = match self.receiver {
             Receiver::Weir | Receiver::WeirDrop => {
-                counted_by_weir(&fs::read_to_string(self.place.folder.join("json"))?)
+                let json = fs::read_to_string(self.place.folder.join("json"))?;
+                return Ok(counted_by_weir(&json));
             }
             Receiver::Softflowd => counted_by_softflowd(&answer),
             Receiver::Nfpcapd => number_after(&log, "Total: Processed:"),
             _ => counted_by_pmacctd(&log),
-        })
+        };
+        Ok(packets.map(Counted::all))
     }
 
     fn softflowctl(&self, word: &str) -> Result<String> {
@@ -216,11 +246,15 @@ impl Running<'_> {
     }
 }
 
-fn weir_sensor() -> Result<String> {
+/// Path of weir-sensor, as cargo built it beside this program.
+///
+/// # Errors
+/// If it was not built.
+pub fn weir_sensor() -> Result<String> {
     let path = process::binaries()?.join("weir-sensor");
     if !path.exists() {
         bail!(
-            "{} is missing: `cargo build --release --package weir-sensor` makes it",
+            "{} is missing: `cargo build --release --package weir-sensor` makes it, `cargo xtask bench` does both",
             path.display()
         );
     }
@@ -239,13 +273,17 @@ fn drop_all(place: &Place<'_>) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-/// Packets seen and not lost on the way to a record.
-fn counted_by_weir(json: &str) -> Option<u64> {
+/// What the sensor's account says; what it cannot explain is in neither number.
+fn counted_by_weir(json: &str) -> Option<Counted> {
     let statistics: Value = serde_json::from_str(json).ok()?;
-    let count = |name: &str| statistics[name].as_i64();
+    let count = |name: &str| statistics[name].as_u64();
+    let unexplained = statistics["unexplained_packets"].as_i64()?.unsigned_abs();
     let lost = count("ring_full_packets")? + count("table_busy_packets")?;
-    let counted = count("packets")? - lost - count("unexplained_packets")?;
-    u64::try_from(counted).ok()
+    Some(Counted {
+        recorded: count("ip_packets")?.checked_sub(lost + unexplained)?,
+        accounted: count("packets")?.checked_sub(unexplained)?,
+        records: Some(count("records")?),
+    })
 }
 
 fn counted_by_softflowd(statistics: &str) -> Option<u64> {
@@ -261,7 +299,9 @@ fn counted_by_pmacctd(log: &str) -> Option<u64> {
     counted.checked_sub(lost)
 }
 
-fn number_after(text: &str, label: &str) -> Option<u64> {
+/// The number that follows a label.
+#[must_use]
+pub fn number_after(text: &str, label: &str) -> Option<u64> {
     let (_, rest) = text.split_once(label)?;
     let rest = rest.trim_start();
     let end = rest.find(|c: char| !c.is_ascii_digit());
@@ -286,9 +326,17 @@ mod tests {
     }
 
     #[test]
-    fn weirs_losses_are_not_counted() {
-        let json = r#"{"packets": 100, "ring_full_packets": 3, "table_busy_packets": 2, "unexplained_packets": 0}"#;
-        assert_eq!(counted_by_weir(json), Some(95));
+    fn weirs_losses_are_not_in_records_and_what_it_cannot_explain_is_nowhere() {
+        let counted = |unexplained: i64| {
+            let json = format!(
+                r#"{{"packets": 100, "ip_packets": 99, "ring_full_packets": 3, "table_busy_packets": 2, "records": 7, "unexplained_packets": {unexplained}}}"#
+            );
+            let counted = counted_by_weir(&json)?;
+            Some((counted.recorded, counted.accounted, counted.records))
+        };
+        assert_eq!(counted(0), Some((94, 100, Some(7))));
+        assert_eq!(counted(1), Some((93, 99, Some(7))));
+        assert_eq!(counted(-1), Some((93, 99, Some(7))));
         assert_eq!(counted_by_weir("{}"), None);
     }
 }

@@ -12,7 +12,7 @@ use super::{
     generator::{Generator, Order, Plan, Sent},
     machine::MachineTime,
     receiver::{Place, Receiver},
-    search::Search,
+    search::{Bounds, Search},
     sequence::Distribution,
 };
 use crate::cpu::median;
@@ -32,7 +32,7 @@ pub struct Setup {
     /// Packets a second; 0: as fast as it goes.
     pub rate: u64,
     /// How long.
-    pub seconds: u64,
+    pub length: Duration,
     /// The generator's CPU; softirqs of the receiving end run there too.
     pub generator_cpu: usize,
     /// The receiving process's.
@@ -44,8 +44,12 @@ pub struct Setup {
 pub struct Outcome {
     /// What the generator did.
     pub sent: Sent,
-    /// Packets that the receiver did not count.
+    /// Packets that are in no record of the receiver's.
     pub lost: u64,
+    /// Those of them that are in no counter of its either.
+    pub unaccounted: u64,
+    /// Records it made, of the flows sent beforehand too, if it says so.
+    pub records: Option<u64>,
     /// Busy time of all CPUs.
     pub busy_ns: u64,
 }
@@ -55,6 +59,44 @@ impl Outcome {
     #[must_use]
     pub fn ns_per_packet(&self) -> f64 {
         self.busy_ns as f64 / self.sent.packets.max(1) as f64
+    }
+}
+
+/// When a trial has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Every packet is in a record.
+    Recorded,
+    /// Every packet is in a record or in a counter with a name, which weir-sensor alone has: what a
+    /// flood may cost is detail, not totals.
+    Accounted,
+}
+
+impl Goal {
+    /// Whether the trial has.
+    #[must_use]
+    pub fn is_met(self, outcome: &Outcome) -> bool {
+        match self {
+            Self::Recorded => outcome.lost == 0,
+            Self::Accounted => outcome.unaccounted == 0,
+        }
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// The trial with the highest rate that passed, if one did.
+    pub best: Option<Outcome>,
+    /// Whether that is all the generator makes.
+    pub generator_is_limit: bool,
+}
+
+impl Found {
+    /// The highest rate that passed, if one did.
+    #[must_use]
+    pub fn highest_pps(&self) -> Option<u64> {
+        self.best.map(|outcome| outcome.sent.pps())
     }
 }
 
@@ -95,19 +137,26 @@ pub fn pair() -> Result<Pair> {
     Ok(pair)
 }
 
+/// Does something in a thread of its own, which may change its namespace and its CPU: processes that
+/// are started elsewhere do not inherit them.
+///
+/// # Errors
+/// Those of what it does.
+pub fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let died = |_| Err(anyhow!("a thread died"));
+        scope.spawn(work).join().unwrap_or_else(died)
+    })
+}
+
 /// Runs a trial.
 ///
 /// # Errors
 /// If either side fails; lost packets are no error.
 pub fn run(pair: &Pair, setup: &Setup) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
-    // In a thread of its own: it changes its namespace and its CPU.
-    thread::scope(|scope| {
-        let trial = scope.spawn(|| run_here(pair, setup, folder.path()));
-        let died = |_| Err(anyhow!("the trial's thread died"));
-        trial.join().unwrap_or_else(died)
-    })
-    .with_context(|| format!("trial of {}", setup.receiver.name()))
+    apart(|| run_here(pair, setup, folder.path()))
+        .with_context(|| format!("trial of {}", setup.receiver.name()))
 }
 
 fn run_here(pair: &Pair, setup: &Setup, folder: &Path) -> Result<Outcome> {
@@ -115,7 +164,7 @@ fn run_here(pair: &Pair, setup: &Setup, folder: &Path) -> Result<Outcome> {
         receiver,
         plan,
         rate,
-        seconds,
+        length,
         generator_cpu,
         receiver_cpu,
     } = setup;
@@ -130,20 +179,24 @@ fn run_here(pair: &Pair, setup: &Setup, folder: &Path) -> Result<Outcome> {
     netns::enter(&pair.a)?;
     wire::pin(*generator_cpu)
         .with_context(|| format!("there is no CPU {generator_cpu} for the generator"))?;
+    // Those sent beforehand count too: the receiver has one number for all.
     let (mut packets, mut arrived) = (0, 0);
-    if !flood {
+    if !flood && receiver.keeps_flows() {
         let warm = send_each_flow_once(pair, plan, rate / 2)?;
         (packets, arrived) = (warm.packets, warm.transmitted);
     }
     let mut generator = Generator::new(&pair.a, plan)?;
     let before = MachineTime::read()?;
-    let sent = generator.send(&order(*rate, *seconds))?;
+    let sent = generator.send(&order(*rate, *length))?;
     thread::sleep(SETTLE);
     let after = MachineTime::read()?;
     let counted = running.stop(arrived + sent.transmitted)?;
+    packets += sent.packets;
     Ok(Outcome {
         sent,
-        lost: (packets + sent.packets).saturating_sub(counted),
+        lost: packets.saturating_sub(counted.recorded),
+        unaccounted: packets.saturating_sub(counted.accounted),
+        records: counted.records,
         busy_ns: before.busy_ns_until(&after),
     })
 }
@@ -164,8 +217,9 @@ fn send_each_flow_once(pair: &Pair, plan: &Plan, rate: u64) -> Result<Sent> {
     Ok(sent)
 }
 
-fn order(rate: u64, seconds: u64) -> Order {
-    let ns = seconds.saturating_mul(1_000_000_000);
+fn order(rate: u64, length: Duration) -> Order {
+    let ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+    let packets = u128::from(rate) * length.as_nanos() / 1_000_000_000;
     if rate == 0 {
         Order {
             packets: u64::MAX,
@@ -174,7 +228,7 @@ fn order(rate: u64, seconds: u64) -> Order {
         }
     } else {
         Order {
-            packets: rate.saturating_mul(seconds),
+            packets: u64::try_from(packets).unwrap_or(u64::MAX),
             rate,
             // A generator that cannot keep the rate is stopped; what it did is what counts.
             most_ns: ns.saturating_add(ns / 2),
@@ -182,25 +236,34 @@ fn order(rate: u64, seconds: u64) -> Order {
     }
 }
 
-/// Searches for the highest rate without loss; each trial is shown with the rate that was wanted.
+/// Searches for the highest rate at which the goal is met; each trial is shown with the rate that was
+/// wanted.
 ///
 /// # Errors
-/// As [`run`].
-pub fn search(pair: &Pair, setup: &Setup, mut show: impl FnMut(u64, &Outcome)) -> Result<Search> {
-    let mut search = Search::default();
-    let mut setup = Setup {
-        rate: 0,
-        ..setup.clone()
-    };
-    loop {
+/// As [`run`], and what `show` says: it may end the search.
+pub fn search(
+    pair: &Pair,
+    setup: &Setup,
+    goal: Goal,
+    mut show: impl FnMut(u64, &Outcome) -> Result<()>,
+) -> Result<Found> {
+    let mut search = Search::new(Bounds::FINE);
+    let mut setup = setup.clone();
+    let mut best: Option<Outcome> = None;
+    while let Some(rate) = search.next_pps() {
+        setup.rate = rate;
         let outcome = run(pair, &setup)?;
-        show(setup.rate, &outcome);
-        search.record(outcome.sent.pps(), outcome.lost == 0);
-        match search.next_pps() {
-            Some(rate) => setup.rate = rate,
-            None => return Ok(search),
+        show(rate, &outcome)?;
+        let (pps, passed) = (outcome.sent.pps(), goal.is_met(&outcome));
+        search.record(rate, pps, passed);
+        if passed && best.is_none_or(|best| pps > best.sent.pps()) {
+            best = Some(outcome);
         }
     }
+    Ok(Found {
+        best,
+        generator_is_limit: search.generator_is_limit(),
+    })
 }
 
 /// Medians over rounds, each with a trial of the receiver and one of the floor at the same rate.
@@ -232,9 +295,11 @@ mod tests {
 
     #[test]
     fn orders_are_exact_where_there_is_a_rate() {
-        assert_eq!(order(1000, 3).packets, 3000);
-        assert_eq!(order(1000, 3).most_ns, 4_500_000_000);
-        let unpaced = order(0, 3);
+        let long = Duration::from_secs(3);
+        assert_eq!(order(1000, long).packets, 3000);
+        assert_eq!(order(1000, long).most_ns, 4_500_000_000);
+        assert_eq!(order(1000, Duration::from_millis(1500)).packets, 1500);
+        let unpaced = order(0, long);
         assert_eq!(
             (unpaced.packets, unpaced.most_ns),
             (u64::MAX, 3_000_000_000)

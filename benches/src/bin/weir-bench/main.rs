@@ -10,7 +10,7 @@ use clap::Parser as _;
 use serde_json::json;
 use weir_benches::live::{
     generator::{Generator, Order},
-    trial::{self, Outcome},
+    trial::{self, Goal, Outcome},
 };
 use weir_tests::wire;
 
@@ -68,14 +68,15 @@ fn search(options: &Search) -> Result<()> {
     let setup = options.trial.setup(0)?;
     let pair = trial::pair()?;
     let mut trials = Vec::new();
-    let found = trial::search(&pair, &setup, |wanted_pps, outcome| {
+    let found = trial::search(&pair, &setup, Goal::Recorded, |wanted_pps, outcome| {
         if json {
             trials.push(object(wanted_pps, outcome));
         } else {
             println!("{}", line(wanted_pps, outcome));
         }
+        Ok(())
     })?;
-    let (highest, limit) = (found.highest_pps(), found.generator_is_limit());
+    let (highest, limit) = (found.highest_pps(), found.generator_is_limit);
     if json {
         let object = json!({ "receiver": setup.receiver.name(), "trials": trials, "zero_loss_mpps": highest.map(mpps), "generator_is_limit": limit });
         println!("{object:#}");
@@ -125,16 +126,17 @@ fn line(wanted_pps: u64, outcome: &Outcome) -> String {
         pps => format!("wanted {:.3} Mpps", mpps(pps)),
     };
     format!(
-        "{wanted}: {} packets at {:.3} Mpps, {} lost, {:.0} ns of CPU a packet in all",
+        "{wanted}: {} packets at {:.3} Mpps, {} lost ({} of them in no counter), {:.0} ns of CPU a packet in all",
         outcome.sent.packets,
         mpps(outcome.sent.pps()),
         outcome.lost,
+        outcome.unaccounted,
         outcome.ns_per_packet(),
     )
 }
 
 fn object(wanted_pps: u64, outcome: &Outcome) -> serde_json::Value {
-    json!({ "wanted_mpps": mpps(wanted_pps), "mpps": mpps(outcome.sent.pps()), "packets": outcome.sent.packets, "lost": outcome.lost, "cpu_ns_per_packet": outcome.ns_per_packet() })
+    json!({ "wanted_mpps": mpps(wanted_pps), "mpps": mpps(outcome.sent.pps()), "packets": outcome.sent.packets, "lost": outcome.lost, "unaccounted": outcome.unaccounted, "cpu_ns_per_packet": outcome.ns_per_packet() })
 }
 
 fn mpps(pps: u64) -> f64 {

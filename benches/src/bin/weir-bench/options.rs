@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -194,7 +194,7 @@ impl Trial {
             receiver: self.receiver,
             plan: self.traffic.plan(rate)?,
             rate,
-            seconds: self.seconds,
+            length: Duration::from_secs(self.seconds),
             generator_cpu: self.traffic.cpu,
             receiver_cpu: self.receiver_cpu,
         })

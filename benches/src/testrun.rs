@@ -1,0 +1,170 @@
+//! The loaded programs in test runs of one frame: a prologue gives it the next source address of a
+//! drawn sequence, so that each packet is another flow's.
+#![expect(unsafe_code, reason = "memory that the program reads")]
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::{
+    EbpfLoader,
+    maps::Map,
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use weir_sensor::{
+    kernel::{Kernel, ProgramOptions},
+    mapping::Mapping,
+};
+use weir_sensor_common::{KeyMask, hash::Seed, interface::Interface, table::Shape};
+use weir_tests::traffic::{self, Random};
+
+use crate::cpu::thread_ns;
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+
+/// Which flow each packet is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Flows {
+    /// So many, drawn evenly; none if each packet is a new one.
+    pub count: Option<u32>,
+    /// Packets until the sequence begins again, a power of two.
+    pub sequence: u32,
+    /// Places in the kernel's hash map that is compared with.
+    pub places: u32,
+}
+
+/// Which object is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// With its options.
+    Whole,
+    /// With its options compiled out.
+    Bare,
+}
+
+/// Loaded programs and their tables.
+pub struct Programs {
+    kernel: Kernel,
+    frame: Vec<u8>,
+    drop: bool,
+}
+
+/// How long programs are once the verifier has taken out what cannot be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Length {
+    /// Instructions; 0 if the kernel does not say.
+    pub instructions: u32,
+    /// Octets of machine code, likewise.
+    pub machine_octets: u32,
+}
+
+/// A table of so many slots on each CPU.
+pub fn shape(slots: u32) -> Shape {
+    Shape {
+        bucket_mask: slots / 8 - 1,
+        seed: Seed::new([17, 34, 51, 68, 85]),
+        key_mask: KeyMask::FULL.0,
+    }
+}
+
+impl Programs {
+    /// Loads an object and these of its programs.
+    pub fn load(
+        object: Object,
+        options: &ProgramOptions,
+        flows: Flows,
+        names: &[&str],
+    ) -> Result<Self> {
+        let mask: &'static u32 = Box::leak(Box::new(flows.sequence - 1));
+        let mut kernel = match object {
+            Object::Whole => Kernel::load_with(options, |loader| set(loader, flows, mask)),
+            Object::Bare => Kernel::load_bare(options, |loader| set(loader, flows, mask)),
+        }?;
+        if options.several {
+            // What a test run receives comes from the loopback, whose ifIndex is 1.
+            kernel.set_interface(Interface {
+                ifindex: 1,
+                ..Interface::default()
+            })?;
+        }
+        draw(&mut kernel, flows)?;
+        let mut programs = Self {
+            kernel,
+            frame: traffic::flood_frame(0),
+            drop: options.drop,
+        };
+        for name in names {
+            programs.program(name)?.load()?;
+        }
+        Ok(programs)
+    }
+
+    /// Processor time a packet, in nanoseconds, over so many packets.
+    pub fn run(&mut self, name: &str, packets: u32) -> Result<f64> {
+        let frame = self.frame.clone();
+        let program = self.program(name)?;
+        let before = thread_ns();
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(&frame),
+            repeat: packets,
+            ..TestRunOptions::new()
+        })?;
+        let elapsed_ns = thread_ns() - before;
+        let verdict = if self.drop { XDP_DROP } else { XDP_PASS };
+        ensure!(
+            result.return_value == verdict,
+            "{name} answered {} to the frame",
+            result.return_value
+        );
+        Ok(elapsed_ns / f64::from(packets))
+    }
+
+    /// The length of these programs together.
+    pub fn length(&mut self, names: &[&str]) -> Result<Length> {
+        const INSTRUCTION_OCTETS: u32 = 8;
+        let mut length = Length::default();
+        for name in names {
+            let program = self.kernel.ebpf().program(name);
+            let info = program.with_context(|| format!("program {name}"))?.info()?;
+            length.instructions += info.size_translated().unwrap_or(0) / INSTRUCTION_OCTETS;
+            length.machine_octets += info.size_jitted();
+        }
+        Ok(length)
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut Xdp> {
+        let program = self.kernel.ebpf().program_mut(name);
+        Ok(program
+            .context("a program of the feature `baseline`")?
+            .try_into()?)
+    }
+}
+
+fn set(loader: &mut EbpfLoader<'_>, flows: Flows, mask: &'static u32) {
+    loader
+        .map_max_entries("SOURCES", flows.sequence)
+        .map_max_entries("BASELINE", flows.places)
+        .override_global("SOURCES_MASK", mask, true);
+}
+
+/// Fills the sequence.
+fn draw(kernel: &mut Kernel, flows: Flows) -> Result<()> {
+    let Some(Map::Array(map)) = kernel.ebpf().map("SOURCES") else {
+        bail!("map SOURCES");
+    };
+    let sources: Mapping<u64> = Mapping::of_map(map.fd().as_fd(), flows.sequence as usize)?;
+    let mut random = Random::new(42);
+    for index in 0..flows.sequence {
+        let flow = match flows.count {
+            Some(count) => random.below(u64::from(count)),
+            None => u64::from(index),
+        };
+        // SAFETY: a valid element; no program runs yet.
+        unsafe {
+            sources
+                .at(index as usize)
+                .write_volatile(flow.wrapping_mul(0x9e37_79b1) & 0xffff_ffff);
+        };
+    }
+    Ok(())
+}
