@@ -32,7 +32,15 @@ pub fn run() -> Result<()> {
                 .args(["--", "--deny", "warnings"]),
         )?;
     }
-    Ok(())
+    step("benches: their tests, and the table's ratios");
+    shown(&mut cargo(&["test", "--package", "weir-benches"]))?;
+    shown(&mut cargo(&[
+        "run",
+        "--package",
+        "weir-benches",
+        "--",
+        "gate",
+    ]))
 }
 
 /// A Python with the engines that a test has open Weir's files, under `target/`.
