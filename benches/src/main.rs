@@ -3,6 +3,8 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 mod bars;
+mod collector;
+mod export;
 mod gate;
 mod offline;
 mod options;
@@ -56,6 +58,8 @@ enum What {
     Options,
     /// User space's look at every slot, and the sensor's share of a core
     Sweep,
+    /// A million flows over at once, to a collector with a default buffer
+    Export,
     /// Capture files, beside softflowd and nfpcapd
     Offline,
     /// Live frames through a veth pair, one core for all
@@ -85,10 +89,11 @@ impl Run {
 
 impl What {
     /// All but the gate, which is a part of `table`.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Table,
         Self::Options,
         Self::Sweep,
+        Self::Export,
         Self::Offline,
         Self::Veth,
         Self::Versus,
@@ -99,6 +104,7 @@ impl What {
             Self::Table => "table",
             Self::Options => "options",
             Self::Sweep => "sweep",
+            Self::Export => "export",
             Self::Offline => "offline",
             Self::Veth => "veth",
             Self::Versus => "versus",
@@ -111,6 +117,7 @@ impl What {
             Self::Table => table::measure(report, run.quick),
             Self::Options => options::measure(report, run.quick),
             Self::Sweep => sweep::measure(report, run.quick),
+            Self::Export => export::measure(report, run.quick),
             Self::Offline => offline::measure(report, run.quick),
             Self::Veth => veth::measure(report, run),
             Self::Versus => versus::measure(report, run),
