@@ -110,8 +110,8 @@ pub fn output(program: &str, arguments: &[&str]) -> String {
 }
 
 /// CPUs in a list as the kernel writes it.
-fn count(list: &str) -> Option<u32> {
-    let ranges = list.trim().split(',').map(|range| {
+fn count(cpus: &str) -> Option<u32> {
+    let ranges = cpus.trim().split(',').map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
         last.checked_sub(first)?.checked_add(1)

@@ -140,6 +140,7 @@ impl Programs {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the loader keeps it")]
 fn set(loader: &mut EbpfLoader<'_>, flows: Flows, mask: &'static u32) {
     loader
         .map_max_entries("SOURCES", flows.sequence)

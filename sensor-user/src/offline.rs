@@ -1,7 +1,7 @@
 //! `-r FILE`: a capture through the same walk, table, policy and export as live packets. Packet
 //! time is the clock.
 
-use std::{path::Path, thread};
+use std::{mem, path::Path, thread};
 
 use anyhow::{Result, anyhow};
 use crossbeam::channel::{Sender, bounded};
@@ -184,11 +184,11 @@ impl Offline {
                 _ => find(&region, shape, sighting.hash).unwrap_or(home),
             };
         }
-        for index in 0..self.queue.len() {
-            let sighting = self.queue[index];
-            self.account(&sighting, likely[index]);
+        let mut queue = mem::take(&mut self.queue);
+        for (sighting, likely) in queue.drain(..).zip(likely) {
+            self.account(&sighting, likely);
         }
-        self.queue.clear();
+        self.queue = queue;
     }
 
     fn account(&mut self, sighting: &Sighting, likely: u32) {
