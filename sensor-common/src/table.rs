@@ -398,9 +398,10 @@ fn lane(matches: u64) -> u32 {
     ((lowest >> 15).wrapping_mul(POSITION) >> 62) as u32
 }
 
-/// The ways whose two parity bits are equal.
+/// The ways whose two parity bits are equal, a bit each.
 #[inline(always)]
-fn free_ways(tags: [u64; 2], released: u8) -> u8 {
+#[must_use]
+pub fn free_ways(tags: [u64; 2], released: u8) -> u8 {
     !(parities(tags[0]) | (parities(tags[1]) << 4)) ^ released
 }
 

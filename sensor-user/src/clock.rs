@@ -122,6 +122,12 @@ impl Now {
         self.ticks.at(self.monotonic_ns).0
     }
 
+    /// Nanoseconds a tick lasts: ages in slots are known to this.
+    #[must_use]
+    pub fn tick_length_ns(&self) -> u64 {
+        self.ticks.length_ns
+    }
+
     /// Nanoseconds since a slot's tick. One that is a little ahead (the program's clock may be
     /// finer than the one read here) is now.
     #[must_use]

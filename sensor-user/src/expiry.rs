@@ -82,9 +82,15 @@ impl Timeouts {
     #[must_use]
     pub fn sweep_interval_ns(&self) -> u64 {
         const SHORTEST_NS: u64 = 1_000_000;
-        // A slot counts packets in 32 bits.
-        const LONGEST_NS: u64 = 30 * SECOND_NS;
-        [
+        let half_ns = self.shortest_ns() / 2;
+        half_ns.min(self.sweep_ns).clamp(SHORTEST_NS, LOOK_NS_MAX)
+    }
+
+    /// The shortest of them: no flow is over sooner than this after a packet of it, nor after it
+    /// was looked at and found to have longer.
+    #[must_use]
+    pub fn shortest_ns(&self) -> u64 {
+        let timeouts = [
             self.tcp_ns,
             self.tcp_rst_ns,
             self.tcp_fin_ns,
@@ -92,14 +98,9 @@ impl Timeouts {
             self.icmp_ns,
             self.general_ns,
             self.active_ns,
-        ]
-        .into_iter()
-        .filter(|timeout_ns| *timeout_ns != 0)
-        .map(|timeout_ns| timeout_ns / 2)
-        .chain([self.sweep_ns])
-        .min()
-        .unwrap_or(SECOND_NS)
-        .clamp(SHORTEST_NS, LONGEST_NS)
+        ];
+        let there = timeouts.into_iter().filter(|timeout_ns| *timeout_ns != 0);
+        there.min().unwrap_or(0).min(LOOK_NS_MAX)
     }
 }
 
@@ -216,6 +217,9 @@ const COUNT_MAX: u64 = 1 << 31;
 /// Exported at this age whatever the timeouts say: slots' clocks wrap after 52 days, NetFlow's after
 /// 49.
 const AGE_MAX_NS: u64 = 45 * 86_400 * SECOND_NS;
+/// A flow is looked at this often whatever the timeouts say: a slot counts packets in 32 bits, and
+/// half of that come in this time only at 70 million a second.
+const LOOK_NS_MAX: u64 = 30 * SECOND_NS;
 const FIN: u8 = 0x01;
 const RST: u8 = 0x04;
 
@@ -230,6 +234,18 @@ pub fn expired(flow: &State, timeouts: &Timeouts) -> Option<Reason> {
     }
     let (timeout_ns, reason) = idle_rule(flow, timeouts);
     (flow.idle_ns >= timeout_ns).then_some(reason)
+}
+
+/// How long a flow that is not over has if no packet of it comes.
+#[must_use]
+#[inline]
+pub fn remaining_ns(flow: &State, timeouts: &Timeouts) -> u64 {
+    let (timeout_ns, _) = idle_rule(flow, timeouts);
+    let idle_ns = timeout_ns.saturating_sub(flow.idle_ns);
+    match timeouts.active_ns {
+        0 => idle_ns,
+        active_ns => idle_ns.min(active_ns.saturating_sub(flow.age_ns)),
+    }
 }
 
 fn idle_rule(flow: &State, timeouts: &Timeouts) -> (u64, Reason) {

@@ -34,7 +34,7 @@ use crate::{
     settle,
     statistics::Statistics,
     sweep::Taken,
-    table::{Place, Table},
+    table::Table,
 };
 
 /// Number of the layout of slots, tags, queues and rings. Changes whenever one of them does.
@@ -326,11 +326,8 @@ impl Dead {
             }
         };
         for region in 0..table.regions() {
-            for index in 0..table.slots() {
-                let place = Place { region, index };
-                if table.is_occupied(place) {
-                    merge(Taken::of(&table.copy(place), Reason::Flushed));
-                }
+            for place in (0..table.buckets()).flat_map(|bucket| table.occupied(region, bucket)) {
+                merge(Taken::of(&table.copy(place), Reason::Flushed));
             }
         }
         for cpu in 0..*cpus as usize {

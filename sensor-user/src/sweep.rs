@@ -5,7 +5,7 @@ use weir_sensor_common::{FlowKey, Slot, SlotWords as _, handover, slot::Sighting
 
 use crate::{
     clock::Now,
-    expiry::{Reason, State, Timeouts, expired},
+    expiry::{Reason, State, Timeouts, expired, remaining_ns},
     table::{Place, Table},
 };
 
@@ -119,11 +119,18 @@ struct Ticket {
 }
 
 /// Takes flows out of a table. [`Sweep::close`], a grace period, [`Sweep::collect`].
+///
+/// A bucket is looked at only when a flow in it can be over: each look tells when that is at the
+/// soonest. Flows that are opened meanwhile, or see a FIN, last longer than that by themselves.
 #[derive(Debug, Default)]
 pub struct Sweep {
     tickets: Vec<Ticket>,
     live: u64,
     fullest: u64,
+    /// When each bucket is to be looked at again, by the monotonic clock, region after region.
+    due_ns: Vec<u64>,
+    /// What it was reckoned with.
+    timeouts: Option<Timeouts>,
 }
 
 /// Which flows to take.
@@ -142,11 +149,12 @@ impl Sweep {
     pub fn close(&mut self, table: &Table, now: &Now, take: Take<'_>) -> usize {
         self.tickets.clear();
         self.fullest = 0;
+        self.reckon_anew_if_other(table, take);
         for region in 0..table.regions() {
             let closed = self.tickets.len();
             self.live = 0;
-            for index in 0..table.slots() {
-                self.consider(table, Place { region, index }, now, take);
+            for bucket in 0..table.buckets() {
+                self.look(table, region, bucket, now, take);
             }
             let left = self
                 .live
@@ -162,25 +170,60 @@ impl Sweep {
         self.fullest
     }
 
+    fn reckon_anew_if_other(&mut self, table: &Table, take: Take<'_>) {
+        let timeouts = match take {
+            Take::Expired(timeouts) => Some(*timeouts),
+            Take::Interface(_) | Take::Everything => None,
+        };
+        let buckets = table.regions() as usize * table.buckets() as usize;
+        if timeouts != self.timeouts || buckets != self.due_ns.len() {
+            self.due_ns.clear();
+            self.due_ns.resize(buckets, 0);
+            self.timeouts = timeouts;
+        }
+    }
+
     #[inline]
-    fn consider(&mut self, table: &Table, place: Place, now: &Now, take: Take<'_>) {
-        let slot = table.slot(place);
-        if !handover::is_live(&slot) {
+    fn look(&mut self, table: &Table, region: u32, bucket: u32, now: &Now, take: Take<'_>) {
+        let index = region as usize * table.buckets() as usize + bucket as usize;
+        let occupied = table.occupied(region, bucket);
+        if now.monotonic_ns < self.due_ns[index] {
+            self.live += occupied.count() as u64;
             return;
         }
-        self.live += 1;
+        let mut remaining_ns = match take {
+            Take::Expired(timeouts) => timeouts.shortest_ns(),
+            Take::Interface(_) | Take::Everything => 0,
+        };
+        for place in occupied {
+            self.live += 1;
+            remaining_ns = remaining_ns.min(self.consider(table, place, now, take));
+        }
+        // By ticks it may be over almost one earlier.
+        let remaining_ns = remaining_ns.saturating_sub(now.tick_length_ns());
+        self.due_ns[index] = now.monotonic_ns.saturating_add(remaining_ns);
+    }
+
+    /// Closes the flow if it is to be taken; else returns how long it has.
+    #[inline]
+    fn consider(&mut self, table: &Table, place: Place, now: &Now, take: Take<'_>) -> u64 {
+        let slot = table.slot(place);
+        if !handover::is_live(&slot) {
+            return 0;
+        }
         let words = slot.copy();
         let mut flow = Taken::of(&words, Reason::Flushed);
         let timeouts = match take {
             Take::Expired(timeouts) => timeouts,
-            Take::Interface(number) if words.hook >> 1 != number => return,
+            Take::Interface(number) if words.hook >> 1 != number => return 0,
             Take::Interface(_) | Take::Everything => {
                 self.close_flow(table, place, &words, Reason::Flushed);
-                return;
+                return 0;
             }
         };
-        if expired(&flow.state(now), timeouts).is_none() {
-            return;
+        let state = flow.state(now);
+        if expired(&state, timeouts).is_none() {
+            return remaining_ns(&state, timeouts);
         }
         // Other CPUs may have seen later packets of it.
         for other in others(table, place, &words) {
@@ -189,6 +232,7 @@ impl Sweep {
         if let Some(reason) = expired(&flow.state(now), timeouts) {
             self.close_flow(table, place, &words, reason);
         }
+        0
     }
 
     fn close_flow(&mut self, table: &Table, place: Place, words: &Slot, reason: Reason) {
@@ -250,6 +294,7 @@ mod tests {
         KeyMask,
         hash::Seed,
         table::{Outcome, Shape, account},
+        walk::number::{TCP, UDP},
     };
 
     fn shape(flows: u32) -> Shape {
@@ -343,6 +388,50 @@ mod tests {
                 "{} of {flows} evicted",
                 evicted.len()
             );
+        }
+    }
+
+    /// Buckets are left out only while nothing in them can be over: what a sweep that remembers
+    /// takes is what one takes that looks at every slot.
+    #[test]
+    fn a_bucket_is_looked_at_when_a_flow_in_it_is_over() {
+        let shape = shape(64);
+        let (mut table, mut other) = (
+            Table::anonymous(shape).unwrap(),
+            Table::anonymous(shape).unwrap(),
+        );
+        let mut timeouts = Timeouts::default();
+        for setting in ["udp=700ms", "tcp=900ms", "tcp.fin=150ms", "active=3s"] {
+            timeouts.set(setting).unwrap();
+        }
+        let (mut sweep, mut random, mut reasons) = (Sweep::default(), 7u32, Vec::new());
+        for ms in 0..30_000u64 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Some come each few milliseconds, some once in a second.
+            let flow = random >> 27 & random >> 22;
+            let mut sighting = sighting(flow, &at(ms));
+            let protocol = if flow & 1 == 0 { UDP } else { TCP };
+            sighting.key.attributes = FlowKey::pack(1, 2, protocol, 0, 0);
+            sighting.hash = shape.hash(&sighting.key, 0);
+            sighting.tcp_flags = u8::from(protocol == TCP && random & 0xf00 == 0);
+            for table in [&mut table, &mut other] {
+                account(&mut table.local(&mut Vec::new()), &shape, &sighting).unwrap();
+            }
+            if ms % 40 == 39 {
+                let take = Take::Expired(&timeouts);
+                let (mut found, mut all) = (Vec::new(), Vec::new());
+                sweep.close(&table, &at(ms), take);
+                sweep.collect(&mut table, |flow| found.push(flow));
+                let mut anew = Sweep::default();
+                anew.close(&other, &at(ms), take);
+                anew.collect(&mut other, |flow| all.push(flow));
+                assert_eq!(found, all, "at {ms} ms");
+                assert_eq!(sweep.fullest(), anew.fullest());
+                reasons.extend(found.iter().map(|flow| flow.reason));
+            }
+        }
+        for reason in [Reason::Udp, Reason::Tcp, Reason::TcpFin, Reason::Active] {
+            assert!(reasons.contains(&reason), "none is over by {reason:?}");
         }
     }
 

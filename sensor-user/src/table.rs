@@ -11,7 +11,7 @@ use std::{
 use weir_sensor_common::{
     Slot, SlotWords as _, handover,
     slot::SlotPtr,
-    table::{Region, SLOTS_MAX, SLOTS_MIN, Shape, WAYS},
+    table::{Region, SLOTS_MAX, SLOTS_MIN, Shape, WAYS, free_ways},
 };
 
 use crate::mapping::Mapping;
@@ -98,18 +98,28 @@ impl Table {
         unsafe { SlotPtr::new(slot) }
     }
 
-    /// Whether a way was taken by the side that meters and not given back since, whatever state the
-    /// flow is in.
+    /// Buckets in a region.
     #[must_use]
-    pub fn is_occupied(&self, place: Place) -> bool {
-        let bucket = place.region * (self.shape.bucket_mask + 1) + place.index / WAYS;
-        let way = place.index % WAYS;
+    pub fn buckets(&self) -> u32 {
+        self.shape.bucket_mask + 1
+    }
+
+    /// The places of a bucket that were taken by the side that meters and not given back since,
+    /// whatever state their flows are in. A flow just opened may not be among them yet.
+    #[inline]
+    pub fn occupied(&self, region: u32, bucket: u32) -> impl Iterator<Item = Place> + use<> {
+        let whole = (region * self.buckets() + bucket) as usize;
         // SAFETY: valid elements; volatile because the kernel may write them.
-        let tags = unsafe { self.tags.at(bucket as usize).read_volatile() };
+        let tags = unsafe { self.tags.at(whole).read_volatile() };
         // SAFETY: as above.
-        let released = unsafe { self.released.at(bucket as usize).read_volatile() };
-        let tag = tags[(way / 4) as usize] >> (16 * (way % 4));
-        tag >> 15 & 1 != u64::from(released >> way & 1)
+        let released = unsafe { self.released.at(whole).read_volatile() };
+        let free = free_ways(tags, released);
+        (0..WAYS)
+            .filter(move |way| free >> way & 1 == 0)
+            .map(move |way| Place {
+                region,
+                index: bucket * WAYS + way,
+            })
     }
 
     /// A copy of a slot; torn while a program may write it.
