@@ -2,7 +2,7 @@
 //! it is a second old, or on flush; its sequence number is fixed when it opens, its count and
 //! clocks when it leaves, so all its records' relative times are encoded then.
 
-use weir_netflow::{ExportTime, FlowRecord, Sampling, v5, v9};
+use weir_netflow::{ExportTime, FlowRecord, Optional, Sampling, v5, v9};
 
 use crate::counters::Tally;
 
@@ -30,6 +30,8 @@ pub struct BatchOptions {
     pub source_id: u32,
     /// How packets were chosen.
     pub sampling: Sampling,
+    /// What v9's records carry beside the usual.
+    pub optional: Optional,
 }
 
 impl BatchOptions {
@@ -50,17 +52,8 @@ impl BatchOptions {
             template_interval_ns: 60_000_000_000,
             source_id: 0,
             sampling: Sampling::NONE,
+            optional: Optional::NONE,
         }
-    }
-
-    /// Octets of the templates, and of what is said with them.
-    fn templates_octets(&self) -> usize {
-        let sampling = if self.sampling.interval > 1 {
-            v9::SAMPLING_OCTETS
-        } else {
-            0
-        };
-        template_set_octets() + sampling
     }
 }
 
@@ -77,6 +70,7 @@ pub struct Datagram {
 #[derive(Debug)]
 pub struct Batcher {
     options: BatchOptions,
+    flows: v9::FlowTemplates,
     pending: Vec<FlowRecord>,
     /// Octets the pending records take, template and padding included.
     octets: usize,
@@ -100,6 +94,7 @@ impl Batcher {
     pub fn new(options: BatchOptions) -> Self {
         Self {
             options,
+            flows: v9::FlowTemplates::new(options.optional),
             pending: Vec::new(),
             octets: 0,
             opened_ns: 0,
@@ -163,10 +158,20 @@ impl Batcher {
         self.octets = match self.options.version {
             Version::V5 => v5::HEADER_OCTETS,
             Version::V9 if self.with_templates => {
-                v9::HEADER_OCTETS + self.options.templates_octets()
+                v9::HEADER_OCTETS + self.templates_octets()
             }
             Version::V9 => v9::HEADER_OCTETS,
         };
+    }
+
+    /// Octets of the templates, and of what is said with them.
+    fn templates_octets(&self) -> usize {
+        let sampling = if self.options.sampling.interval > 1 {
+            v9::SAMPLING_OCTETS
+        } else {
+            0
+        };
+        self.flows.definition_octets() + sampling
     }
 
     fn fits(&self, record: &FlowRecord) -> bool {
@@ -185,7 +190,7 @@ impl Batcher {
                 } else {
                     0
                 };
-                v9::FlowTemplate::of(record).record_octets() + set_octets
+                self.flows.of(record).record_octets() + set_octets
             }
         }
     }
@@ -221,7 +226,7 @@ impl Batcher {
         let mut octets = vec![0; v9::HEADER_OCTETS];
         let mut count = self.pending.len();
         if self.with_templates {
-            encode_templates(&mut octets);
+            self.flows.encode_definition(&mut octets);
             count += 2;
             if self.options.sampling.interval > 1 {
                 v9::encode_sampling(&mut octets, &self.options.sampling, self.options.source_id);
@@ -235,7 +240,7 @@ impl Batcher {
         }
         self.templates.datagrams += 1;
         for records in self.pending.chunk_by(|a, b| a.v6 == b.v6) {
-            encode_set(&mut octets, records, &instant);
+            encode_set(&mut octets, &self.flows, records, &instant);
         }
         let header = v9::Header {
             count: u16::try_from(count).unwrap_or(u16::MAX),
@@ -249,22 +254,15 @@ impl Batcher {
     }
 }
 
-fn template_set_octets() -> usize {
-    v9::SET_HEADER_OCTETS + v9::FLOWS_V4.definition_octets() + v9::FLOWS_V6.definition_octets()
-}
-
-fn encode_templates(octets: &mut Vec<u8>) {
-    let length = u16::try_from(template_set_octets()).unwrap_or(u16::MAX);
-    octets.extend_from_slice(&v9::TEMPLATE_SET.to_be_bytes());
-    octets.extend_from_slice(&length.to_be_bytes());
-    v9::FLOWS_V4.encode_definition(octets);
-    v9::FLOWS_V6.encode_definition(octets);
-}
-
 /// A data FlowSet of records of one family, padded to four octets (RFC 3954 section 5.3).
-fn encode_set(octets: &mut Vec<u8>, records: &[FlowRecord], time: &ExportTime) {
+fn encode_set(
+    octets: &mut Vec<u8>,
+    flows: &v9::FlowTemplates,
+    records: &[FlowRecord],
+    time: &ExportTime,
+) {
     let Some(first) = records.first() else { return };
-    let template = v9::FlowTemplate::of(first);
+    let template = flows.of(first);
     let start = octets.len();
     octets.extend_from_slice(&template.id.to_be_bytes());
     octets.extend_from_slice(&[0, 0]);
@@ -372,6 +370,51 @@ mod tests {
             assert_eq!(header.count, count);
         }
         assert_eq!(packets, (1..=2000).sum::<u64>());
+    }
+
+    #[test]
+    fn datagrams_of_records_with_optional_fields_are_no_longer_than_others() {
+        let optional = [
+            Optional::MAC,
+            Optional::INNER_VLAN,
+            Optional::MPLS,
+            Optional::FLOW_LABEL,
+            Optional::OUTER,
+        ];
+        let mut batcher = Batcher::new(BatchOptions {
+            optional: optional.into_iter().fold(Optional::NONE, Optional::and),
+            ..BatchOptions::new(Version::V9)
+        });
+        let records = (1..=500).map(|number| FlowRecord {
+            source_mac: [2, 0, 0, 0, 0, 7],
+            inner_vlan: 5,
+            ..flow(number)
+        });
+        let mut datagrams: Vec<_> = records
+            .flat_map(|record| batcher.push(&record, &at(0)))
+            .collect();
+        datagrams.extend(batcher.flush(&at(0)));
+        let (mut templates, mut packets) = (Vec::new(), 0);
+        for datagram in &datagrams {
+            assert!(datagram.octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
+            let header = v9::decode_header(&datagram.octets).unwrap();
+            for set in v9::decode_sets(&datagram.octets).unwrap() {
+                match set {
+                    v9::Set::Templates(defined) => templates = defined,
+                    v9::Set::Data { id, octets } => {
+                        let mut known = templates.iter();
+                        let template = known.find(|template| template.id == id).unwrap();
+                        for record in v9::records(template, octets, &header) {
+                            assert_eq!(record.source_mac, [2, 0, 0, 0, 0, 7]);
+                            assert_eq!(record.inner_vlan, 5);
+                            packets += record.packets;
+                        }
+                    }
+                    v9::Set::Reserved => panic!("a reserved FlowSet"),
+                }
+            }
+        }
+        assert_eq!(packets, (1..=500).sum::<u64>());
     }
 
     #[test]

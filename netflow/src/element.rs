@@ -52,6 +52,8 @@ pub const DESTINATION_V6: Element = 28;
 pub const SOURCE_MASK_V6: Element = 29;
 /// destinationIPv6PrefixLength.
 pub const DESTINATION_MASK_V6: Element = 30;
+/// flowLabelIPv6.
+pub const FLOW_LABEL: Element = 31;
 /// ICMP_TYPE, type * 256 + code.
 pub const ICMP_TYPE_V4: Element = 32;
 /// SAMPLING_ALGORITHM.
@@ -60,6 +62,10 @@ pub const SAMPLING_ALGORITHM: Element = 35;
 pub const SAMPLING_INTERVAL: Element = 34;
 /// FLOW_SAMPLER_RANDOM_INTERVAL.
 pub const SAMPLER_INTERVAL: Element = 50;
+/// SRC_MAC / sourceMacAddress.
+pub const SOURCE_MAC: Element = 56;
+/// RFC 3954's DST_MAC; IANA has it as postDestinationMacAddress.
+pub const DESTINATION_MAC: Element = 57;
 /// vlanId.
 pub const VLAN: Element = 58;
 /// ipVersion.
@@ -68,6 +74,18 @@ pub const IP_VERSION: Element = 60;
 pub const DIRECTION: Element = 61;
 /// ipNextHopIPv6Address.
 pub const NEXT_HOP_V6: Element = 62;
+/// mplsTopLabelStackSection; those below it follow (mplsLabelStackSection2 …).
+pub const MPLS_LABEL_1: Element = 70;
+/// mplsLabelStackSection2.
+pub const MPLS_LABEL_2: Element = 71;
+/// mplsLabelStackSection3.
+pub const MPLS_LABEL_3: Element = 72;
+/// mplsLabelStackSection4.
+pub const MPLS_LABEL_4: Element = 73;
+/// IN_DST_MAC / destinationMacAddress.
+pub const IN_DESTINATION_MAC: Element = 80;
+/// OUT_SRC_MAC / postSourceMacAddress.
+pub const OUT_SOURCE_MAC: Element = 81;
 /// octetTotalCount.
 pub const TOTAL_OCTETS: Element = 85;
 /// packetTotalCount.
@@ -88,5 +106,19 @@ pub const END_MS: Element = 153;
 pub const INITIATOR_OCTETS: Element = 231;
 /// dot1qVlanId.
 pub const DOT1Q_VLAN: Element = 243;
+/// dot1qCustomerVlanId.
+pub const CUSTOMER_VLAN: Element = 245;
 /// initiatorPackets.
 pub const INITIATOR_PACKETS: Element = 298;
+
+// A tunnel's endpoints have no element of IANA's. These are nProbe's, which adds 57472 to its own
+// numbers in v9: ntopng and Wireshark know them.
+
+/// UNTUNNELED_IPV4_SRC_ADDR.
+pub const OUTER_SOURCE_V4: Element = 57586;
+/// UNTUNNELED_IPV4_DST_ADDR.
+pub const OUTER_DESTINATION_V4: Element = 57588;
+/// UNTUNNELED_IPV6_SRC_ADDR.
+pub const OUTER_SOURCE_V6: Element = 57868;
+/// UNTUNNELED_IPV6_DST_ADDR.
+pub const OUTER_DESTINATION_V6: Element = 57869;

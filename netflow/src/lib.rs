@@ -4,10 +4,12 @@
 //! caller stores.
 
 pub mod element;
+pub mod optional;
 pub mod record;
 pub mod v5;
 pub mod v9;
 
+pub use optional::Optional;
 pub use record::{Direction, EndReason, FlowRecord};
 
 /// The exporter's clocks at one instant, as a datagram's header carries them.

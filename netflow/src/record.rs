@@ -52,6 +52,22 @@ pub struct FlowRecord {
     pub end_reason: EndReason,
     /// One packet in this many was looked at; counts are as seen, unscaled. 1: all were.
     pub sampling_interval: u32,
+    /// Source MAC address of the first packet (IE 56); this and what follows is zero if unknown.
+    pub source_mac: [u8; 6],
+    /// Destination MAC address of the first packet (IE 57 of RFC 3954, IE 80).
+    pub destination_mac: [u8; 6],
+    /// Id of the second VLAN tag (IE 245), 0 if there is none.
+    pub inner_vlan: u16,
+    /// MPLS label stack entries from the top (IE 70–73), 24 bits each: label, traffic class, bottom
+    /// of stack (RFC 3032 section 2.1). 0 where there is none.
+    pub mpls_labels: [u32; 4],
+    /// IPv6 flow label of the first packet (IE 31), 20 bits.
+    pub flow_label: u32,
+    /// Source of the tunnel that the packets came through (nProbe's UNTUNNELED_… elements); IPv4 as
+    /// above, unspecified (`::`) if there is none.
+    pub outer_source: Ipv6Addr,
+    /// Its destination, likewise.
+    pub outer_destination: Ipv6Addr,
 }
 
 impl Default for FlowRecord {
@@ -80,6 +96,13 @@ impl Default for FlowRecord {
             direction: Direction::Ingress,
             end_reason: EndReason::Unknown,
             sampling_interval: 1,
+            source_mac: [0; 6],
+            destination_mac: [0; 6],
+            inner_vlan: 0,
+            mpls_labels: [0; 4],
+            flow_label: 0,
+            outer_source: Ipv6Addr::UNSPECIFIED,
+            outer_destination: Ipv6Addr::UNSPECIFIED,
         }
     }
 }

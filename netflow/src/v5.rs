@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::{Direction, EndReason, ExportTime, FlowRecord, Malformed, Sampling, low32, read};
+use crate::{ExportTime, FlowRecord, Malformed, Sampling, low32, read};
 
 /// The version field.
 pub const VERSION: u16 = 5;
@@ -207,10 +207,8 @@ fn record(octets: &[u8], header: &Header) -> FlowRecord {
         destination_as: u32::from(read::u16(octets, 42)),
         source_mask: octets[44],
         destination_mask: octets[45],
-        vlan: 0,
-        direction: Direction::Ingress,
-        end_reason: EndReason::Unknown,
         sampling_interval: header.sampling.interval,
+        ..FlowRecord::default()
     }
 }
 

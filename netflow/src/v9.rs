@@ -1,12 +1,15 @@
 //! NetFlow v9 (RFC 3954): a header of 20 octets, then FlowSets: templates, options templates, and
 //! data that only a template explains.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    borrow::Cow,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use crate::{
-    Direction, EndReason, ExportTime, FlowRecord, Malformed, Sampling,
+    Direction, EndReason, ExportTime, FlowRecord, Malformed, Optional, Sampling,
     element::{self, Element},
-    low32, read,
+    low32, optional, read,
 };
 
 /// The version field.
@@ -44,7 +47,7 @@ pub struct Field {
     pub octets: u16,
 }
 
-const fn field(element: Element, octets: u16) -> Field {
+pub(crate) const fn field(element: Element, octets: u16) -> Field {
     Field { element, octets }
 }
 
@@ -81,67 +84,116 @@ impl Template {
 
 /// A template the sensor sends. Ids, order and types are softflowd's, so that collectors which
 /// know it know this; counters are 64 bits wide and the VLAN id stands at the end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FlowTemplate {
     /// Its id.
     pub id: u16,
     /// Its fields.
-    pub fields: &'static [Field],
+    pub fields: Cow<'static, [Field]>,
 }
 
-/// IPv4 flows.
-pub const FLOWS_V4: FlowTemplate = FlowTemplate {
+/// IPv4 flows, without optional fields.
+pub static FLOWS_V4: FlowTemplate = FlowTemplate {
     id: 1024,
-    fields: &[
-        field(element::SOURCE_V4, 4),
-        field(element::DESTINATION_V4, 4),
-        field(element::START_UPTIME_MS, 4),
-        field(element::END_UPTIME_MS, 4),
-        field(element::OCTETS, 8),
-        field(element::PACKETS, 8),
-        field(element::INGRESS_IFINDEX, 4),
-        field(element::EGRESS_IFINDEX, 4),
-        field(element::DIRECTION, 1),
-        field(element::END_REASON, 1),
-        field(element::SOURCE_PORT, 2),
-        field(element::DESTINATION_PORT, 2),
-        field(element::PROTOCOL, 1),
-        field(element::TCP_FLAGS, 1),
-        field(element::IP_VERSION, 1),
-        field(element::TOS, 1),
-        field(element::VLAN, 2),
-    ],
+    fields: Cow::Borrowed(V4_FIELDS),
 };
 
-/// IPv6 flows.
-pub const FLOWS_V6: FlowTemplate = FlowTemplate {
+const V4_FIELDS: &[Field] = &[
+    field(element::SOURCE_V4, 4),
+    field(element::DESTINATION_V4, 4),
+    field(element::START_UPTIME_MS, 4),
+    field(element::END_UPTIME_MS, 4),
+    field(element::OCTETS, 8),
+    field(element::PACKETS, 8),
+    field(element::INGRESS_IFINDEX, 4),
+    field(element::EGRESS_IFINDEX, 4),
+    field(element::DIRECTION, 1),
+    field(element::END_REASON, 1),
+    field(element::SOURCE_PORT, 2),
+    field(element::DESTINATION_PORT, 2),
+    field(element::PROTOCOL, 1),
+    field(element::TCP_FLAGS, 1),
+    field(element::IP_VERSION, 1),
+    field(element::TOS, 1),
+    field(element::VLAN, 2),
+];
+
+/// IPv6 flows, without optional fields.
+pub static FLOWS_V6: FlowTemplate = FlowTemplate {
     id: 2048,
-    fields: &[
-        field(element::SOURCE_V6, 16),
-        field(element::DESTINATION_V6, 16),
-        field(element::START_UPTIME_MS, 4),
-        field(element::END_UPTIME_MS, 4),
-        field(element::OCTETS, 8),
-        field(element::PACKETS, 8),
-        field(element::INGRESS_IFINDEX, 4),
-        field(element::EGRESS_IFINDEX, 4),
-        field(element::DIRECTION, 1),
-        field(element::END_REASON, 1),
-        field(element::SOURCE_PORT, 2),
-        field(element::DESTINATION_PORT, 2),
-        field(element::PROTOCOL, 1),
-        field(element::TCP_FLAGS, 1),
-        field(element::IP_VERSION, 1),
-        field(element::TOS, 1),
-        field(element::VLAN, 2),
-    ],
+    fields: Cow::Borrowed(V6_FIELDS),
 };
 
-impl FlowTemplate {
+const V6_FIELDS: &[Field] = &[
+    field(element::SOURCE_V6, 16),
+    field(element::DESTINATION_V6, 16),
+    field(element::START_UPTIME_MS, 4),
+    field(element::END_UPTIME_MS, 4),
+    field(element::OCTETS, 8),
+    field(element::PACKETS, 8),
+    field(element::INGRESS_IFINDEX, 4),
+    field(element::EGRESS_IFINDEX, 4),
+    field(element::DIRECTION, 1),
+    field(element::END_REASON, 1),
+    field(element::SOURCE_PORT, 2),
+    field(element::DESTINATION_PORT, 2),
+    field(element::PROTOCOL, 1),
+    field(element::TCP_FLAGS, 1),
+    field(element::IP_VERSION, 1),
+    field(element::TOS, 1),
+    field(element::VLAN, 2),
+];
+
+/// The templates a sensor sends.
+#[derive(Clone, Debug)]
+pub struct FlowTemplates {
+    /// For IPv4 flows.
+    pub v4: FlowTemplate,
+    /// For IPv6 flows.
+    pub v6: FlowTemplate,
+}
+
+impl FlowTemplates {
+    /// With these optional fields. Without any they are [`FLOWS_V4`] and [`FLOWS_V6`].
+    #[must_use]
+    pub fn new(optional: Optional) -> Self {
+        Self {
+            v4: FLOWS_V4.with(optional.number(), optional.fields(false)),
+            v6: FLOWS_V6.with(optional.number(), optional.fields(true)),
+        }
+    }
+
     /// The template for a record's family.
     #[must_use]
-    pub fn of(record: &FlowRecord) -> &'static Self {
-        if record.v6 { &FLOWS_V6 } else { &FLOWS_V4 }
+    pub fn of(&self, record: &FlowRecord) -> &FlowTemplate {
+        if record.v6 { &self.v6 } else { &self.v4 }
+    }
+
+    /// Octets of the template FlowSet that defines both.
+    #[must_use]
+    pub fn definition_octets(&self) -> usize {
+        SET_HEADER_OCTETS + self.v4.definition_octets() + self.v6.definition_octets()
+    }
+
+    /// Appends the template FlowSet that defines both.
+    pub fn encode_definition(&self, datagram: &mut Vec<u8>) {
+        let length = u16::try_from(self.definition_octets()).unwrap_or(u16::MAX);
+        datagram.extend_from_slice(&TEMPLATE_SET.to_be_bytes());
+        datagram.extend_from_slice(&length.to_be_bytes());
+        self.v4.encode_definition(datagram);
+        self.v6.encode_definition(datagram);
+    }
+}
+
+impl FlowTemplate {
+    /// The same with more fields, the `number`-th set of them. Its id differs, so that a collector
+    /// that missed a new definition does not read records by the old one. It is even, since odd ones
+    /// are softflowd's for ICMP.
+    fn with(&self, number: u8, more: impl Iterator<Item = Field>) -> Self {
+        Self {
+            id: self.id + 2 * u16::from(number),
+            fields: self.fields.iter().copied().chain(more).collect(),
+        }
     }
 
     /// Octets of a record.
@@ -167,7 +219,7 @@ impl FlowTemplate {
                 .unwrap_or(u16::MAX)
                 .to_be_bytes(),
         );
-        for field in self.fields {
+        for field in &*self.fields {
             datagram.extend_from_slice(&field.element.to_be_bytes());
             datagram.extend_from_slice(&field.octets.to_be_bytes());
         }
@@ -175,7 +227,7 @@ impl FlowTemplate {
 
     /// Appends a record.
     pub fn encode_record(&self, datagram: &mut Vec<u8>, record: &FlowRecord, time: &ExportTime) {
-        for field in self.fields {
+        for field in &*self.fields {
             encode_field(datagram, *field, record, time);
         }
     }
@@ -248,7 +300,7 @@ fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time:
         }
         element::TOS => u64::from(record.tos),
         element::VLAN => u64::from(record.vlan),
-        _ => 0,
+        _ => return optional::encode(datagram, field, record),
     };
     let octets = number.to_be_bytes();
     datagram.extend_from_slice(&octets[8 - usize::from(field.octets.min(8))..]);
@@ -524,12 +576,12 @@ fn decode_field(record: &mut FlowRecord, element: Element, value: &[u8], time: &
             record.sampling_interval = low32(number).max(1);
         }
         element::IP_VERSION => record.v6 = number == 6 || (number != 4 && record.v6),
-        _ => decode_small_field(record, element, number),
+        _ => decode_small_field(record, element, value, number),
     }
 }
 
-/// Fields of one or two octets.
-fn decode_small_field(record: &mut FlowRecord, element: Element, number: u64) {
+/// Fields of one or two octets, and the optional ones.
+fn decode_small_field(record: &mut FlowRecord, element: Element, value: &[u8], number: u64) {
     let [low, high, ..] = number.to_le_bytes();
     let number16 = u16::from_le_bytes([low, high]);
     match element {
@@ -548,7 +600,7 @@ fn decode_small_field(record: &mut FlowRecord, element: Element, number: u64) {
             record.destination_mask = low;
         }
         element::VLAN | element::DOT1Q_VLAN if number16 != 0 => record.vlan = number16 & 0x0fff,
-        _ => {}
+        _ => optional::decode(record, element, value),
     }
 }
 
@@ -575,7 +627,7 @@ fn decode_v6(record: &mut FlowRecord, element: Element, value: &[u8]) {
 }
 
 /// An unsigned number of any width (RFC 7011 section 6.2 allows each); of wider ones the low end.
-fn number(octets: &[u8]) -> u64 {
+pub(crate) fn number(octets: &[u8]) -> u64 {
     octets
         .iter()
         .fold(0, |number, octet| number << 8 | u64::from(*octet))
@@ -647,7 +699,8 @@ mod tests {
             ..v4
         };
         for record in [v4, v6] {
-            let flow = FlowTemplate::of(&record);
+            let templates = FlowTemplates::new(Optional::NONE);
+            let flow = templates.of(&record);
             let mut octets = Vec::new();
             flow.encode_record(&mut octets, &record, &TIME);
             assert_eq!(octets.len(), flow.record_octets());
@@ -659,15 +712,20 @@ mod tests {
 
     #[test]
     fn template_sets_come_back() {
-        let mut datagram = encode_header(&HEADER).to_vec();
-        let octets =
-            SET_HEADER_OCTETS + FLOWS_V4.definition_octets() + FLOWS_V6.definition_octets();
-        datagram.extend_from_slice(&TEMPLATE_SET.to_be_bytes());
-        datagram.extend_from_slice(&u16::try_from(octets).unwrap().to_be_bytes());
-        FLOWS_V4.encode_definition(&mut datagram);
-        FLOWS_V6.encode_definition(&mut datagram);
-        let expected = Set::Templates(vec![template_of(&FLOWS_V4), template_of(&FLOWS_V6)]);
-        assert_eq!(decode_sets(&datagram), Ok(vec![expected]));
+        let some = Optional::MAC.and(Optional::OUTER);
+        for (optional, fields) in [(Optional::NONE, 17), (some, 23)] {
+            let templates = FlowTemplates::new(optional);
+            let mut datagram = encode_header(&HEADER).to_vec();
+            templates.encode_definition(&mut datagram);
+            assert_eq!(
+                datagram.len(),
+                HEADER_OCTETS + templates.definition_octets()
+            );
+            let expected = [&templates.v4, &templates.v6].map(template_of);
+            assert_eq!(expected.each_ref().map(|one| one.fields.len()), [fields; 2]);
+            let expected = Set::Templates(expected.to_vec());
+            assert_eq!(decode_sets(&datagram), Ok(vec![expected]));
+        }
     }
 
     fn with_sets(sets: &[u8]) -> Vec<u8> {
