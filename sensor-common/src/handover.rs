@@ -32,6 +32,9 @@
 //!   expire may then be made on another flow's times: that flow is exported early, in two records.
 //!   Nothing is read for good before 3.
 //!
+//! What lies beside the slot ([`crate::extra`]) is written by the run that writes `born`, before it,
+//! and read after step 3: all this holds for it, too.
+//!
 //! After 4 the kernel writes the slot, `born` last; user space leaves it alone until `born`
 //! differs from `closed`. The tests (`tests/handover_model.rs`) run both halves of this source
 //! under a model checker.

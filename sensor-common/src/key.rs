@@ -28,6 +28,9 @@ impl FlowKey {
     pub const FAMILY_V6: u16 = 1 << 12;
     /// Bit of the VLAN word: the frame carried a VLAN tag (a priority tag has VLAN id 0).
     pub const TAGGED: u16 = 1 << 13;
+    /// Bit of the VLAN word that is 0 in every key. In a [`KeyMask`] it says that MAC addresses
+    /// tell flows apart; these are not here but in [`crate::extra::Extra`].
+    const MACS: u16 = 1 << 14;
 
     const PROTOCOL_SHIFT: u32 = 32;
     const TOS_SHIFT: u32 = 40;
@@ -144,7 +147,8 @@ impl FlowKey {
     }
 }
 
-fn octets([high, low]: [u64; 2]) -> [u8; 16] {
+/// An address's octets in network order.
+pub(crate) fn octets([high, low]: [u64; 2]) -> [u8; 16] {
     let mut octets = [0; 16];
     octets[..8].copy_from_slice(&high.to_ne_bytes());
     octets[8..].copy_from_slice(&low.to_ne_bytes());
@@ -169,6 +173,16 @@ impl KeyMask {
     pub const VLAN: Self = Self(Self::FULL.0 | FlowKey::pack(0, 0, 0, 0, 0x0fff | FlowKey::TAGGED));
     /// The 5-tuple, VLAN and `ToS`: everything the key holds.
     pub const TOS: Self = Self(Self::VLAN.0 | FlowKey::pack(0, 0, 0, 0xff, 0));
+    /// The 5-tuple, VLAN and both MAC addresses.
+    pub const ETHER: Self = Self(Self::VLAN.0 | Self::MACS);
+    const MACS: u64 = FlowKey::pack(0, 0, 0, 0, FlowKey::MACS);
+
+    /// Whether MAC addresses tell flows apart.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_macs(self) -> bool {
+        self.0 & Self::MACS != 0
+    }
 }
 
 #[cfg(test)]
@@ -205,5 +219,7 @@ mod tests {
             0x0fff | FlowKey::FAMILY_V6 | FlowKey::TAGGED,
         );
         assert_eq!(KeyMask::TOS.0, all);
+        assert_eq!(KeyMask::ETHER.0 & !all, KeyMask::MACS, "a bit of no key");
+        assert!(KeyMask::ETHER.has_macs() && !KeyMask::TOS.has_macs());
     }
 }

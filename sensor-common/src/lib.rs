@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod counters;
+pub mod extra;
 pub mod fragment;
 pub mod handover;
 pub mod hash;
@@ -19,6 +20,7 @@ pub mod tunnel;
 pub mod walk;
 
 pub use counters::Counter;
+pub use extra::{Extra, Fields};
 pub use key::{FlowKey, KeyMask};
 pub use packet::Packet;
 pub use slot::{Slot, SlotWords};

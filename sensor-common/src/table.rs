@@ -12,14 +12,17 @@
 //! with two writers would. So a new flow finds a free way without touching a slot, and a flow
 //! that is already there costs one line of tags (two if it lives in its second bucket) and one of
 //! slots; `released` is read only when a flow is opened.
+//!
+//! On request there is a fourth, a line a way: what the slot has no room for ([`crate::extra`]).
+//! The region knows the packet's own; this file says when the two are compared or copied.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "bits are cut from a hash and from words of tags"
 )]
 
 use crate::{
-    hash::{Seed, hash, hash_v4},
-    key::FlowKey,
+    hash::{Seed, hash, hash_v4, hash_with_macs},
+    key::{FlowKey, KeyMask},
     slot::{Sighting, SlotWords},
 };
 
@@ -51,8 +54,18 @@ pub trait Region {
     fn released(&self, bucket: u32) -> Option<u8>;
     /// The slot of a way; `index` is `bucket * WAYS + way`.
     fn slot(&self, index: u32) -> Option<Self::Slot>;
-    /// Hands a flow over to user space; false if there was no room for it.
-    fn evict(&mut self, victim: &Self::Slot) -> bool;
+    /// Hands a way's flow over to user space; false if there was no room for it.
+    fn evict(&mut self, victim: &Self::Slot, index: u32) -> bool;
+
+    /// Whether the MAC addresses beside a way's slot are the packet's. Asked only if they tell
+    /// flows apart.
+    fn has_macs(&self, _index: u32) -> bool {
+        true
+    }
+    /// Has fetched what [`Region::has_macs`] looks at.
+    fn fetch_macs(&self, _index: u32) {}
+    /// Puts what was read of the packet beside a way's slot, if anything was to be read.
+    fn keep_extra(&mut self, _index: u32) {}
 }
 
 /// What became of a packet.
@@ -136,6 +149,26 @@ impl Shape {
         hash_v4(&words, hook, &self.seed)
     }
 
+    /// The keyed hash of a flow whose packets have these MAC addresses, be they part of the key or
+    /// not.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash_with(&self, key: &FlowKey, hook: u8, macs: &[u32; 3]) -> u64 {
+        if !self.tells_macs_apart() {
+            return self.hash(key, hook);
+        }
+        let mut words = key.words();
+        words[4] &= self.key_mask;
+        hash_with_macs(&words, hook, macs, &self.seed)
+    }
+
+    /// Whether MAC addresses tell flows apart.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tells_macs_apart(&self) -> bool {
+        KeyMask(self.key_mask).has_macs()
+    }
+
     /// Where a flow may be, by its hash.
     #[inline(always)]
     #[must_use]
@@ -160,8 +193,12 @@ impl Shape {
 /// Has the slot fetched where a flow of this hash is looked for first. `None` as [`account`].
 #[inline(always)]
 pub fn fetch_home<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()> {
+    let home = shape.home(hash);
     // A volatile read of shared memory, which no compiler leaves out.
-    region.slot(shape.home(hash))?.born();
+    region.slot(home)?.born();
+    if shape.tells_macs_apart() {
+        region.fetch_macs(home);
+    }
     Some(())
 }
 
@@ -203,6 +240,9 @@ pub fn find<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<u32> {
     }
     let index = bucket + lane(matches);
     region.slot(index)?.born();
+    if shape.tells_macs_apart() {
+        region.fetch_macs(index);
+    }
     Some(index)
 }
 
@@ -220,7 +260,7 @@ pub fn account_at<R: Region>(
     sighting: &Sighting,
     likely: u32,
 ) -> Option<Accounted> {
-    if update(&region.slot(likely)?, shape, sighting) {
+    if update(region, likely, shape, sighting)? {
         return Some(Accounted::lossless(Outcome::Updated));
     }
     let places = shape.places(sighting.hash);
@@ -244,8 +284,10 @@ pub fn account_at<R: Region>(
     } else {
         lowest(free)
     };
-    let slot = region.slot(bucket * WAYS + way)?;
+    let index = bucket * WAYS + way;
+    let slot = region.slot(index)?;
     let taken = !tag_of(tags, way) & 0x8000;
+    region.keep_extra(index);
     slot.open(sighting, next_generation(slot.born(), slot.closed()));
     region.set_tag(bucket, way, places.tag | taken);
     Some(Accounted::lossless(Outcome::Created))
@@ -269,15 +311,17 @@ fn choose(
     }
 }
 
-/// Adds the packet to the slot's flow if it is the packet's, live.
+/// Adds the packet to the way's flow if it is the packet's, live.
 #[inline(always)]
-fn update(slot: &impl SlotWords, shape: &Shape, sighting: &Sighting) -> bool {
-    let found =
-        slot.born() != slot.closed() && slot.holds(&sighting.key, shape.key_mask, sighting.hook);
+fn update<R: Region>(region: &R, index: u32, shape: &Shape, sighting: &Sighting) -> Option<bool> {
+    let slot = region.slot(index)?;
+    let found = slot.born() != slot.closed()
+        && slot.holds(&sighting.key, shape.key_mask, sighting.hook)
+        && (!shape.tells_macs_apart() || region.has_macs(index));
     if found {
         slot.add(sighting);
     }
-    found
+    Some(found)
 }
 
 /// Adds the packet to its flow if the bucket holds it, live.
@@ -316,7 +360,7 @@ fn update_half<R: Region>(
         if matches == 0 {
             break;
         }
-        if update(&region.slot(first + lane(matches))?, shape, sighting) {
+        if update(region, first + lane(matches), shape, sighting)? {
             return Some(true);
         }
         matches &= matches.wrapping_sub(1);
@@ -355,8 +399,9 @@ fn replace<R: Region>(
             lost_octets: sighting.octets,
         });
     };
+    let index = places.buckets[choice] * WAYS + way;
     let (packets, octets) = (slot.packets(), slot.octets());
-    let accounted = if region.evict(&slot) {
+    let accounted = if region.evict(&slot, index) {
         Accounted::lossless(Outcome::CreatedEvicting)
     } else {
         Accounted {
@@ -365,6 +410,7 @@ fn replace<R: Region>(
             lost_octets: octets,
         }
     };
+    region.keep_extra(index);
     slot.open(sighting, next_generation(slot.born(), slot.closed()));
     let taken = tag_of(tags[choice], way) & 0x8000;
     region.set_tag(places.buckets[choice], way, places.tag | taken);

@@ -105,7 +105,7 @@ fn inside(packet: &impl Packet, walked: &Walked, tunnels: Tunnels) -> Option<Net
     if tunnels == Tunnels::NONE || walked.transport_offset == 0 {
         return None;
     }
-    let offset = packet.settle(walked.transport_offset as usize);
+    let offset = packet.settle(usize::from(walked.transport_offset));
     let (payload, offset) = match walked.key.protocol() {
         IP_IN_IP if tunnels.has(Tunnels::IPIP) => (ETHERTYPE_IPV4, offset),
         IPV6_IN_IP if tunnels.has(Tunnels::IPIP) => (ETHERTYPE_IPV6, offset),

@@ -84,11 +84,13 @@ pub struct Walked {
     pub fragment: u16,
     /// The piece's identification (RFC 791 section 3.1, RFC 8200 section 4.5).
     pub fragment_id: u32,
+    /// IPv6 flow label (RFC 8200 section 6); 0 for IPv4.
+    pub flow_label: u32,
     /// Where the transport header begins in the frame; 0 if it is out of reach.
-    pub transport_offset: u32,
+    pub transport_offset: u16,
     /// Octets of the IP and transport headers: what each segment repeats, if the card is to cut the
     /// packet up.
-    pub headers_octets: u32,
+    pub headers_octets: u16,
 }
 
 /// Bit of [`Walked::fragment`]: others follow.
@@ -127,6 +129,34 @@ impl Network {
         offset: 0,
         vlan: 0,
     };
+}
+
+/// All that the link layer said, also what is in no key (see [`crate::extra`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layers {
+    /// Where the network header is, and the outermost VLAN tag.
+    pub network: Network,
+    /// The second VLAN tag, in the form of [`Network::vlan`]; 0 if there is none.
+    pub inner_vlan: u16,
+    /// Where the MPLS label stack begins; 0 if there is none.
+    pub labels_offset: usize,
+}
+
+impl Layers {
+    /// A network header with neither tags nor labels before it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn plain(protocol: NetworkProtocol, offset: usize) -> Self {
+        Self {
+            network: Network {
+                protocol,
+                offset,
+                vlan: 0,
+            },
+            inner_vlan: 0,
+            labels_offset: 0,
+        }
+    }
 }
 
 /// Which network header follows.
@@ -195,10 +225,11 @@ pub fn plain_v4(packet: &impl Packet) -> Option<Walked> {
         },
         fragment: 0,
         fragment_id: u32::from_be(fragment) >> 16,
-        transport_offset: ETHERTYPE as u32 + 2 + 20,
+        flow_label: 0,
+        transport_offset: ETHERTYPE as u16 + 2 + 20,
         headers_octets: 20
             + if protocol == TCP {
-                u32::from_be(flags) >> 28 << 2
+                (u32::from_be(flags) >> 28 << 2) as u16
             } else {
                 UDP_HEADER_OCTETS
             },
@@ -220,9 +251,18 @@ pub fn ethernet(packet: &impl Packet) -> Result<Walked, Unmetered> {
 /// The reason why there is none.
 #[inline(always)]
 pub fn ethernet_link(packet: &impl Packet) -> Result<Network, Unmetered> {
+    Ok(ethernet_layers(packet)?.network)
+}
+
+/// As [`ethernet_link`], with all that was seen on the way.
+///
+/// # Errors
+/// The reason why there is no network header.
+#[inline(always)]
+pub fn ethernet_layers(packet: &impl Packet) -> Result<Layers, Unmetered> {
     const ETHERTYPE: usize = 12;
     let ethertype = packet.u16(ETHERTYPE).ok_or(Unmetered::TooShort)?;
-    from_ethertype(packet, ethertype, ETHERTYPE + 2)
+    layers(packet, ethertype, ETHERTYPE + 2)
 }
 
 /// Follows an EtherType (or 802.3 length) whose payload begins at `offset`.
@@ -232,10 +272,24 @@ pub fn ethernet_link(packet: &impl Packet) -> Result<Network, Unmetered> {
 #[inline(always)]
 pub fn from_ethertype(
     packet: &impl Packet,
+    ethertype: u16,
+    offset: usize,
+) -> Result<Network, Unmetered> {
+    Ok(layers(packet, ethertype, offset)?.network)
+}
+
+/// As [`from_ethertype`], with all that was seen on the way.
+///
+/// # Errors
+/// The reason why no network header follows.
+#[inline(always)]
+pub fn layers(
+    packet: &impl Packet,
     mut ethertype: u16,
     mut offset: usize,
-) -> Result<Network, Unmetered> {
+) -> Result<Layers, Unmetered> {
     let mut vlan = 0;
+    let mut inner_vlan = 0;
     let mut tags = 0;
     while matches!(
         ethertype,
@@ -245,8 +299,11 @@ pub fn from_ethertype(
             return Err(Unmetered::TooDeep);
         }
         let tag = packet.u32(offset).ok_or(Unmetered::TooShort)?;
+        let word = (tag >> 16) as u16 & 0x0fff | FlowKey::TAGGED;
         if tags == 0 {
-            vlan = (tag >> 16) as u16 & 0x0fff | FlowKey::TAGGED;
+            vlan = word;
+        } else if tags == 1 {
+            inner_vlan = word;
         }
         ethertype = tag as u16;
         offset += 4;
@@ -261,17 +318,20 @@ pub fn from_ethertype(
         ethertype = packet.u16(offset + 6).ok_or(Unmetered::TooShort)?;
         offset += 8;
     }
-    let (protocol, offset) = match ethertype {
-        ETHERTYPE_IPV4 => (NetworkProtocol::V4, offset),
-        ETHERTYPE_IPV6 => (NetworkProtocol::V6, offset),
+    let below = match ethertype {
+        ETHERTYPE_IPV4 => Layers::plain(NetworkProtocol::V4, offset),
+        ETHERTYPE_IPV6 => Layers::plain(NetworkProtocol::V6, offset),
         ETHERTYPE_MPLS | ETHERTYPE_MPLS_MULTICAST => below_mpls(packet, offset)?,
         ETHERTYPE_PPPOE_SESSION => ppp(packet, offset + 6)?,
         _ => return Err(Unmetered::NonIp),
     };
-    Ok(Network {
-        protocol,
-        offset,
-        vlan,
+    Ok(Layers {
+        network: Network {
+            vlan,
+            ..below.network
+        },
+        inner_vlan,
+        ..below
     })
 }
 
@@ -280,7 +340,7 @@ pub fn from_ethertype(
 /// # Errors
 /// The reason why no network header follows.
 #[inline(always)]
-pub fn ppp(packet: &impl Packet, offset: usize) -> Result<(NetworkProtocol, usize), Unmetered> {
+pub fn ppp(packet: &impl Packet, offset: usize) -> Result<Layers, Unmetered> {
     let field = packet.u16(offset).ok_or(Unmetered::TooShort)?;
     let (protocol, offset) = if field & 0x100 != 0 {
         (field >> 8, offset + 1)
@@ -288,8 +348,8 @@ pub fn ppp(packet: &impl Packet, offset: usize) -> Result<(NetworkProtocol, usiz
         (field, offset + 2)
     };
     match protocol {
-        PPP_IPV4 => Ok((NetworkProtocol::V4, offset)),
-        PPP_IPV6 => Ok((NetworkProtocol::V6, offset)),
+        PPP_IPV4 => Ok(Layers::plain(NetworkProtocol::V4, offset)),
+        PPP_IPV6 => Ok(Layers::plain(NetworkProtocol::V6, offset)),
         PPP_MPLS => below_mpls(packet, offset),
         _ => Err(Unmetered::NonIp),
     }
@@ -298,16 +358,17 @@ pub fn ppp(packet: &impl Packet, offset: usize) -> Result<(NetworkProtocol, usiz
 /// Follows the label stack to its bottom (RFC 3032 section 2.1). What follows is not named there;
 /// the nibble tells (RFC 4928 section 3).
 #[inline(always)]
-fn below_mpls(
-    packet: &impl Packet,
-    mut offset: usize,
-) -> Result<(NetworkProtocol, usize), Unmetered> {
+fn below_mpls(packet: &impl Packet, labels_offset: usize) -> Result<Layers, Unmetered> {
     const BOTTOM_OF_STACK: u32 = 0x100;
+    let mut offset = labels_offset;
     for _ in 0..MPLS_LABELS_MAX {
         let label = packet.u32(offset).ok_or(Unmetered::TooShort)?;
         offset += 4;
         if label & BOTTOM_OF_STACK != 0 {
-            return Ok((NetworkProtocol::ByNibble, offset));
+            return Ok(Layers {
+                labels_offset,
+                ..Layers::plain(NetworkProtocol::ByNibble, offset)
+            });
         }
     }
     Err(Unmetered::TooDeep)
@@ -319,6 +380,20 @@ fn below_mpls(
 /// The reason why the frame is in no flow.
 #[inline(always)]
 pub fn network(packet: &impl Packet, network: Network) -> Result<Walked, Unmetered> {
+    let (offset, v6) = header(packet, network)?;
+    if v6 {
+        ipv6(packet, offset, network.vlan)
+    } else {
+        ipv4(packet, offset, network.vlan)
+    }
+}
+
+/// Where the network header begins, and whether it is IPv6's.
+///
+/// # Errors
+/// The reason why there is none.
+#[inline(always)]
+pub fn header(packet: &impl Packet, network: Network) -> Result<(usize, bool), Unmetered> {
     let offset = packet.settle(network.offset);
     let v6 = match network.protocol {
         NetworkProtocol::V4 => false,
@@ -329,11 +404,7 @@ pub fn network(packet: &impl Packet, network: Network) -> Result<Walked, Unmeter
             _ => return Err(Unmetered::NonIp),
         },
     };
-    if v6 {
-        ipv6(packet, offset, network.vlan)
-    } else {
-        ipv4(packet, offset, network.vlan)
-    }
+    Ok((offset, v6))
 }
 
 #[inline(always)]
@@ -393,18 +464,20 @@ fn ipv4(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
         tcp_flags: transport.tcp_flags,
         fragment: fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET),
         fragment_id: u32::from(u16::from_be_bytes([id_high, id_low])),
+        flow_label: 0,
         transport_offset: if fragment & FRAGMENT_OFFSET == 0 {
-            (offset + header_octets) as u32
+            (offset + header_octets) as u16
         } else {
             0
         },
-        headers_octets: header_octets as u32 + transport.header_octets,
+        headers_octets: header_octets as u16 + transport.header_octets,
     })
 }
 
 #[inline(always)]
 fn ipv6(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmetered> {
     const HEADER_OCTETS: usize = 40;
+    const FLOW_LABEL: u32 = 0x000f_ffff;
     let first = packet.u32(offset).ok_or(Unmetered::TooShort)?;
     if first >> 28 != 6 {
         return Err(Unmetered::BadIp);
@@ -444,8 +517,9 @@ fn ipv6(packet: &impl Packet, offset: usize, vlan: u16) -> Result<Walked, Unmete
         tcp_flags: transport.tcp_flags,
         fragment: chain.fragment,
         fragment_id: chain.fragment_id,
-        transport_offset: chain.transport_offset as u32,
-        headers_octets: (chain.transport_offset.saturating_sub(offset)) as u32
+        flow_label: first & FLOW_LABEL,
+        transport_offset: chain.transport_offset as u16,
+        headers_octets: (chain.transport_offset.saturating_sub(offset)) as u16
             + transport.header_octets,
     })
 }
@@ -524,10 +598,10 @@ struct Transport {
     source_port: u16,
     destination_port: u16,
     tcp_flags: u8,
-    header_octets: u32,
+    header_octets: u16,
 }
 
-const UDP_HEADER_OCTETS: u32 = 8;
+const UDP_HEADER_OCTETS: u16 = 8;
 
 /// Reads ports, or ICMP type and code, if the first four octets are within the IP length and
 /// captured; TCP flags likewise.
@@ -548,7 +622,7 @@ fn transport(packet: &impl Packet, protocol: u8, offset: usize, octets: usize) -
                 // Data offset, reserved bits and NS are in the first octet.
                 let flags = packet.u16(offset + TCP_FLAGS).unwrap_or(0);
                 transport.tcp_flags = flags as u8;
-                transport.header_octets = u32::from(flags >> 12) * 4;
+                transport.header_octets = (flags >> 12) * 4;
             } else if protocol == UDP {
                 transport.header_octets = UDP_HEADER_OCTETS;
             }

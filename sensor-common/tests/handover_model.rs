@@ -1,7 +1,8 @@
 //! The hand-over under a model checker: both halves of the real source run on a twin of a region,
 //! and loom tries their interleavings (up to two preemptions) and the memory orders that C11
 //! allows. A slot's payload is an `UnsafeCell` that loom watches: reading it while the kernel half
-//! may write it fails the test, not only losing a packet.
+//! may write it fails the test, not only losing a packet. So is what lies beside the slot: here the
+//! number of its flow.
 //!
 //! The twin is stronger than the kernel in one place only: user space's parity octet is read with
 //! `Acquire`, which stands for the control dependency from that read to the stores that fill the
@@ -34,6 +35,7 @@ struct SlotTwin {
     born: AtomicU8,
     closed: AtomicU8,
     payload: UnsafeCell<Slot>,
+    extra: UnsafeCell<u64>,
 }
 
 impl SlotTwin {
@@ -129,6 +131,7 @@ impl Memory {
             born: AtomicU8::new(0),
             closed: AtomicU8::new(0),
             payload: UnsafeCell::new(Slot::default()),
+            extra: UnsafeCell::new(u64::MAX),
         };
         Self {
             slots: (0..SLOTS_MIN).map(|_| slot()).collect(),
@@ -142,6 +145,11 @@ impl Memory {
         SlotRef(&raw const self.slots[index as usize])
     }
 
+    fn extra(&self, index: u32) -> u64 {
+        // SAFETY: as for the payload.
+        self.slots[index as usize].extra.with(|extra| unsafe { *extra })
+    }
+
     fn release(&self, index: u32) {
         let octet = &self.released[(index / WAYS) as usize];
         let released = handover::release(octet.load(Ordering::Relaxed), index % WAYS);
@@ -152,6 +160,8 @@ impl Memory {
 /// The kernel half's view, and what became of the packets it could not keep.
 struct Kernel {
     memory: Arc<Memory>,
+    /// The packet's flow.
+    flow: u64,
     ring_full: bool,
     evicted_packets: u64,
     lost_packets: u64,
@@ -182,12 +192,21 @@ impl Region for Kernel {
         Some(self.memory.slot(index))
     }
 
-    fn evict(&mut self, victim: &SlotRef) -> bool {
+    fn evict(&mut self, victim: &SlotRef, index: u32) -> bool {
+        assert_eq!(self.memory.extra(index), victim.copy().key.source[1]);
         if self.ring_full {
             return false;
         }
         self.evicted_packets += u64::from(victim.packets());
         true
+    }
+
+    fn keep_extra(&mut self, index: u32) {
+        let flow = self.flow;
+        self.memory.slots[index as usize].extra.with_mut(|extra| {
+            // SAFETY: as for the payload.
+            unsafe { *extra = flow };
+        });
     }
 }
 
@@ -195,6 +214,7 @@ impl Kernel {
     fn packet(&mut self, flow: u32) -> Outcome {
         let memory = Arc::clone(&self.memory);
         let _run = memory.running.lock().unwrap();
+        self.flow = u64::from(flow);
         let accounted = account(self, &SHAPE, &sighting(flow)).unwrap();
         self.lost_packets += u64::from(accounted.lost_packets);
         accounted.outcome
@@ -250,6 +270,7 @@ fn take(memory: &Memory, indexes: &[u32], defect: Defect) -> u64 {
                 100 * u64::from(slot.packets),
                 "a slot of two flows"
             );
+            assert_eq!(memory.extra(index), slot.key.source[1]);
             packets += u64::from(slot.packets);
             memory.release(index);
         }
@@ -276,6 +297,7 @@ fn explore(scene: Scene) {
         let memory = Arc::new(Memory::new());
         let mut kernel = Kernel {
             memory: Arc::clone(&memory),
+            flow: 0,
             ring_full: scene.ring_full,
             evicted_packets: 0,
             lost_packets: 0,
@@ -394,6 +416,7 @@ fn the_first_flows_live_where_the_scenes_take_them() {
         let memory = Arc::new(Memory::new());
         let mut kernel = Kernel {
             memory: Arc::clone(&memory),
+            flow: 0,
             ring_full: false,
             evicted_packets: 0,
             lost_packets: 0,
