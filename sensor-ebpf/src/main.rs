@@ -3,9 +3,10 @@
 //!
 //! A packet goes through up to four programs, each of which ends in the next (a tail call): the
 //! usual packet is read and queued by the first, any other is walked by the second, and when the
-//! queue is full the third has what it needs of the table fetched and the fourth accounts it. So
-//! the verifier looks at each by itself, from a clean slate; in one program their paths multiply
-//! beyond what it follows.
+//! queue is full the third has what it needs of the table fetched and the fourth accounts it. Where
+//! more is asked for than the key, one more between the first and the second reads that of every
+//! packet. So the verifier looks at each by itself, from a clean slate; in one program their paths
+//! multiply beyond what it follows.
 //!
 //! This file is the summary; [`meter`] is what the steps do, [`frame`] reads the frame, [`maps`]
 //! holds what user space sees, and the walk and the table are `weir-sensor-common`'s.
@@ -38,16 +39,23 @@ use crate::meter::{Direction, Next};
 
 /// The steps after the first, by [`Next`]; user space fills them in.
 #[map]
-static XDP_STEPS: ProgramArray = ProgramArray::with_max_entries(3, 0);
+static XDP_STEPS: ProgramArray = ProgramArray::with_max_entries(4, 0);
 #[map]
-static EGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(3, 0);
+static EGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(4, 0);
 #[map]
-static TC_INGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(3, 0);
+static TC_INGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(4, 0);
 
 /// What XDP runs for each frame that is received.
 #[xdp(frags)]
 pub fn weir_ingress(context: XdpContext) -> u32 {
     let next = meter::usual(&context, Direction::Received);
+    go_on(&context, &XDP_STEPS, next);
+    xdp_verdict()
+}
+
+#[xdp(frags)]
+pub fn weir_ingress_extra(context: XdpContext) -> u32 {
+    let next = meter::extra(&context);
     go_on(&context, &XDP_STEPS, next);
     xdp_verdict()
 }
@@ -82,6 +90,14 @@ pub fn weir_egress(context: TcContext) -> i32 {
 }
 
 #[classifier]
+pub fn weir_egress_extra(context: TcContext) -> i32 {
+    meter::pull_headers(&context, meter::UNUSUAL_OCTETS);
+    let next = meter::extra(&context);
+    go_on(&context, &EGRESS_STEPS, next);
+    TC_ACT_UNSPEC
+}
+
+#[classifier]
 pub fn weir_egress_walk(context: TcContext) -> i32 {
     meter::pull_headers(&context, meter::UNUSUAL_OCTETS);
     let next = meter::unusual(&context, Direction::Sent);
@@ -107,6 +123,14 @@ pub fn weir_egress_account(_context: TcContext) -> i32 {
 pub fn weir_tc_ingress(context: TcContext) -> i32 {
     meter::pull_headers(&context, meter::USUAL_OCTETS);
     let next = meter::usual(&context, Direction::Received);
+    go_on(&context, &TC_INGRESS_STEPS, next);
+    tc_verdict()
+}
+
+#[classifier]
+pub fn weir_tc_ingress_extra(context: TcContext) -> i32 {
+    meter::pull_headers(&context, meter::UNUSUAL_OCTETS);
+    let next = meter::extra(&context);
     go_on(&context, &TC_INGRESS_STEPS, next);
     tc_verdict()
 }
@@ -150,6 +174,10 @@ fn go_on(context: &impl EbpfContext, steps: &ProgramArray, next: Next) {
         Next::Account => {
             unsafe { steps.tail_call(context, 2) };
             meter::lose_queue();
+        }
+        Next::Extra => {
+            unsafe { steps.tail_call(context, 3) };
+            meter::lose_packet();
         }
     }
 }

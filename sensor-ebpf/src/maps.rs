@@ -6,6 +6,10 @@
 //! takes a lock for each entry, which every CPU shares and which waits until the cache lines that
 //! were touched ahead (see [`weir_sensor_common::stage`]) have arrived: under a flood that was half
 //! the cost of a packet. It serves as the bell that wakes user space when a ring fills.
+//!
+//! What is read of packets beside their keys lies in side arrays, at the places that the queues'
+//! packets, the slots and the rings' entries have in theirs. While nothing is asked for they have
+//! one element, and the verifier removes what would use them.
 #![expect(unsafe_code, reason = "memory that both sides write")]
 
 use aya_ebpf::{
@@ -14,7 +18,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, RingBuf},
 };
 use weir_sensor_common::{
-    Counter, Slot, SlotWords, Walked,
+    Counter, Extra, Fields, Slot, SlotWords, Walked, extra,
     fragment::{self, FragmentKey, Memory},
     interface::{INTERFACES_MAX, Interface},
     slot::{Sighting, SlotPtr},
@@ -44,6 +48,18 @@ static EVICTED: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// How many of them user space has taken: one line a CPU, which only user space writes.
 #[map]
 static TAKEN: Array<[u64; 8]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Beside `SLOTS`: of each flow's first packet.
+#[map]
+static EXTRAS: Array<Extra> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Beside the CPUs' queues, [`STAGES_MAX`] a CPU.
+#[map]
+static EXTRA_STAGE: Array<Extra> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Beside `EVICTED`.
+#[map]
+static EVICTED_EXTRA: Array<Extra> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// The interfaces metered, by ifIndex modulo the length; one that is not in it has another ifIndex.
 #[map]
@@ -79,6 +95,51 @@ pub fn join_fragments(walked: &mut Walked) {
             if let Some(ports) = unsafe { FRAGMENTS.get(&key) } {
                 fragment::inherit(walked, *ports);
             }
+        }
+    }
+}
+
+/// Where in `EXTRA_STAGE` lies what belongs to a place of a CPU's queue.
+#[inline(always)]
+fn staged(cpu: u32, index: u32) -> u32 {
+    cpu * STAGES_MAX + (index & (STAGES_MAX - 1))
+}
+
+/// Notes what was read of the packet that will have this place in the queue.
+#[inline(always)]
+pub fn stage_extra(cpu: u32, index: u32, extra: &Extra) {
+    if let Some(place) = EXTRA_STAGE.get_ptr_mut(staged(cpu, index)) {
+        // SAFETY: a valid element that only the run on this CPU writes.
+        unsafe { place.write(*extra) };
+    }
+}
+
+/// Adds what only the walk knows; returns the packet's MAC addresses.
+#[inline(always)]
+pub fn complete_extra(cpu: u32, index: u32, flow_label: u32) -> [u32; 3] {
+    let Some(place) = EXTRA_STAGE.get_ptr_mut(staged(cpu, index)) else {
+        return [0; 3];
+    };
+    if options::extra().has(Fields::FLOW_LABEL) {
+        // SAFETY: a valid element that only the run on this CPU writes.
+        unsafe { (*place).flow_label = flow_label };
+    }
+    // SAFETY: as above.
+    unsafe { (*place).macs }
+}
+
+/// Copies word by word: a whole one would pass over the stack, which is short.
+///
+/// # Safety
+/// Both must be valid elements, the second one that the kernel half alone writes now.
+#[inline(always)]
+unsafe fn copy_extra(from: *const Extra, to: *mut Extra) {
+    for index in 0..size_of::<Extra>() / size_of::<u64>() {
+        // SAFETY: within the element; volatile, since user space reads it, and so before what
+        // says that it is there.
+        unsafe {
+            let word = from.cast::<u64>().add(index).read_volatile();
+            to.cast::<u64>().add(index).write_volatile(word);
         }
     }
 }
@@ -191,6 +252,8 @@ pub struct CpuRegion {
     cpu: u32,
     first_bucket: u32,
     state: CpuState,
+    /// Where in `EXTRA_STAGE` the packet's lies that is accounted.
+    staged: u32,
 }
 
 impl CpuRegion {
@@ -200,7 +263,22 @@ impl CpuRegion {
             cpu,
             first_bucket: cpu * (shape.bucket_mask + 1),
             state,
+            staged: staged(cpu, 0),
         }
+    }
+
+    /// To account the packet at this place of the queue.
+    #[inline(always)]
+    pub fn for_packet(self, index: u32) -> Self {
+        Self {
+            staged: staged(self.cpu, index),
+            ..self
+        }
+    }
+
+    #[inline(always)]
+    fn extra(&self, index: u32) -> Option<*mut Extra> {
+        EXTRAS.get_ptr_mut(self.first_bucket * WAYS + index)
     }
 
     /// Wakes user space. If the bell rings already there is no place, and no need.
@@ -257,7 +335,7 @@ impl Region for CpuRegion {
     }
 
     #[inline(always)]
-    fn evict(&mut self, victim: &SlotPtr) -> bool {
+    fn evict(&mut self, victim: &SlotPtr, index: u32) -> bool {
         let mask = options::ring_mask();
         let Some(taken) = TAKEN.get_ptr(self.cpu) else {
             return false;
@@ -275,6 +353,13 @@ impl Region for CpuRegion {
         };
         // SAFETY: a valid element that user space does not read before the count says so.
         unsafe { entry.write_volatile(victim.copy()) };
+        if options::extra() != Fields::NONE
+            && let Some(beside) = EVICTED_EXTRA.get_ptr_mut(place)
+            && let Some(extra) = self.extra(index)
+        {
+            // SAFETY: likewise; the other belongs to a slot of this CPU.
+            unsafe { copy_extra(extra, beside) };
+        }
         // SAFETY: as for the count above; volatile, and so after the entry.
         unsafe { (&raw mut (*self.state.0).evicted).write_volatile(evicted.wrapping_add(1)) };
         // Three times on its way to full, and whenever a quarter more has come.
@@ -282,5 +367,41 @@ impl Region for CpuRegion {
             self.ring_bell();
         }
         true
+    }
+
+    #[inline(always)]
+    fn has_macs(&self, index: u32) -> bool {
+        let Some(extra) = self.extra(index) else {
+            return false;
+        };
+        let Some(packet) = EXTRA_STAGE.get_ptr(self.staged) else {
+            return false;
+        };
+        // SAFETY: a valid element, which no other run writes meanwhile.
+        let found = unsafe { &(*extra).macs };
+        // SAFETY: as above.
+        let wanted = unsafe { &(*packet).macs };
+        extra::same_macs(found, wanted)
+    }
+
+    #[inline(always)]
+    fn fetch_macs(&self, index: u32) {
+        if let Some(extra) = self.extra(index) {
+            // SAFETY: a valid element; volatile so that it is read though nothing is done with it.
+            let _ = unsafe { extra.cast::<u64>().read_volatile() };
+        }
+    }
+
+    #[inline(always)]
+    fn keep_extra(&mut self, index: u32) {
+        if options::extra() == Fields::NONE {
+            return;
+        }
+        if let Some(packet) = EXTRA_STAGE.get_ptr(self.staged)
+            && let Some(extra) = self.extra(index)
+        {
+            // SAFETY: valid elements; the slot beside the second is this run's to write.
+            unsafe { copy_extra(packet, extra) };
+        }
     }
 }

@@ -5,7 +5,7 @@
 use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::TcContext};
 use aya_log_ebpf::debug;
 use weir_sensor_common::{
-    Counter, Unmetered, Walked,
+    Counter, Fields, Unmetered, Walked, extra,
     interface::{self, RECEIVED},
     slot::Sighting,
     stage::STAGES_MAX,
@@ -32,6 +32,8 @@ pub enum Direction {
 #[derive(Clone, Copy)]
 pub enum Next {
     Done,
+    /// Read of the packet what is asked for beside its key.
+    Extra,
     /// Walk the packet's headers.
     Walk,
     /// Have fetched what the queue, which is full, needs of the table.
@@ -56,6 +58,9 @@ pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
     let Some((hook, raw)) = hook(source, &state, direction) else {
         return Next::Done;
     };
+    if options::extra() != Fields::NONE {
+        return Next::Extra;
+    }
     // Any packet may be a tunnel's.
     if raw || options::tunnels() != Tunnels::NONE {
         return Next::Walk;
@@ -66,6 +71,20 @@ pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
     let packets = whole(source, &state, &mut walked);
     let hash = options::shape().hash_v4(&walked.key, hook);
     queue(&state, cpu, &walked, packets, hash, hook)
+}
+
+/// The step before the second, where more than the key is asked for: notes it at the place that the
+/// packet will have in the queue. If the packet gets none, the next one's is noted there.
+#[inline(always)]
+pub fn extra<S: Source>(source: &S) -> Next {
+    let cpu = options::cpu();
+    let Some(state) = CpuState::of(cpu) else {
+        return Next::Done;
+    };
+    let (vlan, fields) = (source.stripped_vlan(), options::extra());
+    let extra = extra::read(&Frame(source), is_raw(source), vlan, fields);
+    maps::stage_extra(cpu, state.waiting(), &extra);
+    Next::Walk
 }
 
 /// The second step: any packet.
@@ -90,7 +109,12 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
                 maps::join_fragments(&mut walked);
             }
             let packets = whole(source, &state, &mut walked);
-            let hash = options::shape().hash(&walked.key, hook);
+            let hash = if options::extra() == Fields::NONE {
+                options::shape().hash(&walked.key, hook)
+            } else {
+                let macs = maps::complete_extra(cpu, state.waiting(), walked.flow_label);
+                options::shape().hash_with(&walked.key, hook, &macs)
+            };
             queue(&state, cpu, &walked, packets, hash, hook)
         }
         Err(reason) => {
@@ -263,6 +287,15 @@ fn hook<S: Source>(source: &S, state: &CpuState, direction: Direction) -> Option
     ))
 }
 
+/// Whether the frame has no Ethernet header.
+#[inline(always)]
+fn is_raw<S: Source>(source: &S) -> bool {
+    if !options::several() {
+        return options::raw();
+    }
+    maps::interface(source.ifindex()).is_some_and(|interface| interface.has(interface::RAW))
+}
+
 /// Queues the packet; accounts it at once if the queue is one packet long.
 #[inline(always)]
 fn queue(state: &CpuState, cpu: u32, walked: &Walked, packets: u16, hash: u64, hook: u8) -> Next {
@@ -310,7 +343,7 @@ fn account_queue(count: u32, likely: impl Fn(&CpuState, u32, u32) -> u32) {
 
 #[inline(always)]
 fn account_one(state: &CpuState, cpu: u32, index: u32, likely: u32, shape: &Shape) -> Option<()> {
-    let mut region = CpuRegion::of(cpu, shape, *state);
+    let mut region = CpuRegion::of(cpu, shape, *state).for_packet(index);
     let accounted = account_at(&mut region, shape, state.sighting(index), likely)?;
     match accounted.outcome {
         Outcome::Updated => return Some(()),

@@ -5,7 +5,7 @@
 use core::ptr;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_jiffies64};
-use weir_sensor_common::{hash::Seed, slot::TICK_SHIFT, table::Shape, tunnel::Tunnels};
+use weir_sensor_common::{Fields, hash::Seed, slot::TICK_SHIFT, table::Shape, tunnel::Tunnels};
 
 #[unsafe(no_mangle)]
 static BUCKET_MASK: u32 = 1;
@@ -27,6 +27,8 @@ static DROP: u8 = 0;
 static JOIN_FRAGMENTS: u8 = 0;
 #[unsafe(no_mangle)]
 static TUNNELS: u8 = 0;
+#[unsafe(no_mangle)]
+static EXTRA: u8 = 0;
 #[unsafe(no_mangle)]
 static SAMPLING: u32 = 1;
 #[unsafe(no_mangle)]
@@ -102,6 +104,12 @@ pub fn fragments() -> bool {
 #[inline(always)]
 pub fn tunnels() -> Tunnels {
     Tunnels(optional(&TUNNELS))
+}
+
+/// What is read of a packet beside its key.
+#[inline(always)]
+pub fn extra() -> Fields {
+    Fields(load(&EXTRA))
 }
 
 /// One packet in so many is metered.

@@ -13,10 +13,10 @@ use pcap_parser::{
     Block, Linktype, PcapBlockOwned, PcapError, create_reader, traits::PcapReaderIterator,
 };
 use weir_sensor_common::{
-    Packet, Unmetered, Walked,
+    Extra, Fields, Packet, Unmetered, Walked, extra,
     packet::Captured,
     tunnel::{self, Tunnels},
-    walk::{self, Network, NetworkProtocol, number},
+    walk::{self, Layers, NetworkProtocol, number},
 };
 
 /// A frame and its time.
@@ -343,24 +343,36 @@ fn link_header(link: Linktype) -> Option<LinkHeader> {
 /// The reason why the frame is in no flow; `NonIp` for unknown link layers.
 pub fn walk(frame: &Frame<'_>, tunnels: Tunnels) -> Result<Walked, Unmetered> {
     let packet = &frame.captured;
+    let header = link_header(frame.link).ok_or(Unmetered::NonIp)?;
+    // Any packet may be a tunnel's.
+    if tunnels == Tunnels::NONE
+        && matches!(header, LinkHeader::Ethernet)
+        && let Some(walked) = walk::plain_v4(packet)
+    {
+        return Ok(walked);
+    }
+    tunnel::walk(packet, layers(packet, header)?.network, tunnels)
+}
+
+/// What else is asked for of a captured frame, but for what only the walk knows.
+#[must_use]
+pub fn extra(frame: &Frame<'_>, which: Fields) -> Extra {
+    let packet = &frame.captured;
     let Some(header) = link_header(frame.link) else {
-        return Err(Unmetered::NonIp);
+        return Extra::default();
     };
-    let network = match header {
-        LinkHeader::Ethernet => {
-            // Any packet may be a tunnel's.
-            if tunnels == Tunnels::NONE
-                && let Some(walked) = walk::plain_v4(packet)
-            {
-                return Ok(walked);
-            }
-            walk::ethernet_link(packet)?
-        }
+    let ethernet = matches!(header, LinkHeader::Ethernet);
+    extra::of_layers(packet, layers(packet, header), ethernet, 0, which)
+}
+
+fn layers(packet: &Captured<'_>, header: LinkHeader) -> Result<Layers, Unmetered> {
+    match header {
+        LinkHeader::Ethernet => walk::ethernet_layers(packet),
         LinkHeader::EtherType(at, payload) => {
             let ethertype = packet.u16(at).ok_or(Unmetered::TooShort)?;
-            walk::from_ethertype(packet, ethertype, payload)?
+            walk::layers(packet, ethertype, payload)
         }
-        LinkHeader::Raw(protocol) => untagged(protocol, 0),
+        LinkHeader::Raw(protocol) => Ok(Layers::plain(protocol, 0)),
         LinkHeader::Ppp => {
             const ADDRESS_AND_CONTROL: u16 = 0xff03;
             let at = if packet.u16(0) == Some(ADDRESS_AND_CONTROL) {
@@ -368,19 +380,12 @@ pub fn walk(frame: &Frame<'_>, tunnels: Tunnels) -> Result<Walked, Unmetered> {
             } else {
                 0
             };
-            let (protocol, offset) = walk::ppp(packet, at)?;
-            untagged(protocol, offset)
+            walk::ppp(packet, at)
         }
-        LinkHeader::Family => untagged(family(packet.read(0).ok_or(Unmetered::TooShort)?)?, 4),
-    };
-    tunnel::walk(packet, network, tunnels)
-}
-
-fn untagged(protocol: NetworkProtocol, offset: usize) -> Network {
-    Network {
-        protocol,
-        offset,
-        vlan: 0,
+        LinkHeader::Family => {
+            let field = packet.read(0).ok_or(Unmetered::TooShort)?;
+            Ok(Layers::plain(family(field)?, 4))
+        }
     }
 }
 

@@ -11,14 +11,16 @@ use std::{
     sync::atomic::{Ordering, fence},
 };
 
-use weir_sensor_common::{Slot, stage::Cpu};
+use weir_sensor_common::{Extra, Slot, stage::Cpu};
 
-use crate::{grace, mapping::Mapping};
+use crate::{extras::Extras, grace, mapping::Mapping};
 
 /// The rings of all CPUs.
 pub struct Evicted {
     /// `mask + 1` entries a CPU.
     ring: Mapping<Slot>,
+    /// Beside the entries.
+    extras: Extras,
     /// How many were taken; one cache line a CPU.
     taken: Mapping<[u64; 8]>,
     cpus: u32,
@@ -31,22 +33,29 @@ impl Evicted {
     pub fn new(ring: Mapping<Slot>, taken: Mapping<[u64; 8]>, cpus: u32, mask: u32) -> Self {
         Self {
             ring,
+            extras: Extras::default(),
             taken,
             cpus,
             mask,
         }
     }
 
+    /// The same with an array beside the entries, of as many elements.
+    #[must_use]
+    pub fn with_extras(self, extras: Extras) -> Self {
+        Self { extras, ..self }
+    }
+
     /// Octets of memory in all.
     #[must_use]
     pub fn octets(&self) -> usize {
-        self.ring.octets()
+        self.ring.octets() + self.extras.octets()
     }
 
     /// Takes up to `most` flows from each ring; returns whether any ring had more.
     ///
-    /// The kernel writes an entry and then the count. x86 lets nobody see these the other way
-    /// round; elsewhere what was counted before a grace period was written.
+    /// The kernel writes an entry, what lies beside it, and then the count. x86 lets nobody see these
+    /// in another order; elsewhere what was counted before a grace period was written.
     ///
     /// # Errors
     /// If a grace period cannot be waited for.
@@ -54,7 +63,7 @@ impl Evicted {
         &mut self,
         states: &Mapping<Cpu>,
         most: u32,
-        mut emit: impl FnMut(&Slot),
+        mut emit: impl FnMut(&Slot, &Extra),
     ) -> io::Result<bool> {
         let evicted: Vec<u64> = (0..self.cpus as usize)
             .map(|cpu| {
@@ -77,9 +86,10 @@ impl Evicted {
             more |= waiting > u64::from(most);
             for _ in 0..waiting.min(u64::from(most)) {
                 let mask = self.mask as usize;
-                let entry = self.ring.at((mask + 1) * cpu + (taken as usize & mask));
+                let place = (mask + 1) * cpu + (taken as usize & mask);
                 // SAFETY: a valid entry; the kernel leaves it alone until it is counted as taken.
-                emit(&unsafe { entry.read_volatile() });
+                let slot = unsafe { self.ring.at(place).read_volatile() };
+                emit(&slot, &self.extras.get(place));
                 taken = taken.wrapping_add(1);
                 fence(Ordering::Release);
                 // SAFETY: as above; volatile because the kernel reads it.

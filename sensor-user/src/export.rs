@@ -12,7 +12,7 @@ use weir_exporter::{
     destination::Sent,
     pace::Pace,
 };
-use weir_netflow::{ExportTime, FlowRecord, Sampling, v5};
+use weir_netflow::{ExportTime, FlowRecord, v5};
 
 use crate::clock::Now;
 
@@ -61,16 +61,7 @@ impl Export {
     ///
     /// # Errors
     /// If a socket cannot be made.
-    pub fn start(
-        addresses: &[SocketAddr],
-        version: Version,
-        sampling: Sampling,
-        clock: Clock,
-    ) -> Result<Self> {
-        let options = BatchOptions {
-            sampling,
-            ..BatchOptions::new(version)
-        };
+    pub fn start(addresses: &[SocketAddr], options: BatchOptions, clock: Clock) -> Result<Self> {
         let mut lanes: Vec<Lane> = addresses
             .iter()
             .map(|address| {

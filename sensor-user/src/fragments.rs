@@ -75,6 +75,7 @@ mod tests {
             tcp_flags: 0,
             fragment,
             fragment_id: id,
+            flow_label: 0,
             transport_offset: 34,
             headers_octets: 20,
         }

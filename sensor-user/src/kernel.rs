@@ -11,13 +11,14 @@ use aya::{
     util::KernelVersion,
 };
 use weir_sensor_common::{
+    Fields, KeyMask,
     interface::{INTERFACES_MAX, Interface},
     stage::{Cpu, STAGES_MAX},
     table::{Shape, WAYS},
     tunnel::Tunnels,
 };
 
-use crate::{evicted::Evicted, mapping::Mapping, pin, settle, table::Table};
+use crate::{evicted::Evicted, extras::Extras, mapping::Mapping, pin, settle, table::Table};
 
 /// What is fixed before the programs are loaded.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ pub struct ProgramOptions {
     pub fragments: u32,
     /// Which tunnels are entered.
     pub tunnels: Tunnels,
+    /// What is read of a packet beside its key; what the key needs must be among it.
+    pub extra: Fields,
     /// One packet in so many is metered.
     pub sampling: u32,
     /// Whether it is drawn at random.
@@ -62,6 +65,7 @@ impl ProgramOptions {
             drop: false,
             fragments: 0,
             tunnels: Tunnels::NONE,
+            extra: Fields::of_key(KeyMask(shape.key_mask)),
             sampling: 1,
             sampling_random: false,
             exact_clock: false,
@@ -79,10 +83,13 @@ pub struct Kernel {
     pub states: Mapping<Cpu>,
     /// Flows pushed out of the table.
     pub evicted: Evicted,
+    /// What lies beside the CPUs' queues.
+    pub staged: Extras,
     /// Readable when a ring of those fills.
     pub bell: RingBuf<MapData>,
     /// CPUs that have a region and counters.
     pub cpus: u32,
+    extra: Fields,
 }
 
 impl Kernel {
@@ -132,14 +139,7 @@ impl Kernel {
         options: &ProgramOptions,
         settings: impl FnOnce(&mut EbpfLoader<'_>),
     ) -> Result<Self> {
-        let cpus = cpus()?;
-        let buckets = cpus
-            .checked_mul(options.shape.bucket_mask + 1)
-            .filter(|buckets| buckets.checked_mul(WAYS).is_some())
-            .ok_or_else(|| anyhow!("the flow table is too large for {cpus} CPUs: lower -m"))?;
-        let evicted = cpus
-            .checked_mul(options.ring_flows)
-            .ok_or_else(|| anyhow!("the ring is too large for {cpus} CPUs: lower --ring"))?;
+        let sizes = Sizes::new(options)?;
         let ring_mask = options.ring_flows - 1;
         let mut loader = EbpfLoader::new();
         for (name, flag) in flags(options) {
@@ -152,14 +152,12 @@ impl Kernel {
             .override_global("RING_MASK", &ring_mask, true)
             .override_global("STAGES", &options.stages, true)
             .override_global("TUNNELS", &options.tunnels.0, has_options)
+            .override_global("EXTRA", &options.extra.0, has_options)
             .override_global("SAMPLING", &options.sampling, has_options)
-            .map_max_entries("SLOTS", buckets * WAYS)
-            .map_max_entries("TAGS", buckets)
-            .map_max_entries("RELEASED", buckets.div_ceil(8))
-            .map_max_entries("CPUS", cpus)
-            .map_max_entries("EVICTED", evicted)
-            .map_max_entries("TAKEN", cpus)
             .map_max_entries("FRAGMENTS", options.fragments.max(1));
+        for (name, len) in sizes.maps() {
+            loader.map_max_entries(name, len);
+        }
         if options.several {
             loader.map_max_entries("INTERFACES", INTERFACES_MAX);
         }
@@ -168,28 +166,35 @@ impl Kernel {
         }
         settings(&mut loader);
         let mut ebpf = loader.load(object).map_err(load_error)?;
+        let Sizes { cpus, buckets, .. } = sizes;
+        let extras = |name, len| extras_of(&ebpf, options.extra, name, len);
         let table = Table::new(
             of_map(&ebpf, "SLOTS", buckets * WAYS)?,
             of_map(&ebpf, "TAGS", buckets)?,
             of_map(&ebpf, "RELEASED", buckets.div_ceil(8) * 8)?,
             cpus,
             options.shape,
-        );
+        )
+        .with_extras(extras("EXTRAS", buckets * WAYS)?);
         let states = of_map(&ebpf, "CPUS", cpus)?;
+        let staged = extras("EXTRA_STAGE", cpus * STAGES_MAX)?;
         let evicted = Evicted::new(
-            of_map(&ebpf, "EVICTED", evicted)?,
+            of_map(&ebpf, "EVICTED", sizes.evicted)?,
             of_map(&ebpf, "TAKEN", cpus)?,
             cpus,
             ring_mask,
-        );
+        )
+        .with_extras(extras("EVICTED_EXTRA", sizes.evicted)?);
         let bell = RingBuf::try_from(ebpf.take_map("BELL").context("map BELL")?)?;
         let mut kernel = Self {
             ebpf,
             table,
             states,
             evicted,
+            staged,
             bell,
             cpus,
+            extra: options.extra,
         };
         // The others are loaded when they are attached: not everyone needs them.
         kernel.program(Self::SETTLE).map_err(program_error)?;
@@ -219,7 +224,10 @@ impl Kernel {
             Self::EGRESS => "EGRESS_STEPS",
             _ => "TC_INGRESS_STEPS",
         };
-        for (index, step) in (0..).zip(["walk", "fetch", "account"]) {
+        // The last only where there is something for it to read.
+        let steps = ["walk", "fetch", "account", "extra"];
+        let count = if self.extra == Fields::NONE { 3 } else { 4 };
+        for (index, step) in (0..).zip(steps).take(count) {
             let name = format!("{first}_{step}");
             self.load_program(&name)?;
             let program = self.ebpf.program(&name).ok_or(ProgramError::NotLoaded)?;
@@ -338,6 +346,50 @@ impl Kernel {
     }
 }
 
+/// Elements of the shared arrays.
+#[derive(Clone, Copy)]
+struct Sizes {
+    cpus: u32,
+    /// Of the table, of all CPUs.
+    buckets: u32,
+    /// Entries of the rings, of all CPUs.
+    evicted: u32,
+    /// Whether there are side arrays.
+    extras: bool,
+}
+
+impl Sizes {
+    fn new(options: &ProgramOptions) -> Result<Self> {
+        let cpus = cpus()?;
+        Ok(Self {
+            cpus,
+            buckets: cpus
+                .checked_mul(options.shape.bucket_mask + 1)
+                .filter(|buckets| buckets.checked_mul(WAYS).is_some())
+                .ok_or_else(|| anyhow!("the flow table is too large for {cpus} CPUs: lower -m"))?,
+            evicted: cpus
+                .checked_mul(options.ring_flows)
+                .ok_or_else(|| anyhow!("the ring is too large for {cpus} CPUs: lower --ring"))?,
+            extras: options.extra != Fields::NONE,
+        })
+    }
+
+    fn maps(&self) -> [(&'static str, u32); 9] {
+        let side = |len: u32| if self.extras { len } else { 1 };
+        [
+            ("SLOTS", self.buckets * WAYS),
+            ("TAGS", self.buckets),
+            ("RELEASED", self.buckets.div_ceil(8)),
+            ("CPUS", self.cpus),
+            ("EVICTED", self.evicted),
+            ("TAKEN", self.cpus),
+            ("EXTRAS", side(self.buckets * WAYS)),
+            ("EXTRA_STAGE", side(self.cpus * STAGES_MAX)),
+            ("EVICTED_EXTRA", side(self.evicted)),
+        ]
+    }
+}
+
 /// The options that are on or off, as the program's constants.
 fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 7] {
     let flag = |on: bool| if on { &1 } else { &0 };
@@ -408,6 +460,13 @@ fn of_map<T>(ebpf: &Ebpf, name: &str, len: u32) -> Result<Mapping<T>> {
     };
     Mapping::of_map(map.fd().as_fd(), len as usize)
         .with_context(|| format!("mapping {name} into memory"))
+}
+
+fn extras_of(ebpf: &Ebpf, fields: Fields, name: &str, len: u32) -> Result<Extras> {
+    if fields == Fields::NONE {
+        return Ok(Extras::default());
+    }
+    Ok(Extras::new(of_map(ebpf, name, len)?))
 }
 
 fn load_error(error: aya::EbpfError) -> anyhow::Error {

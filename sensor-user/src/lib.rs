@@ -10,6 +10,7 @@ pub mod clock;
 pub mod evicted;
 pub mod expiry;
 pub mod export;
+pub mod extras;
 pub mod fragments;
 pub mod grace;
 pub mod interface;

@@ -275,8 +275,8 @@ impl Live {
             statistics,
             ..
         } = self;
-        let more = kernel.evicted.take(&kernel.states, most, |slot| {
-            let flow = Taken::of(slot, Reason::Forced);
+        let more = kernel.evicted.take(&kernel.states, most, |slot, extra| {
+            let flow = Taken::of(slot, Reason::Forced).with(*extra);
             statistics.count_taken(&flow);
             export.push(recorder.record(&flow, &now), &now);
         })?;
@@ -287,8 +287,7 @@ impl Live {
     /// Takes the packets that are still in the CPUs' queues.
     fn take_pending(&mut self, now: &Now) {
         for cpu in 0..self.kernel.cpus as usize {
-            for sighting in settle::pending(&self.kernel.states, cpu) {
-                let flow = Taken::of_packet(&sighting, Reason::Flushed);
+            for flow in settle::pending_flows(&self.kernel.states, &self.kernel.staged, cpu) {
                 self.statistics.count_taken(&flow);
                 self.export.push(self.recorder.record(&flow, now), now);
             }

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use weir_exporter::{Version, batch::BatchOptions};
 use weir_netflow::Sampling;
 use weir_sensor::{
     capture::End,
@@ -21,20 +22,21 @@ use weir_sensor::{
     kernel::{self, Kernel, ProgramOptions},
     live::Live,
     log,
-    offline::Offline,
+    offline::{Offline, Reading},
     options::Options,
     pin::{self, Pins},
     ports::{Ports, Wanted},
-    record::Recorder,
+    record::{self, Recorder},
     statistics::Statistics,
     table,
 };
-use weir_sensor_common::{KeyMask, hash::Seed, table::Shape};
+use weir_sensor_common::{Fields, KeyMask, hash::Seed, table::Shape};
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let timeouts = options.timeouts().unwrap_or_else(|error| usage(&error));
-    match run(&options, timeouts) {
+    let fields = options.fields().unwrap_or_else(|error| usage(&error));
+    match run(&options, timeouts, carried(&options, fields)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("weir-sensor: {error:#}");
@@ -50,32 +52,37 @@ fn usage(error: &str) -> ! {
         .exit()
 }
 
-fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
+/// Those of the fields that the export format has a place for; says so if that is none.
+fn carried(options: &Options, fields: Fields) -> Fields {
+    if fields != Fields::NONE && Version::from(options.netflow_version) == Version::V5 {
+        eprintln!(
+            "weir-sensor: NetFlow v5 has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 carries them"
+        );
+        return Fields::NONE;
+    }
+    fields
+}
+
+/// `fields` are those that records carry besides.
+fn run(options: &Options, timeouts: Timeouts, fields: Fields) -> Result<ExitCode> {
     let addresses = options.addresses().map_err(anyhow::Error::msg)?;
     let key_mask = KeyMask::from(options.track);
     if let Some(path) = &options.read {
         let shape = shape(options.max_flows.unwrap_or(1 << 18), key_mask)?;
-        let export = Export::start(
-            &addresses,
-            options.netflow_version.into(),
-            Sampling::NONE,
-            Clock::Packets,
-        )?;
+        let batch = batch_options(options, Sampling::NONE, fields);
+        let export = Export::start(&addresses, batch, Clock::Packets)?;
         let recorder = Recorder {
             ifindexes: vec![0],
             key_mask,
             sampling_interval: 1,
         };
         let fragments = Fragments::new(options.fragments_max());
-        let (statistics, end) = Offline::new(
-            shape,
-            fragments,
-            options.tunnels(),
-            timeouts,
-            recorder,
-            export,
-        )?
-        .run(path)?;
+        let reading = Reading {
+            tunnels: options.tunnels(),
+            extra: fields.and(Fields::of_key(key_mask)),
+        };
+        let offline = Offline::new(shape, fragments, reading, timeouts, recorder, export)?;
+        let (statistics, end) = offline.run(path)?;
         if options.statistics_json.as_deref() != Some(Path::new("-")) {
             print!("{}", statistics.to_text());
         }
@@ -83,8 +90,8 @@ fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
         return Ok(ended(path, &statistics, &end));
     }
     let statistics = match &options.pin {
-        Some(folder) if options.detach => detach(options, folder, key_mask, &addresses)?,
-        _ => meter(options, timeouts, key_mask, &addresses)?,
+        Some(folder) if options.detach => detach(options, folder, fields, &addresses)?,
+        _ => meter(options, timeouts, fields, &addresses)?,
     };
     write_statistics(options, &statistics)?;
     if options.statistics_json.as_deref() != Some(Path::new("-")) {
@@ -93,10 +100,18 @@ fn run(options: &Options, timeouts: Timeouts) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn batch_options(options: &Options, sampling: Sampling, fields: Fields) -> BatchOptions {
+    BatchOptions {
+        sampling,
+        optional: record::optional(fields),
+        ..BatchOptions::new(options.netflow_version.into())
+    }
+}
+
 fn meter(
     options: &Options,
     timeouts: Timeouts,
-    key_mask: KeyMask,
+    fields: Fields,
     addresses: &[std::net::SocketAddr],
 ) -> Result<Statistics> {
     if !grace::available()? {
@@ -110,20 +125,18 @@ fn meter(
         );
     }
     let wanted = options.wanted();
-    let programs = program_options(options, &wanted, key_mask)?;
+    let key_mask = KeyMask::from(options.track);
+    let programs = program_options(options, &wanted, fields)?;
     if options.debug_log {
         log::start();
     }
     let mut kernel = Kernel::load(&programs)?;
-    let export = Export::start(
-        addresses,
-        options.netflow_version.into(),
-        Sampling {
-            interval: options.sampling,
-            random: options.sampling_random,
-        },
-        Clock::Live,
-    )?;
+    let sampling = Sampling {
+        interval: options.sampling,
+        random: options.sampling_random,
+    };
+    let batch = batch_options(options, sampling, fields);
+    let export = Export::start(addresses, batch, Clock::Live)?;
     let (pins, dead) = match &options.pin {
         Some(folder) => {
             let (pins, dead) = Pins::new(folder, &kernel, &programs)?;
@@ -186,14 +199,14 @@ fn say_what_is_done(kernel: &Kernel, addresses: &[std::net::SocketAddr]) {
 fn detach(
     options: &Options,
     folder: &Path,
-    key_mask: KeyMask,
+    fields: Fields,
     addresses: &[std::net::SocketAddr],
 ) -> Result<Statistics> {
-    let version = options.netflow_version.into();
-    let mut export = Export::start(addresses, version, Sampling::NONE, Clock::Live)?;
+    let batch = batch_options(options, Sampling::NONE, fields);
+    let mut export = Export::start(addresses, batch, Clock::Live)?;
     let mut statistics = Statistics::default();
     // Any program tells the timer's tick.
-    let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, key_mask)?))?;
+    let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, KeyMask::FULL)?))?;
     let timer = Ticks::of_timer(|| kernel.settle())?;
     let now = Now::read();
     let mut lost = (0, 0);
@@ -217,7 +230,7 @@ fn detach(
 fn program_options(
     options: &Options,
     wanted: &Wanted,
-    key_mask: KeyMask,
+    fields: Fields,
 ) -> Result<ProgramOptions> {
     let names = match wanted {
         Wanted::Named(names) => names.clone(),
@@ -232,6 +245,7 @@ fn program_options(
             }
         }
     }
+    let key_mask = KeyMask::from(options.track);
     let shape = shape(options.flows_per_cpu(kernel::cpus()?), key_mask)?;
     let one = *wanted == Wanted::Named(names.clone()) && names.len() == 1;
     Ok(ProgramOptions {
@@ -241,6 +255,7 @@ fn program_options(
         drop: options.drop,
         fragments: options.fragments_max(),
         tunnels: options.tunnels(),
+        extra: fields.and(Fields::of_key(key_mask)),
         sampling: options.sampling,
         sampling_random: options.sampling_random,
         exact_clock: options.exact_clock,
@@ -250,15 +265,16 @@ fn program_options(
 }
 
 fn shape(flows: u32, key_mask: KeyMask) -> Result<Shape> {
-    let mut octets = [0u8; 40];
+    let mut octets = [0u8; 56];
     // SAFETY: the buffer is valid for its length.
     let drawn = unsafe { libc::getrandom(octets.as_mut_ptr().cast(), octets.len(), 0) };
     if usize::try_from(drawn) != Ok(octets.len()) {
         bail!("the kernel gave no random numbers");
     }
+    let [words @ .., first, second]: [u64; 7] = bytemuck::pod_read_unaligned(&octets);
     Ok(Shape {
         bucket_mask: table::bucket_mask(flows),
-        seed: Seed::new(bytemuck::pod_read_unaligned(&octets)),
+        seed: Seed::new(words).with_macs([first, second]),
         key_mask: key_mask.0,
     })
 }

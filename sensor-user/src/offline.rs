@@ -6,18 +6,20 @@ use std::{mem, path::Path, thread};
 use anyhow::{Result, anyhow};
 use crossbeam::channel::{Sender, bounded};
 use weir_sensor_common::{
-    Counter, Slot, Unmetered, Walked,
+    Counter, Extra, Fields, Slot, Unmetered, Walked,
     slot::Sighting,
-    table::{self, Outcome, Shape, account_at, fetch_home, fetch_tags, find},
+    table::{self, Outcome, Shape, WAYS, account_at, fetch_home, fetch_tags, find},
     tunnel::Tunnels,
 };
 
 use crate::{
-    capture::{self, End},
+    capture::{self, End, Frame},
     clock::Now,
     expiry::{Reason, Timeouts},
     export::Export,
+    extras::Extras,
     fragments::Fragments,
+    mapping::Mapping,
     record::Recorder,
     statistics::Statistics,
     sweep::{Sweep, Take, Taken},
@@ -40,23 +42,61 @@ struct Packet {
     walked: Result<Walked, Unmetered>,
 }
 
+/// Packets, and what lies beside each, if anything was asked for.
+struct Batch {
+    packets: Vec<Packet>,
+    extras: Vec<Extra>,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            packets: Vec::with_capacity(BATCH),
+            extras: Vec::new(),
+        }
+    }
+}
+
+/// What is read of each packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Tunnels that are entered.
+    pub tunnels: Tunnels,
+    /// What is read beside the key; what the key needs must be among it.
+    pub extra: Fields,
+}
+
 /// Reads the file, walks each frame's headers.
-fn read(path: &Path, tunnels: Tunnels, sender: &Sender<Vec<Packet>>) -> Result<End> {
-    let mut batch = Vec::with_capacity(BATCH);
+fn read(path: &Path, reading: Reading, sender: &Sender<Batch>) -> Result<End> {
+    let mut batch = Batch::new();
     let end = capture::read(path, |frame| {
-        batch.push(Packet {
+        let walked = capture::walk(&frame, reading.tunnels);
+        if reading.extra != Fields::NONE {
+            batch.extras.push(extra(&frame, walked, reading.extra));
+        }
+        batch.packets.push(Packet {
             unix_ns: frame.unix_ns,
             supported: capture::supported(frame.link),
-            walked: capture::walk(&frame, tunnels),
+            walked,
         });
-        if batch.len() == BATCH {
-            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+        if batch.packets.len() == BATCH {
+            let full = std::mem::replace(&mut batch, Batch::new());
             // It fails only if the other thread is gone.
             let _ = sender.send(full);
         }
     });
     let _ = sender.send(batch);
     end
+}
+
+fn extra(frame: &Frame<'_>, walked: Result<Walked, Unmetered>, which: Fields) -> Extra {
+    let mut extra = capture::extra(frame, which);
+    if let Ok(walked) = walked
+        && which.has(Fields::FLOW_LABEL)
+    {
+        extra.flow_label = walked.flow_label;
+    }
+    extra
 }
 
 /// Packets accounted at a time: as many cache misses as a processor has under way.
@@ -68,8 +108,11 @@ pub struct Offline {
     shape: Shape,
     evicted: Vec<Slot>,
     queue: Vec<Sighting>,
+    /// Beside the evicted, and beside the queue, if anything was asked for.
+    evicted_extras: Vec<Extra>,
+    queue_extras: Vec<Extra>,
     fragments: Fragments,
-    tunnels: Tunnels,
+    reading: Reading,
     sweep: Sweep,
     timeouts: Timeouts,
     recorder: Recorder,
@@ -88,18 +131,25 @@ impl Offline {
     pub fn new(
         shape: Shape,
         fragments: Fragments,
-        tunnels: Tunnels,
+        reading: Reading,
         timeouts: Timeouts,
         recorder: Recorder,
         export: Export,
     ) -> Result<Self> {
+        let mut table = Table::anonymous(shape)?;
+        if reading.extra != Fields::NONE {
+            let slots = (shape.bucket_mask as usize + 1) * WAYS as usize;
+            table = table.with_extras(Extras::new(Mapping::anonymous(slots)?));
+        }
         Ok(Self {
-            table: Table::anonymous(shape)?,
+            table,
             shape,
             evicted: Vec::new(),
             queue: Vec::with_capacity(QUEUE),
+            evicted_extras: Vec::new(),
+            queue_extras: Vec::new(),
             fragments,
-            tunnels,
+            reading,
             sweep: Sweep::default(),
             timeouts,
             recorder,
@@ -118,12 +168,12 @@ impl Offline {
     /// If the file cannot be read at all, or a thread died.
     pub fn run(mut self, path: &Path) -> Result<(Statistics, End)> {
         let (sender, receiver) = bounded(BATCHES_MAX);
-        let tunnels = self.tunnels;
+        let reading = self.reading;
         let end = thread::scope(|scope| {
-            let reader = scope.spawn(move || read(path, tunnels, &sender));
-            for packets in receiver {
-                for packet in packets {
-                    self.packet(packet);
+            let reader = scope.spawn(move || read(path, reading, &sender));
+            for Batch { packets, extras } in receiver {
+                for (index, packet) in packets.into_iter().enumerate() {
+                    self.packet(packet, extras.get(index));
                 }
             }
             let died = |_| Err(anyhow!("the reading thread died"));
@@ -135,13 +185,13 @@ impl Offline {
     }
 
     #[inline]
-    fn packet(&mut self, packet: Packet) {
+    fn packet(&mut self, packet: Packet, extra: Option<&Extra>) {
         self.tell_time(packet.unix_ns);
         self.statistics.add(Counter::Packets, 1);
         match packet.walked {
             Ok(mut walked) => {
                 self.fragments.join(&mut walked);
-                self.metered(&walked, packet.unix_ns);
+                self.metered(&walked, packet.unix_ns, extra);
             }
             Err(reason) => {
                 self.statistics.unsupported_link_packets += u64::from(!packet.supported);
@@ -151,11 +201,15 @@ impl Offline {
     }
 
     /// Queues the packet, as the kernel program does (see `weir_sensor_common::stage`).
-    fn metered(&mut self, walked: &Walked, unix_ns: u64) {
+    fn metered(&mut self, walked: &Walked, unix_ns: u64, extra: Option<&Extra>) {
         self.statistics.add(Counter::IpOctets, walked.octets);
+        self.queue_extras.extend(extra);
         self.queue.push(Sighting {
             key: walked.key,
-            hash: self.shape.hash(&walked.key, 0),
+            hash: match extra {
+                Some(extra) => self.shape.hash_with(&walked.key, 0, &extra.macs),
+                None => self.shape.hash(&walked.key, 0),
+            },
             octets: walked.octets,
             tick: Now::of_packet(unix_ns, 0).tick(),
             packets: 1,
@@ -185,19 +239,19 @@ impl Offline {
             };
         }
         let mut queue = mem::take(&mut self.queue);
-        for (sighting, likely) in queue.drain(..).zip(likely) {
-            self.account(&sighting, likely);
+        for (index, (sighting, likely)) in queue.drain(..).zip(likely).enumerate() {
+            self.account(&sighting, index, likely);
         }
         self.queue = queue;
+        self.queue_extras.clear();
     }
 
-    fn account(&mut self, sighting: &Sighting, likely: u32) {
-        let accounted = account_at(
-            &mut self.table.local(&mut self.evicted),
-            &self.shape,
-            sighting,
-            likely,
-        );
+    fn account(&mut self, sighting: &Sighting, index: usize, likely: u32) {
+        let mut region = self.table.local(&mut self.evicted);
+        if let Some(extra) = self.queue_extras.get(index) {
+            region = region.with(extra, &mut self.evicted_extras);
+        }
+        let accounted = account_at(&mut region, &self.shape, sighting, likely);
         match accounted.map(|accounted| accounted.outcome) {
             Some(Outcome::Updated) => return,
             Some(Outcome::Created) => {}
@@ -214,8 +268,10 @@ impl Offline {
     }
 
     fn evict(&mut self) {
+        let mut extras = self.evicted_extras.drain(..);
         for slot in self.evicted.drain(..) {
-            let taken = Taken::of(&slot, Reason::Forced);
+            let extra = extras.next().unwrap_or_default();
+            let taken = Taken::of(&slot, Reason::Forced).with(extra);
             self.statistics.count_taken(&taken);
             self.statistics.add(Counter::FlowsEvicted, 1);
             self.export

@@ -7,7 +7,7 @@ use std::{
 
 use clap::{ArgGroup, Parser, ValueEnum};
 use weir_exporter::Version;
-use weir_sensor_common::{KeyMask, tunnel::Tunnels};
+use weir_sensor_common::{Fields, KeyMask, tunnel::Tunnels};
 
 use crate::{
     attach::{AttachMode, Direction, How},
@@ -123,6 +123,16 @@ pub struct Options {
     )]
     pub tunnels: Vec<Tunnel>,
 
+    /// Fields that records carry besides, as the flow's first packet has them (not in v5; `outer`
+    /// needs --tunnels)
+    #[arg(
+        long,
+        value_name = "FIELD,…",
+        value_delimiter = ',',
+        help_heading = "Flows"
+    )]
+    pub fields: Vec<Field>,
+
     /// Whether later fragments belong to the flow of the first, if that was seen (`off`: ports 0, as
     /// softflowd has it)
     #[arg(
@@ -219,6 +229,33 @@ impl From<Tunnel> for Tunnels {
     }
 }
 
+/// `--fields`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Field {
+    /// Source and destination MAC address
+    Mac,
+    /// Id of the second VLAN tag
+    InnerVlan,
+    /// The first four MPLS labels
+    Mpls,
+    /// IPv6 flow label
+    FlowLabel,
+    /// Source and destination of the tunnel that the flow's packets came through
+    Outer,
+}
+
+impl From<Field> for Fields {
+    fn from(field: Field) -> Self {
+        match field {
+            Field::Mac => Self::MAC,
+            Field::InnerVlan => Self::INNER_VLAN,
+            Field::Mpls => Self::MPLS,
+            Field::FlowLabel => Self::FLOW_LABEL,
+            Field::Outer => Self::OUTER,
+        }
+    }
+}
+
 /// Something that is on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
@@ -248,7 +285,7 @@ impl From<NetflowVersion> for Version {
     }
 }
 
-/// `-T`: softflowd's names, each level adding to the one before it.
+/// `-T`: softflowd's names, each level but the last adding to the one before it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Track {
     /// Addresses
@@ -263,6 +300,8 @@ pub enum Track {
     Vlan,
     /// … and ToS
     Tos,
+    /// Addresses, protocol, ports, VLAN tag, and both MAC addresses, which records then carry
+    Ether,
 }
 
 impl From<Track> for KeyMask {
@@ -273,6 +312,7 @@ impl From<Track> for KeyMask {
             Track::Port | Track::Full => Self::FULL,
             Track::Vlan => Self::VLAN,
             Track::Tos => Self::TOS,
+            Track::Ether => Self::ETHER,
         }
     }
 }
@@ -317,6 +357,21 @@ impl Options {
     pub fn tunnels(&self) -> Tunnels {
         let each = self.tunnels.iter().map(|tunnel| (*tunnel).into());
         each.fold(Tunnels::NONE, Tunnels::and)
+    }
+
+    /// Fields that records carry besides: those asked for, and at track level `ether` the MAC
+    /// addresses, as softflowd has it.
+    ///
+    /// # Errors
+    /// A sentence: a field that would always be empty.
+    pub fn fields(&self) -> Result<Fields, String> {
+        if self.fields.contains(&Field::Outer) && self.tunnels.is_empty() {
+            return Err(
+                "--fields outer: no tunnel is entered; say which with --tunnels".to_owned(),
+            );
+        }
+        let each = self.fields.iter().map(|field| (*field).into());
+        Ok(each.fold(Fields::of_key(self.track.into()), Fields::and))
     }
 
     /// First fragments remembered.
@@ -374,5 +429,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Options as clap::CommandFactory>::command().debug_assert();
+    }
+
+    fn fields(arguments: &str) -> Result<Fields, String> {
+        let words = ["weir-sensor", "-r", "-"].into_iter();
+        Options::parse_from(words.chain(arguments.split_whitespace())).fields()
+    }
+
+    #[test]
+    fn fields_are_what_was_asked_for_and_what_the_track_level_implies() {
+        assert_eq!(fields(""), Ok(Fields::NONE));
+        assert_eq!(
+            fields("--fields inner-vlan,mpls --fields flow-label"),
+            Ok(Fields::INNER_VLAN.and(Fields::MPLS).and(Fields::FLOW_LABEL))
+        );
+        assert_eq!(fields("-T ether"), Ok(Fields::MAC));
+        assert_eq!(fields("-T VLAN --fields mac"), Ok(Fields::MAC));
+        assert!(fields("--fields outer").is_err());
+        assert_eq!(fields("--fields outer --tunnels gre"), Ok(Fields::OUTER));
     }
 }

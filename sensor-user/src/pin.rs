@@ -19,9 +19,9 @@ use aya::{
 };
 use hashbrown::HashMap;
 use weir_sensor_common::{
-    Counter, KeyMask,
+    Counter, Fields, KeyMask,
     hash::Seed,
-    stage::Cpu,
+    stage::{Cpu, STAGES_MAX},
     table::{Shape, WAYS},
 };
 
@@ -29,31 +29,35 @@ use crate::{
     clock::{Now, Ticks},
     evicted::Evicted,
     expiry::Reason,
+    extras::Extras,
     kernel::{Kernel, ProgramOptions},
     mapping::Mapping,
     settle,
     statistics::Statistics,
-    sweep::Taken,
+    sweep::{Identity, Taken},
     table::Table,
 };
 
 /// Number of the layout of slots, tags, queues and rings. Changes whenever one of them does.
-const LAYOUT: u64 = 3;
+const LAYOUT: u64 = 4;
 const IDENTITY: &str = "IDENTITY";
 /// Before the ifIndexes: layout, CPUs, bucket mask, key mask, ring mask, whether ticks are the exact
-/// clock's, sampling interval.
-const IDENTITY_HEAD: u32 = 7;
+/// clock's, sampling interval, fields read beside the key.
+const IDENTITY_HEAD: u32 = 8;
 const IFINDEXES_MAX: u32 = 128;
 
 /// What is pinned of a table: its maps, and those of the programs' steps, which the kernel would
 /// empty when the last process lets go of them.
-pub const MAPS: [&str; 9] = [
+pub const MAPS: [&str; 12] = [
     "SLOTS",
     "TAGS",
     "RELEASED",
     "CPUS",
     "EVICTED",
     "TAKEN",
+    "EXTRAS",
+    "EXTRA_STAGE",
+    "EVICTED_EXTRA",
     "XDP_STEPS",
     "EGRESS_STEPS",
     "TC_INGRESS_STEPS",
@@ -107,6 +111,7 @@ impl Pins {
             u64::from(options.ring_flows - 1),
             u64::from(options.exact_clock),
             u64::from(options.sampling),
+            u64::from(options.extra.0),
         ];
         for (index, value) in (0..).zip(head) {
             identity.set(index, value, 0)?;
@@ -177,8 +182,8 @@ pub struct Dead {
     table: Table,
     states: Mapping<Cpu>,
     evicted: Evicted,
+    staged: Extras,
     cpus: u32,
-    key_mask: u64,
     origin: Origin,
 }
 
@@ -241,6 +246,13 @@ impl Dead {
         let narrow = |index: u32| -> Result<u32> { Ok(u32::try_from(number(index)?)?) };
         let (cpus, bucket_mask, ring_mask) = (narrow(1)?, narrow(2)?, narrow(4)?);
         let key_mask = number(3)?;
+        let fields = Fields(u8::try_from(number(7)?)?);
+        let extras = |name: &str, len: u32| -> Result<Extras> {
+            if fields == Fields::NONE {
+                return Ok(Extras::default());
+            }
+            Ok(Extras::new(mapped(&map(name)?, len)?))
+        };
         let buckets = cpus
             .checked_mul(bucket_mask.wrapping_add(1))
             .and_then(|buckets| buckets.checked_mul(WAYS).map(|_| buckets))
@@ -259,16 +271,18 @@ impl Dead {
                 mapped(&map("RELEASED")?, buckets.div_ceil(8) * 8)?,
                 cpus,
                 shape,
-            ),
+            )
+            .with_extras(extras("EXTRAS", buckets * WAYS)?),
             states: mapped(&map("CPUS")?, cpus)?,
             evicted: Evicted::new(
                 mapped(&map("EVICTED")?, cpus * (ring_mask + 1))?,
                 mapped(&map("TAKEN")?, cpus)?,
                 cpus,
                 ring_mask,
-            ),
+            )
+            .with_extras(extras("EVICTED_EXTRA", cpus * (ring_mask + 1))?),
+            staged: extras("EXTRA_STAGE", cpus * STAGES_MAX)?,
             cpus,
-            key_mask,
             origin: Origin {
                 ifindexes: (IDENTITY_HEAD..IDENTITY_HEAD + IFINDEXES_MAX)
                     .map(narrow)
@@ -305,35 +319,30 @@ impl Dead {
             table,
             states,
             evicted,
+            staged,
             origin,
             cpus,
-            key_mask,
             ..
         } = &mut self;
-        evicted.take(states, u32::MAX, |slot| {
-            emit(Taken::of(slot, Reason::Forced), origin);
+        evicted.take(states, u32::MAX, |slot, extra| {
+            emit(Taken::of(slot, Reason::Forced).with(*extra), origin);
         })?;
         // One flow on several CPUs is one record.
-        let mut flows: HashMap<([u64; 5], u8), Taken> = HashMap::new();
-        let mut merge = |flow: Taken| {
-            let mut words = flow.key.words();
-            words[4] &= *key_mask;
-            match flows.entry((words, flow.hook)) {
-                hashbrown::hash_map::Entry::Occupied(mut entry) => entry.get_mut().add(&flow),
-                hashbrown::hash_map::Entry::Vacant(entry) => {
-                    entry.insert(flow);
-                }
+        let mut flows: HashMap<Identity, Taken> = HashMap::new();
+        let mut merge = |flow: Taken| match flows.entry(flow.identity(origin.key_mask)) {
+            hashbrown::hash_map::Entry::Occupied(mut entry) => entry.get_mut().add(&flow),
+            hashbrown::hash_map::Entry::Vacant(entry) => {
+                entry.insert(flow);
             }
         };
         for region in 0..table.regions() {
             for place in (0..table.buckets()).flat_map(|bucket| table.occupied(region, bucket)) {
-                merge(Taken::of(&table.copy(place), Reason::Flushed));
+                let flow = Taken::of(&table.copy(place), Reason::Flushed);
+                merge(flow.with(table.extra(place)));
             }
         }
         for cpu in 0..*cpus as usize {
-            for sighting in settle::pending(states, cpu) {
-                merge(Taken::of_packet(&sighting, Reason::Flushed));
-            }
+            settle::pending_flows(states, staged, cpu).for_each(&mut merge);
         }
         for flow in flows.into_values() {
             emit(flow, origin);

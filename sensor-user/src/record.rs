@@ -2,8 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-use weir_netflow::{Direction, FlowRecord};
-use weir_sensor_common::KeyMask;
+use weir_netflow::{Direction, FlowRecord, Optional};
+use weir_sensor_common::{Fields, KeyMask};
 
 use crate::{clock::Now, pin::Origin, sweep::Taken};
 
@@ -40,6 +40,8 @@ impl Recorder {
             .copied()
             .unwrap_or(0);
         let egress = taken.hook & 1 == 1;
+        let extra = &taken.extra;
+        let tunnel = extra.tunnel(key).unwrap_or_default();
         let ports = self.key_mask.0 & 0xffff != 0;
         let protocol = self.key_mask != KeyMask::IP;
         FlowRecord {
@@ -65,7 +67,29 @@ impl Recorder {
             },
             sampling_interval: self.sampling_interval,
             end_reason: taken.reason.end_reason(),
+            source_mac: extra.source_mac(),
+            destination_mac: extra.destination_mac(),
+            inner_vlan: extra.inner_vlan_id(),
+            mpls_labels: extra.label_entries(),
+            flow_label: extra.flow_label,
+            outer_source: Ipv6Addr::from(tunnel.0),
+            outer_destination: Ipv6Addr::from(tunnel.1),
             ..FlowRecord::default()
         }
     }
+}
+
+/// The same fields, as records carry them.
+#[must_use]
+pub fn optional(fields: Fields) -> Optional {
+    [
+        (Fields::MAC, Optional::MAC),
+        (Fields::INNER_VLAN, Optional::INNER_VLAN),
+        (Fields::MPLS, Optional::MPLS),
+        (Fields::FLOW_LABEL, Optional::FLOW_LABEL),
+        (Fields::OUTER, Optional::OUTER),
+    ]
+    .into_iter()
+    .filter(|(field, _)| fields.has(*field))
+    .fold(Optional::NONE, |all, (_, optional)| all.and(optional))
 }

@@ -14,7 +14,7 @@ use weir_sensor_common::{
     stage::{Cpu, STAGES_MAX},
 };
 
-use crate::mapping::Mapping;
+use crate::{expiry::Reason, extras::Extras, mapping::Mapping, sweep::Taken};
 
 /// Runs the settling program once on each CPU whose queue is not empty, and at least once. Test
 /// runs have bottom halves off like the program's own runs (Linux 6.3; before it queues are one
@@ -53,6 +53,19 @@ pub fn pending(states: &Mapping<Cpu>, cpu: usize) -> Vec<Sighting> {
     let stage = unsafe { stage.read_volatile() };
     let waiting = stage.waiting.min(STAGES_MAX) as usize;
     stage.sightings[..waiting].to_vec()
+}
+
+/// The same, each a flow of one packet, with what lies beside it in `staged`.
+pub fn pending_flows<'a>(
+    states: &Mapping<Cpu>,
+    staged: &'a Extras,
+    cpu: usize,
+) -> impl Iterator<Item = Taken> + use<'a> {
+    let first = cpu * STAGES_MAX as usize;
+    let packets = (first..).zip(pending(states, cpu));
+    packets.map(move |(place, sighting)| {
+        Taken::of_packet(&sighting, Reason::Flushed).with(staged.get(place))
+    })
 }
 
 fn run(program: &Xdp) -> Result<u32> {

@@ -1,7 +1,9 @@
 //! The sweep: looks at every slot, closes the flows that are over, and after a grace period takes
 //! them out, whole, one record a flow whatever number of CPUs saw it.
 
-use weir_sensor_common::{FlowKey, Slot, SlotWords as _, handover, slot::Sighting};
+use weir_sensor_common::{
+    Extra, FlowKey, KeyMask, Slot, SlotWords as _, handover, slot::Sighting,
+};
 
 use crate::{
     clock::Now,
@@ -28,10 +30,17 @@ pub struct Taken {
     pub tcp_flags: u8,
     /// Why it was taken.
     pub reason: Reason,
+    /// What was read of its first packet beside the key.
+    pub extra: Extra,
 }
 
+/// What two parts of one flow have in common: the key's words as far as they tell flows apart, the
+/// observation point, and the MAC addresses if they do.
+pub type Identity = ([u64; 5], u8, [u32; 3]);
+
 impl Taken {
-    /// A slot's flow.
+    /// A slot's flow, without what lies beside the slot.
+    #[inline]
     #[must_use]
     pub fn of(slot: &Slot, reason: Reason) -> Self {
         Self {
@@ -43,10 +52,18 @@ impl Taken {
             last_tick: slot.last_tick,
             tcp_flags: slot.tcp_flags,
             reason,
+            extra: Extra::default(),
         }
     }
 
-    /// A packet that was in no slot yet.
+    /// The same with what lies beside it.
+    #[inline]
+    #[must_use]
+    pub fn with(self, extra: Extra) -> Self {
+        Self { extra, ..self }
+    }
+
+    /// A packet that was in no slot yet, without what lies beside it.
     #[must_use]
     pub fn of_packet(sighting: &Sighting, reason: Reason) -> Self {
         Self {
@@ -58,23 +75,21 @@ impl Taken {
             last_tick: sighting.tick,
             tcp_flags: sighting.tcp_flags,
             reason,
+            extra: Extra::default(),
         }
     }
 
-    /// Whether the slot holds a part of this flow. It may not, although it did when it was closed:
-    /// the kernel may have put another flow there just before.
-    fn is_of(&self, slot: &Slot, key_mask: u64) -> bool {
-        let mut difference = self.key.words();
-        for (mine, other) in difference.iter_mut().zip(slot.key.words()) {
-            *mine ^= other;
-        }
-        difference[4] &= key_mask;
-        difference == [0; 5] && self.hook == slot.hook
-    }
-
-    /// Adds what another CPU saw of the same flow.
-    fn merge(&mut self, slot: &Slot) {
-        self.add(&Self::of(slot, self.reason));
+    /// What other parts of this flow have, too.
+    #[must_use]
+    pub fn identity(&self, key_mask: KeyMask) -> Identity {
+        let mut words = self.key.words();
+        words[4] &= key_mask.0;
+        let macs = if key_mask.has_macs() {
+            self.extra.macs
+        } else {
+            [0; 3]
+        };
+        (words, self.hook, macs)
     }
 
     /// Adds another part of the same flow.
@@ -85,12 +100,14 @@ impl Taken {
         if ticks_between(part.first_tick, self.first_tick) > 0 {
             self.first_tick = part.first_tick;
             self.key = part.key;
+            self.extra = part.extra;
         }
         if ticks_between(self.last_tick, part.last_tick) > 0 {
             self.last_tick = part.last_tick;
         }
     }
 
+    #[inline]
     fn state(&self, now: &Now) -> State {
         State {
             protocol: self.key.protocol(),
@@ -212,7 +229,6 @@ impl Sweep {
             return 0;
         }
         let words = slot.copy();
-        let mut flow = Taken::of(&words, Reason::Flushed);
         let timeouts = match take {
             Take::Expired(timeouts) => timeouts,
             Take::Interface(number) if words.hook >> 1 != number => return 0,
@@ -221,13 +237,15 @@ impl Sweep {
                 return 0;
             }
         };
-        let state = flow.state(now);
+        // Most slots end here, and nothing of this is in memory.
+        let state = Taken::of(&words, Reason::Flushed).state(now);
         if expired(&state, timeouts).is_none() {
             return remaining_ns(&state, timeouts);
         }
         // Other CPUs may have seen later packets of it.
+        let mut flow = Taken::of(&words, Reason::Flushed);
         for other in others(table, place, &words) {
-            flow.merge(&table.slot(other).copy());
+            flow.add(&Taken::of(&table.copy(other), Reason::Flushed));
         }
         if let Some(reason) = expired(&flow.state(now), timeouts) {
             self.close_flow(table, place, &words, reason);
@@ -252,7 +270,7 @@ impl Sweep {
 
     /// Takes out what was closed. Only after a grace period since the last [`Sweep::close`].
     pub fn collect(&mut self, table: &mut Table, mut emit: impl FnMut(Taken)) {
-        let key_mask = table.shape().key_mask;
+        let key_mask = KeyMask(table.shape().key_mask);
         let mut flow: Option<Taken> = None;
         for ticket in self.tickets.drain(..) {
             if !ticket.continues
@@ -264,13 +282,15 @@ impl Sweep {
             let Some(slot) = handover::collect(&table.slot(ticket.place), ticket.closed) else {
                 continue;
             };
+            let part = Taken::of(&slot, ticket.reason).with(table.extra(ticket.place));
             table.release(ticket.place);
             match &mut flow {
-                Some(flow) if flow.is_of(&slot, key_mask) => flow.merge(&slot),
-                _ => {
-                    let other = flow.replace(Taken::of(&slot, ticket.reason));
-                    other.into_iter().for_each(&mut emit);
+                // It may be another flow's, although it was this one's when it was closed: the
+                // kernel may have put that there just before.
+                Some(flow) if flow.identity(key_mask) == part.identity(key_mask) => {
+                    flow.add(&part);
                 }
+                _ => flow.replace(part).into_iter().for_each(&mut emit),
             }
         }
         if let Some(whole) = flow {
@@ -281,9 +301,10 @@ impl Sweep {
 
 /// The flow's slots in the other CPUs' regions.
 fn others<'a>(table: &'a Table, place: Place, words: &'a Slot) -> impl Iterator<Item = Place> + 'a {
+    let macs = table.extra(place).macs;
     (0..table.regions())
         .filter(move |region| *region != place.region)
-        .filter_map(move |region| table.find(region, words))
+        .filter_map(move |region| table.find(region, words, &macs))
 }
 
 #[cfg(test)]

@@ -9,18 +9,20 @@ use std::{
 };
 
 use weir_sensor_common::{
-    Slot, SlotWords as _, handover,
+    Extra, Slot, SlotWords as _, extra, handover,
     slot::SlotPtr,
     table::{Region, SLOTS_MAX, SLOTS_MIN, Shape, WAYS, free_ways},
 };
 
-use crate::mapping::Mapping;
+use crate::{extras::Extras, mapping::Mapping};
 
 /// Regions of equal size, one a CPU.
 pub struct Table {
     slots: Mapping<Slot>,
     tags: Mapping<[u64; 2]>,
     released: Mapping<u8>,
+    /// Beside the slots.
+    extras: Extras,
     regions: u32,
     shape: Shape,
 }
@@ -48,9 +50,16 @@ impl Table {
             slots,
             tags,
             released,
+            extras: Extras::default(),
             regions,
             shape,
         }
+    }
+
+    /// The same with an array beside the slots, of as many elements.
+    #[must_use]
+    pub fn with_extras(self, extras: Extras) -> Self {
+        Self { extras, ..self }
     }
 
     /// One region of our own, without a kernel.
@@ -83,19 +92,29 @@ impl Table {
     /// Octets of memory in all.
     #[must_use]
     pub fn octets(&self) -> usize {
-        self.slots.octets() + self.tags.octets() + self.released.octets()
+        self.slots.octets() + self.tags.octets() + self.released.octets() + self.extras.octets()
     }
 
     /// The slot at a place.
     #[inline(always)]
     #[must_use]
     pub fn slot(&self, place: Place) -> SlotPtr {
-        let slot = self
-            .slots
-            .at(place.region as usize * self.slots() as usize + place.index as usize);
+        let slot = self.slots.at(self.index(place));
         // SAFETY: the mapping outlives the borrow of `self` in every use here; `Table` is not
         // `Sync`, so one thread closes slots.
         unsafe { SlotPtr::new(slot) }
+    }
+
+    #[inline(always)]
+    fn index(&self, place: Place) -> usize {
+        place.region as usize * self.slots() as usize + place.index as usize
+    }
+
+    /// What lies beside a slot, of the flow's first packet; torn while a program may write it.
+    #[inline]
+    #[must_use]
+    pub fn extra(&self, place: Place) -> Extra {
+        self.extras.get(self.index(place))
     }
 
     /// Buckets in a region.
@@ -140,10 +159,11 @@ impl Table {
         unsafe { octet.write_volatile(handover::release(released, place.index % WAYS)) };
     }
 
-    /// The live slot that holds this flow in a region, if there is one: what other CPUs saw of it.
+    /// The live slot that holds the flow of these words and MAC addresses in a region, if there is
+    /// one: what other CPUs saw of it.
     #[must_use]
-    pub fn find(&self, region: u32, slot: &Slot) -> Option<Place> {
-        let hash = self.shape.hash(&slot.key, slot.hook);
+    pub fn find(&self, region: u32, slot: &Slot, macs: &[u32; 3]) -> Option<Place> {
+        let hash = self.shape.hash_with(&slot.key, slot.hook, macs);
         for bucket in self.shape.places(hash).buckets {
             for way in 0..WAYS {
                 let place = Place {
@@ -153,6 +173,7 @@ impl Table {
                 let candidate = self.slot(place);
                 if candidate.holds(&slot.key, self.shape.key_mask, slot.hook)
                     && handover::is_live(&candidate)
+                    && self.has_macs(place, macs)
                 {
                     return Some(place);
                 }
@@ -161,11 +182,18 @@ impl Table {
         None
     }
 
+    /// Whether the MAC addresses beside a slot are these, if they tell flows apart.
+    #[inline(always)]
+    fn has_macs(&self, place: Place, macs: &[u32; 3]) -> bool {
+        !self.shape.tells_macs_apart() || extra::same_macs(&self.extra(place).macs, macs)
+    }
+
     /// The first region as the side that meters sees it; evicted flows go to `evicted`.
     pub fn local<'a>(&'a mut self, evicted: &'a mut Vec<Slot>) -> LocalRegion<'a> {
         LocalRegion {
             table: self,
             evicted,
+            beside: None,
         }
     }
 
@@ -189,6 +217,24 @@ pub fn bucket_mask(flows: u32) -> u32 {
 pub struct LocalRegion<'a> {
     table: &'a mut Table,
     evicted: &'a mut Vec<Slot>,
+    /// The packet's, and where those of evicted flows go.
+    beside: Option<(&'a Extra, &'a mut Vec<Extra>)>,
+}
+
+impl<'a> LocalRegion<'a> {
+    /// To account a packet of which this was read; what lies beside evicted flows goes to `evicted`.
+    #[must_use]
+    pub fn with(self, extra: &'a Extra, evicted: &'a mut Vec<Extra>) -> Self {
+        Self {
+            beside: Some((extra, evicted)),
+            ..self
+        }
+    }
+}
+
+/// The first region's slot of this index.
+const fn place(index: u32) -> Place {
+    Place { region: 0, index }
 }
 
 impl Region for LocalRegion<'_> {
@@ -217,12 +263,37 @@ impl Region for LocalRegion<'_> {
 
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<SlotPtr> {
-        Some(self.table.slot(Place { region: 0, index }))
+        Some(self.table.slot(place(index)))
     }
 
     #[inline(always)]
-    fn evict(&mut self, victim: &SlotPtr) -> bool {
+    fn evict(&mut self, victim: &SlotPtr, index: u32) -> bool {
         self.evicted.push(victim.copy());
+        if let Some((_, evicted)) = &mut self.beside {
+            evicted.push(self.table.extra(place(index)));
+        }
         true
+    }
+
+    #[inline(always)]
+    fn has_macs(&self, index: u32) -> bool {
+        match &self.beside {
+            Some((extra, _)) => self.table.has_macs(place(index), &extra.macs),
+            None => true,
+        }
+    }
+
+    #[inline(always)]
+    fn fetch_macs(&self, index: u32) {
+        // A volatile read, which no compiler leaves out.
+        let _ = self.table.extra(place(index));
+    }
+
+    #[inline(always)]
+    fn keep_extra(&mut self, index: u32) {
+        if let Some((extra, _)) = &self.beside {
+            let at = self.table.index(place(index));
+            self.table.extras.set(at, extra);
+        }
     }
 }
