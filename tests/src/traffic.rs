@@ -358,6 +358,28 @@ pub fn capture_file<'a>(
     file
 }
 
+/// A frame with something to read in every optional field: VLAN tags 3 and 4, MPLS labels 0x12345 and
+/// 16, and in VXLAN from 203.0.113.1 to 203.0.113.2 an IPv6 packet with the flow label 0xcdef1.
+#[must_use]
+pub fn layered_frame() -> Vec<u8> {
+    const LABELS: [u8; 8] = [0x12, 0x34, 0x50, 64, 0, 1, 1, 64];
+    const VXLAN: [u8; 8] = [8, 0, 0, 0, 0, 0, 7, 0];
+    const OUTER_TAG: [u8; 4] = [0x88, 0xa8, 0, 3];
+    const ENDPOINTS: [[u8; 4]; 2] = [[203, 0, 113, 1], [203, 0, 113, 2]];
+    let datagram = |port: u16, payload: &[u8]| {
+        let octets = narrow(8 + payload.len());
+        let header = [40_000, port, octets, 0].map(u16::to_be_bytes);
+        [header.as_flattened(), payload].concat()
+    };
+    let mut inside = ipv6([0x20; 16], [0x21; 16], UDP, &datagram(53, &[]));
+    inside[1..4].copy_from_slice(&[0x0c, 0xde, 0xf1]);
+    let tunnel = [&VXLAN[..], &ethernet(None, 0x86dd, &inside)].concat();
+    let [from, to] = ENDPOINTS;
+    let outside = ipv4(from, to, UDP, &datagram(4789, &tunnel));
+    let frame = ethernet(Some(4), 0x8847, &[&LABELS[..], &outside].concat());
+    [&frame[..12], &OUTER_TAG, &frame[12..]].concat()
+}
+
 /// Every packet a new flow: SYNs of 40 octets from sources that do not repeat within 2²⁴.
 #[must_use]
 pub fn flood_frame(number: u32) -> Vec<u8> {

@@ -334,7 +334,7 @@ fn collect(kernel: &mut Kernel, sweep: &mut Sweep, statistics: &mut Statistics) 
     sweep.collect(&mut kernel.table, |taken| statistics.count_taken(&taken));
     kernel
         .evicted
-        .take(&kernel.states, u32::MAX, |slot| {
+        .take(&kernel.states, u32::MAX, |slot, _| {
             statistics.count_taken(&Taken::of(slot, Reason::Forced));
         })
         .unwrap();

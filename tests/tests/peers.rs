@@ -55,17 +55,13 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Meters the capture with Weir; what it counted.
+/// Meters the capture with Weir; what it counted. More words may follow the version.
 fn weir(capture: &Path, port: u16, version: &str) -> Value {
     let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
-    command.arg("-r").arg(capture).args([
-        "-v",
-        version,
-        "-n",
-        &format!("127.0.0.1:{port}"),
-        "--statistics-json",
-        "-",
-    ]);
+    command.arg("-r").arg(capture);
+    command.arg("-v").args(version.split_whitespace());
+    command.args(["-n", &format!("127.0.0.1:{port}")]);
+    command.args(["--statistics-json", "-"]);
     serde_json::from_str(&text(&succeed(&mut command))).unwrap()
 }
 
@@ -147,30 +143,36 @@ fn nfcapd_reads_what_weir_sends() {
 }
 
 /// Takes the datagrams Weir sends, wraps them in a capture file, and has tshark decode that.
+fn tshark(folder: &Path, capture: &Path, version: &str, output: &[&str]) -> (Value, String) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let sent = weir(capture, socket.local_addr().unwrap().port(), version);
+    let mut datagrams = Vec::new();
+    let mut buffer = vec![0; 65_536];
+    for _ in 0..sent["datagrams_sent"].as_u64().unwrap() {
+        let (octets, _) = socket.recv_from(&mut buffer).unwrap();
+        datagrams.push(buffer[..octets].to_vec());
+    }
+    let path = folder.join("datagrams.pcap");
+    fs::write(&path, pcap_of(&datagrams)).unwrap();
+    let mut command = Command::new("tshark");
+    command.arg("-r").arg(&path);
+    command.args(["-d", "udp.port==2055,cflow"]).args(output);
+    (sent, text(&succeed(&mut command)))
+}
+
 #[test]
 fn tshark_decodes_what_weir_sends_without_a_warning() {
-    for version in ["5", "9"] {
+    for version in [
+        "5",
+        "9",
+        "9 -T ether --tunnels gre --fields inner-vlan,mpls,flow-label,outer",
+    ] {
         let folder = tempfile::tempdir().unwrap();
-        let (capture, _) = capture(folder.path(), version == "9");
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
-        let sent = weir(&capture, socket.local_addr().unwrap().port(), version);
-        let mut datagrams = Vec::new();
-        let mut buffer = vec![0; 65_536];
-        for _ in 0..sent["datagrams_sent"].as_u64().unwrap() {
-            let (octets, _) = socket.recv_from(&mut buffer).unwrap();
-            datagrams.push(buffer[..octets].to_vec());
-        }
-        let path = folder.path().join("datagrams.pcap");
-        fs::write(&path, pcap_of(&datagrams)).unwrap();
-        let decoded = text(&succeed(
-            Command::new("tshark")
-                .arg("-r")
-                .arg(&path)
-                .args(["-d", "udp.port==2055,cflow", "-V"]),
-        ));
+        let (capture, _) = capture(folder.path(), version != "5");
+        let (sent, decoded) = tshark(folder.path(), &capture, version, &["-V"]);
         for word in ["Malformed", "Expert Info", "No template found", "Unknown"] {
             let line = decoded
                 .lines()
@@ -184,6 +186,33 @@ fn tshark_decodes_what_weir_sends_without_a_warning() {
             "v{version}"
         );
     }
+}
+
+#[test]
+fn tshark_reads_the_fields_that_were_asked_for() {
+    const FIELDS: [(&str, &str); 7] = [
+        ("srcmac", "02:00:00:00:00:01"),
+        ("post_dstmac", "02:00:00:00:00:02"),
+        ("dot1q_customer_vlan_id", "4"),
+        ("mpls_label", "74565,16,0,0"),
+        ("ipv6flowlabel", "843505"),
+        ("pie.ntop.untunneled_ipv4_src_addr", "203.0.113.1"),
+        ("pie.ntop.untunneled_ipv4_dst_addr", "203.0.113.2"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let frame = traffic::layered_frame();
+    let path = folder.path().join("frame.pcap");
+    let file = traffic::capture_file([&frame[..]].into_iter(), |_| 1_700_000_000_000_000);
+    fs::write(&path, file).unwrap();
+    let mut output = vec!["-T".to_owned(), "fields".to_owned()];
+    for (name, _) in FIELDS {
+        output.extend(["-e".to_owned(), format!("cflow.{name}")]);
+    }
+    let output: Vec<_> = output.iter().map(String::as_str).collect();
+    let arguments = "9 --tunnels vxlan --fields mac,inner-vlan,mpls,flow-label,outer";
+    let (_, decoded) = tshark(folder.path(), &path, arguments, &output);
+    let found: Vec<_> = decoded.trim_end().split('\t').collect();
+    assert_eq!(found, FIELDS.map(|(_, value)| value));
 }
 
 /// tshark's heading of a v9 flow, or of a v5 record.

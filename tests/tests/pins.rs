@@ -7,7 +7,7 @@ mod world;
 use std::{fs, path::PathBuf, process::Command};
 
 use weir_tests::traffic::flood_frame;
-use world::{World, expect, ip, of, succeed};
+use world::{COLLECTOR, Sink, World, expect, ip, of, succeed};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()
@@ -115,6 +115,34 @@ fn half_a_table_does_not_keep_a_sensor_from_starting() {
         .arg(world.path("json"));
     succeed(detach.args(["--pin", &bpf.pin()]));
     expect(&world::json(&world.path("json")), "adopted_packets=10");
+}
+
+/// A table's flows are told apart as its own sensor did it, and have what that one was to read,
+/// whatever the next one is asked for; those that wait in a queue, too.
+#[test]
+fn a_table_with_mac_addresses_in_its_key_is_taken_over() {
+    let world = World::new("pnm");
+    let bpf = Bpf::mount(&world);
+    let options = format!("--direction in --pin {}", bpf.pin());
+    world.stop(world.sensor(&format!("{options} -T ether --fields mac")));
+    let frames: Vec<_> = (0..30u8)
+        .map(|number| {
+            let mut frame = flood_frame(7);
+            frame[11] = number % 3;
+            frame
+        })
+        .collect();
+    world.send(&frames);
+    let sink = Sink::open(&world.pair.b);
+    let second = world.sensor(&format!("{options} --fields mac,mpls -n {COLLECTOR}"));
+    expect(&world.stop(second), "ip_packets=0 adopted_packets=30 adopted_flows=3");
+    let records = sink.decode().records;
+    let mut found: Vec<_> = records
+        .iter()
+        .map(|record| (record.source_mac[5], record.packets))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [(0, 10), (1, 10), (2, 10)]);
 }
 
 /// While no sensor runs nobody empties the rings: what is lost then is told by the next one.

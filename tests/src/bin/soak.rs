@@ -58,8 +58,12 @@ impl Round {
         option("--ring", pick(&mut random, &["4096", "65536", "2097152"]));
         option(
             "-T",
-            pick(&mut random, &["ip", "proto", "full", "vlan", "tos"]),
+            pick(&mut random, &["ip", "proto", "full", "vlan", "tos", "ether"]),
         );
+        if random.below(3) == 0 {
+            let fields = ["mac", "flow-label", "mac,inner-vlan,mpls,flow-label"];
+            option("--fields", pick(&mut random, &fields));
+        }
         option("-v", pick(&mut random, &["5", "9"]));
         option("--direction", pick(&mut random, &["in", "both"]));
         option("--fragments", pick(&mut random, &["on", "off"]));
