@@ -157,9 +157,7 @@ impl Batcher {
         self.with_templates = templates.due;
         self.octets = match self.options.version {
             Version::V5 => v5::HEADER_OCTETS,
-            Version::V9 if self.with_templates => {
-                v9::HEADER_OCTETS + self.templates_octets()
-            }
+            Version::V9 if self.with_templates => v9::HEADER_OCTETS + self.templates_octets(),
             Version::V9 => v9::HEADER_OCTETS,
         };
     }
@@ -391,7 +389,7 @@ mod tests {
             ..flow(number)
         });
         let mut datagrams: Vec<_> = records
-            .flat_map(|record| batcher.push(&record, &at(0)))
+            .filter_map(|record| batcher.push(&record, &at(0)))
             .collect();
         datagrams.extend(batcher.flush(&at(0)));
         let (mut templates, mut packets) = (Vec::new(), 0);

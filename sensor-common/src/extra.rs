@@ -111,7 +111,8 @@ impl Extra {
     /// The label stack entries as numbers of 24 bits.
     #[must_use]
     pub fn label_entries(&self) -> [u32; LABELS_MAX] {
-        self.labels.map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
+        self.labels
+            .map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
     }
 
     /// Source and destination of the tunnel that the key's packet came through, 16 octets each in

@@ -109,9 +109,8 @@ mod tests {
     fn each_octet_of_the_mac_addresses_enters_the_hash() {
         let seed = Seed::new([0; 5]).with_macs([0x1234_5678_9abc_def1, 0x0fed_cba9_8765_4321]);
         let of = |macs: [u8; 12]| {
-            let words = [0, 4, 8].map(|at| {
-                u32::from_ne_bytes([macs[at], macs[at + 1], macs[at + 2], macs[at + 3]])
-            });
+            let words = [0, 4, 8]
+                .map(|at| u32::from_ne_bytes([macs[at], macs[at + 1], macs[at + 2], macs[at + 3]]));
             hash_with_macs(&[7; 5], 1, &words, &seed)
         };
         for at in 0..12 {

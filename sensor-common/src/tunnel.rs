@@ -69,34 +69,32 @@ pub fn walk(
     outermost: Network,
     tunnels: Tunnels,
 ) -> Result<Walked, Unmetered> {
-    let mut found = Err(Unmetered::NonIp);
+    // Every word has a value on every way out: one without is one the verifier refuses.
+    let mut found = Walked::default();
+    let mut failed = None;
     let mut network = outermost;
     // One loop, so that the kernel's object has the walk once.
     for depth in 0..=TUNNELS_MAX {
         match walk::network(packet, network) {
-            Ok(walked) => {
-                found = Ok(walked);
-                match inside(packet, &walked, tunnels) {
-                    Some(inner) => {
-                        let vlan = if inner.vlan == 0 {
-                            network.vlan
-                        } else {
-                            inner.vlan
-                        };
-                        network = Network { vlan, ..inner };
-                    }
-                    None => break,
-                }
-            }
+            Ok(walked) => found = walked,
             Err(reason) => {
                 if depth == 0 {
-                    found = Err(reason);
+                    failed = Some(reason);
                 }
                 break;
             }
         }
+        let Some(inner) = inside(packet, &found, tunnels) else {
+            break;
+        };
+        let vlan = if inner.vlan == 0 {
+            network.vlan
+        } else {
+            inner.vlan
+        };
+        network = Network { vlan, ..inner };
     }
-    found
+    failed.map_or(Ok(found), Err)
 }
 
 /// Where the packet inside begins, if this is a tunnel that is to be entered.

@@ -71,7 +71,7 @@ use number::{
 };
 
 /// An IP packet's place in the accounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
     /// Its flow.
     pub key: FlowKey,

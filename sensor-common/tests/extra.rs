@@ -1,6 +1,5 @@
 //! What is read beside the key: as the headers have it, in agreement with the walk, and from octets
 //! nobody meant, too.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use proptest::prelude::*;
 use weir_sensor_common::{
@@ -155,7 +154,10 @@ fn the_outer_frame_is_the_one_that_was_seen() {
     let captured = Captured::whole(&whole);
     let network = walk::ethernet_link(&captured).unwrap();
     let inner = tunnel::walk(&captured, network, Tunnels::VXLAN).unwrap();
-    assert_eq!((inner.key.source_octets(), inner.key.vlan()), ([0x20; 16], 9));
+    assert_eq!(
+        (inner.key.source_octets(), inner.key.vlan()),
+        ([0x20; 16], 9)
+    );
     let found = read(&whole);
     assert_eq!((found.source_mac(), found.inner_vlan_id()), (SOURCE, 4));
     let endpoints = (v4([192, 0, 2, 1]), v4([198, 51, 100, 7]));

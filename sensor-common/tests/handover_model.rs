@@ -147,7 +147,9 @@ impl Memory {
 
     fn extra(&self, index: u32) -> u64 {
         // SAFETY: as for the payload.
-        self.slots[index as usize].extra.with(|extra| unsafe { *extra })
+        self.slots[index as usize]
+            .extra
+            .with(|extra| unsafe { *extra })
     }
 
     fn release(&self, index: u32) {

@@ -50,7 +50,7 @@ mod tests {
         FlowKey, KeyMask,
         hash::Seed,
         slot::Sighting,
-        table::{Outcome, Shape, account, fetch_home, fetch_rest},
+        table::{Outcome, Shape, account, account_at, fetch_home, find},
     };
 
     use super::*;
@@ -111,8 +111,8 @@ mod tests {
             let mut evicted = (Vec::new(), Vec::new());
             let mut region = self.table.local(&mut evicted.0).with(extra, &mut evicted.1);
             fetch_home(&region, &SHAPE, sighting.hash).unwrap();
-            fetch_rest(&region, &SHAPE, &sighting).unwrap();
-            let accounted = account(&mut region, &SHAPE, &sighting).unwrap();
+            let likely = find(&region, &SHAPE, sighting.hash).unwrap();
+            let accounted = account_at(&mut region, &SHAPE, &sighting, likely).unwrap();
             assert_eq!(evicted.0.len(), evicted.1.len());
             self.evicted.push(evicted);
             accounted.outcome
@@ -147,7 +147,10 @@ mod tests {
         }
         let mut taken = meter.take(&at(10));
         taken.sort_by_key(|flow| flow.extra.flow_label);
-        let found: Vec<_> = taken.iter().map(|flow| (flow.extra, flow.packets)).collect();
+        let found: Vec<_> = taken
+            .iter()
+            .map(|flow| (flow.extra, flow.packets))
+            .collect();
         assert_eq!(found, hosts.map(|extra| (extra, 3)));
         assert!(meter.take(&at(10)).is_empty());
     }
@@ -171,14 +174,20 @@ mod tests {
                     ..Sighting::default()
                 };
                 let mut evicted = (Vec::new(), Vec::new());
-                let mut region = meter.table.local(&mut evicted.0).with(&extra, &mut evicted.1);
+                let mut region = meter
+                    .table
+                    .local(&mut evicted.0)
+                    .with(&extra, &mut evicted.1);
                 account(&mut region, &SHAPE, &sighting).unwrap();
                 assert!(evicted.0.is_empty());
             }
         }
         let mut taken = meter.take(&at(10));
         taken.sort_by_key(|flow| flow.extra.flow_label);
-        let found: Vec<_> = taken.iter().map(|flow| (flow.extra, flow.packets)).collect();
+        let found: Vec<_> = taken
+            .iter()
+            .map(|flow| (flow.extra, flow.packets))
+            .collect();
         let expected: Vec<_> = (0..10).map(|host| (frame(host), 3)).collect();
         assert_eq!(found, expected);
     }

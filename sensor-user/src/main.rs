@@ -227,11 +227,7 @@ fn detach(
     Ok(statistics)
 }
 
-fn program_options(
-    options: &Options,
-    wanted: &Wanted,
-    fields: Fields,
-) -> Result<ProgramOptions> {
+fn program_options(options: &Options, wanted: &Wanted, fields: Fields) -> Result<ProgramOptions> {
     let names = match wanted {
         Wanted::Named(names) => names.clone(),
         Wanted::Any => interface::all()?,

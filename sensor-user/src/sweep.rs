@@ -1,9 +1,7 @@
 //! The sweep: looks at every slot, closes the flows that are over, and after a grace period takes
 //! them out, whole, one record a flow whatever number of CPUs saw it.
 
-use weir_sensor_common::{
-    Extra, FlowKey, KeyMask, Slot, SlotWords as _, handover, slot::Sighting,
-};
+use weir_sensor_common::{Extra, FlowKey, KeyMask, Slot, SlotWords as _, handover, slot::Sighting};
 
 use crate::{
     clock::Now,

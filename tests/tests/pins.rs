@@ -135,7 +135,10 @@ fn a_table_with_mac_addresses_in_its_key_is_taken_over() {
     world.send(&frames);
     let sink = Sink::open(&world.pair.b);
     let second = world.sensor(&format!("{options} --fields mac,mpls -n {COLLECTOR}"));
-    expect(&world.stop(second), "ip_packets=0 adopted_packets=30 adopted_flows=3");
+    expect(
+        &world.stop(second),
+        "ip_packets=0 adopted_packets=30 adopted_flows=3",
+    );
     let records = sink.decode().records;
     let mut found: Vec<_> = records
         .iter()

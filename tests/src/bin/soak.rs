@@ -58,7 +58,10 @@ impl Round {
         option("--ring", pick(&mut random, &["4096", "65536", "2097152"]));
         option(
             "-T",
-            pick(&mut random, &["ip", "proto", "full", "vlan", "tos", "ether"]),
+            pick(
+                &mut random,
+                &["ip", "proto", "full", "vlan", "tos", "ether"],
+            ),
         );
         if random.below(3) == 0 {
             let fields = ["mac", "flow-label", "mac,inner-vlan,mpls,flow-label"];
