@@ -80,6 +80,13 @@ impl FlowKey {
         self.attributes = self.attributes & !TAG | u64::from(vlan) << Self::VLAN_SHIFT;
     }
 
+    /// The VLAN word without the family, as [`FlowKey::set_vlan`] takes it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vlan_tag(&self) -> u16 {
+        self.field16(Self::VLAN_SHIFT) & (0x0fff | Self::TAGGED)
+    }
+
     /// The key's five words, as hashed and compared.
     #[inline(always)]
     #[must_use]

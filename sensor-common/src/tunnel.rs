@@ -44,7 +44,7 @@ impl Tunnels {
 }
 
 /// Tunnels inside one another that are entered.
-pub const TUNNELS_MAX: u32 = 2;
+pub const TUNNELS_MAX: u8 = 2;
 
 /// Ethernet's number as a payload (IEEE 802 Numbers, transparent Ethernet bridging).
 const ETHERNET: u16 = 0x6558;
@@ -63,38 +63,29 @@ const UDP_OCTETS: usize = 8;
 ///
 /// # Errors
 /// The reason why the frame is in no flow.
-#[inline(always)]
 pub fn walk(
     packet: &impl Packet,
     outermost: Network,
     tunnels: Tunnels,
 ) -> Result<Walked, Unmetered> {
-    // Every word has a value on every way out: one without is one the verifier refuses.
-    let mut found = Walked::default();
-    let mut failed = None;
-    let mut network = outermost;
-    // One loop, so that the kernel's object has the walk once.
-    for depth in 0..=TUNNELS_MAX {
-        match walk::network(packet, network) {
-            Ok(walked) => found = walked,
-            Err(reason) => {
-                if depth == 0 {
-                    failed = Some(reason);
-                }
-                break;
-            }
-        }
-        let Some(inner) = inside(packet, &found, tunnels) else {
+    let mut walked = walk::network(packet, outermost)?;
+    for _ in 0..TUNNELS_MAX {
+        let Some(inner) = enter(packet, &walked, tunnels) else {
             break;
         };
-        let vlan = if inner.vlan == 0 {
-            network.vlan
-        } else {
-            inner.vlan
-        };
-        network = Network { vlan, ..inner };
+        walked = inner;
     }
-    failed.map_or(Ok(found), Err)
+    Ok(walked)
+}
+
+/// The packet inside this one, if it is a tunnel that is to be entered and its inside understood.
+#[inline(always)]
+pub fn enter(packet: &impl Packet, outer: &Walked, tunnels: Tunnels) -> Option<Walked> {
+    let mut network = inside(packet, outer, tunnels)?;
+    if network.vlan == 0 {
+        network.vlan = outer.key.vlan_tag();
+    }
+    walk::network(packet, network).ok()
 }
 
 /// Where the packet inside begins, if this is a tunnel that is to be entered.

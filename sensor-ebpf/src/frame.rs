@@ -35,6 +35,8 @@ pub trait Source: EbpfContext {
     fn stripped_vlan(&self) -> u16;
     /// Packets that the card will make of it, or that were merged into it.
     fn segments(&self) -> u32;
+    /// Has so many octets in the first buffer, if the sender left them elsewhere and they are there.
+    fn pull(&self, octets: u32);
 }
 
 impl Source for XdpContext {
@@ -75,6 +77,9 @@ impl Source for XdpContext {
     fn segments(&self) -> u32 {
         1
     }
+
+    #[inline(always)]
+    fn pull(&self, _octets: u32) {}
 }
 
 impl Source for TcContext {
@@ -124,6 +129,15 @@ impl Source for TcContext {
             skb.len.div_ceil(skb.gso_size)
         } else {
             skb.gso_segs
+        }
+    }
+
+    #[inline(always)]
+    fn pull(&self, octets: u32) {
+        let wanted = self.len().min(octets);
+        if self.start() + (wanted as usize) > self.end() {
+            // Without them the packet is counted as too short.
+            let _ = self.pull_data(wanted);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The kernel programs: read each frame's headers, account the packet in the CPU's own flow table,
 //! and pass the frame on, whatever happened. They decide nothing about export.
 //!
-//! A packet goes through up to four programs, each of which ends in the next (a tail call): the
-//! usual packet is read and queued by the first, any other is walked by the second, and when the
-//! queue is full the third has what it needs of the table fetched and the fourth accounts it. Where
-//! more is asked for than the key, one more between the first and the second reads that of every
-//! packet. So the verifier looks at each by itself, from a clean slate; in one program their paths
+//! A packet goes through several programs, each of which ends in the next (a tail call). The usual
+//! packet is read and queued by the first. Any other is walked by the second and queued by the
+//! third. When the queue is full the fourth has what it needs of the table fetched, and the fifth
+//! accounts it. Where tunnels are entered, one more after the walk does that, once for each; where
+//! more is asked for than the key, one before it reads that of every packet. So the verifier looks at each by itself, from a clean slate; in one program their paths
 //! multiply beyond what it follows.
 //!
 //! This file is the summary; [`meter`] is what the steps do, [`frame`] reads the frame, [`maps`]
@@ -37,123 +37,84 @@ use aya_ebpf::{
 
 use crate::meter::{Direction, Next};
 
-/// The steps after the first, by [`Next`]; user space fills them in.
-#[map]
-static XDP_STEPS: ProgramArray = ProgramArray::with_max_entries(4, 0);
-#[map]
-static EGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(4, 0);
-#[map]
-static TC_INGRESS_STEPS: ProgramArray = ProgramArray::with_max_entries(4, 0);
+/// The programs of a hook, first step first, and the map by which they go on; user space fills it
+/// in.
+macro_rules! steps {
+    ($map:ident, #[$kind:meta] $context:ty, $direction:expr, $verdict:expr => $code:ty:
+     $usual:ident $walk:ident $queue:ident $fetch:ident $account:ident
+     $enter:ident $extra:ident) => {
+        #[map]
+        static $map: ProgramArray = ProgramArray::with_max_entries(6, 0);
 
-/// What XDP runs for each frame that is received.
-#[xdp(frags)]
-pub fn weir_ingress(context: XdpContext) -> u32 {
-    let next = meter::usual(&context, Direction::Received);
-    go_on(&context, &XDP_STEPS, next);
-    xdp_verdict()
+        #[$kind]
+        pub fn $usual(context: $context) -> $code {
+            let next = meter::usual(&context, $direction);
+            go_on(&context, &$map, next);
+            $verdict
+        }
+
+        #[$kind]
+        pub fn $walk(context: $context) -> $code {
+            let next = meter::unusual(&context, $direction);
+            go_on(&context, &$map, next);
+            $verdict
+        }
+
+        #[$kind]
+        pub fn $queue(context: $context) -> $code {
+            let next = meter::queue_walked(&context);
+            go_on(&context, &$map, next);
+            $verdict
+        }
+
+        #[$kind]
+        pub fn $fetch(context: $context) -> $code {
+            meter::fetch();
+            go_on(&context, &$map, Next::Account);
+            $verdict
+        }
+
+        #[$kind]
+        pub fn $account(_context: $context) -> $code {
+            meter::account_full();
+            $verdict
+        }
+
+        #[$kind]
+        pub fn $enter(context: $context) -> $code {
+            let next = meter::enter(&context);
+            go_on(&context, &$map, next);
+            $verdict
+        }
+
+        #[$kind]
+        pub fn $extra(context: $context) -> $code {
+            let next = meter::extra(&context);
+            go_on(&context, &$map, next);
+            $verdict
+        }
+    };
 }
 
-#[xdp(frags)]
-pub fn weir_ingress_extra(context: XdpContext) -> u32 {
-    let next = meter::extra(&context);
-    go_on(&context, &XDP_STEPS, next);
-    xdp_verdict()
+// What XDP runs for each frame that is received.
+steps! {
+    XDP_STEPS, #[xdp(frags)] XdpContext, Direction::Received, xdp_verdict() => u32:
+    weir_ingress weir_ingress_walk weir_ingress_queue weir_ingress_fetch weir_ingress_account
+    weir_ingress_enter weir_ingress_extra
 }
 
-#[xdp(frags)]
-pub fn weir_ingress_walk(context: XdpContext) -> u32 {
-    let next = meter::unusual(&context, Direction::Received);
-    go_on(&context, &XDP_STEPS, next);
-    xdp_verdict()
+// What tc runs for each packet that is sent.
+steps! {
+    EGRESS_STEPS, #[classifier] TcContext, Direction::Sent, TC_ACT_UNSPEC => i32:
+    weir_egress weir_egress_walk weir_egress_queue weir_egress_fetch weir_egress_account
+    weir_egress_enter weir_egress_extra
 }
 
-#[xdp(frags)]
-pub fn weir_ingress_fetch(context: XdpContext) -> u32 {
-    meter::fetch();
-    go_on(&context, &XDP_STEPS, Next::Account);
-    xdp_verdict()
-}
-
-#[xdp(frags)]
-pub fn weir_ingress_account(_context: XdpContext) -> u32 {
-    meter::account_full();
-    xdp_verdict()
-}
-
-/// What tc runs for each packet that is sent.
-#[classifier]
-pub fn weir_egress(context: TcContext) -> i32 {
-    meter::pull_headers(&context, meter::USUAL_OCTETS);
-    let next = meter::usual(&context, Direction::Sent);
-    go_on(&context, &EGRESS_STEPS, next);
-    TC_ACT_UNSPEC
-}
-
-#[classifier]
-pub fn weir_egress_extra(context: TcContext) -> i32 {
-    meter::pull_headers(&context, meter::UNUSUAL_OCTETS);
-    let next = meter::extra(&context);
-    go_on(&context, &EGRESS_STEPS, next);
-    TC_ACT_UNSPEC
-}
-
-#[classifier]
-pub fn weir_egress_walk(context: TcContext) -> i32 {
-    meter::pull_headers(&context, meter::UNUSUAL_OCTETS);
-    let next = meter::unusual(&context, Direction::Sent);
-    go_on(&context, &EGRESS_STEPS, next);
-    TC_ACT_UNSPEC
-}
-
-#[classifier]
-pub fn weir_egress_fetch(context: TcContext) -> i32 {
-    meter::fetch();
-    go_on(&context, &EGRESS_STEPS, Next::Account);
-    TC_ACT_UNSPEC
-}
-
-#[classifier]
-pub fn weir_egress_account(_context: TcContext) -> i32 {
-    meter::account_full();
-    TC_ACT_UNSPEC
-}
-
-/// What tc runs for each packet that is received, where XDP does not.
-#[classifier]
-pub fn weir_tc_ingress(context: TcContext) -> i32 {
-    meter::pull_headers(&context, meter::USUAL_OCTETS);
-    let next = meter::usual(&context, Direction::Received);
-    go_on(&context, &TC_INGRESS_STEPS, next);
-    tc_verdict()
-}
-
-#[classifier]
-pub fn weir_tc_ingress_extra(context: TcContext) -> i32 {
-    meter::pull_headers(&context, meter::UNUSUAL_OCTETS);
-    let next = meter::extra(&context);
-    go_on(&context, &TC_INGRESS_STEPS, next);
-    tc_verdict()
-}
-
-#[classifier]
-pub fn weir_tc_ingress_walk(context: TcContext) -> i32 {
-    meter::pull_headers(&context, meter::UNUSUAL_OCTETS);
-    let next = meter::unusual(&context, Direction::Received);
-    go_on(&context, &TC_INGRESS_STEPS, next);
-    tc_verdict()
-}
-
-#[classifier]
-pub fn weir_tc_ingress_fetch(context: TcContext) -> i32 {
-    meter::fetch();
-    go_on(&context, &TC_INGRESS_STEPS, Next::Account);
-    tc_verdict()
-}
-
-#[classifier]
-pub fn weir_tc_ingress_account(_context: TcContext) -> i32 {
-    meter::account_full();
-    tc_verdict()
+// What tc runs for each packet that is received, where XDP does not.
+steps! {
+    TC_INGRESS_STEPS, #[classifier] TcContext, Direction::Received, tc_verdict() => i32:
+    weir_tc_ingress weir_tc_ingress_walk weir_tc_ingress_queue weir_tc_ingress_fetch
+    weir_tc_ingress_account weir_tc_ingress_enter weir_tc_ingress_extra
 }
 
 /// Goes on with the next step, if there is one. It does not come back, unless the kernel cannot run
@@ -167,16 +128,24 @@ fn go_on(context: &impl EbpfContext, steps: &ProgramArray, next: Next) {
             unsafe { steps.tail_call(context, 0) };
             meter::lose_packet();
         }
-        Next::Fetch => {
+        Next::Queue => {
             unsafe { steps.tail_call(context, 1) };
-            meter::lose_queue();
+            meter::lose_packet();
         }
-        Next::Account => {
+        Next::Fetch => {
             unsafe { steps.tail_call(context, 2) };
             meter::lose_queue();
         }
-        Next::Extra => {
+        Next::Account => {
             unsafe { steps.tail_call(context, 3) };
+            meter::lose_queue();
+        }
+        Next::Enter => {
+            unsafe { steps.tail_call(context, 4) };
+            meter::lose_packet();
+        }
+        Next::Extra => {
+            unsafe { steps.tail_call(context, 5) };
             meter::lose_packet();
         }
     }

@@ -26,7 +26,7 @@ use weir_sensor_common::{
     table::{Region, Shape, WAYS},
 };
 
-use crate::options;
+use crate::{meter::Found, options};
 
 #[map]
 static SLOTS: Array<Slot> = Array::with_max_entries(16, BPF_F_MMAPABLE);
@@ -60,6 +60,10 @@ static EXTRA_STAGE: Array<Extra> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// Beside `EVICTED`.
 #[map]
 static EVICTED_EXTRA: Array<Extra> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// What a CPU's step has found in a packet's headers, for the next step.
+#[map]
+static FOUND: Array<Found> = Array::with_max_entries(1, 0);
 
 /// The interfaces metered, by ifIndex modulo the length; one that is not in it has another ifIndex.
 #[map]
@@ -97,6 +101,13 @@ pub fn join_fragments(walked: &mut Walked) {
             }
         }
     }
+}
+
+/// Where a step leaves the next one what it found in the headers.
+#[inline(always)]
+pub fn found(cpu: u32) -> Option<&'static mut Found> {
+    // SAFETY: a valid element that only the run on this CPU uses, and each step once.
+    FOUND.get_ptr_mut(cpu).map(|found| unsafe { &mut *found })
 }
 
 /// Where in `EXTRA_STAGE` lies what belongs to a place of a CPU's queue.

@@ -2,7 +2,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "bounded before")]
 #![expect(unsafe_code, reason = "helpers")]
 
-use aya_ebpf::{helpers::bpf_get_prandom_u32, programs::TcContext};
+use aya_ebpf::helpers::bpf_get_prandom_u32;
 use aya_log_ebpf::debug;
 use weir_sensor_common::{
     Counter, Fields, Unmetered, Walked, extra,
@@ -10,7 +10,7 @@ use weir_sensor_common::{
     slot::Sighting,
     stage::STAGES_MAX,
     table::{self, Outcome, Shape, account_at, fetch_home, fetch_tags, find},
-    tunnel::{self, Tunnels},
+    tunnel::{self, TUNNELS_MAX, Tunnels},
     walk,
 };
 
@@ -28,6 +28,17 @@ pub enum Direction {
     Sent = 1,
 }
 
+/// What the second step leaves to the third.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Found {
+    pub walked: Walked,
+    /// Where the packet was seen.
+    pub hook: u8,
+    /// Tunnels looked into.
+    pub depth: u8,
+}
+
 /// What a step leaves to be done.
 #[derive(Clone, Copy)]
 pub enum Next {
@@ -36,6 +47,10 @@ pub enum Next {
     Extra,
     /// Walk the packet's headers.
     Walk,
+    /// Look whether there is a packet inside the packet.
+    Enter,
+    /// Queue the packet that was walked.
+    Queue,
     /// Have fetched what the queue, which is full, needs of the table.
     Fetch,
     /// Account the queue.
@@ -45,6 +60,7 @@ pub enum Next {
 /// The first step: counts the packet, and queues it if it is the usual kind.
 #[inline(always)]
 pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
+    source.pull(USUAL_OCTETS);
     let cpu = options::cpu();
     // Missing maps are the one thing that may fail here; there is nothing to count in then.
     let Some(state) = CpuState::of(cpu) else {
@@ -77,6 +93,7 @@ pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
 /// packet will have in the queue. If the packet gets none, the next one's is noted there.
 #[inline(always)]
 pub fn extra<S: Source>(source: &S) -> Next {
+    source.pull(UNUSUAL_OCTETS);
     let cpu = options::cpu();
     let Some(state) = CpuState::of(cpu) else {
         return Next::Done;
@@ -87,9 +104,10 @@ pub fn extra<S: Source>(source: &S) -> Next {
     Next::Walk
 }
 
-/// The second step: any packet.
+/// The second step: walks any packet's headers.
 #[inline(always)]
 pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
+    source.pull(UNUSUAL_OCTETS);
     let cpu = options::cpu();
     let Some(state) = CpuState::of(cpu) else {
         return Next::Done;
@@ -97,37 +115,89 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
     let Some((hook, raw)) = hook(source, &state, direction) else {
         return Next::Done;
     };
+    let Some(found) = maps::found(cpu) else {
+        return Next::Done;
+    };
+    (found.hook, found.depth) = (hook, 0);
     let frame = Frame(source);
     let network = if raw {
-        Ok(walk::Network::RAW)
+        walk::Network::RAW
     } else {
-        walk::ethernet_link(&frame)
+        match walk::ethernet_link(&frame) {
+            Ok(network) => network,
+            Err(reason) => return in_no_flow(source, &state, reason),
+        }
     };
-    match network.and_then(|network| tunnel::walk(&frame, network, options::tunnels())) {
-        Ok(mut walked) => {
-            if options::fragments() {
-                maps::join_fragments(&mut walked);
-            }
-            let packets = whole(source, &state, &mut walked);
-            let hash = if options::extra() == Fields::NONE {
-                options::shape().hash(&walked.key, hook)
+    match walk::network(&frame, network) {
+        Ok(walked) => {
+            found.walked = walked;
+            if options::tunnels() == Tunnels::NONE {
+                Next::Queue
             } else {
-                let macs = maps::complete_extra(cpu, state.waiting(), walked.flow_label);
-                options::shape().hash_with(&walked.key, hook, &macs)
-            };
-            queue(&state, cpu, &walked, packets, hash, hook)
-        }
-        Err(reason) => {
-            if options::debug_log() {
-                debug!(source, "frame of {} octets in no flow", source.octets());
+                Next::Enter
             }
-            state.add(counter(reason), 1);
-            Next::Done
         }
+        Err(reason) => in_no_flow(source, &state, reason),
     }
 }
 
-/// The third step: has fetched what a full queue needs of the table, with as many loads under way
+/// The step after the second, where tunnels are entered: goes on with the packet inside, if there is
+/// one, and comes again for what is inside of that.
+#[inline(always)]
+pub fn enter<S: Source>(source: &S) -> Next {
+    source.pull(UNUSUAL_OCTETS);
+    let Some(found) = maps::found(options::cpu()) else {
+        return Next::Done;
+    };
+    if found.depth >= TUNNELS_MAX {
+        return Next::Queue;
+    }
+    found.depth += 1;
+    match tunnel::enter(&Frame(source), &found.walked, options::tunnels()) {
+        Some(inner) => {
+            found.walked = inner;
+            Next::Enter
+        }
+        None => Next::Queue,
+    }
+}
+
+#[inline(always)]
+fn in_no_flow<S: Source>(source: &S, state: &CpuState, reason: Unmetered) -> Next {
+    if options::debug_log() {
+        debug!(source, "frame of {} octets in no flow", source.octets());
+    }
+    state.add(counter(reason), 1);
+    Next::Done
+}
+
+/// The third step: queues what the second found.
+#[inline(always)]
+pub fn queue_walked<S: Source>(source: &S) -> Next {
+    let cpu = options::cpu();
+    let Some(state) = CpuState::of(cpu) else {
+        return Next::Done;
+    };
+    let Some(&mut Found {
+        mut walked, hook, ..
+    }) = maps::found(cpu)
+    else {
+        return Next::Done;
+    };
+    if options::fragments() {
+        maps::join_fragments(&mut walked);
+    }
+    let packets = whole(source, &state, &mut walked);
+    let hash = if options::extra() == Fields::NONE {
+        options::shape().hash(&walked.key, hook)
+    } else {
+        let macs = maps::complete_extra(cpu, state.waiting(), walked.flow_label);
+        options::shape().hash_with(&walked.key, hook, &macs)
+    };
+    queue(&state, cpu, &walked, packets, hash, hook)
+}
+
+/// The fourth step: has fetched what a full queue needs of the table, with as many loads under way
 /// at a time as there can be, and notes where each packet's flow seems to be. Branches that depend
 /// on what is fetched are mispredicted, and what comes after them then waits; so first all homes are
 /// read, then the tags of the flows that are elsewhere, and then their slots.
@@ -172,7 +242,7 @@ pub fn fetch() {
     }
 }
 
-/// The fourth step: accounts a full queue.
+/// The fifth step: accounts a full queue.
 #[inline(always)]
 pub fn account_full() {
     account_queue(options::stages(), |state, index, _| state.likely(index));
@@ -186,7 +256,7 @@ pub fn account_waiting() {
     }
 }
 
-/// The packet's second step cannot be run.
+/// A step that the packet needs cannot be run.
 #[inline(always)]
 pub fn lose_packet() {
     if let Some(state) = CpuState::of(options::cpu()) {
@@ -212,19 +282,9 @@ pub fn lose_queue() {
 }
 
 /// Octets of headers that the usual packet has: Ethernet, IPv4, TCP up to its flags.
-pub const USUAL_OCTETS: u32 = 50;
+const USUAL_OCTETS: u32 = 50;
 /// Octets of headers that nearly any packet has.
-pub const UNUSUAL_OCTETS: u32 = 192;
-
-/// Has a packet's headers in its first buffer, where the sender left them elsewhere.
-#[inline(always)]
-pub fn pull_headers(context: &TcContext, octets: u32) {
-    let wanted = context.len().min(octets);
-    if context.start() + (wanted as usize) > context.end() {
-        // Without them the packet is counted as too short.
-        let _ = context.pull_data(wanted);
-    }
-}
+const UNUSUAL_OCTETS: u32 = 192;
 
 /// Whether sampling leaves the packet out.
 #[inline(always)]

@@ -90,6 +90,7 @@ pub struct Kernel {
     /// CPUs that have a region and counters.
     pub cpus: u32,
     extra: Fields,
+    tunnels: Tunnels,
 }
 
 impl Kernel {
@@ -195,6 +196,7 @@ impl Kernel {
             bell,
             cpus,
             extra: options.extra,
+            tunnels: options.tunnels,
         };
         // The others are loaded when they are attached: not everyone needs them.
         kernel.program(Self::SETTLE).map_err(program_error)?;
@@ -224,10 +226,17 @@ impl Kernel {
             Self::EGRESS => "EGRESS_STEPS",
             _ => "TC_INGRESS_STEPS",
         };
-        // The last only where there is something for it to read.
-        let steps = ["walk", "fetch", "account", "extra"];
-        let count = if self.extra == Fields::NONE { 3 } else { 4 };
-        for (index, step) in (0..).zip(steps).take(count) {
+        // The last two only where there is something for them to do.
+        let steps = [
+            ("walk", true),
+            ("queue", true),
+            ("fetch", true),
+            ("account", true),
+            ("enter", self.tunnels != Tunnels::NONE),
+            ("extra", self.extra != Fields::NONE),
+        ];
+        let wanted = (0..).zip(steps).filter(|(_, (_, wanted))| *wanted);
+        for (index, (step, _)) in wanted {
             let name = format!("{first}_{step}");
             self.load_program(&name)?;
             let program = self.ebpf.program(&name).ok_or(ProgramError::NotLoaded)?;
@@ -374,13 +383,14 @@ impl Sizes {
         })
     }
 
-    fn maps(&self) -> [(&'static str, u32); 9] {
+    fn maps(&self) -> [(&'static str, u32); 10] {
         let side = |len: u32| if self.extras { len } else { 1 };
         [
             ("SLOTS", self.buckets * WAYS),
             ("TAGS", self.buckets),
             ("RELEASED", self.buckets.div_ceil(8)),
             ("CPUS", self.cpus),
+            ("FOUND", self.cpus),
             ("EVICTED", self.evicted),
             ("TAKEN", self.cpus),
             ("EXTRAS", side(self.buckets * WAYS)),
