@@ -218,7 +218,8 @@ impl Batcher {
         // they are of one instant and no flow ends after it.
         let to_second_ns = (1_000_000_000 - now.unix_ns % 1_000_000_000) % 1_000_000_000;
         let instant = ExportTime {
-            unix_ns: now.unix_ns + to_second_ns,
+            // A capture file may claim the last instant there is.
+            unix_ns: now.unix_ns.saturating_add(to_second_ns),
             uptime_ms: now.uptime_ms + to_second_ns.div_ceil(1_000_000),
         };
         let mut octets = vec![0; v9::HEADER_OCTETS];
@@ -413,6 +414,19 @@ mod tests {
             }
         }
         assert_eq!(packets, (1..=500).sum::<u64>());
+    }
+
+    #[test]
+    fn the_last_instant_of_the_clock_can_be_exported() {
+        let last = ExportTime {
+            unix_ns: u64::MAX,
+            uptime_ms: 1000,
+        };
+        for version in [Version::V5, Version::V9] {
+            let mut batcher = Batcher::new(BatchOptions::new(version));
+            assert!(batcher.push(&flow(1), &last).is_none());
+            assert_eq!(batcher.flush(&last).unwrap().tally.records, 1);
+        }
     }
 
     #[test]
