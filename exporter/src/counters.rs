@@ -11,6 +11,8 @@ pub struct ExportCounters {
     pub records_unsupported: Tally,
     /// Records in datagrams that could not be sent.
     pub records_unsent: Tally,
+    /// Records that whoever was to send them took with it when it died.
+    pub records_lost: Tally,
     /// Records added by splitting counts that do not fit the version's fields.
     pub records_split: u64,
     /// Datagrams sent.
@@ -21,6 +23,21 @@ pub struct ExportCounters {
     pub datagrams_unsent: u64,
     /// Times the network said that an earlier datagram was not received (port closed, no route).
     pub refusals: u64,
+}
+
+impl ExportCounters {
+    /// Counts as lost what was given and is in no other counter: who had it is gone.
+    pub fn lose_the_rest(&mut self, given: Tally) {
+        let mut explained = self.records_exported;
+        explained.merge(self.records_unsupported);
+        explained.merge(self.records_unsent);
+        self.records = given;
+        self.records_lost = Tally {
+            records: (given.records + self.records_split).saturating_sub(explained.records),
+            packets: given.packets.saturating_sub(explained.packets),
+            octets: given.octets.saturating_sub(explained.octets),
+        };
+    }
 }
 
 /// A number of records and what they count.

@@ -2,10 +2,19 @@
 //! for us is read and the datagram sent again; a full device queue is waited for, briefly.
 
 use std::{
-    io,
+    fmt, io,
     net::{SocketAddr, UdpSocket},
     time::Duration,
 };
+
+/// What takes datagrams to a collector: a socket, or what stands for one in a test.
+pub trait Carrier: fmt::Debug + Send {
+    /// Where it takes them.
+    fn address(&self) -> SocketAddr;
+
+    /// Sends a datagram.
+    fn send(&mut self, octets: &[u8]) -> Sent;
+}
 
 /// A connected socket.
 #[derive(Debug)]
@@ -51,16 +60,14 @@ impl Destination {
         socket.connect(address)?;
         Ok(Self { socket, address })
     }
+}
 
-    /// Where it sends to.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
+impl Carrier for Destination {
+    fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Sends a datagram.
-    #[must_use]
-    pub fn send(&self, octets: &[u8]) -> Sent {
+    fn send(&mut self, octets: &[u8]) -> Sent {
         let mut refusals = 0;
         let mut last = io::Error::other("not tried");
         for _ in 0..Self::TRIES_MAX {

@@ -2,14 +2,21 @@
 //! cannot keep up the channel fills, the sweep waits, the table fills, and what does not fit is
 //! counted by the kernel program: memory stays what it was.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    mem,
+    net::SocketAddr,
+    panic::{self, AssertUnwindSafe},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use weir_exporter::{
     Batcher, Destination, ExportCounters, Version,
     batch::{BatchOptions, Datagram},
-    destination::Sent,
+    counters::Tally,
+    destination::{Carrier, Sent},
     pace::Pace,
 };
 use weir_netflow::{ExportTime, FlowRecord, v5};
@@ -52,7 +59,11 @@ pub struct Exported {
 pub struct Export {
     sender: Sender<Batch>,
     pending: Vec<FlowRecord>,
-    thread: thread::JoinHandle<Vec<Exported>>,
+    /// What was given to the thread, or would have been if it lived.
+    given: Tally,
+    /// Ends with the account, and with whether the thread came to its end.
+    thread: thread::JoinHandle<(Vec<Exported>, bool)>,
+    dead: bool,
 }
 
 impl Export {
@@ -67,30 +78,42 @@ impl Export {
             .map(|address| {
                 let destination = Destination::connect(*address)
                     .with_context(|| format!("cannot send to {address}"))?;
-                Ok(Lane::new(options, Some(destination)))
+                Ok(Lane::new(options, Some(Box::new(destination))))
             })
             .collect::<Result<_>>()?;
         if lanes.is_empty() {
             lanes.push(Lane::new(options, None));
         }
+        Self::spawn(lanes, clock)
+    }
+
+    fn spawn(lanes: Vec<Lane>, clock: Clock) -> Result<Self> {
         let (sender, receiver) = bounded(BATCHES_MAX);
-        let exporter = Exporter {
+        let mut exporter = Exporter {
             lanes,
             clock,
             latest: Now::read().export_time(),
         };
-        let thread = thread::Builder::new()
-            .name("export".to_owned())
-            .spawn(move || exporter.run(&receiver))?;
+        let work = move || {
+            // The account outlives whatever goes wrong in here.
+            let run = AssertUnwindSafe(|| exporter.run(&receiver));
+            let came_to_its_end = panic::catch_unwind(run).is_ok();
+            (exporter.exported(), came_to_its_end)
+        };
         Ok(Self {
             sender,
             pending: Vec::with_capacity(BATCH_RECORDS),
-            thread,
+            given: Tally::default(),
+            thread: thread::Builder::new()
+                .name("export".to_owned())
+                .spawn(work)?,
+            dead: false,
         })
     }
 
     /// Gives a record to the thread; waits while it is behind.
     pub fn push(&mut self, record: FlowRecord, now: &Now) {
+        self.given.add(&record);
         self.pending.push(record);
         if self.pending.len() >= BATCH_RECORDS {
             self.hand_over(now);
@@ -100,23 +123,45 @@ impl Export {
     /// Gives the thread what is pending.
     pub fn hand_over(&mut self, now: &Now) {
         if !self.pending.is_empty() {
-            let batch = std::mem::replace(&mut self.pending, Vec::with_capacity(BATCH_RECORDS));
-            // It fails only if the thread is gone; `finish` then says why.
+            let batch = mem::replace(&mut self.pending, Vec::with_capacity(BATCH_RECORDS));
+            // It fails only if the thread is gone; `finish` counts what it did not send.
             let _ = self.sender.send((now.export_time(), batch));
         }
     }
 
-    /// Sends what is left and ends the thread.
-    ///
-    /// # Errors
-    /// If the thread had panicked.
-    pub fn finish(mut self, now: &Now) -> Result<Vec<Exported>> {
+    /// Whether the thread died: nothing is sent any more, and what it is given is lost. Says so,
+    /// once.
+    pub fn is_dead(&mut self) -> bool {
+        if !self.dead && self.thread.is_finished() {
+            self.dead = true;
+            say_dead();
+        }
+        self.dead
+    }
+
+    /// Sends what is left and ends the thread. Returns what became of the records, and whether the
+    /// thread had died: what it had not sent then is in [`ExportCounters::records_lost`].
+    #[must_use]
+    pub fn finish(mut self, now: &Now) -> (Vec<Exported>, bool) {
         self.hand_over(now);
         drop(self.sender);
-        self.thread
-            .join()
-            .map_err(|_| anyhow!("the export thread died"))
+        let (mut exported, came_to_its_end) = self.thread.join().unwrap_or_default();
+        if !came_to_its_end {
+            if !self.dead {
+                say_dead();
+            }
+            for destination in &mut exported {
+                destination.counters.lose_the_rest(self.given);
+            }
+        }
+        (exported, !came_to_its_end)
     }
+}
+
+fn say_dead() {
+    eprintln!(
+        "weir-sensor: the export thread died (its last words are above, please report them): what it did not send is counted as lost, and the sensor ends with status 1, to be started again"
+    );
 }
 
 struct Exporter {
@@ -126,7 +171,7 @@ struct Exporter {
 }
 
 impl Exporter {
-    fn run(mut self, receiver: &Receiver<Batch>) -> Vec<Exported> {
+    fn run(&mut self, receiver: &Receiver<Batch>) {
         loop {
             match receiver.recv_timeout(self.patience()) {
                 Ok((time, records)) => {
@@ -153,7 +198,10 @@ impl Exporter {
         for lane in &mut self.lanes {
             lane.flush(&now);
         }
-        self.lanes.into_iter().map(Lane::into_exported).collect()
+    }
+
+    fn exported(&self) -> Vec<Exported> {
+        self.lanes.iter().map(Lane::exported).collect()
     }
 
     /// How long the open datagrams may still wait.
@@ -199,14 +247,14 @@ impl Exporter {
 struct Lane {
     batcher: Batcher,
     version: Version,
-    destination: Option<Destination>,
+    destination: Option<Box<dyn Carrier>>,
     pace: Pace,
     counters: ExportCounters,
     reported: bool,
 }
 
 impl Lane {
-    fn new(options: BatchOptions, destination: Option<Destination>) -> Self {
+    fn new(options: BatchOptions, destination: Option<Box<dyn Carrier>>) -> Self {
         Self {
             batcher: Batcher::new(options),
             version: options.version,
@@ -217,9 +265,9 @@ impl Lane {
         }
     }
 
-    fn into_exported(self) -> Exported {
+    fn exported(&self) -> Exported {
         Exported {
-            address: self.destination.map(|destination| destination.address()),
+            address: self.destination.as_ref().map(|way| way.address()),
             counters: self.counters,
         }
     }
@@ -253,7 +301,7 @@ impl Lane {
     }
 
     fn send(&mut self, datagram: &Datagram) {
-        let Some(destination) = &self.destination else {
+        let Some(destination) = &mut self.destination else {
             return self.count_sent(datagram);
         };
         let wait_ns = self.pace.take(Now::read().monotonic_ns);
@@ -299,5 +347,91 @@ impl Lane {
             eprintln!("weir-sensor: {sentence}");
             self.reported = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes some datagrams and panics at the next.
+    #[derive(Debug)]
+    struct Fuse {
+        left: u32,
+    }
+
+    impl Carrier for Fuse {
+        fn address(&self) -> SocketAddr {
+            ([127, 0, 0, 1], 2055).into()
+        }
+
+        fn send(&mut self, _octets: &[u8]) -> Sent {
+            assert!(self.left > 0, "meant to happen: the fuse has burnt down");
+            self.left -= 1;
+            Sent::Yes { refusals: 0 }
+        }
+    }
+
+    fn export_with(fuse: u32) -> Export {
+        let carrier: Box<dyn Carrier> = Box::new(Fuse { left: fuse });
+        let options = BatchOptions::new(Version::V9);
+        Export::spawn(vec![Lane::new(options, Some(carrier))], Clock::Live).unwrap()
+    }
+
+    fn push(export: &mut Export, records: u64) {
+        let now = Now::read();
+        for _ in 0..records {
+            let record = FlowRecord {
+                packets: 3,
+                octets: 200,
+                ..FlowRecord::default()
+            };
+            export.push(record, &now);
+        }
+        export.hand_over(&now);
+    }
+
+    #[test]
+    fn what_a_dead_thread_did_not_send_is_counted() {
+        let mut export = export_with(2);
+        push(&mut export, 5000);
+        while !export.is_dead() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // More than the channel holds: nobody may wait for a dead thread.
+        push(&mut export, 100_000);
+        let (exported, died) = export.finish(&Now::read());
+        let [Exported { counters, .. }] = exported[..] else {
+            panic!("{exported:?}")
+        };
+        assert!(died && counters.datagrams_sent == 2);
+        assert_eq!(counters.records.records, 105_000);
+        let (sent, lost) = (counters.records_exported, counters.records_lost);
+        assert!(sent.records > 0 && lost.records > 100_000, "{counters:?}");
+        for some in [sent, lost] {
+            let expected = (3 * some.records, 200 * some.records);
+            assert_eq!((some.packets, some.octets), expected);
+        }
+        assert_eq!(sent.records + lost.records, 105_000);
+    }
+
+    #[test]
+    fn a_thread_that_dies_of_its_last_datagram_is_noticed() {
+        let mut export = export_with(0);
+        push(&mut export, 1);
+        let (exported, died) = export.finish(&Now::read());
+        assert!(died);
+        assert_eq!(exported[0].counters.records_lost.packets, 3);
+    }
+
+    #[test]
+    fn a_thread_that_lives_loses_nothing() {
+        let mut export = export_with(1000);
+        push(&mut export, 5000);
+        assert!(!export.is_dead());
+        let (exported, died) = export.finish(&Now::read());
+        assert!(!died);
+        assert_eq!(exported[0].counters.records_exported.records, 5000);
+        assert_eq!(exported[0].counters.records_lost, Tally::default());
     }
 }

@@ -120,7 +120,8 @@ impl Live {
         Ok(())
     }
 
-    /// Runs until SIGTERM or SIGINT, then detaches, exports everything and returns the account.
+    /// Runs until SIGTERM or SIGINT, or until the export thread dies; then detaches, exports
+    /// everything and returns the account.
     ///
     /// # Errors
     /// If the operating system refuses what worked at start.
@@ -159,6 +160,9 @@ impl Live {
             self.sweep_if_due()?;
             if let Some(log) = &mut self.debug_log {
                 log.flush();
+            }
+            if self.export.is_dead() {
+                break;
             }
         }
         self.stop()
@@ -294,7 +298,8 @@ impl Live {
         }
     }
 
-    /// Exports everything and ends; the programs come off, unless they are pinned.
+    /// Exports everything and ends; the programs come off, unless they are pinned. What is pinned
+    /// stays in the table if nobody would send it.
     ///
     /// # Errors
     /// If the operating system refuses what worked at start.
@@ -303,12 +308,8 @@ impl Live {
         self.ports.detach();
         grace::wait().context("waiting for a grace period")?;
         self.look()?;
-        // Pinned programs go on filling the rings: one turn has to do.
-        while self.take_evicted(EVICTED_TURN_MAX)? && !self.ports.are_pinned() {}
-        let now = self.now();
-        self.take(&now, Take::Everything)?;
-        if !self.ports.are_pinned() {
-            self.take_pending(&now);
+        if !(self.ports.are_pinned() && self.export.is_dead()) {
+            self.take_everything()?;
         }
         self.statistics
             .read_counters(&self.kernel.states, self.kernel.cpus);
@@ -318,7 +319,18 @@ impl Live {
                 "weir-sensor: the programs go on metering; the next sensor takes over, or `weir-sensor --detach --pin` ends it"
             );
         }
-        self.statistics.export = self.export.finish(&Now::read())?;
+        (self.statistics.export, self.statistics.export_died) = self.export.finish(&Now::read());
         Ok(self.statistics)
+    }
+
+    fn take_everything(&mut self) -> Result<()> {
+        // Pinned programs go on filling the rings: one turn has to do.
+        while self.take_evicted(EVICTED_TURN_MAX)? && !self.ports.are_pinned() {}
+        let now = self.now();
+        self.take(&now, Take::Everything)?;
+        if !self.ports.are_pinned() {
+            self.take_pending(&now);
+        }
+        Ok(())
     }
 }

@@ -97,7 +97,16 @@ fn run(options: &Options, timeouts: Timeouts, fields: Fields) -> Result<ExitCode
     if options.statistics_json.as_deref() != Some(Path::new("-")) {
         eprint!("{}", statistics.to_text());
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code(&statistics))
+}
+
+/// A sensor whose export died has given its account, and wants to be started again.
+fn code(statistics: &Statistics) -> ExitCode {
+    if statistics.export_died {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn batch_options(options: &Options, sampling: Sampling, fields: Fields) -> BatchOptions {
@@ -223,7 +232,7 @@ fn detach(
         "weir-sensor: took {attachments} programs off; {} flows of {} packets were in the table",
         statistics.adopted.records, statistics.adopted.packets
     );
-    statistics.export = export.finish(&now)?;
+    (statistics.export, statistics.export_died) = export.finish(&now);
     Ok(statistics)
 }
 
@@ -302,7 +311,7 @@ fn ended(path: &Path, statistics: &Statistics, end: &End) -> ExitCode {
         );
     }
     match end {
-        End::Whole => ExitCode::SUCCESS,
+        End::Whole => code(statistics),
         End::Partial(reason) => {
             eprintln!(
                 "weir-sensor: {}partial{}: {name}: {reason}; what came before it is counted and exported",

@@ -180,7 +180,7 @@ impl Offline {
             reader.join().unwrap_or_else(died)
         })?;
         self.take(false);
-        self.statistics.export = self.export.finish(&self.now)?;
+        (self.statistics.export, self.statistics.export_died) = self.export.finish(&self.now);
         Ok((self.statistics, end))
     }
 

@@ -31,6 +31,8 @@ pub struct Statistics {
     pub unsupported_link_packets: u64,
     /// What became of the records, by destination: each gets all of them.
     pub export: Vec<Exported>,
+    /// Whether the export thread died before its time.
+    pub export_died: bool,
 }
 
 impl Statistics {
@@ -244,6 +246,8 @@ impl Statistics {
                     counters.records_unsupported.records,
                 ),
                 ("Records not sent", counters.records_unsent.records),
+                ("Records lost in export", counters.records_lost.records),
+                ("Packets lost in export", counters.records_lost.packets),
                 ("Datagrams refused", counters.refusals),
             ] {
                 if count > 0 {
@@ -261,6 +265,7 @@ fn destination(counters: &ExportCounters) -> Value {
         records_exported,
         records_unsupported,
         records_unsent,
+        records_lost,
         records_split,
         datagrams_sent,
         datagram_octets,
@@ -275,6 +280,7 @@ fn destination(counters: &ExportCounters) -> Value {
         "records_split": records_split,
         "records_unsupported": tally(records_unsupported),
         "records_unsent": tally(records_unsent),
+        "records_lost": tally(records_lost),
         "datagrams_sent": datagrams_sent,
         "datagram_octets": datagram_octets,
         "datagrams_unsent": datagrams_unsent,

@@ -6,7 +6,11 @@ mod world;
 
 use std::{fs, ops::Range, path::Path, thread, time::Duration};
 
-use weir_exporter::{Batcher, Destination, Version, batch::BatchOptions, destination::Sent};
+use weir_exporter::{
+    Batcher, Destination, Version,
+    batch::BatchOptions,
+    destination::{Carrier as _, Sent},
+};
 use weir_netflow::{ExportTime, FlowRecord};
 use weir_tests::traffic;
 use world::{COLLECTOR, Sink, World, expect, ip, of, succeed};
@@ -69,7 +73,7 @@ fn x02_a_small_mtu_loses_nothing() {
 
 #[test]
 fn x02_a_datagram_too_long_is_an_error_that_is_told() {
-    let destination = Destination::connect(([127, 0, 0, 1], 9).into()).unwrap();
+    let mut destination = Destination::connect(([127, 0, 0, 1], 9).into()).unwrap();
     match destination.send(&vec![0; 70_000]) {
         Sent::No { error, .. } => assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE)),
         Sent::Yes { .. } => panic!("70,000 octets are no datagram"),

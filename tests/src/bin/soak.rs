@@ -304,7 +304,8 @@ fn account(path: &Path) -> Result<Value> {
             + of(format!("table_busy_{unit}"))?
             + of(format!("left_{unit}"))?
             + tally("records_unsent")?
-            + tally("records_unsupported")?;
+            + tally("records_unsupported")?
+            + tally("records_lost")?;
         ensure!(
             seen == explained,
             "{seen} {unit} seen, {explained} explained: {account:#}"
