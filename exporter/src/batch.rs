@@ -1,10 +1,16 @@
 //! Records into datagrams. A datagram opens with its first record and leaves when it is full, when
 //! it is a second old, or on flush; its sequence number is fixed when it opens, its count and
-//! clocks when it leaves, so all its records' relative times are encoded then.
+//! clocks when it leaves, so all its records' relative times are encoded then. One that turns out
+//! to be longer than the path takes is taken back: its records go into shorter ones.
+
+use std::mem;
 
 use weir_netflow::{ExportTime, FlowRecord, Optional, Sampling, v5, v9};
 
 use crate::counters::Tally;
+
+/// FlowSets end on four octets.
+const SET_PADDING_OCTETS_MAX: usize = 3;
 
 /// Export formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +26,7 @@ pub enum Version {
 pub struct BatchOptions {
     /// The format.
     pub version: Version,
-    /// Octets a datagram may have, without UDP and IP headers.
+    /// Octets a datagram may have, without UDP and IP headers; fewer once a path takes fewer.
     pub datagram_octets_max: usize,
     /// Templates are sent again after this many datagrams …
     pub template_datagrams: u32,
@@ -55,6 +61,33 @@ impl BatchOptions {
             optional: Optional::NONE,
         }
     }
+
+    /// Octets that a datagram needs at least: for the templates and one record; and any path is
+    /// supposed to take 512 (RFC 7011 section 10.3.3).
+    #[must_use]
+    pub fn datagram_octets_min(&self) -> usize {
+        const ANY_PATH_OCTETS: usize = 512;
+        let octets = match self.version {
+            Version::V5 => v5::HEADER_OCTETS + v5::RECORD_OCTETS,
+            Version::V9 => {
+                let flows = v9::FlowTemplates::new(self.optional);
+                let set_octets = v9::SET_HEADER_OCTETS + SET_PADDING_OCTETS_MAX;
+                let record_octets = flows.v6.record_octets() + set_octets;
+                v9::HEADER_OCTETS + self.templates_octets(&flows) + record_octets
+            }
+        };
+        octets.max(ANY_PATH_OCTETS)
+    }
+
+    /// Octets of the templates, and of what is said with them.
+    fn templates_octets(&self, flows: &v9::FlowTemplates) -> usize {
+        let sampling = if self.sampling.interval > 1 {
+            v9::SAMPLING_OCTETS
+        } else {
+            0
+        };
+        flows.definition_octets() + sampling
+    }
 }
 
 /// A datagram ready to be sent, and what is in it.
@@ -64,6 +97,8 @@ pub struct Datagram {
     pub octets: Vec<u8>,
     /// Its records.
     pub tally: Tally,
+    records: Vec<FlowRecord>,
+    sequence: u32,
 }
 
 /// Gathers records for one destination.
@@ -129,13 +164,40 @@ impl Batcher {
         }
         let mut tally = Tally::default();
         self.pending.iter().for_each(|record| tally.add(record));
+        let sequence = self.sequence;
         let octets = match self.options.version {
             Version::V5 => self.encode_v5(now),
             Version::V9 => self.encode_v9(now),
         };
-        self.pending.clear();
+        let room = Vec::with_capacity(self.pending.len());
         self.octets = 0;
-        Some(Datagram { octets, tally })
+        Some(Datagram {
+            octets,
+            tally,
+            records: mem::replace(&mut self.pending, room),
+            sequence,
+        })
+    }
+
+    /// Takes the last datagram back, since it did not leave, and makes shorter ones from here on.
+    /// Its number is the next one's, which has the templates: they may have been in this one.
+    /// Returns its records and those that waited behind them, to be pushed again.
+    #[must_use]
+    pub fn take_back(&mut self, datagram: Datagram, octets_max: usize) -> Vec<FlowRecord> {
+        let options = &mut self.options;
+        options.datagram_octets_max = options.datagram_octets_max.min(octets_max);
+        self.sequence = datagram.sequence;
+        self.send_templates_again();
+        let mut records = datagram.records;
+        records.append(&mut self.pending);
+        self.octets = 0;
+        records
+    }
+
+    /// How the datagrams are made.
+    #[must_use]
+    pub fn options(&self) -> &BatchOptions {
+        &self.options
     }
 
     /// When the open datagram was opened, by the wall clock.
@@ -157,19 +219,11 @@ impl Batcher {
         self.with_templates = templates.due;
         self.octets = match self.options.version {
             Version::V5 => v5::HEADER_OCTETS,
-            Version::V9 if self.with_templates => v9::HEADER_OCTETS + self.templates_octets(),
+            Version::V9 if self.with_templates => {
+                v9::HEADER_OCTETS + self.options.templates_octets(&self.flows)
+            }
             Version::V9 => v9::HEADER_OCTETS,
         };
-    }
-
-    /// Octets of the templates, and of what is said with them.
-    fn templates_octets(&self) -> usize {
-        let sampling = if self.options.sampling.interval > 1 {
-            v9::SAMPLING_OCTETS
-        } else {
-            0
-        };
-        self.flows.definition_octets() + sampling
     }
 
     fn fits(&self, record: &FlowRecord) -> bool {
@@ -184,7 +238,7 @@ impl Batcher {
             Version::V9 => {
                 let begins_set = self.pending.last().is_none_or(|last| last.v6 != record.v6);
                 let set_octets = if begins_set {
-                    v9::SET_HEADER_OCTETS + 3
+                    v9::SET_HEADER_OCTETS + SET_PADDING_OCTETS_MAX
                 } else {
                     0
                 };

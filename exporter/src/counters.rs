@@ -21,6 +21,8 @@ pub struct ExportCounters {
     pub datagram_octets: u64,
     /// Datagrams that could not be sent.
     pub datagrams_unsent: u64,
+    /// Datagrams that came back because the path takes less: their records left in shorter ones.
+    pub datagrams_shortened: u64,
     /// Times the network said that an earlier datagram was not received (port closed, no route).
     pub refusals: u64,
 }

@@ -1,19 +1,27 @@
 //! A collector's UDP socket. Errors are counted, never fatal: an ICMP error that the kernel kept
-//! for us is read and the datagram sent again; a full device queue is waited for, briefly.
+//! for us is read and the datagram sent again; a full device queue is waited for, briefly; a
+//! datagram that is longer than the path takes comes back, with the length that would pass.
+#![expect(unsafe_code, reason = "socket options")]
 
 use std::{
     fmt, io,
     net::{SocketAddr, UdpSocket},
+    os::fd::AsRawFd as _,
     time::Duration,
 };
 
 /// What takes datagrams to a collector: a socket, or what stands for one in a test.
 pub trait Carrier: fmt::Debug + Send {
     /// Where it takes them.
+    #[must_use]
     fn address(&self) -> SocketAddr;
 
     /// Sends a datagram.
+    #[must_use]
     fn send(&mut self, octets: &[u8]) -> Sent;
+
+    /// Lets datagrams that are longer than the path takes leave in fragments from here on.
+    fn allow_fragments(&mut self);
 }
 
 /// A connected socket.
@@ -21,6 +29,8 @@ pub trait Carrier: fmt::Debug + Send {
 pub struct Destination {
     socket: UdpSocket,
     address: SocketAddr,
+    /// Octets that the path takes, as was told last.
+    octets_max: usize,
 }
 
 /// What became of a datagram.
@@ -30,6 +40,13 @@ pub enum Sent {
     Yes {
         /// Those errors.
         refusals: u32,
+    },
+    /// It did not: it, or one before it, is longer than the path takes.
+    TooLong {
+        /// ICMP errors read.
+        refusals: u32,
+        /// Octets that the path takes, without UDP and IP headers; less than was told before.
+        octets_max: usize,
     },
     /// It did not, for this reason.
     No {
@@ -58,9 +75,69 @@ impl Destination {
         };
         let socket = UdpSocket::bind(any)?;
         socket.connect(address)?;
-        Ok(Self { socket, address })
+        let destination = Self {
+            socket,
+            address,
+            octets_max: OCTETS_MAX,
+        };
+        destination.set_discovery(libc::IP_PMTUDISC_DO)?;
+        Ok(destination)
+    }
+
+    /// How the kernel deals with the path's MTU (ip(7), ipv6(7)). With `DO` it fragments nothing,
+    /// tells routers not to, and remembers what they answer.
+    fn set_discovery(&self, how: libc::c_int) -> io::Result<()> {
+        let (level, option) = if self.address.is_ipv4() {
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+        } else {
+            // The values are the same.
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+        };
+        // SAFETY: the pointer is to an integer, as large as the length says.
+        let result = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                level,
+                option,
+                (&raw const how).cast(),
+                INTEGER_OCTETS,
+            )
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// Octets that the path takes, as far as the kernel knows.
+    fn path_octets_max(&self) -> Option<usize> {
+        let (level, option, headers_octets) = if self.address.is_ipv4() {
+            (libc::IPPROTO_IP, libc::IP_MTU, 20 + 8)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU, 40 + 8)
+        };
+        let mut mtu: libc::c_int = 0;
+        let mut length = INTEGER_OCTETS;
+        // SAFETY: both pointers are valid, and the length is the integer's.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                level,
+                option,
+                (&raw mut mtu).cast(),
+                &raw mut length,
+            )
+        };
+        let mtu = usize::try_from(mtu).ok().filter(|_| result == 0)?;
+        Some(mtu.saturating_sub(headers_octets).min(OCTETS_MAX))
     }
 }
+
+/// The longest datagram there is: IPv4's length field has 16 bits.
+const OCTETS_MAX: usize = 65_535 - 20 - 8;
+const INTEGER_OCTETS: libc::socklen_t = 4;
+const _: () = assert!(size_of::<libc::c_int>() == INTEGER_OCTETS as usize);
 
 impl Carrier for Destination {
     fn address(&self) -> SocketAddr {
@@ -87,6 +164,19 @@ impl Carrier for Destination {
                     last = error;
                     std::thread::sleep(Self::RETRY_WAIT);
                 }
+                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    // Told once: a router that threw several datagrams away answers to each.
+                    if let Some(octets_max) = self.path_octets_max()
+                        && octets_max < self.octets_max
+                    {
+                        self.octets_max = octets_max;
+                        return Sent::TooLong {
+                            refusals,
+                            octets_max,
+                        };
+                    }
+                    last = error;
+                }
                 Err(error) => return Sent::No { refusals, error },
             }
         }
@@ -94,5 +184,10 @@ impl Carrier for Destination {
             refusals,
             error: last,
         }
+    }
+
+    fn allow_fragments(&mut self) {
+        // If it fails, so does sending, which is counted.
+        let _ = self.set_discovery(libc::IP_PMTUDISC_WANT);
     }
 }

@@ -273,8 +273,9 @@ impl Lane {
     }
 
     fn flush(&mut self, now: &ExportTime) {
-        if let Some(datagram) = self.batcher.flush(now) {
-            self.send(&datagram);
+        // What is taken back makes several datagrams, and opens the last of them.
+        while let Some(datagram) = self.batcher.flush(now) {
+            self.send(datagram, now);
         }
     }
 
@@ -296,24 +297,32 @@ impl Lane {
 
     fn batch(&mut self, record: &FlowRecord, now: &ExportTime) {
         if let Some(datagram) = self.batcher.push(record, now) {
-            self.send(&datagram);
+            self.send(datagram, now);
         }
     }
 
-    fn send(&mut self, datagram: &Datagram) {
+    fn send(&mut self, datagram: Datagram, now: &ExportTime) {
         let Some(destination) = &mut self.destination else {
-            return self.count_sent(datagram);
+            return self.count_sent(&datagram);
         };
         let wait_ns = self.pace.take(Now::read().monotonic_ns);
         if wait_ns > 0 {
             thread::sleep(Duration::from_nanos(wait_ns));
         }
-        let (refusals, error) = match destination.send(&datagram.octets) {
+        let sent = destination.send(&datagram.octets);
+        let address = destination.address();
+        let (refusals, error) = match sent {
             Sent::Yes { refusals } => (refusals, None),
             Sent::No { refusals, error } => (refusals, Some(error)),
+            Sent::TooLong {
+                refusals,
+                octets_max,
+            } => {
+                self.counters.refusals += u64::from(refusals);
+                return self.shorten(datagram, octets_max, now);
+            }
         };
         self.counters.refusals += u64::from(refusals);
-        let address = destination.address();
         if refusals > 0 {
             // A datagram before this one did not arrive, perhaps the one with the templates.
             self.batcher.send_templates_again();
@@ -326,12 +335,35 @@ impl Lane {
                 "cannot send to {address}: {error}; counting what is lost"
             ));
         } else {
-            self.count_sent(datagram);
+            self.count_sent(&datagram);
             if refusals > 0 {
                 self.report(&format!(
                     "nothing listens at {address}: is the collector running?"
                 ));
             }
+        }
+    }
+
+    /// The path takes less than was thought: the datagram's records leave in shorter ones. It comes
+    /// to this once for each length the path turns out to take, so it does not go deep.
+    fn shorten(&mut self, datagram: Datagram, octets_max: usize, now: &ExportTime) {
+        let least = self.batcher.options().datagram_octets_min();
+        if let Some(destination) = &mut self.destination {
+            let address = destination.address();
+            if octets_max < least {
+                destination.allow_fragments();
+                eprintln!(
+                    "weir-sensor: the path to {address} takes only {octets_max} octets, less than the {least} a datagram needs: datagrams leave in fragments"
+                );
+            } else {
+                eprintln!(
+                    "weir-sensor: the path to {address} takes datagrams of {octets_max} octets: they are kept as short from here on"
+                );
+            }
+        }
+        self.counters.datagrams_shortened += 1;
+        for record in self.batcher.take_back(datagram, octets_max.max(least)) {
+            self.batch(&record, now);
         }
     }
 
@@ -370,12 +402,40 @@ mod tests {
             self.left -= 1;
             Sent::Yes { refusals: 0 }
         }
+
+        fn allow_fragments(&mut self) {}
     }
 
-    fn export_with(fuse: u32) -> Export {
-        let carrier: Box<dyn Carrier> = Box::new(Fuse { left: fuse });
+    /// Takes so many octets at once.
+    #[derive(Debug)]
+    struct Narrow {
+        octets_max: usize,
+    }
+
+    impl Carrier for Narrow {
+        fn address(&self) -> SocketAddr {
+            ([127, 0, 0, 1], 2055).into()
+        }
+
+        fn send(&mut self, octets: &[u8]) -> Sent {
+            if octets.len() <= self.octets_max {
+                return Sent::Yes { refusals: 0 };
+            }
+            Sent::TooLong {
+                refusals: 0,
+                octets_max: self.octets_max,
+            }
+        }
+
+        fn allow_fragments(&mut self) {
+            self.octets_max = usize::MAX;
+        }
+    }
+
+    fn export_by(carrier: impl Carrier + 'static) -> Export {
         let options = BatchOptions::new(Version::V9);
-        Export::spawn(vec![Lane::new(options, Some(carrier))], Clock::Live).unwrap()
+        let lane = Lane::new(options, Some(Box::new(carrier)));
+        Export::spawn(vec![lane], Clock::Live).unwrap()
     }
 
     fn push(export: &mut Export, records: u64) {
@@ -393,7 +453,7 @@ mod tests {
 
     #[test]
     fn what_a_dead_thread_did_not_send_is_counted() {
-        let mut export = export_with(2);
+        let mut export = export_by(Fuse { left: 2 });
         push(&mut export, 5000);
         while !export.is_dead() {
             thread::sleep(Duration::from_millis(1));
@@ -417,7 +477,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_dies_of_its_last_datagram_is_noticed() {
-        let mut export = export_with(0);
+        let mut export = export_by(Fuse { left: 0 });
         push(&mut export, 1);
         let (exported, died) = export.finish(&Now::read());
         assert!(died);
@@ -426,12 +486,27 @@ mod tests {
 
     #[test]
     fn a_thread_that_lives_loses_nothing() {
-        let mut export = export_with(1000);
+        let mut export = export_by(Fuse { left: 1000 });
         push(&mut export, 5000);
         assert!(!export.is_dead());
         let (exported, died) = export.finish(&Now::read());
         assert!(!died);
         assert_eq!(exported[0].counters.records_exported.records, 5000);
         assert_eq!(exported[0].counters.records_lost, Tally::default());
+    }
+
+    #[test]
+    fn a_narrow_path_loses_nothing() {
+        for octets_max in [700, 100] {
+            let mut export = export_by(Narrow { octets_max });
+            push(&mut export, 5000);
+            let (exported, _) = export.finish(&Now::read());
+            let counters = exported[0].counters;
+            assert_eq!(counters.records_exported.records, 5000);
+            assert_eq!(counters.records_exported.packets, 3 * 5000);
+            assert_eq!(counters.datagrams_shortened, 1);
+            let mean = counters.datagram_octets / counters.datagrams_sent;
+            assert!(mean <= 700, "{counters:?}");
+        }
     }
 }

@@ -249,6 +249,7 @@ impl Statistics {
                 ("Records lost in export", counters.records_lost.records),
                 ("Packets lost in export", counters.records_lost.packets),
                 ("Datagrams refused", counters.refusals),
+                ("Datagrams shortened", counters.datagrams_shortened),
             ] {
                 if count > 0 {
                     line(label, count);
@@ -270,6 +271,7 @@ fn destination(counters: &ExportCounters) -> Value {
         datagrams_sent,
         datagram_octets,
         datagrams_unsent,
+        datagrams_shortened,
         refusals,
     } = counters;
     json!({
@@ -284,6 +286,7 @@ fn destination(counters: &ExportCounters) -> Value {
         "datagrams_sent": datagrams_sent,
         "datagram_octets": datagram_octets,
         "datagrams_unsent": datagrams_unsent,
+        "datagrams_shortened": datagrams_shortened,
         "datagrams_refused": refusals,
     })
 }

@@ -13,7 +13,7 @@ use weir_exporter::{
 };
 use weir_netflow::{ExportTime, FlowRecord};
 use weir_tests::traffic;
-use world::{COLLECTOR, Sink, World, expect, ip, of, succeed};
+use world::{COLLECTOR, Decoded, Sink, World, expect, inside, ip, of, succeed};
 
 /// Flows are over soon, and their datagrams leave a second later at the latest.
 const SOON: &str = "-n 127.0.0.1:2055 -t idle=100ms";
@@ -60,15 +60,98 @@ fn x01_a_collector_or_a_route_that_is_gone_is_counted_and_export_resumes() {
     assert!(log.lines().filter(about_it).count() <= 4, "{log}");
 }
 
+/// Fragments that the namespace's kernel has made, from `/proc/net/snmp`.
+fn fragments(namespace: &str) -> u64 {
+    let read = || fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let table = inside(namespace, read);
+    let mut lines = table.lines().filter(|line| line.starts_with("Ip:"));
+    let (names, numbers) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut columns = names.split(' ').zip(numbers.split(' '));
+    let (_, made) = columns.find(|(name, _)| *name == "FragCreates").unwrap();
+    made.parse().unwrap()
+}
+
+/// Over a path that takes so many octets every flow arrives, in datagrams that are no longer, and
+/// whose numbers have no gap.
+fn assert_shortened(world: &World, namespace: &str, collector: &str, octets_max: usize) {
+    let made_before = fragments(&world.pair.b);
+    for version in ["5", "9"] {
+        let sink = Sink::at(namespace, collector);
+        let sensor = world.sensor(&format!("-n {collector} -v {version} --direction in"));
+        world.send(&flows(0..1000));
+        let found = world.stop(sensor);
+        expect(&found, "records_exported=1000 datagrams_unsent=0");
+        assert!(of(&found, "datagrams_shortened") > 0, "{found:#}");
+        let datagrams = sink.close();
+        let longest = datagrams.iter().map(Vec::len).max().unwrap();
+        let filled = octets_max - 60..=octets_max;
+        assert!(filled.contains(&longest), "{longest} of {octets_max}");
+        let decoded = Decoded::of(&datagrams);
+        assert_eq!((decoded.sums().0, decoded.unreadable), (1000, 0));
+        let mut expected = 0;
+        for (sequence, _, count) in decoded.counts {
+            assert_eq!(sequence as usize, expected, "version {version}");
+            expected += if version == "5" { count } else { 1 };
+        }
+    }
+    assert_eq!(fragments(&world.pair.b), made_before);
+}
+
 #[test]
-fn x02_a_small_mtu_loses_nothing() {
+fn x02_datagrams_fit_a_tunnel() {
+    let world = World::new("x2t");
+    let ends = [(&world.pair.a, 1), (&world.pair.b, 2)];
+    for (end, number) in ends {
+        ip(end, &format!("link set {end} mtu 800 arp on"));
+        ip(end, &format!("addr add 10.66.0.{number}/24 dev {end}"));
+    }
+    assert_shortened(&world, &world.pair.a, "10.66.0.1:2055", 800 - 28);
+}
+
+#[test]
+fn x02_datagrams_fit_the_smallest_ipv6_path() {
+    let world = World::new("x2s");
+    let b = &world.pair.b;
+    let mut sysctl = world.pair.command_in_b(Path::new("sysctl"));
+    succeed(sysctl.args(["-qw", "net.ipv6.conf.lo.disable_ipv6=0"]));
+    ip(b, "addr replace ::1/128 dev lo");
+    ip(b, "link set lo mtu 1280");
+    assert_shortened(&world, b, "[::1]:2055", 1280 - 48);
+}
+
+#[test]
+fn x02_an_mtu_that_shrinks_loses_nothing() {
     let world = World::new("x2");
     let sink = Sink::open(&world.pair.b);
-    let sensor = world.sensor(SOON);
+    let mut sensor = world.sensor(SOON);
+    send(&world, 0..500);
     ip(&world.pair.b, "link set lo mtu 600");
-    send(&world, 0..1000);
+    send(&world, 500..1000);
+    sensor.wait_for("takes datagrams of 572 octets").unwrap();
     expect(&world.stop(sensor), "records=1000 datagrams_unsent=0");
-    assert_eq!(sink.decode().sums(), (1000, 40_000));
+    let datagrams = sink.close();
+    let octets: Vec<_> = datagrams.iter().map(Vec::len).collect();
+    assert!(octets.iter().any(|octets| *octets > 572), "{octets:?}");
+    let last = &octets[octets.len() - 10..];
+    assert!(last.iter().all(|octets| *octets <= 572), "{octets:?}");
+    assert_eq!(Decoded::of(&datagrams).sums(), (1000, 40_000));
+}
+
+/// Less than templates and a record have is no length for a datagram: such a path gets fragments.
+#[test]
+fn x02_a_path_too_small_for_any_datagram_loses_nothing() {
+    let world = World::new("x2f");
+    let b = &world.pair.b;
+    ip(b, "link set lo mtu 400");
+    let sink = Sink::open(b);
+    let mut sensor = world.sensor(SOON);
+    send(&world, 0..1000);
+    sensor.wait_for("datagrams leave in fragments").unwrap();
+    expect(&world.stop(sensor), "records=1000 datagrams_unsent=0");
+    let datagrams = sink.close();
+    assert!(datagrams.iter().all(|datagram| datagram.len() <= 512));
+    assert_eq!(Decoded::of(&datagrams).sums(), (1000, 40_000));
+    assert!(fragments(b) > 0);
 }
 
 #[test]
@@ -76,7 +159,7 @@ fn x02_a_datagram_too_long_is_an_error_that_is_told() {
     let mut destination = Destination::connect(([127, 0, 0, 1], 9).into()).unwrap();
     match destination.send(&vec![0; 70_000]) {
         Sent::No { error, .. } => assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE)),
-        Sent::Yes { .. } => panic!("70,000 octets are no datagram"),
+        other => panic!("70,000 octets are no datagram: {other:?}"),
     }
 }
 

@@ -221,9 +221,14 @@ pub struct Sink {
 impl Sink {
     /// Listens at [`COLLECTOR`] in a namespace.
     pub fn open(namespace: &str) -> Self {
+        Self::at(namespace, COLLECTOR)
+    }
+
+    /// Listens at an address in a namespace.
+    pub fn at(namespace: &str, address: &str) -> Self {
         let told = Arc::new(AtomicBool::new(false));
         let told_too = Arc::clone(&told);
-        let socket = inside(namespace, || UdpSocket::bind(COLLECTOR).unwrap());
+        let socket = inside(namespace, || UdpSocket::bind(address).unwrap());
         socket.set_read_timeout(Some(UNDER_WAY)).unwrap();
         let thread = thread::spawn(move || {
             let (mut buffer, mut datagrams) = (vec![0; 65_536], Vec::new());
