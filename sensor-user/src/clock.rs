@@ -5,15 +5,19 @@
 )]
 #![expect(unsafe_code, reason = "a system call")]
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use weir_netflow::ExportTime;
 use weir_sensor_common::slot::TICK_SHIFT;
 
-/// The exporter's boot, as sysUptime counts it, is this process's start: so collectors see a
-/// restart. It is put a second early, since a flow's first tick may have begun before.
-static BOOTED_NS: OnceLock<u64> = OnceLock::new();
-const BEFORE_START_NS: u64 = 1_000_000_000;
+/// The exporter's boot on the monotonic clock, as sysUptime counts it; the largest number while
+/// nobody has asked. It is this process's start: so collectors see a restart. It is put a second
+/// early, since a flow's first tick may have begun before, and earlier still if flows of a sensor
+/// that died are exported.
+static BOOTED_NS: AtomicI64 = AtomicI64::new(i64::MAX);
+const BEFORE_NS: i64 = 1_000_000_000;
+/// Boot times nearer than this may look like one to a collector: v9's clock has whole seconds.
+const RESTART_NS: i64 = 5_000_000_000;
 
 /// How far a slot's tick may be ahead of the clock read here: the rest of the 52 days is behind.
 const AHEAD_TICKS: u32 = 4096;
@@ -89,11 +93,11 @@ impl Now {
     #[must_use]
     pub fn read() -> Self {
         let monotonic_ns = read(libc::CLOCK_MONOTONIC);
-        let booted_ns = *BOOTED_NS.get_or_init(|| monotonic_ns.saturating_sub(BEFORE_START_NS));
+        let uptime_ns = signed(monotonic_ns).saturating_sub(booted_ns_at(monotonic_ns));
         Self {
             monotonic_ns,
             unix_ns: read(libc::CLOCK_REALTIME),
-            uptime_ms: monotonic_ns.saturating_sub(booted_ns) / 1_000_000,
+            uptime_ms: u64::try_from(uptime_ns).unwrap_or(0) / 1_000_000,
             ticks: Ticks::default(),
         }
     }
@@ -150,6 +154,13 @@ impl Now {
             .saturating_sub(since.saturating_add(if since == 0 { 0 } else { into_tick }))
     }
 
+    /// When something happened that `unix_ns` is the wall-clock time of, on the monotonic clock.
+    #[must_use]
+    pub fn monotonic_ns_of(&self, unix_ns: u64) -> u64 {
+        let ago_ns = self.unix_ns.saturating_sub(unix_ns);
+        self.monotonic_ns.saturating_sub(ago_ns)
+    }
+
     /// As a datagram's header carries it.
     #[must_use]
     pub fn export_time(&self) -> ExportTime {
@@ -158,6 +169,50 @@ impl Now {
             uptime_ms: self.uptime_ms,
         }
     }
+}
+
+/// sysUptime's zero on the monotonic clock, which has the machine's boot at 0.
+#[must_use]
+pub fn booted_ns() -> i64 {
+    booted_ns_at(read(libc::CLOCK_MONOTONIC))
+}
+
+/// The same; the first who asks sets it.
+fn booted_ns_at(monotonic_ns: u64) -> i64 {
+    let booted_ns = BOOTED_NS.load(Ordering::Relaxed);
+    if booted_ns < i64::MAX {
+        return booted_ns;
+    }
+    let start_ns = signed(monotonic_ns) - BEFORE_NS;
+    let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+    match BOOTED_NS.compare_exchange(i64::MAX, start_ns, success, failure) {
+        Ok(_) => start_ns,
+        Err(set_meanwhile_ns) => set_meanwhile_ns,
+    }
+}
+
+/// Moves sysUptime's zero back before a flow that began at `oldest_ns` (monotonic), if it is not.
+/// Before any datagram leaves. `others_ns` are the zeros of the sensors that such flows are from.
+pub fn boot_before(oldest_ns: u64, others_ns: &[i64]) {
+    if signed(oldest_ns) - BEFORE_NS < booted_ns() {
+        let zero_ns = zero_before(signed(oldest_ns), others_ns);
+        BOOTED_NS.fetch_min(zero_ns, Ordering::Relaxed);
+    }
+}
+
+/// A zero a little before a time, and not near any of others': a restart is to be seen.
+fn zero_before(oldest_ns: i64, others_ns: &[i64]) -> i64 {
+    let mut zero_ns = oldest_ns - BEFORE_NS;
+    let near = |zero_ns: i64, other_ns: i64| (zero_ns - other_ns).abs() < RESTART_NS;
+    // Each is met once: it only goes back.
+    while let Some(other_ns) = others_ns.iter().find(|other_ns| near(zero_ns, **other_ns)) {
+        zero_ns = other_ns - RESTART_NS;
+    }
+    zero_ns
+}
+
+fn signed(ns: u64) -> i64 {
+    i64::try_from(ns).unwrap_or(i64::MAX)
 }
 
 const ZERO: libc::timespec = libc::timespec {
@@ -208,6 +263,30 @@ mod tests {
         );
         assert_eq!(now.since(11), 0);
         assert_eq!(now.unix_ns_of(11), now.unix_ns);
+    }
+
+    #[test]
+    fn uptime_begins_before_the_oldest_flow_and_far_from_other_zeros() {
+        const S: i64 = 1_000_000_000;
+        assert_eq!(zero_before(100 * S, &[]), 99 * S);
+        assert_eq!(zero_before(100 * S, &[20 * S, 94 * S]), 99 * S);
+        assert_eq!(zero_before(100 * S, &[20 * S, 95 * S]), 90 * S);
+        assert_eq!(zero_before(100 * S, &[93 * S, 98 * S]), 88 * S);
+        // The machine has just booted.
+        assert_eq!(zero_before(S / 2, &[-S]), -6 * S);
+    }
+
+    #[test]
+    fn uptime_moves_back_at_once_and_never_ahead() {
+        let before = Now::read();
+        boot_before(before.monotonic_ns, &[]);
+        assert!(Now::read().uptime_ms < before.uptime_ms + 60_000);
+        let hour_ago_ns = before.monotonic_ns.saturating_sub(3_600_000_000_000);
+        boot_before(hour_ago_ns, &[]);
+        boot_before(before.monotonic_ns, &[]);
+        let now = Now::read();
+        let since_ms = (now.monotonic_ns - hour_ago_ns) / 1_000_000;
+        assert!(now.uptime_ms >= since_ms, "{now:?}");
     }
 
     #[test]

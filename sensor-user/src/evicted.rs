@@ -65,14 +65,7 @@ impl Evicted {
         most: u32,
         mut emit: impl FnMut(&Slot, &Extra),
     ) -> io::Result<bool> {
-        let evicted: Vec<u64> = (0..self.cpus as usize)
-            .map(|cpu| {
-                // SAFETY: a valid state.
-                let evicted = unsafe { &raw const (*states.at(cpu)).evicted };
-                // SAFETY: as above; the kernel writes it, hence volatile.
-                unsafe { evicted.read_volatile() }
-            })
-            .collect();
+        let evicted = self.counts(states);
         if !cfg!(target_arch = "x86_64") && self.any(&evicted) {
             grace::wait()?;
         }
@@ -97,6 +90,33 @@ impl Evicted {
             }
         }
         Ok(more)
+    }
+
+    /// Looks at what waits, and takes nothing. Only once nobody writes the rings any more.
+    pub fn look(&self, states: &Mapping<Cpu>, mut see: impl FnMut(&Slot)) {
+        for (cpu, evicted) in self.counts(states).into_iter().enumerate() {
+            // SAFETY: a valid element that only this thread writes.
+            let taken = unsafe { self.taken.at(cpu).cast::<u64>().read_volatile() };
+            let mask = self.mask as usize;
+            let waiting = evicted.wrapping_sub(taken).min(u64::from(self.mask) + 1);
+            for number in 0..waiting {
+                let place = taken.wrapping_add(number) as usize & mask;
+                // SAFETY: a valid entry.
+                see(&unsafe { self.ring.at((mask + 1) * cpu + place).read_volatile() });
+            }
+        }
+    }
+
+    /// How many flows were ever put into each ring.
+    fn counts(&self, states: &Mapping<Cpu>) -> Vec<u64> {
+        (0..self.cpus as usize)
+            .map(|cpu| {
+                // SAFETY: a valid state.
+                let evicted = unsafe { &raw const (*states.at(cpu)).evicted };
+                // SAFETY: as above; the kernel writes it, hence volatile.
+                unsafe { evicted.read_volatile() }
+            })
+            .collect()
     }
 
     fn any(&self, evicted: &[u64]) -> bool {

@@ -4,6 +4,7 @@
 //! records to the exporter. It does not parse packets or encode datagrams itself, and it links
 //! neither Arrow nor a query engine.
 
+pub mod adopt;
 pub mod attach;
 pub mod capture;
 pub mod clock;

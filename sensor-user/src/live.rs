@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::{
+    adopt::adopt,
     clock::{Now, Ticks},
     expiry::{Reason, Timeouts},
     export::Export,
@@ -96,26 +97,15 @@ impl Live {
             return Ok(());
         }
         grace::wait().context("waiting for a grace period")?;
-        let Self {
-            kernel,
-            export,
-            statistics,
-            ..
-        } = self;
+        let kernel = &mut self.kernel;
         let timer = Ticks::of_timer(|| kernel.settle())?;
-        let now = Now::read();
-        for table in dead {
-            statistics.count_adopted_lost(table.lost());
-            table.drain(|flow, origin| {
-                statistics.count_adopted(&flow);
-                let recorder = Recorder::of(origin);
-                export.push(recorder.record(&flow, &origin.at(now, timer)), &now);
-            })?;
-        }
-        export.hand_over(&now);
+        adopt(dead, timer, &mut self.export, &mut self.statistics)
+            .context("waiting for a grace period")?;
+        self.ports.note_boot()?;
+        let adopted = &self.statistics.adopted;
         eprintln!(
             "weir-sensor: took over {} flows of {} packets",
-            statistics.adopted.records, statistics.adopted.packets
+            adopted.records, adopted.packets
         );
         Ok(())
     }

@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::{IsTerminal as _, Write as _},
+    mem,
     path::Path,
     process::ExitCode,
 };
@@ -13,6 +14,7 @@ use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use weir_exporter::{Version, batch::BatchOptions};
 use weir_netflow::Sampling;
 use weir_sensor::{
+    adopt::adopt,
     capture::End,
     clock::{Now, Ticks},
     expiry::Timeouts,
@@ -217,22 +219,14 @@ fn detach(
     // Any program tells the timer's tick.
     let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, KeyMask::FULL)?))?;
     let timer = Ticks::of_timer(|| kernel.settle())?;
-    let now = Now::read();
-    let mut lost = (0, 0);
-    let flow = |flow, origin: &pin::Origin| {
-        statistics.count_adopted(&flow);
-        let record = Recorder::of(origin).record(&flow, &origin.at(now, timer));
-        export.push(record, &now);
-    };
-    let attachments = pin::detach(folder, flow, |(packets, octets)| {
-        lost = (lost.0 + packets, lost.1 + octets);
-    })?;
-    statistics.count_adopted_lost(lost);
+    let mut left = pin::detach(folder)?;
+    let tables = mem::take(&mut left.tables);
+    adopt(tables, timer, &mut export, &mut statistics)?;
     eprintln!(
-        "weir-sensor: took {attachments} programs off; {} flows of {} packets were in the table",
-        statistics.adopted.records, statistics.adopted.packets
+        "weir-sensor: took {} programs off; {} flows of {} packets were in the table",
+        left.attachments, statistics.adopted.records, statistics.adopted.packets
     );
-    (statistics.export, statistics.export_died) = export.finish(&now);
+    (statistics.export, statistics.export_died) = export.finish(&Now::read());
     Ok(statistics)
 }
 

@@ -9,6 +9,7 @@
 use std::{
     cell::RefCell,
     fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -26,7 +27,7 @@ use weir_sensor_common::{
 };
 
 use crate::{
-    clock::{Now, Ticks},
+    clock::{self, Now, Ticks},
     evicted::Evicted,
     expiry::Reason,
     extras::Extras,
@@ -38,13 +39,17 @@ use crate::{
     table::Table,
 };
 
-/// Number of the layout of slots, tags, queues and rings. Changes whenever one of them does.
-const LAYOUT: u64 = 4;
+/// Number of the layout of slots, tags, queues, rings and identity. Changes whenever one of them
+/// does.
+const LAYOUT: u64 = 5;
 const IDENTITY: &str = "IDENTITY";
 /// Before the ifIndexes: layout, CPUs, bucket mask, key mask, ring mask, whether ticks are the exact
 /// clock's, sampling interval, fields read beside the key.
 const IDENTITY_HEAD: u32 = 8;
 const IFINDEXES_MAX: u32 = 128;
+/// After the ifIndexes: sysUptime's zero.
+const BOOTED: u32 = IDENTITY_HEAD + IFINDEXES_MAX;
+const IDENTITY_LEN: u32 = BOOTED + 1;
 
 /// What is pinned of a table: its maps, and those of the programs' steps, which the kernel would
 /// empty when the last process lets go of them.
@@ -100,7 +105,7 @@ impl Pins {
         };
         fs::create_dir_all(&table).with_context(not_bpf)?;
         kernel.pin(&table).with_context(not_bpf)?;
-        let identity: Array<MapData, u64> = Array::create(IDENTITY_HEAD + IFINDEXES_MAX, 0)?;
+        let identity: Array<MapData, u64> = Array::create(IDENTITY_LEN, 0)?;
         identity.pin(table.join(IDENTITY))?;
         let mut identity = open_identity(&table)?;
         let head = [
@@ -116,14 +121,24 @@ impl Pins {
         for (index, value) in (0..).zip(head) {
             identity.set(index, value, 0)?;
         }
-        let pins = Self {
+        let mut pins = Self {
             folder: folder.to_owned(),
             table,
             identity,
             links: RefCell::default(),
             _lock: lock,
         };
+        pins.note_boot()?;
         Ok((pins, dead))
+    }
+
+    /// Notes sysUptime's zero: the next sensor's is to be another.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn note_boot(&mut self) -> Result<()> {
+        let booted_ns = clock::booted_ns().cast_unsigned();
+        Ok(self.identity.set(BOOTED, booted_ns, 0)?)
     }
 
     /// Notes which interfaces the table's observation points are.
@@ -184,6 +199,7 @@ pub struct Dead {
     evicted: Evicted,
     staged: Extras,
     cpus: u32,
+    booted_ns: i64,
     origin: Origin,
 }
 
@@ -283,6 +299,7 @@ impl Dead {
             .with_extras(extras("EVICTED_EXTRA", cpus * (ring_mask + 1))?),
             staged: extras("EXTRA_STAGE", cpus * STAGES_MAX)?,
             cpus,
+            booted_ns: number(BOOTED)?.cast_signed(),
             origin: Origin {
                 ifindexes: (IDENTITY_HEAD..IDENTITY_HEAD + IFINDEXES_MAX)
                     .map(narrow)
@@ -292,6 +309,40 @@ impl Dead {
                 sampling_interval: narrow(6)?,
             },
         })
+    }
+
+    /// sysUptime's zero in what its sensor sent.
+    #[must_use]
+    pub fn booted_ns(&self) -> i64 {
+        self.booted_ns
+    }
+
+    /// When the oldest flow in it began, on the monotonic clock. Only once no program writes it any
+    /// more; `timer` are the timer's ticks.
+    #[must_use]
+    pub fn began_ns(&self, now: Now, timer: Ticks) -> Option<u64> {
+        let now = self.origin.at(now, timer);
+        let mut oldest_ns: Option<u64> = None;
+        let mut see = |tick: u32| {
+            let began_ns = now.monotonic_ns_of(now.unix_ns_of(tick));
+            oldest_ns = Some(oldest_ns.map_or(began_ns, |oldest_ns| oldest_ns.min(began_ns)));
+        };
+        self.evicted
+            .look(&self.states, |slot| see(slot.first_tick));
+        for region in 0..self.table.regions() {
+            for index in 0..self.table.slots() {
+                let place = Place { region, index };
+                if self.table.is_occupied(place) {
+                    see(self.table.copy(place).first_tick);
+                }
+            }
+        }
+        for cpu in 0..self.cpus as usize {
+            for sighting in settle::pending(&self.states, cpu) {
+                see(sighting.tick);
+            }
+        }
+        oldest_ns
     }
 
     /// Packets and octets that its programs lost by name (ring full, table busy), over its whole life:
@@ -314,7 +365,7 @@ impl Dead {
     ///
     /// # Errors
     /// If a grace period cannot be waited for.
-    pub fn drain(mut self, mut emit: impl FnMut(Taken, &Origin)) -> Result<()> {
+    pub fn drain(mut self, mut emit: impl FnMut(Taken, &Origin)) -> io::Result<()> {
         let Self {
             table,
             states,
@@ -352,32 +403,43 @@ impl Dead {
     }
 }
 
-/// Takes everything off that dead sensors left in a folder; what is in their tables is given to
-/// `emit` first. Returns how many attachments there were.
-/// `lose` is told what each table's programs had lost.
+/// What dead sensors left in a folder, taken off; the folder goes with it.
+pub struct Left {
+    /// Attachments there were.
+    pub attachments: usize,
+    /// Tables, which nobody feeds any more.
+    pub tables: Vec<Dead>,
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // It fails while something is in it.
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+/// Takes everything off that dead sensors left in a folder, and waits until the programs have ended.
 ///
 /// # Errors
 /// A sentence: nothing is there, or it cannot be opened.
-pub fn detach(
-    folder: &Path,
-    mut emit: impl FnMut(Taken, &Origin),
-    mut lose: impl FnMut((u64, u64)),
-) -> Result<usize> {
+pub fn detach(folder: &Path) -> Result<Left> {
     let numbers = tables(folder)
         .with_context(|| format!("nothing of a sensor's is in {}", folder.display()))?;
-    let _lock = lock(folder)?;
-    let dead = Dead::open_all(folder, &numbers)?;
+    let lock = lock(folder)?;
+    let tables = Dead::open_all(folder, &numbers)?;
     let links = links(folder);
     for link in &links {
         fs::remove_file(link).with_context(|| format!("cannot remove {}", link.display()))?;
     }
     crate::grace::wait()?;
-    for table in dead {
-        lose(table.lost());
-        table.drain(&mut emit)?;
-    }
-    let _ = fs::remove_dir(folder);
-    Ok(links.len())
+    Ok(Left {
+        attachments: links.len(),
+        tables,
+        folder: folder.to_owned(),
+        _lock: lock,
+    })
 }
 
 fn lock(folder: &Path) -> Result<File> {

@@ -120,6 +120,14 @@ impl Ports {
         self.pins.is_some()
     }
 
+    /// Notes sysUptime's zero where the next sensor finds it: it was moved.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn note_boot(&mut self) -> Result<()> {
+        self.pins.as_mut().map_or(Ok(()), Pins::note_boot)
+    }
+
     /// Takes the programs off, unless they are pinned: then they go on, into the table that is
     /// pinned with them.
     pub fn detach(&mut self) {

@@ -1,12 +1,20 @@
 //! `--pin`: what must not be left behind, and what must not be lost, when sensors come and go.
+#![expect(clippy::disallowed_methods, reason = "flows are of now")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[expect(dead_code, reason = "a part of it is for other tests")]
 mod world;
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use weir_tests::traffic::flood_frame;
+use weir_netflow::v9;
+use weir_tests::{process::Daemon, traffic::flood_frame};
 use world::{COLLECTOR, Sink, World, expect, ip, of, succeed};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
@@ -45,6 +53,11 @@ impl Drop for Bpf {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
     }
+}
+
+fn kill(mut sensor: Daemon) {
+    sensor.signal(libc::SIGKILL);
+    sensor.wait(Duration::from_secs(10)).unwrap();
 }
 
 #[test]
@@ -154,12 +167,10 @@ fn what_is_lost_while_no_sensor_runs_is_counted() {
     const FRAMES: u32 = 5000;
     let world = World::new("pnl");
     let bpf = Bpf::mount(&world);
-    let mut sensor = world.sensor(&format!(
+    kill(world.sensor(&format!(
         "--direction in -m 12 --ring 4096 --pin {}",
         bpf.pin()
-    ));
-    sensor.signal(libc::SIGKILL);
-    sensor.wait(std::time::Duration::from_secs(10)).unwrap();
+    )));
     world.send(&flows(0..FRAMES));
     let mut detach = world.command("weir-sensor");
     detach
@@ -173,4 +184,56 @@ fn what_is_lost_while_no_sensor_runs_is_counted() {
     );
     assert!(lost > 1000, "{found:#}");
     assert_eq!(adopted + lost, u64::from(FRAMES), "{found:#}");
+}
+
+fn unix_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
+/// First and Last of a datagram's first flow as collectors read them that know of no wrap: so many
+/// milliseconds after a boot that the header tells.
+fn plain_times_ms(datagram: &[u8]) -> (i64, i64) {
+    let number = |octets: &[u8], at: usize| {
+        i64::from(u32::from_be_bytes(octets[at..at + 4].try_into().unwrap()))
+    };
+    let (unix_s, uptime_ms) = (number(datagram, 8), number(datagram, 4));
+    let (first, last, unix_ms) = if datagram[1] == 5 {
+        let unix_ms = 1000 * unix_s + number(datagram, 12) / 1_000_000;
+        (number(datagram, 24 + 24), number(datagram, 24 + 28), unix_ms)
+    } else {
+        let flows = v9::decode_sets(datagram).unwrap().into_iter();
+        let mut flows = flows.filter_map(|set| match set {
+            v9::Set::Data { id, octets } if id == v9::FLOWS_V4.id => Some(octets),
+            _ => None,
+        });
+        let flow = flows.next().unwrap();
+        (number(flow, 8), number(flow, 12), 1000 * unix_s)
+    };
+    assert!(first <= last && last <= uptime_ms, "{first} {last} {uptime_ms}");
+    (unix_ms - uptime_ms + first, unix_ms - uptime_ms + last)
+}
+
+#[test]
+fn flows_older_than_the_sensor_have_their_times() {
+    for version in ["5", "9"] {
+        let world = World::new("pnt");
+        let bpf = Bpf::mount(&world);
+        let arguments = format!("--direction in -t idle=1h -t active=1h --pin {}", bpf.pin());
+        let first = world.sensor(&arguments);
+        let began_ms = unix_ms();
+        world.send(&flows(0..1));
+        thread::sleep(Duration::from_secs(5));
+        let ended_ms = unix_ms();
+        world.send(&flows(0..1));
+        kill(first);
+        let sink = Sink::open(&world.pair.b);
+        let second = world.sensor(&format!("{arguments} -v {version} -n {COLLECTOR}"));
+        expect(&world.stop(second), "adopted_packets=2 records=1");
+        let datagrams = sink.close();
+        let (first_ms, last_ms) = plain_times_ms(&datagrams[0]);
+        let near = |a_ms: i64, b_ms: i64| (a_ms - b_ms).abs() < 1000;
+        assert!(near(first_ms, began_ms), "{first_ms}, not {began_ms}");
+        assert!(near(last_ms, ended_ms), "{last_ms}, not {ended_ms}");
+    }
 }

@@ -1,0 +1,44 @@
+//! What the tables of dead sensors hold becomes records of this one, and an entry in its account.
+
+use std::io;
+
+use crate::{
+    clock::{self, Now, Ticks},
+    export::Export,
+    pin::Dead,
+    record::Recorder,
+    statistics::Statistics,
+};
+
+/// Exports the flows of dead sensors' tables. Their programs must have been replaced or taken off,
+/// and a grace period be over; `timer` are the timer's ticks.
+///
+/// sysUptime's zero is moved back before any of these flows, so that a collector finds each First
+/// and Last after it (NetFlow's 32 bits know no time before).
+///
+/// # Errors
+/// If a grace period cannot be waited for.
+pub fn adopt(
+    dead: Vec<Dead>,
+    timer: Ticks,
+    export: &mut Export,
+    statistics: &mut Statistics,
+) -> io::Result<()> {
+    let now = Now::read();
+    let began_ns = dead.iter().filter_map(|table| table.began_ns(now, timer));
+    if let Some(oldest_ns) = began_ns.min() {
+        let others_ns: Vec<i64> = dead.iter().map(Dead::booted_ns).collect();
+        clock::boot_before(oldest_ns, &others_ns);
+    }
+    let now = Now::read();
+    for table in dead {
+        statistics.count_adopted_lost(table.lost());
+        table.drain(|flow, origin| {
+            statistics.count_adopted(&flow);
+            let record = Recorder::of(origin).record(&flow, &origin.at(now, timer));
+            export.push(record, &now);
+        })?;
+    }
+    export.hand_over(&now);
+    Ok(())
+}
