@@ -32,7 +32,7 @@ pub fn adopt(
     }
     let now = Now::read();
     for table in dead {
-        statistics.count_adopted_lost(table.lost());
+        statistics.count_untold(&table.untold());
         table.drain(|flow, origin| {
             statistics.count_adopted(&flow);
             let record = Recorder::of(origin).record(&flow, &origin.at(now, timer));

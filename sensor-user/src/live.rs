@@ -305,6 +305,7 @@ impl Live {
             .read_counters(&self.kernel.states, self.kernel.cpus);
         if self.ports.are_pinned() {
             self.statistics.leave();
+            self.ports.tell(&self.statistics)?;
             eprintln!(
                 "weir-sensor: the programs go on metering; the next sensor takes over, or `weir-sensor --detach --pin` ends it"
             );

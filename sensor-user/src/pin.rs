@@ -15,12 +15,12 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
-    maps::{Array, Map, MapData},
+    maps::{Array, Map, MapData, MapError},
     programs::links::{FdLink, PinnedLink},
 };
 use hashbrown::HashMap;
 use weir_sensor_common::{
-    Counter, Fields, KeyMask,
+    Fields, KeyMask,
     hash::Seed,
     stage::{Cpu, STAGES_MAX},
     table::{Shape, WAYS},
@@ -34,7 +34,7 @@ use crate::{
     kernel::{Kernel, ProgramOptions},
     mapping::Mapping,
     settle,
-    statistics::Statistics,
+    statistics::{Statistics, Untold},
     sweep::{Identity, Taken},
     table::Table,
 };
@@ -47,9 +47,12 @@ const IDENTITY: &str = "IDENTITY";
 /// clock's, sampling interval, fields read beside the key.
 const IDENTITY_HEAD: u32 = 8;
 const IFINDEXES_MAX: u32 = 128;
-/// After the ifIndexes: sysUptime's zero.
+/// After the ifIndexes: sysUptime's zero; then what the sensor's account told at its end, if it came
+/// to that: packets and octets left in the table, and the counters.
 const BOOTED: u32 = IDENTITY_HEAD + IFINDEXES_MAX;
-const IDENTITY_LEN: u32 = BOOTED + 1;
+const TOLD: u32 = BOOTED + 1;
+const TOLD_COUNTERS: u32 = TOLD + 2;
+const IDENTITY_LEN: u32 = TOLD_COUNTERS + 16;
 
 /// What is pinned of a table: its maps, and those of the programs' steps, which the kernel would
 /// empty when the last process lets go of them.
@@ -152,6 +155,22 @@ impl Pins {
         Ok(())
     }
 
+    /// Notes what the account of this sensor has of the table's counters, which go on.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn tell(&mut self, statistics: &Statistics) -> Result<()> {
+        let (packets, octets) = statistics.left.unwrap_or_default();
+        for (index, left) in (TOLD..).zip([packets, octets]) {
+            let left = i64::try_from(left)?.cast_unsigned();
+            self.identity.set(index, left, 0)?;
+        }
+        for (index, counter) in (TOLD_COUNTERS..).zip(statistics.counters) {
+            self.identity.set(index, counter, 0)?;
+        }
+        Ok(())
+    }
+
     /// Where an attachment is pinned: by number, since names change.
     #[must_use]
     pub fn link(&self, ifindex: u32, hook: &str) -> PathBuf {
@@ -200,6 +219,8 @@ pub struct Dead {
     staged: Extras,
     cpus: u32,
     booted_ns: i64,
+    /// What its sensor's account had of its counters.
+    told: Untold,
     origin: Origin,
 }
 
@@ -300,6 +321,7 @@ impl Dead {
             staged: extras("EXTRA_STAGE", cpus * STAGES_MAX)?,
             cpus,
             booted_ns: number(BOOTED)?.cast_signed(),
+            told: told(&identity)?,
             origin: Origin {
                 ifindexes: (IDENTITY_HEAD..IDENTITY_HEAD + IFINDEXES_MAX)
                     .map(narrow)
@@ -345,17 +367,17 @@ impl Dead {
         oldest_ns
     }
 
-    /// Packets and octets that its programs lost by name (ring full, table busy), over its whole life:
-    /// what was lost while no sensor ran is in it, and nowhere else.
+    /// What its programs counted since its sensor's account; all of it, if there was none. What was
+    /// counted while no sensor ran is here and nowhere else.
     #[must_use]
-    pub fn lost(&self) -> (u64, u64) {
+    pub fn untold(&self) -> Untold {
         let mut statistics = Statistics::default();
         statistics.read_counters(&self.states, self.cpus);
-        let sum = |ring, busy| statistics.get(ring) + statistics.get(busy);
-        (
-            sum(Counter::LostRingPackets, Counter::LostBusyPackets),
-            sum(Counter::LostRingOctets, Counter::LostBusyOctets),
-        )
+        let mut untold = self.told;
+        for (told, counter) in untold.counters.iter_mut().zip(statistics.counters) {
+            *told = counter.wrapping_sub(*told);
+        }
+        untold
     }
 
     /// Takes everything that is in it, and removes it. Only once no program writes it any more.
@@ -459,6 +481,16 @@ fn open_identity(table: &Path) -> Result<Array<MapData, u64>> {
     let map =
         MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(Map::Array(map).try_into()?)
+}
+
+fn told(identity: &Array<MapData, u64>) -> Result<Untold> {
+    let mut told = Untold::default();
+    let left = |index| Ok::<_, MapError>(identity.get(&index, 0)?.cast_signed());
+    told.left = (left(TOLD)?, left(TOLD + 1)?);
+    for (index, counter) in (TOLD_COUNTERS..).zip(&mut told.counters) {
+        *counter = identity.get(&index, 0)?;
+    }
+    Ok(told)
 }
 
 fn mapped<T>(map: &MapData, len: u32) -> Result<Mapping<T>> {

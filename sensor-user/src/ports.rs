@@ -11,6 +11,7 @@ use crate::{
     interface,
     kernel::Kernel,
     pin::Pins,
+    statistics::Statistics,
 };
 
 /// Which interfaces.
@@ -126,6 +127,15 @@ impl Ports {
     /// If the kernel refuses.
     pub fn note_boot(&mut self) -> Result<()> {
         self.pins.as_mut().map_or(Ok(()), Pins::note_boot)
+    }
+
+    /// Notes what the account says of a pinned table, so that the next sensor does not say it again.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn tell(&mut self, statistics: &Statistics) -> Result<()> {
+        let pins = self.pins.as_mut();
+        pins.map_or(Ok(()), |pins| pins.tell(statistics))
     }
 
     /// Takes the programs off, unless they are pinned: then they go on, into the table that is

@@ -21,10 +21,10 @@ pub struct Statistics {
     pub counters: [u64; 16],
     /// Flows taken out of the table, by [`Reason`].
     pub expired: [Tally; Reason::ALL.len()],
-    /// Flows taken over from the table of a sensor that ended; in none of the counters.
+    /// Flows taken over from the tables of sensors that ended; in none of the counters.
     pub adopted: Tally,
-    /// Packets and octets that the programs of such sensors lost, over their tables' whole lives.
-    pub adopted_lost: (u64, u64),
+    /// What the programs of such sensors counted, and no sensor told of.
+    pub untold: Untold,
     /// Packets and octets left in a pinned table, for the next sensor.
     pub left: Option<(i128, i128)>,
     /// Frames of a capture whose link layer is not known; they are also `non_ip_packets`.
@@ -33,6 +33,15 @@ pub struct Statistics {
     pub export: Vec<Exported>,
     /// Whether the export thread died before its time.
     pub export_died: bool,
+}
+
+/// What a table's programs counted that is in no sensor's account yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Untold {
+    /// Their counters, less what an account had of them.
+    pub counters: [u64; 16],
+    /// Packets and octets that this account told as left in the table.
+    pub left: (i64, i64),
 }
 
 impl Statistics {
@@ -84,10 +93,13 @@ impl Statistics {
         });
     }
 
-    /// Counts what a dead sensor's programs lost.
-    pub fn count_adopted_lost(&mut self, (packets, octets): (u64, u64)) {
-        self.adopted_lost.0 += packets;
-        self.adopted_lost.1 += octets;
+    /// Counts what a dead sensor's programs counted.
+    pub fn count_untold(&mut self, untold: &Untold) {
+        for (sum, count) in self.untold.counters.iter_mut().zip(untold.counters) {
+            *sum = sum.saturating_add(count);
+        }
+        self.untold.left.0 += untold.left.0;
+        self.untold.left.1 += untold.left.1;
     }
 
     /// Counts what is in a pinned table as left there.
@@ -100,8 +112,7 @@ impl Statistics {
     /// empty.
     #[must_use]
     pub fn unexplained(&self) -> (i128, i128) {
-        let lost_packets = self.get(Counter::LostRingPackets) + self.get(Counter::LostBusyPackets);
-        let lost_octets = self.get(Counter::LostRingOctets) + self.get(Counter::LostBusyOctets);
+        let (lost_packets, lost_octets) = lost(&self.counters);
         let difference = |seen: u64, taken: u64, lost: u64| {
             i128::from(seen) - i128::from(taken) - i128::from(lost)
         };
@@ -110,6 +121,22 @@ impl Statistics {
         (
             difference(self.ip_packets(), taken.packets, lost_packets) - left_packets,
             difference(self.get(Counter::IpOctets), taken.octets, lost_octets) - left_octets,
+        )
+    }
+
+    /// Packets and octets of flows that dead sensors had taken out of their tables and never told
+    /// of: they exported them, or were killed on the way to it.
+    fn adopted_taken(&self) -> (i128, i128) {
+        let Untold { counters, left } = &self.untold;
+        let (lost_packets, lost_octets) = lost(counters);
+        let taken = |seen: u64, left: i64, lost: u64, found: u64| {
+            i128::from(seen) + i128::from(left) - i128::from(lost) - i128::from(found)
+        };
+        let ip_octets = counters[Counter::IpOctets as usize];
+        let ip_packets = counters::ip_packets(counters);
+        (
+            taken(ip_packets, left.0, lost_packets, self.adopted.packets),
+            taken(ip_octets, left.1, lost_octets, self.adopted.octets),
         )
     }
 
@@ -122,10 +149,7 @@ impl Statistics {
     /// As one JSON object.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut object = Map::new();
-        for counter in Counter::ALL {
-            object.insert(counter.name().to_owned(), json!(self.get(*counter)));
-        }
+        let mut object = named(&self.counters);
         object.insert("ip_packets".to_owned(), json!(self.ip_packets()));
         object.insert(
             "unsupported_link_packets".to_owned(),
@@ -143,12 +167,22 @@ impl Statistics {
         object.insert("expired".to_owned(), Value::Object(expired));
         let (unexplained_packets, unexplained_octets) = self.unexplained();
         let (left_packets, left_octets) = self.left.unwrap_or_default();
+        let (adopted_lost_packets, adopted_lost_octets) = lost(&self.untold.counters);
+        let (adopted_taken_packets, adopted_taken_octets) = self.adopted_taken();
+        let mut seen = named(&self.untold.counters);
+        let ip_packets = counters::ip_packets(&self.untold.counters);
+        seen.insert("ip_packets".to_owned(), json!(ip_packets));
         let rest = json!({
             "adopted_flows": self.adopted.records,
             "adopted_packets": self.adopted.packets,
             "adopted_octets": self.adopted.octets,
-            "adopted_lost_packets": self.adopted_lost.0,
-            "adopted_lost_octets": self.adopted_lost.1,
+            "adopted_lost_packets": adopted_lost_packets,
+            "adopted_lost_octets": adopted_lost_octets,
+            "adopted_taken_packets": number(adopted_taken_packets),
+            "adopted_taken_octets": number(adopted_taken_octets),
+            "adopted_left_packets": self.untold.left.0,
+            "adopted_left_octets": self.untold.left.1,
+            "adopted_seen": seen,
             "left_packets": number(left_packets),
             "left_octets": number(left_octets),
             "unexplained_packets": number(unexplained_packets),
@@ -198,10 +232,15 @@ impl Statistics {
                 line(label, self.get(counter));
             }
         }
-        if self.adopted.records > 0 {
-            line("Taken over, flows", self.adopted.records);
-            line("Taken over, packets", self.adopted.packets);
-            line("Lost before that, packets", self.adopted_lost.0);
+        if self.untold != Untold::default() {
+            let (lost, _) = lost(&self.untold.counters);
+            let (taken, _) = self.adopted_taken();
+            let seen = self.untold.counters[Counter::Packets as usize];
+            line("Seen before, untold, packets", seen);
+            line("  flows taken over", self.adopted.records);
+            line("  packets in those", self.adopted.packets);
+            line("  lost, packets", lost);
+            line("  exported then, packets", u64::try_from(taken).unwrap_or(0));
         }
         if let Some((packets, _)) = self.left {
             line(
@@ -257,6 +296,24 @@ impl Statistics {
             }
         }
     }
+}
+
+/// Packets and octets that the programs lost by name: ring full, table busy.
+fn lost(counters: &[u64; 16]) -> (u64, u64) {
+    let sum = |ring: Counter, busy: Counter| counters[ring as usize] + counters[busy as usize];
+    (
+        sum(Counter::LostRingPackets, Counter::LostBusyPackets),
+        sum(Counter::LostRingOctets, Counter::LostBusyOctets),
+    )
+}
+
+/// Counters by their names.
+fn named(counters: &[u64; 16]) -> Map<String, Value> {
+    let entry = |counter: &Counter| {
+        let value = counters[*counter as usize];
+        (counter.name().to_owned(), json!(value))
+    };
+    Counter::ALL.iter().map(entry).collect()
 }
 
 /// A destination's account.

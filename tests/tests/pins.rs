@@ -14,7 +14,10 @@ use std::{
 };
 
 use weir_netflow::v9;
-use weir_tests::{process::Daemon, traffic::flood_frame};
+use weir_tests::{
+    process::Daemon,
+    traffic::{self, flood_frame},
+};
 use world::{COLLECTOR, Sink, World, expect, ip, of, succeed};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
@@ -184,6 +187,63 @@ fn what_is_lost_while_no_sensor_runs_is_counted() {
     );
     assert!(lost > 1000, "{found:#}");
     assert_eq!(adopted + lost, u64::from(FRAMES), "{found:#}");
+}
+
+/// Flows of a packet each, three frames that are not IP and two that are too short.
+fn frames(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    let mut frames = flows(numbers);
+    frames.extend(vec![traffic::ethernet(None, 0x0806, &[0; 28]); 3]);
+    let runt = frames[0][..24].to_vec();
+    frames.extend([runt.clone(), runt]);
+    frames
+}
+
+#[test]
+fn what_programs_count_between_two_sensors_is_told_once() {
+    let world = World::new("pnc");
+    let bpf = Bpf::mount(&world);
+    let arguments = format!("--direction in -t idle=1h --pin {}", bpf.pin());
+    let reasons = "non_ip_packets=3 too_short_packets=2";
+
+    // It gives its account, and its programs go on.
+    let first = world.sensor(&arguments);
+    world.send(&frames(0..100));
+    let found = world.stop(first);
+    expect(&found, &format!("packets=105 ip_packets=100 left_packets=0 {reasons}"));
+    world.send(&frames(100..150));
+
+    let second = world.sensor(&arguments);
+    world.send(&frames(150..170));
+    let found = world.stop(second);
+    expect(&found, &format!("packets=25 ip_packets=20 {reasons}"));
+    expect(&found, "adopted_packets=50 adopted_taken_packets=0 adopted_taken_octets=0");
+    let seen = "packets=55 ip_packets=50 ip_octets=2000";
+    expect(&found["adopted_seen"], &format!("{seen} {reasons}"));
+
+    // It gives none: all of its programs' counts are new.
+    let third = world.sensor(&arguments);
+    world.send(&frames(170..180));
+    kill(third);
+    world.send(&frames(180..200));
+    let found = world.stop(world.sensor(&arguments));
+    expect(&found, "packets=0 adopted_packets=30 adopted_taken_packets=0");
+    let seen = "packets=40 ip_packets=30 non_ip_packets=6 too_short_packets=4";
+    expect(&found["adopted_seen"], seen);
+}
+
+#[test]
+fn what_a_killed_sensor_had_exported_is_told_apart() {
+    let world = World::new("pnx");
+    let bpf = Bpf::mount(&world);
+    let pin = format!("--direction in --pin {}", bpf.pin());
+    let first = world.sensor(&format!("{pin} -t idle=100ms"));
+    world.send(&flows(0..40));
+    thread::sleep(Duration::from_secs(2));
+    kill(first);
+    world.send(&flows(40..50));
+    let found = world.stop(world.sensor(&pin));
+    expect(&found, "adopted_packets=10 adopted_lost_packets=0");
+    expect(&found, "adopted_taken_packets=40 adopted_taken_octets=1600");
 }
 
 fn unix_ms() -> i64 {

@@ -140,8 +140,18 @@ impl Round {
         if pinned {
             detach(&pair, &pins)?;
         }
-        self.compare(&account, &pair, sent.load(Ordering::Relaxed))?;
-        number(&account, "packets")
+        let mut seen = number(&account, "packets")?;
+        if pinned {
+            // What the programs counted that no account had.
+            seen += number(&account["adopted_seen"], "packets")?;
+        }
+        if self.mishap == Mishap::Replaced {
+            let text = fs::read_to_string(folder.path().join("first"))?;
+            let first: Value = serde_json::from_str(&text)?;
+            seen += number(&first, "packets")?;
+        }
+        self.compare(seen, &pair, sent.load(Ordering::Relaxed))?;
+        Ok(seen)
     }
 
     fn befall(
@@ -191,13 +201,13 @@ impl Round {
         Ok(sensor)
     }
 
-    /// Every frame that reached the interface was seen, unless the interface or the sensor was away.
-    fn compare(&self, account: &Value, pair: &Pair, sent: u64) -> Result<()> {
-        if self.mishap != Mishap::None {
+    /// Every frame that reached the interface was seen once, unless the interface was away: pinned
+    /// programs see what comes between two sensors.
+    fn compare(&self, seen: u64, pair: &Pair, sent: u64) -> Result<()> {
+        if self.mishap == Mishap::LinkDown {
             return Ok(());
         }
         let (_, dropped) = pair.received_and_dropped()?;
-        let seen = number(account, "packets")?;
         // Frames that tc sees of what the stack dropped before it are not this sensor's.
         let by_tc = self.arguments.iter().any(|word| word == "off");
         let both = self.arguments.iter().any(|word| word == "both");
