@@ -9,7 +9,7 @@ pub const NUMBER_MAX: u8 = 126;
 
 /// One of them; all zero if there is none.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "bytemuck", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Interface {
     /// Its ifIndex.

@@ -318,15 +318,20 @@ impl Kernel {
         Ok(())
     }
 
-    /// Has the programs forget an interface.
+    /// Has the programs forget an interface, if they know it.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn forget_interface(&mut self, ifindex: u32) -> Result<()> {
         let map = self.ebpf.map_mut("INTERFACES").context("map INTERFACES")?;
         let mut map: Array<_, u64> = map.try_into()?;
-        if map.len() > 1 {
-            map.set(ifindex % INTERFACES_MAX, 0u64, 0)?;
+        if map.len() == 1 {
+            return Ok(());
+        }
+        let place = ifindex % INTERFACES_MAX;
+        let there: Interface = bytemuck::cast(map.get(&place, 0)?);
+        if there.ifindex == ifindex {
+            map.set(place, 0u64, 0)?;
         }
         Ok(())
     }

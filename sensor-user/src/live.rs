@@ -213,8 +213,15 @@ impl Live {
         if !news.over.is_empty() {
             self.look()?;
         }
-        for number in news.over {
-            self.take(&self.now(), Take::Interface(number))?;
+        for number in &news.over {
+            self.take(&self.now(), Take::Interface(*number))?;
+        }
+        if !news.over.is_empty() {
+            // What was pushed out meanwhile is in the rings.
+            self.take_evicted(u32::MAX)?;
+        }
+        for sentence in self.ports.attach_missing(&mut self.kernel)? {
+            eprintln!("weir-sensor: {sentence}");
         }
         self.recorder.ifindexes = self.ports.ifindexes();
         Ok(())

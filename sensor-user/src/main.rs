@@ -157,8 +157,8 @@ fn meter(
     };
     let (ports, attached) = Ports::attach(&mut kernel, wanted, options.how(), pins);
     let failure = match attached {
-        Ok(news) => {
-            for sentence in &news.sentences {
+        Ok(sentences) => {
+            for sentence in sentences {
                 eprintln!("weir-sensor: {sentence}");
             }
             None

@@ -1,7 +1,7 @@
 //! The interfaces that are metered, over time: they go down, come back, change their names, and
 //! somebody takes programs off them.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, mem};
 
 use anyhow::{Result, bail};
 use weir_sensor_common::interface::{Interface, NUMBER_MAX, RAW, RECEIVED};
@@ -34,6 +34,8 @@ struct Entry {
 /// All of them, by number.
 pub struct Ports {
     entries: Vec<Entry>,
+    /// Those without programs of ours that the programs were told of, see [`Ports::related_to`].
+    related: Vec<Interface>,
     wanted: Wanted,
     how: How,
     pins: Option<Pins>,
@@ -44,7 +46,8 @@ pub struct Ports {
 pub struct News {
     /// Sentences for the log.
     pub sentences: Vec<String>,
-    /// Numbers of interfaces whose flows are over.
+    /// Numbers of interfaces whose flows are over. They are to be taken before other interfaces get
+    /// these numbers, which is what [`Ports::attach_missing`] does.
     pub over: Vec<u8>,
 }
 
@@ -52,29 +55,30 @@ impl Ports {
     /// Attaches to every interface wanted.
     ///
     /// # Errors
-    /// In the second value: a sentence about the first named one that cannot be; with `any`, if none
-    /// can be.
+    /// In the second value, which else has sentences for the log: a sentence about the first named one
+    /// that cannot be; with `any`, if none can be.
     pub fn attach(
         kernel: &mut Kernel,
         wanted: Wanted,
         how: How,
         pins: Option<Pins>,
-    ) -> (Self, Result<News>) {
+    ) -> (Self, Result<Vec<String>>) {
         let mut ports = Self {
             entries: Vec::new(),
+            related: Vec::new(),
             wanted,
             how,
             pins,
         };
-        let news = ports.attach_wanted(kernel);
+        let attached = ports.attach_wanted(kernel);
         if let Some(pins) = &ports.pins {
-            if news.is_ok() || pins.are_fed() {
+            if attached.is_ok() || pins.are_fed() {
                 pins.remove_other_links();
             } else {
                 pins.remove_table();
             }
         }
-        (ports, news)
+        (ports, attached)
     }
 
     /// Whether the tables of dead sensors are fed by nobody any more: they are to be taken over,
@@ -84,29 +88,25 @@ impl Ports {
         self.pins.as_ref().is_some_and(Pins::are_fed)
     }
 
-    fn attach_wanted(&mut self, kernel: &mut Kernel) -> Result<News> {
-        let mut news = News::default();
+    fn attach_wanted(&mut self, kernel: &mut Kernel) -> Result<Vec<String>> {
+        let mut sentences = Vec::new();
         match self.wanted.clone() {
             Wanted::Named(names) => {
                 for name in names {
                     if self.entries.iter().any(|entry| entry.name == name) {
                         bail!("-i {name} is given twice");
                     }
-                    let sentence = self.add(kernel, &name)?;
-                    news.sentences.push(sentence);
+                    sentences.push(self.add(kernel, &name)?);
                 }
             }
             Wanted::Any => {
-                self.find_new(kernel, &mut news)?;
+                self.find_new(kernel, &mut sentences)?;
                 if self.entries.iter().all(|entry| entry.port.is_none()) {
-                    bail!(
-                        "no interface could be metered:\n{}",
-                        news.sentences.join("\n")
-                    );
+                    bail!("no interface could be metered:\n{}", sentences.join("\n"));
                 }
             }
         }
-        Ok(news)
+        Ok(sentences)
     }
 
     /// ifIndex by number.
@@ -144,7 +144,7 @@ impl Ports {
         self.entries.iter_mut().for_each(|entry| entry.port = None);
     }
 
-    /// Looks what has become of them, and attaches again where something is missing.
+    /// Looks what has become of them, and puts programs back that were taken off.
     ///
     /// # Errors
     /// If the kernel refuses what never fails.
@@ -153,17 +153,16 @@ impl Ports {
         let places = attach::places();
         for number in 0..self.entries.len() {
             let entry = &mut self.entries[number];
-            match entry.port.as_ref().map(|port| port.change(&places)) {
-                Some(None) => {}
-                None => self.return_of(kernel, number, &mut news),
-                Some(Some(Change::Gone)) => {
+            let change = entry.port.as_ref().and_then(|port| port.change(&places));
+            match change {
+                None => {}
+                Some(Change::Gone) => {
                     news.sentences.push(format!("{} is gone", entry.name));
                     news.over.extend(u8::try_from(number));
                     entry.port = None;
                     kernel.forget_interface(entry.ifindex)?;
-                    self.return_of(kernel, number, &mut news);
                 }
-                Some(Some(Change::Renamed(name))) => {
+                Some(Change::Renamed(name)) => {
                     news.sentences
                         .push(format!("{} was renamed to {name}", entry.name));
                     entry.name.clone_from(&name);
@@ -172,47 +171,56 @@ impl Ports {
                         .iter_mut()
                         .for_each(|port| port.name.clone_from(&name));
                 }
-                Some(Some(Change::Detached)) => {
+                Some(Change::Detached) => {
                     let name = entry.name.clone();
                     entry.port = None;
                     match self.put(kernel, number, &name) {
                         Ok(_) => news
                             .sentences
                             .push(format!("the program was taken off {name}: attached again")),
-                        Err(error) => news
-                            .sentences
-                            .push(format!("the program was taken off {name}: {error:#}")),
+                        Err(error) => {
+                            news.sentences
+                                .push(format!("the program was taken off {name}: {error:#}"));
+                            news.over.extend(u8::try_from(number));
+                        }
                     }
                 }
             }
         }
-        if self.wanted == Wanted::Any {
-            self.find_new(kernel, &mut news)?;
-        }
         Ok(news)
     }
 
-    /// Attaches to an interface that was gone, if it is back.
-    fn return_of(&mut self, kernel: &mut Kernel, number: usize, news: &mut News) {
-        let name = self.entries[number].name.clone();
-        if interface::ifindex(&name).is_some() && self.put(kernel, number, &name).is_ok() {
-            news.sentences
-                .push(format!("{name} is back: attached again"));
+    /// Attaches to interfaces that are back, and with `any` to new ones; returns sentences for the log.
+    /// Only once the flows of those that are gone were taken: their numbers are given away.
+    ///
+    /// # Errors
+    /// If the kernel refuses what never fails.
+    pub fn attach_missing(&mut self, kernel: &mut Kernel) -> Result<Vec<String>> {
+        let mut sentences = Vec::new();
+        for number in 0..self.entries.len() {
+            let Entry { name, port, .. } = &self.entries[number];
+            let is_back = port.is_none() && interface::ifindex(name).is_some();
+            let name = name.clone();
+            if is_back && self.put(kernel, number, &name).is_ok() {
+                sentences.push(format!("{name} is back: attached again"));
+            }
         }
+        if self.wanted == Wanted::Any {
+            self.find_new(kernel, &mut sentences)?;
+        }
+        self.follow_related(kernel)?;
+        Ok(sentences)
     }
 
-    fn find_new(&mut self, kernel: &mut Kernel, news: &mut News) -> Result<()> {
+    fn find_new(&mut self, kernel: &mut Kernel, sentences: &mut Vec<String>) -> Result<()> {
         for name in interface::all()? {
             if self.entries.iter().any(|entry| entry.name == name) {
                 continue;
             }
             match self.add(kernel, &name) {
-                Ok(sentence) => news.sentences.push(sentence),
-                Err(error) => {
-                    // Its entry stays without a port, so that it is said once.
-                    news.sentences
-                        .push(format!("not metering {name}: {error:#}"));
-                }
+                Ok(sentence) => sentences.push(sentence),
+                // Its entry stays without a port, so that it is said once.
+                Err(error) => sentences.push(format!("not metering {name}: {error:#}")),
             }
         }
         Ok(())
@@ -248,16 +256,8 @@ impl Ports {
         if number > usize::from(NUMBER_MAX) {
             bail!("one sensor meters at most {} interfaces", NUMBER_MAX + 1);
         }
-        let entry = |ifindex, flags| -> Result<Interface> {
-            Ok(Interface {
-                ifindex,
-                number: u8::try_from(number)?,
-                flags,
-                reserved: [0; 2],
-            })
-        };
-        let raw = if interface::is_raw(name) { RAW } else { 0 };
-        kernel.set_interface(entry(ifindex, raw)?)?;
+        let mut entry = numbered(number, name, ifindex)?;
+        kernel.set_interface(entry)?;
         let port = match Port::attach(kernel, name, self.how, self.pins.as_ref()) {
             Ok(port) => port,
             Err(error) => {
@@ -266,28 +266,89 @@ impl Ports {
             }
         };
         if port.received.is_some() {
-            kernel.set_interface(entry(ifindex, raw | RECEIVED)?)?;
-            // The kernel says of a packet where it was received last: on a bridge, bond or VLAN that
-            // stands on this one. And a bond's programs run for the interfaces below it.
-            for other in interface::uppers(name)
-                .iter()
-                .chain(&interface::lowers(name))
-            {
-                if let Some(other) = interface::ifindex(other) {
-                    kernel.set_interface_if_free(entry(other, raw | RECEIVED)?)?;
-                }
-            }
+            entry.flags |= RECEIVED;
+            kernel.set_interface(entry)?;
         }
         let sentence = description(&port);
         let entry = &mut self.entries[number];
         entry.ifindex = port.ifindex;
         entry.port = Some(port);
+        let related = self.related_to(number)?;
+        self.relate(kernel, related)?;
         let ifindexes = self.ifindexes();
         if let Some(pins) = &mut self.pins {
             pins.set_ifindexes(&ifindexes)?;
         }
         Ok(sentence)
     }
+
+    /// What the programs are to know besides, because of the interface of this number. The kernel says
+    /// of a packet where it was received last: on a bridge, bond or VLAN that stands on a metered one.
+    /// And a bond's programs run for the interfaces below it.
+    fn related_to(&self, number: usize) -> Result<Vec<Interface>> {
+        let mut related = Vec::new();
+        let port = self.entries[number].port.as_ref();
+        let Some(port) = port.filter(|port| port.received.is_some()) else {
+            return Ok(related);
+        };
+        let names = [interface::uppers(&port.name), interface::lowers(&port.name)].concat();
+        for ifindex in names.iter().filter_map(|name| interface::ifindex(name)) {
+            let mut other = numbered(number, &port.name, ifindex)?;
+            other.flags |= RECEIVED;
+            if !self.is_metered(ifindex) {
+                related.push(other);
+            }
+        }
+        Ok(related)
+    }
+
+    /// Tells the programs of interfaces, each once.
+    fn relate(&mut self, kernel: &mut Kernel, related: Vec<Interface>) -> Result<()> {
+        for other in related {
+            let same = |known: &Interface| known.ifindex == other.ifindex;
+            if !self.related.iter().any(same) {
+                kernel.set_interface_if_free(other)?;
+                self.related.push(other);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the programs of interfaces that have come to stand on metered ones, and has them forget
+    /// those that do not any more: their ifIndexes may come to be others'.
+    fn follow_related(&mut self, kernel: &mut Kernel) -> Result<()> {
+        if matches!(&self.wanted, Wanted::Named(names) if names.len() == 1) {
+            return Ok(());
+        }
+        let mut now = Vec::new();
+        for number in 0..self.entries.len() {
+            now.extend(self.related_to(number)?);
+        }
+        let before = mem::take(&mut self.related);
+        let (kept, over): (Vec<_>, _) = before.into_iter().partition(|known| now.contains(known));
+        self.related = kept;
+        for Interface { ifindex, .. } in over {
+            if !self.is_metered(ifindex) {
+                kernel.forget_interface(ifindex)?;
+            }
+        }
+        self.relate(kernel, now)
+    }
+
+    fn is_metered(&self, ifindex: u32) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.port.is_some() && entry.ifindex == ifindex)
+    }
+}
+
+/// An interface as the programs know it.
+fn numbered(number: usize, name: &str, ifindex: u32) -> Result<Interface> {
+    Ok(Interface {
+        ifindex,
+        number: u8::try_from(number)?,
+        flags: if interface::is_raw(name) { RAW } else { 0 },
+        reserved: [0; 2],
+    })
 }
 
 /// What is seen on a port, and how.

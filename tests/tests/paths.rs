@@ -5,9 +5,18 @@
 #[expect(dead_code, reason = "a part of it is for other tests")]
 mod world;
 
-use std::{net::UdpSocket, time::Duration};
+use std::{
+    net::UdpSocket,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
-use weir_tests::traffic::flood_frame;
+use weir_netflow::FlowRecord;
+use weir_tests::{
+    traffic::{self, flood_frame},
+    wire::Wire,
+};
 use world::{COLLECTOR, Sink, World, expect, inside, ip, of, send_from, succeed};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
@@ -26,7 +35,7 @@ fn every_nth_packet_is_metered_and_records_say_so() {
         let decoded = sink.decode();
         assert_eq!(decoded.sums().0, 100);
         if version == "5" {
-            let said = |record: &weir_netflow::FlowRecord| record.sampling_interval == 10;
+            let said = |record: &FlowRecord| record.sampling_interval == 10;
             assert!(decoded.records.iter().all(said));
         }
     }
@@ -44,19 +53,19 @@ fn one_in_n_at_random_is_about_one_in_n() {
     assert_eq!(chosen + of(&found, "sampled_out_packets"), 4000);
 }
 
-#[test]
-fn a_forwarded_packet_is_metered_where_it_comes_in() {
-    let world = World::new("fwd");
+/// Gives b an interface that leads to a as well.
+fn add_way(world: &World, here: &str, there: &str) {
     let (a, b) = (&world.pair.a, &world.pair.b);
-    // b has a second interface, towards a, and forwards.
-    ip(
-        b,
-        &format!("link add far type veth peer name back netns {a}"),
-    );
-    for (namespace, name) in [(b.as_str(), "far"), (a.as_str(), "back")] {
+    ip(b, &format!("link add {here} type veth peer name {there} netns {a}"));
+    for (namespace, name) in [(b, here), (a, there)] {
         ip(namespace, &format!("link set {name} up"));
     }
-    ip(b, &format!("addr add 192.0.2.1/24 dev {b}"));
+}
+
+/// Has b forward from an interface to `far`; frames that go this way.
+fn forwarded(world: &World, from: &str) -> Vec<Vec<u8>> {
+    let b = &world.pair.b;
+    ip(b, &format!("addr add 192.0.2.1/24 dev {from}"));
     ip(b, "addr add 198.18.0.1/15 dev far");
     ip(b, "neigh add 198.51.100.1 lladdr 02:00:00:00:00:09 dev far");
     ip(b, "route add 198.51.100.0/24 dev far");
@@ -66,7 +75,7 @@ fn a_forwarded_packet_is_metered_where_it_comes_in() {
         "net.ipv4.ip_forward=1",
         "net.ipv4.conf.all.rp_filter=0",
     ]));
-    let mac = ip(b, &format!("-br link show {b}"));
+    let mac = ip(b, &format!("-br link show {from}"));
     let mac: Vec<u8> = mac
         .split_whitespace()
         .nth(2)
@@ -74,25 +83,116 @@ fn a_forwarded_packet_is_metered_where_it_comes_in() {
         .split(':')
         .map(|octet| u8::from_str_radix(octet, 16).unwrap())
         .collect();
-    let frames: Vec<_> = (0..200u32)
+    (0..200u32)
         .map(|number| {
             let mut udp = vec![0x12, 0x34, 0, 53, 0, 8, 0, 0];
             udp[3] = number.to_le_bytes()[0];
-            let packet = weir_tests::traffic::ipv4([192, 0, 2, 77], [198, 51, 100, 1], 17, &udp);
-            let mut frame = weir_tests::traffic::ethernet(None, 0x0800, &packet);
+            let packet = traffic::ipv4([192, 0, 2, 77], [198, 51, 100, 1], 17, &udp);
+            let mut frame = traffic::ethernet(None, 0x0800, &packet);
             frame[..6].copy_from_slice(&mac);
             frame
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn a_forwarded_packet_is_metered_where_it_comes_in() {
+    let world = World::new("fwd");
+    add_way(&world, "far", "back");
+    let frames = forwarded(&world, &world.pair.b);
     let sensor = world.sensor("-i far");
-    send_from(a, &frames);
+    send_from(&world.pair.a, &frames);
     let found = world.stop(sensor);
     expect(&found, "already_metered_packets=200 ip_packets=200");
     // If what comes in is not metered, it is metered where it leaves.
     let sensor = world.sensor("-i far --direction out");
-    send_from(a, &frames);
+    send_from(&world.pair.a, &frames);
     let found = world.stop(sensor);
     expect(&found, "already_metered_packets=0 ip_packets=200");
+}
+
+/// What stood on a metered interface is forgotten with it: its number may be another's later, and
+/// what comes in there is not metered where it comes in.
+#[test]
+fn an_interface_that_stood_on_one_that_is_gone_is_forgotten() {
+    let world = World::new("upp");
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    add_way(&world, "far", "back");
+    ip(b, "link add bridge index 500 type bridge");
+    ip(b, &format!("link set {b} master bridge"));
+    let mut sensor = world.sensor("-i far");
+    ip(b, "link del bridge");
+    ip(a, &format!("link del {a}"));
+    sensor.wait_for(&format!("{b} is gone")).unwrap();
+    ip(b, &format!("link add lan index 500 type veth peer name nal netns {a}"));
+    for (namespace, name) in [(b, "lan"), (a, "nal")] {
+        ip(namespace, &format!("link set {name} up"));
+    }
+    world.wait_until_up("nal", "lan");
+    // The sensor looks once a second.
+    thread::sleep(Duration::from_secs(2));
+    let frames = forwarded(&world, "lan");
+    inside(a, || {
+        let wire = Wire::open("nal").unwrap();
+        frames.iter().for_each(|frame| wire.send(frame).unwrap());
+    });
+    let found = world.stop(sensor);
+    expect(&found, "already_metered_packets=0 ip_packets=200");
+}
+
+/// A flow's number, from its source address.
+fn number_of(flow: &FlowRecord) -> u32 {
+    let address = flow.source.to_ipv4_mapped().unwrap();
+    u32::from(address) & 0x00ff_ffff
+}
+
+/// An interface's ifIndex, as `ip` tells it.
+fn ifindex(namespace: &str, name: &str) -> u32 {
+    let line = ip(namespace, &format!("-o link show {name}"));
+    line.split(':').next().unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn flows_of_an_interface_and_of_its_successor_are_told_apart() {
+    let world = World::new("suc");
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    let sink = Sink::open(b);
+    let arguments = format!("--direction in -t idle=1h -n {COLLECTOR}");
+    let mut sensor = world.sensor(&arguments);
+    let before = ifindex(b, b);
+    world.send(&flows(0..100));
+    // From the moment on that the new one is there it has frames, every millisecond.
+    let stop = AtomicBool::new(false);
+    let send = || {
+        let frames = flows(1000..1050);
+        while !stop.load(Ordering::Relaxed) {
+            if let Ok(wire) = Wire::open(a) {
+                let _ = frames.iter().try_for_each(|frame| wire.send(frame));
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
+    };
+    ip(a, &format!("link del {a}"));
+    ip(a, &format!("link add {a} type veth peer name {b} netns {b}"));
+    for end in [a, b] {
+        ip(end, &format!("link set {end} arp off up"));
+    }
+    let is_back = thread::scope(|scope| {
+        scope.spawn(|| inside(a, send));
+        let is_back = sensor.wait_for("is back: attached again");
+        thread::sleep(Duration::from_secs(1));
+        stop.store(true, Ordering::Relaxed);
+        is_back
+    });
+    is_back.unwrap();
+    let after = ifindex(b, b);
+    world.stop(sensor);
+    let records = sink.decode().records;
+    assert!(before != after && records.iter().any(|flow| number_of(flow) >= 1000));
+    for flow in &records {
+        let expected = if number_of(flow) < 1000 { before } else { after };
+        assert_eq!(flow.ingress_ifindex, expected, "{flow:?}");
+    }
 }
 
 #[test]
@@ -142,13 +242,13 @@ fn dropping_is_refused_where_it_would_cut_off() {
     ip(b, &format!("addr add 192.0.2.1/24 dev {b}"));
     let refused = world.start("--drop").unwrap_err().to_string();
     assert!(refused.contains("has the address 192.0.2.1"), "{refused}");
-    let packet = weir_tests::traffic::ipv4(
+    let packet = traffic::ipv4(
         [192, 0, 2, 77],
         [192, 0, 2, 1],
         17,
         &[0x12, 0x34, 0, 53, 0, 9, 0, 0, 1],
     );
-    let mut frame = weir_tests::traffic::ethernet(None, 0x0800, &packet);
+    let mut frame = traffic::ethernet(None, 0x0800, &packet);
     frame[..6].copy_from_slice(&[0xff; 6]);
     for (options, arrives) in [
         ("--direction in", true),
