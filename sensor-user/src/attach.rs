@@ -9,15 +9,16 @@ use std::{
 use anyhow::{Result, anyhow, bail};
 use aya::{
     programs::{
-        ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
         links::FdLink,
-        tc::{self, SchedClassifierLink},
+        tc::{SchedClassifierLink, TcAttachOptions},
         xdp::XdpLink,
     },
     util::KernelVersion,
 };
 
 use crate::{
+    filter::{self, Filter},
     interface::{self, Promiscuous},
     kernel::{Kernel, root},
     pin::{self, Pins},
@@ -44,6 +45,28 @@ impl fmt::Display for AttachMode {
     }
 }
 
+/// How tc's programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcMode {
+    /// By links, which go with their process unless they are pinned (Linux 6.6).
+    Tcx,
+    /// As filters, see [`filter`].
+    Clsact,
+}
+
+impl TcMode {
+    /// Links, if this kernel has them.
+    #[must_use]
+    pub fn of_kernel() -> Self {
+        let tcx = KernelVersion::new(6, 6, 0);
+        if KernelVersion::current().is_ok_and(|version| version >= tcx) {
+            Self::Tcx
+        } else {
+            Self::Clsact
+        }
+    }
+}
+
 /// Which packets of an interface are metered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -60,6 +83,8 @@ pub enum Direction {
 pub struct How {
     /// As wished; native, else generic, if there is no wish.
     pub mode: Option<AttachMode>,
+    /// How tc's programs are attached.
+    pub tc: TcMode,
     /// Which packets.
     pub direction: Direction,
     /// Whether to switch on promiscuous mode.
@@ -78,9 +103,10 @@ pub struct Port {
     pub reason: Option<String>,
     /// Whether sent packets are seen.
     pub sent: bool,
+    /// Filters that dead sensors had left, and that were replaced or taken off.
+    pub dead_filters: usize,
     links: Vec<FdLink>,
-    /// The other links: clsact's, before Linux 6.6.
-    filters: Vec<SchedClassifierLink>,
+    filters: Vec<Filter>,
     /// On for as long as it is here.
     promiscuous: Option<Promiscuous>,
 }
@@ -111,18 +137,21 @@ impl Port {
             received: None,
             reason: None,
             sent: false,
+            dead_filters: 0,
             links: Vec::new(),
             filters: Vec::new(),
             promiscuous: None,
         };
         if how.direction != Direction::Out {
-            port.attach_received(kernel, how.mode, pins)?;
+            port.attach_received(kernel, how, pins)?;
         }
         // What the loopback sends it also receives.
         if how.direction != Direction::In && !interface::is_loopback(name) {
-            port.attach_tc(kernel, Kernel::EGRESS, TcAttachType::Egress, pins)?;
+            port.attach_tc(kernel, how.tc, TcAttachType::Egress, pins)?;
             port.sent = true;
         }
+        // Those at hooks that are not used now.
+        port.dead_filters += filter::remove_dead(name)?;
         if how.promiscuous && port.received.is_some() {
             // Without it unicast frames for others are missing, which a host does not want anyway.
             port.promiscuous = Promiscuous::on(ifindex).ok();
@@ -133,11 +162,12 @@ impl Port {
     fn attach_received(
         &mut self,
         kernel: &mut Kernel,
-        wanted: Option<AttachMode>,
+        how: How,
         pins: Option<&Pins>,
     ) -> Result<()> {
+        let wanted = how.mode;
         if wanted == Some(AttachMode::Tc) {
-            self.attach_tc(kernel, Kernel::TC_INGRESS, TcAttachType::Ingress, pins)?;
+            self.attach_tc(kernel, how.tc, TcAttachType::Ingress, pins)?;
             self.received = Some(AttachMode::Tc);
             return Ok(());
         }
@@ -197,28 +227,34 @@ impl Port {
     fn attach_tc(
         &mut self,
         kernel: &mut Kernel,
-        name: &str,
+        mode: TcMode,
         at: TcAttachType,
         pins: Option<&Pins>,
     ) -> Result<()> {
-        self.try_attach_tc(kernel, name, at, pins)
-            .map_err(|error| self.refused(&error))
+        let name = if at == TcAttachType::Egress {
+            Kernel::EGRESS
+        } else {
+            Kernel::TC_INGRESS
+        };
+        let attached = match mode {
+            TcMode::Tcx => self.attach_link(kernel, name, at, pins),
+            TcMode::Clsact => self.attach_filter(kernel, name, at, pins),
+        };
+        attached.map_err(|error| match error.downcast::<ProgramError>() {
+            Ok(error) => self.refused(&error),
+            Err(error) => anyhow!("cannot attach to {}: {error:#}", self.name),
+        })
     }
 
-    fn try_attach_tc(
+    fn attach_link(
         &mut self,
         kernel: &mut Kernel,
         name: &str,
         at: TcAttachType,
         pins: Option<&Pins>,
-    ) -> Result<(), ProgramError> {
+    ) -> Result<()> {
         let program: &mut SchedClassifier = kernel.program(name)?.try_into()?;
-        if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {
-            // The hook is a queueing discipline there, which may have been added already.
-            let _ = tc::qdisc_add_clsact(&self.name);
-        }
-        let hook = name.trim_start_matches("weir_");
-        let path = pins.map(|pins| pins.link(self.ifindex, hook));
+        let path = pins.map(|pins| pins.link(self.ifindex, hook(name)));
         let adopted = path.as_deref().and_then(pin::adopt).and_then(|link| {
             program
                 .attach_to_link(SchedClassifierLink::try_from(link).ok()?)
@@ -227,14 +263,32 @@ impl Port {
         let was_adopted = adopted.is_some();
         let link = match adopted {
             Some(link) => link,
-            None => program.attach(&self.name, at)?,
+            None => {
+                let last = TcAttachOptions::TcxOrder(LinkOrder::default());
+                program.attach_with_options(&self.name, at, last)?
+            }
         };
         let link = program.take_link(link)?;
-        if <&FdLink>::try_from(&link).is_ok() {
-            let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;
-            return self.keep(link, pins, path, was_adopted);
+        let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;
+        self.keep(link, pins, path, was_adopted)?;
+        Ok(())
+    }
+
+    fn attach_filter(
+        &mut self,
+        kernel: &mut Kernel,
+        name: &str,
+        at: TcAttachType,
+        pins: Option<&Pins>,
+    ) -> Result<()> {
+        let program: &mut SchedClassifier = kernel.program(name)?.try_into()?;
+        let (filter, replaced) = Filter::attach(program, &self.name, at, pins.is_some())?;
+        self.dead_filters += usize::from(replaced);
+        self.filters.push(filter);
+        if let Some(pins) = pins {
+            // There is nothing to pin, but it feeds the table.
+            pins.uses(&pins.link(self.ifindex, &format!("{}-filter", hook(name))));
         }
-        self.filters.push(link);
         Ok(())
     }
 
@@ -274,7 +328,7 @@ impl Port {
         let attached = self.links.iter().all(|link| {
             let id = link.info().map_or(0, |info| info.id());
             places.get(&id) == Some(&self.ifindex)
-        });
+        }) && self.filters.iter().all(Filter::is_attached);
         if !attached {
             return Some(Change::Detached);
         }
@@ -312,6 +366,11 @@ fn place(fdinfo: &str) -> Option<(u32, u32)> {
             .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     };
     Some((field("link_id:")?, field("ifindex:")?))
+}
+
+/// A tc program's hook, from its name.
+fn hook(program: &str) -> &str {
+    program.trim_start_matches("weir_")
 }
 
 fn busy(error: &ProgramError) -> bool {

@@ -12,6 +12,7 @@ pub mod evicted;
 pub mod expiry;
 pub mod export;
 pub mod extras;
+pub mod filter;
 pub mod fragments;
 pub mod grace;
 pub mod interface;

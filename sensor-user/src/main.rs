@@ -19,6 +19,7 @@ use weir_sensor::{
     clock::{Now, Ticks},
     expiry::Timeouts,
     export::{Clock, Export},
+    filter,
     fragments::Fragments,
     grace, interface,
     kernel::{self, Kernel, ProgramOptions},
@@ -36,6 +37,9 @@ use weir_sensor_common::{Fields, KeyMask, hash::Seed, table::Shape};
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if options.detach && options.pin.is_none() && options.interface.is_empty() {
+        usage("--detach: say from where: --pin DIR, -i IF, or both");
+    }
     let timeouts = options.timeouts().unwrap_or_else(|error| usage(&error));
     let fields = options.fields().unwrap_or_else(|error| usage(&error));
     match run(&options, timeouts, carried(&options, fields)) {
@@ -91,9 +95,13 @@ fn run(options: &Options, timeouts: Timeouts, fields: Fields) -> Result<ExitCode
         write_statistics(options, &statistics)?;
         return Ok(ended(path, &statistics, &end));
     }
+    if options.detach {
+        detach_filters(&options.wanted())?;
+    }
     let statistics = match &options.pin {
-        Some(folder) if options.detach => detach(options, folder, fields, &addresses)?,
-        _ => meter(options, timeouts, fields, &addresses)?,
+        _ if !options.detach => meter(options, timeouts, fields, &addresses)?,
+        Some(folder) => detach(options, folder, fields, &addresses)?,
+        None => return Ok(ExitCode::SUCCESS),
     };
     write_statistics(options, &statistics)?;
     if options.statistics_json.as_deref() != Some(Path::new("-")) {
@@ -206,7 +214,29 @@ fn say_what_is_done(kernel: &Kernel, addresses: &[std::net::SocketAddr]) {
     }
 }
 
-/// `--detach`: what a sensor left is exported and removed.
+/// `--detach -i`: what a sensor left where tc has no links is taken off.
+fn detach_filters(wanted: &Wanted) -> Result<()> {
+    for name in names(wanted)? {
+        if interface::ifindex(&name).is_none() {
+            bail!("there is no interface `{name}`: `ip -brief link` lists those there are");
+        }
+        if filter::has_living(&name) {
+            bail!("a weir-sensor that lives meters {name} by tc filters: end it first");
+        }
+        let removed = filter::remove_dead(&name)?;
+        eprintln!("weir-sensor: {name}: took off {removed} tc filters that a dead sensor had left");
+    }
+    Ok(())
+}
+
+fn names(wanted: &Wanted) -> Result<Vec<String>> {
+    match wanted {
+        Wanted::Named(names) => Ok(names.clone()),
+        Wanted::Any => interface::all(),
+    }
+}
+
+/// `--detach --pin`: what a sensor left is exported and removed.
 fn detach(
     options: &Options,
     folder: &Path,
@@ -231,10 +261,7 @@ fn detach(
 }
 
 fn program_options(options: &Options, wanted: &Wanted, fields: Fields) -> Result<ProgramOptions> {
-    let names = match wanted {
-        Wanted::Named(names) => names.clone(),
-        Wanted::Any => interface::all()?,
-    };
+    let names = names(wanted)?;
     if options.drop && !options.drop_anyway {
         for name in &names {
             if let Some(reason) = interface::in_use(name)? {

@@ -10,14 +10,14 @@ use weir_exporter::Version;
 use weir_sensor_common::{Fields, KeyMask, tunnel::Tunnels};
 
 use crate::{
-    attach::{AttachMode, Direction, How},
+    attach::{AttachMode, Direction, How, TcMode},
     expiry::Timeouts,
     ports::Wanted,
 };
 
 /// Meters network traffic in the kernel's receive path and exports it as NetFlow.
 #[derive(Debug, Parser)]
-#[command(name = "weir-sensor", version, group = ArgGroup::new("source").required(true).args(["interface", "read", "detach"]))]
+#[command(name = "weir-sensor", version, group = ArgGroup::new("source").required(true).multiple(true).args(["interface", "read", "detach"]))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Options {
     /// Interface to meter, live; again for more, `any` for all but those that stand on others
@@ -26,7 +26,7 @@ pub struct Options {
     pub interface: Vec<String>,
 
     /// Capture file to meter (pcap or pcapng, gzip or not; `-` is standard input)
-    #[arg(short = 'r', long, value_name = "FILE", help_heading = "Source")]
+    #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["interface", "detach"], help_heading = "Source")]
     pub read: Option<PathBuf>,
 
     /// Which packets of an interface. With several interfaces, a packet that passes through is
@@ -42,6 +42,10 @@ pub struct Options {
     /// How received packets are seen; left out: native, else generic
     #[arg(long, value_name = "MODE", help_heading = "Source")]
     pub xdp: Option<XdpMode>,
+
+    /// How tc's programs are attached; left out: tcx where the kernel has it (6.6)
+    #[arg(long, value_name = "HOW", help_heading = "Source")]
+    pub tc: Option<Tc>,
 
     /// Do not switch the interface to promiscuous mode
     #[arg(short = 'N', long, help_heading = "Source")]
@@ -60,8 +64,9 @@ pub struct Options {
     #[arg(long, value_name = "DIR", help_heading = "Source")]
     pub pin: Option<PathBuf>,
 
-    /// Export and remove what a sensor left in the folder of --pin, and end
-    #[arg(long, requires = "pin", help_heading = "Source")]
+    /// Export and remove what a sensor left in the folder of --pin, remove the tc filters that one left
+    /// on the interfaces of -i, and end
+    #[arg(long, help_heading = "Source")]
     pub detach: bool,
 
     /// Drop received frames once they are counted: for mirror ports only. Refused on an interface
@@ -177,6 +182,24 @@ impl From<XdpMode> for AttachMode {
             XdpMode::Native => Self::Native,
             XdpMode::Generic => Self::Generic,
             XdpMode::Off => Self::Tc,
+        }
+    }
+}
+
+/// `--tc`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Tc {
+    /// By links, before any filter
+    Tcx,
+    /// As filters of clsact, among others' by priority; they stay if the sensor is killed
+    Clsact,
+}
+
+impl From<Tc> for TcMode {
+    fn from(tc: Tc) -> Self {
+        match tc {
+            Tc::Tcx => Self::Tcx,
+            Tc::Clsact => Self::Clsact,
         }
     }
 }
@@ -347,6 +370,7 @@ impl Options {
     pub fn how(&self) -> How {
         How {
             mode: self.xdp.map(Into::into),
+            tc: self.tc.map_or_else(TcMode::of_kernel, Into::into),
             direction: self.direction.into(),
             promiscuous: !self.no_promiscuous,
         }

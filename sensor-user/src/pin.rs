@@ -31,6 +31,7 @@ use crate::{
     evicted::Evicted,
     expiry::Reason,
     extras::Extras,
+    filter, interface,
     kernel::{Kernel, ProgramOptions},
     mapping::Mapping,
     settle,
@@ -78,6 +79,8 @@ pub struct Pins {
     identity: Array<MapData, u64>,
     /// Attachments that feed the table.
     links: RefCell<Vec<PathBuf>>,
+    /// ifIndexes of the interfaces that dead sensors metered.
+    dead_ifindexes: Vec<u32>,
     /// Held as long as the value lives: one sensor a folder.
     _lock: File,
 }
@@ -129,6 +132,7 @@ impl Pins {
             table,
             identity,
             links: RefCell::default(),
+            dead_ifindexes: dead.iter().flat_map(Dead::ifindexes).collect(),
             _lock: lock,
         };
         pins.note_boot()?;
@@ -183,13 +187,15 @@ impl Pins {
     }
 
     /// Removes the attachments that feed another table: nobody would read it.
-    pub fn remove_other_links(&self) {
+    pub fn remove_others(&self) {
         let ours = self.links.borrow();
         for link in links(&self.folder) {
             if !ours.contains(&link) {
                 let _ = fs::remove_file(link);
             }
         }
+        // On interfaces that are metered again it was done when they were attached to.
+        let _ = remove_filters(self.dead_ifindexes.iter().copied());
     }
 
     /// Whether an attachment feeds this table.
@@ -333,6 +339,11 @@ impl Dead {
         })
     }
 
+    /// The interfaces it has flows of.
+    fn ifindexes(&self) -> impl Iterator<Item = u32> {
+        self.origin.ifindexes.iter().copied().filter(|ifindex| *ifindex != 0)
+    }
+
     /// sysUptime's zero in what its sensor sent.
     #[must_use]
     pub fn booted_ns(&self) -> i64 {
@@ -455,13 +466,22 @@ pub fn detach(folder: &Path) -> Result<Left> {
     for link in &links {
         fs::remove_file(link).with_context(|| format!("cannot remove {}", link.display()))?;
     }
+    let filters = remove_filters(tables.iter().flat_map(Dead::ifindexes))?;
     crate::grace::wait()?;
     Ok(Left {
-        attachments: links.len(),
+        attachments: links.len() + filters,
         tables,
         folder: folder.to_owned(),
         _lock: lock,
     })
+}
+
+/// Takes tc filters of dead sensors off interfaces, those that are still there; how many.
+fn remove_filters(ifindexes: impl Iterator<Item = u32>) -> Result<usize> {
+    ifindexes
+        .filter_map(interface::name)
+        .map(|name| filter::remove_dead(&name))
+        .sum()
 }
 
 fn lock(folder: &Path) -> Result<File> {

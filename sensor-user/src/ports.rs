@@ -73,7 +73,7 @@ impl Ports {
         let attached = ports.attach_wanted(kernel);
         if let Some(pins) = &ports.pins {
             if attached.is_ok() || pins.are_fed() {
-                pins.remove_other_links();
+                pins.remove_others();
             } else {
                 pins.remove_table();
             }
@@ -363,6 +363,13 @@ fn description(port: &Port) -> String {
     let sent = port.sent.then(|| "sent ones with tc".to_owned());
     let how: Vec<_> = received.into_iter().chain(sent).collect();
     let mut sentence = format!("metering {}: {}", port.name, how.join(", "));
+    if port.dead_filters > 0 {
+        let _ = write!(
+            sentence,
+            "; tc filters that a dead weir-sensor had left there, replaced or taken off: {}",
+            port.dead_filters
+        );
+    }
     if port.may_miss_vlan_tags() {
         let name = &port.name;
         let _ = write!(

@@ -1,4 +1,5 @@
-//! `--pin`: what must not be left behind, and what must not be lost, when sensors come and go.
+//! `--pin`, and tc filters: what must not be left behind, and what must not be lost, when sensors come
+//! and go.
 #![expect(clippy::disallowed_methods, reason = "flows are of now")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -7,8 +8,9 @@ mod world;
 
 use std::{
     fs,
-    path::PathBuf,
-    process::Command,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,8 +19,9 @@ use weir_netflow::v9;
 use weir_tests::{
     process::Daemon,
     traffic::{self, flood_frame},
+    wire::Wire,
 };
-use world::{COLLECTOR, Sink, World, expect, ip, of, succeed};
+use world::{COLLECTOR, Sink, UNDER_WAY, World, expect, inside, ip, of, send_from, succeed};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()
@@ -296,4 +299,123 @@ fn flows_older_than_the_sensor_have_their_times() {
         assert!(near(first_ms, began_ms), "{first_ms}, not {began_ms}");
         assert!(near(last_ms, ended_ms), "{last_ms}, not {ended_ms}");
     }
+}
+
+/// Filters of ours at the hooks, as `tc` shows them: for received packets, for sent ones.
+fn filters(world: &World) -> (usize, usize) {
+    let at = |hook: &str| {
+        let mut tc = world.pair.command_in_b(Path::new("tc"));
+        let shown = succeed(tc.args(["filter", "show", "dev", &world.pair.b, hook]));
+        shown.matches("weir_").count()
+    };
+    (at("ingress"), at("egress"))
+}
+
+fn detach(world: &World) -> Output {
+    let mut detach = world.command("weir-sensor");
+    let output = detach.args(["--detach", "-i", &world.pair.b]).output();
+    output.unwrap()
+}
+
+#[test]
+fn filters_of_a_killed_sensor_are_replaced_or_taken_off() {
+    let world = World::new("tcr");
+    kill(world.sensor("--tc clsact --xdp off"));
+    assert_eq!(filters(&world), (1, 1), "they stay");
+    let mut sensor = world.sensor("--tc clsact --direction out");
+    sensor.wait_for("replaced or taken off: 2").unwrap();
+    assert_eq!(filters(&world), (0, 1));
+    send_from(&world.pair.b, &flows(0..100));
+    expect(&world.stop(sensor), "ip_packets=100");
+    assert_eq!(filters(&world), (0, 0));
+    // tcx, where the kernel has it, looks for them too.
+    kill(world.sensor("--tc clsact --xdp off"));
+    let mut sensor = world.sensor("");
+    sensor.wait_for("replaced or taken off: 2").unwrap();
+    world.stop(sensor);
+    assert_eq!(filters(&world), (0, 0));
+}
+
+#[test]
+fn filters_of_a_killed_sensor_can_be_taken_off() {
+    let world = World::new("tcd");
+    let sensor = world.sensor("--tc clsact --direction out");
+    let output = detach(&world);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("lives"), "{said}");
+    kill(sensor);
+    assert_eq!(filters(&world), (0, 1));
+    let output = detach(&world);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = "took off 1 tc filters";
+    assert!(output.status.success() && said.contains(expected), "{said}");
+    assert_eq!(filters(&world), (0, 0));
+}
+
+#[test]
+fn a_filter_has_one_sensor_that_lives() {
+    let world = World::new("tcl");
+    let first = world.sensor("--tc clsact --direction out");
+    let second = world.start("--tc clsact --direction out").unwrap_err();
+    let expected = "another weir-sensor that lives";
+    assert!(second.to_string().contains(expected), "{second}");
+    send_from(&world.pair.b, &flows(0..10));
+    expect(&world.stop(first), "ip_packets=10");
+}
+
+#[test]
+fn a_filter_that_was_taken_off_is_put_back() {
+    let world = World::new("tcb");
+    let b = &world.pair.b;
+    let mut sensor = world.sensor("--tc clsact --direction out");
+    let mut tc = world.pair.command_in_b(Path::new("tc"));
+    succeed(tc.args(["filter", "del", "dev", b, "egress"]));
+    let sentence = format!("the program was taken off {b}: attached again");
+    sensor.wait_for(&sentence).unwrap();
+    send_from(b, &flows(0..100));
+    expect(&world.stop(sensor), "ip_packets=100");
+}
+
+/// Frames are sent without a pause while a sensor is killed and the next one takes over.
+#[test]
+fn pinned_filters_see_every_packet() {
+    let world = World::new("tcp");
+    let bpf = Bpf::mount(&world);
+    let pin = bpf.pin();
+    let arguments = format!("--tc clsact --xdp off --direction in -t idle=1h --pin {pin}");
+    let first = world.sensor(&arguments);
+    let stop = AtomicBool::new(false);
+    let (a, pause) = (&world.pair.a, Duration::from_millis(300));
+    let send = || {
+        let (wire, frames, mut sent) = (Wire::open(a).unwrap(), flows(0..500), 0);
+        while !stop.load(Ordering::Relaxed) {
+            for frame in frames.iter().skip(sent % 500).take(5) {
+                wire.send(frame).unwrap();
+                sent += 1;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        sent as u64
+    };
+    let (sent, second) = thread::scope(|scope| {
+        let sending = scope.spawn(|| inside(a, send));
+        thread::sleep(pause);
+        kill(first);
+        thread::sleep(pause);
+        let second = world.start(&arguments);
+        thread::sleep(pause);
+        stop.store(true, Ordering::Relaxed);
+        (sending.join().unwrap(), second)
+    });
+    thread::sleep(UNDER_WAY);
+    let (_, dropped) = world.pair.received_and_dropped().unwrap();
+    let found = world.stop(second.unwrap());
+    let (before, after) = (of(&found, "adopted_seen.packets"), of(&found, "packets"));
+    assert!(before > 1000 && after > 500, "{found:#}");
+    assert_eq!(before + after + dropped, sent, "{found:#}");
+    expect(&found, "adopted_lost_packets=0 adopted_taken_packets=0");
+    assert_eq!(filters(&world), (1, 0), "it goes on");
+    let mut detach = world.command("weir-sensor");
+    succeed(detach.args(["--detach", "--pin", &pin]));
+    assert_eq!(filters(&world), (0, 0));
 }
