@@ -283,7 +283,7 @@ impl Batcher {
             count += 2;
             if self.options.sampling.interval > 1 {
                 v9::encode_sampling(&mut octets, &self.options.sampling, self.options.source_id);
-                count += 2;
+                count += v9::SAMPLING_RECORDS;
             }
             self.templates = TemplateState {
                 due: false,

@@ -233,39 +233,61 @@ impl FlowTemplate {
     }
 }
 
-/// The options template that says how packets were chosen.
-pub const SAMPLING_TEMPLATE_ID: u16 = 512;
-/// Octets that [`encode_sampling`] appends.
-pub const SAMPLING_OCTETS: usize = SAMPLING_DEFINITION_OCTETS + SAMPLING_RECORD_OCTETS;
-const SAMPLING_DEFINITION_OCTETS: usize = 24;
-const SAMPLING_RECORD_OCTETS: usize = 16;
+/// The options templates that say how packets were chosen, for all of the exporter (scope System).
+///
+/// Each has the interval, and what it says is the same. Most collectors want the algorithm with it;
+/// nfcapd 1.7.1, which is Debian 12's, takes an interval only from a template without one, and those
+/// that want both leave that template alone. The fuller one comes last.
+const SAMPLING_TEMPLATES: [(u16, &[Field]); 2] = [
+    (513, &[field(element::SAMPLING_INTERVAL, 4)]),
+    (
+        512,
+        &[
+            field(element::SAMPLING_INTERVAL, 4),
+            field(element::SAMPLING_ALGORITHM, 1),
+        ],
+    ),
+];
+/// Octets that [`encode_sampling`] appends: 20 and 12 for the one, 24 and 16 for the other.
+pub const SAMPLING_OCTETS: usize = 72;
+/// Records that it appends, templates included, as a header's count has them.
+pub const SAMPLING_RECORDS: usize = 2 * SAMPLING_TEMPLATES.len();
 
-/// Appends an options template and its one record (RFC 3954 section 6.1): for all of the exporter
-/// (scope System), the interval and the algorithm. Both FlowSets end on four octets.
+/// Appends what is said about sampling: options templates, each with its one record (RFC 3954 section
+/// 6.1). FlowSets end on four octets; each template has its own, since nfcapd reads but the first.
 pub fn encode_sampling(datagram: &mut Vec<u8>, sampling: &Sampling, source_id: u32) {
     const SCOPE_SYSTEM: u16 = 1;
-    let definition = [
-        OPTIONS_TEMPLATE_SET,
-        24,
-        SAMPLING_TEMPLATE_ID,
-        4,
-        8,
-        SCOPE_SYSTEM,
-        4,
-        element::SAMPLING_INTERVAL,
-        4,
-        element::SAMPLING_ALGORITHM,
-        1,
-        0,
-    ];
-    for word in definition {
-        datagram.extend_from_slice(&word.to_be_bytes());
+    const SCOPE_OCTETS: u16 = 4;
+    for (id, fields) in SAMPLING_TEMPLATES {
+        let fields_octets = 4 * u16::try_from(fields.len()).unwrap_or(u16::MAX / 4);
+        let mut definition = Vec::new();
+        for word in [id, 4, fields_octets, SCOPE_SYSTEM, SCOPE_OCTETS] {
+            definition.extend_from_slice(&word.to_be_bytes());
+        }
+        let mut record = source_id.to_be_bytes().to_vec();
+        for field in fields {
+            definition.extend_from_slice(&field.element.to_be_bytes());
+            definition.extend_from_slice(&field.octets.to_be_bytes());
+            match field.element {
+                element::SAMPLING_INTERVAL => {
+                    record.extend_from_slice(&sampling.interval.to_be_bytes());
+                }
+                _ => record.push(sampling.algorithm()),
+            }
+        }
+        push_set(datagram, OPTIONS_TEMPLATE_SET, &definition);
+        push_set(datagram, id, &record);
     }
-    datagram.extend_from_slice(&SAMPLING_TEMPLATE_ID.to_be_bytes());
-    datagram.extend_from_slice(&16u16.to_be_bytes());
-    datagram.extend_from_slice(&source_id.to_be_bytes());
-    datagram.extend_from_slice(&sampling.interval.to_be_bytes());
-    datagram.extend_from_slice(&[sampling.algorithm(), 0, 0, 0]);
+}
+
+/// Appends a FlowSet, padded to four octets (RFC 3954 section 5.3).
+fn push_set(datagram: &mut Vec<u8>, id: u16, body: &[u8]) {
+    let octets = (SET_HEADER_OCTETS + body.len()).next_multiple_of(4);
+    let end = datagram.len() + octets;
+    datagram.extend_from_slice(&id.to_be_bytes());
+    datagram.extend_from_slice(&u16::try_from(octets).unwrap_or(u16::MAX).to_be_bytes());
+    datagram.extend_from_slice(body);
+    datagram.resize(end, 0);
 }
 
 fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time: &ExportTime) {
@@ -801,25 +823,54 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_about_sampling_is_read_back() {
+    fn golden_sampling() {
         let sampling = Sampling {
             interval: 1000,
             random: true,
         };
         let mut octets = Vec::new();
         encode_sampling(&mut octets, &sampling, 7);
+        #[rustfmt::skip]
+        let expected = [
+            0, 1, 0, 20,            // options templates, 20 octets
+            2, 1, 0, 4, 0, 4,       // id 513, 4 octets of scope fields, 4 of option fields
+            0, 1, 0, 4,             // System
+            0, 34, 0, 4, 0, 0,      // SAMPLING_INTERVAL, padding
+            2, 1, 0, 12,            // records of 513, 12 octets
+            0, 0, 0, 7,             // source id
+            0, 0, 0x03, 0xe8,       // one in 1,000
+            0, 1, 0, 24,            // options templates, 24 octets
+            2, 0, 0, 4, 0, 8,       // id 512, 4 octets of scope fields, 8 of option fields
+            0, 1, 0, 4,             // System
+            0, 34, 0, 4,            // SAMPLING_INTERVAL
+            0, 35, 0, 1, 0, 0,      // SAMPLING_ALGORITHM, padding
+            2, 0, 0, 16,            // records of 512, 16 octets
+            0, 0, 0, 7,             // source id
+            0, 0, 0x03, 0xe8,       // one in 1,000
+            2, 0, 0, 0,             // at random, padding
+        ];
+        assert_eq!(octets, expected);
         assert_eq!(octets.len(), SAMPLING_OCTETS);
+    }
+
+    #[test]
+    fn what_is_sent_about_sampling_is_read_back() {
+        let sampling = Sampling {
+            interval: 1000,
+            random: false,
+        };
+        let mut octets = Vec::new();
+        encode_sampling(&mut octets, &sampling, 7);
         let datagram = with_sets(&octets);
         let sets = decode_sets(&datagram).unwrap();
-        let [Set::Templates(templates), Set::Data { .. }] = &sets[..] else {
-            panic!("{sets:?}")
-        };
-        assert_eq!((templates[0].id, templates[0].record_octets()), (512, 9));
-        let record = &octets[SAMPLING_DEFINITION_OCTETS..];
-        assert_eq!(
-            sampling_interval(&templates[0], &record[SET_HEADER_OCTETS..]),
-            Some(1000)
-        );
-        assert_eq!(record[SET_HEADER_OCTETS + 8], 2);
+        assert_eq!(sets.len(), SAMPLING_RECORDS);
+        for pair in sets.chunks(2) {
+            let [Set::Templates(templates), Set::Data { id, octets }] = pair else {
+                panic!("{sets:?}")
+            };
+            assert!(templates[0].is_options() && templates[0].id == *id);
+            assert_eq!(record_count(&templates[0], octets), 1);
+            assert_eq!(sampling_interval(&templates[0], octets), Some(1000));
+        }
     }
 }

@@ -11,6 +11,8 @@ use std::{
 };
 
 use serde_json::Value;
+use weir_exporter::{Batcher, Version, batch::BatchOptions};
+use weir_netflow::{ExportTime, FlowRecord, Sampling};
 use weir_tests::{
     process::{Daemon, binaries},
     traffic::{self, Traffic},
@@ -142,25 +144,114 @@ fn nfcapd_reads_what_weir_sends() {
     }
 }
 
-/// Takes the datagrams Weir sends, wraps them in a capture file, and has tshark decode that.
-fn tshark(folder: &Path, capture: &Path, version: &str, output: &[&str]) -> (Value, String) {
+/// Datagrams of flows of which one packet in ten was metered: packets and octets in them.
+fn sampled(random: bool) -> (Vec<Vec<u8>>, u64, u64) {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let now = ExportTime {
+        unix_ns: u64::try_from(now.as_nanos()).unwrap(),
+        uptime_ms: 60_000,
+    };
+    let mut batcher = Batcher::new(BatchOptions {
+        sampling: Sampling {
+            interval: 10,
+            random,
+        },
+        ..BatchOptions::new(Version::V9)
+    });
+    let (mut datagrams, mut packets, mut octets) = (Vec::new(), 0, 0);
+    for number in 1..=100u64 {
+        let record = FlowRecord {
+            v6: number.is_multiple_of(2),
+            protocol: 17,
+            packets: number,
+            octets: 100 * number,
+            start_ns: now.unix_ns - 2_000_000_000,
+            end_ns: now.unix_ns - 1_000_000_000,
+            ..FlowRecord::default()
+        };
+        packets += record.packets;
+        octets += record.octets;
+        datagrams.extend(batcher.push(&record, &now));
+    }
+    datagrams.extend(batcher.flush(&now));
+    let datagrams = datagrams.into_iter().map(|datagram| datagram.octets);
+    (datagrams.collect(), packets, octets)
+}
+
+/// nfcapd multiplies as it stores. (It does so with v5 as well, but 1.7.1 takes one in N as one in
+/// N + 1 there.)
+#[test]
+fn nfcapd_applies_the_sampling_weir_tells() {
+    for random in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (datagrams, packets, octets) = sampled(random);
+        let (flows, log) = nfcapd(folder.path(), |port| {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for datagram in &datagrams {
+                socket.send_to(datagram, ("127.0.0.1", port)).unwrap();
+            }
+        });
+        assert_eq!(nfdump_total(&flows, "Flows"), 100, "{log}");
+        assert_eq!(nfdump_total(&flows, "Packets"), 10 * packets, "{log}");
+        assert_eq!(nfdump_total(&flows, "Bytes"), 10 * octets, "{log}");
+        let mut nfdump = Command::new("nfdump");
+        let raw = text(&succeed(nfdump.arg("-R").arg(&flows).args(["-o", "raw"])));
+        let flags = raw.lines().filter(|line| line.contains("Flags "));
+        let sampled = flags.filter(|line| line.ends_with(" Sampled"));
+        assert_eq!(sampled.count(), 100, "{raw}");
+    }
+}
+
+#[test]
+fn tshark_decodes_what_weir_says_about_sampling() {
+    let folder = tempfile::tempdir().unwrap();
+    for (random, algorithm) in [(false, "Deterministic"), (true, "Random")] {
+        let (datagrams, ..) = sampled(random);
+        let decoded = faultless(folder.path(), &datagrams);
+        for expected in ["Sampling interval: 10", &format!("algorithm: {algorithm}")] {
+            assert!(decoded.contains(expected), "{expected} in {decoded}");
+        }
+    }
+}
+
+/// The datagrams Weir sends of a capture, and its statistics.
+fn sent_by_weir(capture: &Path, version: &str) -> (Value, Vec<Vec<u8>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(2)))
         .unwrap();
     let sent = weir(capture, socket.local_addr().unwrap().port(), version);
-    let mut datagrams = Vec::new();
     let mut buffer = vec![0; 65_536];
-    for _ in 0..sent["datagrams_sent"].as_u64().unwrap() {
+    let datagrams = (0..sent["datagrams_sent"].as_u64().unwrap()).map(|_| {
         let (octets, _) = socket.recv_from(&mut buffer).unwrap();
-        datagrams.push(buffer[..octets].to_vec());
-    }
+        buffer[..octets].to_vec()
+    });
+    let datagrams = datagrams.collect();
+    (sent, datagrams)
+}
+
+/// What tshark makes of datagrams, wrapped in a capture file.
+fn tshark(folder: &Path, datagrams: &[Vec<u8>], output: &[&str]) -> String {
     let path = folder.join("datagrams.pcap");
-    fs::write(&path, pcap_of(&datagrams)).unwrap();
+    fs::write(&path, pcap_of(datagrams)).unwrap();
     let mut command = Command::new("tshark");
     command.arg("-r").arg(&path);
     command.args(["-d", "udp.port==2055,cflow"]).args(output);
-    (sent, text(&succeed(&mut command)))
+    text(&succeed(&mut command))
+}
+
+/// All of it; it must not find fault with them.
+fn faultless(folder: &Path, datagrams: &[Vec<u8>]) -> String {
+    let decoded = tshark(folder, datagrams, &["-V"]);
+    for word in ["Malformed", "Expert Info", "No template found", "Unknown"] {
+        let line = decoded
+            .lines()
+            .find(|line| line.contains(word) && !line.contains("Unknown (0)"));
+        assert!(line.is_none(), "{line:?}");
+    }
+    decoded
 }
 
 #[test]
@@ -172,13 +263,8 @@ fn tshark_decodes_what_weir_sends_without_a_warning() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let (capture, _) = capture(folder.path(), version != "5");
-        let (sent, decoded) = tshark(folder.path(), &capture, version, &["-V"]);
-        for word in ["Malformed", "Expert Info", "No template found", "Unknown"] {
-            let line = decoded
-                .lines()
-                .find(|line| line.contains(word) && !line.contains("Unknown (0)"));
-            assert!(line.is_none(), "v{version}: {line:?}");
-        }
+        let (sent, datagrams) = sent_by_weir(&capture, version);
+        let decoded = faultless(folder.path(), &datagrams);
         let flows = decoded.lines().filter(|line| is_flow(line)).count();
         assert_eq!(
             flows as u64,
@@ -210,7 +296,8 @@ fn tshark_reads_the_fields_that_were_asked_for() {
     }
     let output: Vec<_> = output.iter().map(String::as_str).collect();
     let arguments = "9 --tunnels vxlan --fields mac,inner-vlan,mpls,flow-label,outer";
-    let (_, decoded) = tshark(folder.path(), &path, arguments, &output);
+    let (_, datagrams) = sent_by_weir(&path, arguments);
+    let decoded = tshark(folder.path(), &datagrams, &output);
     let found: Vec<_> = decoded.trim_end().split('\t').collect();
     assert_eq!(found, FIELDS.map(|(_, value)| value));
 }
