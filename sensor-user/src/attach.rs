@@ -335,6 +335,15 @@ impl Port {
         (name != self.name).then_some(Change::Renamed(name))
     }
 
+    /// Whether several packets may come as one, which XDP then counts as one: in the driver it runs
+    /// before they are merged.
+    #[must_use]
+    pub fn may_see_merged_packets(&self) -> bool {
+        self.received == Some(AttachMode::Generic)
+            && !interface::is_loopback(&self.name)
+            && interface::merges_packets(&self.name)
+    }
+
     /// Whether the card takes VLAN tags out of frames, which XDP then does not see.
     #[must_use]
     pub fn may_miss_vlan_tags(&self) -> bool {

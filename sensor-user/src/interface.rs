@@ -54,6 +54,41 @@ pub fn is_loopback(name: &str) -> bool {
         .is_ok_and(|kind| kind.trim() == "772")
 }
 
+/// Whether it merges packets that it receives before anything else sees them (GRO), as
+/// `ethtool -k` shows it.
+#[must_use]
+pub fn merges_packets(name: &str) -> bool {
+    /// `struct ethtool_value` and `ETHTOOL_GGRO` (linux/ethtool.h).
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    const GET_GRO: u32 = 0x2b;
+    let mut value = Value {
+        command: GET_GRO,
+        data: 0,
+    };
+    // SAFETY: an all-zero value is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let octets = name.len().min(request.ifr_name.len() - 1);
+    let place = request.ifr_name.as_mut_ptr().cast::<u8>();
+    // SAFETY: both have as many octets, and the place's last one stays 0.
+    unsafe { place.copy_from_nonoverlapping(name.as_ptr(), octets) };
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: no pointers.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return false;
+    }
+    // SAFETY: a fresh descriptor of our own.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: the request is valid, and so is what it points to.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    result == 0 && value.data != 0
+}
+
 /// The interfaces that `-i any` means: all but those that stand on others (bridges, bonds, VLANs),
 /// where the same packets pass a second time.
 ///

@@ -377,5 +377,12 @@ fn description(port: &Port) -> String {
             "; if the card strips VLAN tags, XDP does not see them: `ethtool -K {name} rxvlan off`"
         );
     }
+    if port.may_see_merged_packets() {
+        let name = &port.name;
+        let _ = write!(
+            sentence,
+            "; packets merged on receipt (GRO) count as one: `ethtool -K {name} gro off`, or --xdp off, which counts each"
+        );
+    }
     sentence
 }

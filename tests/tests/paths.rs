@@ -276,3 +276,24 @@ fn timeouts_shorten_while_the_table_fills_and_return() {
     expect(&found, "ip_packets=2900 evicted_flows=0");
     assert!(of(&found, "expired.udp.records") + of(&found, "expired.tcp.records") > 1000);
 }
+
+#[test]
+fn generic_xdp_says_that_merged_packets_count_as_one() {
+    let world = World::new("gro");
+    let b = &world.pair.b;
+    let cases = [
+        ("on", "--xdp generic", true),
+        ("off", "--xdp generic", false),
+        ("on", "--xdp off", false),
+    ];
+    for (gro, arguments, says) in cases {
+        let mut ethtool = world.pair.command_in_b(std::path::Path::new("ethtool"));
+        succeed(ethtool.args(["-K", b, "gro", gro]));
+        let mut sensor = world.sensor(arguments);
+        // The next sentence: the one about the interface is whole then.
+        sensor.wait_for("flow table").unwrap();
+        let said = sensor.log().contains(&format!("`ethtool -K {b} gro off`"));
+        assert_eq!(said, says, "gro {gro}, {arguments}");
+        world.stop(sensor);
+    }
+}
