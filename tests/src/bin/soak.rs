@@ -84,8 +84,10 @@ impl Round {
                 arguments.push(flag.to_owned());
             }
         }
-        if random.below(3) == 0 {
-            arguments.extend(["-n".to_owned(), "127.0.0.1:9".to_owned()]);
+        for (name, value) in [("-n", "127.0.0.1:9"), ("--tc", "clsact")] {
+            if random.below(3) == 0 {
+                arguments.extend([name.to_owned(), value.to_owned()]);
+            }
         }
         let mishaps = [
             Mishap::None,
