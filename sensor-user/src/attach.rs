@@ -261,12 +261,11 @@ impl Port {
                 .ok()
         });
         let was_adopted = adopted.is_some();
-        let link = match adopted {
-            Some(link) => link,
-            None => {
-                let last = TcAttachOptions::TcxOrder(LinkOrder::default());
-                program.attach_with_options(&self.name, at, last)?
-            }
+        let link = if let Some(link) = adopted {
+            link
+        } else {
+            let last = TcAttachOptions::TcxOrder(LinkOrder::default());
+            program.attach_with_options(&self.name, at, last)?
         };
         let link = program.take_link(link)?;
         let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;

@@ -148,9 +148,7 @@ fn word(at: TcAttachType) -> &'static str {
 fn is_held(program: u32) -> bool {
     let line = format!("prog_id:\t{program}");
     let holds = |process: &Path| {
-        let files = fs::read_dir(process.join("fdinfo"))
-            .into_iter()
-            .flatten();
+        let files = fs::read_dir(process.join("fdinfo")).into_iter().flatten();
         files.flatten().any(|file| {
             fs::read_to_string(file.path())
                 .is_ok_and(|text| text.lines().any(|found| found == line))

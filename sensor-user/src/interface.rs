@@ -84,8 +84,7 @@ pub fn merges_packets(name: &str) -> bool {
     // SAFETY: a fresh descriptor of our own.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
     // SAFETY: the request is valid, and so is what it points to.
-    let result =
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
     result == 0 && value.data != 0
 }
 

@@ -341,7 +341,11 @@ impl Dead {
 
     /// The interfaces it has flows of.
     fn ifindexes(&self) -> impl Iterator<Item = u32> {
-        self.origin.ifindexes.iter().copied().filter(|ifindex| *ifindex != 0)
+        self.origin
+            .ifindexes
+            .iter()
+            .copied()
+            .filter(|ifindex| *ifindex != 0)
     }
 
     /// sysUptime's zero in what its sensor sent.
@@ -360,15 +364,9 @@ impl Dead {
             let began_ns = now.monotonic_ns_of(now.unix_ns_of(tick));
             oldest_ns = Some(oldest_ns.map_or(began_ns, |oldest_ns| oldest_ns.min(began_ns)));
         };
-        self.evicted
-            .look(&self.states, |slot| see(slot.first_tick));
-        for region in 0..self.table.regions() {
-            for index in 0..self.table.slots() {
-                let place = Place { region, index };
-                if self.table.is_occupied(place) {
-                    see(self.table.copy(place).first_tick);
-                }
-            }
+        self.evicted.look(&self.states, |slot| see(slot.first_tick));
+        for place in self.table.all_occupied() {
+            see(self.table.copy(place).first_tick);
         }
         for cpu in 0..self.cpus as usize {
             for sighting in settle::pending(&self.states, cpu) {
@@ -419,11 +417,9 @@ impl Dead {
                 entry.insert(flow);
             }
         };
-        for region in 0..table.regions() {
-            for place in (0..table.buckets()).flat_map(|bucket| table.occupied(region, bucket)) {
-                let flow = Taken::of(&table.copy(place), Reason::Flushed);
-                merge(flow.with(table.extra(place)));
-            }
+        for place in table.all_occupied() {
+            let flow = Taken::of(&table.copy(place), Reason::Flushed);
+            merge(flow.with(table.extra(place)));
         }
         for cpu in 0..*cpus as usize {
             settle::pending_flows(states, staged, cpu).for_each(&mut merge);

@@ -240,7 +240,10 @@ impl Statistics {
             line("  flows taken over", self.adopted.records);
             line("  packets in those", self.adopted.packets);
             line("  lost, packets", lost);
-            line("  exported then, packets", u64::try_from(taken).unwrap_or(0));
+            line(
+                "  exported then, packets",
+                u64::try_from(taken).unwrap_or(0),
+            );
         }
         if let Some((packets, _)) = self.left {
             line(

@@ -141,6 +141,13 @@ impl Table {
             })
     }
 
+    /// Such places of all buckets.
+    pub fn all_occupied(&self) -> impl Iterator<Item = Place> {
+        let buckets = move |region| (0..self.buckets()).map(move |bucket| (region, bucket));
+        let all = (0..self.regions()).flat_map(buckets);
+        all.flat_map(|(region, bucket)| self.occupied(region, bucket))
+    }
+
     /// A copy of a slot; torn while a program may write it.
     #[must_use]
     pub fn copy(&self, place: Place) -> Slot {

@@ -56,7 +56,10 @@ fn one_in_n_at_random_is_about_one_in_n() {
 /// Gives b an interface that leads to a as well.
 fn add_way(world: &World, here: &str, there: &str) {
     let (a, b) = (&world.pair.a, &world.pair.b);
-    ip(b, &format!("link add {here} type veth peer name {there} netns {a}"));
+    ip(
+        b,
+        &format!("link add {here} type veth peer name {there} netns {a}"),
+    );
     for (namespace, name) in [(b, here), (a, there)] {
         ip(namespace, &format!("link set {name} up"));
     }
@@ -124,7 +127,10 @@ fn an_interface_that_stood_on_one_that_is_gone_is_forgotten() {
     ip(b, "link del bridge");
     ip(a, &format!("link del {a}"));
     sensor.wait_for(&format!("{b} is gone")).unwrap();
-    ip(b, &format!("link add lan index 500 type veth peer name nal netns {a}"));
+    ip(
+        b,
+        &format!("link add lan index 500 type veth peer name nal netns {a}"),
+    );
     for (namespace, name) in [(b, "lan"), (a, "nal")] {
         ip(namespace, &format!("link set {name} up"));
     }
@@ -134,7 +140,9 @@ fn an_interface_that_stood_on_one_that_is_gone_is_forgotten() {
     let frames = forwarded(&world, "lan");
     inside(a, || {
         let wire = Wire::open("nal").unwrap();
-        frames.iter().for_each(|frame| wire.send(frame).unwrap());
+        for frame in frames.iter() {
+            wire.send(frame).unwrap();
+        }
     });
     let found = world.stop(sensor);
     expect(&found, "already_metered_packets=0 ip_packets=200");
@@ -173,7 +181,10 @@ fn flows_of_an_interface_and_of_its_successor_are_told_apart() {
         }
     };
     ip(a, &format!("link del {a}"));
-    ip(a, &format!("link add {a} type veth peer name {b} netns {b}"));
+    ip(
+        a,
+        &format!("link add {a} type veth peer name {b} netns {b}"),
+    );
     for end in [a, b] {
         ip(end, &format!("link set {end} arp off up"));
     }
@@ -190,7 +201,11 @@ fn flows_of_an_interface_and_of_its_successor_are_told_apart() {
     let records = sink.decode().records;
     assert!(before != after && records.iter().any(|flow| number_of(flow) >= 1000));
     for flow in &records {
-        let expected = if number_of(flow) < 1000 { before } else { after };
+        let expected = if number_of(flow) < 1000 {
+            before
+        } else {
+            after
+        };
         assert_eq!(flow.ingress_ifindex, expected, "{flow:?}");
     }
 }

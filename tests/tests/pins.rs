@@ -212,14 +212,20 @@ fn what_programs_count_between_two_sensors_is_told_once() {
     let first = world.sensor(&arguments);
     world.send(&frames(0..100));
     let found = world.stop(first);
-    expect(&found, &format!("packets=105 ip_packets=100 left_packets=0 {reasons}"));
+    expect(
+        &found,
+        &format!("packets=105 ip_packets=100 left_packets=0 {reasons}"),
+    );
     world.send(&frames(100..150));
 
     let second = world.sensor(&arguments);
     world.send(&frames(150..170));
     let found = world.stop(second);
     expect(&found, &format!("packets=25 ip_packets=20 {reasons}"));
-    expect(&found, "adopted_packets=50 adopted_taken_packets=0 adopted_taken_octets=0");
+    expect(
+        &found,
+        "adopted_packets=50 adopted_taken_packets=0 adopted_taken_octets=0",
+    );
     let seen = "packets=55 ip_packets=50 ip_octets=2000";
     expect(&found["adopted_seen"], &format!("{seen} {reasons}"));
 
@@ -229,7 +235,10 @@ fn what_programs_count_between_two_sensors_is_told_once() {
     kill(third);
     world.send(&frames(180..200));
     let found = world.stop(world.sensor(&arguments));
-    expect(&found, "packets=0 adopted_packets=30 adopted_taken_packets=0");
+    expect(
+        &found,
+        "packets=0 adopted_packets=30 adopted_taken_packets=0",
+    );
     let seen = "packets=40 ip_packets=30 non_ip_packets=6 too_short_packets=4";
     expect(&found["adopted_seen"], seen);
 }
@@ -249,7 +258,7 @@ fn what_a_killed_sensor_had_exported_is_told_apart() {
     expect(&found, "adopted_taken_packets=40 adopted_taken_octets=1600");
 }
 
-fn unix_ms() -> i64 {
+fn clock_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(now.as_millis()).unwrap()
 }
@@ -261,9 +270,13 @@ fn plain_times_ms(datagram: &[u8]) -> (i64, i64) {
         i64::from(u32::from_be_bytes(octets[at..at + 4].try_into().unwrap()))
     };
     let (unix_s, uptime_ms) = (number(datagram, 8), number(datagram, 4));
-    let (first, last, unix_ms) = if datagram[1] == 5 {
-        let unix_ms = 1000 * unix_s + number(datagram, 12) / 1_000_000;
-        (number(datagram, 24 + 24), number(datagram, 24 + 28), unix_ms)
+    let (first, last, clock_ms) = if datagram[1] == 5 {
+        let clock_ms = 1000 * unix_s + number(datagram, 12) / 1_000_000;
+        (
+            number(datagram, 24 + 24),
+            number(datagram, 24 + 28),
+            clock_ms,
+        )
     } else {
         let flows = v9::decode_sets(datagram).unwrap().into_iter();
         let mut flows = flows.filter_map(|set| match set {
@@ -273,8 +286,11 @@ fn plain_times_ms(datagram: &[u8]) -> (i64, i64) {
         let flow = flows.next().unwrap();
         (number(flow, 8), number(flow, 12), 1000 * unix_s)
     };
-    assert!(first <= last && last <= uptime_ms, "{first} {last} {uptime_ms}");
-    (unix_ms - uptime_ms + first, unix_ms - uptime_ms + last)
+    assert!(
+        first <= last && last <= uptime_ms,
+        "{first} {last} {uptime_ms}"
+    );
+    (clock_ms - uptime_ms + first, clock_ms - uptime_ms + last)
 }
 
 #[test]
@@ -284,10 +300,10 @@ fn flows_older_than_the_sensor_have_their_times() {
         let bpf = Bpf::mount(&world);
         let arguments = format!("--direction in -t idle=1h -t active=1h --pin {}", bpf.pin());
         let first = world.sensor(&arguments);
-        let began_ms = unix_ms();
+        let began_ms = clock_ms();
         world.send(&flows(0..1));
         thread::sleep(Duration::from_secs(5));
-        let ended_ms = unix_ms();
+        let ended_ms = clock_ms();
         world.send(&flows(0..1));
         kill(first);
         let sink = Sink::open(&world.pair.b);
@@ -386,7 +402,7 @@ fn pinned_filters_see_every_packet() {
     let first = world.sensor(&arguments);
     let stop = AtomicBool::new(false);
     let (a, pause) = (&world.pair.a, Duration::from_millis(300));
-    let send = || {
+    let send_slowly = || {
         let (wire, frames, mut sent) = (Wire::open(a).unwrap(), flows(0..500), 0);
         while !stop.load(Ordering::Relaxed) {
             for frame in frames.iter().skip(sent % 500).take(5) {
@@ -398,7 +414,7 @@ fn pinned_filters_see_every_packet() {
         sent as u64
     };
     let (sent, second) = thread::scope(|scope| {
-        let sending = scope.spawn(|| inside(a, send));
+        let sending = scope.spawn(|| inside(a, send_slowly));
         thread::sleep(pause);
         kill(first);
         thread::sleep(pause);
