@@ -140,7 +140,7 @@ fn an_interface_that_stood_on_one_that_is_gone_is_forgotten() {
     let frames = forwarded(&world, "lan");
     inside(a, || {
         let wire = Wire::open("nal").unwrap();
-        for frame in frames.iter() {
+        for frame in &frames {
             wire.send(frame).unwrap();
         }
     });

@@ -216,19 +216,22 @@ fn tshark_decodes_what_weir_says_about_sampling() {
     }
 }
 
-/// The datagrams Weir sends of a capture, and its statistics.
+/// The datagrams Weir sends of a capture, and its statistics. They are taken as they come: a socket
+/// holds some ninety.
 fn sent_by_weir(capture: &Path, version: &str) -> (Value, Vec<Vec<u8>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
-    let sent = weir(capture, socket.local_addr().unwrap().port(), version);
-    let mut buffer = vec![0; 65_536];
-    let datagrams = (0..sent["datagrams_sent"].as_u64().unwrap()).map(|_| {
-        let (octets, _) = socket.recv_from(&mut buffer).unwrap();
-        buffer[..octets].to_vec()
+    let wait = Some(Duration::from_secs(2));
+    socket.set_read_timeout(wait).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let (mut datagrams, mut buffer) = (Vec::new(), vec![0; 65_536]);
+    let sent = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| weir(capture, port, version));
+        while let Ok((octets, _)) = socket.recv_from(&mut buffer) {
+            datagrams.push(buffer[..octets].to_vec());
+        }
+        sending.join().unwrap()
     });
-    let datagrams = datagrams.collect();
+    assert_eq!(sent["datagrams_sent"], datagrams.len());
     (sent, datagrams)
 }
 

@@ -322,7 +322,7 @@ fn filters(world: &World) -> (usize, usize) {
     let at = |hook: &str| {
         let mut tc = world.pair.command_in_b(Path::new("tc"));
         let shown = succeed(tc.args(["filter", "show", "dev", &world.pair.b, hook]));
-        shown.matches("weir_").count()
+        shown.matches("handle 0x").count()
     };
     (at("ingress"), at("egress"))
 }
