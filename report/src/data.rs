@@ -34,7 +34,8 @@ pub struct Coverage {
 /// # Errors
 /// If it cannot be listed.
 pub async fn open(context: &SessionContext, root: &Path) -> Result<(DataFrame, Coverage)> {
-    // A window may be closed between the list and the look; then it is in the next list.
+    // A window may be closed between the list and the look, or a closed file recompacted; then what became
+    // of it is in the next list.
     const LOOKS: usize = 5;
     let mut found = look(root)?;
     for _ in 1..LOOKS {
@@ -65,7 +66,7 @@ struct Look {
     coverage: Coverage,
     closed: Vec<String>,
     batches: Vec<RecordBatch>,
-    /// A window was there and then was not.
+    /// A file was there and then was not.
     moved: bool,
 }
 
@@ -83,6 +84,8 @@ fn look(root: &Path) -> Result<Look> {
                         .to_owned(),
                 );
             }
+            // It expired meanwhile, or is in a larger file now.
+            Err(_) if !path.exists() => found.moved = true,
             Err(error) => found
                 .coverage
                 .unreadable

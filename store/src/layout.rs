@@ -6,13 +6,19 @@
 //! DIR/.open/flows-20261121T051000Z.arrows                      the open window
 //! DIR/.open/flows-20261121T050500Z.parquet.partial             a rotation under way
 //! DIR/.open/flows-20261121T050000Z.arrows.unreadable           set aside
+//! DIR/.open/flows-20261121T050000Z.parquet.damaged             set aside by `repair`
+//! DIR/.open/recompact.lock                                     held by `recompact` and `repair`
+//! DIR/.open/templates                                          the collector's templates
+//! DIR/date=2026-11-21/.hour=05                                 a recompaction under way
 //! ```
 //!
 //! Dates and hours are those of the window's start, in UTC, as hive partitions, which engines read
-//! as columns; names that begin with a dot they leave alone. Names sort by time.
+//! as columns; names that begin with a dot they leave alone. Names sort by time. An hour that was
+//! recompacted has one file, `flows-20261121T050000Z-hour.parquet`.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -43,17 +49,15 @@ impl Directory {
     pub fn lock(root: &Path) -> Result<Self, StoreError> {
         let open = root.join(OPEN);
         fs::create_dir_all(&open).map_err(StoreError::io("make", &open))?;
-        let path = open.join("lock");
-        let lock = File::create(&path).map_err(StoreError::io("write", &path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
+        assert_folder(&open)?;
+        match lock_file(&open.join("lock"))? {
+            Some(lock) => Ok(Self {
                 root: root.to_owned(),
                 _lock: lock,
             }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
+            None => Err(StoreError::Locked {
                 path: root.to_owned(),
             }),
-            Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
         }
     }
 
@@ -83,10 +87,75 @@ impl Directory {
     }
 }
 
+/// The right to rearrange closed files; a collector may go on writing others.
+#[derive(Debug)]
+pub struct Rearranging {
+    _lock: File,
+}
+
+impl Rearranging {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// If the directory is none of a collector's, or another process has it.
+    pub fn lock(root: &Path) -> Result<Self, StoreError> {
+        let open = open_folder(root);
+        assert_folder(&open)?;
+        match lock_file(&open.join("recompact.lock"))? {
+            Some(lock) => Ok(Self { _lock: lock }),
+            None => Err(StoreError::Rearranged {
+                path: root.to_owned(),
+            }),
+        }
+    }
+}
+
+/// A lock on a file, or nothing if another process has it. It ends with the process that has it.
+fn lock_file(path: &Path) -> Result<Option<File>, StoreError> {
+    let lock = create_file(path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
+    }
+}
+
+/// Makes a file, or empties the one that is there. What a symbolic link points to is left alone: who may
+/// put one here need not be who may write there.
+pub(crate) fn create_file(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(StoreError::io("write", path))
+}
+
+/// Refuses what is no folder, a symbolic link to one included.
+pub(crate) fn assert_folder(path: &Path) -> Result<(), StoreError> {
+    let found = fs::symlink_metadata(path).map_err(StoreError::io("open", path))?;
+    if found.is_dir() {
+        Ok(())
+    } else {
+        Err(StoreError::NoFolder {
+            path: path.to_owned(),
+        })
+    }
+}
+
 /// The folder of open windows.
 #[must_use]
 pub fn open_folder(root: &Path) -> PathBuf {
     root.join(OPEN)
+}
+
+/// The folder of an hour's closed files.
+#[must_use]
+pub fn hour_folder(root: &Path, start_s: i64) -> PathBuf {
+    let time = utc(start_s);
+    root.join(time.format("date=%Y-%m-%d").to_string())
+        .join(time.format("hour=%H").to_string())
 }
 
 /// Name of a window without its ending.
@@ -98,10 +167,7 @@ pub fn window_stem(start_s: i64) -> String {
 /// Where a window goes when it is closed.
 #[must_use]
 pub fn closed_path(root: &Path, start_s: i64, stem: &str) -> PathBuf {
-    let time = utc(start_s);
-    root.join(time.format("date=%Y-%m-%d").to_string())
-        .join(time.format("hour=%H").to_string())
-        .join(format!("{stem}.parquet"))
+    hour_folder(root, start_s).join(format!("{stem}.parquet"))
 }
 
 /// The start of a window, by its file's name.
@@ -143,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn one_collector_a_directory() {
+    fn d10_one_collector_a_directory() {
         let folder = tempfile::tempdir().unwrap();
         let first = Directory::lock(folder.path()).unwrap();
         assert!(matches!(
@@ -152,5 +218,41 @@ mod tests {
         ));
         drop(first);
         Directory::lock(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn d10_symbolic_links_are_not_followed() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let victim = elsewhere.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let link = std::os::unix::fs::symlink::<&Path, PathBuf>;
+        // The folder of open windows.
+        link(elsewhere.path(), open_folder(folder.path())).unwrap();
+        let refused = Directory::lock(folder.path()).unwrap_err();
+        assert!(matches!(refused, StoreError::NoFolder { .. }), "{refused}");
+        // The lock, which is emptied when it is made.
+        fs::remove_file(open_folder(folder.path())).unwrap();
+        fs::create_dir(open_folder(folder.path())).unwrap();
+        link(&victim, open_folder(folder.path()).join("lock")).unwrap();
+        Directory::lock(folder.path()).unwrap_err();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    /// Nothing an exporter says is part of a path: only times are.
+    #[test]
+    fn d11_paths_have_one_form() {
+        let stem = window_stem(1_795_237_200);
+        let path = closed_path(Path::new("d"), 1_795_237_200, &stem);
+        let allowed = |octet: u8| octet.is_ascii_alphanumeric() || b"=-./".contains(&octet);
+        assert!(path.to_str().unwrap().bytes().all(allowed), "{path:?}");
+        for name in [
+            "flows-..",
+            "flows-20261121T0500",
+            "flows-20261321T050000Z",
+            "..",
+            "flows-../../../etc/pas",
+        ] {
+            assert_eq!(window_start_s(Path::new(name)), None, "{name}");
+        }
     }
 }

@@ -1,13 +1,22 @@
 //! The flat files: what they hold ([`schema`]), where they lie ([`layout`]), the open window that
-//! is appended to ([`window`]), how it becomes Parquet ([`rotate`]), what is done at start with
-//! windows that were never rotated ([`recover`]), and how files are found and read ([`read`]). It
-//! opens no socket and reads no clock.
+//! is appended to ([`window`]), how it becomes Parquet ([`rotate`], [`closed`], [`checksum`]), what is
+//! done at start with windows that were never rotated ([`recover`]), and how files are found and read
+//! ([`read`]). Then what is done with closed files: old ones go ([`expire`]), all are looked at
+//! ([`verify`]), damaged ones saved as far as they can be ([`repair`]), small ones made into large ones
+//! ([`recompact`]). It opens no socket and reads no clock.
 
+pub mod checksum;
+pub mod closed;
+pub mod expire;
 pub mod layout;
 pub mod read;
+pub mod recompact;
 pub mod recover;
+pub mod repair;
 pub mod rotate;
 pub mod schema;
+pub mod system;
+pub mod verify;
 pub mod window;
 
 use std::path::PathBuf;
@@ -40,6 +49,18 @@ pub enum StoreError {
         path: PathBuf,
         /// What the reader or writer said.
         source: parquet::errors::ParquetError,
+    },
+    /// A folder is expected, and something else is there.
+    #[error("{path} is no folder, or a symbolic link to one: move it away")]
+    NoFolder {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// Another process rearranges files here.
+    #[error("{path} is being recompacted or repaired by another process: wait until it is done")]
+    Rearranged {
+        /// The directory.
+        path: PathBuf,
     },
     /// Another collector writes here.
     #[error("{path} is written by another collector: give this one another directory with -w")]

@@ -3,28 +3,19 @@
 //! in one file that readers see.
 
 use std::{
-    fs::{self, File},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use parquet::{
-    arrow::ArrowWriter,
-    basic::{Compression, Encoding, ZstdLevel},
-    file::{
-        metadata::KeyValue,
-        properties::{EnabledStatistics, WriterProperties},
-    },
-    schema::types::ColumnPath,
-};
-
 use crate::{
-    StoreError, layout,
+    StoreError,
+    closed::ClosedWriter,
+    layout,
     read::{self, Ended},
-    schema,
 };
 
-/// Rows in a row group.
-const ROW_GROUP_ROWS: usize = 1 << 20;
+/// Name ending of a closed file that is not finished.
+pub(crate) const PARTIAL_SUFFIX: &str = ".parquet.partial";
 
 /// What a rotation made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +55,7 @@ pub fn close(
             ended: Ended::Whole,
         });
     }
-    let partial = layout::open_folder(root).join(format!("{stem}.parquet.partial"));
+    let partial = layout::open_folder(root).join(format!("{stem}{PARTIAL_SUFFIX}"));
     let (flows, ended) = write_parquet(window, &partial, notes)?;
     let path = if flows > 0 {
         publish(root, &partial, &closed)?;
@@ -83,17 +74,29 @@ pub fn close(
 }
 
 /// Gives a synced file its name, so that a power cut cannot take it back.
-fn publish(root: &Path, partial: &Path, closed: &Path) -> Result<(), StoreError> {
+pub(crate) fn publish(root: &Path, partial: &Path, closed: &Path) -> Result<(), StoreError> {
+    // Whoever expires the last file of an hour removes its folder too.
+    const TRIES: u32 = 3;
     let hour = closed.parent().unwrap_or(root);
-    fs::create_dir_all(hour).map_err(StoreError::io("make", hour))?;
-    fs::rename(partial, closed).map_err(StoreError::io("rename", partial))?;
-    for folder in hour
-        .ancestors()
-        .take_while(|folder| folder.starts_with(root))
-    {
-        layout::sync_folder(folder)?;
+    for tries_left in (0..TRIES).rev() {
+        fs::create_dir_all(hour).map_err(StoreError::io("make", hour))?;
+        for folder in folders(root, hour) {
+            layout::assert_folder(folder)?;
+        }
+        match fs::rename(partial, closed) {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries_left > 0 => {}
+            Err(error) => return Err(StoreError::io("rename", partial)(error)),
+        }
     }
-    Ok(())
+    layout::sync_folder(root)?;
+    folders(root, hour).try_for_each(layout::sync_folder)
+}
+
+/// Folders from the hour's up to below the root.
+fn folders<'a>(root: &'a Path, hour: &'a Path) -> impl Iterator<Item = &'a Path> {
+    let is_below = move |folder: &&Path| folder.starts_with(root) && *folder != root;
+    hour.ancestors().take_while(is_below)
 }
 
 fn write_parquet(
@@ -101,42 +104,7 @@ fn write_parquet(
     partial: &Path,
     notes: &[(String, String)],
 ) -> Result<(u64, Ended), StoreError> {
-    let file = File::create(partial).map_err(StoreError::io("create", partial))?;
-    let mut writer = ArrowWriter::try_new(file, schema::schema(), Some(properties(notes)))
-        .map_err(StoreError::parquet(partial))?;
-    let mut flows = 0;
-    let ended = read::window(window, |batch| {
-        flows += batch.num_rows() as u64;
-        writer.write(&batch).map_err(StoreError::parquet(partial))
-    })?;
-    let file = writer.into_inner().map_err(StoreError::parquet(partial))?;
-    file.sync_all().map_err(StoreError::io("sync", partial))?;
-    Ok((flows, ended))
-}
-
-fn properties(notes: &[(String, String)]) -> WriterProperties {
-    let mut metadata = vec![KeyValue::new(
-        "weir.schema_version".to_owned(),
-        schema::SCHEMA_VERSION.to_owned(),
-    )];
-    metadata.extend(
-        notes
-            .iter()
-            .map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
-    );
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_key_value_metadata(Some(metadata));
-    // Times climb: their differences are small. Dictionaries only help columns with few values.
-    for time in ["flow_start", "flow_end", "received"] {
-        properties = properties
-            .set_column_dictionary_enabled(ColumnPath::from(time), false)
-            .set_column_encoding(ColumnPath::from(time), Encoding::DELTA_BINARY_PACKED);
-    }
-    for address in ["src_addr", "dst_addr"] {
-        properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(address), true);
-    }
-    properties.build()
+    let mut file = ClosedWriter::create(partial, notes)?;
+    let ended = read::window(window, |batch| file.write(&batch))?;
+    Ok((file.finish()?, ended))
 }

@@ -1,0 +1,181 @@
+//! A closed file being written: Parquet, with checksums of its row groups and a count of its flows in
+//! the footer's metadata.
+//!
+//! | key | value |
+//! |---|---|
+//! | `weir.schema_version` | version of the columns: [`crate::schema`] |
+//! | `weir.flows` | flows in the file |
+//! | `weir.checksums` | of its row groups: [`crate::checksum`] |
+//! | `weir.exporters` | the exporters' accounts when the window was closed, as JSON |
+//! | `weir.recovered` | `true` if the collector that wrote the window did not close it |
+//! | `weir.recompacted` | the files it was made of, with their flows and exporters, as JSON |
+//! | `weir.repaired` | what was left out of a damaged file |
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use arrow::array::RecordBatch;
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, Encoding, ZstdLevel},
+    file::{
+        metadata::{KeyValue, SortingColumn},
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
+    },
+    schema::types::ColumnPath,
+};
+
+use crate::{
+    StoreError,
+    checksum::{self, Block, Hashing},
+    layout, schema,
+};
+
+/// Rows in a row group.
+pub const ROW_GROUP_ROWS: usize = 1 << 20;
+/// The metadata's key for the number of flows.
+pub const FLOWS: &str = "weir.flows";
+
+/// A file being written.
+pub struct ClosedWriter {
+    path: PathBuf,
+    writer: ArrowWriter<Hashing>,
+    blocks: Vec<Block>,
+    flows: u64,
+}
+
+impl ClosedWriter {
+    /// Begins one; `notes` go into its metadata.
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub fn create(path: &Path, notes: &[(String, String)]) -> Result<Self, StoreError> {
+        Self::create_with(path, properties(notes))
+    }
+
+    /// Begins one whose row groups are sorted by columns of these names.
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub fn create_sorted(
+        path: &Path,
+        notes: &[(String, String)],
+        columns: &[&str],
+    ) -> Result<Self, StoreError> {
+        let schema = schema::schema();
+        let sorting = columns.iter().filter_map(|name| {
+            let index = schema.index_of(name).ok()?;
+            Some(SortingColumn {
+                column_idx: i32::try_from(index).ok()?,
+                descending: false,
+                nulls_first: false,
+            })
+        });
+        let sorting = Some(sorting.collect());
+        Self::create_with(path, properties(notes).set_sorting_columns(sorting))
+    }
+
+    fn create_with(path: &Path, properties: WriterPropertiesBuilder) -> Result<Self, StoreError> {
+        let file = Hashing::new(layout::create_file(path)?);
+        let writer = ArrowWriter::try_new(file, schema::schema(), Some(properties.build()))
+            .map_err(StoreError::parquet(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+            blocks: Vec::new(),
+            flows: 0,
+        })
+    }
+
+    /// Appends flows.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
+        if self.writer.in_progress_rows() + batch.num_rows() > ROW_GROUP_ROWS {
+            self.end_row_group()?;
+        }
+        self.writer
+            .write(batch)
+            .map_err(StoreError::parquet(&self.path))?;
+        self.flows += batch.num_rows() as u64;
+        self.end_block()
+    }
+
+    /// Ends a row group here; without rows since the last, nothing happens.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn end_row_group(&mut self) -> Result<(), StoreError> {
+        self.writer
+            .flush()
+            .map_err(StoreError::parquet(&self.path))?;
+        self.end_block()
+    }
+
+    /// Hashes the row groups that were written since the last block. Rows of the one in progress are in
+    /// memory only, so the file ends with the last that was written.
+    fn end_block(&mut self) -> Result<(), StoreError> {
+        let row_groups = self.writer.flushed_row_groups().len();
+        if self.blocks.last().map_or(0, |block| block.row_groups) < row_groups {
+            self.writer
+                .sync()
+                .map_err(StoreError::io("write", &self.path))?;
+            self.blocks
+                .push(self.writer.inner_mut().end_block(row_groups));
+        }
+        Ok(())
+    }
+
+    /// Writes the footer, and has the disk keep all of it; how many flows there are.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn finish(mut self) -> Result<u64, StoreError> {
+        self.end_row_group()?;
+        for (key, value) in [
+            (FLOWS, self.flows.to_string()),
+            (checksum::CHECKSUMS, checksum::encode(&self.blocks)),
+        ] {
+            self.writer
+                .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
+        let hashing = self
+            .writer
+            .into_inner()
+            .map_err(StoreError::parquet(&self.path))?;
+        let file: File = hashing.into_file();
+        file.sync_all()
+            .map_err(StoreError::io("sync", &self.path))?;
+        Ok(self.flows)
+    }
+}
+
+fn properties(notes: &[(String, String)]) -> WriterPropertiesBuilder {
+    let mut metadata = vec![KeyValue::new(
+        "weir.schema_version".to_owned(),
+        schema::SCHEMA_VERSION.to_owned(),
+    )];
+    metadata.extend(
+        notes
+            .iter()
+            .map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
+    );
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_key_value_metadata(Some(metadata));
+    // Times climb: their differences are small. Dictionaries only help columns with few values.
+    for time in ["flow_start", "flow_end", "received"] {
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(time), false)
+            .set_column_encoding(ColumnPath::from(time), Encoding::DELTA_BINARY_PACKED);
+    }
+    for address in ["src_addr", "dst_addr"] {
+        properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(address), true);
+    }
+    properties
+}

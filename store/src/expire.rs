@@ -1,0 +1,323 @@
+//! Old closed files go, the oldest first: by age, by the size of all, by the space that is left. What
+//! goes is decided first ([`decide`], a pure function) and removed afterwards. Open windows never go,
+//! nor does anything that is not named as Weir names closed files, or lies elsewhere.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use crate::{StoreError, layout, read, system};
+
+/// What is kept; nothing is said about what is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Files older than this go, seconds since they were written.
+    pub age_max_s: Option<u64>,
+    /// Octets of all files, the open windows' included.
+    pub octets_max: Option<u64>,
+    /// Octets left on the file system.
+    pub free_octets_min: Option<u64>,
+}
+
+impl Limits {
+    /// Whether anything ever goes.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// Why a file goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is too old.
+    Age,
+    /// All files are too large together.
+    Size,
+    /// Too little space is left.
+    Space,
+}
+
+/// A closed file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedFile {
+    /// Where.
+    pub path: PathBuf,
+    /// When its window began, seconds since 1970-01-01 UTC.
+    pub start_s: i64,
+    /// Octets.
+    pub octets: u64,
+    /// When it was written, seconds since 1970-01-01 UTC.
+    pub written_s: u64,
+}
+
+/// What expiry did, or would do.
+#[derive(Debug, Default)]
+pub struct Expired {
+    /// Files that went, the oldest first, and why.
+    pub files: Vec<(ClosedFile, Reason)>,
+    /// Files that could not be removed.
+    pub failed: Vec<StoreError>,
+}
+
+/// Closed files of a directory, the oldest first; only those that lie where their name belongs.
+///
+/// # Errors
+/// If it cannot be listed.
+pub fn list(root: &Path) -> Result<Vec<ClosedFile>, StoreError> {
+    let mut files: Vec<_> = read::list(root)?
+        .closed
+        .into_iter()
+        .filter_map(|path| closed_file(root, path))
+        .collect();
+    files.sort_by(|one, other| (one.start_s, &one.path).cmp(&(other.start_s, &other.path)));
+    Ok(files)
+}
+
+fn closed_file(root: &Path, path: PathBuf) -> Option<ClosedFile> {
+    let start_s = layout::window_start_s(&path)?;
+    let stem = path.file_stem()?.to_str()?;
+    if layout::closed_path(root, start_s, stem) != path {
+        return None;
+    }
+    // It may have gone meanwhile.
+    let found = fs::symlink_metadata(&path).ok()?;
+    let written = found.modified().ok()?.duration_since(UNIX_EPOCH);
+    Some(ClosedFile {
+        start_s,
+        octets: found.len(),
+        written_s: written.map_or(0, |since| since.as_secs()),
+        path,
+    })
+}
+
+/// Which of the files go, by index. `open_octets` are those of open windows, `free_octets` what is left
+/// now.
+#[must_use]
+pub fn decide(
+    files: &[ClosedFile],
+    open_octets: u64,
+    free_octets: u64,
+    limits: &Limits,
+    now_s: u64,
+) -> Vec<(usize, Reason)> {
+    let closed_octets: u64 = files.iter().map(|file| file.octets).sum();
+    let mut octets = closed_octets.saturating_add(open_octets);
+    let mut free_octets = free_octets;
+    let mut expired = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        let age_s = now_s.saturating_sub(file.written_s);
+        let reason = if limits.age_max_s.is_some_and(|max| age_s > max) {
+            Reason::Age
+        } else if limits.octets_max.is_some_and(|max| octets > max) {
+            Reason::Size
+        } else if limits.free_octets_min.is_some_and(|min| free_octets < min) {
+            Reason::Space
+        } else {
+            // One that was restored may be older by its name and newer by its age: look at all.
+            continue;
+        };
+        octets = octets.saturating_sub(file.octets);
+        free_octets = free_octets.saturating_add(file.octets);
+        expired.push((index, reason));
+    }
+    expired
+}
+
+/// Decides and, unless `is_dry`, removes. One that cannot be removed does not keep the others.
+///
+/// # Errors
+/// If the directory cannot be listed.
+pub fn expire(
+    root: &Path,
+    limits: &Limits,
+    now_s: u64,
+    is_dry: bool,
+) -> Result<Expired, StoreError> {
+    let files = list(root)?;
+    let open = read::list(root)?.open;
+    let open_octets = open
+        .iter()
+        .filter_map(|path| fs::symlink_metadata(path).ok())
+        .map(|found| found.len())
+        .sum();
+    let free_octets = match limits.free_octets_min {
+        Some(_) => system::free_octets(root).map_err(StoreError::io("read", root))?,
+        None => u64::MAX,
+    };
+    let mut expired = Expired::default();
+    for (index, reason) in decide(&files, open_octets, free_octets, limits, now_s) {
+        let file = files[index].clone();
+        let removed = if is_dry {
+            Ok(())
+        } else {
+            remove(root, &file.path)
+        };
+        match removed {
+            Ok(()) => expired.files.push((file, reason)),
+            Err(error) => expired.failed.push(error),
+        }
+    }
+    Ok(expired)
+}
+
+/// Removes a file, and the folders that are empty then. One that is gone already is what was wanted.
+fn remove(root: &Path, path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError::io("remove", path)(error));
+        }
+        _ => {}
+    }
+    for folder in path
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| *folder != root)
+    {
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::layout::Directory;
+
+    const START_S: i64 = 1_795_237_200;
+    const NOW_S: u64 = 1_795_300_000;
+    const OPEN: &str = "flows-20261121T050000Z.arrows";
+
+    fn files(count: u64) -> Vec<ClosedFile> {
+        (0..count)
+            .map(|number| ClosedFile {
+                path: PathBuf::from(number.to_string()),
+                start_s: START_S + number.cast_signed(),
+                octets: 100,
+                written_s: NOW_S - 1000 * (count - number),
+            })
+            .collect()
+    }
+
+    fn decided(limits: &Limits, open_octets: u64, free_octets: u64) -> String {
+        let decided = decide(&files(5), open_octets, free_octets, limits, NOW_S);
+        let letters = decided.iter().map(|(index, reason)| match reason {
+            Reason::Age => format!("a{index}"),
+            Reason::Size => format!("s{index}"),
+            Reason::Space => format!("f{index}"),
+        });
+        letters.collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn the_oldest_go_and_no_more_than_needed() {
+        let none = Limits::default();
+        let age = |age_max_s| Limits {
+            age_max_s: Some(age_max_s),
+            ..none
+        };
+        let size = |octets_max| Limits {
+            octets_max: Some(octets_max),
+            ..none
+        };
+        let space = |free_octets_min| Limits {
+            free_octets_min: Some(free_octets_min),
+            ..none
+        };
+        assert_eq!(decided(&none, u64::MAX, 0), "");
+        assert_eq!(decided(&age(3000), 0, 0), "a0a1");
+        assert_eq!(decided(&age(0), 0, 0), "a0a1a2a3a4");
+        assert_eq!(decided(&size(500), 0, 0), "");
+        assert_eq!(decided(&size(499), 0, 0), "s0");
+        assert_eq!(decided(&size(500), 150, 0), "s0s1");
+        assert_eq!(decided(&size(0), u64::MAX, 0), "s0s1s2s3s4");
+        assert_eq!(decided(&space(250), 0, 50), "f0f1");
+        assert_eq!(decided(&space(50), 0, 50), "");
+        let all = Limits {
+            octets_max: Some(300),
+            free_octets_min: Some(350),
+            ..age(4500)
+        };
+        assert_eq!(decided(&all, 0, 50), "a0s1f2");
+    }
+
+    /// A directory with files of three hours, one open window, and what looks like either.
+    fn directory(root: &Path) -> Directory {
+        let directory = Directory::lock(root).unwrap();
+        fs::write(layout::open_folder(root).join(OPEN), [0u8; 1000]).unwrap();
+        for hour in 0..3 {
+            let start_s = START_S + 3600 * hour;
+            let path = layout::closed_path(root, start_s, &layout::window_stem(start_s));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, [0u8; 1000]).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn d09_only_closed_files_of_this_directory_go() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = folder.path();
+        let _directory = directory(root);
+        let others = [
+            "notes.parquet",
+            "date=2026-11-21/hour=05/somebody.parquet",
+            "date=2026-11-21/hour=05/flows-20261121T060000Z.parquet",
+            "flows-20261121T050000Z.parquet",
+        ];
+        for other in others {
+            fs::write(root.join(other), "").unwrap();
+        }
+        let hour = elsewhere.path().join("hour=05");
+        fs::create_dir(&hour).unwrap();
+        let beyond = hour.join("flows-20261120T050000Z.parquet");
+        File::create(&beyond).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), root.join("date=2026-11-20")).unwrap();
+
+        let limits = Limits {
+            age_max_s: Some(0),
+            ..Limits::default()
+        };
+        let dry = expire(root, &limits, u64::MAX, true).unwrap();
+        assert_eq!((dry.files.len(), list(root).unwrap().len()), (3, 3));
+        let expired = expire(root, &limits, u64::MAX, false).unwrap();
+        assert_eq!((expired.files.len(), expired.failed.len()), (3, 0));
+        assert!(list(root).unwrap().is_empty());
+        assert!(
+            expire(root, &limits, u64::MAX, false)
+                .unwrap()
+                .files
+                .is_empty()
+        );
+        assert!(layout::open_folder(root).join(OPEN).exists());
+        assert!(beyond.exists() && others.iter().all(|other| root.join(other).exists()));
+        assert!(
+            !root.join("date=2026-11-21/hour=06").exists(),
+            "empty folders go too"
+        );
+    }
+
+    #[test]
+    fn d09_a_file_that_vanishes_or_cannot_go_does_not_stop_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let _directory = directory(root);
+        let files = list(root).unwrap();
+        fs::remove_file(&files[0].path).unwrap();
+        remove(root, &files[0].path).unwrap();
+        let size = Limits {
+            octets_max: Some(2500),
+            ..Limits::default()
+        };
+        // Two files and the open window of a thousand octets each: one too many.
+        let expired = expire(root, &size, NOW_S, false).unwrap();
+        let gone: Vec<_> = expired.files.iter().map(|(file, _)| &file.path).collect();
+        assert_eq!(gone, [&files[1].path]);
+    }
+}

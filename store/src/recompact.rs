@@ -1,0 +1,392 @@
+//! The small files of an hour become one large one, its row groups sorted by source and destination:
+//! smaller, fewer to open, and a search for a host reads little of it. An hour is the unit since its
+//! folder is a partition that engines read as a column; a day's file would be in none.
+//!
+//! Readers see the small files or the large one, never both or neither: the large one is made in a
+//! hidden folder beside the hour's, and the two folders change places in one step ([`system::exchange`]).
+//! Then the hidden one has the small files, and is cleared. Whoever comes after a process that was killed
+//! looks at what is in a hidden folder ([`clear`]), file by file:
+//!
+//! - it is in the list of what the hour's large file was made of: it goes;
+//! - its own list names a file that is in the hour: it is a large one that was not published, and goes;
+//! - else its flows are nowhere else, and it moves into the hour.
+//!
+//! So each flow is in one file that readers see, whenever the process was killed, and doing it again
+//! changes nothing.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use arrow::{
+    array::RecordBatch,
+    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
+    error::ArrowError,
+};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use serde_json::{Value, json};
+
+use crate::{
+    StoreError,
+    closed::ClosedWriter,
+    expire::{self, ClosedFile},
+    layout::{self, Rearranging},
+    read, rotate, schema, system,
+    verify::{self, Fault},
+};
+
+/// Flows sorted at a time, and so in a row group: some 40 MiB.
+const SORTED_ROWS: usize = 1 << 18;
+/// What they are sorted by.
+const SORTED_BY: [&str; 3] = ["src_addr", "dst_addr", "flow_start"];
+/// Name ending of an hour's large file.
+const HOUR_SUFFIX: &str = "-hour";
+/// The note that lists what a large file was made of.
+const SOURCES: &str = "weir.recompacted";
+const HOUR_S: i64 = 3600;
+
+/// What became of an hour.
+#[derive(Debug)]
+pub enum Recompacted {
+    /// So many files became one.
+    Done {
+        /// The large file.
+        path: PathBuf,
+        /// Files it was made of.
+        files: usize,
+        /// Flows in it.
+        flows: u64,
+        /// Octets before.
+        octets_before: u64,
+        /// Octets of the large file.
+        octets: u64,
+    },
+    /// It would be done.
+    Due {
+        /// The hour's folder.
+        folder: PathBuf,
+        /// Files in it.
+        files: usize,
+    },
+    /// It is left as it is: something in it is wrong, or not finished.
+    Left {
+        /// The hour's folder.
+        folder: PathBuf,
+        /// Why, as a sentence's end.
+        reason: String,
+    },
+}
+
+/// Recompacts each hour that ended before `before_s` (seconds since 1970-01-01 UTC) and has more than
+/// one file; `report` is told of each. With `is_dry` nothing is changed.
+///
+/// # Errors
+/// If the directory cannot be read or written. What was done until then stays done.
+pub fn recompact(
+    root: &Path,
+    before_s: i64,
+    is_dry: bool,
+    mut report: impl FnMut(Recompacted),
+) -> Result<(), StoreError> {
+    let lock = Rearranging::lock(root)?;
+    if !is_dry {
+        clear(root, &lock)?;
+    }
+    for (start_s, files) in hours(root)? {
+        if start_s + HOUR_S > before_s || files.len() < 2 {
+            continue;
+        }
+        let folder = layout::hour_folder(root, start_s);
+        report(if is_dry {
+            Recompacted::Due {
+                folder,
+                files: files.len(),
+            }
+        } else {
+            hour(root, start_s, &files)?
+        });
+    }
+    Ok(())
+}
+
+/// Closed files by the start of their hour.
+fn hours(root: &Path) -> Result<BTreeMap<i64, Vec<ClosedFile>>, StoreError> {
+    let mut hours: BTreeMap<i64, Vec<ClosedFile>> = BTreeMap::new();
+    for file in expire::list(root)? {
+        let start_s = file.start_s - file.start_s.rem_euclid(HOUR_S);
+        hours.entry(start_s).or_default().push(file);
+    }
+    Ok(hours)
+}
+
+fn hour(root: &Path, start_s: i64, files: &[ClosedFile]) -> Result<Recompacted, StoreError> {
+    let folder = layout::hour_folder(root, start_s);
+    let left = |reason| Recompacted::Left {
+        folder: folder.clone(),
+        reason,
+    };
+    if let Some(reason) = obstacle(root, files)? {
+        return Ok(left(reason));
+    }
+    let hidden = hidden_folder(&folder);
+    let stem = format!("{}{HOUR_SUFFIX}", layout::window_stem(start_s));
+    let name = format!("{stem}.parquet");
+    fs::create_dir(&hidden).map_err(StoreError::io("make", &hidden))?;
+    let partial = hidden.join(format!("{stem}{}", rotate::PARTIAL_SUFFIX));
+    let flows = match write_sorted(files, &partial)? {
+        Ok(flows) => flows,
+        Err(reason) => {
+            fs::remove_dir_all(&hidden).map_err(StoreError::io("remove", &hidden))?;
+            return Ok(left(reason));
+        }
+    };
+    keep_time(files, &partial)?;
+    let large = hidden.join(&name);
+    fs::rename(&partial, &large).map_err(StoreError::io("rename", &partial))?;
+    let octets = octets(&large);
+    layout::sync_folder(&hidden)?;
+    if let Err(error) = system::exchange(&folder, &hidden) {
+        fs::remove_dir_all(&hidden).map_err(StoreError::io("remove", &hidden))?;
+        return Ok(left(format!(
+            "this file system cannot exchange folders ({error})"
+        )));
+    }
+    sync_parent(&folder)?;
+    clear_hour(&hidden)?;
+    Ok(Recompacted::Done {
+        path: folder.join(name),
+        files: files.len(),
+        flows,
+        octets_before: files.iter().map(|file| file.octets).sum(),
+        octets,
+    })
+}
+
+/// Why an hour cannot be recompacted now.
+fn obstacle(root: &Path, files: &[ClosedFile]) -> Result<Option<String>, StoreError> {
+    for window in read::list(root)?.open {
+        // Whoever closes it looks whether its closed file is there already.
+        let is_closed = files
+            .iter()
+            .any(|file| file.path.file_stem() == window.file_stem());
+        if is_closed {
+            return Ok(Some(format!("{} is still there", window.display())));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the flows of all files as one; how many, or why not.
+fn write_sorted(files: &[ClosedFile], partial: &Path) -> Result<Result<u64, String>, StoreError> {
+    let sources = files.iter().map(source);
+    let sources = match sources.collect::<Result<Value, StoreError>>() {
+        Ok(sources) => sources,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let notes = [(SOURCES.to_owned(), sources.to_string())];
+    let mut writer = ClosedWriter::create_sorted(partial, &notes, &SORTED_BY)?;
+    let (mut batches, mut rows) = (Vec::new(), 0);
+    for file in files {
+        let verified = verify::read_sound(&file.path, |batch| {
+            rows += batch.num_rows();
+            batches.push(batch);
+            if rows >= SORTED_ROWS {
+                rows = 0;
+                write_group(&mut writer, &std::mem::take(&mut batches), partial)?;
+            }
+            Ok(())
+        });
+        let path = file.path.display();
+        match verified {
+            // The next run finds what is left of the hour.
+            Err(_) if !file.path.exists() => return Ok(Err(format!("{path} expired meanwhile"))),
+            Err(error) => return Err(error),
+            Ok(verified) => match verified.faults.first() {
+                None => {}
+                Some(fault @ Fault::Version(_)) => return Ok(Err(format!("{path}: {fault}"))),
+                Some(fault) => {
+                    return Ok(Err(format!("{path}: {fault}; `repair` comes first")));
+                }
+            },
+        }
+    }
+    write_group(&mut writer, &batches, partial)?;
+    Ok(Ok(writer.finish()?))
+}
+
+fn write_group(
+    writer: &mut ClosedWriter,
+    batches: &[RecordBatch],
+    path: &Path,
+) -> Result<(), StoreError> {
+    if batches.is_empty() {
+        return Ok(());
+    }
+    writer.write(&sorted(batches).map_err(StoreError::arrow(path))?)?;
+    writer.end_row_group()
+}
+
+fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
+    let all = concat_batches(&schema::schema(), batches)?;
+    let columns = SORTED_BY.iter().filter_map(|name| {
+        Some(SortColumn {
+            values: all.column_by_name(name)?.clone(),
+            options: None,
+        })
+    });
+    let order = lexsort_to_indices(&columns.collect::<Vec<_>>(), None)?;
+    take_record_batch(&all, &order)
+}
+
+/// What a large file says of one it was made of; the notes of that one go on in it.
+fn source(file: &ClosedFile) -> Result<Value, StoreError> {
+    let path = &file.path;
+    let opened = File::open(path).map_err(StoreError::io("open", path))?;
+    let reader = SerializedFileReader::new(opened).map_err(StoreError::parquet(path))?;
+    let note = |key| verify::note(reader.metadata(), key);
+    Ok(json!({
+        "file": name(path),
+        "octets": file.octets,
+        "flows": reader.metadata().file_metadata().num_rows(),
+        "exporters": note("weir.exporters"),
+        "recompacted": note(SOURCES),
+    }))
+}
+
+/// The large file is as old as the latest of the small ones: its age must not begin anew.
+fn keep_time(files: &[ClosedFile], large: &Path) -> Result<(), StoreError> {
+    let times = files.iter().filter_map(|file| {
+        let found = fs::metadata(&file.path).ok()?;
+        found.modified().ok()
+    });
+    if let Some(latest) = times.max() {
+        File::options()
+            .append(true)
+            .open(large)
+            .and_then(|file| {
+                file.set_modified(latest)?;
+                file.sync_all()
+            })
+            .map_err(StoreError::io("date", large))?;
+    }
+    Ok(())
+}
+
+/// Clears hidden folders that a killed process left behind; whoever does has the right to rearrange.
+///
+/// # Errors
+/// If something cannot be read, moved or removed.
+pub fn clear(root: &Path, _lock: &Rearranging) -> Result<(), StoreError> {
+    for date in folders(root, "date=")? {
+        for hidden in folders(&date, ".hour=")? {
+            clear_hour(&hidden)?;
+        }
+    }
+    Ok(())
+}
+
+fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = fs::read_dir(folder).map_err(StoreError::io("list", folder))?;
+    let is_one = |entry: &fs::DirEntry| {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        is_folder && name(&entry.path()).starts_with(prefix)
+    };
+    Ok(entries
+        .filter_map(Result::ok)
+        .filter(is_one)
+        .map(|entry| entry.path())
+        .collect())
+}
+
+fn clear_hour(hidden: &Path) -> Result<(), StoreError> {
+    let shown = shown_folder(hidden);
+    let entries = fs::read_dir(hidden).map_err(StoreError::io("list", hidden))?;
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        if is_elsewhere(&path, &shown) {
+            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        } else {
+            fs::create_dir_all(&shown).map_err(StoreError::io("make", &shown))?;
+            let to = free_name(&shown, &path);
+            fs::rename(&path, to).map_err(StoreError::io("rename", &path))?;
+        }
+    }
+    if shown.exists() {
+        layout::sync_folder(&shown)?;
+    }
+    fs::remove_dir(hidden).map_err(StoreError::io("remove", hidden))?;
+    sync_parent(hidden)
+}
+
+/// Whether a file's flows are in files that readers see.
+fn is_elsewhere(path: &Path, shown: &Path) -> bool {
+    let name = name(path);
+    if name.ends_with(rotate::PARTIAL_SUFFIX) {
+        return true;
+    }
+    let files = fs::read_dir(shown).into_iter().flatten();
+    let files: Vec<_> = files.flatten().map(|entry| entry.path()).collect();
+    let this = (name, octets(path));
+    let is_source = files.iter().any(|file| sources(file).contains(&this));
+    let own = sources(path);
+    let is_unpublished = files
+        .iter()
+        .any(|file| own.contains(&(self::name(file), octets(file))));
+    is_source || is_unpublished
+}
+
+/// The files a large file was made of, by name and octets.
+fn sources(path: &Path) -> Vec<(String, u64)> {
+    let reader = File::open(path)
+        .ok()
+        .and_then(|file| SerializedFileReader::new(file).ok());
+    let listed = reader.and_then(|reader| {
+        let note = verify::note(reader.metadata(), SOURCES)?;
+        serde_json::from_str::<Vec<Value>>(note).ok()
+    });
+    let source = |source: &Value| {
+        Some((
+            source["file"].as_str()?.to_owned(),
+            source["octets"].as_u64()?,
+        ))
+    };
+    listed.iter().flatten().filter_map(source).collect()
+}
+
+fn hidden_folder(shown: &Path) -> PathBuf {
+    shown.with_file_name(format!(".{}", name(shown)))
+}
+
+fn shown_folder(hidden: &Path) -> PathBuf {
+    hidden.with_file_name(name(hidden).trim_start_matches('.'))
+}
+
+/// A name in the folder that is not taken.
+fn free_name(folder: &Path, path: &Path) -> PathBuf {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let stem = stem.unwrap_or("flows");
+    let mut to = folder.join(name(path));
+    let mut number = 0;
+    while to.exists() {
+        number += 1;
+        to = folder.join(format!("{stem}-{number}.parquet"));
+    }
+    to
+}
+
+fn name(path: &Path) -> String {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.unwrap_or_default().to_owned()
+}
+
+fn octets(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |found| found.len())
+}
+
+fn sync_parent(folder: &Path) -> Result<(), StoreError> {
+    folder.parent().map_or(Ok(()), layout::sync_folder)
+}
+
+#[cfg(test)]
+mod tests;

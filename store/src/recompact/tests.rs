@@ -1,0 +1,228 @@
+//! Flows before and after, and after a kill at each step.
+
+use std::net::Ipv6Addr;
+
+use arrow::{
+    array::{Array as _, AsArray as _},
+    datatypes::UInt64Type,
+};
+use weir_netflow::FlowRecord;
+
+use super::*;
+use crate::{layout::Directory, schema::StoredFlow};
+
+/// 2026-11-21 05:00:00 UTC.
+const START_S: i64 = 1_795_237_200;
+const LATER_S: i64 = START_S + 100_000;
+
+fn flow(number: u64) -> StoredFlow {
+    let source = Ipv6Addr::from_bits(0xffff_0a00_0000 + u128::from(number * 7919 % 251));
+    StoredFlow {
+        record: FlowRecord {
+            source,
+            packets: number,
+            start_ns: 1_700_000_000_000_000_000 + number,
+            ..FlowRecord::default()
+        },
+        received_ns: 1_700_000_000_000_000_000,
+        exporter: Ipv6Addr::LOCALHOST,
+        source_id: 7,
+        version: 9,
+    }
+}
+
+/// A closed file of a window with these flows.
+fn close(root: &Path, start_s: i64, numbers: std::ops::Range<u64>) -> PathBuf {
+    let path = layout::closed_path(root, start_s, &layout::window_stem(start_s));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let notes = [("weir.exporters".to_owned(), "[]".to_owned())];
+    let mut writer = ClosedWriter::create(&path, &notes).unwrap();
+    let flows: Vec<_> = numbers.map(flow).collect();
+    writer.write(&schema::batch(&flows).unwrap()).unwrap();
+    writer.finish().unwrap();
+    path
+}
+
+/// An hour of twelve files and one of a single file; 1,210 flows.
+fn directory() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    Directory::lock(root).unwrap();
+    for window in 0..12u64 {
+        let start_s = START_S + 300 * window.cast_signed();
+        close(root, start_s, 100 * window..100 * (window + 1));
+    }
+    close(root, START_S + 3600, 1200..1210);
+    folder
+}
+
+/// The packets of all flows that readers see, sorted: each flow has its own number.
+fn seen(root: &Path) -> Vec<u64> {
+    let mut packets = Vec::new();
+    for path in read::list(root).unwrap().closed {
+        let verified = verify::read_sound(&path, |batch| {
+            let column = batch.column_by_name("packets").unwrap();
+            let numbers = column.as_primitive::<UInt64Type>().values();
+            packets.extend(numbers.iter());
+            Ok(())
+        });
+        assert!(verified.unwrap().faults.is_empty(), "{}", path.display());
+    }
+    packets.sort_unstable();
+    packets
+}
+
+fn all() -> Vec<u64> {
+    (0..1210).collect()
+}
+
+/// What was done, in words.
+fn run(root: &Path, before_s: i64, is_dry: bool) -> Vec<String> {
+    let mut done = Vec::new();
+    recompact(root, before_s, is_dry, |hour| {
+        done.push(match hour {
+            Recompacted::Done { files, flows, .. } => format!("{files} files, {flows} flows"),
+            Recompacted::Due { files, .. } => format!("{files} files due"),
+            Recompacted::Left { reason, .. } => reason,
+        });
+    })
+    .unwrap();
+    done
+}
+
+#[test]
+fn an_hour_becomes_one_sorted_file_and_stays_so() {
+    let folder = directory();
+    let root = folder.path();
+    assert_eq!(run(root, LATER_S, true), ["12 files due"]);
+    assert_eq!(read::list(root).unwrap().closed.len(), 13);
+    // The hour is not over yet.
+    assert!(run(root, START_S + 3599, false).is_empty());
+    assert_eq!(run(root, LATER_S, false), ["12 files, 1200 flows"]);
+    let closed = read::list(root).unwrap().closed;
+    assert_eq!(closed.len(), 2);
+    assert!(closed[0].ends_with("date=2026-11-21/hour=05/flows-20261121T050000Z-hour.parquet"));
+    assert_eq!(seen(root), all());
+    let mut sources = Vec::new();
+    verify::read_sound(&closed[0], |batch| {
+        let column = batch.column_by_name("src_addr").unwrap();
+        let column = column.as_fixed_size_binary();
+        sources.extend((0..column.len()).map(|row| column.value(row).to_vec()));
+        Ok(())
+    })
+    .unwrap();
+    assert!(sources.is_sorted());
+    // Again: nothing to do. A late file: it is taken in.
+    assert!(run(root, LATER_S, false).is_empty());
+    close(root, START_S + 7, 1210..1220);
+    assert_eq!(run(root, LATER_S, false), ["2 files, 1210 flows"]);
+    assert_eq!(seen(root), (0..1220).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_hour_that_is_not_finished_or_damaged_is_left() {
+    let folder = directory();
+    let root = folder.path();
+    let window = layout::open_folder(root).join("flows-20261121T050500Z.arrows");
+    fs::write(&window, "").unwrap();
+    let done = run(root, LATER_S, false);
+    assert!(done[0].ends_with("is still there"), "{done:?}");
+    fs::remove_file(window).unwrap();
+    let damaged = &read::list(root).unwrap().closed[3];
+    let octets = fs::read(damaged).unwrap();
+    let mut flipped = octets.clone();
+    flipped[10] ^= 1;
+    fs::write(damaged, flipped).unwrap();
+    let done = run(root, LATER_S, false);
+    assert!(done[0].contains("`repair` comes first"), "{done:?}");
+    let faults = verify::verify(damaged).unwrap().faults;
+    assert!(matches!(faults[..], [Fault::RowGroup(0, _)]));
+    fs::write(damaged, octets).unwrap();
+    assert_eq!(seen(root), all());
+    assert_eq!(run(root, LATER_S, false), ["12 files, 1200 flows"]);
+}
+
+/// The folder as a process leaves it that is killed after each step; then another one runs.
+#[test]
+fn d01_killed_at_any_step_each_flow_is_in_one_file() {
+    type Kill = fn(shown: &Path, hidden: &Path, large: &Path);
+    let steps: [(&str, Kill); 6] = [
+        ("an empty folder", |_, _, _| {}),
+        ("half a file", |_, hidden, large| {
+            let octets = fs::read(large).unwrap();
+            let partial = hidden.join("flows-20261121T050000Z-hour.parquet.partial");
+            fs::write(partial, &octets[..octets.len() / 2]).unwrap();
+        }),
+        ("a whole file", |_, hidden, large| {
+            fs::copy(large, hidden.join(name(large))).unwrap();
+        }),
+        ("exchanged", |shown, hidden, large| {
+            fs::copy(large, hidden.join(name(large))).unwrap();
+            system::exchange(shown, hidden).unwrap();
+        }),
+        ("half cleared", |shown, hidden, large| {
+            fs::copy(large, hidden.join(name(large))).unwrap();
+            system::exchange(shown, hidden).unwrap();
+            for entry in fs::read_dir(hidden).unwrap().take(5) {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+        }),
+        (
+            "a file that came before the exchange",
+            |shown, hidden, large| {
+                fs::copy(large, hidden.join(name(large))).unwrap();
+                let root = shown.ancestors().nth(2).unwrap();
+                close(root, START_S + 7, 1210..1220);
+                system::exchange(shown, hidden).unwrap();
+            },
+        ),
+    ];
+    let prepared = directory();
+    run(prepared.path(), LATER_S, false);
+    let large = read::list(prepared.path()).unwrap().closed.remove(0);
+    for (step, kill) in steps {
+        let folder = directory();
+        let root = folder.path();
+        // The sizes that the large file lists are those of the same files here.
+        let shown = layout::hour_folder(root, START_S);
+        let hidden = hidden_folder(&shown);
+        fs::create_dir(&hidden).unwrap();
+        kill(&shown, &hidden, &large);
+        for _ in 0..2 {
+            run(root, LATER_S, false);
+            assert!(!hidden.exists(), "{step}");
+            let expected = if step.starts_with("a file that came") {
+                (0..1220).collect()
+            } else {
+                all()
+            };
+            assert_eq!(seen(root), expected, "{step}");
+            assert_eq!(read::list(root).unwrap().closed.len(), 2, "{step}");
+        }
+    }
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let folder = directory();
+    let _lock = Rearranging::lock(folder.path()).unwrap();
+    let refused = recompact(folder.path(), LATER_S, false, |_| {}).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Rearranged { .. }),
+        "{refused}"
+    );
+}
+
+/// The age of flows does not begin anew when they are recompacted.
+#[test]
+fn a_large_file_is_as_old_as_the_latest_small_one() {
+    let folder = directory();
+    let root = folder.path();
+    for (number, file) in (0..).zip(expire::list(root).unwrap()) {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000 + number);
+        let file = File::options().append(true).open(file.path).unwrap();
+        file.set_modified(time).unwrap();
+    }
+    run(root, LATER_S, false);
+    assert_eq!(expire::list(root).unwrap()[0].written_s, 1_000_011);
+}

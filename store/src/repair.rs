@@ -1,0 +1,231 @@
+//! Damaged closed files are saved as far as they can be: their sound row groups become a new file in
+//! their place, and the damaged one is kept beside the open windows. What a process that was killed left
+//! behind is cleared away. It runs while no collector does.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+
+use crate::{
+    StoreError,
+    closed::ClosedWriter,
+    layout::{self, Directory},
+    rotate,
+    verify::{self, Fault},
+};
+
+/// Notes that go over into the new file.
+const NOTES: [&str; 3] = ["weir.exporters", "weir.recovered", "weir.recompacted"];
+
+/// What became of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repaired {
+    /// It is as it was written.
+    Sound,
+    /// It was written by another version; it is left alone.
+    OtherVersion(Fault),
+    /// These flows were saved; the damaged file is kept under this name.
+    Saved {
+        /// Flows in the new file.
+        flows: u64,
+        /// The damaged file.
+        aside: PathBuf,
+        /// What was wrong.
+        faults: Vec<Fault>,
+    },
+    /// Nothing could be read: it is kept under this name.
+    SetAside {
+        /// The damaged file.
+        aside: PathBuf,
+        /// What was wrong.
+        faults: Vec<Fault>,
+    },
+}
+
+/// Repairs a closed file. Readers see the damaged one or the new one, never both or none.
+///
+/// # Errors
+/// If something cannot be read or written; the file is then as it was.
+pub fn repair(directory: &Directory, path: &Path) -> Result<Repaired, StoreError> {
+    let found = verify::verify(path)?;
+    match &found.faults[..] {
+        [] => return Ok(Repaired::Sound),
+        [version @ Fault::Version(_)] => return Ok(Repaired::OtherVersion(version.clone())),
+        _ => {}
+    }
+    let aside = aside_path(directory.root(), path);
+    if found.flows == 0 {
+        fs::rename(path, &aside).map_err(StoreError::io("rename", path))?;
+        sync_both(path, &aside)?;
+        return Ok(Repaired::SetAside {
+            aside,
+            faults: found.faults,
+        });
+    }
+    let partial = layout::open_folder(directory.root()).join("repair.parquet.partial");
+    let faults: Vec<_> = found.faults.iter().map(ToString::to_string).collect();
+    let mut notes = vec![("weir.repaired".to_owned(), faults.join("; "))];
+    notes.extend(notes_of(path));
+    let mut writer = ClosedWriter::create(&partial, &notes)?;
+    verify::read_sound(path, |batch| writer.write(&batch))?;
+    let flows = writer.finish()?;
+    // Both names lead to the damaged file until the new one takes the first.
+    fs::hard_link(path, &aside).map_err(StoreError::io("link", path))?;
+    fs::rename(&partial, path).map_err(StoreError::io("rename", &partial))?;
+    sync_both(path, &aside)?;
+    Ok(Repaired::Saved {
+        flows,
+        aside,
+        faults: found.faults,
+    })
+}
+
+/// A name beside the open windows that is not taken.
+fn aside_path(root: &Path, path: &Path) -> PathBuf {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let stem = stem.unwrap_or("flows");
+    let folder = layout::open_folder(root);
+    let mut aside = folder.join(format!("{stem}.parquet.damaged"));
+    let mut number = 0;
+    while aside.exists() {
+        number += 1;
+        aside = folder.join(format!("{stem}-{number}.parquet.damaged"));
+    }
+    aside
+}
+
+fn sync_both(one: &Path, other: &Path) -> Result<(), StoreError> {
+    let mut folders = [one, other].into_iter().filter_map(Path::parent);
+    folders.try_for_each(layout::sync_folder)
+}
+
+fn notes_of(path: &Path) -> Vec<(String, String)> {
+    let metadata = fs::File::open(path)
+        .ok()
+        .and_then(|file| SerializedFileReader::new(file).ok());
+    let Some(reader) = metadata else {
+        return Vec::new();
+    };
+    let note = |key: &&str| {
+        let value = verify::note(reader.metadata(), key)?;
+        Some(((*key).to_owned(), value.to_owned()))
+    };
+    NOTES.iter().filter_map(note).collect()
+}
+
+/// Removes rotations and repairs that were not finished: what they were made from is still there.
+///
+/// # Errors
+/// If the folder cannot be read or a file not removed.
+pub fn clear(directory: &Directory) -> Result<Vec<PathBuf>, StoreError> {
+    let folder = layout::open_folder(directory.root());
+    let entries = fs::read_dir(&folder).map_err(StoreError::io("list", &folder))?;
+    let mut cleared = Vec::new();
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        let is_partial = path
+            .to_str()
+            .is_some_and(|name| name.ends_with(rotate::PARTIAL_SUFFIX));
+        if is_partial {
+            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            cleared.push(path);
+        }
+    }
+    Ok(cleared)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use weir_netflow::FlowRecord;
+
+    use super::*;
+    use crate::schema::{self, StoredFlow};
+
+    const START_S: i64 = 1_795_237_200;
+
+    /// A closed file with row groups of a hundred flows.
+    fn closed(root: &Path, groups: usize) -> PathBuf {
+        let path = layout::closed_path(root, START_S, &layout::window_stem(START_S));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let notes = [("weir.exporters".to_owned(), "[]".to_owned())];
+        let mut writer = ClosedWriter::create(&path, &notes).unwrap();
+        let flow = StoredFlow {
+            record: FlowRecord::default(),
+            received_ns: 1_700_000_000_000_000_000,
+            exporter: Ipv6Addr::LOCALHOST,
+            source_id: 7,
+            version: 9,
+        };
+        for _ in 0..groups {
+            writer.write(&schema::batch(&[flow; 100]).unwrap()).unwrap();
+            writer.end_row_group().unwrap();
+        }
+        writer.finish().unwrap();
+        path
+    }
+
+    fn flip(path: &Path, at: usize) -> Vec<u8> {
+        let mut octets = fs::read(path).unwrap();
+        octets[at] ^= 1;
+        fs::write(path, &octets).unwrap();
+        octets
+    }
+
+    #[test]
+    fn d06_what_is_sound_in_a_damaged_file_is_saved_and_the_rest_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let path = closed(folder.path(), 3);
+        assert_eq!(repair(&directory, &path).unwrap(), Repaired::Sound);
+        let damaged = flip(&path, 10);
+        let repaired = repair(&directory, &path).unwrap();
+        let Repaired::Saved {
+            flows: 200,
+            aside,
+            faults,
+        } = &repaired
+        else {
+            panic!("{repaired:?}");
+        };
+        assert!(matches!(faults[..], [Fault::RowGroup(0, _)]), "{faults:?}");
+        assert_eq!(fs::read(aside).unwrap(), damaged);
+        assert_eq!(repair(&directory, &path).unwrap(), Repaired::Sound);
+        let notes = notes_of(&path);
+        assert_eq!(notes, [("weir.exporters".to_owned(), "[]".to_owned())]);
+        // Once more: the one that is kept is not overwritten.
+        flip(&path, 10);
+        repair(&directory, &path).unwrap();
+        assert_eq!(fs::read(aside).unwrap(), damaged);
+    }
+
+    #[test]
+    fn d06_a_file_of_which_nothing_can_be_read_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let path = closed(folder.path(), 1);
+        let octets = fs::read(&path).unwrap();
+        fs::write(&path, &octets[..octets.len() / 2]).unwrap();
+        let repaired = repair(&directory, &path).unwrap();
+        let Repaired::SetAside { aside, .. } = &repaired else {
+            panic!("{repaired:?}");
+        };
+        assert!(aside.exists() && !path.exists());
+    }
+
+    #[test]
+    fn d02_a_rotation_that_was_cut_off_is_cleared_and_its_window_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let open = layout::open_folder(folder.path());
+        let window = open.join("flows-20261121T050000Z.arrows");
+        let partial = open.join("flows-20261121T050000Z.parquet.partial");
+        fs::write(&window, "").unwrap();
+        fs::write(&partial, "PAR1 and some").unwrap();
+        assert_eq!(clear(&directory).unwrap(), [partial]);
+        assert!(window.exists());
+    }
+}

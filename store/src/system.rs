@@ -1,0 +1,69 @@
+//! What the standard library has no word for: free space, and two folders that change places at once.
+//! The one file here that may use `unsafe`.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt as _, path::Path};
+
+/// Octets that others than root may still write to the file system of a folder.
+///
+/// # Errors
+/// What the operating system says.
+pub fn free_octets(folder: &Path) -> io::Result<u64> {
+    let path = CString::new(folder.as_os_str().as_bytes())?;
+    let mut figures = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: a terminated string and room for the structure, which both outlive the call.
+    let result = unsafe { libc::statvfs(path.as_ptr(), figures.as_mut_ptr()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, and so filled it.
+    let figures = unsafe { figures.assume_init() };
+    Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+}
+
+/// Has two paths of one file system change places, in one step that nobody sees half of
+/// (`renameat2`, Linux 3.15; not every file system can).
+///
+/// # Errors
+/// What the operating system says; then nothing has changed.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let one = CString::new(one.as_os_str().as_bytes())?;
+    let other = CString::new(other.as_os_str().as_bytes())?;
+    // SAFETY: terminated strings that outlive the call.
+    let result = unsafe {
+        libc::renameat2(
+            libc::AT_FDCWD,
+            one.as_ptr(),
+            libc::AT_FDCWD,
+            other.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn folders_change_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a", "b"] {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join(name), "").unwrap();
+        }
+        exchange(&path("a"), &path("b")).unwrap();
+        assert!(path("a/b").exists() && path("b/a").exists());
+        exchange(&path("a"), &path("c")).unwrap_err();
+        assert!(free_octets(folder.path()).unwrap() > 0);
+        free_octets(&path("none")).unwrap_err();
+    }
+}

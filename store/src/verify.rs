@@ -1,0 +1,379 @@
+//! Whether a closed file is what was written: its footer can be read, its columns are ours, its row
+//! groups have the octets they had ([`crate::checksum`]), and as many flows as the footer says can be
+//! read from them. Decoders may panic on what passes all checks but is not so; that is a fault too.
+
+use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+use arrow::array::RecordBatch;
+use parquet::{
+    arrow::arrow_reader::{
+        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    },
+    file::metadata::ParquetMetaData,
+};
+
+use crate::{
+    StoreError,
+    checksum::{self, Block},
+    closed, schema,
+};
+
+/// No column of a row group of ours takes more octets unpacked.
+const COLUMN_OCTETS_MAX: i64 = 1 << 30;
+/// Rows read at a time.
+const BATCH_ROWS: usize = 8192;
+
+/// What is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The footer cannot be read, and so nothing can.
+    Footer(String),
+    /// It was written with other columns.
+    Version(String),
+    /// The footer's counts contradict each other or what Weir noted.
+    Counts(String),
+    /// A row group (by number, from 0) is damaged, and why.
+    RowGroup(usize, String),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Footer(reason) => write!(formatter, "its footer cannot be read: {reason}"),
+            Self::Version(version) => write!(
+                formatter,
+                "its columns are those of version {version}, and this program knows {}",
+                schema::SCHEMA_VERSION
+            ),
+            Self::Counts(reason) => formatter.write_str(reason),
+            Self::RowGroup(number, reason) => write!(formatter, "row group {number}: {reason}"),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Flows that can be read.
+    pub flows: u64,
+    /// Whether the file has checksums; files from before there were any have not.
+    pub has_checksums: bool,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+}
+
+/// Reads a file to its end.
+///
+/// # Errors
+/// If it cannot be opened or read, whatever is in it.
+pub fn verify(path: &Path) -> Result<Verified, StoreError> {
+    read_sound(path, |_| Ok(()))
+}
+
+/// Reads the flows of a file's sound row groups.
+///
+/// # Errors
+/// If it cannot be opened or read, or `flows` fails.
+pub fn read_sound(
+    path: &Path,
+    mut flows: impl FnMut(RecordBatch) -> Result<(), StoreError>,
+) -> Result<Verified, StoreError> {
+    let mut verified = Verified::default();
+    let mut file = File::open(path).map_err(StoreError::io("open", path))?;
+    let loaded = catch_unwind(AssertUnwindSafe(|| {
+        ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())
+    }));
+    let metadata = match loaded {
+        Ok(Ok(metadata)) => metadata,
+        Ok(Err(error)) => {
+            verified.faults.push(Fault::Footer(error.to_string()));
+            return Ok(verified);
+        }
+        Err(_) => {
+            verified
+                .faults
+                .push(Fault::Footer("it contradicts itself".to_owned()));
+            return Ok(verified);
+        }
+    };
+    if let Some(version) = other_version(&metadata) {
+        verified.faults.push(Fault::Version(version));
+        return Ok(verified);
+    }
+    check_counts(metadata.metadata(), &mut verified.faults);
+    let blocks = blocks(metadata.metadata(), &mut verified.faults);
+    verified.has_checksums = !blocks.is_empty();
+    let damaged = checksum::damaged(&mut file, &blocks).map_err(StoreError::io("read", path))?;
+    for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
+        let block = blocks.partition_point(|block| block.row_groups <= index);
+        let is_possible = group.columns().iter().all(|column| {
+            (0..=COLUMN_OCTETS_MAX).contains(&column.uncompressed_size())
+                && (0..=COLUMN_OCTETS_MAX).contains(&column.compressed_size())
+        });
+        let sound = if damaged.contains(&block) {
+            Err("its octets are not those that were written".to_owned())
+        } else if !is_possible {
+            Err("its sizes are impossible".to_owned())
+        } else {
+            rows(&file, &metadata, index)
+        };
+        match sound {
+            Ok(batches) => {
+                for batch in batches {
+                    verified.flows += batch.num_rows() as u64;
+                    flows(batch)?;
+                }
+            }
+            Err(reason) => verified.faults.push(Fault::RowGroup(index, reason)),
+        }
+    }
+    Ok(verified)
+}
+
+/// All rows of a row group. They are held until its end was reached: a group is sound or it is not.
+fn rows(
+    file: &File,
+    metadata: &ArrowReaderMetadata,
+    index: usize,
+) -> Result<Vec<RecordBatch>, String> {
+    let wanted = metadata.metadata().row_group(index).num_rows();
+    let read = || -> Result<Vec<RecordBatch>, String> {
+        let file = file.try_clone().map_err(|error| error.to_string())?;
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+            .with_row_groups(vec![index])
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|error| error.to_string())?;
+        reader
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())
+    };
+    let batches = catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err("it contradicts itself".to_owned()))?;
+    let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    if i64::try_from(found) == Ok(wanted) {
+        Ok(batches)
+    } else {
+        Err(format!("it has {found} flows and should have {wanted}"))
+    }
+}
+
+/// The version a file says its columns have, if that is not ours or they are not so.
+fn other_version(metadata: &ArrowReaderMetadata) -> Option<String> {
+    let version = note(metadata.metadata(), "weir.schema_version");
+    if version != Some(schema::SCHEMA_VERSION) {
+        return Some(version.unwrap_or("unknown").to_owned());
+    }
+    let (ours, theirs) = (schema::schema(), metadata.schema());
+    let is_ours = ours.fields().len() == theirs.fields().len()
+        && ours
+            .fields()
+            .iter()
+            .zip(theirs.fields())
+            .all(|(one, other)| {
+                Arc::ptr_eq(one, other)
+                    || (one.name(), one.data_type()) == (other.name(), other.data_type())
+            });
+    (!is_ours).then(|| format!("{} (and are not so)", schema::SCHEMA_VERSION))
+}
+
+fn check_counts(metadata: &ParquetMetaData, faults: &mut Vec<Fault>) {
+    let rows = metadata.file_metadata().num_rows();
+    let groups = metadata.row_groups().iter();
+    let in_groups = groups.fold(0, |sum: i64, group| sum.saturating_add(group.num_rows()));
+    if rows != in_groups {
+        faults.push(Fault::Counts(format!(
+            "its footer says {rows} flows, and {in_groups} in its row groups"
+        )));
+    }
+    if let Some(noted) = note(metadata, closed::FLOWS)
+        && noted.parse() != Ok(rows)
+    {
+        faults.push(Fault::Counts(format!(
+            "its footer says {rows} flows, and Weir noted {noted}"
+        )));
+    }
+}
+
+/// The file's blocks; none if it has no checksums.
+fn blocks(metadata: &ParquetMetaData, faults: &mut Vec<Fault>) -> Vec<Block> {
+    let Some(text) = note(metadata, checksum::CHECKSUMS) else {
+        return Vec::new();
+    };
+    let blocks = checksum::decode(text).unwrap_or_default();
+    let covered = blocks.last().map_or(0, |block| block.row_groups);
+    if covered != metadata.num_row_groups() {
+        faults.push(Fault::Counts(format!(
+            "it has {} row groups, and checksums of {covered}",
+            metadata.num_row_groups()
+        )));
+    }
+    blocks
+}
+
+/// What Weir noted in a file's footer.
+#[must_use]
+pub fn note<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
+    let notes = metadata.file_metadata().key_value_metadata()?;
+    let note = notes.iter().find(|note| note.key == key)?;
+    note.value.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::Ipv6Addr, path::PathBuf};
+
+    use weir_netflow::FlowRecord;
+
+    use super::*;
+    use crate::{closed::ClosedWriter, schema::StoredFlow};
+
+    /// A file with three row groups of a hundred flows.
+    fn file(folder: &Path) -> PathBuf {
+        let path = folder.join("flows.parquet");
+        let mut writer = ClosedWriter::create(&path, &[]).unwrap();
+        for group in 0..3u64 {
+            let flows: Vec<_> = (0..100)
+                .map(|packets| StoredFlow {
+                    record: FlowRecord {
+                        packets: packets * (group + 1),
+                        start_ns: 1_700_000_000_000_000_000 + packets,
+                        ..FlowRecord::default()
+                    },
+                    received_ns: 1_700_000_000_000_000_000,
+                    exporter: Ipv6Addr::LOCALHOST,
+                    source_id: 7,
+                    version: 9,
+                })
+                .collect();
+            writer.write(&schema::batch(&flows).unwrap()).unwrap();
+            writer.end_row_group().unwrap();
+        }
+        assert_eq!(writer.finish().unwrap(), 300);
+        path
+    }
+
+    #[test]
+    fn a_sound_file_is_sound() {
+        let folder = tempfile::tempdir().unwrap();
+        let verified = verify(&file(folder.path())).unwrap();
+        let expected = Verified {
+            flows: 300,
+            has_checksums: true,
+            faults: Vec::new(),
+        };
+        assert_eq!(verified, expected);
+    }
+
+    #[test]
+    fn d06_any_flipped_bit_is_found_and_the_other_row_groups_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path());
+        let octets = fs::read(&path).unwrap();
+        let footer = usize::try_from(u32::from_le_bytes(
+            octets[octets.len() - 8..octets.len() - 4]
+                .try_into()
+                .unwrap(),
+        ))
+        .unwrap();
+        let footer = octets.len() - 8 - footer;
+        let loaded =
+            ArrowReaderMetadata::load(&File::open(&path).unwrap(), ArrowReaderOptions::default())
+                .unwrap();
+        let blocks = blocks(loaded.metadata(), &mut Vec::new());
+        let data_end = usize::try_from(blocks[2].end).unwrap();
+        assert!(data_end <= footer);
+        for at in (4..octets.len()).step_by(97) {
+            let mut flipped = octets.clone();
+            flipped[at] ^= 0x10;
+            fs::write(&path, flipped).unwrap();
+            let verified = verify(&path).unwrap();
+            if at < data_end {
+                let block = blocks.partition_point(|block| block.end <= at as u64);
+                assert_eq!(verified.flows, 200, "octet {at}");
+                assert!(
+                    matches!(verified.faults[..], [Fault::RowGroup(group, _)] if group == block),
+                    "octet {at}: {:?}",
+                    verified.faults
+                );
+            } else {
+                // The footer: read rightly, in part, or not at all; never more than there is.
+                assert!(verified.flows <= 300, "octet {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn d05_a_closed_file_cut_anywhere_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path());
+        let octets = fs::read(&path).unwrap();
+        for cut in (0..octets.len()).step_by(101) {
+            fs::write(&path, &octets[..cut]).unwrap();
+            let verified = verify(&path).unwrap();
+            assert!(
+                matches!(verified.faults[..], [Fault::Footer(_)]),
+                "cut at {cut}: {:?}",
+                verified.faults
+            );
+        }
+    }
+
+    #[test]
+    fn d12_a_file_of_another_version_is_not_read() {
+        use parquet::{
+            arrow::ArrowWriter,
+            file::{metadata::KeyValue, properties::WriterProperties},
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other.parquet");
+        for (version, expected) in [(Some("0"), "0"), (None, "unknown")] {
+            let notes = version.map(|version| {
+                vec![KeyValue::new(
+                    "weir.schema_version".to_owned(),
+                    version.to_owned(),
+                )]
+            });
+            let properties = WriterProperties::builder()
+                .set_key_value_metadata(notes)
+                .build();
+            let file = File::create(&path).unwrap();
+            let writer = ArrowWriter::try_new(file, schema::schema(), Some(properties)).unwrap();
+            writer.close().unwrap();
+            let verified = verify(&path).unwrap();
+            assert_eq!(verified.faults, [Fault::Version(expected.to_owned())]);
+        }
+    }
+
+    /// Sizes that would ask for any amount of memory, under a footer that is whole.
+    #[test]
+    fn d07_a_count_that_was_changed_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path());
+        let octets = fs::read(&path).unwrap();
+        let noted = b"weir.flows";
+        let at = octets
+            .windows(noted.len())
+            .rposition(|window| window == noted)
+            .unwrap();
+        let count = octets[at..]
+            .windows(3)
+            .position(|window| window == b"300")
+            .unwrap();
+        let mut changed = octets.clone();
+        changed[at + count] = b'9';
+        fs::write(&path, changed).unwrap();
+        let verified = verify(&path).unwrap();
+        assert_eq!(
+            verified.faults,
+            [Fault::Counts(
+                "its footer says 300 flows, and Weir noted 900".to_owned()
+            )]
+        );
+    }
+}
