@@ -1,310 +1,336 @@
-//! What the collector knows about each exporter: its templates, its sampling, its sequence. Keyed
-//! by address and domain, since source ports change; bounded, the least recently heard leaves.
+//! What the collector knows about all exporters. Keyed by address and domain, since source ports
+//! change; bounded, the least recently heard leaves, and those heard only a few times before others.
 
 use std::net::Ipv6Addr;
 
-use hashbrown::HashMap;
 use serde_json::{Value, json};
-use weir_netflow::{ExportTime, Malformed, low32, record::display_address, v5, v9};
-use weir_store::schema::StoredFlow;
+use weir_netflow::{Malformed, record::display_address, v9};
 
-use crate::{loss::Sequence, statistics::Statistics};
+use crate::{
+    exporter::{Exporter, Held},
+    loss::Numbering,
+    lru::Lru,
+    prefix::Prefix,
+    statistics::Statistics,
+};
 
-/// Exporters (address and domain) remembered.
-pub const EXPORTERS_MAX: usize = 4096;
-/// Templates remembered of each.
-pub const TEMPLATES_MAX: usize = 1024;
+/// Datagrams after which an exporter stays while strangers come and go.
+const PROVEN_DATAGRAMS: u64 = 16;
+/// A port is held until the exporter was silent for that long: it may have restarted.
+const PORT_HELD_NS: u64 = 300_000_000_000;
 
-/// Fields of all templates remembered: some four octets each.
-pub const TEMPLATE_FIELDS_MAX: usize = 1 << 20;
-
-/// One stream of datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    address: Ipv6Addr,
-    version: u16,
-    domain: u32,
+/// What is to be believed, and how much remembered.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Exporters that are listened to; all, if there is none.
+    pub allowed: Vec<Prefix>,
+    /// Whether an exporter is held to the port it was first heard from.
+    pub pin_port: bool,
+    /// Exporters (address and domain) remembered.
+    pub exporters_max: usize,
+    /// Fields of all templates remembered: some four octets each.
+    pub template_fields_max: usize,
+    /// Octets of all data that waits for its template.
+    pub waiting_octets_max: usize,
 }
 
-#[derive(Debug, Default)]
-struct Exporter {
-    templates: HashMap<u16, v9::Template>,
-    template_fields: usize,
-    sampling_interval: Option<u32>,
-    sequence: Sequence,
-    datagrams: u64,
-    records: u64,
-    heard: u64,
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            allowed: Vec::new(),
+            pin_port: false,
+            exporters_max: 4096,
+            template_fields_max: 1 << 20,
+            waiting_octets_max: 32 << 20,
+        }
+    }
+}
+
+/// Where a datagram came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// IPv4 as v4-mapped.
+    pub address: Ipv6Addr,
+    /// Its source port.
+    pub port: u16,
+    /// Which TCP connection; 0 for UDP.
+    pub session: u64,
+}
+
+/// Why nothing of a datagram is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is no datagram.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Its exporter is a stranger.
+    #[error("it is in no prefix of --allow")]
+    NotAllowed,
+    /// It may be forged.
+    #[error("it sends from port {port} now, and --pin-port holds it to {held}")]
+    OtherPort {
+        /// The port it came from.
+        port: u16,
+        /// The one it was heard from before.
+        held: u16,
+    },
+}
+
+/// One stream of datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The exporter; IPv4 as v4-mapped.
+    pub address: Ipv6Addr,
+    /// Export version.
+    pub version: u16,
+    /// Observation domain; v5: engine type × 256 + id.
+    pub domain: u32,
+    /// TCP connection: its templates and numbers end with it (RFC 7011 section 8.4). 0 for UDP.
+    pub session: u64,
+}
+
+/// What outlives the collector of one exporter's domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Which.
+    pub key: Key,
+    /// One packet in this many is looked at.
+    pub sampling_interval: Option<u32>,
+    /// Its templates.
+    pub templates: Vec<v9::Template>,
 }
 
 /// All exporters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Exporters {
-    map: HashMap<Key, Exporter>,
-    /// Counts datagrams; says who was heard when.
-    turn: u64,
-    /// Fields of all templates.
-    template_fields: usize,
-    /// Records and datagrams lost by exporters that made room for others.
-    lost_by_forgotten: (u64, u64),
+    pub(crate) settings: Settings,
+    map: Lru<Key, Exporter>,
     /// What was counted.
     pub statistics: Statistics,
+    pub(crate) held: Held,
+    /// Records and datagrams lost by exporters that made room for others.
+    lost_by_forgotten: (u64, u64),
+    /// Whether templates changed since [`Self::remembered`] was asked.
+    pub changed: bool,
 }
 
 impl Exporters {
-    /// Takes a datagram; its flows are appended to `flows`. What is wrong with it is counted and
-    /// returned, for a log that has its own limits.
-    ///
-    /// # Errors
-    /// If nothing of it could be used.
-    pub fn datagram(
-        &mut self,
-        octets: &[u8],
-        address: Ipv6Addr,
-        received_ns: u64,
-        flows: &mut Vec<StoredFlow>,
-    ) -> Result<(), Malformed> {
-        self.turn += 1;
-        self.statistics.datagrams += 1;
-        self.statistics.octets += octets.len() as u64;
-        let before = flows.len();
-        let result = match octets
-            .first_chunk::<2>()
-            .map(|version| u16::from_be_bytes(*version))
-        {
-            Some(v5::VERSION) => self.v5(octets, address, received_ns, flows),
-            Some(v9::VERSION) => self.v9(octets, address, received_ns, flows),
-            Some(version) => Err(Malformed::Version { version }),
-            None => Err(Malformed::TooShort {
-                octets: octets.len(),
-            }),
-        };
-        for flow in &flows[before..] {
-            self.statistics.records += 1;
-            self.statistics.packets = self.statistics.packets.wrapping_add(flow.record.packets);
-            self.statistics.flow_octets =
-                self.statistics.flow_octets.wrapping_add(flow.record.octets);
+    /// None heard yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            map: Lru::new(settings.exporters_max),
+            settings,
+            statistics: Statistics::default(),
+            held: Held::default(),
+            lost_by_forgotten: (0, 0),
+            changed: false,
         }
-        match result {
-            Err(Malformed::Version { .. }) => self.statistics.unknown_version += 1,
-            Err(_) => self.statistics.malformed += 1,
-            Ok(()) => {}
-        }
-        result
     }
 
-    fn v5(
-        &mut self,
-        octets: &[u8],
-        address: Ipv6Addr,
-        received_ns: u64,
-        flows: &mut Vec<StoredFlow>,
-    ) -> Result<(), Malformed> {
-        let datagram = v5::decode(octets)?;
-        let header = datagram.header;
-        let domain = u32::from(header.engine_type) << 8 | u32::from(header.engine_id);
-        if datagram.claimed != header.count || datagram.unclaimed_records > 0 {
-            self.statistics.count_mismatches += 1;
-        }
-        let exporter = self.exporter(Key {
-            address,
-            version: v5::VERSION,
-            domain,
-        });
-        exporter.sequence.step(
-            header.sequence,
-            u32::from(header.count),
-            boot_ms(&header.time),
-        );
-        exporter.records += u64::from(header.count);
-        flows.extend(datagram.records().map(|record| StoredFlow {
-            record,
-            received_ns,
-            exporter: address,
-            source_id: domain,
-            version: 5,
-        }));
-        Ok(())
+    /// Whether an exporter is listened to.
+    #[must_use]
+    pub fn allows(&self, address: Ipv6Addr) -> bool {
+        let allowed = &self.settings.allowed;
+        allowed.is_empty() || allowed.iter().any(|prefix| prefix.contains(address))
     }
 
-    fn v9(
+    /// The exporter a datagram is from.
+    pub(crate) fn heard(
         &mut self,
-        octets: &[u8],
-        address: Ipv6Addr,
+        key: Key,
+        source: &Source,
         received_ns: u64,
-        flows: &mut Vec<StoredFlow>,
-    ) -> Result<(), Malformed> {
-        let header = v9::decode_header(octets)?;
-        let sets = v9::decode_sets(octets);
-        let mut counted = Statistics::default();
-        let domain = header.source_id;
-        let room = TEMPLATE_FIELDS_MAX.saturating_sub(self.template_fields);
-        let exporter = self.exporter(Key {
-            address,
-            version: v9::VERSION,
-            domain,
-        });
-        exporter
-            .sequence
-            .step(header.sequence, 1, boot_ms(&header.time));
-        let fields_before = exporter.template_fields;
-        // Malformed ones were not lost on the way: their number counts, nothing else of them.
-        for set in sets? {
-            match set {
-                v9::Set::Templates(templates) => {
-                    counted.templates += templates.len() as u64;
-                    for template in templates {
-                        let learned = exporter.learn(template, fields_before + room);
-                        counted.templates_refused += u64::from(!learned);
-                    }
-                }
-                v9::Set::Data { id, octets } => {
-                    let before = flows.len();
-                    exporter.data(id, octets, &header, &mut counted, |record| {
-                        flows.push(StoredFlow {
-                            record,
-                            received_ns,
-                            exporter: address,
-                            source_id: domain,
-                            version: 9,
-                        });
-                    });
-                    exporter.records += (flows.len() - before) as u64;
-                }
-                v9::Set::Reserved => counted.reserved_sets += 1,
+    ) -> Result<&mut Exporter, Refused> {
+        if let Some(exporter) = self.map.peek(&key) {
+            let is_silent = received_ns.saturating_sub(exporter.heard_ns) > PORT_HELD_NS;
+            let is_other = exporter.datagrams > 0 && exporter.port != source.port;
+            if self.settings.pin_port && is_other && !is_silent {
+                return Err(Refused::OtherPort {
+                    port: source.port,
+                    held: exporter.port,
+                });
             }
-        }
-        let (before, after) = (fields_before, exporter.template_fields);
-        self.template_fields = self.template_fields + after - before;
-        self.statistics.templates_refused += counted.templates_refused;
-        self.statistics.reserved_sets += counted.reserved_sets;
-        self.statistics.templates += counted.templates;
-        self.statistics.options_records += counted.options_records;
-        self.statistics.unknown_template_sets += counted.unknown_template_sets;
-        Ok(())
-    }
-
-    fn exporter(&mut self, key: Key) -> &mut Exporter {
-        if self.map.len() >= EXPORTERS_MAX && !self.map.contains_key(&key) {
-            let oldest = self
-                .map
-                .iter()
-                .min_by_key(|(_, exporter)| exporter.heard)
-                .map(|(key, _)| *key);
-            if let Some(oldest) = oldest {
-                let forgotten = self.map.remove(&oldest).unwrap_or_default();
-                self.template_fields -= forgotten.template_fields;
-                self.statistics.exporters_forgotten += 1;
-                let lost = forgotten.sequence.counts.lost;
-                match oldest.version {
-                    v5::VERSION => self.lost_by_forgotten.0 += lost,
-                    _ => self.lost_by_forgotten.1 += lost,
-                }
+            if exporter.datagrams % PROVEN_DATAGRAMS == PROVEN_DATAGRAMS - 1 {
+                self.map.prove(&key);
             }
+        } else if self.map.is_full() {
+            self.forget_oldest();
         }
-        let turn = self.turn;
-        let exporter = self.map.entry(key).or_default();
-        exporter.heard = turn;
+        let new = || Exporter::new(numbering(key.version));
+        let (exporter, _) = self.map.get_or_insert_with(key, new);
         exporter.datagrams += 1;
-        exporter
+        exporter.port = source.port;
+        exporter.heard_ns = received_ns;
+        Ok(exporter)
     }
 
-    /// Exporters known now.
+    /// Makes room; false if there is nothing that could make any.
+    fn forget_oldest(&mut self) -> bool {
+        let Some((key, oldest)) = self.map.pop_oldest() else {
+            return false;
+        };
+        self.statistics.exporters_forgotten += u64::from(oldest.datagrams > 0);
+        self.forget(key, oldest);
+        true
+    }
+
+    /// Accounts an exporter that was taken out.
+    fn forget(&mut self, key: Key, mut forgotten: Exporter) {
+        self.changed |= forgotten.templates().next().is_some();
+        let held = forgotten.held();
+        self.held.waiting_octets -= held.waiting_octets;
+        self.held.template_fields -= held.template_fields;
+        forgotten.give_up(&mut self.statistics);
+        let lost = forgotten.sequence.counts().lost;
+        match key.version {
+            v9::VERSION => self.lost_by_forgotten.1 += lost,
+            _ => self.lost_by_forgotten.0 += lost,
+        }
+    }
+
+    /// An exporter holds more or less than before. Of too many templates, those of the exporter that
+    /// was not heard the longest go, with all that is known of it.
+    pub(crate) fn hold(&mut self, before: Held, after: Held) {
+        self.held.waiting_octets += after.waiting_octets;
+        self.held.waiting_octets -= before.waiting_octets;
+        self.held.template_fields += after.template_fields;
+        self.held.template_fields -= before.template_fields;
+        let fields_max = self.settings.template_fields_max;
+        while self.held.template_fields > fields_max && self.forget_oldest() {}
+    }
+
+    /// Gives up on data that has waited too long for its template.
+    pub fn expire(&mut self, now_ns: u64) {
+        let (counted, held) = (&mut self.statistics, &mut self.held);
+        for exporter in self.map.values_mut() {
+            held.waiting_octets -= exporter.held().waiting_octets;
+            exporter.expire(now_ns, counted);
+            held.waiting_octets += exporter.held().waiting_octets;
+        }
+    }
+
+    /// Gives up on all data that waits: nobody sends any more.
+    pub fn finish(&mut self) {
+        for exporter in self.map.values_mut() {
+            exporter.give_up(&mut self.statistics);
+        }
+        self.held.waiting_octets = 0;
+    }
+
+    /// A TCP connection ended, and with it its templates and numbers.
+    pub fn end_session(&mut self, session: u64) {
+        let keys: Vec<_> = self
+            .map
+            .iter()
+            .filter(|(key, _)| key.session == session)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            if let Some(exporter) = self.map.remove(&key) {
+                self.forget(key, exporter);
+            }
+        }
+    }
+
+    /// Templates that outlive the collector. Those of connections end with them.
+    pub fn remembered(&mut self) -> Vec<Remembered> {
+        self.changed = false;
+        let of_udp = self.map.iter().filter(|(key, _)| key.session == 0);
+        let remembered = of_udp.map(|(key, exporter)| Remembered {
+            key: *key,
+            sampling_interval: exporter.sampling_interval,
+            templates: exporter.templates().cloned().collect(),
+        });
+        remembered
+            .filter(|remembered| !remembered.templates.is_empty())
+            .collect()
+    }
+
+    /// Takes templates that outlived an earlier collector.
+    pub fn remember(&mut self, remembered: Remembered) {
+        let Remembered {
+            key,
+            sampling_interval,
+            templates,
+        } = remembered;
+        let mut exporter = Exporter::new(numbering(key.version));
+        exporter.sampling_interval = sampling_interval;
+        let mut counted = Statistics::default();
+        for template in templates {
+            // No data waits yet.
+            exporter.learn(template, &mut counted, &mut |_, _| {});
+        }
+        let held = exporter.held();
+        if self.map.peek(&key).is_some() {
+            return;
+        }
+        if self.map.is_full() {
+            self.forget_oldest();
+        }
+        self.map.insert(key, exporter);
+        self.hold(Held::default(), held);
+    }
+
+    /// Exporters heard that are known now.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.map.len()
+    pub fn heard_count(&self) -> usize {
+        let heard = self.map.iter();
+        heard.filter(|(_, exporter)| exporter.datagrams > 0).count()
     }
 
-    /// Whether none has been heard.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
-    }
-
-    /// Units lost, over all exporters: records for v5, datagrams for v9.
+    /// Units lost, over all exporters: records, and datagrams for v9.
     #[must_use]
     pub fn lost(&self) -> (u64, u64) {
         self.map.iter().fold(
             self.lost_by_forgotten,
-            |(records, datagrams), (key, exporter)| match key.version {
-                v5::VERSION => (records + exporter.sequence.counts.lost, datagrams),
-                _ => (records, datagrams + exporter.sequence.counts.lost),
+            |(records, datagrams), (key, exporter)| {
+                let lost = exporter.sequence.counts().lost;
+                match key.version {
+                    v9::VERSION => (records, datagrams + lost),
+                    _ => (records + lost, datagrams),
+                }
             },
         )
     }
 
-    /// Each exporter's account, as JSON, in a stable order.
+    /// Each exporter's account, as JSON, in no order.
     #[must_use]
-    pub fn to_json(&self) -> Value {
-        let mut exporters: Vec<_> = self.map.iter().collect();
-        exporters.sort_by_key(|(key, _)| (key.address, key.version, key.domain));
-        let list = exporters.into_iter().map(|(key, exporter)| {
-            let counts = exporter.sequence.counts;
-            json!({
-                "exporter": display_address(key.address).to_string(),
-                "version": key.version,
-                "source_id": key.domain,
-                "datagrams": exporter.datagrams,
-                "records": exporter.records,
-                "templates": exporter.templates.len(),
-                "lost": counts.lost,
-                "lost_unit": if key.version == v5::VERSION { "records" } else { "datagrams" },
-                "reordered": counts.reordered,
-                "duplicated": counts.duplicated,
-                "restarts": counts.restarts,
-            })
-        });
-        Value::Array(list.collect())
+    pub fn accounts(&self) -> Vec<(Key, Value)> {
+        let heard = self.map.iter();
+        heard
+            .filter(|(_, exporter)| exporter.datagrams > 0)
+            .map(|(key, exporter)| (*key, account(key, exporter)))
+            .collect()
     }
 }
 
-impl Exporter {
-    /// A definition replaces the one before, at once (RFC 3954 section 9). False if there is no room
-    /// for it.
-    fn learn(&mut self, template: v9::Template, fields_max: usize) -> bool {
-        let known = self.templates.get(&template.id);
-        let known_fields = known.map_or(0, |known| known.fields.len());
-        let fields = self.template_fields - known_fields + template.fields.len();
-        if fields > fields_max || (known.is_none() && self.templates.len() >= TEMPLATES_MAX) {
-            return false;
-        }
-        self.template_fields = fields;
-        self.templates.insert(template.id, template);
-        true
-    }
-
-    fn data(
-        &mut self,
-        id: u16,
-        octets: &[u8],
-        header: &v9::Header,
-        counted: &mut Statistics,
-        mut flow: impl FnMut(weir_netflow::FlowRecord),
-    ) {
-        let Some(template) = self.templates.get(&id) else {
-            counted.unknown_template_sets += 1;
-            return;
-        };
-        if template.is_options() {
-            counted.options_records += v9::record_count(template, octets) as u64;
-            let announced = octets
-                .chunks_exact(template.record_octets().max(1))
-                .find_map(|record| v9::sampling_interval(template, record));
-            self.sampling_interval = announced.or(self.sampling_interval);
-            return;
-        }
-        for mut record in v9::records(template, octets, header) {
-            if let Some(interval) = self.sampling_interval
-                && record.sampling_interval == 1
-            {
-                record.sampling_interval = interval.max(1);
-            }
-            flow(record);
-        }
+/// How each version numbers (RFC 3954 section 5.1, RFC 7011 section 3.1).
+fn numbering(version: u16) -> Numbering {
+    match version {
+        9 => Numbering::Datagrams,
+        10 => Numbering::RecordsEitherWay,
+        _ => Numbering::Records,
     }
 }
 
-/// When the exporter booted, modulo 2³² ms: the same for all its datagrams until it restarts.
-fn boot_ms(time: &ExportTime) -> u32 {
-    low32(time.unix_ns / 1_000_000).wrapping_sub(low32(time.uptime_ms))
+fn account(key: &Key, exporter: &Exporter) -> Value {
+    let counts = exporter.sequence.counts();
+    let is_v9 = key.version == v9::VERSION;
+    json!({
+        "exporter": display_address(key.address).to_string(),
+        "version": key.version,
+        "source_id": key.domain,
+        "port": exporter.port,
+        "datagrams": exporter.datagrams,
+        "records": exporter.records,
+        "templates": exporter.templates().count(),
+        "waiting_sets": exporter.waiting_sets(),
+        "lost": counts.lost,
+        "lost_unit": if is_v9 { "datagrams" } else { "records" },
+        "reordered": counts.reordered,
+        "duplicated": counts.duplicated,
+        "restarts": counts.restarts,
+        "doubtful": counts.doubtful,
+    })
 }

@@ -1,11 +1,29 @@
-//! Weir's collector: takes datagrams from any exporter ([`receive`]), decodes them with the
-//! exporter's templates ([`exporters`]), counts exactly what was lost on the way ([`loss`]), and
-//! writes windows of flat files ([`writer`]). It links no aya and looks at no packet.
+//! Weir's collector: takes datagrams from any exporter ([`socket`], [`receive`], [`receiving`]; IPFIX over
+//! TCP: [`connections`], [`framing`]), decodes them ([`decode`]) with what is known of the exporter
+//! ([`exporter`], [`exporters`], [`shards`], [`lru`], [`prefix`], [`saved`]), counts exactly what was
+//! lost on the way ([`loss`], [`statistics`]), and writes windows of flat files ([`writer`]). [`upkeep`]
+//! follows rotations, [`maintain`] looks after closed files, [`talk`] keeps the log short. It links no
+//! aya and looks at no packet.
 
 pub mod clock;
+pub mod connections;
+pub mod daemon;
+pub mod decode;
+pub mod exporter;
 pub mod exporters;
+pub mod framing;
 pub mod loss;
+pub mod lru;
+pub mod maintain;
 pub mod options;
+pub mod prefix;
 pub mod receive;
+pub mod receiving;
+pub mod saved;
+pub mod shards;
+pub mod socket;
 pub mod statistics;
+pub mod talk;
+pub mod units;
+pub mod upkeep;
 pub mod writer;

@@ -1,11 +1,53 @@
 //! What was lost, from sequence numbers: a pure account of one exporter's one numbered stream.
 //!
-//! v5 numbers records, v9 datagrams; a *unit* here is whichever it is. The next datagram's number
-//! is known from the last one. A jump ahead leaves a *gap*, lost until something that fits it
-//! arrives late; a step back that fits no gap is a duplicate. A restart is seen by the exporter's
-//! boot time (wall clock minus sysUptime): it moved, so the numbers begin anew and nothing is
-//! lost. A gap with the same boot time is loss, however large: that is where flow-capture, which
-//! calls every large gap a restart, reports none.
+//! v5, v7, v8 and IPFIX number records (RFC 7011 section 3.1), v9 numbers datagrams (RFC 3954 section
+//! 5.1); a *unit* here is whichever it is. The number of the next datagram is known from the last one:
+//!
+//! - A jump ahead leaves a *gap*: its units are lost until they arrive late after all. A datagram is
+//!   *reordered* if one with a higher number came before it (RFC 4737 section 3.3), and a *duplicate* if
+//!   its units were here already. Gaps are remembered, so that the two are told apart.
+//! - A *restart* is seen by the exporter's boot time (clock minus sysUptime) or, if that is the same
+//!   still, by a number that steps back although its datagram was sent later. It is not loss: what was
+//!   lost before the first datagram that arrived, or after the last, nobody can tell.
+//! - A gap is never a restart, however large. flow-capture calls every large one so, and reports none.
+//! - A number that fits nothing known (far ahead, far behind, of another boot) may be forged or the
+//!   network's mistake. It waits until a second one, right after it, agrees; else it was *doubtful*.
+//!
+//! In each account, datagrams = in order + gaps + reordered + duplicated + empty + doubtful. A doubtful
+//! datagram's units may be counted as lost later: the account is exact where `doubtful` is 0.
+
+use weir_netflow::low32;
+
+/// How an exporter numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbering {
+    /// Each datagram is a unit: v9.
+    Datagrams,
+    /// Each record is a unit, and a number counts those before its datagram: v5, v7, v8.
+    Records,
+    /// Likewise in IPFIX, but for exporters whose numbers count those of the datagram itself too
+    /// (softflowd 1.1.0). Both are tried, and the one with fewer contradictions believed.
+    RecordsEitherWay,
+}
+
+/// What the account needs of a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbered {
+    /// Its sequence number.
+    pub sequence: u32,
+    /// Units in it.
+    pub units: u32,
+    /// Units there may be in it beyond those: in sets whose template is not known.
+    pub units_unread: u32,
+    /// The exporter's clock when it was sent, milliseconds since 1970-01-01 UTC.
+    pub sent_ms: u64,
+    /// The exporter's sysUptime then, milliseconds modulo 2³²; IPFIX has none.
+    pub uptime_ms: Option<u32>,
+    /// The collector's clock when it arrived, milliseconds since 1970-01-01 UTC.
+    pub arrived_ms: u64,
+    /// The port it was sent from: in IPFIX another one begins another session.
+    pub port: u16,
+}
 
 /// What became of one datagram's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,232 +55,377 @@ pub enum Step {
     /// The first one seen, or the expected one.
     InOrder,
     /// This many units before it are missing.
-    Gap(u32),
-    /// It arrived late and fills (part of) a gap.
+    Gap(u64),
+    /// It arrived after a higher one.
     Late,
     /// It was here before.
     Duplicate,
+    /// It has no units, and so nothing that could be missing or here before.
+    Empty,
+    /// It fits nothing known yet, or is too old to tell.
+    Doubtful,
     /// The exporter started anew.
     Restart,
 }
 
-/// Gaps remembered, the latest ones; older ones stay lost.
-const GAPS_MAX: usize = 256;
-/// How far apart two estimates of one boot time may be, in milliseconds: v9 headers have whole
-/// seconds, and a clock may be stepped a little.
-const BOOT_TOLERANCE_MS: u32 = 3000;
-/// A number this close to zero after a larger one looks like a beginning.
-const BEGINNING_UNITS: u32 = 2;
-
-/// The account of one stream.
-#[derive(Clone, Debug, Default)]
-pub struct Sequence {
-    next: Option<u32>,
-    boot_ms: u32,
-    /// Missing numbers: first, and how many.
-    gaps: Vec<(u32, u32)>,
-    /// Counts so far.
-    pub counts: Counts,
-}
-
-/// Units, since the collector started.
+/// Units and datagrams, since the collector started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Missing for good or still: gaps less what arrived late.
+    /// Units missing for good or still: gaps less what arrived late.
     pub lost: u64,
-    /// Datagrams that arrived late.
+    /// Datagrams that arrived after a higher one.
     pub reordered: u64,
     /// Datagrams that arrived again.
     pub duplicated: u64,
     /// Times the exporter started anew.
     pub restarts: u64,
+    /// Datagrams whose number said nothing.
+    pub doubtful: u64,
+}
+
+/// Gaps remembered, the latest ones; what is missing in older ones stays lost.
+pub const GAPS_MAX: usize = 256;
+/// How far from the expected number a single datagram is believed: some 4,096 datagrams.
+const REACH_DATAGRAMS: u32 = 1 << 12;
+const REACH_RECORDS: u32 = 1 << 17;
+/// Nobody loses that many and is then near zero: numbers that began anew, with the wrap in between.
+const LEAP_UNITS: i32 = 1 << 28;
+/// How far apart two estimates of one boot time may be: v9 headers have whole seconds.
+const BOOT_TOLERANCE_MS: u32 = 1500;
+/// How much the order of numbers and the order of clocks may disagree: whole seconds again.
+const ORDER_TOLERANCE_MS: u64 = 1000;
+
+/// The account of one stream.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    account: Account,
+    /// The same, if numbers count the datagram itself too.
+    account_after: Option<Box<Account>>,
 }
 
 impl Sequence {
-    /// Accounts a datagram that carries the number `sequence` and `units` units (1 where datagrams
-    /// are numbered), from an exporter that booted at `boot_ms` (modulo 2³²).
-    pub fn step(&mut self, sequence: u32, units: u32, boot_ms: u32) -> Step {
-        let Some(next) = self.next else {
-            self.resume(sequence, units, boot_ms);
+    /// Nothing heard yet.
+    #[must_use]
+    pub fn new(numbering: Numbering) -> Self {
+        let reach = match numbering {
+            Numbering::Datagrams => REACH_DATAGRAMS,
+            Numbering::Records | Numbering::RecordsEitherWay => REACH_RECORDS,
+        };
+        let account = Account {
+            reach,
+            line: None,
+            doubt: None,
+            counts: Counts::default(),
+        };
+        let either_way = numbering == Numbering::RecordsEitherWay;
+        Self {
+            account_after: either_way.then(|| Box::new(account.clone())),
+            account,
+        }
+    }
+
+    /// Accounts a datagram.
+    pub fn step(&mut self, datagram: &Numbered) -> Step {
+        let step = self.account.step(datagram);
+        let Some(account_after) = &mut self.account_after else {
+            return step;
+        };
+        let step_after = account_after.step(&Numbered {
+            sequence: datagram.sequence.wrapping_sub(datagram.units),
+            ..*datagram
+        });
+        if contradictions(&account_after.counts) < contradictions(&self.account.counts) {
+            step_after
+        } else {
+            step
+        }
+    }
+
+    /// Counts so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let counts = self.account.counts;
+        let after = self
+            .account_after
+            .as_ref()
+            .map_or(counts, |account| account.counts);
+        if contradictions(&after) < contradictions(&counts) {
+            after
+        } else {
+            counts
+        }
+    }
+}
+
+fn contradictions(counts: &Counts) -> u64 {
+    counts.lost + counts.reordered + counts.duplicated + counts.doubtful
+}
+
+/// A number that fits nothing known, and how often it came again.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    first: Numbered,
+    copies: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Account {
+    reach: u32,
+    line: Option<Line>,
+    doubt: Option<Doubt>,
+    counts: Counts,
+}
+
+impl Account {
+    fn step(&mut self, datagram: &Numbered) -> Step {
+        let Some(line) = &mut self.line else {
+            self.line = Some(Line::begin(datagram, self.reach));
             return Step::InOrder;
         };
-        let ahead = sequence.wrapping_sub(next).cast_signed();
-        let moved = boot_ms
-            .wrapping_sub(self.boot_ms)
-            .cast_signed()
-            .unsigned_abs()
-            > BOOT_TOLERANCE_MS;
-        if ahead == 0 {
-            self.resume(sequence, units, boot_ms);
-            return Step::InOrder;
+        if follows(&line.newest, low32(line.next), datagram, self.reach) {
+            let step = line.take(datagram, &mut self.counts);
+            if matches!(step, Step::InOrder | Step::Gap(_)) {
+                // Two that agree must come one right after the other.
+                self.doubt = None;
+            }
+            return step;
         }
-        if moved {
-            return self.restart(sequence, units, boot_ms);
-        }
-        if ahead > 0 {
-            self.open_gap(next, ahead.unsigned_abs());
-            self.resume(sequence, units, boot_ms);
-            return Step::Gap(ahead.unsigned_abs());
-        }
-        self.step_back(sequence, units, boot_ms)
-    }
-
-    fn step_back(&mut self, sequence: u32, units: u32, boot_ms: u32) -> Step {
-        if self.fill_gap(sequence, units) {
-            self.counts.reordered += 1;
-            return Step::Late;
-        }
-        // The boot time may be the same although the exporter restarted (it may count from the
-        // machine's boot); a beginning far behind is one.
-        let behind = self.next.unwrap_or(0).wrapping_sub(sequence);
-        if sequence <= BEGINNING_UNITS && behind > u32::try_from(GAPS_MAX).unwrap_or(u32::MAX) {
-            return self.restart(sequence, units, boot_ms);
-        }
-        self.counts.duplicated += 1;
-        Step::Duplicate
-    }
-
-    fn restart(&mut self, sequence: u32, units: u32, boot_ms: u32) -> Step {
-        self.counts.restarts += 1;
-        self.gaps.clear();
-        self.resume(sequence, units, boot_ms);
-        Step::Restart
-    }
-
-    fn resume(&mut self, sequence: u32, units: u32, boot_ms: u32) {
-        self.next = Some(sequence.wrapping_add(units));
-        self.boot_ms = boot_ms;
-    }
-
-    fn open_gap(&mut self, first: u32, units: u32) {
-        self.remember(first, units);
-        self.counts.lost += u64::from(units);
-    }
-
-    /// Keeps a gap in mind; the oldest makes room.
-    fn remember(&mut self, first: u32, units: u32) {
-        if self.gaps.len() >= GAPS_MAX {
-            self.gaps.remove(0);
-        }
-        self.gaps.push((first, units));
-    }
-
-    /// Takes a late datagram's numbers out of the gap they belong to.
-    fn fill_gap(&mut self, sequence: u32, units: u32) -> bool {
-        let Some(index) = self.gaps.iter().position(|(first, missing)| {
-            let into = sequence.wrapping_sub(*first);
-            into < *missing && units <= missing - into
-        }) else {
-            return false;
+        let fresh = Doubt {
+            first: *datagram,
+            copies: 0,
         };
-        let (first, missing) = self.gaps.remove(index);
-        let before = sequence.wrapping_sub(first);
-        let after = missing - before - units;
-        for part in [(first, before), (sequence.wrapping_add(units), after)] {
-            if part.1 > 0 {
-                self.remember(part.0, part.1);
+        let doubt = match self.doubt {
+            None => fresh,
+            Some(doubt) if doubt.is_copy(datagram) => Doubt {
+                copies: doubt.copies + 1,
+                ..doubt
+            },
+            Some(doubt) => {
+                let Numbered {
+                    sequence, units, ..
+                } = doubt.first;
+                let next = sequence.wrapping_add(units);
+                if follows(&doubt.first, next, datagram, self.reach) {
+                    return self.believe(doubt, datagram);
+                }
+                fresh
+            }
+        };
+        self.doubt = Some(doubt);
+        self.counts.doubtful += 1;
+        Step::Doubtful
+    }
+
+    /// A second datagram agrees with the doubtful one: what it said is so.
+    fn believe(&mut self, doubt: Doubt, second: &Numbered) -> Step {
+        let Doubt { first, copies } = doubt;
+        self.doubt = None;
+        self.counts.doubtful -= 1 + copies;
+        self.counts.duplicated += copies;
+        let reach = self.reach;
+        let line = self.line.get_or_insert_with(|| Line::begin(&first, reach));
+        let ahead = ahead(low32(line.next), first.sequence);
+        let begins_anew = ahead < 0
+            || has_moved(&line.newest, ahead, &first)
+            || (ahead > LEAP_UNITS && first.sequence <= reach);
+        let step = if begins_anew {
+            *line = Line::begin(&first, reach);
+            self.counts.restarts += 1;
+            Step::Restart
+        } else {
+            line.take(&first, &mut self.counts)
+        };
+        line.take(second, &mut self.counts);
+        step
+    }
+}
+
+impl Doubt {
+    fn is_copy(&self, datagram: &Numbered) -> bool {
+        let Numbered {
+            sequence, units, ..
+        } = self.first;
+        units > 0 && (datagram.sequence, datagram.units) == (sequence, units)
+    }
+}
+
+/// Units from the expected number to this one, modulo 2³² and nearest to zero.
+fn ahead(next: u32, sequence: u32) -> i32 {
+    sequence.wrapping_sub(next).cast_signed()
+}
+
+/// Whether a single datagram is believed to continue after `newest`, where `next` is expected.
+fn follows(newest: &Numbered, next: u32, datagram: &Numbered, reach: u32) -> bool {
+    let ahead = ahead(next, datagram.sequence);
+    if ahead == 0 {
+        return true;
+    }
+    ahead.unsigned_abs() <= reach
+        && !has_moved(newest, ahead, datagram)
+        && !is_out_of_time(newest, ahead, datagram)
+}
+
+/// Whether the exporter's boot time is another one. It is estimated by the exporter's clock, which may
+/// have been stepped, and by the collector's, which datagrams that waited in a buffer reach late: a
+/// restart moves both. A sysUptime that stands still says nothing.
+fn has_moved(newest: &Numbered, ahead: i32, datagram: &Numbered) -> bool {
+    match (newest.uptime_ms, datagram.uptime_ms) {
+        (Some(before), Some(now)) if before != now => {
+            let moved = |clock_before: u64, clock_now: u64| {
+                let boot_before = low32(clock_before).wrapping_sub(before);
+                let boot_now = low32(clock_now).wrapping_sub(now);
+                boot_now
+                    .wrapping_sub(boot_before)
+                    .cast_signed()
+                    .unsigned_abs()
+            };
+            let by_exporter = moved(newest.sent_ms, datagram.sent_ms);
+            let by_collector = moved(newest.arrived_ms, datagram.arrived_ms);
+            by_exporter.min(by_collector) > BOOT_TOLERANCE_MS
+        }
+        // Address translators change ports too: only a number that steps back makes it a session.
+        (None, None) => ahead < 0 && datagram.port != newest.port,
+        _ => false,
+    }
+}
+
+/// Whether numbers and clocks contradict each other. What was sent later has no number from before,
+/// unless the numbers began anew; what was sent earlier is not ahead.
+fn is_out_of_time(newest: &Numbered, ahead: i32, datagram: &Numbered) -> bool {
+    if ahead > 0 {
+        return datagram.sent_ms + ORDER_TOLERANCE_MS < newest.sent_ms;
+    }
+    // One that reaches beyond the expected number overlaps: its exporter counts some units twice.
+    let is_behind = ahead.unsigned_abs() >= datagram.units;
+    is_behind && datagram.sent_ms > newest.sent_ms + ORDER_TOLERANCE_MS
+}
+
+/// Units that have not arrived, by position.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    first: u64,
+    end: u64,
+    /// Whether they count as lost: those before the first datagram do not.
+    is_loss: bool,
+}
+
+/// The numbers of an exporter from one start to the next. A *position* is a number that does not wrap.
+#[derive(Clone, Debug)]
+struct Line {
+    /// Position of the next unit.
+    next: u64,
+    /// The datagram that ended there.
+    newest: Numbered,
+    /// Ascending, and apart.
+    gaps: Vec<Gap>,
+    /// Positions below are forgotten, or were never known.
+    known_from: u64,
+}
+
+/// Positions begin here, so that none before the first is negative.
+const FIRST_TURN: u64 = 1 << 32;
+
+impl Line {
+    fn begin(first: &Numbered, reach: u32) -> Self {
+        let at = FIRST_TURN + u64::from(first.sequence);
+        let known_from = at - u64::from(reach);
+        Self {
+            next: at + u64::from(first.units),
+            newest: *first,
+            gaps: vec![Gap {
+                first: known_from,
+                end: at,
+                is_loss: false,
+            }],
+            known_from,
+        }
+    }
+
+    /// Accounts a datagram of this line.
+    fn take(&mut self, datagram: &Numbered, counts: &mut Counts) -> Step {
+        let ahead = ahead(low32(self.next), datagram.sequence);
+        let at = self.next.saturating_add_signed(i64::from(ahead));
+        let end = at + u64::from(datagram.units);
+        if end > self.next || ahead == 0 {
+            return self.move_on(datagram, at, end, counts);
+        }
+        if datagram.units == 0 {
+            return Step::Empty;
+        }
+        let filled = self.fill(at, end);
+        counts.lost -= filled.lost;
+        if filled.units > 0 {
+            counts.reordered += 1;
+            Step::Late
+        } else if at < self.known_from {
+            counts.doubtful += 1;
+            Step::Doubtful
+        } else {
+            counts.duplicated += 1;
+            Step::Duplicate
+        }
+    }
+
+    fn move_on(&mut self, datagram: &Numbered, at: u64, end: u64, counts: &mut Counts) -> Step {
+        // Sets that could not be read may hold that many records: a jump over them is no gap.
+        let first = self.next + u64::from(self.newest.units_unread);
+        let missing = at.saturating_sub(first);
+        if missing > 0 {
+            self.gaps.push(Gap {
+                first,
+                end: at,
+                is_loss: true,
+            });
+            counts.lost += missing;
+        } else if at < self.next {
+            counts.lost -= self.fill(at, self.next).lost;
+        }
+        self.forget_oldest();
+        self.next = end;
+        self.newest = *datagram;
+        if missing > 0 {
+            Step::Gap(missing)
+        } else {
+            Step::InOrder
+        }
+    }
+
+    /// Takes what arrived out of the gaps it was missing in.
+    fn fill(&mut self, at: u64, end: u64) -> Filled {
+        let mut filled = Filled::default();
+        let mut index = self.gaps.partition_point(|gap| gap.end <= at);
+        while let Some(gap) = self.gaps.get(index).copied()
+            && gap.first < end
+        {
+            let (from, to) = (gap.first.max(at), gap.end.min(end));
+            filled.units += to - from;
+            filled.lost += if gap.is_loss { to - from } else { 0 };
+            self.gaps.remove(index);
+            for part in [Gap { end: from, ..gap }, Gap { first: to, ..gap }] {
+                if part.first < part.end {
+                    self.gaps.insert(index, part);
+                    index += 1;
+                }
             }
         }
-        self.counts.lost -= u64::from(units);
-        true
+        self.forget_oldest();
+        filled
     }
+
+    fn forget_oldest(&mut self) {
+        while self.gaps.len() > GAPS_MAX {
+            self.known_from = self.gaps.remove(0).end;
+        }
+    }
+}
+
+/// What a late datagram brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Filled {
+    units: u64,
+    /// Those of them that were counted as lost.
+    lost: u64,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BOOT: u32 = 1000;
-
-    fn run(numbers: &[u32]) -> Counts {
-        let mut sequence = Sequence::default();
-        for number in numbers {
-            sequence.step(*number, 1, BOOT);
-        }
-        sequence.counts
-    }
-
-    #[test]
-    fn loss_is_exact_across_the_wrap() {
-        assert_eq!(run(&[u32::MAX - 1, u32::MAX, 0, 1]), Counts::default());
-        assert_eq!(run(&[u32::MAX - 1, 2, 3]).lost, 3);
-    }
-
-    #[test]
-    fn what_arrives_late_is_not_lost() {
-        let counts = run(&[0, 1, 5, 3, 2, 4, 6]);
-        assert_eq!(
-            counts,
-            Counts {
-                lost: 0,
-                reordered: 3,
-                duplicated: 0,
-                restarts: 0
-            }
-        );
-    }
-
-    #[test]
-    fn what_arrives_twice_is_a_duplicate() {
-        let counts = run(&[0, 1, 1, 4, 2, 2, 5]);
-        assert_eq!(
-            counts,
-            Counts {
-                lost: 1,
-                reordered: 1,
-                duplicated: 2,
-                restarts: 0
-            }
-        );
-    }
-
-    #[test]
-    fn a_large_gap_is_loss_and_no_restart() {
-        assert_eq!(
-            run(&[0, 1_500_000]),
-            Counts {
-                lost: 1_499_999,
-                ..Counts::default()
-            }
-        );
-    }
-
-    #[test]
-    fn a_restart_is_no_loss() {
-        let mut sequence = Sequence::default();
-        sequence.step(70_000, 30, BOOT);
-        assert_eq!(sequence.step(0, 30, BOOT + 60_000), Step::Restart);
-        assert_eq!(sequence.step(30, 30, BOOT + 60_000), Step::InOrder);
-        assert_eq!(
-            sequence.counts,
-            Counts {
-                restarts: 1,
-                ..Counts::default()
-            }
-        );
-    }
-
-    #[test]
-    fn a_beginning_far_behind_is_a_restart_even_with_the_same_boot_time() {
-        let mut sequence = Sequence::default();
-        sequence.step(70_000, 30, BOOT);
-        assert_eq!(sequence.step(0, 30, BOOT), Step::Restart);
-        assert_eq!(sequence.counts.lost, 0);
-    }
-
-    #[test]
-    fn records_are_counted_by_their_datagrams_sizes() {
-        let mut sequence = Sequence::default();
-        sequence.step(0, 30, BOOT);
-        assert_eq!(sequence.step(60, 29, BOOT), Step::Gap(30));
-        assert_eq!(sequence.step(89, 30, BOOT), Step::InOrder);
-        assert_eq!(sequence.step(30, 30, BOOT), Step::Late);
-        assert_eq!(
-            sequence.counts,
-            Counts {
-                reordered: 1,
-                ..Counts::default()
-            }
-        );
-    }
-}
+mod tests;

@@ -2,18 +2,38 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+use weir_store::expire::Limits;
+
+use crate::{exporters::Settings, prefix::Prefix, socket::Join, units};
 
 /// Receives NetFlow from any exporter, says exactly what was lost, and keeps the flows in flat
 /// files that any engine can read.
 #[derive(Debug, Parser)]
-#[command(name = "weir-collector", version)]
-pub struct Options {
-    /// Directory for the flows
-    #[arg(short = 'w', long = "write", value_name = "DIR")]
-    pub directory: PathBuf,
+#[command(
+    name = "weir-collector",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub struct CommandLine {
+    /// What to do with closed files; without one, it receives.
+    #[command(subcommand)]
+    pub command: Option<Command>,
 
-    /// Address and port to listen on
+    /// How to receive.
+    #[command(flatten)]
+    pub receive: Receive,
+}
+
+/// How to receive.
+#[derive(Debug, Args)]
+pub struct Receive {
+    /// Directory for the flows
+    #[arg(short = 'w', long = "write", value_name = "DIR", required = true)]
+    pub directory: Option<PathBuf>,
+
+    /// Address and port to listen on; `[::]` takes IPv4 too
     #[arg(
         short = 'l',
         long = "listen",
@@ -22,11 +42,171 @@ pub struct Options {
     )]
     pub listen: SocketAddr,
 
+    /// Sockets that share the port, each with a thread and a buffer of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub sockets: u16,
+
+    /// Receive a multicast group too, on an interface (may be repeated)
+    #[arg(long = "join", value_name = "GROUP[@IF]")]
+    pub joins: Vec<Join>,
+
+    /// Take IPFIX over TCP at this address and port too (IPFIX's port is 4739)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub tcp: Option<SocketAddr>,
+
+    /// Listen to exporters in this prefix only (may be repeated)
+    #[arg(long = "allow", value_name = "PREFIX")]
+    pub allowed: Vec<Prefix>,
+
+    /// Hold an exporter to the source port it was first heard from, until it is silent for 5 minutes
+    #[arg(long)]
+    pub pin_port: bool,
+
     /// Seconds a window lasts before it becomes a Parquet file
     #[arg(short = 't', long = "rotate", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub rotation_s: u64,
 
+    /// Run this program, without a shell, for each closed file, with the file's path as its argument
+    #[arg(long, value_name = "CMD")]
+    pub on_rotate: Option<PathBuf>,
+
+    /// What is kept of closed files, each minute anew.
+    #[command(flatten)]
+    pub keep: Keep,
+
     /// Write every counter to FILE at exit, as JSON (`-`: standard output)
     #[arg(long, value_name = "FILE")]
     pub statistics_json: Option<PathBuf>,
+}
+
+impl Receive {
+    /// What is believed of exporters.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            allowed: self.allowed.clone(),
+            pin_port: self.pin_port,
+            ..Settings::default()
+        }
+    }
+}
+
+/// What is kept of closed files.
+#[derive(Clone, Debug, Args)]
+pub struct Keep {
+    /// Remove closed files older than this (30d, 12h)
+    #[arg(long, value_name = "TIME", value_parser = units::seconds)]
+    pub max_age: Option<u64>,
+
+    /// Remove the oldest closed files while all files together are larger (500G)
+    #[arg(long, value_name = "SIZE", value_parser = units::octets)]
+    pub max_size: Option<u64>,
+
+    /// Remove the oldest closed files while the file system has less than this left (20G)
+    #[arg(long, value_name = "SIZE", value_parser = units::octets)]
+    pub min_free: Option<u64>,
+}
+
+impl Keep {
+    /// As the store has it.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            age_max_s: self.max_age,
+            octets_max: self.max_size,
+            free_octets_min: self.min_free,
+        }
+    }
+}
+
+/// What to do with closed files.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Remove old closed files, the oldest first; never the open window
+    Expire {
+        /// Directory of the flows
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+
+        /// What is kept.
+        #[command(flatten)]
+        keep: Keep,
+
+        /// Only say which files would go
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Read every file to its end: checksums, counts, columns
+    Verify {
+        /// Directory of the flows
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Save what is sound in damaged files, and clear away what a killed process left; while no
+    /// collector runs
+    Repair {
+        /// Directory of the flows
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Make one large sorted file of each hour's small ones; a collector may run
+    Recompact {
+        /// Directory of the flows
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+
+        /// Leave hours that ended less than this ago
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::seconds)]
+        older_than: u64,
+
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<CommandLine, clap::Error> {
+        let words = line.split_whitespace();
+        CommandLine::try_parse_from(std::iter::once("weir-collector").chain(words))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn receiving_needs_no_word_for_it() {
+        let line = parse("-w flows -l 0.0.0.0:9995 --allow 192.0.2.0/24 --max-age 30d").unwrap();
+        assert!(line.command.is_none());
+        assert_eq!(line.receive.directory, Some("flows".into()));
+        assert_eq!(line.receive.keep.limits().age_max_s, Some(2_592_000));
+        assert_eq!(line.receive.settings().allowed.len(), 1);
+    }
+
+    #[test]
+    fn the_other_words_need_no_directory_to_write_to() {
+        let line = parse("expire flows --max-size 1G --dry-run").unwrap();
+        let Some(Command::Expire { keep, dry_run, .. }) = line.command else {
+            panic!("{line:?}");
+        };
+        assert!(dry_run);
+        assert_eq!(keep.limits().octets_max, Some(1 << 30));
+        parse("recompact flows").unwrap();
+        for wrong in [
+            "",
+            "flows",
+            "verify",
+            "-w flows verify flows",
+            "-w flows --sockets 0",
+        ] {
+            parse(wrong).unwrap_err();
+        }
+    }
 }

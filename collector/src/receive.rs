@@ -1,5 +1,5 @@
-//! The socket: many datagrams a system call, and the kernel's own count of those it dropped. One of
-//! the files that may use `unsafe`.
+//! Receiving: many datagrams a system call, and the kernel's own count of those it dropped. One of the
+//! files that may use `unsafe`.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "sizes of C structures, as C types"
@@ -13,10 +13,12 @@
 use std::{
     io,
     mem::{self, MaybeUninit},
-    net::{Ipv6Addr, SocketAddr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, UdpSocket},
     os::fd::AsRawFd as _,
     ptr,
 };
+
+use crate::exporters::Source;
 
 /// Datagrams taken by one system call.
 const BATCH: usize = 64;
@@ -26,11 +28,8 @@ const DATAGRAM_OCTETS: usize = 65_536;
 const CONTROL_OCTETS: usize = 64;
 /// Sizes as the kernel wants them.
 const NAME_OCTETS: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-const INT_OCTETS: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
-/// Buffer asked for: some seconds of a busy exporter.
-const RECEIVE_BUFFER_OCTETS: libc::c_int = 32 << 20;
 
-/// A bound socket and its buffers, made once.
+/// A socket and its buffers, made once.
 pub struct Receiver {
     socket: UdpSocket,
     buffers: Vec<u8>,
@@ -47,28 +46,17 @@ pub struct Receiver {
 struct ControlBuffer([u8; CONTROL_OCTETS]);
 
 impl Receiver {
-    /// Binds, with the largest buffer the kernel grants; that size is returned too.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn bind(address: SocketAddr) -> io::Result<(Self, usize)> {
-        let socket = UdpSocket::bind(address)?;
-        socket.set_nonblocking(true)?;
-        // Root may exceed the limit; others get as much as it allows.
-        if set_option(&socket, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER_OCTETS).is_err() {
-            set_option(&socket, libc::SO_RCVBUF, RECEIVE_BUFFER_OCTETS)?;
-        }
-        set_option(&socket, libc::SO_RXQ_OVFL, 1)?;
-        let granted = receive_buffer(&socket)?;
-        let receiver = Self {
+    /// For a socket that was prepared ([`crate::socket::prepare`]).
+    #[must_use]
+    pub fn new(socket: UdpSocket) -> Self {
+        Self {
             socket,
             buffers: vec![0; BATCH * DATAGRAM_OCTETS],
             controls: vec![ControlBuffer([0; CONTROL_OCTETS]); BATCH],
             names: vec![no_name(); BATCH],
             dropped: 0,
             kernel_drops: 0,
-        };
-        Ok((receiver, granted))
+        }
     }
 
     /// The socket, to be polled.
@@ -81,7 +69,7 @@ impl Receiver {
     ///
     /// # Errors
     /// What the operating system says; that nothing is there is 0.
-    pub fn receive(&mut self, mut datagram: impl FnMut(&[u8], Ipv6Addr)) -> io::Result<usize> {
+    pub fn receive(&mut self, mut datagram: impl FnMut(&[u8], Source)) -> io::Result<usize> {
         let mut vectors = [MaybeUninit::<libc::iovec>::uninit(); BATCH];
         // SAFETY: all zeros are valid for these structures of integers and pointers.
         let mut messages: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
@@ -127,7 +115,7 @@ impl Receiver {
                 self.dropped = dropped;
             }
             let octets = &self.buffers[index * DATAGRAM_OCTETS..][..message.msg_len as usize];
-            datagram(octets, address(&self.names[index]));
+            datagram(octets, source(&self.names[index]));
         }
         Ok(taken)
     }
@@ -159,44 +147,6 @@ impl Receiver {
     }
 }
 
-fn set_option(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: the pointer and length are those of `value`.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            option,
-            (&raw const value).cast(),
-            INT_OCTETS,
-        )
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
-}
-
-/// The buffer's size; the kernel doubles what was asked for, to cover its own overhead.
-fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
-    let mut value: libc::c_int = 0;
-    let mut length = INT_OCTETS;
-    // SAFETY: the pointers are to a value and its length.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUF,
-            (&raw mut value).cast(),
-            &raw mut length,
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(usize::try_from(value).unwrap_or(0) / 2)
-}
-
 /// `SO_RXQ_OVFL`: datagrams this socket has dropped since it was made, modulo 2³².
 fn dropped(header: &libc::msghdr) -> Option<u32> {
     // SAFETY: the header was filled by the kernel, with control data in a buffer of ours.
@@ -219,19 +169,25 @@ fn no_name() -> libc::sockaddr_storage {
     unsafe { mem::zeroed() }
 }
 
-/// The sender's address; IPv4 as v4-mapped.
-fn address(name: &libc::sockaddr_storage) -> Ipv6Addr {
-    match libc::c_int::from(name.ss_family) {
+/// The sender; IPv4 as v4-mapped.
+fn source(name: &libc::sockaddr_storage) -> Source {
+    let (address, port) = match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says which structure the kernel wrote; both fit the storage.
             let v4 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in>() };
-            std::net::Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).to_ipv6_mapped()
+            let address = Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr));
+            (address.to_ipv6_mapped(), v4.sin_port)
         }
         libc::AF_INET6 => {
             // SAFETY: as above.
             let v6 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
-            Ipv6Addr::from(v6.sin6_addr.s6_addr)
+            (Ipv6Addr::from(v6.sin6_addr.s6_addr), v6.sin6_port)
         }
-        _ => Ipv6Addr::UNSPECIFIED,
+        _ => (Ipv6Addr::UNSPECIFIED, 0),
+    };
+    Source {
+        address,
+        port: u16::from_be(port),
+        session: 0,
     }
 }

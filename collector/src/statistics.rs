@@ -1,80 +1,76 @@
 //! The collector's account: every datagram that reached the socket is in the files, or in a counter
 //! with a name.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// Counts since the collector started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Datagrams taken from the socket.
-    pub datagrams: u64,
-    /// Octets of those.
-    pub octets: u64,
-    /// Datagrams the kernel dropped because the socket's buffer was full.
-    pub kernel_drops: u64,
-    /// Datagrams of a version that is not known, or too short for any.
-    pub unknown_version: u64,
-    /// Datagrams that contradict themselves; nothing of them is applied.
-    pub malformed: u64,
-    /// v5 datagrams whose count and octets disagree; the records that both allow were taken.
-    pub count_mismatches: u64,
-    /// Data FlowSets whose template is not known.
-    pub unknown_template_sets: u64,
-    /// Datagrams from exporters beyond the limit that took another's place.
-    pub exporters_forgotten: u64,
-    /// Flow records decoded.
-    pub records: u64,
-    /// Packets in them.
-    pub packets: u64,
-    /// Octets in them.
-    pub flow_octets: u64,
-    /// Options records decoded.
-    pub options_records: u64,
-    /// Templates seen.
-    pub templates: u64,
-    /// Templates there was no room for.
-    pub templates_refused: u64,
-    /// `FlowSet`s of reserved kinds.
-    pub reserved_sets: u64,
+/// Defines the counters once: as fields, as JSON under the same names, and to be added up.
+macro_rules! statistics {
+    ($($(#[$what:meta])* $name:ident,)+) => {
+        /// Counts since the collector started.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Statistics {
+            $($(#[$what])* pub $name: u64,)+
+        }
+
+        impl Statistics {
+            /// As a JSON object.
+            #[must_use]
+            pub fn to_json(&self) -> Value {
+                let counters = [$((stringify!($name).to_owned(), Value::from(self.$name)),)+];
+                Value::Object(counters.into_iter().collect())
+            }
+
+            /// Adds another part's counts; those that exporters choose may wrap.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name = self.$name.wrapping_add(other.$name);)+
+            }
+        }
+    };
 }
 
-impl Statistics {
-    /// As a JSON object.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let Self {
-            datagrams,
-            octets,
-            kernel_drops,
-            unknown_version,
-            malformed,
-            count_mismatches,
-            unknown_template_sets,
-            exporters_forgotten,
-            records,
-            packets,
-            flow_octets,
-            options_records,
-            templates,
-            templates_refused,
-            reserved_sets,
-        } = self;
-        json!({
-            "datagrams": datagrams,
-            "datagram_octets": octets,
-            "kernel_drops": kernel_drops,
-            "unknown_version": unknown_version,
-            "malformed": malformed,
-            "count_mismatches": count_mismatches,
-            "unknown_template_sets": unknown_template_sets,
-            "exporters_forgotten": exporters_forgotten,
-            "records": records,
-            "packets": packets,
-            "octets": flow_octets,
-            "options_records": options_records,
-            "templates": templates,
-            "templates_refused": templates_refused,
-            "reserved_sets": reserved_sets,
-        })
-    }
+statistics! {
+    /// Datagrams taken from sockets, and messages from streams: applied, or in one of the next five.
+    datagrams,
+    /// Of a version that is not known.
+    unknown_version,
+    /// They contradict themselves; nothing of them is applied.
+    malformed,
+    /// Their exporter is not on the list of those allowed.
+    not_allowed,
+    /// Their exporter is held to another source port.
+    other_port,
+    /// Octets of all datagrams.
+    datagram_octets,
+    /// Datagrams the kernel dropped because a socket's buffer was full; not in `datagrams`.
+    kernel_drops,
+    /// v5 datagrams whose count and octets disagree; the records that both allow were taken.
+    count_mismatches,
+    /// Flow records decoded.
+    records,
+    /// Packets in them.
+    packets,
+    /// Octets in them.
+    octets,
+    /// Options records decoded.
+    options_records,
+    /// Templates seen.
+    templates,
+    /// Templates that made room for others of the same exporter.
+    templates_forgotten,
+    /// Data sets that waited for their template and were then decoded.
+    late_template_sets,
+    /// Data sets whose template did not come in time, or for which there was no room to wait.
+    unknown_template_sets,
+    /// Octets of those.
+    unknown_template_octets,
+    /// Sets of reserved kinds.
+    reserved_sets,
+    /// Exporters that made room for others; their counts stay in the sums.
+    exporters_forgotten,
+    /// TCP connections accepted.
+    streams,
+    /// TCP connections refused, because there were too many or their exporter is not allowed.
+    streams_refused,
+    /// TCP connections closed because what came was no message.
+    streams_broken,
 }

@@ -83,21 +83,25 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Locks the directory, closes what was left open in it, and starts the thread.
+    /// Locks the directory, closes what was left open in it, and starts the thread. Closed files are
+    /// told to `closed`.
     ///
     /// # Errors
     /// If the directory cannot be used.
-    pub fn start(folder: &Path, rotation_s: u64) -> Result<Self> {
+    pub fn start(folder: &Path, rotation_s: u64, closed: Sender<PathBuf>) -> Result<Self> {
         let directory = Directory::lock(folder)?;
         for found in recover(&directory)? {
             report_recovered(&found);
+            if let Recovered::Closed(_, Rotated { path, .. }) = found {
+                tell(&closed, path);
+            }
         }
         let (sender, receiver) = bounded(BATCHES_MAX);
         let (windows, closing) = unbounded();
         let root = folder.to_owned();
         let closing_thread = thread::Builder::new()
             .name("rotate".to_owned())
-            .spawn(move || close_windows(&root, &closing))?;
+            .spawn(move || close_windows(&root, &closing, &closed))?;
         let state = State {
             directory,
             rotation_s: i64::try_from(rotation_s)?.max(1),
@@ -172,8 +176,15 @@ struct Closed {
     flows_unreadable: u64,
 }
 
+/// Tells of a closed file; who is told ends later than all that tell.
+fn tell(closed: &Sender<PathBuf>, path: Option<PathBuf>) {
+    if let Some(path) = path {
+        let _ = closed.send(path);
+    }
+}
+
 /// Closes windows as they come.
-fn close_windows(root: &Path, closing: &Receiver<Closing>) -> Closed {
+fn close_windows(root: &Path, closing: &Receiver<Closing>, closed: &Sender<PathBuf>) -> Closed {
     let mut done = Closed::default();
     for Closing {
         window,
@@ -200,6 +211,7 @@ fn close_windows(root: &Path, closing: &Receiver<Closing>) -> Closed {
                         window.display()
                     );
                 }
+                tell(closed, rotated.path);
             }
             Err(error) => {
                 done.kept += 1;

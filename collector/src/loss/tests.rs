@@ -1,0 +1,366 @@
+//! One case a test; `collector/tests/loss_model.rs` draws the rest.
+
+use super::*;
+
+const UNIX_MS: u64 = 1_700_000_000_000;
+const UPTIME_MS: u32 = 500_000;
+
+/// A datagram sent and received so many milliseconds after the first.
+fn at(at_ms: u32, sequence: u32, units: u32) -> Numbered {
+    Numbered {
+        sequence,
+        units,
+        units_unread: 0,
+        sent_ms: UNIX_MS + u64::from(at_ms),
+        uptime_ms: Some(UPTIME_MS.wrapping_add(at_ms)),
+        arrived_ms: UNIX_MS + u64::from(at_ms),
+        port: 2055,
+    }
+}
+
+/// From an exporter that booted so many milliseconds after the first one.
+fn booted(after_ms: u32, at_ms: u32, sequence: u32, units: u32) -> Numbered {
+    Numbered {
+        uptime_ms: Some((UPTIME_MS + at_ms).wrapping_sub(after_ms)),
+        ..at(at_ms, sequence, units)
+    }
+}
+
+fn steps(numbering: Numbering, datagrams: &[Numbered]) -> (Vec<Step>, Counts) {
+    let mut sequence = Sequence::new(numbering);
+    let steps = datagrams.iter().map(|datagram| sequence.step(datagram));
+    (steps.collect(), sequence.counts())
+}
+
+/// Datagrams of one unit, a millisecond apart.
+fn run(numbers: &[u32]) -> Counts {
+    let datagrams: Vec<_> = (0..)
+        .zip(numbers)
+        .map(|(ms, number)| at(ms, *number, 1))
+        .collect();
+    steps(Numbering::Datagrams, &datagrams).1
+}
+
+const NOTHING: Counts = Counts {
+    lost: 0,
+    reordered: 0,
+    duplicated: 0,
+    restarts: 0,
+    doubtful: 0,
+};
+
+#[test]
+fn c15_loss_is_exact_across_the_wrap() {
+    assert_eq!(run(&[u32::MAX - 1, u32::MAX, 0, 1]), NOTHING);
+    assert_eq!(run(&[u32::MAX - 1, 2, 3]), Counts { lost: 3, ..NOTHING });
+    let counts = run(&[u32::MAX - 1, 2, u32::MAX, 0, 0]);
+    let expected = Counts {
+        lost: 1,
+        reordered: 2,
+        duplicated: 1,
+        ..NOTHING
+    };
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn c15_what_arrives_late_is_not_lost() {
+    let counts = run(&[0, 1, 5, 3, 2, 4, 6]);
+    assert_eq!(
+        counts,
+        Counts {
+            reordered: 3,
+            ..NOTHING
+        }
+    );
+    // Also what was sent before the first that arrived.
+    let counts = run(&[7, 6, 6, 8]);
+    let expected = Counts {
+        reordered: 1,
+        duplicated: 1,
+        ..NOTHING
+    };
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn c15_what_arrives_twice_is_a_duplicate() {
+    let counts = run(&[0, 1, 1, 4, 2, 2, 5]);
+    let expected = Counts {
+        lost: 1,
+        reordered: 1,
+        duplicated: 2,
+        ..NOTHING
+    };
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn c15_a_large_gap_is_loss_and_no_restart() {
+    let counts = run(&[0, 1_500_000, 1_500_001]);
+    assert_eq!(
+        counts,
+        Counts {
+            lost: 1_499_999,
+            ..NOTHING
+        }
+    );
+    // Whatever became of the two that had to agree.
+    let counts = run(&[0, 1_500_000, 1_500_000, 1_499_999, 1_500_001]);
+    let expected = Counts {
+        lost: 1_499_998,
+        reordered: 1,
+        duplicated: 1,
+        ..NOTHING
+    };
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn c15_a_restart_is_no_loss() {
+    let (steps, counts) = steps(
+        Numbering::Records,
+        &[
+            at(0, 70_000, 30),
+            booted(50_000, 60_000, 0, 30),
+            booted(50_000, 60_010, 30, 30),
+            booted(50_000, 60_020, 90, 30),
+        ],
+    );
+    assert_eq!(
+        steps,
+        [Step::InOrder, Step::Doubtful, Step::Restart, Step::Gap(30)]
+    );
+    let expected = Counts {
+        lost: 30,
+        restarts: 1,
+        ..NOTHING
+    };
+    assert_eq!(counts, expected);
+}
+
+/// A daemon that counts sysUptime from the machine's boot: only number and clock tell.
+#[test]
+fn c10_a_restart_with_the_same_boot_time_whose_first_datagram_is_lost() {
+    for last in [200, 70_000, 4_000_000_000] {
+        let (steps, counts) = steps(
+            Numbering::Records,
+            &[
+                at(0, last, 30),
+                at(9000, 30, 30),
+                at(9010, 60, 30),
+                at(9020, 90, 30),
+            ],
+        );
+        assert_eq!(
+            steps,
+            [Step::InOrder, Step::Doubtful, Step::Restart, Step::InOrder],
+            "after {last}"
+        );
+        assert_eq!(
+            counts,
+            Counts {
+                restarts: 1,
+                ..NOTHING
+            },
+            "after {last}"
+        );
+    }
+}
+
+#[test]
+fn c10_one_forged_number_is_not_adopted() {
+    let forged = [
+        at(5, 3_000_000, 30),
+        at(5, 4_294_000_000, 30),
+        booted(90_000, 5, 1000, 30),
+        booted(90_000, 5, 0, 30),
+    ];
+    for forged in forged {
+        let (steps, counts) = steps(
+            Numbering::Records,
+            &[at(0, 0, 30), forged, at(10, 30, 30), forged, at(20, 60, 30)],
+        );
+        assert_eq!(steps[2], Step::InOrder, "{forged:?}");
+        assert_eq!(steps[4], Step::InOrder, "{forged:?}");
+        assert_eq!(
+            counts,
+            Counts {
+                doubtful: 2,
+                ..NOTHING
+            },
+            "{forged:?}"
+        );
+    }
+}
+
+#[test]
+fn c10_a_forged_copy_of_a_forged_number_does_not_agree_with_it() {
+    let forged = at(5, 3_000_000, 30);
+    let (_, counts) = steps(
+        Numbering::Records,
+        &[at(0, 0, 30), forged, forged, forged, at(10, 30, 30)],
+    );
+    assert_eq!(
+        counts,
+        Counts {
+            doubtful: 3,
+            ..NOTHING
+        }
+    );
+}
+
+#[test]
+fn records_are_counted_by_their_datagrams_sizes() {
+    let (steps, counts) = steps(
+        Numbering::Records,
+        &[
+            at(0, 0, 30),
+            at(1, 60, 29),
+            at(2, 89, 30),
+            at(3, 30, 30),
+            at(4, 119, 0),
+            at(5, 119, 30),
+            at(6, 119, 0),
+        ],
+    );
+    assert_eq!(
+        steps,
+        [
+            Step::InOrder,
+            Step::Gap(30),
+            Step::InOrder,
+            Step::Late,
+            Step::InOrder,
+            Step::InOrder,
+            Step::Empty
+        ]
+    );
+    assert_eq!(
+        counts,
+        Counts {
+            reordered: 1,
+            ..NOTHING
+        }
+    );
+}
+
+#[test]
+fn memory_of_gaps_is_bounded_and_what_is_older_is_doubtful() {
+    let gaps = u32::try_from(GAPS_MAX).unwrap();
+    // Every other one is missing: two gaps more than are remembered.
+    let mut numbers: Vec<_> = (0..gaps + 3).map(|number| 2 * number).collect();
+    // The oldest two are forgotten, after what was before the first datagram; the third is not.
+    numbers.extend([1, 5, 5]);
+    let expected = Counts {
+        lost: u64::from(gaps) + 1,
+        reordered: 1,
+        duplicated: 1,
+        doubtful: 1,
+        restarts: 0,
+    };
+    assert_eq!(run(&numbers), expected);
+}
+
+#[test]
+fn stepped_clocks_and_a_wrapping_uptime_are_no_restarts() {
+    let hour_ms = 3_600_000;
+    let stepped = |datagram: Numbered| Numbered {
+        sent_ms: datagram.sent_ms - hour_ms,
+        ..datagram
+    };
+    let waited = |datagram: Numbered| Numbered {
+        arrived_ms: datagram.arrived_ms + 20_000,
+        ..datagram
+    };
+    // 49.7 days pass between the second and the third, but for some seconds.
+    let later = u32::MAX - UPTIME_MS - 3000;
+    let (_, counts) = steps(
+        Numbering::Records,
+        &[
+            at(0, 0, 30),
+            waited(at(10, 60, 30)),
+            at(later, 90, 30),
+            at(later + 2000, 150, 30),
+            at(later + 3100, 210, 30),
+            stepped(at(later + 3200, 240, 30)),
+            stepped(at(later + 3300, 300, 30)),
+        ],
+    );
+    assert_eq!(
+        counts,
+        Counts {
+            lost: 120,
+            ..NOTHING
+        }
+    );
+}
+
+#[test]
+fn ipfix_numbers_that_count_their_own_records_are_no_loss() {
+    let sizes = [20, 3, 17, 20, 1, 20];
+    let mut sequence = Sequence::new(Numbering::RecordsEitherWay);
+    let mut before = 0;
+    for (ms, size) in (0..).zip(sizes) {
+        // softflowd 1.1.0: the number after this message.
+        sequence.step(&Numbered {
+            uptime_ms: None,
+            ..at(ms, before + size, size)
+        });
+        before += size;
+    }
+    assert_eq!(sequence.counts(), NOTHING);
+    // A lost message of three records is still seen.
+    sequence.step(&Numbered {
+        uptime_ms: None,
+        ..at(100, before + 3 + 5, 5)
+    });
+    assert_eq!(sequence.counts(), Counts { lost: 3, ..NOTHING });
+}
+
+#[test]
+fn ipfix_another_session_begins_anew_and_another_port_alone_is_none() {
+    let from = |port, datagram: Numbered| Numbered {
+        port,
+        uptime_ms: None,
+        ..datagram
+    };
+    let (_, counts) = steps(
+        Numbering::RecordsEitherWay,
+        &[
+            from(1, at(0, 1000, 20)),
+            from(2, at(1, 1040, 20)),
+            from(3, at(2, 0, 20)),
+            from(3, at(3, 20, 20)),
+        ],
+    );
+    let expected = Counts {
+        lost: 20,
+        restarts: 1,
+        ..NOTHING
+    };
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn c12_sets_that_could_not_be_read_are_not_lost() {
+    let unread = Numbered {
+        units_unread: 400,
+        ..at(1, 20, 0)
+    };
+    let (steps, counts) = steps(
+        Numbering::Records,
+        &[at(0, 0, 20), unread, at(2, 43, 20), at(3, 73, 20)],
+    );
+    assert_eq!(
+        steps,
+        [Step::InOrder, Step::InOrder, Step::InOrder, Step::Gap(10)]
+    );
+    assert_eq!(
+        counts,
+        Counts {
+            lost: 10,
+            ..NOTHING
+        }
+    );
+}

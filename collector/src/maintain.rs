@@ -1,0 +1,206 @@
+//! The words beside receiving: `expire`, `verify`, `repair`, `recompact`. What they did goes to standard
+//! output, a line a file.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::{Result, bail};
+use weir_store::{
+    expire::{self, Limits, Reason},
+    layout::{Directory, Rearranging},
+    read::{self, Ended},
+    recompact::{self, Recompacted},
+    recover::{Recovered, recover},
+    repair::{self, Repaired},
+    verify,
+};
+
+use crate::{clock, options::Command, units::display_octets};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// If it cannot be done.
+pub fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Expire {
+            directory,
+            keep,
+            dry_run,
+        } => expire(directory, &keep.limits(), *dry_run),
+        Command::Verify { directory } => verify(directory),
+        Command::Repair { directory } => repair(directory),
+        Command::Recompact {
+            directory,
+            older_than,
+            dry_run,
+        } => recompact(directory, *older_than, *dry_run),
+    }
+}
+
+fn now_s() -> u64 {
+    clock::unix_ns() / 1_000_000_000
+}
+
+fn expire(root: &Path, limits: &Limits, is_dry: bool) -> Result<ExitCode> {
+    if !limits.is_any() {
+        bail!("say what is to be kept: --max-age, --max-size or --min-free");
+    }
+    let expired = expire::expire(root, limits, now_s(), is_dry)?;
+    let mut octets = 0;
+    for (file, reason) in &expired.files {
+        octets += file.octets;
+        let reason = match reason {
+            Reason::Age => "too old",
+            Reason::Size => "all files are too large together",
+            Reason::Space => "too little space is left",
+        };
+        println!("{}: {reason}", file.path.display());
+    }
+    let did = if is_dry { "would expire" } else { "expired" };
+    println!(
+        "{} files {did}, {}",
+        expired.files.len(),
+        display_octets(octets)
+    );
+    for error in &expired.failed {
+        eprintln!("weir-collector: {error}");
+    }
+    Ok(success_if(expired.failed.is_empty()))
+}
+
+fn verify(root: &Path) -> Result<ExitCode> {
+    let files = read::list(root)?;
+    let (mut flows, mut sound, mut damaged) = (0, 0, 0);
+    for path in &files.closed {
+        let verified = match verify::verify(path) {
+            Ok(verified) => verified,
+            // Expired or recompacted meanwhile.
+            Err(_) if !path.exists() => continue,
+            Err(error) => {
+                damaged += 1;
+                println!("{error}");
+                continue;
+            }
+        };
+        flows += verified.flows;
+        if verified.faults.is_empty() {
+            sound += 1;
+        } else {
+            damaged += 1;
+        }
+        for fault in &verified.faults {
+            println!("{}: {fault}", path.display());
+        }
+        if !verified.has_checksums && verified.faults.is_empty() {
+            println!("{}: sound, but without checksums", path.display());
+        }
+    }
+    for path in &files.open {
+        let mut rows = 0;
+        let ended = read::window(path, |batch| {
+            rows += batch.num_rows();
+            Ok(())
+        });
+        let how = match ended {
+            Ok(Ended::Whole) => "open".to_owned(),
+            Ok(Ended::CutOff(reason)) => format!("open; {reason}"),
+            Err(_) if !path.exists() => continue,
+            Err(error) => error.to_string(),
+        };
+        println!("{}: {rows} flows, {how}", path.display());
+    }
+    println!("{flows} flows in {sound} sound files, {damaged} damaged");
+    if damaged > 0 {
+        eprintln!(
+            "weir-collector: stop the collector and run `weir-collector repair {}`: it saves what is sound and keeps the rest",
+            root.display()
+        );
+    }
+    Ok(success_if(damaged == 0))
+}
+
+fn repair(root: &Path) -> Result<ExitCode> {
+    // The lock makes a directory that is not there; a slip of the hand should not.
+    read::list(root)?;
+    let directory = Directory::lock(root)?;
+    let rearranging = Rearranging::lock(root)?;
+    let mut is_all = true;
+    for found in recover(&directory)? {
+        match found {
+            Recovered::Closed(window, rotated) => {
+                println!("{}: {} flows closed", window.display(), rotated.flows);
+            }
+            Recovered::SetAside(path) => {
+                println!("{}: a window that cannot be read", path.display());
+            }
+            Recovered::Failed(window, error) => {
+                is_all = false;
+                println!("{}: stays open: {error}", window.display());
+            }
+        }
+    }
+    recompact::clear(root, &rearranging)?;
+    for path in repair::clear(&directory)? {
+        println!("{}: half a file, removed", path.display());
+    }
+    for path in read::list(root)?.closed {
+        let shown = path.display();
+        match repair::repair(&directory, &path)? {
+            Repaired::Sound => {}
+            Repaired::OtherVersion(version) => println!("{shown}: left alone: {version}"),
+            Repaired::Saved {
+                flows,
+                aside,
+                faults,
+            } => {
+                for fault in faults {
+                    println!("{shown}: {fault}");
+                }
+                let aside = aside.display();
+                println!("{shown}: {flows} flows saved; the damaged file is kept as {aside}");
+            }
+            Repaired::SetAside { aside, faults } => {
+                for fault in faults {
+                    println!("{shown}: {fault}");
+                }
+                println!("{shown}: nothing can be read; kept as {}", aside.display());
+            }
+        }
+    }
+    Ok(success_if(is_all))
+}
+
+fn recompact(root: &Path, older_than_s: u64, is_dry: bool) -> Result<ExitCode> {
+    let before_s = i64::try_from(now_s().saturating_sub(older_than_s))?;
+    let mut is_all = true;
+    recompact::recompact(root, before_s, is_dry, |hour| match hour {
+        Recompacted::Done {
+            path,
+            files,
+            flows,
+            octets_before,
+            octets,
+        } => println!(
+            "{}: {flows} flows of {files} files, {} instead of {}",
+            path.display(),
+            display_octets(octets),
+            display_octets(octets_before)
+        ),
+        Recompacted::Due { folder, files } => {
+            println!("{}: {files} files would become one", folder.display());
+        }
+        Recompacted::Left { folder, reason } => {
+            is_all = false;
+            println!("{}: left as it is: {reason}", folder.display());
+        }
+    })?;
+    Ok(success_if(is_all))
+}
+
+fn success_if(is_success: bool) -> ExitCode {
+    if is_success {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,200 @@
+//! A receiving thread: datagrams from its socket, through the exporters' state, to the writer.
+
+use std::{
+    io, mem,
+    os::fd::AsRawFd as _,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use crossbeam::channel::Sender;
+use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
+use weir_netflow::record::display_address;
+use weir_store::schema::StoredFlow;
+
+use crate::{
+    clock,
+    exporters::{Refused, Source},
+    loss::Step,
+    receive::Receiver,
+    shards::Shards,
+    talk::{Kind, Talk, left_out},
+    writer::Message,
+};
+
+const TOLD: Token = Token(0);
+const SOCKET: Token = Token(1);
+/// Batches taken before it is looked whether the end was told.
+const TURN_MAX: usize = 64;
+/// Flows that go to the writer at once, and those of one more datagram.
+pub const FLOWS_MAX: usize = 16_384;
+/// Turns taken to empty the socket's buffer at the end.
+const LAST_TURNS_MAX: usize = 64;
+/// A gap from this many units on is worth a line.
+const GAP_TOLD_MIN: u64 = 10_000;
+
+/// What the receiving threads share.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The exporters.
+    pub shards: Arc<Shards>,
+    /// Where flows go.
+    pub writer: Sender<Message>,
+    /// What may be said.
+    pub talk: Arc<Mutex<Talk>>,
+}
+
+impl Common {
+    /// Takes a datagram or message; its flows are appended. What is wrong with it is said, within limits.
+    pub fn take(
+        &self,
+        octets: &[u8],
+        source: &Source,
+        received_ns: u64,
+        flows: &mut Vec<StoredFlow>,
+    ) {
+        match self.shards.datagram(octets, source, received_ns, flows) {
+            Ok(Some(Step::Restart)) => {
+                self.say(source, Kind::Restarted, received_ns, || {
+                    "the exporter restarted, or somebody sends in its name".to_owned()
+                });
+            }
+            Ok(Some(Step::Gap(units))) if units >= GAP_TOLD_MIN => {
+                self.say(source, Kind::Gap, received_ns, || {
+                    format!("{units} of what it sent did not arrive")
+                });
+            }
+            Ok(_) => {}
+            Err(error) => self.say_refused(source, &error, received_ns),
+        }
+    }
+
+    fn say_refused(&self, source: &Source, error: &Refused, received_ns: u64) {
+        self.say(source, Kind::Refused, received_ns, || error.to_string());
+    }
+
+    /// Says something about an exporter, if it may be said.
+    pub fn say(&self, source: &Source, kind: Kind, now_ns: u64, what: impl FnOnce() -> String) {
+        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(before) = talk.may_say(source.address, kind, now_ns) else {
+            return;
+        };
+        drop(talk);
+        let address = display_address(source.address);
+        let (what, before) = (what(), left_out(before));
+        eprintln!("weir-collector: {address}: {what}{before}");
+    }
+
+    /// Gives flows to the writer. It waits while the writer is behind; the socket's buffer then fills, and
+    /// the kernel counts.
+    ///
+    /// # Errors
+    /// If the writer's thread died.
+    pub fn send(&self, flows: Vec<StoredFlow>) -> Result<()> {
+        if flows.is_empty() {
+            return Ok(());
+        }
+        let sent = self.writer.send(Message::Flows(flows));
+        sent.map_err(|_| anyhow!("the writing thread died"))
+    }
+}
+
+/// A receiving thread's near end.
+#[derive(Debug)]
+pub struct Receiving {
+    waker: Waker,
+    thread: thread::JoinHandle<Result<u64>>,
+}
+
+impl Receiving {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn start(receiver: Receiver, common: Common, number: usize) -> Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), TOLD)?;
+        let socket = receiver.socket().as_raw_fd();
+        poll.registry()
+            .register(&mut SourceFd(&socket), SOCKET, Interest::READABLE)?;
+        let work = Work { receiver, common };
+        let thread = thread::Builder::new()
+            .name(format!("receive-{number}"))
+            .spawn(move || work.run(poll))?;
+        Ok(Self { waker, thread })
+    }
+
+    /// Whether it ended before it was told to.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Has it take what is in the socket's buffer, and end; how many datagrams the kernel dropped.
+    ///
+    /// # Errors
+    /// Why it ended before.
+    pub fn finish(self) -> Result<u64> {
+        self.waker.wake()?;
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("a receiving thread died"))?
+    }
+}
+
+struct Work {
+    receiver: Receiver,
+    common: Common,
+}
+
+impl Work {
+    fn run(mut self, mut poll: Poll) -> Result<u64> {
+        let mut events = Events::with_capacity(4);
+        let mut more = false;
+        loop {
+            match poll.poll(&mut events, more.then_some(Duration::ZERO)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+            let told = events.iter().any(|event| event.token() == TOLD);
+            more = self.turn()?;
+            if told {
+                // What is in the socket's buffer has reached us; what comes after has not.
+                for _ in 0..LAST_TURNS_MAX {
+                    if !self.turn()? {
+                        break;
+                    }
+                }
+                self.receiver.count_drops();
+                return Ok(self.receiver.kernel_drops);
+            }
+        }
+    }
+
+    /// Takes what is there; true if there may be more.
+    fn turn(&mut self) -> Result<bool> {
+        for _ in 0..TURN_MAX {
+            let received_ns = clock::unix_ns();
+            let mut flows = Vec::new();
+            let Self { receiver, common } = self;
+            let taken = receiver
+                .receive(|octets, source| {
+                    if flows.len() >= FLOWS_MAX {
+                        // It fails only if the thread died; the next one says so.
+                        let _ = common.send(mem::take(&mut flows));
+                    }
+                    common.take(octets, &source, received_ns, &mut flows);
+                })
+                .context("receiving")?;
+            common.send(flows)?;
+            if taken == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,141 @@
+//! The exporters in parts that several receiving threads share: an exporter's address says which part
+//! it is in, so that its datagrams meet the same state whichever socket they came through.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    net::Ipv6Addr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value;
+use weir_store::schema::StoredFlow;
+
+use crate::{
+    exporters::{Exporters, Refused, Remembered, Settings, Source},
+    loss::Step,
+    statistics::Statistics,
+};
+
+/// Parts for each thread beyond the first: two threads then seldom want the same one.
+const SHARDS_EACH: usize = 8;
+
+/// All exporters, in parts.
+#[derive(Debug)]
+pub struct Shards {
+    parts: Vec<Mutex<Exporters>>,
+    hasher: RandomState,
+}
+
+impl Shards {
+    /// For so many receiving threads; they share what the settings allow.
+    #[must_use]
+    pub fn new(settings: &Settings, threads: usize) -> Self {
+        let count = if threads > 1 {
+            threads * SHARDS_EACH
+        } else {
+            1
+        };
+        let share = |all: usize| all.div_ceil(count);
+        let settings = Settings {
+            exporters_max: share(settings.exporters_max),
+            template_fields_max: share(settings.template_fields_max),
+            waiting_octets_max: share(settings.waiting_octets_max),
+            ..settings.clone()
+        };
+        let part = |_| Mutex::new(Exporters::new(settings.clone()));
+        Self {
+            parts: (0..count).map(part).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Takes a datagram: [`Exporters::datagram`].
+    ///
+    /// # Errors
+    /// If nothing of it could be used; it is counted.
+    pub fn datagram(
+        &self,
+        octets: &[u8],
+        source: &Source,
+        received_ns: u64,
+        flows: &mut Vec<StoredFlow>,
+    ) -> Result<Option<Step>, Refused> {
+        self.of(source.address)
+            .datagram(octets, source, received_ns, flows)
+    }
+
+    /// The part of an exporter.
+    pub fn of(&self, address: Ipv6Addr) -> MutexGuard<'_, Exporters> {
+        let part = match self.parts.len() as u64 {
+            1 => 0,
+            count => self.hasher.hash_one(address) % count,
+        };
+        lock(&self.parts[usize::try_from(part).unwrap_or(0)])
+    }
+
+    /// Does something with each part in turn.
+    pub fn each(&self, work: impl FnMut(MutexGuard<'_, Exporters>)) {
+        self.parts.iter().map(lock).for_each(work);
+    }
+
+    /// Counts something that is no exporter's.
+    pub fn count_stream(&self, counter: impl FnOnce(&mut Statistics) -> &mut u64) {
+        *counter(&mut lock(&self.parts[0]).statistics) += 1;
+    }
+
+    /// All counts.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let mut all = Statistics::default();
+        self.each(|part| all.add(&part.statistics));
+        all
+    }
+
+    /// Each exporter's account, as JSON, in a stable order.
+    #[must_use]
+    pub fn accounts(&self) -> Value {
+        let mut accounts = Vec::new();
+        self.each(|part| accounts.extend(part.accounts()));
+        accounts.sort_by_key(|(key, _)| *key);
+        accounts.into_iter().map(|(_, account)| account).collect()
+    }
+
+    /// Exporters heard, and records and datagrams lost.
+    #[must_use]
+    pub fn heard_and_lost(&self) -> (usize, u64, u64) {
+        let (mut heard, mut records, mut datagrams) = (0, 0, 0);
+        self.each(|part| {
+            let lost = part.lost();
+            heard += part.heard_count();
+            records += lost.0;
+            datagrams += lost.1;
+        });
+        (heard, records, datagrams)
+    }
+
+    /// All templates that outlive the collector, if any changed since this was asked.
+    #[must_use]
+    pub fn changed_templates(&self) -> Option<Vec<Remembered>> {
+        let mut changed = false;
+        self.each(|part| changed |= part.changed);
+        if !changed {
+            return None;
+        }
+        let mut remembered = Vec::new();
+        self.each(|mut part| remembered.extend(part.remembered()));
+        remembered.sort_by_key(|exporter| exporter.key);
+        Some(remembered)
+    }
+
+    /// Takes templates that outlived an earlier collector.
+    pub fn remember(&self, remembered: Vec<Remembered>) {
+        for exporter in remembered {
+            self.of(exporter.key.address).remember(exporter);
+        }
+    }
+}
+
+/// A thread that died in the middle left counts behind that are still right.
+fn lock(shard: &Mutex<Exporters>) -> MutexGuard<'_, Exporters> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,245 @@
+//! What is done after a rotation, on a thread of its own: a command is run for each closed file, and old
+//! files go. Neither holds up the writer.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Result, anyhow};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use serde_json::{Value, json};
+use weir_store::expire::{self, Expired, Limits};
+
+use crate::{
+    clock::{self, Patience},
+    units,
+};
+
+/// Commands that run at a time.
+const RUNNING_MAX: usize = 4;
+/// Files whose command has not begun; more are not told, and counted.
+const WAITING_MAX: usize = 64;
+/// How often is looked whether commands ended, or old files are to go.
+const LOOK: Duration = Duration::from_millis(200);
+const EXPIRE: Duration = Duration::from_secs(60);
+/// How long commands that still run are waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Commands that ended well.
+    pub commands: u64,
+    /// Commands that did not, or did not end.
+    pub commands_failed: u64,
+    /// Closed files whose command was never run.
+    pub commands_skipped: u64,
+    /// Files that expired.
+    pub files_expired: u64,
+}
+
+impl Done {
+    /// As a JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let Self {
+            commands,
+            commands_failed,
+            commands_skipped,
+            files_expired,
+        } = self;
+        json!({
+            "commands": commands,
+            "commands_failed": commands_failed,
+            "commands_skipped": commands_skipped,
+            "files_expired": files_expired,
+        })
+    }
+}
+
+/// The thread's near end.
+#[derive(Debug)]
+pub struct Upkeep {
+    thread: thread::JoinHandle<Done>,
+}
+
+impl Upkeep {
+    /// Starts it for a directory that this process has locked; it is told of each closed file.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(
+        root: &Path,
+        command: Option<PathBuf>,
+        limits: Limits,
+        closed: Receiver<PathBuf>,
+    ) -> Result<Self> {
+        let state = State {
+            root: root.to_owned(),
+            command,
+            limits,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            done: Done::default(),
+            is_failing: false,
+        };
+        let thread = thread::Builder::new()
+            .name("upkeep".to_owned())
+            .spawn(move || state.run(&closed))?;
+        Ok(Self { thread })
+    }
+
+    /// Waits until it has run what is left to run. Whoever tells it of closed files must have ended.
+    ///
+    /// # Errors
+    /// If the thread had panicked.
+    pub fn finish(self) -> Result<Done> {
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the upkeep thread died"))
+    }
+}
+
+struct State {
+    root: PathBuf,
+    command: Option<PathBuf>,
+    limits: Limits,
+    waiting: VecDeque<PathBuf>,
+    running: Vec<(PathBuf, Child)>,
+    done: Done,
+    is_failing: bool,
+}
+
+impl State {
+    fn run(mut self, closed: &Receiver<PathBuf>) -> Done {
+        let mut next_expiry = self.expire();
+        loop {
+            let wait = if self.running.is_empty() {
+                EXPIRE
+            } else {
+                LOOK
+            };
+            match closed.recv_timeout(wait) {
+                Ok(path) => {
+                    self.queue(path);
+                    next_expiry = self.expire();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.look();
+            if next_expiry.is_over() {
+                next_expiry = self.expire();
+            }
+        }
+        self.finish()
+    }
+
+    fn queue(&mut self, path: PathBuf) {
+        if self.command.is_none() {
+            return;
+        }
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(path);
+            return;
+        }
+        self.done.commands_skipped += 1;
+        eprintln!(
+            "weir-collector: the --on-rotate commands do not keep up: none is run for {}",
+            path.display()
+        );
+    }
+
+    /// Sees which commands ended, and runs more.
+    fn look(&mut self) {
+        let done = &mut self.done;
+        self.running.retain_mut(|(path, child)| {
+            let failure = match child.try_wait() {
+                Ok(None) => return true,
+                Ok(Some(status)) if status.success() => {
+                    done.commands += 1;
+                    return false;
+                }
+                Ok(Some(status)) => status.to_string(),
+                Err(error) => error.to_string(),
+            };
+            done.commands_failed += 1;
+            say_failed(path, &failure);
+            false
+        });
+        while self.running.len() < RUNNING_MAX
+            && let Some(command) = &self.command
+            && let Some(path) = self.waiting.pop_front()
+        {
+            // No shell: a path is an argument, whatever is in it.
+            let child = Command::new(command)
+                .arg(&path)
+                .stdin(Stdio::null())
+                .spawn();
+            match child {
+                Ok(child) => self.running.push((path, child)),
+                Err(error) => {
+                    self.done.commands_failed += 1;
+                    say_failed(&path, &error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Has old files go; when to look again.
+    fn expire(&mut self) -> Patience {
+        if self.limits.is_any() {
+            let now_s = clock::unix_ns() / 1_000_000_000;
+            let expired = expire::expire(&self.root, &self.limits, now_s, false);
+            let failure = match expired {
+                Ok(Expired { files, failed }) => {
+                    self.done.files_expired += files.len() as u64;
+                    let octets: u64 = files.iter().map(|(file, _)| file.octets).sum();
+                    if let Some((latest, _)) = files.last() {
+                        eprintln!(
+                            "weir-collector: {} files expired, {}, up to {}",
+                            files.len(),
+                            units::display_octets(octets),
+                            latest.path.display()
+                        );
+                    }
+                    failed.into_iter().next()
+                }
+                Err(error) => Some(error),
+            };
+            // Once, until it works again.
+            if let Some(error) = &failure
+                && !self.is_failing
+            {
+                eprintln!("weir-collector: old files stay: {error}");
+            }
+            self.is_failing = failure.is_some();
+        }
+        Patience::new(EXPIRE)
+    }
+
+    /// Nobody tells of more files: runs the commands that are left.
+    fn finish(mut self) -> Done {
+        let patience = Patience::new(LAST_WAIT);
+        self.look();
+        while !self.running.is_empty() && !patience.is_over() {
+            thread::sleep(LOOK);
+            self.look();
+        }
+        for (path, _) in &self.running {
+            say_failed(path, "it still runs; it is left to itself");
+        }
+        self.done.commands_failed += self.running.len() as u64;
+        self.done.commands_skipped += self.waiting.len() as u64;
+        self.done
+    }
+}
+
+fn say_failed(path: &Path, why: &str) {
+    let path = path.display();
+    eprintln!("weir-collector: the --on-rotate command for {path} failed: {why}");
+}

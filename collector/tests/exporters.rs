@@ -1,0 +1,496 @@
+//! Fault cases C10 to C14: what the collector believes and remembers of exporters, without a socket.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use weir_collector::{
+    exporter::{TEMPLATES_MAX, WAITING_MAX_NS, WAITING_OCTETS_MAX},
+    exporters::{Exporters, Refused, Settings, Source},
+    shards::Shards,
+};
+use weir_netflow::{
+    ExportTime, FlowRecord, low32,
+    v9::{self, FLOWS_V4},
+};
+use weir_store::schema::StoredFlow;
+
+const NOW_NS: u64 = 1_700_000_000_000_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn source(number: u32) -> Source {
+    Source {
+        address: Ipv4Addr::from_bits(0x0a00_0000 + number).to_ipv6_mapped(),
+        port: 2055,
+        session: 0,
+    }
+}
+
+fn header(domain: u32, sequence: u32) -> v9::Header {
+    v9::Header {
+        count: 1,
+        time: ExportTime {
+            unix_ns: NOW_NS,
+            uptime_ms: 1_000_000,
+        },
+        sequence,
+        source_id: domain,
+    }
+}
+
+fn datagram(domain: u32, sequence: u32, sets: &[Vec<u8>]) -> Vec<u8> {
+    let header = v9::encode_header(&header(domain, sequence));
+    [&header[..], &sets.concat()].concat()
+}
+
+fn set(id: u16, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len() + 4).unwrap();
+    [&id.to_be_bytes()[..], &length.to_be_bytes(), body].concat()
+}
+
+/// A template with this id and these fields: type and octets.
+fn template(id: u16, fields: &[(u16, u16)]) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    body.extend(u16::try_from(fields.len()).unwrap().to_be_bytes());
+    for (element, octets) in fields {
+        body.extend(element.to_be_bytes());
+        body.extend(octets.to_be_bytes());
+    }
+    set(v9::TEMPLATE_SET, &body)
+}
+
+fn flow_template() -> Vec<u8> {
+    let mut body = Vec::new();
+    FLOWS_V4.encode_definition(&mut body);
+    set(v9::TEMPLATE_SET, &body)
+}
+
+/// A set of one flow of so many packets.
+fn flow(packets: u64) -> Vec<u8> {
+    let record = FlowRecord {
+        packets,
+        octets: 100 * packets,
+        ..FlowRecord::default()
+    };
+    let mut body = Vec::new();
+    FLOWS_V4.encode_record(&mut body, &record, &header(0, 0).time);
+    set(FLOWS_V4.id, &body)
+}
+
+fn exporters() -> Exporters {
+    Exporters::new(Settings::default())
+}
+
+/// The packets of the flows that come out.
+fn take(exporters: &mut Exporters, source: &Source, at_ns: u64, octets: &[u8]) -> Vec<u64> {
+    let mut flows = Vec::new();
+    exporters
+        .datagram(octets, source, at_ns, &mut flows)
+        .unwrap();
+    packets(&flows)
+}
+
+fn packets(flows: &[StoredFlow]) -> Vec<u64> {
+    flows.iter().map(|flow| flow.record.packets).collect()
+}
+
+#[test]
+fn c10_only_exporters_on_the_list_are_listened_to() {
+    let mut exporters = Exporters::new(Settings {
+        allowed: vec![
+            "10.0.0.0/24".parse().unwrap(),
+            "2001:db8::/32".parse().unwrap(),
+        ],
+        ..Settings::default()
+    });
+    let octets = datagram(0, 0, &[flow_template(), flow(7)]);
+    assert_eq!(take(&mut exporters, &source(1), NOW_NS, &octets), [7]);
+    let beyond = exporters.datagram(&octets, &source(256), NOW_NS, &mut Vec::new());
+    assert_eq!(beyond, Err(Refused::NotAllowed));
+    let v6 = Source {
+        address: "2001:db8::7".parse().unwrap(),
+        ..source(0)
+    };
+    assert_eq!(take(&mut exporters, &v6, NOW_NS, &octets), [7]);
+    let counted = exporters.statistics;
+    assert_eq!((counted.datagrams, counted.not_allowed), (3, 1));
+    assert_eq!(exporters.heard_count(), 2);
+}
+
+#[test]
+fn c10_an_exporter_is_held_to_its_port_until_it_is_silent() {
+    let mut exporters = Exporters::new(Settings {
+        pin_port: true,
+        ..Settings::default()
+    });
+    let other = Source {
+        port: 4000,
+        ..source(1)
+    };
+    let octets = |sequence| datagram(0, sequence, &[flow_template(), flow(7)]);
+    take(&mut exporters, &source(1), NOW_NS, &octets(0));
+    let poison = datagram(0, 900, &[template(FLOWS_V4.id, &[(2, 4)])]);
+    let refused = exporters.datagram(&poison, &other, NOW_NS + SECOND_NS, &mut Vec::new());
+    let expected = Refused::OtherPort {
+        port: 4000,
+        held: 2055,
+    };
+    assert_eq!(refused, Err(expected));
+    // Neither its template nor its number was taken.
+    let next = datagram(0, 1, &[flow(8)]);
+    assert_eq!(
+        take(&mut exporters, &source(1), NOW_NS + 2 * SECOND_NS, &next),
+        [8]
+    );
+    assert_eq!(
+        (exporters.lost(), exporters.statistics.other_port),
+        ((0, 0), 1)
+    );
+    // Another domain may have another port; and a restarted exporter too, after a while.
+    take(
+        &mut exporters,
+        &other,
+        NOW_NS + SECOND_NS,
+        &datagram(1, 0, &[]),
+    );
+    let later_ns = NOW_NS + 303 * SECOND_NS;
+    assert_eq!(take(&mut exporters, &other, later_ns, &octets(2)), [7]);
+}
+
+/// Strangers come once each. Memory does not grow, and who is known stays known.
+#[test]
+fn c11_a_hundred_thousand_spoofed_exporters_push_out_no_known_one() {
+    let settings = Settings::default();
+    let mut exporters = Exporters::new(settings.clone());
+    let known = source(1);
+    for sequence in 0..32 {
+        take(
+            &mut exporters,
+            &known,
+            NOW_NS,
+            &datagram(3, sequence, &[flow_template()]),
+        );
+    }
+    for number in 0..100_000 {
+        let octets = datagram(number, 7, &[flow_template(), set(300, &[1; 64])]);
+        take(&mut exporters, &source(1000 + number), NOW_NS, &octets);
+    }
+    assert_eq!(exporters.heard_count(), settings.exporters_max);
+    let counted = exporters.statistics;
+    assert_eq!(
+        counted.exporters_forgotten,
+        100_001 - settings.exporters_max as u64
+    );
+    // What waited for a template went with its exporter, and was counted.
+    exporters.finish();
+    assert_eq!(exporters.statistics.unknown_template_sets, 100_000);
+    // One datagram of the known one was lost meanwhile.
+    let octets = datagram(3, 33, &[flow(5)]);
+    assert_eq!(take(&mut exporters, &known, NOW_NS, &octets), [5]);
+    assert_eq!(exporters.lost(), (0, 1));
+}
+
+#[test]
+fn c11_template_ids_without_end_leave_the_ones_in_use() {
+    let mut exporters = exporters();
+    take(
+        &mut exporters,
+        &source(1),
+        NOW_NS,
+        &datagram(0, 0, &[flow_template()]),
+    );
+    let mut sequence = 1;
+    for id in (256..=u16::MAX).filter(|id| *id != FLOWS_V4.id) {
+        let octets = datagram(0, sequence, &[template(id, &[(8, 4), (12, 4)])]);
+        take(&mut exporters, &source(1), NOW_NS, &octets);
+        sequence += 1;
+        if id % 512 == 0 {
+            let octets = datagram(0, sequence, &[flow(u64::from(id))]);
+            assert_eq!(
+                take(&mut exporters, &source(1), NOW_NS, &octets),
+                [u64::from(id)]
+            );
+            sequence += 1;
+        }
+    }
+    let account = &exporters.accounts()[0].1;
+    assert_eq!(account["templates"], TEMPLATES_MAX);
+    let all = u64::from(u16::MAX) - 255;
+    assert_eq!(exporters.statistics.templates, all);
+    assert_eq!(
+        exporters.statistics.templates_forgotten,
+        all - TEMPLATES_MAX as u64
+    );
+    // Also if they are large.
+    let large: Vec<_> = (0..1000).map(|_| (8, 4)).collect();
+    for id in 256..1256 {
+        let octets = datagram(0, sequence, &[template(id, &large)]);
+        take(&mut exporters, &source(1), NOW_NS, &octets);
+        sequence += 1;
+    }
+    assert_eq!(exporters.accounts()[0].1["templates"], 65);
+}
+
+#[test]
+fn c11_large_templates_of_many_exporters_take_a_bounded_room() {
+    let settings = Settings {
+        template_fields_max: 100_000,
+        ..Settings::default()
+    };
+    let mut exporters = Exporters::new(settings);
+    let large: Vec<_> = (0..1000).map(|_| (8, 4)).collect();
+    for number in 0..500 {
+        let octets = datagram(0, 0, &[template(256, &large)]);
+        take(&mut exporters, &source(number), NOW_NS, &octets);
+    }
+    assert_eq!(exporters.heard_count(), 100);
+}
+
+#[test]
+fn c12_data_waits_for_its_template() {
+    let mut exporters = exporters();
+    let early = datagram(0, 0, &[flow(1), flow(2)]);
+    assert!(take(&mut exporters, &source(1), NOW_NS, &early).is_empty());
+    // Others' templates are none of its.
+    let other = datagram(1, 0, &[flow_template()]);
+    assert!(take(&mut exporters, &source(1), NOW_NS, &other).is_empty());
+    assert!(
+        take(
+            &mut exporters,
+            &source(2),
+            NOW_NS,
+            &datagram(0, 0, &[flow_template()])
+        )
+        .is_empty()
+    );
+    let mut flows = Vec::new();
+    let octets = datagram(0, 1, &[flow(3), flow_template(), flow(4)]);
+    exporters
+        .datagram(&octets, &source(1), NOW_NS + SECOND_NS, &mut flows)
+        .unwrap();
+    assert_eq!(packets(&flows), [1, 2, 3, 4]);
+    // Each was received when it was received.
+    let received: Vec<_> = flows.iter().map(|flow| flow.received_ns - NOW_NS).collect();
+    assert_eq!(received, [0, 0, SECOND_NS, SECOND_NS]);
+    let counted = exporters.statistics;
+    assert_eq!((counted.records, counted.late_template_sets), (4, 3));
+    exporters.finish();
+    assert_eq!(exporters.statistics.unknown_template_sets, 0);
+}
+
+#[test]
+fn c12_what_waits_is_bounded_in_octets_and_time() {
+    let mut exporters = exporters();
+    let body = vec![7; 1000];
+    let mut sequence = 0;
+    let mut send = |exporters: &mut Exporters, at_ns: u64, count: usize| {
+        for _ in 0..count {
+            let octets = datagram(0, sequence, &[set(400, &body)]);
+            take(exporters, &source(1), at_ns, &octets);
+            sequence += 1;
+        }
+    };
+    let fit = WAITING_OCTETS_MAX / (1000 + 64);
+    send(&mut exporters, NOW_NS, fit + 10);
+    let counted = exporters.statistics;
+    assert_eq!(
+        (
+            counted.unknown_template_sets,
+            counted.unknown_template_octets
+        ),
+        (10, 10_000)
+    );
+    exporters.expire(NOW_NS + WAITING_MAX_NS);
+    assert_eq!(exporters.statistics.unknown_template_sets, 10);
+    exporters.expire(NOW_NS + WAITING_MAX_NS + 1);
+    assert_eq!(exporters.statistics.unknown_template_sets, 10 + fit as u64);
+    // There is room again.
+    send(&mut exporters, NOW_NS, 1);
+    assert_eq!(exporters.accounts()[0].1["waiting_sets"], 1);
+}
+
+#[test]
+fn c12_all_exporters_together_wait_within_a_bound() {
+    let mut exporters = Exporters::new(Settings {
+        waiting_octets_max: 10 * 164,
+        ..Settings::default()
+    });
+    for number in 0..100 {
+        let octets = datagram(0, 0, &[set(400, &[1; 100])]);
+        take(&mut exporters, &source(number), NOW_NS, &octets);
+    }
+    assert_eq!(exporters.statistics.unknown_template_sets, 90);
+}
+
+/// The same id: of two domains, of two exporters, of one exporter that changes its port.
+#[test]
+fn c13_templates_are_of_an_exporter_and_a_domain() {
+    let mut exporters = exporters();
+    let packets_4 = datagram(0, 0, &[template(256, &[(2, 4)])]);
+    let packets_2 = datagram(9, 0, &[template(256, &[(2, 2)])]);
+    take(&mut exporters, &source(1), NOW_NS, &packets_4);
+    take(&mut exporters, &source(1), NOW_NS, &packets_2);
+    take(
+        &mut exporters,
+        &source(2),
+        NOW_NS,
+        &datagram(0, 0, &[template(256, &[(2, 1)])]),
+    );
+    let data = |domain| datagram(domain, 1, &[set(256, &[0, 0, 0, 5])]);
+    assert_eq!(take(&mut exporters, &source(1), NOW_NS, &data(0)), [5]);
+    assert_eq!(take(&mut exporters, &source(1), NOW_NS, &data(9)), [0, 5]);
+    assert_eq!(
+        take(&mut exporters, &source(2), NOW_NS, &data(0)),
+        [0, 0, 0, 5]
+    );
+    let moved = Source {
+        port: 9,
+        ..source(1)
+    };
+    assert_eq!(
+        take(
+            &mut exporters,
+            &moved,
+            NOW_NS,
+            &datagram(0, 2, &[set(256, &[0, 0, 1, 0])])
+        ),
+        [256]
+    );
+    assert_eq!(exporters.lost(), (0, 0));
+}
+
+#[test]
+fn c09_another_layout_counts_from_the_next_set_on() {
+    let mut exporters = exporters();
+    let octets = datagram(
+        0,
+        0,
+        &[
+            template(256, &[(2, 4)]),
+            set(256, &[0, 0, 0, 5]),
+            template(256, &[(2, 2)]),
+            set(256, &[0, 6, 0, 7]),
+        ],
+    );
+    assert_eq!(take(&mut exporters, &source(1), NOW_NS, &octets), [5, 6, 7]);
+}
+
+#[test]
+fn c14_reserved_sets_are_counted_and_passed_by() {
+    let mut exporters = exporters();
+    let octets = datagram(
+        0,
+        0,
+        &[set(2, &[1; 8]), set(255, &[]), flow_template(), flow(1)],
+    );
+    assert_eq!(take(&mut exporters, &source(1), NOW_NS, &octets), [1]);
+    assert_eq!(exporters.statistics.reserved_sets, 2);
+}
+
+#[test]
+fn templates_outlive_the_collector() {
+    let settings = Settings::default();
+    let first = Shards::new(&settings, 4);
+    for number in 0..50 {
+        let octets = datagram(number, 0, &[flow_template()]);
+        first
+            .datagram(&octets, &source(number), NOW_NS, &mut Vec::new())
+            .unwrap();
+    }
+    let remembered = first.changed_templates().unwrap();
+    assert_eq!(remembered.len(), 50);
+    assert!(first.changed_templates().is_none(), "nothing changed since");
+    // The same again is no change.
+    first
+        .datagram(
+            &datagram(7, 1, &[flow_template()]),
+            &source(7),
+            NOW_NS,
+            &mut Vec::new(),
+        )
+        .unwrap();
+    assert!(first.changed_templates().is_none());
+
+    let second = Shards::new(&settings, 1);
+    second.remember(remembered);
+    assert_eq!(second.heard_and_lost(), (0, 0, 0));
+    let mut flows = Vec::new();
+    second
+        .datagram(
+            &datagram(49, 900, &[flow(3)]),
+            &source(49),
+            NOW_NS,
+            &mut flows,
+        )
+        .unwrap();
+    assert_eq!(packets(&flows), [3]);
+    // The first number heard is no gap.
+    assert_eq!(second.heard_and_lost(), (1, 0, 0));
+}
+
+#[test]
+fn a_connection_takes_its_templates_with_it() {
+    let mut exporters = exporters();
+    let of_session = |session| Source {
+        session,
+        ..source(1)
+    };
+    let with_template = datagram(0, 0, &[flow_template(), flow(1)]);
+    assert_eq!(
+        take(&mut exporters, &of_session(5), NOW_NS, &with_template),
+        [1]
+    );
+    let without = datagram(0, 1, &[flow(2)]);
+    assert!(take(&mut exporters, &of_session(6), NOW_NS, &without).is_empty());
+    assert!(exporters.remembered().is_empty());
+    exporters.end_session(5);
+    exporters.end_session(6);
+    assert_eq!(exporters.heard_count(), 0);
+    assert_eq!(exporters.statistics.unknown_template_sets, 1);
+}
+
+/// Each datagram is applied, or in the counter that says why not.
+#[test]
+fn every_datagram_has_a_place() {
+    let mut exporters = Exporters::new(Settings {
+        allowed: vec!["10.0.0.0/8".parse().unwrap()],
+        pin_port: true,
+        ..Settings::default()
+    });
+    let stranger = Source {
+        address: Ipv6Addr::LOCALHOST,
+        ..source(0)
+    };
+    let other_port = Source {
+        port: 1,
+        ..source(1)
+    };
+    let good = datagram(0, 0, &[]);
+    let mut applied = 0;
+    for (source, octets) in [
+        (source(1), good.clone()),
+        (stranger, good.clone()),
+        (other_port, good.clone()),
+        (source(1), Vec::new()),
+        (source(1), vec![0]),
+        (source(1), vec![0, 9]),
+        (source(1), vec![0, 99, 1, 2]),
+        (source(1), [&good[..], &[1, 0, 0, 3]].concat()),
+        (source(1), vec![7; 65_507]),
+    ] {
+        let result = exporters.datagram(&octets, &source, NOW_NS, &mut Vec::new());
+        applied += u64::from(result.is_ok());
+    }
+    let counted = exporters.statistics;
+    let refused = [
+        counted.unknown_version,
+        counted.malformed,
+        counted.not_allowed,
+        counted.other_port,
+    ];
+    assert_eq!((applied, refused), (1, [2, 4, 1, 1]));
+    assert_eq!(counted.datagrams, applied + refused.iter().sum::<u64>());
+    assert_eq!(
+        low32(counted.datagram_octets),
+        65_507 + 20 * 3 + 1 + 2 + 4 + 24
+    );
+}
