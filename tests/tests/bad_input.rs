@@ -160,7 +160,7 @@ fn a_truncated_capture_is_read_as_far_as_it_is_whole() {
 }
 
 #[test]
-fn a_busy_port_and_a_taken_directory_are_named() {
+fn d10_a_busy_port_and_a_taken_directory_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = format!("127.0.0.1:{}", socket.local_addr().unwrap().port());
@@ -238,7 +238,7 @@ fn without_permission_it_says_what_is_needed() {
 
 /// A file system of one megabyte fills up; the collector stays, counts, and ends when told.
 #[test]
-fn a_full_disk_is_counted_and_survived() {
+fn d03_a_full_disk_is_counted_and_survived() {
     assert!(netns::possible(), "root is needed to mount");
     let folder = tempfile::tempdir().unwrap();
     let mount = folder.path().join("small");

@@ -121,7 +121,7 @@ fn killed(mut daemon: Daemon) {
 }
 
 #[test]
-fn a_killed_collector_keeps_all_but_the_last_second() {
+fn d01_a_killed_collector_keeps_all_but_the_last_second() {
     let world = World::new("k");
     let collector = world.collector();
     let sensor = world.sensor();

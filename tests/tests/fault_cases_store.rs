@@ -1,0 +1,366 @@
+//! Fault cases of the files, with a collector that writes them and the words that look after them; those
+//! of the formats alone are in `store/src`.
+#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod site;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use site::{Site, UNDER_WAY, expect, of, socket, v9_datagram};
+use weir_tests::{netns, traffic::Random};
+
+/// Flows of each datagram here.
+const FLOWS: u16 = 20;
+
+/// Sends datagrams of one exporter, from this number on.
+fn send(site: &Site, numbers: std::ops::Range<u32>) {
+    let socket = socket();
+    for number in numbers {
+        let datagram = v9_datagram(0, number, FLOWS, number.is_multiple_of(10));
+        socket.send_to(&datagram, site.address()).unwrap();
+        if number.is_multiple_of(16) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A site whose collector has closed one file of so many datagrams.
+fn with_closed_file(datagrams: u32) -> Site {
+    let site = Site::new();
+    let daemon = site.start("-t 86400");
+    send(&site, 0..datagrams);
+    let found = site.stop(daemon);
+    expect(&found, "kernel_drops=0 windows_kept=0");
+    assert_eq!(site.closed().len(), 1);
+    site
+}
+
+#[test]
+fn d01_a_killed_collectors_flows_are_adopted() {
+    let site = Site::new();
+    let mut daemon = site.start("");
+    send(&site, 0..500);
+    thread::sleep(Duration::from_millis(1200));
+    daemon.signal(libc::SIGKILL);
+    daemon.wait(Duration::from_secs(5)).unwrap();
+    let sent = 500 * u64::from(FLOWS);
+    // Readable at once, and after the next start.
+    assert_eq!(site.totals(), (sent, sent));
+    let mut daemon = site.start("");
+    daemon.wait_for("recovered").unwrap();
+    site.stop(daemon);
+    assert_eq!(site.totals(), (sent, sent));
+    assert!(site.open(".arrows").is_empty());
+    let (is_sound, said) = site.maintain("verify", "");
+    assert!(
+        is_sound && said.contains(&format!("{sent} flows in 1 sound files")),
+        "{said}"
+    );
+}
+
+/// The disk fills up and is freed again: the collector stays, counts, goes on by itself, and ends when
+/// told. What it wrote can be read.
+#[test]
+fn d03_d04_a_full_disk_that_is_freed_is_written_to_again() {
+    assert!(netns::possible(), "root is needed to mount");
+    let site = Site::new();
+    let disk = Disk::mount(&site.path("disk"), "6m");
+    let flows = disk.0.join("flows");
+    let mut daemon = site.start_in(&flows, "-t 86400");
+    send(&site, 0..100);
+    thread::sleep(Duration::from_secs(1));
+    let ballast = disk.fill();
+    send(&site, 100..800);
+    daemon.wait_for("going on").unwrap();
+    thread::sleep(Duration::from_secs(1));
+    fs::remove_file(ballast).unwrap();
+    send(&site, 800..1000);
+    daemon.wait_for("writing again").unwrap();
+    let found = site.stop(daemon);
+    let (written, unwritten) = (
+        of(&found, "records_written"),
+        of(&found, "records_unwritten"),
+    );
+    assert_eq!(written + unwritten, 1000 * u64::from(FLOWS), "{found:#}");
+    assert!(
+        unwritten > 0 && written > 200 * u64::from(FLOWS),
+        "{found:#}"
+    );
+    expect(&found, "kernel_drops=0 records_unreadable=0 windows_kept=0");
+    let mut command = site.command();
+    let output = command.arg("verify").arg(&flows).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains(&format!("{written} flows in 1 sound files, 0 damaged")),
+        "{said}"
+    );
+}
+
+/// A file system of its own, gone when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, size: &str) -> Self {
+        fs::create_dir(at).unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
+        assert!(command.arg(at).status().unwrap().success());
+        Self(at.to_owned())
+    }
+
+    /// A file that takes all that is left.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("ballast");
+        let size = 64 << 20;
+        fs::write(&path, vec![0u8; size]).unwrap_err();
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Windows of a second: whoever reads meanwhile sees each flow once, and never less than before.
+#[test]
+fn d08_rotations_lose_nothing_and_readers_see_all() {
+    let site = Site::new();
+    let daemon = site.start("-t 1");
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            for part in 0..20 {
+                send(&site, part * 50..(part + 1) * 50);
+                thread::sleep(Duration::from_millis(200));
+            }
+        });
+        let mut before = 0;
+        while !sender.is_finished() {
+            let (flows, _) = site.totals();
+            assert!(flows >= before, "{before} flows, then {flows}");
+            before = flows;
+        }
+    });
+    let found = site.stop(daemon);
+    let sent = 1000 * u64::from(FLOWS);
+    expect(
+        &found,
+        &format!("records={sent} records_written={sent} kernel_drops=0 windows_kept=0"),
+    );
+    assert_eq!(site.totals(), (sent, sent));
+    assert!(site.closed().len() >= 4, "{:?}", site.closed());
+    assert!(site.open(".arrows").is_empty());
+}
+
+/// A collector that keeps little, and somebody who expires by hand beside it.
+#[test]
+fn d09_old_files_go_while_others_are_written() {
+    let site = Site::new();
+    let daemon = site.start("-t 1 --max-size 60K");
+    for part in 0..12 {
+        send(&site, part * 50..(part + 1) * 50);
+        thread::sleep(Duration::from_millis(300));
+        let (is_fine, said) = site.maintain("expire", "--max-size 50K");
+        assert!(is_fine, "{said}");
+        let (is_fine, said) = site.maintain("verify", "");
+        assert!(is_fine, "{said}");
+    }
+    let found = site.stop(daemon);
+    let sent = 600 * u64::from(FLOWS);
+    // Each was written; the oldest are gone.
+    expect(
+        &found,
+        &format!("records={sent} records_written={sent} windows_kept=0"),
+    );
+    let (left, _) = site.totals();
+    assert!(left > 0 && left < sent, "{left} of {sent}");
+    let octets: u64 = site
+        .closed()
+        .iter()
+        .map(|path| fs::metadata(path).unwrap().len())
+        .sum();
+    assert!(octets <= 60 << 10, "{octets}");
+}
+
+#[test]
+fn expire_says_what_it_would_do() {
+    let site = with_closed_file(50);
+    let (is_fine, said) = site.maintain("expire", "--max-age 1h --dry-run");
+    assert!(is_fine && said.contains("0 files would expire"), "{said}");
+    thread::sleep(Duration::from_millis(2100));
+    let (is_fine, said) = site.maintain("expire", "--max-age 1s --dry-run");
+    assert!(
+        is_fine && said.contains("too old\n1 files would expire"),
+        "{said}"
+    );
+    assert_eq!(site.closed().len(), 1);
+    let (is_fine, said) = site.maintain("expire", "--max-age 1s");
+    assert!(is_fine && said.contains("1 files expired"), "{said}");
+    assert!(site.closed().is_empty());
+    let (is_fine, said) = site.maintain("expire", "");
+    assert!(
+        !is_fine && said.contains("--max-age, --max-size or --min-free"),
+        "{said}"
+    );
+}
+
+#[test]
+fn d06_a_damaged_file_is_found_and_what_is_sound_saved() {
+    let site = with_closed_file(50);
+    let path = &site.closed()[0];
+    let octets = fs::read(path).unwrap();
+    let mut damaged = octets.clone();
+    damaged[100] ^= 4;
+    fs::write(path, &damaged).unwrap();
+    let (is_sound, said) = site.maintain("verify", "");
+    assert!(
+        !is_sound && said.contains("row group 0: its octets are not those"),
+        "{said}"
+    );
+    assert!(said.contains("0 sound files, 1 damaged"), "{said}");
+
+    // Nothing is repaired under a collector's hands.
+    let daemon = site.start("");
+    let (is_done, said) = site.maintain("repair", "");
+    assert!(!is_done && said.contains("another collector"), "{said}");
+    site.stop(daemon);
+    let (is_done, said) = site.maintain("repair", "");
+    assert!(is_done && said.contains("kept as"), "{said}");
+    let kept = site.open(".damaged");
+    assert_eq!(
+        fs::read(site.flows().join(".open").join(&kept[0])).unwrap(),
+        damaged
+    );
+    let (is_sound, said) = site.maintain("verify", "");
+    assert!(is_sound, "{said}");
+    let (is_done, said) = site.maintain("repair", "");
+    assert!(is_done && said.is_empty(), "{said}");
+}
+
+#[test]
+fn d10_a_symbolic_link_in_the_directory_is_not_followed() {
+    let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
+    fs::create_dir(site.flows()).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), site.flows().join(".open")).unwrap();
+    let mut command = site.command();
+    command
+        .arg("-w")
+        .arg(site.flows())
+        .args(["-l", "127.0.0.1:0"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("a symbolic link"),
+        "{said}"
+    );
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+/// Recompaction is killed again and again; readers see each flow once all the time, and it gets done.
+#[test]
+fn d01_recompaction_that_is_killed_loses_and_doubles_nothing() {
+    let site = with_closed_file(200);
+    let file = site.closed().remove(0);
+    let (each, _) = site.totals();
+    for (hour, minute) in
+        (0..8).flat_map(|hour| (0..60).step_by(5).map(move |minute| (hour, minute)))
+    {
+        let folder = site.flows().join(format!("date=2026-01-01/hour={hour:02}"));
+        fs::create_dir_all(&folder).unwrap();
+        let name = format!("flows-20260101T{hour:02}{minute:02}00Z.parquet");
+        fs::copy(&file, folder.join(name)).unwrap();
+    }
+    let all = each * (8 * 12 + 1);
+    assert_eq!(site.totals(), (all, all));
+    let mut random = Random::new(11);
+    for _ in 0..25 {
+        let mut command = site.command();
+        command
+            .arg("recompact")
+            .arg(site.flows())
+            .stdout(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        thread::sleep(Duration::from_micros(random.below(60_000)));
+        // SIGKILL.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(site.totals(), (all, all));
+    }
+    let (is_done, said) = site.maintain("recompact", "");
+    assert!(is_done, "{said}");
+    assert_eq!(site.closed().len(), 9);
+    assert_eq!(site.totals(), (all, all));
+    let (is_done, said) = site.maintain("recompact", "");
+    assert!(is_done && said.is_empty(), "{said}");
+    let hidden = Command::new("find")
+        .arg(site.flows())
+        .args(["-name", ".hour=*"])
+        .output()
+        .unwrap();
+    assert!(hidden.stdout.is_empty());
+    let (is_sound, said) = site.maintain("verify", "");
+    assert!(is_sound, "{said}");
+}
+
+/// The command gets each closed file's path as its one argument, spaces and all; one that fails is told.
+#[test]
+fn a_command_is_run_for_each_closed_file() {
+    let site = Site::new();
+    let script = site.path("on rotate $(false)");
+    let list = site.path("list");
+    let text = format!(
+        "#!/bin/sh\n[ $# = 1 ] && [ -f \"$1\" ] && echo \"$1\" >> '{}'\n",
+        list.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let flows = site.path("flows of a; site");
+    let mut command = site.command();
+    command
+        .arg("-w")
+        .arg(&flows)
+        .arg("--on-rotate")
+        .arg(&script);
+    command.args([
+        "-t",
+        "1",
+        "-l",
+        &site.address().to_string(),
+        "--statistics-json",
+    ]);
+    command.arg(site.path("collector.json"));
+    let mut daemon = weir_tests::process::Daemon::start(command, &site.path("log")).unwrap();
+    daemon.wait_for("listening").unwrap();
+    for part in 0..3 {
+        send(&site, part * 10..(part + 1) * 10);
+        thread::sleep(Duration::from_millis(1500));
+    }
+    let found = site.stop(daemon);
+    let told = fs::read_to_string(&list).unwrap();
+    assert_eq!(
+        told.lines().count() as u64,
+        of(&found, "windows_closed"),
+        "{told}"
+    );
+    expect(
+        &found,
+        &format!("commands={} commands_failed=0", told.lines().count()),
+    );
+
+    let mut failing = site.start("-t 1 --on-rotate /bin/false");
+    send(&site, 100..110);
+    failing.wait_for("--on-rotate command for").unwrap();
+    thread::sleep(UNDER_WAY);
+    let found = site.stop(failing);
+    assert!(of(&found, "commands_failed") > 0, "{found:#}");
+    assert!(site.log().contains("exit status: 1"), "{}", site.log());
+}
