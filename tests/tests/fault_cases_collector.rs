@@ -219,6 +219,31 @@ fn c13_several_sockets_share_what_is_known_of_an_exporter() {
     );
 }
 
+/// Exporters without a clock, and with one of another century: their flows are kept, in the file of their
+/// arrival, and their numbers count.
+#[test]
+fn c16_clocks_of_other_centuries_make_no_files_of_their_own() {
+    let site = Site::new();
+    let daemon = site.start("-t 86400");
+    let clocks = [0, 1, 0x7fff_ffff, u32::MAX];
+    let datagrams = (0..8).map(|number| {
+        let mut datagram = v9_datagram(0, number, 5, number == 0);
+        let clock = clocks[usize::try_from(number % 4).unwrap()];
+        // unix_secs (RFC 3954 section 5.1); sysUptime is beyond any flow's First, or before it.
+        datagram[8..12].copy_from_slice(&clock.to_be_bytes());
+        if number >= 4 {
+            datagram[4..8].copy_from_slice(&number.to_be_bytes());
+        }
+        datagram
+    });
+    send(&socket(), &site, datagrams);
+    let found = site.stop(daemon);
+    expect(&found, "records=40 records_written=40 malformed=0");
+    expect(&found["exporters"][0], "lost=0 duplicated=0");
+    assert_eq!(site.closed().len(), 1);
+    assert_eq!(site.totals(), (40, 40));
+}
+
 /// While the collector stands still its buffer overflows: what it missed is in the account, and as a gap.
 #[test]
 fn c19_a_burst_beyond_the_buffer_is_seen_as_kernel_drops() {
