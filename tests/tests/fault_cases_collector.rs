@@ -30,7 +30,7 @@ fn send(socket: &UdpSocket, site: &Site, datagrams: impl Iterator<Item = Vec<u8>
 
 /// A line of the collector's /proc/PID/status, in KiB.
 fn memory_kib(daemon: &Daemon, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
