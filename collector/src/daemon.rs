@@ -166,15 +166,16 @@ fn say_listening(
     directory: &Path,
 ) -> Result<()> {
     let address = receivers[0].socket().local_addr()?;
-    let mut also = match receivers.len() {
+    let sockets = match receivers.len() {
         1 => String::new(),
         count => format!(" with {count} sockets"),
     };
-    if let Some(streams) = streams {
-        also += &format!(", on TCP {}", streams.local_addr()?);
-    }
+    let tcp = match streams {
+        Some(streams) => format!(", on TCP {}", streams.local_addr()?),
+        None => String::new(),
+    };
     eprintln!(
-        "weir-collector: listening on {address}{also}, writing to {} every {} s",
+        "weir-collector: listening on {address}{sockets}{tcp}, writing to {} every {} s",
         directory.display(),
         options.rotation_s
     );

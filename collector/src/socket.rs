@@ -99,13 +99,13 @@ fn bind(listen: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
         set(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1)?;
     }
     let result = match listen {
-        SocketAddr::V4(v4) => bind_to(&socket, &address_v4(&v4)),
+        SocketAddr::V4(v4) => bind_to(&socket, &address_v4(v4)),
         SocketAddr::V6(v6) => bind_to(&socket, &address_v6(&v6)),
     };
     result.map(|()| socket)
 }
 
-fn address_v4(address: &SocketAddrV4) -> libc::sockaddr_in {
+fn address_v4(address: SocketAddrV4) -> libc::sockaddr_in {
     libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: address.port().to_be(),

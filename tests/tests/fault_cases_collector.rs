@@ -342,7 +342,7 @@ fn a_multicast_group_is_received_once() {
 #[test]
 fn a_group_that_cannot_be_joined_is_told() {
     let site = Site::new();
-    let mut command = site.command();
+    let mut command = Site::command();
     command.arg("-w").arg(site.flows());
     command.args(["-l", "127.0.0.1:0", "--join", "239.1.1.1@nosuchif0"]);
     let output = command.output().unwrap();
@@ -419,7 +419,7 @@ fn a_small_buffer_is_told_with_its_remedy() {
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(folder.path(), everybody).unwrap();
     let program = folder.path().join("weir-collector");
-    fs::copy(site.command().get_program(), &program).unwrap();
+    fs::copy(Site::command().get_program(), &program).unwrap();
     let limit: u64 = fs::read_to_string("/proc/sys/net/core/rmem_max")
         .unwrap()
         .trim()

@@ -95,7 +95,7 @@ fn d03_d04_a_full_disk_that_is_freed_is_written_to_again() {
         "{found:#}"
     );
     expect(&found, "kernel_drops=0 records_unreadable=0 windows_kept=0");
-    let mut command = site.command();
+    let mut command = Site::command();
     let output = command.arg("verify").arg(&flows).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -251,7 +251,7 @@ fn d10_a_symbolic_link_in_the_directory_is_not_followed() {
     let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
     fs::create_dir(site.flows()).unwrap();
     std::os::unix::fs::symlink(elsewhere.path(), site.flows().join(".open")).unwrap();
-    let mut command = site.command();
+    let mut command = Site::command();
     command
         .arg("-w")
         .arg(site.flows())
@@ -283,7 +283,7 @@ fn d01_recompaction_that_is_killed_loses_and_doubles_nothing() {
     assert_eq!(site.totals(), (all, all));
     let mut random = Random::new(11);
     for _ in 0..25 {
-        let mut command = site.command();
+        let mut command = Site::command();
         command
             .arg("recompact")
             .arg(site.flows())
@@ -324,7 +324,7 @@ fn a_command_is_run_for_each_closed_file() {
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let flows = site.path("flows of a; site");
-    let mut command = site.command();
+    let mut command = Site::command();
     command
         .arg("-w")
         .arg(&flows)

@@ -50,7 +50,7 @@ impl Site {
     }
 
     pub fn start_in(&self, flows: &Path, arguments: &str) -> Daemon {
-        let mut command = self.command();
+        let mut command = Self::command();
         command
             .arg("-w")
             .arg(flows)
@@ -62,7 +62,7 @@ impl Site {
         daemon
     }
 
-    pub fn command(&self) -> Command {
+    pub fn command() -> Command {
         Command::new(binaries().unwrap().join("weir-collector"))
     }
 
@@ -82,7 +82,7 @@ impl Site {
 
     /// Runs `weir-collector WORD DIR ARGUMENTS`: whether it succeeded, and what it said.
     pub fn maintain(&self, word: &str, arguments: &str) -> (bool, String) {
-        let mut command = self.command();
+        let mut command = Self::command();
         command.arg(word).arg(self.flows());
         let output = command.args(arguments.split_whitespace()).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
