@@ -1,13 +1,15 @@
 //! The flat files: what they hold ([`schema`]), where they lie ([`layout`]), the open window that
 //! is appended to ([`window`]), how it becomes Parquet ([`rotate`], [`closed`], [`checksum`]), what is
-//! done at start with windows that were never rotated ([`recover`]), and how files are found and read
-//! ([`read`]). Then what is done with closed files: old ones go ([`expire`]), all are looked at
-//! ([`verify`]), damaged ones saved as far as they can be ([`repair`]), small ones made into large ones
-//! ([`recompact`]). It opens no socket and reads no clock.
+//! done at start with windows that were never rotated ([`recover`]), how files are found and read
+//! ([`read`]), and what closed ones say of themselves ([`footer`]). Then what is done with closed files:
+//! old ones go ([`expire`]), all are looked at ([`verify`]), damaged ones saved as far as they can be
+//! ([`repair`]), small ones made into large ones ([`recompact`]). It opens no socket and reads no
+//! clock.
 
 pub mod checksum;
 pub mod closed;
 pub mod expire;
+pub mod footer;
 pub mod layout;
 pub mod read;
 pub mod recompact;

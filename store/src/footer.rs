@@ -1,0 +1,213 @@
+//! What a closed file says of itself without its rows being read: how many flows, the ends of their
+//! times, the exporters' account, and which addresses its Bloom filters have not.
+
+use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use parquet::{
+    arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
+    errors::ParquetError,
+    file::{
+        metadata::{ParquetMetaData, RowGroupMetaData},
+        statistics::Statistics,
+    },
+};
+
+use crate::{StoreError, schema};
+
+/// Octets of a Bloom filter that is read; a damaged length may be anything.
+const BLOOM_OCTETS_MAX: i32 = 32 << 20;
+
+/// Smallest and largest value of a time, nanoseconds since 1970-01-01 UTC.
+pub type Ends = (i64, i64);
+
+/// A closed file's footer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Footer {
+    /// Flows in the file.
+    pub flows: u64,
+    /// Of `flow_start`.
+    pub start_ns: Option<Ends>,
+    /// Of `flow_end`.
+    pub end_ns: Option<Ends>,
+    /// Of `received`.
+    pub received_ns: Option<Ends>,
+    /// The exporters' account when the window was closed, as JSON; none if it was recovered.
+    pub exporters: Option<String>,
+    /// The first column of [`schema`] that the file has not, or not of its type.
+    pub foreign_column: Option<String>,
+}
+
+/// Reads a footer.
+///
+/// # Errors
+/// If the file is no Parquet file.
+pub fn read(path: &Path) -> Result<Footer, StoreError> {
+    let builder = open(path)?;
+    let found = builder.schema();
+    let foreign = schema::schema().fields().iter().find_map(|wanted| {
+        let field = found.field_with_name(wanted.name());
+        let same = field.is_ok_and(|field| field.data_type() == wanted.data_type());
+        (!same).then(|| wanted.name().clone())
+    });
+    let metadata = builder.metadata();
+    let notes = metadata.file_metadata().key_value_metadata();
+    let note = |key: &str| {
+        let note = notes?.iter().find(|note| note.key == key)?;
+        note.value.clone()
+    };
+    Ok(Footer {
+        flows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
+        start_ns: ends(metadata, "flow_start"),
+        end_ns: ends(metadata, "flow_end"),
+        received_ns: ends(metadata, "received"),
+        exporters: note("weir.exporters"),
+        foreign_column: foreign,
+    })
+}
+
+/// False if the file's Bloom filters say that no row has the address in the column.
+///
+/// # Errors
+/// If the file is no Parquet file.
+pub fn may_have(path: &Path, column: &str, address: [u8; 16]) -> Result<bool, StoreError> {
+    let builder = open(path)?;
+    let groups = builder.metadata().row_groups();
+    for (at, group) in groups.iter().enumerate() {
+        let mut columns = group.columns().iter();
+        let found = columns.position(|chunk| chunk.column_path().string() == column);
+        let Some(found) = found else {
+            return Ok(true);
+        };
+        let octets = group.column(found).bloom_filter_length();
+        if octets.is_none_or(|octets| !(0..=BLOOM_OCTETS_MAX).contains(&octets)) {
+            return Ok(true);
+        }
+        // A damaged one may contradict itself in ways that its reader does not expect.
+        let absent = catch_unwind(AssertUnwindSafe(|| {
+            let filter = builder.get_row_group_column_bloom_filter(at, found);
+            matches!(filter, Ok(Some(filter)) if !filter.check(&address[..]))
+        }));
+        if !absent.unwrap_or(false) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, StoreError> {
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        ParquetRecordBatchReaderBuilder::try_new(file)
+    }));
+    opened
+        .unwrap_or_else(|_| {
+            let says = "its footer contradicts itself".to_owned();
+            Err(ParquetError::General(says))
+        })
+        .map_err(StoreError::parquet(path))
+}
+
+/// The ends of a time over all row groups, if all of them say.
+fn ends(metadata: &ParquetMetaData, column: &str) -> Option<Ends> {
+    let of_group = |group: &RowGroupMetaData| -> Option<Ends> {
+        let mut columns = group.columns().iter();
+        let chunk = columns.find(|chunk| chunk.column_path().string() == column)?;
+        match chunk.statistics()? {
+            Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
+            _ => None,
+        }
+    };
+    let groups: Option<Vec<Ends>> = metadata.row_groups().iter().map(of_group).collect();
+    groups?
+        .into_iter()
+        .reduce(|(first, last), (other_first, other_last)| {
+            (first.min(other_first), last.max(other_last))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use weir_netflow::FlowRecord;
+
+    use super::*;
+    use crate::{layout::Directory, rotate, schema::StoredFlow, window::Window};
+
+    const START_S: i64 = 1_795_237_200;
+
+    fn closed(folder: &Path) -> std::path::PathBuf {
+        let directory = Directory::lock(folder).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        let flows: Vec<_> = (1..=100u64)
+            .map(|number| StoredFlow {
+                record: FlowRecord {
+                    source: Ipv6Addr::from(u128::from(number) << 40),
+                    start_ns: 1000 * number,
+                    end_ns: 2000 * number,
+                    ..FlowRecord::default()
+                },
+                received_ns: 3000 * number,
+                exporter: Ipv6Addr::LOCALHOST,
+                source_id: 0,
+                version: 9,
+            })
+            .collect();
+        window.append(&flows).unwrap();
+        let notes = [("weir.exporters".to_owned(), "[]".to_owned())];
+        let rotated = rotate::close(folder, window.path(), &notes).unwrap();
+        rotated.path.unwrap()
+    }
+
+    #[test]
+    fn a_footer_says_what_is_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = closed(folder.path());
+        assert_eq!(
+            read(&path).unwrap(),
+            Footer {
+                flows: 100,
+                start_ns: Some((1000, 100_000)),
+                end_ns: Some((2000, 200_000)),
+                received_ns: Some((3000, 300_000)),
+                exporters: Some("[]".to_owned()),
+                foreign_column: None,
+            }
+        );
+    }
+
+    #[test]
+    fn bloom_filters_rule_addresses_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = closed(folder.path());
+        let may_have = |column: &str, number: u128| {
+            may_have(&path, column, Ipv6Addr::from(number).octets()).unwrap()
+        };
+        assert!((1..=100u128).all(|number| may_have("src_addr", number << 40)));
+        let others = (1..=100u128).filter(|number| may_have("src_addr", (number << 40) + 1));
+        assert!(others.count() < 30, "most of the others are ruled out");
+        assert!(may_have("next_hop", 7), "a column without a filter may have any");
+    }
+
+    /// What is damaged is refused, or cannot rule anything out that is there.
+    #[test]
+    fn a_damaged_file_is_refused_or_may_have_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = closed(folder.path());
+        let octets = std::fs::read(&path).unwrap();
+        let damaged = folder.path().join("damaged.parquet");
+        for at in (0..octets.len()).step_by(211) {
+            let mut file = octets.clone();
+            file[at] ^= 0x80;
+            std::fs::write(&damaged, &file).unwrap();
+            let _ = read(&damaged);
+            let _ = may_have(&damaged, "src_addr", [0; 16]);
+        }
+        std::fs::write(&damaged, &octets[..octets.len() / 2]).unwrap();
+        assert!(read(&damaged).is_err());
+    }
+}
