@@ -1,63 +1,150 @@
-//! The flows of a directory as one table, open and closed files alike, and what it covers.
+//! The flows of a directory as one table, open and closed files alike, and what it covers. Files that
+//! cannot hold what is asked for are left out before any row is read.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result, bail};
-use arrow::array::RecordBatch;
+use anyhow::{Context as _, Result};
+use arrow::{
+    array::{AsArray as _, RecordBatch},
+    compute,
+    datatypes::TimestampNanosecondType,
+};
 use datafusion::{
     datasource::MemTable,
-    prelude::{DataFrame, ParquetReadOptions, SessionContext},
+    prelude::{DataFrame, Expr, ParquetReadOptions, SessionContext, col, lit},
 };
 use weir_store::{
+    footer::{self, Ends, Footer},
     read::{self, Ended},
     schema,
+};
+
+use crate::{
+    account::Accounts,
+    filter::{
+        Filter,
+        ast::Field,
+        prune::{self, Known},
+        ranges,
+    },
 };
 
 /// What an answer is drawn from.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    /// Closed files read.
+    /// Closed files of the time asked for.
     pub closed: usize,
     /// Open windows read.
     pub open: usize,
-    /// Flows in them.
+    /// Closed files that hold nothing that fits, and were not read.
+    pub skipped: usize,
+    /// Flows in closed files and open windows.
     pub flows: u64,
+    /// First and last time of flows in them.
+    pub flows_ns: Option<Ends>,
+    /// When each file's flows were received, in order.
+    pub received_ns: Vec<Ends>,
+    /// What the exporters' accounts say of those files.
+    pub accounts: Accounts,
+    /// Files without an account: open ones, and those that were recovered.
+    pub unaccounted: usize,
     /// Files that could not be read, or not to their end, and why.
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
-/// The flows of a directory.
+/// Flows still open at their exporters are exported after this long, nanoseconds: the usual active
+/// timeout.
+const EXPORT_DELAY_NS: i64 = 300_000_000_000;
+/// A stretch without any datagram that is longer is a gap, nanoseconds.
+const GAP_NS: i64 = 600_000_000_000;
+
+impl Coverage {
+    /// When the last flow was received.
+    #[must_use]
+    pub fn last_received_ns(&self) -> Option<i64> {
+        self.received_ns.iter().map(|(_, last)| *last).max()
+    }
+
+    /// Until when all flows have arrived, if exporters export open flows every five minutes.
+    #[must_use]
+    pub fn complete_to_ns(&self) -> Option<i64> {
+        Some(self.last_received_ns()?.saturating_sub(EXPORT_DELAY_NS))
+    }
+
+    /// Stretches in which nothing was received.
+    #[must_use]
+    pub fn gaps_ns(&self) -> Vec<Ends> {
+        let mut spans = self.received_ns.clone();
+        spans.sort_unstable();
+        let mut gaps = Vec::new();
+        let mut heard: Option<i64> = None;
+        for (first, last) in spans {
+            if let Some(heard) = heard
+                && first.saturating_sub(heard) > GAP_NS
+            {
+                gaps.push((heard, first));
+            }
+            heard = heard.max(Some(last));
+        }
+        gaps
+    }
+
+    fn include(
+        &mut self,
+        flows: u64,
+        start: Option<Ends>,
+        end: Option<Ends>,
+        received: Option<Ends>,
+    ) {
+        self.flows = self.flows.saturating_add(flows);
+        self.received_ns.extend(received);
+        for (first, last) in start.into_iter().chain(end) {
+            let (from, to) = self.flows_ns.unwrap_or((first, last));
+            self.flows_ns = Some((from.min(first), to.max(last)));
+        }
+    }
+}
+
+/// The flows of a directory that may fit a filter: all of the schema's columns, and `flows`, which is 1.
 ///
 /// # Errors
 /// If it cannot be listed.
-pub async fn open(context: &SessionContext, root: &Path) -> Result<(DataFrame, Coverage)> {
-    // A window may be closed between the list and the look, or a closed file recompacted; then what became
-    // of it is in the next list.
+pub async fn open(
+    context: &SessionContext,
+    root: &Path,
+    filter: &Filter,
+) -> Result<(DataFrame, Coverage)> {
+    // A window may be closed between the list and the look, or a closed file recompacted; then what
+    // became of it is in the next list.
     const LOOKS: usize = 5;
-    let mut found = look(root)?;
+    let mut found = look(root, filter)?;
     for _ in 1..LOOKS {
         if !found.moved {
             break;
         }
-        found = look(root)?;
+        found = look(root, filter)?;
     }
     let window = MemTable::try_new(schema::schema(), vec![found.batches])?;
-    let mut flows = context.read_table(Arc::new(window))?;
+    let mut flows = context.read_table(Arc::new(window))?.select(columns())?;
     if !found.closed.is_empty() {
-        let parquet = context
-            .read_parquet(found.closed, ParquetReadOptions::default())
-            .await?;
-        let columns: Vec<_> = schema::schema()
-            .fields()
-            .iter()
-            .map(|field| datafusion::prelude::col(field.name()))
-            .collect();
-        flows = parquet.select(columns)?.union(flows)?;
+        let schema = schema::schema();
+        let options = ParquetReadOptions {
+            schema: Some(schema.as_ref()),
+            ..ParquetReadOptions::default()
+        };
+        let parquet = context.read_parquet(found.closed, options).await?;
+        flows = parquet.select(columns())?.union(flows)?;
     }
     Ok((flows, found.coverage))
+}
+
+fn columns() -> Vec<Expr> {
+    let schema = schema::schema();
+    let stored = schema.fields().iter().map(|field| col(field.name()));
+    stored.chain([lit(1u64).alias("flows")]).collect()
 }
 
 /// What one look at the directory found.
@@ -70,26 +157,16 @@ struct Look {
     moved: bool,
 }
 
-fn look(root: &Path) -> Result<Look> {
+fn look(root: &Path, filter: &Filter) -> Result<Look> {
     let files = read::list(root)?;
     let mut found = Look::default();
+    let mut before = Accounts::default();
     for path in &files.closed {
-        match flows_of(path) {
-            Ok(flows) => {
-                found.coverage.closed += 1;
-                found.coverage.flows += flows;
-                found.closed.push(
-                    path.to_str()
-                        .context("a path that is not UTF-8")?
-                        .to_owned(),
-                );
-            }
+        match footer_of(path) {
+            Ok(footer) => found.file(path, &footer, filter, &mut before)?,
             // It expired meanwhile, or is in a larger file now.
             Err(_) if !path.exists() => found.moved = true,
-            Err(error) => found
-                .coverage
-                .unreadable
-                .push((path.clone(), error.to_string())),
+            Err(reason) => found.coverage.unreadable.push((path.clone(), reason)),
         }
     }
     for path in &files.open {
@@ -106,6 +183,48 @@ fn look(root: &Path) -> Result<Look> {
 }
 
 impl Look {
+    fn file(
+        &mut self,
+        path: &Path,
+        footer: &Footer,
+        filter: &Filter,
+        before: &mut Accounts,
+    ) -> Result<()> {
+        let accounts = footer.exporters.as_deref().and_then(Accounts::parse);
+        let share = accounts.as_ref().map(|accounts| accounts.since(before));
+        *before = accounts.unwrap_or_else(|| before.clone());
+        let mut file = File {
+            path,
+            footer,
+            asks_blooms: false,
+        };
+        let coverage = &mut self.coverage;
+        if !prune::may_hold(filter, &file) {
+            return Ok(());
+        }
+        coverage.closed += 1;
+        let Footer {
+            flows,
+            start_ns,
+            end_ns,
+            received_ns,
+            ..
+        } = footer;
+        coverage.include(*flows, *start_ns, *end_ns, *received_ns);
+        match share {
+            Some(share) => coverage.accounts.add(&share),
+            None => coverage.unaccounted += 1,
+        }
+        file.asks_blooms = true;
+        if prune::may_hold(filter, &file) {
+            let path = path.to_str().context("a path that is not UTF-8")?;
+            self.closed.push(path.to_owned());
+        } else {
+            coverage.skipped += 1;
+        }
+        Ok(())
+    }
+
     fn window(&mut self, path: &Path) {
         let before = self.batches.len();
         let batches = &mut self.batches;
@@ -113,10 +232,8 @@ impl Look {
             batches.push(batch);
             Ok(())
         });
-        let flows: usize = self.batches[before..]
-            .iter()
-            .map(RecordBatch::num_rows)
-            .sum();
+        let read = &self.batches[before..];
+        let flows: usize = read.iter().map(RecordBatch::num_rows).sum();
         let coverage = &mut self.coverage;
         match ended {
             // A message that is being written looks cut off; it is read the next time.
@@ -125,7 +242,9 @@ impl Look {
             }
             Ok(_) => {
                 coverage.open += 1;
-                coverage.flows += flows as u64;
+                coverage.unaccounted += 1;
+                let of = |column: &str| ends(read, column);
+                coverage.include(flows as u64, of("flow_start"), of("flow_end"), of("received"));
             }
             Err(_) if !path.exists() => self.moved = true,
             Err(error) => coverage
@@ -135,10 +254,79 @@ impl Look {
     }
 }
 
-/// Flows in a closed file, if it is one of ours.
-fn flows_of(path: &Path) -> Result<u64> {
-    if let Some(column) = read::foreign_column(path)? {
-        bail!("it has no column {column} as Weir writes it");
+/// Ends of a time in batches.
+fn ends(batches: &[RecordBatch], column: &str) -> Option<Ends> {
+    let of_batch = |batch: &RecordBatch| {
+        let times = batch.column_by_name(column)?;
+        let times = times.as_primitive_opt::<TimestampNanosecondType>()?;
+        Some((compute::min(times)?, compute::max(times)?))
+    };
+    batches
+        .iter()
+        .filter_map(of_batch)
+        .reduce(|(first, last), (other_first, other_last)| {
+            (first.min(other_first), last.max(other_last))
+        })
+}
+
+/// The footer of a closed file, if it is one of ours; else why not.
+fn footer_of(path: &Path) -> Result<Footer, String> {
+    let footer = footer::read(path).map_err(|error| error.to_string())?;
+    match &footer.foreign_column {
+        Some(column) => Err(format!("it has no column {column} as Weir writes it")),
+        None => Ok(footer),
     }
-    Ok(read::parquet_flows(path)?)
+}
+
+/// A closed file, as the filter asks about it.
+struct File<'a> {
+    path: &'a Path,
+    footer: &'a Footer,
+    /// Whether its Bloom filters are read; its times are known anyway.
+    asks_blooms: bool,
+}
+
+impl Known for File<'_> {
+    fn ends_ns(&self, field: Field) -> Option<Ends> {
+        match field {
+            Field::Start => self.footer.start_ns,
+            Field::End => self.footer.end_ns,
+            Field::Received => self.footer.received_ns,
+            _ => None,
+        }
+    }
+
+    fn may_have(&self, field: Field, address: u128) -> bool {
+        let column = match field {
+            Field::SourceAddress => "src_addr",
+            Field::DestinationAddress => "dst_addr",
+            _ => return true,
+        };
+        let octets = ranges::octets_of(address);
+        !self.asks_blooms || footer::may_have(self.path, column, octets).unwrap_or(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_without_datagrams_are_gaps() {
+        const MINUTE_NS: i64 = 60_000_000_000;
+        let minutes = |from: i64, to: i64| (from * MINUTE_NS, to * MINUTE_NS);
+        let coverage = Coverage {
+            received_ns: vec![
+                minutes(40, 45),
+                minutes(0, 5),
+                minutes(5, 20),
+                minutes(7, 8),
+                minutes(50, 51),
+            ],
+            ..Coverage::default()
+        };
+        assert_eq!(coverage.gaps_ns(), [minutes(20, 40)]);
+        assert_eq!(coverage.complete_to_ns(), Some(46 * MINUTE_NS));
+        assert_eq!(Coverage::default().complete_to_ns(), None);
+    }
 }

@@ -1,178 +1,224 @@
-//! `weir flows`: the flows themselves, in the order of their files, as they are found.
-#![expect(clippy::cast_precision_loss, reason = "seconds to three places")]
+//! `weir flows`: the flows themselves, in the order of their files as they are found, or sorted.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use arrow::{
-    array::{Array, ArrayRef, AsArray as _, RecordBatch},
-    datatypes::{TimestampNanosecondType, UInt8Type, UInt16Type, UInt64Type},
+    array::{Array as _, AsArray as _, RecordBatch},
+    datatypes::{DataType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
 };
-use datafusion::prelude::{DataFrame, col};
+use clap::Args;
+use datafusion::prelude::{DataFrame, Expr, col};
 use futures::StreamExt as _;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use crate::{filter::protocol_name, text};
+use crate::{
+    answer::{coverage_json, coverage_text, report_coverage},
+    data::Coverage,
+    format::Format,
+    functions,
+    question::Source,
+    row::{self, Columns},
+    text,
+};
 
-/// Columns shown.
-const COLUMNS: [&str; 13] = [
-    "flow_start",
-    "flow_end",
-    "protocol",
-    "src_addr",
-    "src_port",
-    "dst_addr",
-    "dst_port",
-    "tcp_flags",
-    "tos",
-    "packets",
-    "octets",
-    "vlan",
-    "exporter",
-];
+/// Octets of text that are gathered before they are written.
+const TEXT_OCTETS: usize = 1 << 16;
 
-/// Prints the flows; returns how many.
+/// What `weir flows` is asked.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    source: Source,
+    /// At most this many
+    #[arg(short = 'n', short_alias = 'c', long, value_name = "N")]
+    limit: Option<usize>,
+    /// line, long, extended, biline, bilong, csv, json, ndjson, null, `fmt:%ts %sap …` or `csv:%sa,…` with
+    /// nfdump's tokens
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "line")]
+    format: String,
+    /// Sort by tstart, tend, packets, bytes, duration, pps, bps or bpp
+    #[arg(short = 'O', long, value_name = "ORDER")]
+    order: Option<String>,
+}
+
+/// How the flows are printed.
+enum Printed {
+    Text(Format),
+    /// One document.
+    Json,
+    /// An object a line.
+    Lines,
+    /// Not at all: only what the answer covers.
+    Null,
+}
+
+impl Printed {
+    fn parse(options: &Options) -> Result<Self> {
+        Ok(match options.format.as_str() {
+            _ if options.source.json => Self::Json,
+            "json" => Self::Json,
+            "ndjson" => Self::Lines,
+            "null" => Self::Null,
+            format => Self::Text(Format::parse(format)?),
+        })
+    }
+}
+
+/// Answers it.
 ///
 /// # Errors
-/// If the query fails, or the output is closed.
-pub async fn print(flows: DataFrame, limit: Option<usize>, as_json: bool) -> Result<u64> {
-    let columns: Vec<_> = COLUMNS.iter().map(|name| col(*name)).collect();
-    let mut stream = flows
-        .select(columns)?
-        .limit(0, limit)?
-        .execute_stream()
-        .await?;
-    let mut output = BufWriter::new(std::io::stdout().lock());
-    if !as_json {
-        writeln!(output, "{}", heading())?;
+/// If the filter, the format or the order does not fit, the query fails, or the output is closed.
+pub async fn run(options: &Options) -> Result<Coverage> {
+    let printed = Printed::parse(options)?;
+    let question = options.source.question().await?;
+    let mut flows = question.flows;
+    if let Some(order) = &options.order {
+        let (by, ascending) = order_of(order)?;
+        flows = flows.sort(vec![
+            by.sort(ascending, false),
+            col("flow_start").sort(true, false),
+        ])?;
     }
-    let mut printed = 0;
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        printed += batch.num_rows() as u64;
-        let columns = Columns::of(&batch)?;
-        for row in 0..batch.num_rows() {
-            if as_json {
-                columns.json(row, &mut output)?;
+    let flows = flows.limit(0, options.limit)?;
+    let coverage = question.coverage;
+    let mut output = BufWriter::with_capacity(TEXT_OCTETS, io::stdout().lock());
+    match printed {
+        Printed::Text(format) => {
+            let printed = print_text(flows, &format, &mut output).await?;
+            if format.is_csv() {
+                report_coverage(&coverage, printed);
             } else {
-                columns.text(row, &mut output)?;
+                write!(output, "\n{}", coverage_text(&coverage, printed))?;
             }
+        }
+        Printed::Json => print_document(flows, &coverage, &mut output).await?,
+        Printed::Lines => {
+            let printed = print_lines(flows, &mut output).await?;
+            report_coverage(&coverage, printed);
+        }
+        Printed::Null => {
+            let counted = flows.count().await?;
+            write!(output, "{}", coverage_text(&coverage, counted as u64))?;
         }
     }
     output.flush()?;
+    Ok(coverage)
+}
+
+/// What flows are sorted by, and whether the least comes first.
+fn order_of(name: &str) -> Result<(Expr, bool)> {
+    Ok(match name {
+        "tstart" => (col("flow_start"), true),
+        "tend" => (col("flow_end"), true),
+        "packets" | "ipackets" => (col("packets"), false),
+        "bytes" | "ibytes" | "octets" => (col("octets"), false),
+        "duration" => (functions::duration_expression(), false),
+        "pps" | "ipps" => (functions::packets_per_second_expression(), false),
+        "bps" | "ibps" => (functions::bits_per_second_expression(), false),
+        "bpp" | "ibpp" => (functions::octets_per_packet_expression(), false),
+        _ => bail!(
+            "no order is called `{name}`: there are tstart, tend, packets, bytes, duration, pps, bps and bpp"
+        ),
+    })
+}
+
+/// Prints lines; returns how many.
+async fn print_text(flows: DataFrame, format: &Format, output: &mut impl Write) -> Result<u64> {
+    let columns: Vec<Expr> = row::COLUMNS.map(col).to_vec();
+    let mut stream = flows.select(columns)?.execute_stream().await?;
+    let (bold, plain) = if io::stdout().is_terminal() {
+        ("\x1b[1m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
+    writeln!(output, "{bold}{}{plain}", format.heading())?;
+    let mut text = String::with_capacity(TEXT_OCTETS);
+    let mut printed = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let columns = Columns::of(&batch)?;
+        for row in 0..batch.num_rows() {
+            format.line(&columns, row, printed, &mut text);
+            printed += 1;
+            if text.len() >= TEXT_OCTETS {
+                output.write_all(text.as_bytes())?;
+                text.clear();
+            }
+        }
+        output.write_all(text.as_bytes())?;
+        text.clear();
+    }
     Ok(printed)
 }
 
-fn heading() -> String {
-    format!(
-        "{:<23}  {:>10}  {:<5}  {:>45}    {:<45}  {:<8}  {:>3}  {:>10}  {:>14}",
-        "Start (UTC)",
-        "Duration s",
-        "Proto",
-        "Source",
-        "Destination",
-        "Flags",
-        "ToS",
-        "Packets",
-        "Octets"
-    )
-}
-
-/// A batch's columns, as their types.
-struct Columns<'a> {
-    batch: &'a RecordBatch,
-}
-
-impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch) -> Result<Self> {
-        for name in COLUMNS {
-            batch
-                .column_by_name(name)
-                .with_context(|| format!("column {name}"))?;
-        }
-        Ok(Self { batch })
-    }
-
-    fn column(&self, name: &str) -> &ArrayRef {
-        // All of them are there: `of` has looked.
-        self.batch
-            .column_by_name(name)
-            .unwrap_or_else(|| self.batch.column(0))
-    }
-
-    fn time(&self, name: &str, row: usize) -> i64 {
-        self.column(name)
-            .as_primitive::<TimestampNanosecondType>()
-            .value(row)
-    }
-
-    fn u8(&self, name: &str, row: usize) -> u8 {
-        self.column(name).as_primitive::<UInt8Type>().value(row)
-    }
-
-    fn u16(&self, name: &str, row: usize) -> u16 {
-        self.column(name).as_primitive::<UInt16Type>().value(row)
-    }
-
-    fn u64(&self, name: &str, row: usize) -> u64 {
-        self.column(name).as_primitive::<UInt64Type>().value(row)
-    }
-
-    fn address(&self, name: &str, row: usize) -> String {
-        text::address(self.column(name).as_fixed_size_binary().value(row))
-    }
-
-    fn exporter(&self, row: usize) -> String {
-        let column = self.column("exporter");
-        match column.data_type() {
-            arrow::datatypes::DataType::Utf8View => column.as_string_view().value(row).to_owned(),
-            _ => column.as_string::<i32>().value(row).to_owned(),
+/// Prints an object a line; returns how many.
+async fn print_lines(flows: DataFrame, output: &mut impl Write) -> Result<u64> {
+    let mut stream = flows.execute_stream().await?;
+    let mut printed = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        for row in 0..batch.num_rows() {
+            writeln!(output, "{}", object(&batch, row))?;
+            printed += 1;
         }
     }
+    Ok(printed)
+}
 
-    fn text(&self, row: usize, output: &mut impl Write) -> Result<()> {
-        let (start, end) = (self.time("flow_start", row), self.time("flow_end", row));
-        let endpoint = |address: &str, port: &str| {
-            let (address, port) = (self.address(address, row), self.u16(port, row));
-            if address.contains(':') {
-                format!("[{address}]:{port}")
-            } else {
-                format!("{address}:{port}")
+/// Prints one document: the flows, and what they cover.
+async fn print_document(
+    flows: DataFrame,
+    coverage: &Coverage,
+    output: &mut impl Write,
+) -> Result<()> {
+    let mut stream = flows.execute_stream().await?;
+    let mut printed = 0;
+    write!(output, "{{\"flows\":[")?;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        for row in 0..batch.num_rows() {
+            let comma = if printed == 0 { "" } else { "," };
+            write!(output, "{comma}\n{}", object(&batch, row))?;
+            printed += 1;
+        }
+    }
+    let covered = coverage_json(coverage, printed);
+    writeln!(output, "\n],\"coverage\":{covered:#}}}")?;
+    Ok(())
+}
+
+/// A flow as an object: the columns by their names.
+fn object(batch: &RecordBatch, row: usize) -> Value {
+    let schema = batch.schema();
+    let fields = schema.fields().iter().zip(batch.columns());
+    let mut object = Map::new();
+    for (field, column) in fields {
+        // Each is one flow: nothing to say.
+        if field.name() == "flows" {
+            continue;
+        }
+        let value = if column.is_null(row) {
+            Value::Null
+        } else {
+            match column.data_type() {
+                DataType::UInt8 => json!(column.as_primitive::<UInt8Type>().value(row)),
+                DataType::UInt16 => json!(column.as_primitive::<UInt16Type>().value(row)),
+                DataType::UInt32 => json!(column.as_primitive::<UInt32Type>().value(row)),
+                DataType::UInt64 => json!(column.as_primitive::<UInt64Type>().value(row)),
+                DataType::Timestamp(..) => {
+                    let time = column.as_primitive::<TimestampNanosecondType>().value(row);
+                    json!(text::time_json(time))
+                }
+                DataType::FixedSizeBinary(_) => {
+                    json!(text::address(column.as_fixed_size_binary().value(row)))
+                }
+                DataType::Utf8View => json!(column.as_string_view().value(row)),
+                DataType::Utf8 => json!(column.as_string::<i32>().value(row)),
+                _ => Value::Null,
             }
         };
-        writeln!(
-            output,
-            "{:<23}  {:>10.3}  {:<5}  {:>45} → {:<45}  {:<8}  {:>3}  {:>10}  {:>14}",
-            text::time(start),
-            end.saturating_sub(start) as f64 / 1e9,
-            protocol_name(self.u8("protocol", row)),
-            endpoint("src_addr", "src_port"),
-            endpoint("dst_addr", "dst_port"),
-            text::tcp_flags(self.u16("tcp_flags", row)),
-            self.u8("tos", row),
-            self.u64("packets", row),
-            self.u64("octets", row),
-        )?;
-        Ok(())
+        object.insert(field.name().clone(), value);
     }
-
-    fn json(&self, row: usize, output: &mut impl Write) -> Result<()> {
-        let object = json!({
-            "flow_start": text::time_json(self.time("flow_start", row)),
-            "flow_end": text::time_json(self.time("flow_end", row)),
-            "protocol": self.u8("protocol", row),
-            "src_addr": self.address("src_addr", row),
-            "src_port": self.u16("src_port", row),
-            "dst_addr": self.address("dst_addr", row),
-            "dst_port": self.u16("dst_port", row),
-            "tcp_flags": self.u16("tcp_flags", row),
-            "tos": self.u8("tos", row),
-            "packets": self.u64("packets", row),
-            "octets": self.u64("octets", row),
-            "vlan": self.u16("vlan", row),
-            "exporter": self.exporter(row),
-        });
-        writeln!(output, "{object}")?;
-        Ok(())
-    }
+    Value::Object(object)
 }

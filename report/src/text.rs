@@ -23,16 +23,16 @@ pub enum Align {
 /// A table that is aligned when it is complete.
 #[derive(Debug)]
 pub struct Table {
-    headings: Vec<(&'static str, Align)>,
+    headings: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// An empty table.
     #[must_use]
-    pub fn new(headings: &[(&'static str, Align)]) -> Self {
+    pub fn new(headings: Vec<(String, Align)>) -> Self {
         Self {
-            headings: headings.to_vec(),
+            headings,
             rows: Vec::new(),
         }
     }
@@ -64,7 +64,7 @@ impl Table {
         let headings: Vec<_> = self
             .headings
             .iter()
-            .map(|(heading, _)| (*heading).to_owned())
+            .map(|(heading, _)| heading.clone())
             .collect();
         writeln!(output, "{bold}{}{plain}", self.line(&headings, &widths))?;
         for row in &self.rows {
@@ -102,11 +102,29 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// UTC, to the millisecond.
+/// A number of milliseconds as seconds.
 #[must_use]
-pub fn time(unix_ns: i64) -> String {
+pub fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}
+
+/// A stretch of time as people say it: its two largest units.
+#[must_use]
+pub fn stretch(ns: i64) -> String {
+    let seconds = ns / 1_000_000_000;
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// UTC, to the second.
+#[must_use]
+pub fn time_to_second(unix_ns: i64) -> String {
     DateTime::from_timestamp_nanos(unix_ns)
-        .format("%Y-%m-%d %H:%M:%S%.3f")
+        .format("%Y-%m-%d %H:%M:%S")
         .to_string()
 }
 
@@ -154,7 +172,12 @@ mod tests {
             ["0", "999", "1,000", "1,234,567"]
         );
         assert_eq!(tcp_flags(0x12), "...A..S.");
-        assert_eq!(time(1_700_000_000_123_456_789), "2023-11-14 22:13:20.123");
+        assert_eq!(seconds(61_007), "61.007");
+        assert_eq!(
+            [59_999_999_999, 3_600_000_000_000, 90_000_000_000_000].map(stretch),
+            ["59 s", "1 h 0 min", "1 d 1 h"]
+        );
+        assert_eq!(time_to_second(1_700_000_000_123_456_789), "2023-11-14 22:13:20");
         assert_eq!(address(&Ipv6Addr::LOCALHOST.octets()), "::1");
     }
 }

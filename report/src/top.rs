@@ -1,294 +1,329 @@
-//! `weir top`: who has most, by any key.
-#![expect(clippy::cast_precision_loss, reason = "per cent to one place")]
+//! `weir top`: who has most, by any element and by several orders.
+#![expect(clippy::cast_precision_loss, reason = "parts of a whole to one place")]
 
-use std::io::Write as _;
-
-use anyhow::{Context as _, Result};
-use arrow::{
-    array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
-    datatypes::{DataType, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
-};
-use clap::ValueEnum;
-use datafusion::{
-    functions_aggregate::expr_fn::{count, sum},
-    prelude::{DataFrame, Expr, cast, col, lit},
-};
-use serde_json::{Value, json};
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Map, Value, json};
 
 use crate::{
-    filter::protocol_name,
-    text::{self, Align, Table},
+    answer::{Answer, Cell, Column, Part, Table},
+    data::Coverage,
+    element::Element,
+    gather::{Counts, Gathering, Group, Order, Ranking, Total, gather},
+    question::Source,
 };
 
-/// What flows are gathered by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Key {
-    /// Source address
-    #[value(name = "srcip")]
-    SourceAddress,
-    /// Destination address
-    #[value(name = "dstip")]
-    DestinationAddress,
-    /// Address on either side; each flow counts for both
-    #[value(name = "ip")]
-    Address,
-    /// Source port
-    #[value(name = "srcport")]
-    SourcePort,
-    /// Destination port
-    #[value(name = "dstport")]
-    DestinationPort,
-    /// Port on either side; each flow counts for both
-    #[value(name = "port")]
-    Port,
-    /// IP protocol
-    #[value(name = "proto")]
-    Protocol,
-    /// ToS
-    #[value(name = "tos")]
-    Tos,
-    /// VLAN id
-    #[value(name = "vlan")]
-    Vlan,
-    /// Source AS
-    #[value(name = "srcas")]
-    SourceAs,
-    /// Destination AS
-    #[value(name = "dstas")]
-    DestinationAs,
-    /// Incoming interface
-    #[value(name = "inif")]
-    IngressIfindex,
-    /// Outgoing interface
-    #[value(name = "outif")]
-    EgressIfindex,
-    /// Exporter
-    #[value(name = "exporter")]
-    Exporter,
+/// What `weir top` is asked.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    source: Source,
+    /// What flows are gathered by: srcip, dstport, proto … as nfdump's -s; `srcip/24` cuts addresses,
+    /// `srcip:p` splits by protocol, `srcip/bytes/flows` orders twice; may be repeated
+    #[arg(long, value_name = "ELEMENT", default_value = "srcip", value_parser = Statistic::parse)]
+    by: Vec<Statistic>,
+    /// What decides who has most: octets, packets, flows, bps, pps, bpp, duration or distinct(ELEMENT);
+    /// several with commas between
+    #[arg(long, value_name = "ORDER", default_value = "octets", value_delimiter = ',')]
+    order: Vec<String>,
+    /// Count different values of this element; may be repeated
+    #[arg(long, value_name = "ELEMENT", value_parser = Element::parse)]
+    distinct: Vec<Element>,
+    /// Lines shown; 0: all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: usize,
 }
 
-impl Key {
-    fn columns(self) -> &'static [&'static str] {
-        match self {
-            Self::SourceAddress => &["src_addr"],
-            Self::DestinationAddress => &["dst_addr"],
-            Self::Address => &["src_addr", "dst_addr"],
-            Self::SourcePort => &["src_port"],
-            Self::DestinationPort => &["dst_port"],
-            Self::Port => &["src_port", "dst_port"],
-            Self::Protocol => &["protocol"],
-            Self::Tos => &["tos"],
-            Self::Vlan => &["vlan"],
-            Self::SourceAs => &["src_as"],
-            Self::DestinationAs => &["dst_as"],
-            Self::IngressIfindex => &["ingress_ifindex"],
-            Self::EgressIfindex => &["egress_ifindex"],
-            Self::Exporter => &["exporter"],
-        }
-    }
+/// A statistic as nfdump's -s has it: an element, whether it is split by protocol, and its orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Statistic {
+    name: String,
+    keys: Vec<Element>,
+    orders: Vec<String>,
+}
 
-    fn heading(self) -> &'static str {
-        match self {
-            Self::SourceAddress => "Source address",
-            Self::DestinationAddress => "Destination address",
-            Self::Address => "Address",
-            Self::SourcePort => "Source port",
-            Self::DestinationPort => "Destination port",
-            Self::Port => "Port",
-            Self::Protocol => "Protocol",
-            Self::Tos => "ToS",
-            Self::Vlan => "VLAN",
-            Self::SourceAs => "Source AS",
-            Self::DestinationAs => "Destination AS",
-            Self::IngressIfindex => "Input interface",
-            Self::EgressIfindex => "Output interface",
-            Self::Exporter => "Exporter",
+impl Statistic {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = text.split('/');
+        let mut name = parts.next().unwrap_or_default().to_owned();
+        let mut orders = Vec::new();
+        for part in parts {
+            // Prefix lengths stand before orders.
+            if orders.is_empty() && part.bytes().all(|digit| digit.is_ascii_digit()) {
+                name = format!("{name}/{part}");
+            } else {
+                orders.push(part.to_owned());
+            }
         }
+        let (element, is_split) = match name.strip_suffix(":p") {
+            Some(element) => (element, true),
+            None => (&name[..], false),
+        };
+        let mut keys = Vec::new();
+        if is_split {
+            keys.push(Element::parse("proto")?);
+        }
+        keys.push(Element::parse(element)?);
+        Ok(Self { name, keys, orders })
     }
 }
 
-/// What they are ordered by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Order {
-    /// Octets
-    Octets,
-    /// Packets
-    Packets,
-    /// Flows
-    Flows,
-}
-
-impl Order {
-    fn column(self) -> &'static str {
-        match self {
-            Self::Octets => "octets",
-            Self::Packets => "packets",
-            Self::Flows => "flows",
-        }
-    }
-}
-
-/// A line of the answer.
-struct Line {
-    key: String,
-    flows: u64,
-    packets: u64,
-    octets: u64,
-}
-
-/// Prints the answer; returns the flows it was drawn from.
+/// Answers it.
 ///
 /// # Errors
-/// If the query fails, or the output is closed.
-pub async fn print(
-    flows: DataFrame,
-    key: Key,
-    order: Order,
-    lines: usize,
-    as_json: bool,
-) -> Result<u64> {
-    let total = flows
-        .clone()
-        .aggregate(vec![], aggregates())?
-        .collect()
-        .await?;
-    let total = lines_of(&total, None)?.pop().context("a total")?;
-    let mut sides = key.columns().iter().map(|column| {
-        flows.clone().select(vec![
-            col(*column).alias("key"),
-            col("octets"),
-            col("packets"),
-        ])
+/// If the filter or an order does not fit, the query fails, or the output is closed.
+pub async fn run(options: &Options) -> Result<Coverage> {
+    let question = options.source.question().await?;
+    let mut answer = Answer::default();
+    let mut statistics = Vec::new();
+    let tables = options.by.iter().map(|statistic| {
+        let own = statistic.orders.len();
+        if own == 0 { options.order.len() } else { own }
     });
-    let mut gathered = sides.next().context("a key has a column")??;
-    for side in sides {
-        gathered = gathered.union(side?)?;
-    }
-    let top = gathered
-        .aggregate(vec![col("key")], aggregates())?
-        .sort(vec![
-            col(order.column()).sort(false, false),
-            col("key").sort(true, false),
-        ])?
-        .limit(0, Some(lines))?
-        .collect()
+    let is_one = tables.sum::<usize>() == 1;
+    let mut whole = Counts::default();
+    for statistic in &options.by {
+        let mut distinct = options.distinct.clone();
+        let names = if statistic.orders.is_empty() {
+            &options.order
+        } else {
+            &statistic.orders
+        };
+        let orders = orders_of(names, &mut distinct)?;
+        let gathering = Gathering {
+            keys: statistic.keys.clone(),
+            distinct,
+            times: orders.iter().any(|(order, _)| order.needs_times()),
+            having: None,
+        };
+        let mut rankings: Vec<_> = orders
+            .iter()
+            .map(|(order, _)| Ranking::new(*order, options.lines))
+            .collect();
+        let total = gather(question.flows.clone(), &gathering, |row| {
+            for ranking in &mut rankings {
+                ranking.offer(row);
+            }
+        })
         .await?;
-    let top = lines_of(&top, Some(key))?;
-    if as_json {
-        print_json(key, order, &top, &total)?;
-    } else {
-        print_text(key, order, &top, &total)?;
+        whole = of_flows(&gathering, &total);
+        for ((order, order_name), ranking) in orders.iter().zip(rankings) {
+            let shown = Shown {
+                gathering: &gathering,
+                order: *order,
+                whole: &whole,
+                total: &total,
+            };
+            let mut table = shown.table(&ranking.finish());
+            statistics.push(shown.json(&statistic.name, order_name, &table));
+            if !is_one {
+                table.title = format!("Top {} by {order_name}", statistic.name);
+            }
+            answer.parts.push(Part::Table(table));
+        }
     }
-    Ok(total.flows)
+    answer.flows = whole.flows;
+    let total = json!({ "octets": whole.octets, "packets": whole.packets, "flows": whole.flows });
+    answer.json.insert("statistics".to_owned(), Value::Array(statistics));
+    answer.json.insert("total".to_owned(), total);
+    answer.print(&question.coverage, options.source.json)?;
+    Ok(question.coverage)
 }
 
-fn aggregates() -> Vec<Expr> {
-    let number = |expression: Expr| cast(expression, DataType::UInt64);
-    vec![
-        number(count(lit(1))).alias("flows"),
-        sum(col("packets")).alias("packets"),
-        sum(col("octets")).alias("octets"),
-    ]
-}
-
-fn lines_of(batches: &[RecordBatch], key: Option<Key>) -> Result<Vec<Line>> {
-    let mut lines = Vec::new();
-    for batch in batches {
-        let column = |name: &str| {
-            batch
-                .column_by_name(name)
-                .with_context(|| format!("column {name}"))
+/// Orders by their names; elements of `distinct(x)` are counted too.
+fn orders_of(names: &[String], distinct: &mut Vec<Element>) -> Result<Vec<(Order, String)>> {
+    let mut orders = Vec::new();
+    for name in names {
+        let counted = name
+            .strip_prefix("distinct(")
+            .and_then(|rest| rest.strip_suffix(')'));
+        let order = match (Order::parse(name), counted) {
+            (Some(order), _) => order,
+            (None, Some(element)) => {
+                let element = Element::parse(element).map_err(anyhow::Error::msg)?;
+                let at = distinct.iter().position(|known| *known == element);
+                Order::Distinct(at.unwrap_or_else(|| {
+                    distinct.push(element);
+                    distinct.len() - 1
+                }))
+            }
+            (None, None) => bail!(
+                "no order is called `{name}`: there are octets, packets, flows, bps, pps, bpp, duration and \
+                 distinct(ELEMENT)"
+            ),
         };
-        let number = |name: &str, row: usize| -> Result<u64> {
-            let column = column(name)?;
-            Ok(if column.is_null(row) {
-                0
+        orders.push((order, name.clone()));
+    }
+    Ok(orders)
+}
+
+/// Sums over flows: a flow that is in two groups counts once.
+fn of_flows(gathering: &Gathering, total: &Total) -> Counts {
+    let sides = gathering.sides();
+    Counts {
+        flows: total.counts.flows / sides,
+        packets: total.counts.packets / sides,
+        octets: total.counts.octets / sides,
+        ..Counts::default()
+    }
+}
+
+/// One table of the answer.
+struct Shown<'a> {
+    gathering: &'a Gathering,
+    order: Order,
+    whole: &'a Counts,
+    total: &'a Total,
+}
+
+impl Shown<'_> {
+    fn table(&self, groups: &[Group]) -> Table {
+        let keys = self.gathering.keys.iter().map(|key| Column::words(&key.name, &key.heading));
+        let mut columns: Vec<_> = keys.collect();
+        columns.push(Column::numbers("octets", "Octets"));
+        columns.push(Column::numbers("packets", "Packets"));
+        columns.push(Column::numbers("flows", "Flows"));
+        for element in &self.gathering.distinct {
+            let name = format!("distinct({})", element.name);
+            columns.push(Column::numbers(&name, &name));
+        }
+        if self.own_column() {
+            let name = self.order.name();
+            columns.push(Column::numbers(name, name));
+        }
+        columns.push(Column::numbers("share", "%"));
+        let rows: Vec<_> = groups.iter().map(|group| self.row(group)).collect();
+        Table {
+            title: String::new(),
+            columns,
+            rows,
+            foot: self.foot(groups),
+        }
+    }
+
+    /// Whether what it is ordered by has no column anyway.
+    fn own_column(&self) -> bool {
+        self.order.needs_times() || self.order == Order::Bpp
+    }
+
+    fn row(&self, group: &Group) -> Vec<Cell> {
+        let keys = self.gathering.keys.iter().zip(&group.keys);
+        let mut row: Vec<_> = keys.map(|(key, value)| key.cell(value)).collect();
+        let counts = &group.counts;
+        row.extend([counts.octets, counts.packets, counts.flows].map(Cell::Count));
+        row.extend(counts.distinct.iter().copied().map(Cell::Count));
+        if self.own_column() {
+            let measure = self.order.measure(counts);
+            row.push(if self.order == Order::Duration {
+                Cell::Milliseconds(measure)
             } else {
-                column.as_primitive::<UInt64Type>().value(row)
-            })
-        };
-        for row in 0..batch.num_rows() {
-            lines.push(Line {
-                key: key
-                    .map(|key| Ok::<_, anyhow::Error>(shown(key, column("key")?, row)))
-                    .transpose()?
-                    .unwrap_or_default(),
-                flows: number("flows", row)?,
-                packets: number("packets", row)?,
-                octets: number("octets", row)?,
+                Cell::Count(measure)
             });
         }
+        row.push(self.share(counts));
+        row
     }
-    Ok(lines)
-}
 
-fn shown(key: Key, column: &ArrayRef, row: usize) -> String {
-    match column.data_type() {
-        DataType::FixedSizeBinary(_) => text::address(column.as_fixed_size_binary().value(row)),
-        DataType::UInt8 if key == Key::Protocol => {
-            protocol_name(column.as_primitive::<UInt8Type>().value(row))
+    /// What part of all octets, packets or flows it is; nothing for what does not add up.
+    fn share(&self, counts: &Counts) -> Cell {
+        let (part, whole) = match self.order {
+            Order::Octets | Order::Bps | Order::Bpp => (counts.octets, self.whole.octets),
+            Order::Packets | Order::Pps => (counts.packets, self.whole.packets),
+            Order::Flows => (counts.flows, self.whole.flows),
+            Order::Duration | Order::Distinct(_) => return Cell::Empty,
+        };
+        if whole == 0 {
+            return Cell::Share(0.0);
         }
-        DataType::UInt8 => column.as_primitive::<UInt8Type>().value(row).to_string(),
-        DataType::UInt16 => column.as_primitive::<UInt16Type>().value(row).to_string(),
-        DataType::UInt32 => column.as_primitive::<UInt32Type>().value(row).to_string(),
-        DataType::Utf8View => column.as_string_view().value(row).to_owned(),
-        DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
-        other => format!("({other})"),
+        Cell::Share(part as f64 / whole as f64)
+    }
+
+    /// What the groups that are not shown have, and all have.
+    fn foot(&self, shown: &[Group]) -> Vec<Vec<Cell>> {
+        let rest = self.rest(shown);
+        let mut foot = Vec::new();
+        if self.total.groups > shown.len() as u64 {
+            let others = self.total.groups - shown.len() as u64;
+            let label = format!("{} others", crate::text::count(others));
+            foot.push(self.sums(label, &rest, self.share(&rest)));
+        }
+        foot.push(self.sums("all".to_owned(), self.whole, Cell::Empty));
+        foot
+    }
+
+    fn sums(&self, label: String, counts: &Counts, share: Cell) -> Vec<Cell> {
+        let mut row = vec![Cell::Text(label)];
+        row.resize(self.gathering.keys.len(), Cell::Empty);
+        row.extend([counts.octets, counts.packets, counts.flows].map(Cell::Count));
+        row.resize(row.len() + self.gathering.distinct.len(), Cell::Empty);
+        row.resize(row.len() + usize::from(self.own_column()), Cell::Empty);
+        row.push(share);
+        row
+    }
+
+    /// What is in the groups that are not shown, as parts of their sums.
+    fn rest(&self, shown: &[Group]) -> Counts {
+        let sum = |of: fn(&Counts) -> u64| {
+            let shown = shown.iter().map(|group| of(&group.counts));
+            of(&self.total.counts).saturating_sub(shown.fold(0, u64::saturating_add))
+        };
+        Counts {
+            flows: sum(|counts| counts.flows),
+            packets: sum(|counts| counts.packets),
+            octets: sum(|counts| counts.octets),
+            ..Counts::default()
+        }
+    }
+
+    fn json(&self, name: &str, order: &str, table: &Table) -> Value {
+        let mut rows = table.json();
+        // One key is called so, whatever it is, as it was before there were several.
+        if let ([key], Some(rows)) = (&self.gathering.keys[..], rows.as_array_mut()) {
+            for row in rows.iter_mut().filter_map(Value::as_object_mut) {
+                let mut renamed = Map::new();
+                for (field, value) in std::mem::take(row) {
+                    let is_key = field == key.name;
+                    renamed.insert(if is_key { "key".to_owned() } else { field }, value);
+                }
+                *row = renamed;
+            }
+        }
+        json!({
+            "by": name,
+            "order": order,
+            "groups": self.total.groups,
+            "rows": rows,
+        })
     }
 }
 
-fn share(line: &Line, total: &Line, order: Order) -> f64 {
-    let (part, whole) = match order {
-        Order::Octets => (line.octets, total.octets),
-        Order::Packets => (line.packets, total.packets),
-        Order::Flows => (line.flows, total.flows),
-    };
-    if whole == 0 {
-        0.0
-    } else {
-        100.0 * part as f64 / whole as f64
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn print_text(key: Key, order: Order, top: &[Line], total: &Line) -> Result<()> {
-    let mut table = Table::new(&[
-        (key.heading(), Align::Left),
-        ("Octets", Align::Right),
-        ("Packets", Align::Right),
-        ("Flows", Align::Right),
-        ("%", Align::Right),
-    ]);
-    for line in top {
-        table.push(vec![
-            line.key.clone(),
-            text::count(line.octets),
-            text::count(line.packets),
-            text::count(line.flows),
-            format!("{:.1}", share(line, total, order)),
-        ]);
+    #[test]
+    fn statistics_are_nfdumps() {
+        let parsed = |text: &str| Statistic::parse(text).unwrap();
+        assert_eq!(parsed("srcip").keys.len(), 1);
+        assert_eq!(parsed("srcip/bytes/flows").orders, ["bytes", "flows"]);
+        assert_eq!(parsed("srcip/24/bytes").orders, ["bytes"]);
+        assert_eq!(parsed("srcip/24/48/bytes").name, "srcip/24/48");
+        assert_eq!(parsed("dstport:p/packets").keys.len(), 2);
+        assert!(Statistic::parse("colour/bytes").is_err());
     }
-    table.push(vec![
-        "all".to_owned(),
-        text::count(total.octets),
-        text::count(total.packets),
-        text::count(total.flows),
-        String::new(),
-    ]);
-    table.print(&mut std::io::stdout().lock())
-}
 
-fn print_json(key: Key, order: Order, top: &[Line], total: &Line) -> Result<()> {
-    let line = |line: &Line| json!({ "key": line.key, "octets": line.octets, "packets": line.packets, "flows": line.flows });
-    let rows: Vec<Value> = top.iter().map(line).collect();
-    let key = key
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned());
-    let answer = json!({
-        "by": key,
-        "order": order.column(),
-        "rows": rows,
-        "total": { "octets": total.octets, "packets": total.packets, "flows": total.flows },
-    });
-    writeln!(std::io::stdout().lock(), "{answer:#}")?;
-    Ok(())
+    #[test]
+    fn orders_may_count_different_values() {
+        let names = ["bytes", "distinct(dstip)", "distinct(srcport)", "distinct(dstip)"];
+        let mut distinct = vec![Element::parse("srcport").unwrap()];
+        let orders = orders_of(&names.map(str::to_owned), &mut distinct).unwrap();
+        let orders: Vec<_> = orders.into_iter().map(|(order, _)| order).collect();
+        assert_eq!(
+            orders,
+            [Order::Octets, Order::Distinct(1), Order::Distinct(0), Order::Distinct(1)]
+        );
+        assert_eq!(distinct.len(), 2);
+        let wrong = orders_of(&["colour".to_owned()], &mut distinct);
+        assert!(wrong.unwrap_err().to_string().contains("there are octets"));
+    }
 }

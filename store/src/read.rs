@@ -5,18 +5,13 @@ use std::{
     io::{self, BufReader, Read, Seek as _, SeekFrom},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use arrow::{
     array::RecordBatch,
-    datatypes::Field,
     ipc::{reader::StreamReader, root_as_message},
 };
-use parquet::{
-    arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
-    file::reader::{FileReader as _, SerializedFileReader},
-};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 use crate::{StoreError, layout, recover};
 
@@ -180,24 +175,6 @@ pub fn parquet_flows(path: &Path) -> Result<u64, StoreError> {
     let file = File::open(path).map_err(StoreError::io("open", path))?;
     let reader = SerializedFileReader::new(file).map_err(StoreError::parquet(path))?;
     Ok(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0))
-}
-
-/// Whether a closed file has the columns of [`crate::schema`]; the first that it has not, if not.
-///
-/// # Errors
-/// If it is no Parquet file.
-pub fn foreign_column(path: &Path) -> Result<Option<String>, StoreError> {
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
-    let reader =
-        ParquetRecordBatchReaderBuilder::try_new(file).map_err(StoreError::parquet(path))?;
-    let found = reader.schema();
-    let differs = |wanted: &&Arc<Field>| {
-        let field = found.field_with_name(wanted.name());
-        field.map_or(true, |field| field.data_type() != wanted.data_type())
-    };
-    let schema = crate::schema::schema();
-    let foreign = schema.fields().iter().find(differs);
-    Ok(foreign.map(|field| field.name().clone()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,344 @@
+//! What every answer has: tables as text or as JSON, and at its end what it covers.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    data::Coverage,
+    text::{self, Align},
+};
+
+/// A value in a table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Words.
+    Text(String),
+    /// A number that counts something.
+    Count(u64),
+    /// A number that does not (a port, an AS).
+    Number(u64),
+    /// A difference.
+    Change(i128),
+    /// A part of the whole, 0 to 1.
+    Share(f64),
+    /// Milliseconds, shown as seconds.
+    Milliseconds(u64),
+    /// Nanoseconds since 1970-01-01 UTC.
+    Time(i64),
+    /// Yes or no.
+    Flag(bool),
+    /// Nothing.
+    Empty,
+}
+
+impl Cell {
+    /// As people read it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Count(number) => text::count(*number),
+            Self::Number(number) => number.to_string(),
+            Self::Change(number) => {
+                let sign = if *number < 0 { "-" } else { "+" };
+                let size = u64::try_from(number.unsigned_abs()).unwrap_or(u64::MAX);
+                format!("{sign}{}", text::count(size))
+            }
+            Self::Share(part) => format!("{:.1}", 100.0 * part),
+            Self::Milliseconds(ms) => text::seconds(*ms),
+            Self::Time(ns) => text::time_to_second(*ns),
+            Self::Flag(true) => "yes".to_owned(),
+            Self::Flag(false) => "no".to_owned(),
+            Self::Empty => String::new(),
+        }
+    }
+
+    /// As machines read it.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Text(text) => json!(text),
+            Self::Count(number) | Self::Number(number) => json!(number),
+            Self::Change(number) => i64::try_from(*number).map_or(Value::Null, |it| json!(it)),
+            // To a thousandth of a per cent: more would not be true of floats.
+            Self::Share(part) => json!((part * 100_000.0).round() / 100_000.0),
+            Self::Milliseconds(ms) => json!(ms),
+            Self::Time(ns) => json!(text::time_json(*ns)),
+            Self::Flag(yes) => json!(yes),
+            Self::Empty => Value::Null,
+        }
+    }
+}
+
+/// A column of a table.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Name in JSON.
+    pub name: String,
+    /// Name in text.
+    pub heading: String,
+    /// How it is aligned.
+    pub align: Align,
+}
+
+impl Column {
+    /// A column of words.
+    #[must_use]
+    pub fn words(name: &str, heading: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            heading: heading.to_owned(),
+            align: Align::Left,
+        }
+    }
+
+    /// A column of numbers.
+    #[must_use]
+    pub fn numbers(name: &str, heading: &str) -> Self {
+        Self {
+            align: Align::Right,
+            ..Self::words(name, heading)
+        }
+    }
+}
+
+/// A table.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Printed above it, if it has one.
+    pub title: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Its rows.
+    pub rows: Vec<Vec<Cell>>,
+    /// Rows below that sum up; only in text.
+    pub foot: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// Its rows as objects.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let object = |row: &Vec<Cell>| -> Value {
+            let cells = self.columns.iter().zip(row);
+            let fields = cells.map(|(column, cell)| (column.name.clone(), cell.json()));
+            Value::Object(fields.collect())
+        };
+        Value::Array(self.rows.iter().map(object).collect())
+    }
+
+    fn print(&self, output: &mut impl Write) -> Result<()> {
+        if !self.title.is_empty() {
+            writeln!(output, "{}", self.title)?;
+        }
+        if self.rows.is_empty() {
+            writeln!(output, "none")?;
+            return Ok(());
+        }
+        let headings = self.columns.iter();
+        let mut table = text::Table::new(
+            headings
+                .map(|column| (column.heading.clone(), column.align))
+                .collect(),
+        );
+        for row in self.rows.iter().chain(&self.foot) {
+            table.push(row.iter().map(Cell::text).collect());
+        }
+        table.print(output)
+    }
+}
+
+/// An answer: what is printed as text, and what as JSON.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Tables and lines between them, in order.
+    pub parts: Vec<Part>,
+    /// The same for machines.
+    pub json: Map<String, Value>,
+    /// Flows that the answer was drawn from.
+    pub flows: u64,
+}
+
+/// A part of an answer's text.
+#[derive(Debug)]
+pub enum Part {
+    /// A table.
+    Table(Table),
+    /// Lines.
+    Lines(String),
+}
+
+impl Answer {
+    /// Adds a table under a name.
+    pub fn table(&mut self, name: &str, table: Table) {
+        self.json.insert(name.to_owned(), table.json());
+        self.parts.push(Part::Table(table));
+    }
+
+    /// Adds a line, and a value under a name.
+    pub fn line(&mut self, name: &str, value: Value, line: String) {
+        self.json.insert(name.to_owned(), value);
+        self.parts.push(Part::Lines(line));
+    }
+
+    /// Prints it.
+    ///
+    /// # Errors
+    /// If the output is closed.
+    pub fn print(mut self, coverage: &Coverage, as_json: bool) -> Result<()> {
+        let mut output = io::BufWriter::new(io::stdout().lock());
+        if as_json {
+            let covered = coverage_json(coverage, self.flows);
+            self.json.insert("coverage".to_owned(), covered);
+            writeln!(output, "{:#}", Value::Object(self.json))?;
+        } else {
+            for (at, part) in self.parts.iter().enumerate() {
+                if at > 0 {
+                    writeln!(output)?;
+                }
+                match part {
+                    Part::Table(table) => table.print(&mut output)?,
+                    Part::Lines(lines) => writeln!(output, "{lines}")?,
+                }
+            }
+            write!(output, "\n{}", coverage_text(coverage, self.flows))?;
+        }
+        output.flush()?;
+        Ok(())
+    }
+}
+
+/// Says on standard error which files were left out.
+pub fn report_partial(coverage: &Coverage) {
+    for (path, reason) in &coverage.unreadable {
+        eprintln!("weir: partial: {} was left out: {reason}", path.display());
+    }
+}
+
+/// The coverage on standard error, for formats that have no place for it, if a person is watching.
+pub fn report_coverage(coverage: &Coverage, flows: u64) {
+    if io::stderr().is_terminal() {
+        eprint!("{}", coverage_text(coverage, flows));
+    }
+}
+
+/// What an answer covers, in three lines.
+#[must_use]
+pub fn coverage_text(coverage: &Coverage, flows: u64) -> String {
+    let skipped = match coverage.skipped {
+        0 => String::new(),
+        skipped => format!(" ({skipped} of them hold nothing that fits)"),
+    };
+    let mut lines = vec![format!(
+        "{} of {} flows, from {} closed and {} open files{skipped}",
+        text::count(flows),
+        text::count(coverage.flows),
+        coverage.closed,
+        coverage.open,
+    )];
+    if let (Some((first, last)), Some(complete)) = (coverage.flows_ns, coverage.complete_to_ns()) {
+        lines.push(format!(
+            "{} to {} UTC, complete up to {}",
+            text::time_to_second(first),
+            text::time_to_second(last),
+            text::time_to_second(complete),
+        ));
+        lines.push(loss_text(coverage));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn loss_text(coverage: &Coverage) -> String {
+    let (records, datagrams, exporters) = coverage.accounts.lost();
+    let lost = match (records, datagrams) {
+        (0, 0) => "nothing was lost on the way".to_owned(),
+        _ => format!(
+            "lost on the way: {} records (v5) and {} datagrams (v9), of {exporters} exporters",
+            text::count(records),
+            text::count(datagrams),
+        ),
+    };
+    match (coverage.unaccounted, coverage.closed + coverage.open) {
+        (0, _) => lost,
+        (unaccounted, all) if unaccounted == all => {
+            "what was lost on the way is known when a file is closed".to_owned()
+        }
+        (1, _) => format!("{lost}; one file says nothing of that yet"),
+        (unaccounted, _) => format!("{lost}; {unaccounted} files say nothing of that"),
+    }
+}
+
+/// What an answer covers, as JSON.
+#[must_use]
+pub fn coverage_json(coverage: &Coverage, flows: u64) -> Value {
+    let (records, datagrams, exporters) = coverage.accounts.lost();
+    let unreadable = coverage.unreadable.iter();
+    let unreadable: Vec<_> = unreadable
+        .map(|(path, reason)| json!({ "file": path.display().to_string(), "reason": reason }))
+        .collect();
+    json!({
+        "flows": flows,
+        "flows_in_files": coverage.flows,
+        "closed_files": coverage.closed,
+        "open_files": coverage.open,
+        "files_skipped": coverage.skipped,
+        "first_flow": coverage.flows_ns.map(|(first, _)| text::time_json(first)),
+        "last_flow": coverage.flows_ns.map(|(_, last)| text::time_json(last)),
+        "complete_to": coverage.complete_to_ns().map(text::time_json),
+        "lost_records": records,
+        "lost_datagrams": datagrams,
+        "exporters_with_loss": exporters,
+        "files_without_account": coverage.unaccounted,
+        "unreadable": unreadable,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_answer_says_what_it_covers() {
+        let mut coverage = Coverage {
+            closed: 3,
+            skipped: 1,
+            flows: 12_345,
+            flows_ns: Some((1_700_000_000_000_000_000, 1_700_000_900_000_000_000)),
+            received_ns: vec![(1_700_000_000_000_000_000, 1_700_000_900_000_000_000)],
+            ..Coverage::default()
+        };
+        assert_eq!(
+            coverage_text(&coverage, 7),
+            "7 of 12,345 flows, from 3 closed and 0 open files (1 of them hold nothing that fits)\n\
+             2023-11-14 22:13:20 to 2023-11-14 22:28:20 UTC, complete up to 2023-11-14 22:23:20\n\
+             nothing was lost on the way\n"
+        );
+        coverage.open = 1;
+        coverage.unaccounted = 1;
+        assert!(coverage_text(&coverage, 7).ends_with("; one file says nothing of that yet\n"));
+        assert_eq!(
+            coverage_text(&Coverage::default(), 0),
+            "0 of 0 flows, from 0 closed and 0 open files\n"
+        );
+        let json = coverage_json(&coverage, 7);
+        assert_eq!(json["complete_to"], "2023-11-14T22:23:20.000000000Z");
+    }
+
+    #[test]
+    fn cells_are_text_and_json() {
+        for (cell, text, json) in [
+            (Cell::Count(12_345), "12,345", json!(12_345)),
+            (Cell::Number(12_345), "12345", json!(12_345)),
+            (Cell::Change(-1234), "-1,234", json!(-1234)),
+            (Cell::Change(0), "+0", json!(0)),
+            (Cell::Share(0.1234), "12.3", json!(0.1234)),
+            (Cell::Flag(true), "yes", json!(true)),
+            (Cell::Empty, "", Value::Null),
+        ] {
+            assert_eq!((cell.text(), cell.json()), (text.to_owned(), json));
+        }
+    }
+}

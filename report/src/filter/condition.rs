@@ -1,0 +1,283 @@
+//! The words of one condition, read from left to right, so that what does not fit can be pointed at.
+//! Here is what conditions there are; `operand.rs` reads numbers, addresses and sets, `special.rs` the
+//! elements with words of their own, `moment.rs` times.
+
+use std::{net::IpAddr, ops::Range};
+
+use pest::iterators::Pair;
+
+use super::{
+    Rule,
+    ast::{Comparison, Field, Filter, Test},
+    error::{Misread, nearest},
+    sets::{Items, Library},
+    vocabulary,
+};
+use crate::names;
+
+/// What a filter is read with, beside its text.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The present, nanoseconds since 1970-01-01 UTC.
+    pub now_ns: i64,
+    /// Named sets.
+    pub library: &'a Library,
+    /// Addresses of a host's name.
+    pub resolve: fn(&str) -> Vec<IpAddr>,
+}
+
+/// Which side of a flow a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The source.
+    Source,
+    /// The destination.
+    Destination,
+    /// One of them at least.
+    Either,
+    /// Each of them.
+    Both,
+}
+
+/// A field's two sides. One that has no sides is given twice.
+pub(super) type Fields = (Field, Field);
+
+pub(super) const ADDRESSES: Fields = (Field::SourceAddress, Field::DestinationAddress);
+pub(super) const PORTS: Fields = (Field::SourcePort, Field::DestinationPort);
+pub(super) const AS_NUMBERS: Fields = (Field::SourceAs, Field::DestinationAs);
+pub(super) const MASKS: Fields = (Field::SourceMask, Field::DestinationMask);
+pub(super) const INTERFACES: Fields = (Field::IngressIfindex, Field::EgressIfindex);
+
+/// What was read, or the word that does not fit.
+pub(super) type Read<T = Filter> = Result<T, Misread>;
+
+/// Reads a condition. `negated`: it stands behind an odd number of `not`.
+///
+/// # Errors
+/// The word that does not fit, and what would.
+pub fn read(condition: Pair<'_, Rule>, negated: bool, around: &Surroundings<'_>) -> Read {
+    let mut words = Words {
+        end: condition.as_span().end(),
+        pieces: condition.into_inner().collect(),
+        at: 0,
+        negated,
+        around,
+    };
+    let filter = words.condition()?;
+    match words.peek() {
+        None => Ok(filter),
+        Some(_) => words.refuse("a condition ends before this: `and` or `or` belongs between two"),
+    }
+}
+
+/// Where a piece is, in octets.
+pub fn place(piece: &Pair<'_, Rule>) -> Range<usize> {
+    piece.as_span().start()..piece.as_span().end()
+}
+
+/// The pieces of a condition, and how far they were read.
+pub(super) struct Words<'i, 'a> {
+    pub(super) pieces: Vec<Pair<'i, Rule>>,
+    pub(super) at: usize,
+    /// Where the condition ends, in octets.
+    end: usize,
+    /// Whether it stands behind an odd number of `not`.
+    pub(super) negated: bool,
+    pub(super) around: &'a Surroundings<'a>,
+}
+
+impl<'i> Words<'i, '_> {
+    pub(super) fn peek(&self) -> Option<&Pair<'i, Rule>> {
+        self.pieces.get(self.at)
+    }
+
+    /// The next piece in lower case, if it is a word.
+    pub(super) fn word(&self) -> Option<String> {
+        let piece = self.peek().filter(|piece| piece.as_rule() == Rule::word)?;
+        Some(piece.as_str().to_ascii_lowercase())
+    }
+
+    /// Skips the next word if it is one of these.
+    pub(super) fn take(&mut self, words: &[&str]) -> bool {
+        let is_one = self.word().is_some_and(|word| words.contains(&&word[..]));
+        self.at += usize::from(is_one);
+        is_one
+    }
+
+    pub(super) fn take_rule(&mut self, rule: Rule) -> Option<Pair<'i, Rule>> {
+        let piece = self.peek().filter(|piece| piece.as_rule() == rule)?.clone();
+        self.at += 1;
+        Some(piece)
+    }
+
+    /// Where the next piece is.
+    pub(super) fn here(&self) -> Range<usize> {
+        self.peek().map_or(self.end..self.end, place)
+    }
+
+    pub(super) fn refuse<T>(&self, says: impl Into<String>) -> Read<T> {
+        Err(Misread::new(self.here(), says))
+    }
+
+    /// Refuses the next word, which is none of these.
+    pub(super) fn unknown<T>(&self, says: &str, known: &[&'static str]) -> Read<T> {
+        let word = self.word().unwrap_or_default();
+        if let Some(what) = vocabulary::not_kept(&word) {
+            return self.refuse(format!("Weir's files keep no {what}"));
+        }
+        let all = known.iter().copied().chain(names::protocols());
+        let meant = nearest(&word, all)
+            .map(|meant| format!("; did you mean `{meant}`?"))
+            .unwrap_or_default();
+        self.refuse(format!("{says}{meant}"))
+    }
+
+    /// A word that may be quoted, as it stands.
+    pub(super) fn value(&mut self, what: &str) -> Read<String> {
+        let piece = self
+            .peek()
+            .filter(|piece| matches!(piece.as_rule(), Rule::word | Rule::quoted));
+        let Some(piece) = piece else {
+            return self.refuse(format!("{what} fits here"));
+        };
+        let text = unquoted(piece).to_owned();
+        self.at += 1;
+        Ok(text)
+    }
+
+    fn condition(&mut self) -> Read {
+        if let Some(side) = self.side() {
+            return self.sided(side);
+        }
+        let Some(word) = self.word() else {
+            return self.refuse(vocabulary::A_CONDITION);
+        };
+        match word.as_str() {
+            "in" | "out" => self.crossing(),
+            "first" | "last" | "received" | "since" | "until" | "before" | "from" | "today"
+            | "yesterday" => self.time(&word),
+            "icmp" | "icmp-type" | "icmp-code" => self.icmp(&word),
+            "engine" | "engine-type" | "engine-id" => self.engine(&word),
+            "router" | "exporter" => self.exporter(),
+            "next" => self.next_hop(),
+            "flags" => self.flags(),
+            "flowdir" | "dir" => self.direction(),
+            "duration" => self.duration(),
+            "any" => self.alone(Filter::everything()),
+            "ipv4" | "inet" => self.alone(equal(Field::IpVersion, 4)),
+            "ipv6" | "inet6" => self.alone(equal(Field::IpVersion, 6)),
+            "proto" => self.plain(Field::Protocol, Items::Protocols),
+            "observation" => self.observation(),
+            word => match vocabulary::number_field(word) {
+                Some(field) => self.plain(field, numbers(field)),
+                None => self.sided(Side::Either),
+            },
+        }
+    }
+
+    /// A condition of one word.
+    fn alone(&mut self, filter: Filter) -> Read {
+        self.at += 1;
+        Ok(filter)
+    }
+
+    /// A field without sides.
+    pub(super) fn plain(&mut self, field: Field, items: Items) -> Read {
+        self.at += 1;
+        self.number(Side::Source, (field, field), items)
+    }
+
+    fn side(&mut self) -> Option<Side> {
+        if let Some(both) = self.take_rule(Rule::both) {
+            let joint = both.as_str().split_whitespace().nth(1);
+            let is_or = joint.is_some_and(|joint| joint.eq_ignore_ascii_case("or"));
+            return Some(if is_or { Side::Either } else { Side::Both });
+        }
+        if self.take(&["src"]) {
+            return Some(Side::Source);
+        }
+        self.take(&["dst"]).then_some(Side::Destination)
+    }
+
+    fn sided(&mut self, side: Side) -> Read {
+        let word = self.word().unwrap_or_default();
+        let follows_side = side != Side::Either;
+        match word.as_str() {
+            "ip" | "host" | "net" => {
+                self.at += 1;
+                self.address(side, ADDRESSES, word == "net")
+            }
+            "port" => self.of_side(side, PORTS, Items::Ports),
+            "as" => self.of_side(side, AS_NUMBERS, numbers(Field::SourceAs)),
+            "mask" => self.of_side(side, MASKS, numbers(Field::SourceMask)),
+            "if" if !follows_side => self.of_side(side, INTERFACES, numbers(Field::IngressIfindex)),
+            // One of each is kept, that of the packets as they came in.
+            "vlan" if side != Side::Destination => self.plain(Field::Vlan, numbers(Field::Vlan)),
+            "tos" if side != Side::Destination => self.plain(Field::Tos, numbers(Field::Tos)),
+            "vlan" | "tos" => {
+                self.refuse(format!("Weir's files keep one {word}, that of the source"))
+            }
+            _ if follows_side && self.is_membership() => self.address(side, ADDRESSES, false),
+            _ if follows_side => self.unknown(vocabulary::AFTER_SIDE, &vocabulary::SIDED),
+            name => match names::protocol(name) {
+                Some(number) => self.alone(equal(Field::Protocol, number.into())),
+                None => self.unknown(vocabulary::A_CONDITION, &vocabulary::CONDITIONS),
+            },
+        }
+    }
+
+    fn of_side(&mut self, side: Side, fields: Fields, items: Items) -> Read {
+        self.at += 1;
+        self.number(side, fields, items)
+    }
+
+    /// `in if`, `out if`, `in packets`, `in bytes`.
+    fn crossing(&mut self) -> Read {
+        let side = if self.take(&["in"]) {
+            Side::Source
+        } else {
+            self.at += 1;
+            Side::Destination
+        };
+        let word = self.word().unwrap_or_default();
+        match word.as_str() {
+            "if" => self.of_side(side, INTERFACES, numbers(Field::IngressIfindex)),
+            "packets" | "bytes" if side == Side::Source => {
+                let field = vocabulary::number_field(&word).unwrap_or(Field::Packets);
+                self.plain(field, numbers(field))
+            }
+            "packets" | "bytes" => {
+                self.refuse(format!("Weir's records have no {word} of the other direction"))
+            }
+            _ => {
+                let known = ["if", "packets", "bytes"];
+                self.unknown("`if`, `packets` or `bytes` fits here", &known)
+            }
+        }
+    }
+}
+
+/// A quoted word without its quotes.
+pub(super) fn unquoted<'i>(piece: &Pair<'i, Rule>) -> &'i str {
+    let text = piece.as_str();
+    match piece.as_rule() {
+        Rule::quoted => &text[1..text.len() - 1],
+        _ => text,
+    }
+}
+
+/// The numbers a field may be.
+pub(super) fn numbers(field: Field) -> Items {
+    Items::Numbers { most: field.most() }
+}
+
+/// A test whether a number is this one.
+pub(super) fn equal(field: Field, value: u64) -> Filter {
+    let comparison = Comparison::Equal;
+    Test::Number {
+        field,
+        comparison,
+        value,
+    }
+    .into()
+}

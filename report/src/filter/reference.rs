@@ -1,0 +1,114 @@
+//! What a filter means, written down once more as plainly as can be: on one record at a time, without
+//! columns. Tests hold the plan against it.
+
+use weir_store::schema::StoredFlow;
+
+use super::{
+    ast::{Comparison, Field, Filter, Test},
+    ranges::number_of,
+};
+use crate::functions;
+
+/// Whether a flow fits.
+pub fn fits(filter: &Filter, flow: &StoredFlow) -> bool {
+    match filter {
+        Filter::All(parts) => parts.iter().all(|part| fits(part, flow)),
+        Filter::Any(parts) => parts.iter().any(|part| fits(part, flow)),
+        Filter::Not(inner) => !fits(inner, flow),
+        Filter::Test(test) => passes(test, flow),
+    }
+}
+
+fn passes(test: &Test, flow: &StoredFlow) -> bool {
+    match test {
+        Test::Number {
+            field,
+            comparison,
+            value,
+        } => value_of(*field, flow).is_some_and(|left| holds(left, *comparison, (*value).into())),
+        Test::Within { field, ranges } => {
+            value_of(*field, flow).is_some_and(|member| ranges.contains(member))
+        }
+        Test::Fields {
+            left,
+            comparison,
+            right,
+        } => match (value_of(*left, flow), value_of(*right, flow)) {
+            (Some(left), Some(right)) => holds(left, *comparison, right),
+            _ => false,
+        },
+        Test::Flags { mask, every } => {
+            let bits = flow.record.tcp_flags & mask;
+            if *every { bits == *mask } else { bits != 0 }
+        }
+        Test::Time {
+            field,
+            comparison,
+            at_ms,
+        } => {
+            let ns = value_of(*field, flow).unwrap_or(0);
+            let ms = i64::try_from(ns / 1_000_000).unwrap();
+            holds(ms, *comparison, *at_ms)
+        }
+    }
+}
+
+fn holds<T: Ord + Copy>(left: T, comparison: Comparison, right: T) -> bool {
+    match comparison {
+        Comparison::Equal => left == right,
+        Comparison::NotEqual => left != right,
+        Comparison::Less => left < right,
+        Comparison::LessOrEqual => left <= right,
+        Comparison::Greater => left > right,
+        Comparison::GreaterOrEqual => left >= right,
+    }
+}
+
+/// A field as a number; `None` if the record has none.
+fn value_of(field: Field, flow: &StoredFlow) -> Option<u128> {
+    let record = &flow.record;
+    let ns = |time: u64| i64::try_from(time).unwrap();
+    let duration_ms = functions::duration_ms(ns(record.start_ns), ns(record.end_ns));
+    let address = |address: std::net::Ipv6Addr| number_of(address.into());
+    let port = record.destination_port;
+    Some(match field {
+        Field::SourceAddress => address(record.source),
+        Field::DestinationAddress => address(record.destination),
+        Field::NextHop if record.next_hop.is_unspecified() => return None,
+        Field::NextHop => address(record.next_hop),
+        Field::Exporter => address(flow.exporter),
+        Field::SourcePort => record.source_port.into(),
+        Field::DestinationPort => port.into(),
+        Field::Protocol => record.protocol.into(),
+        Field::IpVersion => if record.v6 { 6 } else { 4 },
+        Field::TcpFlags => record.tcp_flags.into(),
+        Field::Tos => record.tos.into(),
+        Field::Packets => record.packets.into(),
+        Field::Octets => record.octets.into(),
+        Field::Flows => 1,
+        Field::IngressIfindex => record.ingress_ifindex.into(),
+        Field::EgressIfindex => record.egress_ifindex.into(),
+        Field::SourceAs => record.source_as.into(),
+        Field::DestinationAs => record.destination_as.into(),
+        Field::SourceMask => record.source_mask.into(),
+        Field::DestinationMask => record.destination_mask.into(),
+        Field::Vlan => record.vlan.into(),
+        Field::Direction => record.direction as u128,
+        Field::SamplingInterval => record.sampling_interval.into(),
+        Field::SourceId => flow.source_id.into(),
+        Field::EngineType => (flow.source_id / 256 % 256).into(),
+        Field::EngineId => (flow.source_id % 256).into(),
+        Field::Version => flow.version.into(),
+        Field::IcmpType => (port / 256).into(),
+        Field::IcmpCode => (port % 256).into(),
+        Field::DurationMs => duration_ms.into(),
+        Field::PacketsPerSecond => functions::per_second(record.packets, duration_ms).into(),
+        Field::BitsPerSecond => functions::bits_per_second(record.octets, duration_ms).into(),
+        Field::OctetsPerPacket => {
+            functions::octets_per_packet(record.octets, record.packets).into()
+        }
+        Field::Start => record.start_ns.into(),
+        Field::End => record.end_ns.into(),
+        Field::Received => flow.received_ns.into(),
+    })
+}

@@ -1,0 +1,133 @@
+//! Reading the elements that have words of their own: ICMP, flags, exporters, durations.
+
+use super::{
+    Rule,
+    ast::{Comparison, Field, Filter, Test},
+    condition::{Read, Side, Words, equal, numbers},
+    error::Misread,
+    operand::compared,
+    sets, times, vocabulary,
+};
+
+impl Words<'_, '_> {
+    /// `icmp type 8`, `icmp-code 0`, or the protocol alone.
+    pub(super) fn icmp(&mut self, word: &str) -> Read {
+        self.at += 1;
+        let field = match word {
+            "icmp-type" => Field::IcmpType,
+            "icmp-code" => Field::IcmpCode,
+            _ if self.take(&["type"]) => Field::IcmpType,
+            _ if self.take(&["code"]) => Field::IcmpCode,
+            _ => return Ok(equal(Field::Protocol, 1)),
+        };
+        let test = self.number(Side::Source, (field, field), numbers(field))?;
+        let versions = vec![equal(Field::Protocol, 1), equal(Field::Protocol, 58)];
+        Ok(Filter::Any(versions).and(test))
+    }
+
+    pub(super) fn engine(&mut self, word: &str) -> Read {
+        self.at += 1;
+        let field = match word {
+            "engine-type" => Field::EngineType,
+            "engine-id" => Field::EngineId,
+            _ if self.take(&["type"]) => Field::EngineType,
+            _ if self.take(&["id"]) => Field::EngineId,
+            _ => return self.unknown("`type` or `id` fits here", &["type", "id"]),
+        };
+        self.number(Side::Source, (field, field), numbers(field))
+    }
+
+    /// `observation domain id N`.
+    pub(super) fn observation(&mut self) -> Read {
+        self.at += 1;
+        if self.take(&["domain"]) && self.take(&["id"]) {
+            let fields = (Field::SourceId, Field::SourceId);
+            return self.number(Side::Source, fields, numbers(Field::SourceId));
+        }
+        self.unknown("`domain id` fits here", &["domain"])
+    }
+
+    /// `router ip A`, `router in SET`.
+    pub(super) fn exporter(&mut self) -> Read {
+        self.at += 1;
+        let fields = (Field::Exporter, Field::Exporter);
+        if self.is_membership() || self.take(&["ip"]) {
+            return self.address(Side::Source, fields, false);
+        }
+        let says = "`ip` or `in` fits here: exporters are told apart by their addresses";
+        self.unknown(says, &["ip"])
+    }
+
+    pub(super) fn next_hop(&mut self) -> Read {
+        self.at += 1;
+        if self.word().as_deref() == Some("as") {
+            return self.refuse("Weir's files keep no AS of neighbours");
+        }
+        let fields = (Field::NextHop, Field::NextHop);
+        if self.is_membership() || self.take(&["ip"]) {
+            return self.address(Side::Source, fields, false);
+        }
+        self.unknown("`ip` fits here", &["ip"])
+    }
+
+    /// TCP flags by letters or as a number; TCP is implied. `flags SA`: both are set. `not flags AFRPU`:
+    /// none of them is, as nfdump's manual has it. `flags = S`: these and no others.
+    pub(super) fn flags(&mut self) -> Read {
+        self.at += 1;
+        let compared_at = self.here();
+        let comparison = self.comparison();
+        let at = self.here();
+        let word = self.value("TCP flags such as SA, or a number,")?;
+        let tcp = equal(Field::Protocol, 6);
+        let number = match vocabulary::flag_letters(&word) {
+            Some(mask) => match comparison {
+                None => {
+                    let every = !self.negated;
+                    return Ok(tcp.and(Test::Flags { mask, every }.into()));
+                }
+                Some(Comparison::Equal | Comparison::NotEqual) => u64::from(mask),
+                Some(_) => return Err(Misread::new(compared_at, "`=` or `!=` fits here")),
+            },
+            None => match sets::number(&word) {
+                Some(number) if number <= Field::TcpFlags.most() => number,
+                Some(_) => return Err(Misread::new(at, "at most 65535 fits here")),
+                None => {
+                    let says = "flags are of the letters FSRPAUEC, each once; X is the first six";
+                    return Err(Misread::new(at, says));
+                }
+            },
+        };
+        let comparison = comparison.unwrap_or(Comparison::Equal);
+        let field = Field::TcpFlags;
+        Ok(tcp.and(compared(Side::Source, (field, field), comparison, number)))
+    }
+
+    /// `flowdir ingress`.
+    pub(super) fn direction(&mut self) -> Read {
+        self.at += 1;
+        for (number, names) in [(0, ["ingress", "in", "0"]), (1, ["egress", "out", "1"])] {
+            if self.take(&names) {
+                return Ok(equal(Field::Direction, number));
+            }
+        }
+        self.unknown("`ingress` or `egress` fits here", &["ingress", "egress"])
+    }
+
+    /// Milliseconds, as in nfdump, or a number with a unit (`90s`, `5min`, `2h`).
+    pub(super) fn duration(&mut self) -> Read {
+        let field = Field::DurationMs;
+        let behind = (self.at + 1..).take(2).map(|at| self.pieces.get(at));
+        let with_unit = behind.flatten().find_map(|piece| {
+            let word = Some(piece).filter(|piece| piece.as_rule() == Rule::word)?.as_str();
+            times::duration_ns(word).filter(|_| sets::number(word).is_none())
+        });
+        let Some(span_ns) = with_unit else {
+            return self.plain(field, numbers(field));
+        };
+        self.at += 1;
+        let comparison = self.comparison().unwrap_or(Comparison::Equal);
+        self.at += 1;
+        let span_ms = u64::try_from(span_ns / 1_000_000).unwrap_or(0);
+        Ok(compared(Side::Source, (field, field), comparison, span_ms))
+    }
+}

@@ -1,0 +1,494 @@
+//! The language as a whole: what fits is understood, what does not is pointed at, and the plan keeps
+//! the rows that the reference keeps.
+
+use std::{net::Ipv6Addr, path::Path, sync::Arc};
+
+use arrow::{
+    array::{Array as _, AsArray as _, RecordBatch, UInt64Array},
+    datatypes::{DataType, Field as Column, Schema, UInt64Type},
+};
+use datafusion::{
+    datasource::MemTable,
+    physical_plan::{self, metrics::MetricValue},
+    prelude::{DataFrame, ParquetReadOptions, SessionContext, col, lit},
+};
+use parquet::arrow::ArrowWriter;
+use weir_netflow::FlowRecord;
+use weir_store::schema::{self, StoredFlow};
+use weir_tests::{
+    filters::{self, ADDRESSES, COUNTS, Dialect, FLAGS, PORTS, PROTOCOLS, SMALL, pick},
+    traffic::Random,
+};
+
+use super::{
+    ast::{Comparison, Field, Test},
+    sets::Library,
+};
+#[allow(clippy::wildcard_imports, reason = "all of what is tested")]
+use super::*;
+
+/// 2023-11-14 22:13:20 UTC.
+const NOW_NS: i64 = 1_700_000_000_000_000_000;
+
+fn parse_with(text: &str, library: &Library) -> Result<Filter, Misunderstood> {
+    let around = Surroundings {
+        now_ns: NOW_NS,
+        library,
+        resolve: |_| Vec::new(),
+    };
+    parse(text, &around)
+}
+
+fn parsed(text: &str) -> Result<Filter, Misunderstood> {
+    parse_with(text, &Library::new("/no/such/folder".into()))
+}
+
+#[track_caller]
+fn understood(text: &str) -> Filter {
+    parsed(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn what_fits_is_understood() {
+    for text in [
+        "",
+        "# nothing but a comment",
+        "any",
+        "tcp",
+        "src ip 192.0.2.1",
+        "host 2001:db8::1 and not dst port 53",
+        "(proto udp or proto 132) and port >= 1024",
+        "net 10.0.0.0/8 || dst net 2001:db8::/32",
+        "net 10.0.0.0 255.0.0.0",
+        "ipv6 and icmp6",
+        "not (src port 22 or src port 23)",
+        "!tcp && ! udp",
+        "src ip in [10.0.0.1 10.0.0.0/24, 2001:db8::/32]",
+        "port in [80, 443 8000-8099 https]",
+        "src as in [ 64496 64497 ] and next ip 192.0.2.1",
+        "ip in @private + [192.0.2.1] - 10.0.0.0/8",
+        "dst not in @multicast",
+        "src and dst port > 1023",
+        "dst or src host 192.0.2.1",
+        "flags S and not flags AFRPU",
+        "flags = SA or flags 0x12",
+        "packets > 1k and bytes lt 2M and bpp EQ 40",
+        "in packets > 5 and in if 3 and out if 0x4",
+        "duration > 60000 or duration >= 5min",
+        "pps > 100 and bps < 1G",
+        "icmp type 8 or icmp-code 0 or icmp",
+        "src port = dst port and src as != dst as",
+        "src ip = dst ip or in if = out if",
+        "first seen >= 2026-11-21T09:15:10.020 and last seen < '2026-11-21 10:00'",
+        "last 2h and since yesterday",
+        "received >= 14:00 and last seen < 13:00",
+        "last 30 minutes",
+        "from 14:00 to 15:30 or until 2h ago",
+        "from 2026-11-21 04:00 to 2026-11-21 05:00",
+        "today or yesterday",
+        "router ip 192.0.2.1 and engine id 3 and observation domain id 7",
+        "router not in [10.0.0.0/8]",
+        "flowdir egress and tos 8 and vlan 100 and mask 24 and src mask > 8",
+        "proto in [tcp udp] and proto != gre",
+        "dst port https or src port domain",
+        "conn (src ip 10.0.0.1 and dst port 443)",
+        "not conn tcp",
+        "flows > 0 and sampling > 1 and nfversion 9",
+        "tcp # and a comment\nand port 80",
+    ] {
+        understood(text);
+    }
+}
+
+/// Two spellings of one filter.
+#[test]
+fn one_meaning_has_one_tree() {
+    for (one, other) in [
+        ("src net 192.0.2.77/24", "src net 192.0.2.0 255.255.255.0"),
+        ("tcp", "proto 6"),
+        ("port 443", "port = https"),
+        ("host 10.0.0.1", "src or dst ip = 10.0.0.1"),
+        ("not tcp and udp or icmp", "((not tcp) and udp) or icmp"),
+        ("tcp or udp and icmp", "tcp or (udp and icmp)"),
+        ("packets > 2k", "packets gt 0x7d0"),
+        ("duration > 5min", "duration > 300k"),
+        ("ip in [10.0.0.0/9 10.128.0.0/9]", "net 10.0.0.0/8"),
+        ("ip in [10.0.0.0/8] - [10.128.0.0/9]", "net 10.0.0.0/9"),
+        ("src ip not in [10.0.0.1]", "not src ip 10.0.0.1"),
+        ("conn dst port 80", "dst port 80 or src port 80"),
+        ("port != 80", "src and dst port != 80"),
+        ("last 2h", "since 2h ago"),
+        ("IPV6 AND DST PORT 80", "ipv6 and dst port 80"),
+        ("src ip 10.0.0.1 # here\n or udp", "src ip 10.0.0.1 or udp"),
+    ] {
+        assert_eq!(understood(one), understood(other), "{one} / {other}");
+    }
+}
+
+#[test]
+fn conditions_mean_what_the_manual_says() {
+    let number = |field, comparison, value| -> Filter {
+        Test::Number {
+            field,
+            comparison,
+            value,
+        }
+        .into()
+    };
+    let tcp = || number(Field::Protocol, Comparison::Equal, 6);
+    let flags = |mask, every| -> Filter { Test::Flags { mask, every }.into() };
+    let not = |filter| Filter::Not(Box::new(filter));
+    for (text, expected) in [
+        ("flags SA", tcp().and(flags(0x12, true))),
+        // The manual's way to ask for SYN alone: none of the others.
+        ("not flags AF", not(tcp().and(flags(0x11, false)))),
+        ("not (not flags AF)", tcp().and(flags(0x11, true))),
+        (
+            "flags = S",
+            tcp().and(number(Field::TcpFlags, Comparison::Equal, 2)),
+        ),
+        (
+            "bytes <= 1T",
+            number(Field::Octets, Comparison::LessOrEqual, 1_000_000_000_000),
+        ),
+        (
+            "out if 7",
+            number(Field::EgressIfindex, Comparison::Equal, 7),
+        ),
+        (
+            "since 2023-11-14T22:00",
+            Filter::All(vec![
+                Test::Time {
+                    field: Field::End,
+                    comparison: Comparison::GreaterOrEqual,
+                    at_ms: 1_699_999_200_000,
+                }
+                .into(),
+            ]),
+        ),
+    ] {
+        assert_eq!(understood(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_pointed_at() {
+    for (text, column, words) in [
+        ("srcc ip 1.2.3.4", 1, "did you mean `src`?"),
+        ("src ip 1.2.3.4 und tcp", 16, "`and` or `or`"),
+        ("src bort 80", 5, "did you mean `port`?"),
+        ("port 70000", 6, "at most 65535"),
+        ("src ip 1.2.3", 8, "no IPv4 or IPv6 address"),
+        ("src ip mail.example", 8, "no host of that name"),
+        ("net 10.0.0.0/33", 14, "at most 32"),
+        ("net 10.0.0.0", 13, "length"),
+        ("net 10.0.0.0 255.0.255.0", 14, "without gaps"),
+        ("tcp and", 8, "a condition fits here"),
+        ("tcpx", 1, "did you mean `tcp`?"),
+        ("port 80 )", 9, "`and`, `or` or the end"),
+        ("(tcp", 1, "not closed"),
+        ("port in [80", 9, "not closed"),
+        ("payload content 'GET", 17, "not closed"),
+        ("port in [80 htps]", 13, "did you mean `https`?"),
+        ("port in 80/8", 11, "no length"),
+        ("ip in @nosuch", 7, "there is no set @nosuch"),
+        ("ip in", 6, "a set fits here"),
+        ("@include /no/such/file", 1, "there is no file /no/such/file"),
+        ("flags SQ", 7, "FSRPAUEC"),
+        ("flags > S", 7, "`=` or `!=`"),
+        ("proto txp", 7, "did you mean `tcp`?"),
+        ("port = src port", 8, "which side"),
+        ("src port = dst ip", 12, "not of the kind"),
+        ("src port > [80]", 12, "a port, a service"),
+        ("port > 80-90", 8, "one number"),
+        ("last 2 fortnights", 6, "a stretch of time"),
+        ("from 15:00 to 14:00", 15, "not after the beginning"),
+        ("first seen > 2026-13", 14, "a time such as"),
+        ("src mac 00:11:22:33:44:55", 5, "keep no MAC addresses"),
+        ("in src mac 00:11:22:33:44:55", 4, "`if`, `packets`"),
+        ("mpls label1 = 5", 1, "keep no MPLS labels"),
+        ("nat event add", 1, "translated addresses"),
+        ("port in nat pblock", 9, "translated addresses"),
+        ("src tun ip 10.0.0.1", 5, "around tunnels"),
+        ("exporter id 5", 10, "`router ip` tells them apart"),
+        ("out bytes > 5", 5, "the other direction"),
+        ("dst tos 8", 5, "keep one tos"),
+        ("tcp and ümlaut", 9, "a condition fits here"),
+        ("tcp ,", 5, "`and`, `or` or the end"),
+    ] {
+        let error = parsed(text).expect_err(text).to_string();
+        let lines: Vec<_> = error.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}: {error}");
+        let caret = lines[2].chars().position(|letter| letter == '^');
+        assert_eq!(caret, Some(column + 1), "{text}:\n{error}");
+        assert!(error.contains(words), "{text}:\n{error}");
+    }
+}
+
+#[test]
+fn hostile_filters_are_refused_or_read_in_bounded_stack() {
+    let deep = format!("{}tcp{}", "(".repeat(200_000), ")".repeat(200_000));
+    assert!(parsed(&deep).unwrap_err().says().contains("deep at most"));
+    let long = "port 80 or ".repeat(200_000);
+    assert!(parsed(&long).unwrap_err().says().contains("1 MiB"));
+    let chain = format!("{}tcp", "udp or ".repeat(20_000));
+    assert!(plan::plan(&understood(&chain)).to_string().len() > 20_000);
+    assert_eq!(understood(&format!("{}tcp", "not ".repeat(50_000))), understood("tcp"));
+    let nested = format!("{}tcp{}", "conn (".repeat(40), ")".repeat(40));
+    assert!(parsed(&nested).unwrap_err().says().contains("`conn` is within 3"));
+    // What no one types must not panic either.
+    let mut random = Random::new(5);
+    let alphabet: Vec<char> = "abc src port ip in not and or conn 19.:/[]()@'\"#<>=!+-\n\té".chars().collect();
+    for _ in 0..20_000 {
+        let length = random.below(24);
+        let text: String = (0..length).map(|_| pick(&mut random, &alphabet)).collect();
+        if let Err(error) = parsed(&text) {
+            let _ = error.to_string();
+        }
+    }
+}
+
+#[test]
+fn files_are_included_as_filters_and_as_sets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("known.txt");
+    std::fs::write(&path, "src ip 10.0.0.1\n or src ip 10.0.0.2 # two of them").unwrap();
+    let list = folder.path().join("list.txt");
+    std::fs::write(&list, "10.0.0.1\n10.0.0.2\n").unwrap();
+    let included = understood(&format!("tcp and @include {}", path.display()));
+    assert_eq!(
+        included,
+        understood("tcp and (src ip 10.0.0.1 or src ip 10.0.0.2)")
+    );
+    let in_list = format!("src ip in [ @include {} ]", list.display());
+    assert_eq!(understood(&in_list), understood("src ip in [10.0.0.1 10.0.0.2]"));
+    std::fs::write(&path, format!("@include {}", path.display())).unwrap();
+    let error = parsed(&format!("@include {}", path.display())).unwrap_err();
+    assert!(error.says().contains("deep at most"), "{error}");
+    std::fs::write(&path, "src bort 80").unwrap();
+    let error = parsed(&format!("@include {}", path.display())).unwrap_err();
+    assert!(error.says().contains("known.txt: "), "{error}");
+}
+
+fn address(text: &str) -> Ipv6Addr {
+    match text.parse().unwrap() {
+        std::net::IpAddr::V4(address) => address.to_ipv6_mapped(),
+        std::net::IpAddr::V6(address) => address,
+    }
+}
+
+/// A flow of few values, some of them absurd.
+fn flow(random: &mut Random) -> StoredFlow {
+    let one_in_ten = random.below(10) == 0;
+    let start_ns = 1_699_999_990_000_000_000 + random.below(60_000_000_000);
+    let end_ns = start_ns.saturating_add(pick(random, &COUNTS) * 1_000_000);
+    let small = |random: &mut Random| u32::from(pick(random, &SMALL));
+    let source = address(pick(random, &ADDRESSES));
+    StoredFlow {
+        record: FlowRecord {
+            source,
+            destination: address(pick(random, &ADDRESSES)),
+            next_hop: if random.below(2) == 0 {
+                Ipv6Addr::UNSPECIFIED
+            } else {
+                address(pick(random, &ADDRESSES))
+            },
+            v6: source.to_ipv4_mapped().is_none(),
+            source_port: pick(random, &PORTS),
+            destination_port: pick(random, &PORTS),
+            protocol: pick(random, &PROTOCOLS),
+            tos: pick(random, &SMALL),
+            tcp_flags: pick(random, &FLAGS).into(),
+            octets: if one_in_ten { u64::MAX } else { pick(random, &COUNTS) },
+            packets: pick(random, &COUNTS),
+            start_ns,
+            end_ns: if one_in_ten { start_ns - 5_000_000 } else { end_ns },
+            ingress_ifindex: small(random),
+            egress_ifindex: small(random),
+            source_as: small(random),
+            destination_as: small(random),
+            source_mask: pick(random, &SMALL),
+            destination_mask: pick(random, &SMALL),
+            vlan: pick(random, &SMALL).into(),
+            ..FlowRecord::default()
+        },
+        received_ns: start_ns + 1_000_000_000,
+        exporter: address(pick(random, &ADDRESSES)),
+        source_id: small(random) * 257,
+        version: 9,
+    }
+}
+
+/// Flows as columns, with the number of each in one more.
+fn numbered(flows: &[StoredFlow]) -> RecordBatch {
+    let batch = schema::batch(flows).unwrap();
+    let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Column::new("row", DataType::UInt64, false)));
+    let mut columns = batch.columns().to_vec();
+    columns.push(Arc::new(UInt64Array::from_iter_values(0..flows.len() as u64)));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+/// The rows of a table that a filter keeps, in order.
+async fn kept(table: DataFrame, filter: &Filter) -> Vec<u64> {
+    let columns: Vec<_> = schema::schema()
+        .fields()
+        .iter()
+        .map(|field| col(field.name()))
+        .chain([col("row"), lit(1u64).alias("flows")])
+        .collect();
+    let batches = table
+        .select(columns)
+        .unwrap()
+        .filter(plan::plan(filter))
+        .unwrap()
+        .collect()
+        .await
+        .unwrap();
+    let mut rows = Vec::new();
+    for batch in &batches {
+        let column = batch.column_by_name("row").unwrap();
+        assert_eq!(column.null_count(), 0);
+        rows.extend(column.as_primitive::<UInt64Type>().values().iter().copied());
+    }
+    rows.sort_unstable();
+    rows
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().unwrap()
+}
+
+/// Filters at random, on flows at random: the plan keeps what the reference keeps.
+#[test]
+fn the_plan_is_the_reference() {
+    let mut random = Random::new(11);
+    let flows: Vec<_> = (0..2000).map(|_| flow(&mut random)).collect();
+    let batch = numbered(&flows);
+    let (context, runtime) = (SessionContext::new(), runtime());
+    let (mut some, mut all) = (0, 0);
+    for _ in 0..800 {
+        let text = filters::filter(&mut random, Dialect::Weir);
+        let filter = understood(&text);
+        let expected: Vec<u64> = flows
+            .iter()
+            .zip(0..)
+            .filter(|(flow, _)| reference::fits(&filter, flow))
+            .map(|(_, row)| row)
+            .collect();
+        let table = MemTable::try_new(batch.schema(), vec![vec![batch.clone()]]).unwrap();
+        let table = context.read_table(Arc::new(table)).unwrap();
+        assert_eq!(runtime.block_on(kept(table, &filter)), expected, "{text}");
+        some += u32::from(!expected.is_empty() && expected.len() < flows.len());
+        all += 1;
+    }
+    // Most of them tell flows apart: the test is not one of nothing.
+    assert!(some * 2 > all, "{some} of {all}");
+}
+
+/// Sets too large to be written out as comparisons.
+#[test]
+fn large_sets_are_functions_with_the_same_meaning() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("sets")).unwrap();
+    let lines: Vec<_> = (0..2000u32).map(|at| format!("10.{}.{}.0/25", at / 256, at % 256)).collect();
+    std::fs::write(folder.path().join("sets/large"), lines.join("\n")).unwrap();
+    let numbers: Vec<_> = (0..400).map(|at| (at * 3).to_string()).collect();
+    std::fs::write(folder.path().join("sets/ports"), numbers.join(" ")).unwrap();
+    let library = Library::new(folder.path().to_owned());
+    let mut random = Random::new(12);
+    let flows: Vec<_> = (0..500).map(|_| flow(&mut random)).collect();
+    let batch = numbered(&flows);
+    let (context, runtime) = (SessionContext::new(), runtime());
+    for text in [
+        "src ip in @large",
+        "router in @large",
+        "not next in @large",
+        "port in @ports",
+    ] {
+        let filter = parse_with(text, &library).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let table = context.read_batch(batch.clone()).unwrap();
+        let expected = flows.iter().filter(|flow| reference::fits(&filter, flow)).count();
+        assert_eq!(runtime.block_on(kept(table, &filter)).len(), expected, "{text}");
+        assert!(expected > 0 && expected < flows.len(), "{text}: {expected}");
+    }
+}
+
+/// Row groups that statistics or Bloom filters rule out are not read.
+#[test]
+fn parquet_is_pruned_by_time_statistics_and_bloom_filters() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random::new(13);
+    for number in 0..4u16 {
+        let flows: Vec<_> = (0..200)
+            .map(|at| {
+                let mut flow = flow(&mut random);
+                let hour_ns = u64::from(number) * 3_600_000_000_000;
+                flow.record.start_ns = 1_700_000_000_000_000_000 + hour_ns + at;
+                flow.record.end_ns = flow.record.start_ns;
+                flow.record.source_port = number;
+                // Ends far apart, so that only a Bloom filter tells.
+                flow.record.source = match at {
+                    0 => address("0.0.0.1"),
+                    1 => address("255.255.255.254"),
+                    _ => Ipv6Addr::from(u128::from(address("10.0.0.0")) + u128::from(number)),
+                };
+                flow
+            })
+            .collect();
+        write_parquet(&folder.path().join(format!("{number}.parquet")), &flows);
+    }
+    for (text, files) in [
+        ("any", 4),
+        ("src ip 10.0.0.2", 1),
+        ("src ip in [10.0.0.2 10.0.0.3]", 2),
+        ("src port 3", 1),
+        ("first seen >= 2023-11-14T23:30", 2),
+        ("until 2023-11-14T22:30", 1),
+        ("src net 172.16.0.0/12", 4),
+    ] {
+        assert_eq!(runtime().block_on(files_read(folder.path(), text)), files, "{text}");
+    }
+}
+
+fn write_parquet(path: &Path, flows: &[StoredFlow]) {
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_bloom_filter_enabled(true)
+        .set_bloom_filter_fpp(0.000_1)
+        .build();
+    let file = std::fs::File::create(path).unwrap();
+    let batch = numbered(flows);
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// How many of the four files are left after pruning, by the plan's own metrics.
+async fn files_read(folder: &Path, text: &str) -> usize {
+    let context = SessionContext::new();
+    let options = ParquetReadOptions::default();
+    let table = context
+        .read_parquet(folder.to_str().unwrap(), options)
+        .await
+        .unwrap();
+    let filtered = table.filter(plan::plan(&understood(text))).unwrap();
+    let plan = filtered.create_physical_plan().await.unwrap();
+    let batches = physical_plan::collect(Arc::clone(&plan), context.task_ctx()).await;
+    batches.unwrap();
+    4 - pruned(plan.as_ref())
+}
+
+/// Files and row groups (one a file) that were not read.
+fn pruned(plan: &dyn physical_plan::ExecutionPlan) -> usize {
+    let children = plan.children().into_iter();
+    let of_children: usize = children.map(|child| pruned(child.as_ref())).sum();
+    let metrics = plan.metrics().unwrap_or_default();
+    let own = metrics.iter().map(|metric| match metric.value() {
+        MetricValue::PruningMetrics {
+            name,
+            pruning_metrics,
+        } if !name.starts_with("page_index") => pruning_metrics.pruned(),
+        _ => 0,
+    });
+    of_children + own.sum::<usize>()
+}

@@ -1,0 +1,357 @@
+//! What is computed from a flow's columns: durations, rates, networks and membership in large sets; as
+//! plain functions, and as functions of `DataFusion` over columns.
+
+use std::{net::IpAddr, sync::Arc};
+
+use arrow::{
+    array::{
+        Array as _, ArrayRef, AsArray as _, BooleanArray, FixedSizeBinaryArray,
+        FixedSizeBinaryBuilder, UInt64Array,
+    },
+    datatypes::{DataType, TimeUnit, TimestampNanosecondType, UInt8Type, UInt64Type},
+};
+use datafusion::{
+    error::{DataFusionError, Result},
+    logical_expr::{
+        ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    },
+    prelude::{Expr, col},
+};
+
+use crate::filter::ranges::{self, Ranges};
+
+/// Octets of an address.
+const ADDRESS: DataType = DataType::FixedSizeBinary(16);
+
+/// Milliseconds from first to last packet, both times cut to milliseconds as nfdump stores them; 0 if
+/// the last comes before the first.
+#[must_use]
+pub fn duration_ms(start_ns: i64, end_ns: i64) -> u64 {
+    let span = end_ns.div_euclid(1_000_000) - start_ns.div_euclid(1_000_000);
+    u64::try_from(span).unwrap_or(0)
+}
+
+/// So many a second, cut to a whole number; 0 for a flow without duration.
+#[must_use]
+pub fn per_second(count: u64, duration_ms: u64) -> u64 {
+    ratio(u128::from(count) * 1000, duration_ms)
+}
+
+/// Bits a second, likewise.
+#[must_use]
+pub fn bits_per_second(octets: u64, duration_ms: u64) -> u64 {
+    ratio(u128::from(octets) * 8000, duration_ms)
+}
+
+/// Octets a packet, likewise.
+#[must_use]
+pub fn octets_per_packet(octets: u64, packets: u64) -> u64 {
+    average(octets, packets)
+}
+
+/// A sum's share for each of so many, cut to a whole number; 0 of none.
+#[must_use]
+pub fn average(sum: u64, number: u64) -> u64 {
+    ratio(u128::from(sum), number)
+}
+
+fn ratio(above: u128, below: u64) -> u64 {
+    match u128::from(below) {
+        0 => 0,
+        below => u64::try_from(above / below).unwrap_or(u64::MAX),
+    }
+}
+
+/// Duration in milliseconds, from the columns `flow_start` and `flow_end`.
+#[must_use]
+pub fn duration_expression() -> Expr {
+    Rate::expression(What::DurationMs, vec![col("flow_start"), col("flow_end")])
+}
+
+/// Milliseconds by which a flow ended after it was received, 0 if it ended before, as it should.
+#[must_use]
+pub fn ahead_expression() -> Expr {
+    Rate::expression(What::DurationMs, vec![col("received"), col("flow_end")])
+}
+
+/// Packets a second, from the flow's columns.
+#[must_use]
+pub fn packets_per_second_expression() -> Expr {
+    let columns = vec![col("packets"), col("flow_start"), col("flow_end")];
+    Rate::expression(What::PacketsPerSecond, columns)
+}
+
+/// Bits a second, from the flow's columns.
+#[must_use]
+pub fn bits_per_second_expression() -> Expr {
+    let columns = vec![col("octets"), col("flow_start"), col("flow_end")];
+    Rate::expression(What::BitsPerSecond, columns)
+}
+
+/// Octets a packet, from the flow's columns.
+#[must_use]
+pub fn octets_per_packet_expression() -> Expr {
+    Rate::expression(What::OctetsPerPacket, vec![col("octets"), col("packets")])
+}
+
+/// An address cut to a prefix of so many bits of its family.
+#[must_use]
+pub fn network_expression(address: Expr, v4_bits: u8, v6_bits: u8) -> Expr {
+    let network = Network {
+        name: format!("network_{v4_bits}_{v6_bits}"),
+        v4_bits,
+        v6_bits,
+        signature: Signature::exact(vec![ADDRESS], Volatility::Immutable),
+    };
+    ScalarUDF::new_from_impl(network).call(vec![address])
+}
+
+/// An address cut to a prefix whose length is in another column.
+#[must_use]
+pub fn own_network_expression(address: Expr, bits: Expr) -> Expr {
+    let network = OwnNetwork {
+        signature: Signature::exact(vec![ADDRESS, DataType::UInt8], Volatility::Immutable),
+    };
+    ScalarUDF::new_from_impl(network).call(vec![address, bits])
+}
+
+/// Whether an address (as octets or as text) or a number of 64 bits is in a set.
+#[must_use]
+pub fn within_expression(value: Expr, ranges: Ranges) -> Expr {
+    let within = Within {
+        ranges: Arc::new(ranges),
+        signature: Signature::any(1, Volatility::Immutable),
+    };
+    ScalarUDF::new_from_impl(within).call(vec![value])
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum What {
+    DurationMs,
+    PacketsPerSecond,
+    BitsPerSecond,
+    OctetsPerPacket,
+}
+
+/// A number computed from counts and times.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Rate {
+    what: What,
+    signature: Signature,
+}
+
+impl Rate {
+    fn expression(what: What, columns: Vec<Expr>) -> Expr {
+        let time = || DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+        let types = match what {
+            What::DurationMs => vec![time(), time()],
+            What::PacketsPerSecond | What::BitsPerSecond => {
+                vec![DataType::UInt64, time(), time()]
+            }
+            What::OctetsPerPacket => vec![DataType::UInt64, DataType::UInt64],
+        };
+        let signature = Signature::exact(types, Volatility::Immutable);
+        ScalarUDF::new_from_impl(Self { what, signature }).call(columns)
+    }
+}
+
+impl ScalarUDFImpl for Rate {
+    fn name(&self) -> &'static str {
+        match self.what {
+            What::DurationMs => "duration_ms",
+            What::PacketsPerSecond => "packets_per_second",
+            What::BitsPerSecond => "bits_per_second",
+            What::OctetsPerPacket => "octets_per_packet",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::UInt64)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let counts = |at: usize| columns[at].as_primitive::<UInt64Type>().values();
+        let durations = |at: usize| {
+            let starts = columns[at].as_primitive::<TimestampNanosecondType>();
+            let ends = columns[at + 1].as_primitive::<TimestampNanosecondType>();
+            let pairs = starts.values().iter().zip(ends.values().iter());
+            pairs.map(|(start, end)| duration_ms(*start, *end))
+        };
+        let values: Vec<u64> = match self.what {
+            What::DurationMs => durations(0).collect(),
+            What::PacketsPerSecond => {
+                let both = counts(0).iter().zip(durations(1));
+                both.map(|(count, duration)| per_second(*count, duration)).collect()
+            }
+            What::BitsPerSecond => {
+                let both = counts(0).iter().zip(durations(1));
+                both.map(|(octets, duration)| bits_per_second(*octets, duration)).collect()
+            }
+            What::OctetsPerPacket => {
+                let both = counts(0).iter().zip(counts(1));
+                both.map(|(octets, packets)| octets_per_packet(*octets, *packets)).collect()
+            }
+        };
+        Ok(ColumnarValue::Array(Arc::new(UInt64Array::from(values))))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Network {
+    /// Another one for other lengths: expressions are told apart by it.
+    name: String,
+    v4_bits: u8,
+    v6_bits: u8,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Network {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(ADDRESS)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+        addresses(columns[0].as_fixed_size_binary(), |_, address| {
+            ranges::cut(address, self.v4_bits, self.v6_bits)
+        })
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OwnNetwork {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for OwnNetwork {
+    fn name(&self) -> &'static str {
+        "own_network"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(ADDRESS)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let bits = columns[1].as_primitive::<UInt8Type>();
+        addresses(columns[0].as_fixed_size_binary(), |row, address| {
+            ranges::cut(address, bits.value(row), bits.value(row))
+        })
+    }
+}
+
+/// Addresses made of addresses, row by row; nulls stay.
+fn addresses(
+    column: &FixedSizeBinaryArray,
+    of: impl Fn(usize, u128) -> u128,
+) -> Result<ColumnarValue> {
+    let mut made = FixedSizeBinaryBuilder::with_capacity(column.len(), 16);
+    for row in 0..column.len() {
+        match address_at(column, row) {
+            Some(address) => made.append_value(ranges::octets_of(of(row, address)))?,
+            None => made.append_null(),
+        }
+    }
+    Ok(ColumnarValue::Array(Arc::new(made.finish())))
+}
+
+fn address_at(column: &FixedSizeBinaryArray, row: usize) -> Option<u128> {
+    if column.is_null(row) {
+        return None;
+    }
+    let octets = <[u8; 16]>::try_from(column.value(row)).ok()?;
+    Some(u128::from_be_bytes(octets))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Within {
+    ranges: Arc<Ranges>,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Within {
+    fn name(&self) -> &'static str {
+        "within"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let members = members(&columns[0])?;
+        let within = members.map(|member| member.is_some_and(|it| self.ranges.contains(it)));
+        let within: BooleanArray = within.map(Some).collect();
+        Ok(ColumnarValue::Array(Arc::new(within)))
+    }
+}
+
+/// Addresses or numbers as members of sets; what is null or no address is none.
+fn members(column: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<u128>> + '_>> {
+    let rows = 0..column.len();
+    let of_text = |text: &str| text.parse::<IpAddr>().ok().map(ranges::number_of);
+    let members: Box<dyn Iterator<Item = Option<u128>> + '_> = match column.data_type() {
+        DataType::FixedSizeBinary(16) => {
+            let column = column.as_fixed_size_binary();
+            Box::new(rows.map(move |row| address_at(column, row)))
+        }
+        DataType::Utf8 => {
+            let column = column.as_string::<i32>();
+            Box::new(rows.map(move |row| of_text(column.value(row))))
+        }
+        DataType::Utf8View => {
+            let column = column.as_string_view();
+            Box::new(rows.map(move |row| of_text(column.value(row))))
+        }
+        DataType::UInt64 => {
+            let column = column.as_primitive::<UInt64Type>();
+            Box::new(rows.map(move |row| Some(column.value(row).into())))
+        }
+        other => {
+            let says = format!("no set has members of type {other}");
+            return Err(DataFusionError::Execution(says));
+        }
+    };
+    Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_whole_numbers_and_never_divide_by_zero() {
+        assert_eq!(duration_ms(1_999_999, 3_000_000), 2);
+        assert_eq!(duration_ms(3_000_000, 1_000_000), 0);
+        assert_eq!(duration_ms(i64::MIN, i64::MAX), 18_446_744_073_709);
+        assert_eq!(per_second(3, 2000), 1);
+        assert_eq!(per_second(3, 0), 0);
+        assert_eq!(bits_per_second(u64::MAX, 1), u64::MAX);
+        assert_eq!(bits_per_second(1500, 1000), 12_000);
+        assert_eq!(octets_per_packet(100, 3), 33);
+        assert_eq!(octets_per_packet(100, 0), 0);
+    }
+}

@@ -1,0 +1,395 @@
+//! Flows gathered by elements: the engine sums, and of its groups, which may be millions, those that
+//! lead by each order are kept.
+
+use anyhow::{Context as _, Result, bail};
+use arrow::{
+    array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
+    datatypes::{Int64Type, TimestampNanosecondType, UInt64Type},
+};
+use datafusion::{
+    functions_aggregate::expr_fn::{count_distinct, max, min, sum},
+    prelude::{DataFrame, Expr, col},
+};
+use futures::StreamExt as _;
+
+use crate::{
+    element::{Element, KeyValue, key_value},
+    filter::{Filter, plan},
+    functions,
+    leading::Leading,
+};
+
+/// What flows are gathered by, and what is counted of them beside flows, packets and octets.
+#[derive(Clone, Debug, Default)]
+pub struct Gathering {
+    /// One line each combination of these.
+    pub keys: Vec<Element>,
+    /// Different values of these are counted.
+    pub distinct: Vec<Element>,
+    /// Whether first and last time are wanted.
+    pub times: bool,
+    /// What groups must be like; it may look at their keys, sums and times.
+    pub having: Option<Filter>,
+}
+
+impl Gathering {
+    /// How many groups a flow is in: two, if a key is on both of its sides.
+    #[must_use]
+    pub fn sides(&self) -> u64 {
+        1 + u64::from(self.keys.iter().any(Element::is_two_sided))
+    }
+}
+
+/// What was counted of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Flows.
+    pub flows: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Octets.
+    pub octets: u64,
+    /// First and last time, nanoseconds since 1970-01-01 UTC; 0 if they are not wanted.
+    pub times_ns: (i64, i64),
+    /// Different values of each element counted so.
+    pub distinct: Vec<u64>,
+}
+
+impl Counts {
+    /// Milliseconds from the first to the last packet.
+    #[must_use]
+    pub fn duration_ms(&self) -> u64 {
+        functions::duration_ms(self.times_ns.0, self.times_ns.1)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.flows = self.flows.saturating_add(other.flows);
+        self.packets = self.packets.saturating_add(other.packets);
+        self.octets = self.octets.saturating_add(other.octets);
+    }
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its keys.
+    pub keys: Vec<KeyValue>,
+    /// What was counted of it.
+    pub counts: Counts,
+}
+
+/// What decides which group comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Octets.
+    Octets,
+    /// Packets.
+    Packets,
+    /// Flows.
+    Flows,
+    /// Bits a second.
+    Bps,
+    /// Packets a second.
+    Pps,
+    /// Octets a packet.
+    Bpp,
+    /// Time from first to last packet.
+    Duration,
+    /// Different values of the n-th element that is counted so.
+    Distinct(usize),
+}
+
+impl Order {
+    /// By its name: nfdump's, or Weir's.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "octets" | "bytes" | "ibyte" | "ibytes" => Self::Octets,
+            "packets" | "ipkg" | "ipackets" => Self::Packets,
+            "flows" => Self::Flows,
+            "bps" | "ibps" => Self::Bps,
+            "pps" | "ipps" => Self::Pps,
+            "bpp" | "ibpp" => Self::Bpp,
+            "duration" => Self::Duration,
+            _ => return None,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Octets => "octets",
+            Self::Packets => "packets",
+            Self::Flows => "flows",
+            Self::Bps => "bps",
+            Self::Pps => "pps",
+            Self::Bpp => "bpp",
+            Self::Duration => "duration",
+            Self::Distinct(_) => "distinct",
+        }
+    }
+
+    /// Whether it needs first and last times.
+    #[must_use]
+    pub fn needs_times(self) -> bool {
+        matches!(self, Self::Bps | Self::Pps | Self::Duration)
+    }
+
+    /// What it compares.
+    #[must_use]
+    pub fn measure(self, counts: &Counts) -> u64 {
+        match self {
+            Self::Octets => counts.octets,
+            Self::Packets => counts.packets,
+            Self::Flows => counts.flows,
+            Self::Bps => functions::bits_per_second(counts.octets, counts.duration_ms()),
+            Self::Pps => functions::per_second(counts.packets, counts.duration_ms()),
+            Self::Bpp => functions::octets_per_packet(counts.octets, counts.packets),
+            Self::Duration => counts.duration_ms(),
+            Self::Distinct(at) => counts.distinct.get(at).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// The groups that lead by one order.
+#[derive(Debug)]
+pub struct Ranking {
+    order: Order,
+    leading: Leading<Vec<KeyValue>, Counts>,
+}
+
+impl Ranking {
+    /// An empty ranking of so many lines; 0: of all.
+    #[must_use]
+    pub fn new(order: Order, lines_max: usize) -> Self {
+        Self {
+            order,
+            leading: Leading::new(lines_max),
+        }
+    }
+
+    /// Takes a group that may lead.
+    pub fn offer(&mut self, row: &Row<'_>) {
+        let counts = &row.counts;
+        let make = || (row.keys(), counts.clone());
+        self.leading.offer(self.order.measure(counts), make);
+    }
+
+    /// The groups that lead, the first one first; equal ones by their keys.
+    #[must_use]
+    pub fn finish(self) -> Vec<Group> {
+        let leading = self.leading.finish().into_iter();
+        leading.map(|(keys, counts)| Group { keys, counts }).collect()
+    }
+}
+
+/// The sums over all groups, and how many there were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Flows, packets and octets; a flow that is in two groups is in them twice.
+    pub counts: Counts,
+    /// Groups.
+    pub groups: u64,
+}
+
+/// Gathers flows, and shows each group to `visit`, in no order.
+///
+/// # Errors
+/// If the query fails.
+pub async fn gather(
+    flows: DataFrame,
+    gathering: &Gathering,
+    mut visit: impl FnMut(&Row<'_>),
+) -> Result<Total> {
+    let frame = gathered(flows, gathering)?;
+    let mut total = Total::default();
+    let mut stream = frame.execute_stream().await?;
+    while let Some(batch) = stream.next().await {
+        let columns = Columns::of(&batch?, gathering)?;
+        for row in 0..columns.rows {
+            let counts = columns.counts(row);
+            total.counts.add(&counts);
+            total.groups += 1;
+            visit(&Row {
+                columns: &columns,
+                row,
+                counts,
+            });
+        }
+    }
+    Ok(total)
+}
+
+/// The query.
+fn gathered(flows: DataFrame, gathering: &Gathering) -> Result<DataFrame> {
+    let keys = &gathering.keys;
+    let mut frame: Option<DataFrame> = None;
+    for side in 0..gathering.sides() {
+        let mut columns = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            let mut expressions = key.expressions();
+            let side = usize::from(side == 1 && key.is_two_sided());
+            columns.push(expressions.swap_remove(side).alias(format!("key{at}")));
+        }
+        for (at, element) in gathering.distinct.iter().enumerate() {
+            columns.push(element.expression()?.alias(format!("value{at}")));
+        }
+        columns.extend(["flows", "packets", "octets"].map(col));
+        if gathering.times {
+            columns.extend(["flow_start", "flow_end"].map(col));
+        }
+        let one_side = flows.clone().select(columns)?;
+        frame = Some(match frame {
+            Some(other) => other.union(one_side)?,
+            None => one_side,
+        });
+    }
+    let frame = frame.context("a side")?;
+    let (groups, mut names): (Vec<Expr>, Vec<String>) = (0..keys.len())
+        .map(|at| (col(format!("key{at}")), format!("key{at}")))
+        .unzip();
+    // Only sums, least and greatest stand beside what is counted once, and they get their names
+    // afterwards: the engine then counts different values by gathering twice, and not by a set for
+    // each group.
+    let mut aggregates: Vec<Expr> = Vec::new();
+    for name in ["flows", "packets", "octets"] {
+        aggregates.push(sum(col(name)));
+        names.push(name.to_owned());
+    }
+    if gathering.times {
+        aggregates.extend([min(col("flow_start")), max(col("flow_end"))]);
+        names.extend(["first", "last"].map(str::to_owned));
+    }
+    for at in 0..gathering.distinct.len() {
+        aggregates.push(count_distinct(col(format!("value{at}"))));
+        names.push(format!("distinct{at}"));
+    }
+    let frame = frame.aggregate(groups, aggregates)?;
+    let columns = frame.schema().columns().into_iter().zip(&names);
+    let named: Vec<Expr> = columns
+        .map(|(column, name)| Expr::Column(column).alias(name))
+        .collect();
+    let frame = frame.select(named)?;
+    match &gathering.having {
+        None => Ok(frame),
+        Some(having) => {
+            let names = names.iter().map(col).collect();
+            filtered(frame, gathering, having, names)
+        }
+    }
+}
+
+/// Groups that are as they must be: their columns get the names that filters have for them.
+fn filtered(
+    frame: DataFrame,
+    gathering: &Gathering,
+    having: &Filter,
+    columns: Vec<Expr>,
+) -> Result<DataFrame> {
+    let mut known = vec!["flows", "packets", "octets"];
+    let mut all = columns.clone();
+    for (at, key) in gathering.keys.iter().enumerate() {
+        // A key that is counted is not its sum.
+        if let Some(column) = key.column().filter(|column| !known.contains(column)) {
+            known.push(column);
+            all.push(col(format!("key{at}")).alias(column));
+        }
+    }
+    if gathering.times {
+        known.extend(["flow_start", "flow_end"]);
+        all.extend([col("first").alias("flow_start"), col("last").alias("flow_end")]);
+    }
+    let predicate = plan::plan(having);
+    for column in predicate.column_refs() {
+        if !known.contains(&column.name()) {
+            bail!(
+                "the groups have no {}: a filter on them may look at {}",
+                column.name(),
+                known.join(", ")
+            );
+        }
+    }
+    Ok(frame.select(all)?.filter(predicate)?.select(columns)?)
+}
+
+/// A group as the engine has it.
+pub struct Row<'a> {
+    columns: &'a Columns,
+    row: usize,
+    /// What was counted of it.
+    pub counts: Counts,
+}
+
+impl Row<'_> {
+    /// Its keys.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyValue> {
+        let keys = self.columns.keys.iter();
+        keys.map(|column| key_value(column, self.row)).collect()
+    }
+}
+
+/// The columns of a batch of groups.
+struct Columns {
+    rows: usize,
+    keys: Vec<ArrayRef>,
+    sums: [ArrayRef; 3],
+    times: Option<[ArrayRef; 2]>,
+    distinct: Vec<ArrayRef>,
+}
+
+impl Columns {
+    fn of(batch: &RecordBatch, gathering: &Gathering) -> Result<Self> {
+        let column = |name: &str| -> Result<ArrayRef> {
+            let column = batch.column_by_name(name);
+            Ok(column.with_context(|| format!("column {name}"))?.clone())
+        };
+        let numbered = |name: &str, count: usize| -> Result<Vec<ArrayRef>> {
+            (0..count).map(|at| column(&format!("{name}{at}"))).collect()
+        };
+        Ok(Self {
+            rows: batch.num_rows(),
+            keys: numbered("key", gathering.keys.len())?,
+            sums: [column("flows")?, column("packets")?, column("octets")?],
+            times: if gathering.times {
+                Some([column("first")?, column("last")?])
+            } else {
+                None
+            },
+            distinct: numbered("distinct", gathering.distinct.len())?,
+        })
+    }
+
+    fn counts(&self, row: usize) -> Counts {
+        let sum = |column: &ArrayRef| {
+            if column.is_null(row) {
+                0
+            } else {
+                column.as_primitive::<UInt64Type>().value(row)
+            }
+        };
+        let time = |column: &ArrayRef| {
+            if column.is_null(row) {
+                0
+            } else {
+                column.as_primitive::<TimestampNanosecondType>().value(row)
+            }
+        };
+        let count = |column: &ArrayRef| {
+            let count = column.as_primitive::<Int64Type>().value(row);
+            u64::try_from(count).unwrap_or(0)
+        };
+        let [flows, packets, octets] = &self.sums;
+        Counts {
+            flows: sum(flows),
+            packets: sum(packets),
+            octets: sum(octets),
+            times_ns: match &self.times {
+                Some([first, last]) => (time(first), time(last)),
+                None => (0, 0),
+            },
+            distinct: self.distinct.iter().map(count).collect(),
+        }
+    }
+}

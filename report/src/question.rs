@@ -1,0 +1,132 @@
+//! What all commands share: where the flows are, which of them are asked for, and the engine.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+
+use crate::{
+    clock,
+    data::{self, Coverage},
+    filter::{self, Filter, Surroundings, plan, sets::Library, times},
+};
+
+/// Where sets and catalogues are, unless the command line says otherwise.
+const LIBRARY: &str = "/etc/weir";
+
+/// Which flows an answer is about.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// Directory of the flows (the collector's -w)
+    #[arg(short = 'r', long = "read", value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Read the filter from this file too; both must fit
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub filter_file: Option<PathBuf>,
+    /// Folder of named sets (sets/NAME) and catalogues (who/NAME)
+    #[arg(long, value_name = "DIR", default_value = LIBRARY)]
+    pub library: PathBuf,
+    /// Take this as the present: `last 2h` counts back from it
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub now: Option<i64>,
+    /// Only flows that fit, as in `src net 10.0.0.0/8 and not (tcp or port 53) and last 2h`
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+}
+
+fn instant(text: &str) -> Result<i64, String> {
+    times::instant_ns(text, clock::unix_ns())
+        .ok_or_else(|| "a time such as 2026-11-21T14:00 fits here".to_owned())
+}
+
+/// What is asked, and of which flows.
+pub struct Question {
+    /// Flows that fit.
+    pub flows: DataFrame,
+    /// What they fit.
+    pub filter: Filter,
+    /// What was read.
+    pub coverage: Coverage,
+    /// The present, nanoseconds since 1970-01-01 UTC.
+    pub now_ns: i64,
+}
+
+impl Source {
+    /// The present.
+    #[must_use]
+    pub fn now_ns(&self) -> i64 {
+        self.now.unwrap_or_else(clock::unix_ns)
+    }
+
+    /// Named sets and catalogues.
+    #[must_use]
+    pub fn library(&self) -> Library {
+        Library::new(self.library.clone())
+    }
+
+    /// Parses a filter of this command.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn parse(&self, text: &str) -> Result<Filter> {
+        let library = self.library();
+        let around = Surroundings {
+            now_ns: self.now_ns(),
+            library: &library,
+            resolve: filter::resolve,
+        };
+        Ok(filter::parse(text, &around)?)
+    }
+
+    /// The filter of the command line and that of the file.
+    ///
+    /// # Errors
+    /// What does not fit, or if the file cannot be read.
+    pub fn asked(&self) -> Result<Filter> {
+        let mut asked = self.parse(&self.filter.join(" "))?;
+        if let Some(path) = &self.filter_file {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let from_file = self
+                .parse(&text)
+                .with_context(|| format!("in {}", path.display()))?;
+            asked = asked.and(from_file);
+        }
+        Ok(asked)
+    }
+
+    /// Opens the flows that are asked for.
+    ///
+    /// # Errors
+    /// If the filter does not fit, or the directory cannot be listed.
+    pub async fn question(&self) -> Result<Question> {
+        let asked = self.asked()?;
+        self.question_of(asked).await
+    }
+
+    /// Opens the flows that fit a filter.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed.
+    pub async fn question_of(&self, filter: Filter) -> Result<Question> {
+        let config =
+            SessionConfig::new().set_bool("datafusion.execution.parquet.pushdown_filters", true);
+        let context = SessionContext::new_with_config(config);
+        let (flows, coverage) = data::open(&context, &self.directory, &filter).await?;
+        let flows = if filter == Filter::everything() {
+            flows
+        } else {
+            flows.filter(plan::plan(&filter))?
+        };
+        Ok(Question {
+            flows,
+            filter,
+            coverage,
+            now_ns: self.now_ns(),
+        })
+    }
+}
