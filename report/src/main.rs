@@ -3,6 +3,7 @@
 
 mod account;
 mod answer;
+mod bins;
 mod clock;
 mod data;
 mod element;
@@ -11,10 +12,13 @@ mod flows;
 mod format;
 mod functions;
 mod gather;
+mod group;
 mod leading;
 mod names;
 mod question;
 mod row;
+mod series;
+mod stat;
 mod text;
 mod top;
 
@@ -39,6 +43,12 @@ enum Command {
     Flows(flows::Options),
     /// Show who has most
     Top(top::Options),
+    /// Show one of flow-stat's reports
+    Stat(stat::Options),
+    /// Gather flows by any elements
+    Group(group::Options),
+    /// Show traffic over time
+    Series(series::Options),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +86,9 @@ async fn run(command: &Command) -> Result<Coverage> {
     match command {
         Command::Flows(options) => flows::run(options).await,
         Command::Top(options) => top::run(options).await,
+        Command::Stat(options) => stat::run(options).await,
+        Command::Group(options) => group::run(options).await,
+        Command::Series(options) => series::run(options).await,
     }
 }
 

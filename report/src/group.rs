@@ -1,0 +1,123 @@
+//! `weir group`: flows gathered by any elements, as nfdump's -A, with a filter on the groups.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::{
+    answer::{Answer, Cell, Column, Table},
+    data::Coverage,
+    element::Element,
+    gather::{Counts, Gathering, Group, Order, Ranking, gather},
+    question::Source,
+};
+
+/// What `weir group` is asked.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    source: Source,
+    /// Elements with commas between, as nfdump's -A: `srcip/24,dstport`
+    #[arg(
+        long,
+        value_name = "ELEMENTS",
+        value_delimiter = ',',
+        default_values = ["proto", "srcip", "srcport", "dstip", "dstport"],
+        value_parser = Element::parse
+    )]
+    by: Vec<Element>,
+    /// What the lines are sorted by: octets, packets, flows, bps, pps, bpp or duration
+    #[arg(long, value_name = "ORDER", default_value = "octets", value_parser = order)]
+    order: Order,
+    /// Count different values of this element; may be repeated
+    #[arg(long, value_name = "ELEMENT", value_parser = Element::parse)]
+    distinct: Vec<Element>,
+    /// Only groups that fit, as in `flows > 10 and bytes > 1M` (nfdump's -P)
+    #[arg(short = 'P', long, value_name = "FILTER")]
+    having: Option<String>,
+    /// Lines shown; 0: all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 0)]
+    lines: usize,
+}
+
+/// An order by its name, for the command line.
+///
+/// # Errors
+/// A sentence.
+pub fn order(name: &str) -> Result<Order, String> {
+    Order::parse(name)
+        .ok_or_else(|| "there are octets, packets, flows, bps, pps, bpp and duration".to_owned())
+}
+
+/// Answers it.
+///
+/// # Errors
+/// If a filter does not fit, the query fails, or the output is closed.
+pub async fn run(options: &Options) -> Result<Coverage> {
+    let having = options.having.as_deref();
+    let having = having.map(|text| options.source.parse(text)).transpose();
+    let question = options.source.question().await?;
+    let gathering = Gathering {
+        keys: options.by.clone(),
+        distinct: options.distinct.clone(),
+        times: true,
+        having: having.context("--having")?,
+    };
+    let mut ranking = Ranking::new(options.order, options.lines);
+    let total = gather(question.flows, &gathering, |row| ranking.offer(row)).await?;
+    let mut answer = Answer {
+        flows: total.counts.flows / gathering.sides(),
+        ..Answer::default()
+    };
+    let mut table = table(&gathering, &ranking.finish());
+    let all = [total.counts.octets, total.counts.packets, total.counts.flows];
+    let mut foot = vec![Cell::Text("all".to_owned())];
+    foot.resize(gathering.keys.len(), Cell::Empty);
+    foot.extend(all.map(Cell::Count));
+    foot.resize(table.columns.len(), Cell::Empty);
+    table.foot.push(foot);
+    answer.table("groups", table);
+    answer.print(&question.coverage, options.source.json)?;
+    Ok(question.coverage)
+}
+
+/// Groups as a table: keys, sums, different values, times and rates.
+#[must_use]
+pub fn table(gathering: &Gathering, groups: &[Group]) -> Table {
+    let mut columns: Vec<_> = gathering
+        .keys
+        .iter()
+        .map(|key| Column::words(&key.name, &key.heading))
+        .collect();
+    columns.push(Column::numbers("octets", "Octets"));
+    columns.push(Column::numbers("packets", "Packets"));
+    columns.push(Column::numbers("flows", "Flows"));
+    for element in &gathering.distinct {
+        let name = format!("distinct({})", element.name);
+        columns.push(Column::numbers(&name, &name));
+    }
+    if gathering.times {
+        columns.push(Column::words("first", "First (UTC)"));
+        columns.push(Column::numbers("duration_ms", "Duration s"));
+        columns.push(Column::numbers("bps", "bps"));
+        columns.push(Column::numbers("bpp", "Bpp"));
+    }
+    Table {
+        columns,
+        rows: groups.iter().map(|group| row(gathering, group)).collect(),
+        ..Table::default()
+    }
+}
+
+fn row(gathering: &Gathering, group: &Group) -> Vec<Cell> {
+    let keys = gathering.keys.iter().zip(&group.keys);
+    let mut row: Vec<_> = keys.map(|(key, value)| key.cell(value)).collect();
+    let counts: &Counts = &group.counts;
+    row.extend([counts.octets, counts.packets, counts.flows].map(Cell::Count));
+    row.extend(counts.distinct.iter().copied().map(Cell::Count));
+    if gathering.times {
+        row.push(Cell::Time(counts.times_ns.0));
+        row.push(Cell::Milliseconds(counts.duration_ms()));
+        row.extend([Order::Bps, Order::Bpp].map(|order| Cell::Count(order.measure(counts))));
+    }
+    row
+}
