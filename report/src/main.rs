@@ -5,6 +5,7 @@ mod account;
 mod answer;
 mod bins;
 mod clock;
+mod compare;
 mod data;
 mod element;
 mod filter;
@@ -13,14 +14,18 @@ mod format;
 mod functions;
 mod gather;
 mod group;
+mod host;
 mod leading;
 mod names;
 mod question;
 mod row;
+mod scans;
 mod series;
 mod stat;
 mod text;
 mod top;
+mod two_way;
+mod who;
 
 use std::{io, process::ExitCode};
 
@@ -49,6 +54,14 @@ enum Command {
     Group(group::Options),
     /// Show traffic over time
     Series(series::Options),
+    /// Show what a host did, and with whom
+    Host(host::Options),
+    /// Show who uses the services of a catalogue
+    Who(who::Options),
+    /// Show who scans hosts or ports
+    Scans(scans::Options),
+    /// Show what is new or has grown since an earlier time
+    Compare(compare::Options),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +102,10 @@ async fn run(command: &Command) -> Result<Coverage> {
         Command::Stat(options) => stat::run(options).await,
         Command::Group(options) => group::run(options).await,
         Command::Series(options) => series::run(options).await,
+        Command::Host(options) => host::run(options).await,
+        Command::Who(options) => who::run(options).await,
+        Command::Scans(options) => scans::run(options).await,
+        Command::Compare(options) => compare::run(options).await,
     }
 }
 

@@ -1,0 +1,254 @@
+//! `weir host`: what a host did: with whom, by what, when, and where the data has gaps.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use clap::Args;
+use datafusion::prelude::{Expr, col, lit, when};
+use serde_json::json;
+
+use crate::{
+    answer::{Answer, Cell, Column, Table},
+    bins::{Bin, Bins, bar},
+    data::Coverage,
+    element::{Element, KeyValue},
+    filter::{
+        Filter,
+        ast::{Field, Test},
+        plan::plan,
+        ranges::{self, Ranges},
+    },
+    leading::Leading,
+    names,
+    question::{Question, Source},
+    series, text,
+    two_way::{Direction, Ends, Exchanged, two_way},
+};
+
+/// Characters of the longest bar.
+const BAR_WIDTH: u64 = 20;
+
+/// What `weir host` is asked.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The host's address
+    #[arg(value_name = "ADDRESS")]
+    address: IpAddr,
+    #[command(flatten)]
+    source: Source,
+    /// Length of an interval of the time line, as 5m or 1h
+    #[arg(long, value_name = "TIME", value_parser = series::length)]
+    every: Option<i64>,
+    /// Peers shown; 0: all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    lines: usize,
+}
+
+/// Answers it.
+///
+/// # Errors
+/// If the filter does not fit, the query fails, or the output is closed.
+pub async fn run(options: &Options) -> Result<Coverage> {
+    let host = ranges::number_of(options.address);
+    let of_host = |field: Field| -> Filter {
+        let ranges = Ranges::one(host);
+        Test::Within { field, ranges }.into()
+    };
+    let sent = of_host(Field::SourceAddress);
+    let received = of_host(Field::DestinationAddress);
+    let either = Filter::Any(vec![sent.clone(), received.clone()]);
+    let asked = options.source.asked()?.and(either);
+    let question = options.source.question_of(asked).await?;
+    let (sent, received) = (plan(&sent), plan(&received));
+    let mut answer = Answer::default();
+    peers(options, &question, &sent, &received, &mut answer).await?;
+    time_line(options, &question, sent, received, &mut answer).await?;
+    gaps(&question.coverage, &mut answer);
+    answer.print(&question.coverage, options.source.json)?;
+    Ok(question.coverage)
+}
+
+/// With whom, and by what: the port of the two that is lower names the service.
+async fn peers(
+    options: &Options,
+    question: &Question,
+    sent: &Expr,
+    received: &Expr,
+    answer: &mut Answer,
+) -> Result<()> {
+    let lower = when(col("src_port").lt(col("dst_port")), col("src_port"))
+        .otherwise(col("dst_port"))?;
+    let direction = |predicate: &Expr, sent: bool| Direction {
+        predicate: predicate.clone(),
+        near: if sent { "src_addr" } else { "dst_addr" },
+        far: if sent { "dst_addr" } else { "src_addr" },
+        port: lower.clone(),
+        label: lit(""),
+        flows: col("flows"),
+        sent,
+    };
+    let directions = [direction(sent, true), direction(received, false)];
+    let mut leading: Leading<Ends, Exchanged> = Leading::new(options.lines);
+    let mut total = Exchanged::default();
+    let mut number = 0u64;
+    two_way(&question.flows, directions, |ends, exchanged| {
+        total.add(&exchanged);
+        number += 1;
+        leading.offer(exchanged.octets(), || (ends, exchanged));
+    })
+    .await?;
+    answer.flows = total.sent_flows.saturating_add(total.received_flows);
+    let leading = leading.finish();
+    let mut table = Table {
+        title: format!("{} exchanged with", options.address),
+        columns: vec![
+            Column::words("peer", "Peer"),
+            Column::words("protocol", "Protocol"),
+            Column::words("service", "Service"),
+            Column::numbers("sent_octets", "Octets sent"),
+            Column::numbers("received_octets", "Octets received"),
+            Column::numbers("sent_flows", "Flows sent"),
+            Column::numbers("received_flows", "Flows received"),
+            Column::words("first", "First (UTC)"),
+            Column::words("last", "Last (UTC)"),
+        ],
+        ..Table::default()
+    };
+    for (ends, exchanged) in &leading {
+        let mut row = vec![address_cell(&ends.far)?];
+        row.extend(service_cells(ends)?);
+        row.extend(exchanged_cells(exchanged));
+        table.rows.push(row);
+    }
+    let shown = leading.len() as u64;
+    let label = match number.saturating_sub(shown) {
+        0 => "all".to_owned(),
+        others => format!("all, with {} that are not shown", text::count(others)),
+    };
+    let mut foot = vec![Cell::Text(label), Cell::Empty, Cell::Empty];
+    foot.extend(exchanged_cells(&total));
+    table.foot.push(foot);
+    answer.table("peers", table);
+    Ok(())
+}
+
+/// An address as a cell.
+///
+/// # Errors
+/// Never: there is an element of that name.
+pub fn address_cell(address: &KeyValue) -> Result<Cell> {
+    let element = Element::parse("srcip").map_err(anyhow::Error::msg)?;
+    Ok(element.cell(address))
+}
+
+/// Protocol and service as cells; a service has a number, and a name if it is known.
+///
+/// # Errors
+/// Never: there is an element of that name.
+pub fn service_cells(ends: &Ends) -> Result<[Cell; 2]> {
+    const WITH_PORTS: [u64; 4] = [6, 17, 33, 132];
+    let protocol = Element::parse("proto").map_err(anyhow::Error::msg)?;
+    let service = match (&ends.protocol, &ends.port) {
+        (KeyValue::Number(protocol), KeyValue::Number(port)) if WITH_PORTS.contains(protocol) => {
+            let name = u16::try_from(*port).ok().and_then(names::service);
+            match name {
+                Some(name) => format!("{port} {name}"),
+                None => port.to_string(),
+            }
+        }
+        _ => String::new(),
+    };
+    Ok([protocol.cell(&ends.protocol), Cell::Text(service)])
+}
+
+/// What was exchanged as cells.
+#[must_use]
+pub fn exchanged_cells(exchanged: &Exchanged) -> Vec<Cell> {
+    let Exchanged {
+        sent_octets,
+        received_octets,
+        sent_flows,
+        received_flows,
+        first_ns,
+        last_ns,
+    } = exchanged;
+    let counts = [sent_octets, received_octets, sent_flows, received_flows];
+    let mut cells: Vec<_> = counts.map(|count| Cell::Count(*count)).to_vec();
+    cells.extend([first_ns, last_ns].map(|time| Cell::Time(*time)));
+    cells
+}
+
+async fn time_line(
+    options: &Options,
+    question: &Question,
+    sent: Expr,
+    received: Expr,
+    answer: &mut Answer,
+) -> Result<()> {
+    let stretch = series::stretch_ns(&question.filter, &question.coverage, question.now_ns);
+    let Some((from_ns, to_ns)) = stretch else {
+        return Ok(());
+    };
+    let length_ns = options
+        .every
+        .unwrap_or_else(|| Bins::fitting_length_ns(from_ns, to_ns));
+    let mut up = Bins::new(from_ns, to_ns, length_ns)?;
+    let mut down = up.clone();
+    series::fill(question.flows.clone().filter(sent)?, &mut up).await?;
+    series::fill(question.flows.clone().filter(received)?, &mut down).await?;
+    let both = up.bins.iter().zip(&down.bins);
+    let most = both.clone().map(|(up, down)| up.octets.max(down.octets)).max();
+    let most = most.unwrap_or(0);
+    // Stretches without traffic are told by the times of the lines around them.
+    let idle = Bin::default();
+    let busy = both.zip(0..).filter(|((up, down), _)| [**up, **down] != [idle; 2]);
+    let rows = busy.map(|((sent, received), at)| {
+        vec![
+            Cell::Time(up.start_of(at)),
+            Cell::Count(sent.octets),
+            Cell::Text(bar(sent.octets, most, BAR_WIDTH)),
+            Cell::Count(received.octets),
+            Cell::Text(bar(received.octets, most, BAR_WIDTH)),
+            Cell::Count(sent.flows.saturating_add(received.flows)),
+        ]
+    });
+    let table = Table {
+        title: format!("Over time, {} a line", text::stretch(length_ns)),
+        columns: vec![
+            Column::words("from", "From (UTC)"),
+            Column::numbers("sent_octets", "Octets sent"),
+            Column::words("sent_bar", ""),
+            Column::numbers("received_octets", "Octets received"),
+            Column::words("received_bar", ""),
+            Column::numbers("flows", "Flows begun"),
+        ],
+        rows: rows.collect(),
+        ..Table::default()
+    };
+    answer.table("time_line", table);
+    Ok(())
+}
+
+/// Stretches of which nothing can be said, because nothing was received.
+fn gaps(coverage: &Coverage, answer: &mut Answer) {
+    let gaps = coverage.gaps_ns();
+    let lines: Vec<_> = gaps
+        .iter()
+        .map(|(from, to)| {
+            format!(
+                "no exporter was heard from {} to {} UTC: what happened then is not known",
+                text::time_to_second(*from),
+                text::time_to_second(*to)
+            )
+        })
+        .collect();
+    let value = gaps.iter().map(|(from, to)| {
+        json!({ "from": text::time_json(*from), "to": text::time_json(*to) })
+    });
+    let value = value.collect();
+    if lines.is_empty() {
+        answer.json.insert("gaps".to_owned(), value);
+    } else {
+        answer.line("gaps", value, lines.join("\n"));
+    }
+}
