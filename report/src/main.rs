@@ -8,12 +8,14 @@ mod clock;
 mod compare;
 mod data;
 mod element;
+mod export;
 mod filter;
 mod flows;
 mod format;
 mod functions;
 mod gather;
 mod group;
+mod health;
 mod host;
 mod leading;
 mod names;
@@ -62,6 +64,10 @@ enum Command {
     Scans(scans::Options),
     /// Show what is new or has grown since an earlier time
     Compare(compare::Options),
+    /// Show whether the data is complete
+    Health(health::Options),
+    /// Write flows to a Parquet or CSV file
+    Export(export::Options),
 }
 
 fn main() -> ExitCode {
@@ -106,6 +112,8 @@ async fn run(command: &Command) -> Result<Coverage> {
         Command::Who(options) => who::run(options).await,
         Command::Scans(options) => scans::run(options).await,
         Command::Compare(options) => compare::run(options).await,
+        Command::Health(options) => health::run(options).await,
+        Command::Export(options) => export::run(options).await,
     }
 }
 

@@ -1,0 +1,242 @@
+//! `weir health`: whether the data is complete: of each exporter what came and what was lost, when it was
+//! heard last, and whether its clock is right; of the directory its gaps and its unreadable files.
+
+use anyhow::{Context as _, Result};
+use arrow::{
+    array::{Array as _, AsArray as _, RecordBatch},
+    datatypes::{TimestampNanosecondType, UInt64Type},
+};
+use clap::Args;
+use datafusion::{
+    functions_aggregate::expr_fn::{max, sum},
+    prelude::{DataFrame, Expr, col},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    account::{Counts, Stream},
+    answer::{Answer, Cell, Column, Table},
+    data::Coverage,
+    element::{KeyValue, key_value},
+    functions,
+    question::Source,
+    series, text,
+};
+
+/// A flow that ended so long after it was received has a wrong clock, nanoseconds.
+const AHEAD_NS: i64 = 2_000_000_000;
+
+/// What `weir health` is asked.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    source: Source,
+    /// An exporter that was not heard for so long is silent
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = series::length)]
+    silent: i64,
+}
+
+/// What the flows of a stream say.
+#[derive(Clone, Debug)]
+struct Heard {
+    stream: Stream,
+    flows: u64,
+    last_received_ns: i64,
+    /// How long after it was received a flow ended, at most, nanoseconds; 0 if all ended before.
+    ahead_ns: i64,
+    sampling: u64,
+}
+
+/// Answers it.
+///
+/// # Errors
+/// If the filter does not fit, the query fails, or the output is closed.
+pub async fn run(options: &Options) -> Result<Coverage> {
+    let question = options.source.question().await?;
+    let coverage = &question.coverage;
+    let heard = heard(question.flows).await?;
+    let newest_ns = coverage.last_received_ns().unwrap_or(question.now_ns);
+    let mut answer = Answer {
+        flows: heard.iter().map(|heard| heard.flows).sum(),
+        ..Answer::default()
+    };
+    let rows = heard.iter().map(|heard| row(heard, coverage, newest_ns));
+    let table = Table {
+        title: "Exporters".to_owned(),
+        columns: vec![
+            Column::words("exporter", "Exporter"),
+            Column::numbers("version", "Version"),
+            Column::numbers("source_id", "Domain"),
+            Column::numbers("flows", "Flows"),
+            Column::numbers("datagrams", "Datagrams"),
+            Column::numbers("lost", "Lost"),
+            Column::words("lost_unit", "of"),
+            Column::numbers("reordered", "Late"),
+            Column::numbers("duplicated", "Twice"),
+            Column::numbers("restarts", "Restarts"),
+            Column::numbers("sampling", "1 in"),
+            Column::words("last_heard", "Last heard (UTC)"),
+            Column::words("silent_for", "Silent for"),
+        ],
+        rows: rows.collect(),
+        ..Table::default()
+    };
+    answer.table("exporters", table);
+    let findings = findings(options, &heard, coverage, newest_ns);
+    let line = if findings.is_empty() {
+        "nothing is wrong with this data".to_owned()
+    } else {
+        findings.join("\n")
+    };
+    answer.line("findings", Value::from(findings), line);
+    let gaps = coverage.gaps_ns().into_iter().map(|(from, to)| {
+        json!({ "from": text::time_json(from), "to": text::time_json(to) })
+    });
+    answer.json.insert("gaps".to_owned(), gaps.collect());
+    answer.print(coverage, options.source.json)?;
+    Ok(question.coverage)
+}
+
+/// What was counted of a stream in the files, if they say.
+fn counts_of<'a>(stream: &Stream, coverage: &'a Coverage) -> Option<&'a Counts> {
+    let mut counts = coverage.accounts.iter();
+    counts.find(|(known, _)| *known == stream).map(|(_, counts)| counts)
+}
+
+fn row(heard: &Heard, coverage: &Coverage, newest_ns: i64) -> Vec<Cell> {
+    let counts = counts_of(&heard.stream, coverage);
+    let of = |value: fn(&Counts) -> u64| match counts {
+        Some(counts) => Cell::Count(value(counts)),
+        None => Cell::Empty,
+    };
+    let unit = match counts {
+        Some(counts) if counts.lost_are_records => "records",
+        Some(_) => "datagrams",
+        None => "",
+    };
+    vec![
+        Cell::Text(heard.stream.exporter.clone()),
+        Cell::Number(heard.stream.version),
+        Cell::Number(heard.stream.source_id),
+        Cell::Count(heard.flows),
+        of(|counts| counts.datagrams),
+        of(|counts| u64::try_from(counts.lost).unwrap_or(0)),
+        Cell::Text(unit.to_owned()),
+        of(|counts| counts.reordered),
+        of(|counts| counts.duplicated),
+        of(|counts| counts.restarts),
+        Cell::Number(heard.sampling),
+        Cell::Time(heard.last_received_ns),
+        Cell::Text(text::stretch(newest_ns.saturating_sub(heard.last_received_ns))),
+    ]
+}
+
+/// What an operator should know, a sentence each.
+fn findings(
+    options: &Options,
+    heard: &[Heard],
+    coverage: &Coverage,
+    newest_ns: i64,
+) -> Vec<String> {
+    let mut findings = Vec::new();
+    for heard in heard {
+        let Stream {
+            exporter,
+            version,
+            source_id,
+        } = &heard.stream;
+        let name = format!("{exporter} (version {version}, domain {source_id})");
+        let silent_ns = newest_ns.saturating_sub(heard.last_received_ns);
+        if silent_ns > options.silent {
+            let since = text::time_to_second(heard.last_received_ns);
+            let silent = text::stretch(silent_ns);
+            findings.push(format!(
+                "{name} fell silent at {since} UTC, {silent} before the newest flow"
+            ));
+        }
+        let lost = counts_of(&heard.stream, coverage).map_or(0, |counts| counts.lost);
+        if lost > 0 {
+            let unit = counts_of(&heard.stream, coverage).filter(|counts| counts.lost_are_records);
+            let unit = if unit.is_some() { "records" } else { "datagrams" };
+            let lost = text::count(lost.unsigned_abs());
+            findings.push(format!(
+                "{name} lost {lost} {unit} on the way: look at the path and at the socket's buffer"
+            ));
+        }
+        if heard.ahead_ns > AHEAD_NS {
+            let ahead = text::stretch(heard.ahead_ns);
+            findings.push(format!("{name} has a clock that is ahead by {ahead}: set it by NTP"));
+        }
+    }
+    for (from, to) in coverage.gaps_ns() {
+        let (from, to) = (text::time_to_second(from), text::time_to_second(to));
+        findings.push(format!("no exporter was heard from {from} to {to} UTC"));
+    }
+    for (path, reason) in &coverage.unreadable {
+        findings.push(format!("{} cannot be read: {reason}", path.display()));
+    }
+    findings
+}
+
+/// What the flows say of each stream.
+async fn heard(flows: DataFrame) -> Result<Vec<Heard>> {
+    let keys: Vec<Expr> = ["exporter", "version", "source_id"].map(col).to_vec();
+    let mut columns = keys.clone();
+    columns.extend(["flows", "received", "sampling_interval"].map(col));
+    columns.push(functions::ahead_expression().alias("ahead"));
+    let frame = flows.select(columns)?.aggregate(
+        keys.clone(),
+        vec![
+            sum(col("flows")).alias("flows"),
+            max(col("received")).alias("last"),
+            max(col("ahead")).alias("ahead"),
+            max(col("sampling_interval")).alias("sampling"),
+        ],
+    )?;
+    let order = keys.into_iter().map(|key| key.sort(true, false)).collect();
+    let batches = frame.sort(order)?.collect().await?;
+    let mut heard = Vec::new();
+    for batch in &batches {
+        for row in 0..batch.num_rows() {
+            heard.push(read(batch, row)?);
+        }
+    }
+    Ok(heard)
+}
+
+fn read(batch: &RecordBatch, row: usize) -> Result<Heard> {
+    let value = |name: &str| -> Result<KeyValue> {
+        let column = batch.column_by_name(name);
+        let column = column.with_context(|| format!("column {name}"))?;
+        Ok(key_value(column, row))
+    };
+    let number = |name: &str| -> Result<u64> {
+        Ok(match value(name)? {
+            KeyValue::Number(number) => number,
+            _ => 0,
+        })
+    };
+    let time = |name: &str| -> Result<i64> {
+        let column = batch.column_by_name(name);
+        let column = column.with_context(|| format!("column {name}"))?;
+        let times = column.as_primitive_opt::<TimestampNanosecondType>();
+        let times = times.filter(|times| !times.is_null(row));
+        Ok(times.map_or(0, |times| times.value(row)))
+    };
+    let ahead = batch.column_by_name("ahead").context("column ahead")?;
+    let ahead = ahead.as_primitive::<UInt64Type>().value(row);
+    Ok(Heard {
+        stream: Stream {
+            exporter: match value("exporter")? {
+                KeyValue::Text(exporter) => exporter,
+                _ => String::new(),
+            },
+            version: number("version")?,
+            source_id: number("source_id")?,
+        },
+        flows: number("flows")?,
+        last_received_ns: time("last")?,
+        ahead_ns: i64::try_from(ahead).unwrap_or(i64::MAX).saturating_mul(1_000_000),
+        sampling: number("sampling")?,
+    })
+}
