@@ -147,7 +147,11 @@ mod tests {
         let mut shares = Vec::new();
         for file in &files {
             let share = file.since(&before);
-            shares.extend(share.iter().map(|(_, counts)| (counts.datagrams, counts.lost)));
+            shares.extend(
+                share
+                    .iter()
+                    .map(|(_, counts)| (counts.datagrams, counts.lost)),
+            );
             total.add(&share);
             before = file.clone();
         }
@@ -162,7 +166,11 @@ mod tests {
             assert_eq!(Accounts::parse(note), None, "{note}");
         }
         let empty = Some(Accounts::default());
-        for note in ["[]", r#"[{"exporter":5}]"#, r#"[{"exporter":"x","version":-1}]"#] {
+        for note in [
+            "[]",
+            r#"[{"exporter":5}]"#,
+            r#"[{"exporter":"x","version":-1}]"#,
+        ] {
             assert_eq!(Accounts::parse(note), empty, "{note}");
         }
     }

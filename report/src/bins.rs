@@ -32,7 +32,7 @@ pub struct Bins {
     /// Length of a bin, nanoseconds.
     pub length_ns: i64,
     /// The bins.
-    pub bins: Vec<Bin>,
+    pub spans: Vec<Bin>,
     /// What lies before and after them.
     pub outside: Bin,
 }
@@ -53,7 +53,7 @@ impl Bins {
         Ok(Self {
             from_ns,
             length_ns,
-            bins: vec![Bin::default(); usize::try_from(number)?],
+            spans: vec![Bin::default(); usize::try_from(number)?],
             outside: Bin::default(),
         })
     }
@@ -94,7 +94,11 @@ impl Bins {
             let whole = end_ns.abs_diff(start_ns);
             let octets_by_then = share(octets, passed, whole);
             let packets_by_then = share(packets, passed, whole);
-            self.put(bin, octets_by_then - octets_put, packets_by_then - packets_put);
+            self.put(
+                bin,
+                octets_by_then - octets_put,
+                packets_by_then - packets_put,
+            );
             (octets_put, packets_put) = (octets_by_then, packets_by_then);
             at_ns = until_ns;
         }
@@ -113,18 +117,20 @@ impl Bins {
     pub fn bits_per_second(&self) -> Vec<u64> {
         let length_ns = u128::from(self.length_ns.unsigned_abs());
         let rate = |bin: &Bin| u128::from(bin.octets) * 8_000_000_000 / length_ns;
-        let rates = self.bins.iter().map(rate);
-        rates.map(|rate| u64::try_from(rate).unwrap_or(u64::MAX)).collect()
+        let rates = self.spans.iter().map(rate);
+        rates
+            .map(|rate| u64::try_from(rate).unwrap_or(u64::MAX))
+            .collect()
     }
 
     fn index_of(&self, at_ns: i64) -> Option<usize> {
         let into = at_ns.checked_sub(self.from_ns).filter(|into| *into >= 0)?;
         let bin = usize::try_from(into / self.length_ns).ok()?;
-        (bin < self.bins.len()).then_some(bin)
+        (bin < self.spans.len()).then_some(bin)
     }
 
     fn of(&mut self, bin: Option<usize>) -> &mut Bin {
-        match bin.and_then(|bin| self.bins.get_mut(bin)) {
+        match bin.and_then(|bin| self.spans.get_mut(bin)) {
             Some(bin) => bin,
             None => &mut self.outside,
         }
@@ -174,7 +180,7 @@ mod tests {
     fn a_flow_is_spread_over_its_time() {
         let mut bins = Bins::new(1000, 1040, 10).unwrap();
         bins.add(1005, 1025, 200, 20);
-        let octets: Vec<_> = bins.bins.iter().map(|bin| bin.octets).collect();
+        let octets: Vec<_> = bins.spans.iter().map(|bin| bin.octets).collect();
         assert_eq!(octets, [50, 100, 50, 0]);
         bins.add(1039, 1039, 7, 1);
         // Half of it before the bins, half of the rest behind them.
@@ -184,7 +190,7 @@ mod tests {
             packets,
             flows,
         };
-        assert_eq!(bins.bins[3], bin(17, 2, 1));
+        assert_eq!(bins.spans[3], bin(17, 2, 1));
         assert_eq!(bins.outside, bin(80, 8, 1));
     }
 
@@ -207,7 +213,7 @@ mod tests {
                 whole.flows += 1;
             }
             let mut found = bins.outside;
-            for bin in &bins.bins {
+            for bin in &bins.spans {
                 found.octets += bin.octets;
                 found.packets += bin.packets;
                 found.flows += bin.flows;
@@ -229,7 +235,7 @@ mod tests {
         }
         assert!(Bins::new(0, i64::MAX, 1).is_err());
         assert!(Bins::new(i64::MIN, i64::MAX, i64::MAX).is_ok());
-        assert!(Bins::new(10, 5, 10).unwrap().bins.len() == 1);
+        assert!(Bins::new(10, 5, 10).unwrap().spans.len() == 1);
     }
 
     #[test]
@@ -239,7 +245,10 @@ mod tests {
         assert_eq!(Bins::fitting_length_ns(0, 24 * HOUR_NS), 1800 * SECOND_NS);
         assert_eq!(Bins::fitting_length_ns(0, 1), SECOND_NS);
         let values: Vec<u64> = (1..=100).rev().collect();
-        assert_eq!((percentile(&values, 95), percentile(&values, 100)), (95, 100));
+        assert_eq!(
+            (percentile(&values, 95), percentile(&values, 100)),
+            (95, 100)
+        );
         assert_eq!((percentile(&[7], 95), percentile(&[], 95)), (7, 0));
         assert_eq!(bar(5, 10, 4), "██");
         assert_eq!(bar(1, 16, 2), "▏");

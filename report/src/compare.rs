@@ -113,17 +113,24 @@ pub async fn run(options: &Options) -> Result<Coverage> {
                     return;
                 }
                 let both = found.entry(key).or_default();
-                let period = if is_now { &mut both.now } else { &mut both.then };
+                let period = if is_now {
+                    &mut both.now
+                } else {
+                    &mut both.then
+                };
                 *period = Period::from(&row.counts);
             })
             .await?;
             if too_many {
-                bail!("more than {GROUPS_MAX} of `{}` differ: a filter would help", element.name);
+                bail!(
+                    "more than {GROUPS_MAX} of `{}` differ: a filter would help",
+                    element.name
+                );
             }
             flows += total.counts.flows / gathering.sides();
         }
         answer.flows = answer.flows.max(flows);
-        report(element, &found, options.lines, &mut answer)?;
+        report(element, &found, options.lines, &mut answer);
     }
     answer.print(&question.coverage, options.source.json)?;
     Ok(question.coverage)
@@ -144,23 +151,25 @@ fn began(from_ns: i64, to_ns: i64) -> Filter {
     test(Comparison::GreaterOrEqual, from_ns).and(test(Comparison::Less, to_ns))
 }
 
-fn report(
-    element: &Element,
-    found: &HashMap<KeyValue, Both>,
-    lines: usize,
-    answer: &mut Answer,
-) -> Result<()> {
+/// How much of a change there is, if it is of a kind.
+type Measure<'a> = &'a dyn Fn(&Both) -> Option<u64>;
+
+fn report(element: &Element, found: &HashMap<KeyValue, Both>, lines: usize, answer: &mut Answer) {
     let is_new = |both: &Both| both.then.flows == 0;
     let is_gone = |both: &Both| both.now.flows == 0;
     let grown = |both: &Both| both.now.octets.saturating_sub(both.then.octets);
     let name = element.heading.to_lowercase();
-    let kinds: [(&str, &str, &dyn Fn(&Both) -> Option<u64>); 3] = [
-        ("new", "New", &|both| is_new(both).then_some(both.now.octets)),
+    let kinds: [(&str, &str, Measure<'_>); 3] = [
+        ("new", "New", &|both| {
+            is_new(both).then_some(both.now.octets)
+        }),
         ("grown", "Grown", &|both| {
             let is_both = !is_new(both) && !is_gone(both);
             Some(grown(both)).filter(|octets| is_both && *octets > 0)
         }),
-        ("gone", "Gone", &|both| is_gone(both).then_some(both.then.octets)),
+        ("gone", "Gone", &|both| {
+            is_gone(both).then_some(both.then.octets)
+        }),
     ];
     for (kind, heading, measure) in kinds {
         let mut leading: Leading<KeyValue, Both> = Leading::new(lines);
@@ -197,5 +206,4 @@ fn report(
         }
         answer.table(&format!("{kind}_{}", element.name), table);
     }
-    Ok(())
 }

@@ -244,7 +244,12 @@ impl Look {
                 coverage.open += 1;
                 coverage.unaccounted += 1;
                 let of = |column: &str| ends(read, column);
-                coverage.include(flows as u64, of("flow_start"), of("flow_end"), of("received"));
+                coverage.include(
+                    flows as u64,
+                    of("flow_start"),
+                    of("flow_end"),
+                    of("received"),
+                );
             }
             Err(_) if !path.exists() => self.moved = true,
             Err(error) => coverage

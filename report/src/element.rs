@@ -80,11 +80,35 @@ type Known = (
 );
 
 static KNOWN: [Known; 29] = [
-    ("srcip", "src", "Source address", &["src_addr"], Shown::Address),
-    ("dstip", "dst", "Destination address", &["dst_addr"], Shown::Address),
-    ("ip", "host", "Address", &["src_addr", "dst_addr"], Shown::Address),
+    (
+        "srcip",
+        "src",
+        "Source address",
+        &["src_addr"],
+        Shown::Address,
+    ),
+    (
+        "dstip",
+        "dst",
+        "Destination address",
+        &["dst_addr"],
+        Shown::Address,
+    ),
+    (
+        "ip",
+        "host",
+        "Address",
+        &["src_addr", "dst_addr"],
+        Shown::Address,
+    ),
     ("srcport", "", "Source port", &["src_port"], Shown::Port),
-    ("dstport", "", "Destination port", &["dst_port"], Shown::Port),
+    (
+        "dstport",
+        "",
+        "Destination port",
+        &["dst_port"],
+        Shown::Port,
+    ),
     ("port", "", "Port", &["src_port", "dst_port"], Shown::Port),
     ("proto", "", "Protocol", &["protocol"], Shown::Protocol),
     ("flags", "", "TCP flags", &["tcp_flags"], Shown::Flags),
@@ -94,21 +118,81 @@ static KNOWN: [Known; 29] = [
     ("srcas", "", "Source AS", &["src_as"], Shown::Number),
     ("dstas", "", "Destination AS", &["dst_as"], Shown::Number),
     ("as", "", "AS", &["src_as", "dst_as"], Shown::Number),
-    ("inif", "", "Input interface", &["ingress_ifindex"], Shown::Number),
-    ("outif", "", "Output interface", &["egress_ifindex"], Shown::Number),
-    ("if", "", "Interface", &["ingress_ifindex", "egress_ifindex"], Shown::Number),
-    ("srcmask", "", "Source prefix length", &["src_mask"], Shown::Number),
-    ("dstmask", "", "Destination prefix length", &["dst_mask"], Shown::Number),
-    ("mask", "", "Prefix length", &["src_mask", "dst_mask"], Shown::Number),
+    (
+        "inif",
+        "",
+        "Input interface",
+        &["ingress_ifindex"],
+        Shown::Number,
+    ),
+    (
+        "outif",
+        "",
+        "Output interface",
+        &["egress_ifindex"],
+        Shown::Number,
+    ),
+    (
+        "if",
+        "",
+        "Interface",
+        &["ingress_ifindex", "egress_ifindex"],
+        Shown::Number,
+    ),
+    (
+        "srcmask",
+        "",
+        "Source prefix length",
+        &["src_mask"],
+        Shown::Number,
+    ),
+    (
+        "dstmask",
+        "",
+        "Destination prefix length",
+        &["dst_mask"],
+        Shown::Number,
+    ),
+    (
+        "mask",
+        "",
+        "Prefix length",
+        &["src_mask", "dst_mask"],
+        Shown::Number,
+    ),
     ("vlan", "srcvlan", "VLAN", &["vlan"], Shown::Number),
     ("nhip", "next", "Next hop", &["next_hop"], Shown::Address),
     ("router", "exporter", "Exporter", &["exporter"], Shown::Text),
-    ("odid", "", "Observation domain", &["source_id"], Shown::Number),
+    (
+        "odid",
+        "",
+        "Observation domain",
+        &["source_id"],
+        Shown::Number,
+    ),
     ("nfv", "", "Export version", &["version"], Shown::Number),
-    ("sampling", "", "Sampling interval", &["sampling_interval"], Shown::Number),
-    ("ipversion", "", "IP version", &["ip_version"], Shown::Number),
+    (
+        "sampling",
+        "",
+        "Sampling interval",
+        &["sampling_interval"],
+        Shown::Number,
+    ),
+    (
+        "ipversion",
+        "",
+        "IP version",
+        &["ip_version"],
+        Shown::Number,
+    ),
     ("packets", "", "Packets a flow", &["packets"], Shown::Number),
-    ("bytes", "octets", "Octets a flow", &["octets"], Shown::Number),
+    (
+        "bytes",
+        "octets",
+        "Octets a flow",
+        &["octets"],
+        Shown::Number,
+    ),
 ];
 
 impl Element {
@@ -186,15 +270,19 @@ impl Element {
             None => Ok(most),
             Some(length) => match length.parse::<u8>() {
                 Ok(bits) if bits <= most => Ok(bits),
-                _ => Err(format!("a prefix length of {most} at most fits behind `{base}/`")),
+                _ => Err(format!(
+                    "a prefix length of {most} at most fits behind `{base}/`"
+                )),
             },
         };
         let (v4, v6) = (bits(v4, 32)?, bits(v6, 128)?);
         let mut element = Self::parse(base)?;
         if element.shown != Shown::Address {
-            return Err(format!("`{base}` is no address: no prefix length fits behind it"));
+            return Err(format!(
+                "`{base}` is no address: no prefix length fits behind it"
+            ));
         }
-        element.name = text.to_owned();
+        text.clone_into(&mut element.name);
         element.shown = Shown::Network(v4, v6);
         let heading = element.heading.replace("address", "network");
         element.heading = heading.replace("Address", "Network");
@@ -301,7 +389,10 @@ impl Element {
 }
 
 fn unknown(name: &str) -> String {
-    let names = KNOWN.iter().map(|known| known.0).chain(["srcnet", "dstnet"]);
+    let names = KNOWN
+        .iter()
+        .map(|known| known.0)
+        .chain(["srcnet", "dstnet"]);
     match nearest(name, names) {
         Some(meant) => format!("no element is called `{name}`; did you mean `{meant}`?"),
         None => format!(
@@ -354,7 +445,11 @@ mod tests {
         ] {
             let element = Element::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(element.expressions().len(), sides, "{text}");
-            assert!(element.heading.ends_with(heading), "{text}: {}", element.heading);
+            assert!(
+                element.heading.ends_with(heading),
+                "{text}: {}",
+                element.heading
+            );
         }
     }
 
@@ -376,9 +471,8 @@ mod tests {
 
     #[test]
     fn values_are_shown_as_people_write_them() {
-        let shown = |element: &str, value: KeyValue| {
-            Element::parse(element).unwrap().cell(&value).text()
-        };
+        let shown =
+            |element: &str, value: KeyValue| Element::parse(element).unwrap().cell(&value).text();
         let v4 = ranges::number_of("192.0.2.0".parse().unwrap());
         assert_eq!(shown("srcip", KeyValue::Address(v4)), "192.0.2.0");
         assert_eq!(shown("srcip/24", KeyValue::Address(v4)), "192.0.2.0/24");

@@ -9,11 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use arrow::{
-    array::RecordBatch,
-    compute::cast,
-    datatypes::SchemaRef,
-};
+use arrow::{array::RecordBatch, compute::cast, datatypes::SchemaRef};
 use clap::{Args, ValueEnum};
 use datafusion::prelude::{DataFrame, Expr, col};
 use futures::StreamExt as _;
@@ -73,7 +69,10 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         _ => bail!("name a file that ends in .parquet or .csv, or say --as parquet or --as csv"),
     };
     if options.file.exists() {
-        bail!("{} is there already: name another file", options.file.display());
+        bail!(
+            "{} is there already: name another file",
+            options.file.display()
+        );
     }
     let question = options.source.question().await?;
     // Nobody takes half a file for a whole one.
@@ -105,9 +104,16 @@ pub async fn run(options: &Options) -> Result<Coverage> {
 /// Writes the store's columns, and what they cover as the file's metadata; how many flows.
 async fn write_parquet(flows: DataFrame, coverage: &Coverage, path: &Path) -> Result<u64> {
     let wanted = schema::schema();
-    let columns: Vec<Expr> = wanted.fields().iter().map(|field| col(field.name())).collect();
+    let columns: Vec<Expr> = wanted
+        .fields()
+        .iter()
+        .map(|field| col(field.name()))
+        .collect();
     let mut stream = flows.select(columns)?.execute_stream().await?;
-    let version = KeyValue::new("weir.schema_version".to_owned(), schema::SCHEMA_VERSION.to_owned());
+    let version = KeyValue::new(
+        "weir.schema_version".to_owned(),
+        schema::SCHEMA_VERSION.to_owned(),
+    );
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_key_value_metadata(Some(vec![version]))
@@ -155,6 +161,9 @@ async fn write_csv(flows: DataFrame, path: &Path) -> Result<u64> {
         output.write_all(lines.as_bytes())?;
         lines.clear();
     }
-    output.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+    output
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)?
+        .sync_all()?;
     Ok(written)
 }

@@ -15,7 +15,10 @@ const FORMATS: [(&str, &str); 5] = [
         "extended",
         "%ts %td %pr %sap -> %dap %flg %tos %pkt %byt %pps %bps %bpp %fl",
     ),
-    ("biline", "%ts %td %pr %sap <-> %dap %opkt %ipkt %obyt %ibyt %fl"),
+    (
+        "biline",
+        "%ts %td %pr %sap <-> %dap %opkt %ipkt %obyt %ibyt %fl",
+    ),
     (
         "bilong",
         "%ts %td %pr %sap <-> %dap %flg %tos %opkt %ipkt %obyt %ibyt %fl",
@@ -39,7 +42,13 @@ static TOKENS: [Token; 54] = [
     ("trg", "Received (UTC)", "received", -23, Shown::Time(2)),
     ("tsr", "Start (raw)", "firstSeenRaw", 14, Shown::RawTime(0)),
     ("ter", "End (raw)", "lastSeenRaw", 14, Shown::RawTime(1)),
-    ("trr", "Received (raw)", "receivedRaw", 14, Shown::RawTime(2)),
+    (
+        "trr",
+        "Received (raw)",
+        "receivedRaw",
+        14,
+        Shown::RawTime(2),
+    ),
     ("td", "Duration", "duration", 10, Shown::Duration),
     ("tds", "Duration", "duration", 10, Shown::Duration),
     ("pr", "Proto", "proto", -5, Shown::Protocol),
@@ -231,7 +240,10 @@ mod tests {
         let heading = |format: &str| Format::parse(format).unwrap().heading();
         assert_eq!(heading("csv:%sa,%pkt"), "srcAddr,packets");
         assert_eq!(heading("fmt:%pr|%sp"), "Proto|SPort");
-        assert_eq!(heading("fmt:%line %ra"), format!("{}        Exporter", heading("line")));
+        assert_eq!(
+            heading("fmt:%line %ra"),
+            format!("{}        Exporter", heading("line"))
+        );
         assert!(heading("csv").starts_with("firstSeen,duration,proto,srcAddr,"));
         for (format, words) in [
             ("lines", "no format is called"),

@@ -186,15 +186,18 @@ impl ScalarUDFImpl for Rate {
             What::DurationMs => durations(0).collect(),
             What::PacketsPerSecond => {
                 let both = counts(0).iter().zip(durations(1));
-                both.map(|(count, duration)| per_second(*count, duration)).collect()
+                both.map(|(count, duration)| per_second(*count, duration))
+                    .collect()
             }
             What::BitsPerSecond => {
                 let both = counts(0).iter().zip(durations(1));
-                both.map(|(octets, duration)| bits_per_second(*octets, duration)).collect()
+                both.map(|(octets, duration)| bits_per_second(*octets, duration))
+                    .collect()
             }
             What::OctetsPerPacket => {
                 let both = counts(0).iter().zip(counts(1));
-                both.map(|(octets, packets)| octets_per_packet(*octets, *packets)).collect()
+                both.map(|(octets, packets)| octets_per_packet(*octets, *packets))
+                    .collect()
             }
         };
         Ok(ColumnarValue::Array(Arc::new(UInt64Array::from(values))))

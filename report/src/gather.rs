@@ -180,7 +180,9 @@ impl Ranking {
     #[must_use]
     pub fn finish(self) -> Vec<Group> {
         let leading = self.leading.finish().into_iter();
-        leading.map(|(keys, counts)| Group { keys, counts }).collect()
+        leading
+            .map(|(keys, counts)| Group { keys, counts })
+            .collect()
     }
 }
 
@@ -202,7 +204,7 @@ pub async fn gather(
     gathering: &Gathering,
     mut visit: impl FnMut(&Row<'_>),
 ) -> Result<Total> {
-    let frame = gathered(flows, gathering)?;
+    let frame = gathered(&flows, gathering)?;
     let mut total = Total::default();
     let mut stream = frame.execute_stream().await?;
     while let Some(batch) = stream.next().await {
@@ -213,7 +215,7 @@ pub async fn gather(
             total.groups += 1;
             visit(&Row {
                 columns: &columns,
-                row,
+                number: row,
                 counts,
             });
         }
@@ -222,7 +224,7 @@ pub async fn gather(
 }
 
 /// The query.
-fn gathered(flows: DataFrame, gathering: &Gathering) -> Result<DataFrame> {
+fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     let keys = &gathering.keys;
     let mut frame: Option<DataFrame> = None;
     for side in 0..gathering.sides() {
@@ -298,7 +300,10 @@ fn filtered(
     }
     if gathering.times {
         known.extend(["flow_start", "flow_end"]);
-        all.extend([col("first").alias("flow_start"), col("last").alias("flow_end")]);
+        all.extend([
+            col("first").alias("flow_start"),
+            col("last").alias("flow_end"),
+        ]);
     }
     let predicate = plan::plan(having);
     for column in predicate.column_refs() {
@@ -316,7 +321,7 @@ fn filtered(
 /// A group as the engine has it.
 pub struct Row<'a> {
     columns: &'a Columns,
-    row: usize,
+    number: usize,
     /// What was counted of it.
     pub counts: Counts,
 }
@@ -326,7 +331,7 @@ impl Row<'_> {
     #[must_use]
     pub fn keys(&self) -> Vec<KeyValue> {
         let keys = self.columns.keys.iter();
-        keys.map(|column| key_value(column, self.row)).collect()
+        keys.map(|column| key_value(column, self.number)).collect()
     }
 }
 
@@ -346,7 +351,9 @@ impl Columns {
             Ok(column.with_context(|| format!("column {name}"))?.clone())
         };
         let numbered = |name: &str, count: usize| -> Result<Vec<ArrayRef>> {
-            (0..count).map(|at| column(&format!("{name}{at}"))).collect()
+            (0..count)
+                .map(|at| column(&format!("{name}{at}")))
+                .collect()
         };
         Ok(Self {
             rows: batch.num_rows(),

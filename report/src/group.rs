@@ -69,7 +69,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         ..Answer::default()
     };
     let mut table = table(&gathering, &ranking.finish());
-    let all = [total.counts.octets, total.counts.packets, total.counts.flows];
+    let all = [
+        total.counts.octets,
+        total.counts.packets,
+        total.counts.flows,
+    ];
     let mut foot = vec![Cell::Text("all".to_owned())];
     foot.resize(gathering.keys.len(), Cell::Empty);
     foot.extend(all.map(Cell::Count));

@@ -89,9 +89,10 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         findings.join("\n")
     };
     answer.line("findings", Value::from(findings), line);
-    let gaps = coverage.gaps_ns().into_iter().map(|(from, to)| {
-        json!({ "from": text::time_json(from), "to": text::time_json(to) })
-    });
+    let gaps = coverage
+        .gaps_ns()
+        .into_iter()
+        .map(|(from, to)| json!({ "from": text::time_json(from), "to": text::time_json(to) }));
     answer.json.insert("gaps".to_owned(), gaps.collect());
     answer.print(coverage, options.source.json)?;
     Ok(question.coverage)
@@ -100,7 +101,9 @@ pub async fn run(options: &Options) -> Result<Coverage> {
 /// What was counted of a stream in the files, if they say.
 fn counts_of<'a>(stream: &Stream, coverage: &'a Coverage) -> Option<&'a Counts> {
     let mut counts = coverage.accounts.iter();
-    counts.find(|(known, _)| *known == stream).map(|(_, counts)| counts)
+    counts
+        .find(|(known, _)| *known == stream)
+        .map(|(_, counts)| counts)
 }
 
 fn row(heard: &Heard, coverage: &Coverage, newest_ns: i64) -> Vec<Cell> {
@@ -127,7 +130,9 @@ fn row(heard: &Heard, coverage: &Coverage, newest_ns: i64) -> Vec<Cell> {
         of(|counts| counts.restarts),
         Cell::Number(heard.sampling),
         Cell::Time(heard.last_received_ns),
-        Cell::Text(text::stretch(newest_ns.saturating_sub(heard.last_received_ns))),
+        Cell::Text(text::stretch(
+            newest_ns.saturating_sub(heard.last_received_ns),
+        )),
     ]
 }
 
@@ -157,7 +162,11 @@ fn findings(
         let lost = counts_of(&heard.stream, coverage).map_or(0, |counts| counts.lost);
         if lost > 0 {
             let unit = counts_of(&heard.stream, coverage).filter(|counts| counts.lost_are_records);
-            let unit = if unit.is_some() { "records" } else { "datagrams" };
+            let unit = if unit.is_some() {
+                "records"
+            } else {
+                "datagrams"
+            };
             let lost = text::count(lost.unsigned_abs());
             findings.push(format!(
                 "{name} lost {lost} {unit} on the way: look at the path and at the socket's buffer"
@@ -165,7 +174,9 @@ fn findings(
         }
         if heard.ahead_ns > AHEAD_NS {
             let ahead = text::stretch(heard.ahead_ns);
-            findings.push(format!("{name} has a clock that is ahead by {ahead}: set it by NTP"));
+            findings.push(format!(
+                "{name} has a clock that is ahead by {ahead}: set it by NTP"
+            ));
         }
     }
     for (from, to) in coverage.gaps_ns() {
@@ -236,7 +247,9 @@ fn read(batch: &RecordBatch, row: usize) -> Result<Heard> {
         },
         flows: number("flows")?,
         last_received_ns: time("last")?,
-        ahead_ns: i64::try_from(ahead).unwrap_or(i64::MAX).saturating_mul(1_000_000),
+        ahead_ns: i64::try_from(ahead)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000_000),
         sampling: number("sampling")?,
     })
 }

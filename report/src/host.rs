@@ -76,8 +76,8 @@ async fn peers(
     received: &Expr,
     answer: &mut Answer,
 ) -> Result<()> {
-    let lower = when(col("src_port").lt(col("dst_port")), col("src_port"))
-        .otherwise(col("dst_port"))?;
+    let lower =
+        when(col("src_port").lt(col("dst_port")), col("src_port")).otherwise(col("dst_port"))?;
     let direction = |predicate: &Expr, sent: bool| Direction {
         predicate: predicate.clone(),
         near: if sent { "src_addr" } else { "dst_addr" },
@@ -196,12 +196,17 @@ async fn time_line(
     let mut down = up.clone();
     series::fill(question.flows.clone().filter(sent)?, &mut up).await?;
     series::fill(question.flows.clone().filter(received)?, &mut down).await?;
-    let both = up.bins.iter().zip(&down.bins);
-    let most = both.clone().map(|(up, down)| up.octets.max(down.octets)).max();
+    let both = up.spans.iter().zip(&down.spans);
+    let most = both
+        .clone()
+        .map(|(up, down)| up.octets.max(down.octets))
+        .max();
     let most = most.unwrap_or(0);
     // Stretches without traffic are told by the times of the lines around them.
     let idle = Bin::default();
-    let busy = both.zip(0..).filter(|((up, down), _)| [**up, **down] != [idle; 2]);
+    let busy = both
+        .zip(0..)
+        .filter(|((up, down), _)| [**up, **down] != [idle; 2]);
     let rows = busy.map(|((sent, received), at)| {
         vec![
             Cell::Time(up.start_of(at)),
@@ -242,9 +247,9 @@ fn gaps(coverage: &Coverage, answer: &mut Answer) {
             )
         })
         .collect();
-    let value = gaps.iter().map(|(from, to)| {
-        json!({ "from": text::time_json(*from), "to": text::time_json(*to) })
-    });
+    let value = gaps
+        .iter()
+        .map(|(from, to)| json!({ "from": text::time_json(*from), "to": text::time_json(*to) }));
     let value = value.collect();
     if lines.is_empty() {
         answer.json.insert("gaps".to_owned(), value);

@@ -41,9 +41,10 @@ impl<K: Ord, V> Leading<K, V> {
 
     /// Puts those that lead into order, and forgets the others.
     fn settle(&mut self) {
-        self.found.sort_by(|(measure, key, _), (other_measure, other, _)| {
-            (Reverse(measure), key).cmp(&(Reverse(other_measure), other))
-        });
+        self.found
+            .sort_by(|(measure, key, _), (other_measure, other, _)| {
+                (Reverse(measure), key).cmp(&(Reverse(other_measure), other))
+            });
         self.found.truncate(self.lines_max);
         if self.found.len() == self.lines_max {
             self.least = self.found.last().map_or(0, |(measure, ..)| *measure);

@@ -221,9 +221,15 @@ mod tests {
     fn each_name_is_one_number() {
         assert_eq!(protocols().collect::<HashSet<_>>().len(), PROTOCOLS.len());
         assert_eq!(services().collect::<HashSet<_>>().len(), SERVICES.len());
-        assert_eq!((protocol("TCP"), protocol("ipv6-icmp")), (Some(6), Some(58)));
+        assert_eq!(
+            (protocol("TCP"), protocol("ipv6-icmp")),
+            (Some(6), Some(58))
+        );
         assert_eq!((port("https"), service(53)), (Some(443), Some("domain")));
-        assert_eq!((protocol_name(58), protocol_name(200)), ("icmp6".to_owned(), "200".to_owned()));
+        assert_eq!(
+            (protocol_name(58), protocol_name(200)),
+            ("icmp6".to_owned(), "200".to_owned())
+        );
         assert_eq!(service(1), None);
     }
 }

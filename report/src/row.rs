@@ -174,7 +174,9 @@ impl<'a> Columns<'a> {
                 .and_then(|column| column.as_fixed_size_binary_opt())
                 .with_context(|| format!("column {name}"))
         };
-        let exporter = batch.column_by_name("exporter").context("column exporter")?;
+        let exporter = batch
+            .column_by_name("exporter")
+            .context("column exporter")?;
         Ok(Self {
             times: [
                 column!("flow_start", TimestampNanosecondType),
@@ -183,7 +185,10 @@ impl<'a> Columns<'a> {
             ],
             protocol: column!("protocol", UInt8Type),
             addresses: [addresses("src_addr")?, addresses("dst_addr")?],
-            ports: [column!("src_port", UInt16Type), column!("dst_port", UInt16Type)],
+            ports: [
+                column!("src_port", UInt16Type),
+                column!("dst_port", UInt16Type),
+            ],
             tcp_flags: column!("tcp_flags", UInt16Type),
             tos: column!("tos", UInt8Type),
             packets: column!("packets", UInt64Type),
@@ -193,7 +198,10 @@ impl<'a> Columns<'a> {
                 column!("egress_ifindex", UInt32Type),
             ],
             as_numbers: [column!("src_as", UInt32Type), column!("dst_as", UInt32Type)],
-            masks: [column!("src_mask", UInt8Type), column!("dst_mask", UInt8Type)],
+            masks: [
+                column!("src_mask", UInt8Type),
+                column!("dst_mask", UInt8Type),
+            ],
             vlan: column!("vlan", UInt16Type),
             direction: column!("direction", UInt8Type),
             end_reason: column!("end_reason", UInt8Type),
@@ -238,10 +246,17 @@ impl<'a> Columns<'a> {
             Shown::One => line.push('1'),
             Shown::Flags => line.push_str(&text::tcp_flags(self.tcp_flags.value(row))),
             Shown::Tos => put(line, self.tos.value(row).into()),
-            Shown::Direction => line.push(if self.direction.value(row) == 0 { 'I' } else { 'E' }),
+            Shown::Direction => line.push(if self.direction.value(row) == 0 {
+                'I'
+            } else {
+                'E'
+            }),
             Shown::EndReason => put(line, self.end_reason.value(row).into()),
             Shown::Vlan => put(line, self.vlan.value(row).into()),
-            Shown::Bps => put(line, functions::bits_per_second(octets, self.duration_ms(row))),
+            Shown::Bps => put(
+                line,
+                functions::bits_per_second(octets, self.duration_ms(row)),
+            ),
             Shown::Pps => put(line, functions::per_second(packets, self.duration_ms(row))),
             Shown::Bpp => put(line, functions::octets_per_packet(octets, packets)),
             Shown::Version => put(line, self.version.value(row).into()),
@@ -254,7 +269,11 @@ impl<'a> Columns<'a> {
             }
             Shown::Sampling => put(line, self.sampling.value(row).into()),
             Shown::IpVersion => {
-                line.push(if is_mapped(self.addresses[0].value(row)) { '4' } else { '6' });
+                line.push(if is_mapped(self.addresses[0].value(row)) {
+                    '4'
+                } else {
+                    '6'
+                });
             }
             Shown::Count => put(line, number),
             Shown::NewLine => line.push('\n'),
@@ -406,7 +425,10 @@ mod tests {
             };
             assert_eq!(written(&|line| put_address(line, &octets)), address);
         }
-        assert_eq!(written(&|line| put_raw_time(line, 1_700_000_000_007_999_999)), "1700000000.007");
+        assert_eq!(
+            written(&|line| put_raw_time(line, 1_700_000_000_007_999_999)),
+            "1700000000.007"
+        );
         assert_eq!(written(&|line| put_protocol(line, 6)), "TCP");
     }
 }

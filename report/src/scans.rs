@@ -78,18 +78,52 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     answer.flows = all.counts.flows;
     let tries = fan(selected(question.flows.clone())?, &TRIES)?;
     let by_port = ["src_addr", "protocol", "dst_port"];
-    let on_port = found(fan(tries.clone(), &by_port)?, options.hosts, options, &by_port).await?;
+    let on_port = found(
+        fan(tries.clone(), &by_port)?,
+        options.hosts,
+        options,
+        &by_port,
+    )
+    .await?;
     let by_pair = ["src_addr", "dst_addr"];
     let pairs = fan(tries, &by_pair)?;
     let on_host = found(pairs.clone(), options.ports, options, &by_pair).await?;
-    let anywhere = found(fan(pairs, &["src_addr"])?, options.hosts, options, &["src_addr"]).await?;
+    let anywhere = found(
+        fan(pairs, &["src_addr"])?,
+        options.hosts,
+        options,
+        &["src_addr"],
+    )
+    .await?;
     // Who is listed with a port need not be listed once more without.
     let listed = |keys: &[KeyValue]| on_port.iter().any(|(known, _)| known[..1] == keys[..1]);
-    let anywhere: Vec<_> = anywhere.into_iter().filter(|(keys, _)| !listed(keys)).collect();
+    let anywhere: Vec<_> = anywhere
+        .into_iter()
+        .filter(|(keys, _)| !listed(keys))
+        .collect();
     let elements = ["srcip", "proto", "dstport"];
-    answer.table("hosts_on_a_port", table("Hosts scanned on one port", &elements, "hosts", &on_port)?);
-    answer.table("hosts", table("Hosts scanned on any port", &elements[..1], "hosts", &anywhere)?);
-    answer.table("ports", table("Ports of a host scanned", &["srcip", "dstip"], "ports", &on_host)?);
+    answer.table(
+        "hosts_on_a_port",
+        table("Hosts scanned on one port", &elements, "hosts", &on_port)?,
+    );
+    answer.table(
+        "hosts",
+        table(
+            "Hosts scanned on any port",
+            &elements[..1],
+            "hosts",
+            &anywhere,
+        )?,
+    );
+    answer.table(
+        "ports",
+        table(
+            "Ports of a host scanned",
+            &["srcip", "dstip"],
+            "ports",
+            &on_host,
+        )?,
+    );
     answer.print(&question.coverage, options.source.json)?;
     Ok(question.coverage)
 }
@@ -156,9 +190,8 @@ fn read(batch: &RecordBatch, row: usize, keys: &[&str]) -> Result<(Vec<KeyValue>
         let column = batch.column_by_name(name);
         column.with_context(|| format!("column {name}"))
     };
-    let number = |name: &str| -> Result<u64> {
-        Ok(column(name)?.as_primitive::<UInt64Type>().value(row))
-    };
+    let number =
+        |name: &str| -> Result<u64> { Ok(column(name)?.as_primitive::<UInt64Type>().value(row)) };
     let time = |name: &str| -> Result<i64> {
         let times = column(name)?.as_primitive::<TimestampNanosecondType>();
         Ok(times.value(row))

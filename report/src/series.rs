@@ -135,12 +135,12 @@ fn fill_batch(batch: &RecordBatch, bins: &mut Bins) -> Result<()> {
 fn table(bins: &Bins, drawn: Drawn) -> Table {
     let rates = bins.bits_per_second();
     let size = |at: usize| match drawn {
-        Drawn::Octets => bins.bins[at].octets,
-        Drawn::Packets => bins.bins[at].packets,
-        Drawn::Flows => bins.bins[at].flows,
+        Drawn::Octets => bins.spans[at].octets,
+        Drawn::Packets => bins.spans[at].packets,
+        Drawn::Flows => bins.spans[at].flows,
     };
-    let most = (0..bins.bins.len()).map(size).max().unwrap_or(0);
-    let rows = bins.bins.iter().zip(&rates).zip(0..);
+    let most = (0..bins.spans.len()).map(size).max().unwrap_or(0);
+    let rows = bins.spans.iter().zip(&rates).zip(0..);
     let rows = rows.map(|((bin, bps), at)| {
         let mut row = vec![Cell::Time(bins.start_of(at))];
         row.extend([bin.octets, bin.packets, bin.flows, *bps].map(Cell::Count));
@@ -166,9 +166,9 @@ fn summary(bins: &Bins, answer: &mut Answer) {
     let rates = bins.bits_per_second();
     let p95 = percentile(&rates, USUAL_PER_CENT);
     let most = percentile(&rates, 100);
-    let octets = bins.bins.iter().map(|bin| bin.octets);
+    let octets = bins.spans.iter().map(|bin| bin.octets);
     let octets = octets.fold(0, u64::saturating_add);
-    let number = i64::try_from(bins.bins.len()).unwrap_or(i64::MAX);
+    let number = i64::try_from(bins.spans.len()).unwrap_or(i64::MAX);
     let span_ns = bins.length_ns.saturating_mul(number);
     let average = functions::bits_per_second(octets, functions::duration_ms(0, span_ns));
     let outside = bins.outside;

@@ -66,7 +66,13 @@ enum Shape {
 }
 
 static REPORTS: [Report; 30] = [
-    report(0, "summary", Shape::Summary { distributions: true }),
+    report(
+        0,
+        "summary",
+        Shape::Summary {
+            distributions: true,
+        },
+    ),
     report(1, "packet-size", Shape::Distribution("bpp")),
     report(2, "packets", Shape::Distribution("packets")),
     report(3, "octets", Shape::Distribution("bytes")),
@@ -76,22 +82,52 @@ static REPORTS: [Report; 30] = [
     report(7, "ip-port", Shape::Ports(&["port"])),
     report(8, "ip-destination-address", Shape::Elements(&["dstip"])),
     report(9, "ip-source-address", Shape::Elements(&["srcip"])),
-    report(10, "ip-source/destination-address", Shape::Elements(&["srcip", "dstip"])),
+    report(
+        10,
+        "ip-source/destination-address",
+        Shape::Elements(&["srcip", "dstip"]),
+    ),
     report(11, "ip-address", Shape::Elements(&["ip"])),
     report(12, "ip-protocol", Shape::Elements(&["proto"])),
-    report(13, "octets-duration", Shape::Elements(&["duration", "bytes"])),
-    report(14, "packets-duration", Shape::Elements(&["duration", "packets"])),
-    report(15, "summary-counters", Shape::Summary { distributions: false }),
+    report(
+        13,
+        "octets-duration",
+        Shape::Elements(&["duration", "bytes"]),
+    ),
+    report(
+        14,
+        "packets-duration",
+        Shape::Elements(&["duration", "packets"]),
+    ),
+    report(
+        15,
+        "summary-counters",
+        Shape::Summary {
+            distributions: false,
+        },
+    ),
     report(16, "ip-next-hop-address", Shape::Elements(&["nhip"])),
     report(17, "input-interface", Shape::Elements(&["inif"])),
     report(18, "output-interface", Shape::Elements(&["outif"])),
     report(19, "source-as", Shape::Elements(&["srcas"])),
     report(20, "destination-as", Shape::Elements(&["dstas"])),
-    report(21, "source/destination-as", Shape::Elements(&["srcas", "dstas"])),
+    report(
+        21,
+        "source/destination-as",
+        Shape::Elements(&["srcas", "dstas"]),
+    ),
     report(22, "ip-tos", Shape::Elements(&["tos"])),
-    report(23, "input/output-interface", Shape::Elements(&["inif", "outif"])),
+    report(
+        23,
+        "input/output-interface",
+        Shape::Elements(&["inif", "outif"]),
+    ),
     report(24, "source-prefix", Shape::Elements(&["srcnet", "srcmask"])),
-    report(25, "destination-prefix", Shape::Elements(&["dstnet", "dstmask"])),
+    report(
+        25,
+        "destination-prefix",
+        Shape::Elements(&["dstnet", "dstmask"]),
+    ),
     report(
         26,
         "source/destination-prefix",
@@ -176,15 +212,24 @@ async fn summary(flows: DataFrame) -> Result<(Table, u64)> {
         ("first flow (UTC)", Cell::Time(first)),
         ("seconds to the last packet", Cell::Milliseconds(elapsed_ms)),
         ("seconds a flow", Cell::Milliseconds(each(durations_ms))),
-        ("octets a packet", Cell::Count(functions::average(total.octets, total.packets))),
+        (
+            "octets a packet",
+            Cell::Count(functions::average(total.octets, total.packets)),
+        ),
         ("octets a flow", Cell::Count(each(total.octets))),
         ("packets a flow", Cell::Count(each(total.packets))),
-        ("flows a second", Cell::Count(functions::per_second(total.flows, elapsed_ms))),
+        (
+            "flows a second",
+            Cell::Count(functions::per_second(total.flows, elapsed_ms)),
+        ),
         ("bits a second", Cell::Count(bits)),
     ];
     let rows = rows.map(|(name, value)| vec![Cell::Text(name.to_owned()), value]);
     let table = Table {
-        columns: vec![Column::words("figure", "Figure"), Column::numbers("value", "")],
+        columns: vec![
+            Column::words("figure", "Figure"),
+            Column::numbers("value", ""),
+        ],
         rows: rows.to_vec(),
         ..Table::default()
     };
@@ -239,7 +284,10 @@ async fn distribution(question: &Question, element: &str) -> Result<(Table, u64)
         class.2 = class.2.saturating_add(row.counts.octets);
     })
     .await?;
-    let rows = classes.iter().zip(0u32..).filter(|((flows, ..), _)| *flows > 0);
+    let rows = classes
+        .iter()
+        .zip(0u32..)
+        .filter(|((flows, ..), _)| *flows > 0);
     let rows = rows.map(|((flows, packets, octets), bits)| {
         let (least, most) = match bits {
             0 => (0, 0),
@@ -264,11 +312,7 @@ async fn distribution(question: &Question, element: &str) -> Result<(Table, u64)
 }
 
 /// Lines of elements, with flow-stat's columns: keys, flows, octets, packets.
-async fn elements(
-    options: &Options,
-    question: &Question,
-    names: &[&str],
-) -> Result<(Table, u64)> {
+async fn elements(options: &Options, question: &Question, names: &[&str]) -> Result<(Table, u64)> {
     let keys: Result<Vec<_>, _> = names.iter().map(|name| Element::parse(name)).collect();
     let gathering = Gathering {
         keys: keys.map_err(anyhow::Error::msg)?,
@@ -276,10 +320,16 @@ async fn elements(
     };
     let asked = options.ascending.or(options.descending);
     if let Some(column) = asked.filter(|column| *column >= names.len() + 3) {
-        bail!("there is no column {column}: the last one is {}", names.len() + 2);
+        bail!(
+            "there is no column {column}: the last one is {}",
+            names.len() + 2
+        );
     }
     // Only these three orders can be cut while groups come in; others need all of them.
-    let order = match options.descending.map(|column| column.checked_sub(names.len())) {
+    let order = match options
+        .descending
+        .map(|column| column.checked_sub(names.len()))
+    {
         Some(Some(0)) => Some(Order::Flows),
         Some(Some(1)) | None => Some(Order::Octets),
         Some(Some(2)) => Some(Order::Packets),
@@ -307,7 +357,11 @@ async fn elements(
     for row in &mut table.rows {
         row[first..first + 3].rotate_right(1);
         if options.percent {
-            let wholes = [total.counts.flows, total.counts.octets, total.counts.packets];
+            let wholes = [
+                total.counts.flows,
+                total.counts.octets,
+                total.counts.packets,
+            ];
             for (cell, whole) in row[first..first + 3].iter_mut().zip(wholes) {
                 if let Cell::Count(part) = *cell {
                     *cell = Cell::Share(part as f64 / whole.max(1) as f64);
@@ -339,10 +393,17 @@ mod tests {
             assert_eq!(Report::parse(report.name).unwrap(), *report);
             assert_eq!(Report::parse(&at.to_string()).unwrap(), *report);
             if let Shape::Elements(names) | Shape::Ports(names) = report.shape {
-                assert!(names.iter().all(|name| Element::parse(name).is_ok()), "{names:?}");
+                assert!(
+                    names.iter().all(|name| Element::parse(name).is_ok()),
+                    "{names:?}"
+                );
             }
         }
         assert!(Report::parse("30").unwrap_err().contains("no tags"));
-        assert!(Report::parse("33").unwrap_err().contains("9 ip-source-address"));
+        assert!(
+            Report::parse("33")
+                .unwrap_err()
+                .contains("9 ip-source-address")
+        );
     }
 }

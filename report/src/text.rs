@@ -177,7 +177,10 @@ mod tests {
             [59_999_999_999, 3_600_000_000_000, 90_000_000_000_000].map(stretch),
             ["59 s", "1 h 0 min", "1 d 1 h"]
         );
-        assert_eq!(time_to_second(1_700_000_000_123_456_789), "2023-11-14 22:13:20");
+        assert_eq!(
+            time_to_second(1_700_000_000_123_456_789),
+            "2023-11-14 22:13:20"
+        );
         assert_eq!(address(&Ipv6Addr::LOCALHOST.octets()), "::1");
     }
 }

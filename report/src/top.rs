@@ -24,7 +24,12 @@ pub struct Options {
     by: Vec<Statistic>,
     /// What decides who has most: octets, packets, flows, bps, pps, bpp, duration or distinct(ELEMENT);
     /// several with commas between
-    #[arg(long, value_name = "ORDER", default_value = "octets", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ORDER",
+        default_value = "octets",
+        value_delimiter = ','
+    )]
     order: Vec<String>,
     /// Count different values of this element; may be repeated
     #[arg(long, value_name = "ELEMENT", value_parser = Element::parse)]
@@ -124,7 +129,9 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     }
     answer.flows = whole.flows;
     let total = json!({ "octets": whole.octets, "packets": whole.packets, "flows": whole.flows });
-    answer.json.insert("statistics".to_owned(), Value::Array(statistics));
+    answer
+        .json
+        .insert("statistics".to_owned(), Value::Array(statistics));
     answer.json.insert("total".to_owned(), total);
     answer.print(&question.coverage, options.source.json)?;
     Ok(question.coverage)
@@ -178,7 +185,11 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     fn table(&self, groups: &[Group]) -> Table {
-        let keys = self.gathering.keys.iter().map(|key| Column::words(&key.name, &key.heading));
+        let keys = self
+            .gathering
+            .keys
+            .iter()
+            .map(|key| Column::words(&key.name, &key.heading));
         let mut columns: Vec<_> = keys.collect();
         columns.push(Column::numbers("octets", "Octets"));
         columns.push(Column::numbers("packets", "Packets"));
@@ -314,13 +325,23 @@ mod tests {
 
     #[test]
     fn orders_may_count_different_values() {
-        let names = ["bytes", "distinct(dstip)", "distinct(srcport)", "distinct(dstip)"];
+        let names = [
+            "bytes",
+            "distinct(dstip)",
+            "distinct(srcport)",
+            "distinct(dstip)",
+        ];
         let mut distinct = vec![Element::parse("srcport").unwrap()];
         let orders = orders_of(&names.map(str::to_owned), &mut distinct).unwrap();
         let orders: Vec<_> = orders.into_iter().map(|(order, _)| order).collect();
         assert_eq!(
             orders,
-            [Order::Octets, Order::Distinct(1), Order::Distinct(0), Order::Distinct(1)]
+            [
+                Order::Octets,
+                Order::Distinct(1),
+                Order::Distinct(0),
+                Order::Distinct(1)
+            ]
         );
         assert_eq!(distinct.len(), 2);
         let wrong = orders_of(&["colour".to_owned()], &mut distinct);

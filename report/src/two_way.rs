@@ -88,7 +88,12 @@ impl Exchanged {
 }
 
 const KEYS: [&str; 5] = ["near", "far", "protocol", "port", "label"];
-const SUMS: [&str; 4] = ["sent_octets", "received_octets", "sent_flows", "received_flows"];
+const SUMS: [&str; 4] = [
+    "sent_octets",
+    "received_octets",
+    "sent_flows",
+    "received_flows",
+];
 
 /// Gathers both directions, and shows who exchanged what to `visit`, in no order.
 ///
@@ -151,11 +156,19 @@ fn read(batch: &RecordBatch, row: usize) -> Result<(Ends, Exchanged)> {
     let key = |name: &str| -> Result<KeyValue> { Ok(key_value(column(name)?, row)) };
     let sum = |name: &str| -> Result<u64> {
         let sums = column(name)?.as_primitive::<UInt64Type>();
-        Ok(if sums.is_null(row) { 0 } else { sums.value(row) })
+        Ok(if sums.is_null(row) {
+            0
+        } else {
+            sums.value(row)
+        })
     };
     let time = |name: &str| -> Result<i64> {
         let times = column(name)?.as_primitive::<TimestampNanosecondType>();
-        Ok(if times.is_null(row) { 0 } else { times.value(row) })
+        Ok(if times.is_null(row) {
+            0
+        } else {
+            times.value(row)
+        })
     };
     let ends = Ends {
         near: key("near")?,

@@ -89,9 +89,14 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         ..Answer::default()
     };
     answer.table("users", table(&leading, &total)?);
-    let unanswered = leading.iter().filter(|(_, exchanged)| exchanged.received_flows == 0);
+    let unanswered = leading
+        .iter()
+        .filter(|(_, exchanged)| exchanged.received_flows == 0);
     let unanswered = unanswered.count();
-    let line = format!("{unanswered} of {} lines shown had no answer", leading.len());
+    let line = format!(
+        "{unanswered} of {} lines shown had no answer",
+        leading.len()
+    );
     answer.line("unanswered", json!(unanswered), line);
     answer.print(&question.coverage, source.json)?;
     Ok(question.coverage)
@@ -100,7 +105,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
 /// The rules of a catalogue.
 fn catalogue(options: &Options) -> Result<Vec<Rule>> {
     let name = &options.catalogue;
-    let own = options.source.library().read("who", name).map_err(anyhow::Error::msg)?;
+    let own = options
+        .source
+        .library()
+        .read("who", name)
+        .map_err(anyhow::Error::msg)?;
     let shipped = || SHIPPED.iter().find(|(known, _)| known == name);
     let Some(text) = own.or_else(|| shipped().map(|(_, text)| (*text).to_owned())) else {
         let names = SHIPPED.map(|(name, _)| name).join(", ");
@@ -112,11 +121,7 @@ fn catalogue(options: &Options) -> Result<Vec<Rule>> {
     rules(name, &text, |filter| options.source.parse(filter))
 }
 
-fn rules(
-    name: &str,
-    text: &str,
-    parse: impl Fn(&str) -> Result<Filter>,
-) -> Result<Vec<Rule>> {
+fn rules(name: &str, text: &str, parse: impl Fn(&str) -> Result<Filter>) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     for (line, number) in text.lines().zip(1..) {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -139,7 +144,13 @@ fn rules(
 
 /// What users send, or what they receive.
 fn direction(rules: &[Rule], sent: bool) -> Result<Direction> {
-    let of_direction = |rule: &Rule| if sent { rule.filter.clone() } else { rule.filter.swapped() };
+    let of_direction = |rule: &Rule| {
+        if sent {
+            rule.filter.clone()
+        } else {
+            rule.filter.swapped()
+        }
+    };
     let filters: Vec<Filter> = rules.iter().map(of_direction).collect();
     let mut labels = when(lit(false), lit(""));
     for (rule, filter) in rules.iter().zip(&filters) {
@@ -232,7 +243,10 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         for (text, words) in [
-            ("smtp: dst port 25\nimap dst port 143", "line 2: write LABEL: FILTER"),
+            (
+                "smtp: dst port 25\nimap dst port 143",
+                "line 2: write LABEL: FILTER",
+            ),
             ("# nothing\n\n", "has no line"),
             ("smtp: dst bort 25", "line 1"),
         ] {

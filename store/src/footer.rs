@@ -190,7 +190,10 @@ mod tests {
         assert!((1..=100u128).all(|number| may_have("src_addr", number << 40)));
         let others = (1..=100u128).filter(|number| may_have("src_addr", (number << 40) + 1));
         assert!(others.count() < 30, "most of the others are ruled out");
-        assert!(may_have("next_hop", 7), "a column without a filter may have any");
+        assert!(
+            may_have("next_hop", 7),
+            "a column without a filter may have any"
+        );
     }
 
     /// What is damaged is refused, or cannot rule anything out that is there.

@@ -161,7 +161,9 @@ mod tests {
             version: 9,
         };
         for _ in 0..groups {
-            writer.write(&schema::batch(&vec![flow; 100]).unwrap()).unwrap();
+            writer
+                .write(&schema::batch(&vec![flow; 100]).unwrap())
+                .unwrap();
             writer.end_row_group().unwrap();
         }
         writer.finish().unwrap();

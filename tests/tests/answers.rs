@@ -128,7 +128,9 @@ impl Archive {
         flows.sort_by_key(|flow| flow.received_ns);
         let hour = |flow: &StoredFlow| flow.received_ns / SECOND_NS / HOUR_S;
         let mut datagrams = 0;
-        let files: Vec<_> = flows.chunk_by(|one, other| hour(one) == hour(other)).collect();
+        let files: Vec<_> = flows
+            .chunk_by(|one, other| hour(one) == hour(other))
+            .collect();
         for (at, file) in files.iter().enumerate() {
             let start_s = i64::try_from(hour(&file[0]) * HOUR_S).unwrap();
             let mut window = Window::create(&directory.window_path(start_s)).unwrap();
@@ -196,8 +198,14 @@ fn q1_who_takes_most_of_the_bandwidth() {
     // By flows it is another: names are asked for most often.
     assert_eq!(statistics[1]["rows"][0]["key"], "10.0.0.53");
     let text = archive.text(&["top", "-n", "3"]);
-    assert!(text.contains(" others ") && text.contains("\nall "), "{text}");
-    assert!(text.contains("flows, from 48 closed and 0 open files"), "{text}");
+    assert!(
+        text.contains(" others ") && text.contains("\nall "),
+        "{text}"
+    );
+    assert!(
+        text.contains("flows, from 48 closed and 0 open files"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -210,7 +218,14 @@ fn q2_which_server_has_most_connections_and_clients() {
     // One client that comes back a thousand times is no thousand clients.
     let one = (0..1000u64).map(|at| Flow::new(at, "172.21.0.1", "10.2.0.81", TCP, 443));
     let archive = Archive::of(clients.chain(one));
-    let servers = ["top", "--by", "dstip", "--order", "distinct(srcip)", "flags S and dst port 443"];
+    let servers = [
+        "top",
+        "--by",
+        "dstip",
+        "--order",
+        "distinct(srcip)",
+        "flags S and dst port 443",
+    ];
     let answer = archive.json(&servers);
     let first = &answer["statistics"][0]["rows"][0];
     assert_eq!(first["key"], "10.2.0.80");
@@ -230,16 +245,24 @@ fn q3_who_uses_a_vpn() {
     let users = &answer["users"];
     assert_eq!(column(users, "user"), ["10.1.0.13"]);
     let user = &users[0];
-    assert_eq!((&user["what"], &user["peer"]), (&json!("openvpn"), &json!("198.18.7.7")));
+    assert_eq!(
+        (&user["what"], &user["peer"]),
+        (&json!("openvpn"), &json!("198.18.7.7"))
+    );
     assert_eq!(user["answered"], true);
-    assert_eq!((&user["sent_octets"], &user["received_octets"]), (&json!(9_000_000), &json!(30_000_000)));
+    assert_eq!(
+        (&user["sent_octets"], &user["received_octets"]),
+        (&json!(9_000_000), &json!(30_000_000))
+    );
 }
 
 #[test]
 fn q4_who_tried_smtp_at_hosts_that_are_no_mail_servers() {
     let spam = (0..40u64).flat_map(|at| {
         let victim = format!("203.0.113.{}", 10 + at);
-        let tried = Flow::new(50_000 + at, "10.1.0.66", &victim, TCP, 25).flags(SYN).counts(1, 60);
+        let tried = Flow::new(50_000 + at, "10.1.0.66", &victim, TCP, 25)
+            .flags(SYN)
+            .counts(1, 60);
         // Half of them say no.
         let reset = tried.back().flags(0x14).counts(1, 40);
         [Some(tried), (at % 2 == 0).then_some(reset)]
@@ -253,7 +276,11 @@ fn q4_who_tried_smtp_at_hosts_that_are_no_mail_servers() {
     let users = column(&answer["users"], "user");
     assert_eq!(users.len(), 40);
     assert!(users.iter().all(|user| user == "10.1.0.66"), "{users:?}");
-    assert!(column(&answer["users"], "answered").iter().all(|answered| answered == false));
+    assert!(
+        column(&answer["users"], "answered")
+            .iter()
+            .all(|answered| answered == false)
+    );
     let all = archive.json(&["who", "mail", "dst in @mail"]);
     assert_eq!(column(&all["users"], "answered"), [true]);
 }
@@ -274,7 +301,10 @@ fn q5_whom_did_the_worm_get_and_who_was_first() {
     assert_eq!(column(rows, "distinct(dstip)"), [100, 100, 5]);
     let first = archive.json(&["flows", "-O", "tstart", "-n", "1", worm]);
     assert_eq!(first["flows"][0]["src_addr"], "10.1.0.31");
-    assert_eq!(first["flows"][0]["flow_start"], "2026-11-20T16:40:00.000000000Z");
+    assert_eq!(
+        first["flows"][0]["flow_start"],
+        "2026-11-20T16:40:00.000000000Z"
+    );
 }
 
 #[test]
@@ -282,15 +312,22 @@ fn q6_who_scans_slowly_and_who_is_only_busy() {
     // One host in eight minutes, for two days.
     let slow = (0..300u64).map(|at| {
         let victim = format!("10.3.{}.{}", at / 200, at % 200);
-        Flow::new(at * 480, "203.0.113.200", &victim, TCP, 22).flags(SYN).counts(1, 60)
+        Flow::new(at * 480, "203.0.113.200", &victim, TCP, 22)
+            .flags(SYN)
+            .counts(1, 60)
     });
     let ports = (1..=200u16).map(|port| {
-        Flow::new(5000, "203.0.113.201", "10.3.0.9", TCP, port).flags(SYN).counts(1, 60)
+        Flow::new(5000, "203.0.113.201", "10.3.0.9", TCP, port)
+            .flags(SYN)
+            .counts(1, 60)
     });
     let busy = (0..200u64).map(|at| Flow::new(at, "10.0.0.25", &format!("198.18.0.{at}"), TCP, 25));
     let archive = Archive::of(slow.chain(ports).chain(busy));
     let answer = archive.json(&["scans"]);
-    assert_eq!(column(&answer["hosts_on_a_port"], "srcip"), ["203.0.113.200"]);
+    assert_eq!(
+        column(&answer["hosts_on_a_port"], "srcip"),
+        ["203.0.113.200"]
+    );
     assert_eq!(column(&answer["hosts_on_a_port"], "hosts"), [300]);
     assert_eq!(column(&answer["hosts_on_a_port"], "dstport"), [22]);
     assert_eq!(column(&answer["ports"], "srcip"), ["203.0.113.201"]);
@@ -306,14 +343,26 @@ fn q6_who_scans_slowly_and_who_is_only_busy() {
 #[test]
 fn q7_which_ports_are_used_most() {
     let archive = Archive::of([Flow::new(100, "10.1.0.8", "10.1.0.9", TCP, 9999).counts(1, 60)]);
-    let answer = archive.json(&["top", "--by", "dstport:p", "--order", "flows", "dst port < 1024"]);
+    let answer = archive.json(&[
+        "top",
+        "--by",
+        "dstport:p",
+        "--order",
+        "flows",
+        "dst port < 1024",
+    ]);
     let first = &answer["statistics"][0]["rows"][0];
-    assert_eq!((&first["proto"], &first["dstport"]), (&json!("tcp"), &json!(443)));
+    assert_eq!(
+        (&first["proto"], &first["dstport"]),
+        (&json!("tcp"), &json!(443))
+    );
     let stat = archive.text(&["stat", "5", "-S2", "-n", "3"]);
-    let words = |line: usize| -> Vec<&str> {
-        stat.lines().nth(line).unwrap().split_whitespace().collect()
-    };
-    assert_eq!(words(0), ["Destination", "port", "Flows", "Octets", "Packets"]);
+    let words =
+        |line: usize| -> Vec<&str> { stat.lines().nth(line).unwrap().split_whitespace().collect() };
+    assert_eq!(
+        words(0),
+        ["Destination", "port", "Flows", "Octets", "Packets"]
+    );
     assert_eq!((words(1)[0], words(2)[0]), ("40000", "443"), "{stat}");
     let groups = archive.json(&["group", "--by", "srcip/16", "--having", "flows > 5000"]);
     assert_eq!(column(&groups["groups"], "srcip/16"), ["10.1.0.0/16"]);
@@ -339,23 +388,38 @@ fn q8_what_did_a_host_do_between_two_times() {
     assert_eq!(column(&whole["time_line"], "sent_octets").len(), 7);
     let text = archive.text(&["host", "10.1.0.77"]);
     // Bloom filters leave out most of the files that have nothing of it.
-    assert!(text.contains("22 ssh") && text.contains("of them hold nothing that fits"), "{text}");
+    assert!(
+        text.contains("22 ssh") && text.contains("of them hold nothing that fits"),
+        "{text}"
+    );
 }
 
 /// What the collector took a moment ago is in the open window.
 #[test]
 fn q9_what_happens_now() {
     let mut flows = days();
-    flows.push(Flow::new(HOURS * HOUR_S - 30, "10.1.0.99", "203.0.113.66", TCP, 4444));
+    flows.push(Flow::new(
+        HOURS * HOUR_S - 30,
+        "10.1.0.99",
+        "203.0.113.66",
+        TCP,
+        4444,
+    ));
     let archive = Archive::new(&flows, true, 0);
     let now = ["--now", "2026-11-22T00:00"];
     let asked = ["flows", "last 5min and dst port 4444"];
     let answer = archive.json(&[&asked[..], &now[..]].concat());
     assert_eq!(column(&answer["flows"], "src_addr"), ["10.1.0.99"]);
     assert_eq!(answer["coverage"]["open_files"], 1);
-    assert_eq!(answer["coverage"]["complete_to"], "2026-11-21T23:54:33.000000000Z");
+    assert_eq!(
+        answer["coverage"]["complete_to"],
+        "2026-11-21T23:54:33.000000000Z"
+    );
     let text = archive.text(&[&["top", "last 5min"][..], &now[..]].concat());
-    assert!(text.contains("what was lost on the way is known when a file is closed"), "{text}");
+    assert!(
+        text.contains("what was lost on the way is known when a file is closed"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -366,7 +430,10 @@ fn q10_who_sends_from_addresses_that_cannot_be_and_to_groups() {
         Flow::new(70_002, "10.1.0.5", "239.1.1.1", UDP, 5004),
     ]);
     let bogons = archive.json(&["group", "--by", "srcip,inif", "src in @bogons and in if 2"]);
-    assert_eq!(column(&bogons["groups"], "srcip"), ["192.168.5.5", "240.1.2.3"]);
+    assert_eq!(
+        column(&bogons["groups"], "srcip"),
+        ["192.168.5.5", "240.1.2.3"]
+    );
     let groups = archive.json(&["group", "--by", "srcip,dstip", "dst in @multicast"]);
     assert_eq!(column(&groups["groups"], "dstip"), ["239.1.1.1"]);
 }
@@ -375,14 +442,28 @@ fn q10_who_sends_from_addresses_that_cannot_be_and_to_groups() {
 fn q11_is_the_data_complete() {
     let mut flows = days();
     let other = (0..12 * HOUR_S).step_by(600);
-    flows.extend(other.map(|at| Flow::new(at, "10.7.0.1", "10.7.0.2", UDP, 53).exporter("192.0.2.2")));
+    flows.extend(
+        other.map(|at| Flow::new(at, "10.7.0.1", "10.7.0.2", UDP, 53).exporter("192.0.2.2")),
+    );
     let archive = Archive::new(&flows, false, 120);
     let answer = archive.json(&["health"]);
-    assert_eq!(column(&answer["exporters"], "exporter"), ["192.0.2.1", "192.0.2.2"]);
-    assert_eq!(column(&answer["exporters"], "lost"), [json!(120), Value::Null]);
+    assert_eq!(
+        column(&answer["exporters"], "exporter"),
+        ["192.0.2.1", "192.0.2.2"]
+    );
+    assert_eq!(
+        column(&answer["exporters"], "lost"),
+        [json!(120), Value::Null]
+    );
     let findings = answer["findings"].to_string();
-    assert!(findings.contains("192.0.2.1 (version 9, domain 7) lost 120 datagrams"), "{findings}");
-    assert!(findings.contains("192.0.2.2 (version 9, domain 7) fell silent at 2026-11-20 11:50:03"), "{findings}");
+    assert!(
+        findings.contains("192.0.2.1 (version 9, domain 7) lost 120 datagrams"),
+        "{findings}"
+    );
+    assert!(
+        findings.contains("192.0.2.2 (version 9, domain 7) fell silent at 2026-11-20 11:50:03"),
+        "{findings}"
+    );
     // Each answer says so, for the files it is drawn from.
     assert_eq!(archive.json(&["top"])["coverage"]["lost_datagrams"], 120);
     let before = archive.json(&["top", "until 2026-11-20T00:30"]);
@@ -393,8 +474,14 @@ fn q11_is_the_data_complete() {
 fn q12_what_is_the_95th_percentile_of_a_network() {
     // A megabit a second for a day; in one interval of five minutes out of thirty, ten.
     let customer = (0..288u64).map(|at| {
-        let octets = if at % 30 == 7 { 375_000_000 } else { 37_500_000 };
-        Flow::new(at * 300, "10.9.0.3", "203.0.113.5", TCP, 443).lasts(300).counts(1000, octets)
+        let octets = if at % 30 == 7 {
+            375_000_000
+        } else {
+            37_500_000
+        };
+        Flow::new(at * 300, "10.9.0.3", "203.0.113.5", TCP, 443)
+            .lasts(300)
+            .counts(1000, octets)
     });
     let archive = Archive::of(customer);
     let day = "src net 10.9.0.0/24 and from 2026-11-20 to 2026-11-21";
@@ -403,7 +490,10 @@ fn q12_what_is_the_95th_percentile_of_a_network() {
     assert_eq!(answer["summary"]["p95_bps"], 1_000_000);
     assert_eq!(answer["summary"]["most_bps"], 10_000_000);
     let text = archive.text(&["series", "--every", "1h", day]);
-    assert!(text.contains("█") && text.contains("95th percentile"), "{text}");
+    assert!(
+        text.contains("█") && text.contains("95th percentile"),
+        "{text}"
+    );
 }
 
 /// What is new since yesterday.
@@ -438,6 +528,9 @@ fn an_export_answers_as_its_source_does() {
     let exported: Value = serde_json::from_slice(&output.stdout).unwrap();
     let source = archive.json(&["top", "dst port 443"]);
     assert_eq!(exported["total"], source["total"]);
-    let lines = fs::read_to_string(target.path().join("flows.csv")).unwrap().lines().count();
+    let lines = fs::read_to_string(target.path().join("flows.csv"))
+        .unwrap()
+        .lines()
+        .count();
     assert_eq!(source["total"]["flows"], lines - 1);
 }

@@ -176,6 +176,7 @@ impl<'i> Words<'i, '_> {
     }
 
     /// A condition of one word.
+    #[expect(clippy::unnecessary_wraps, reason = "as its siblings, which may fail")]
     fn alone(&mut self, filter: Filter) -> Read {
         self.at += 1;
         Ok(filter)
@@ -246,9 +247,9 @@ impl<'i> Words<'i, '_> {
                 let field = vocabulary::number_field(&word).unwrap_or(Field::Packets);
                 self.plain(field, numbers(field))
             }
-            "packets" | "bytes" => {
-                self.refuse(format!("Weir's records have no {word} of the other direction"))
-            }
+            "packets" | "bytes" => self.refuse(format!(
+                "Weir's records have no {word} of the other direction"
+            )),
             _ => {
                 let known = ["if", "packets", "bytes"];
                 self.unknown("`if`, `packets` or `bytes` fits here", &known)

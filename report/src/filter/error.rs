@@ -151,7 +151,10 @@ mod tests {
         let text = format!("{}wrong{}", "any or ".repeat(1000), " or any".repeat(1000));
         let error = Misread::new(7000..7005, "that").within(&text).to_string();
         let lines: Vec<_> = error.lines().collect();
-        assert!(lines.iter().all(|line| line.chars().count() < 110), "{error}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() < 110),
+            "{error}"
+        );
         let caret = lines[2].find('^').unwrap();
         assert_eq!(&lines[1][caret..caret + 5], "wrong");
     }

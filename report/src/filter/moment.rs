@@ -45,7 +45,10 @@ impl Words<'_, '_> {
                 let text = self.value("`seen` or a stretch of time such as 2h")?;
                 match self.stretch(&text) {
                     Some(span_ns) => Ok(active(Some(now_ns.saturating_sub(span_ns)), None)),
-                    None => Err(Misread::new(at, "`seen` or a stretch of time such as 2h fits here")),
+                    None => Err(Misread::new(
+                        at,
+                        "`seen` or a stretch of time such as 2h fits here",
+                    )),
                 }
             }
             _ => self.unknown("`seen` fits here", &["seen"]),

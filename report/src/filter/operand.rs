@@ -330,7 +330,9 @@ pub(super) fn compared(side: Side, fields: Fields, comparison: Comparison, value
 /// The file of an `@include`, as a set's name that is a path.
 pub(super) fn path_of(include: &Pair<'_, Rule>) -> String {
     let path = include.clone().into_inner().next();
-    let path = path.map(|path| path.as_str().to_owned()).unwrap_or_default();
+    let path = path
+        .map(|path| path.as_str().to_owned())
+        .unwrap_or_default();
     if path.contains('/') {
         path
     } else {

@@ -172,8 +172,9 @@ fn cut<T: Copy>(
     last: T,
 ) -> Expr {
     match comparison {
-        Comparison::Equal => compare(Comparison::GreaterOrEqual, first)
-            .and(compare(Comparison::LessOrEqual, last)),
+        Comparison::Equal => {
+            compare(Comparison::GreaterOrEqual, first).and(compare(Comparison::LessOrEqual, last))
+        }
         Comparison::NotEqual => {
             compare(Comparison::Less, first).or(compare(Comparison::Greater, last))
         }
@@ -242,12 +243,7 @@ fn address(number: u128) -> Expr {
 
 /// Membership of a value in a set whose members are written as `literal` does. A large set is a
 /// function of the value as `wide`; its ends are compared before, which statistics may rule out.
-fn members(
-    ranges: &Ranges,
-    value: &Expr,
-    wide: &Expr,
-    literal: impl Fn(u128) -> Expr,
-) -> Expr {
+fn members(ranges: &Ranges, value: &Expr, wide: &Expr, literal: impl Fn(u128) -> Expr) -> Expr {
     let between = |(first, last): &(u128, u128)| {
         if first == last {
             return value.clone().eq(literal(*first));

@@ -44,7 +44,10 @@ fn may_be_then(ends_ns: Option<(i64, i64)>, comparison: Comparison, at_ms: i64) 
     let Some((first_ns, last_ns)) = ends_ns else {
         return true;
     };
-    let (first_ms, last_ms) = (first_ns.div_euclid(1_000_000), last_ns.div_euclid(1_000_000));
+    let (first_ms, last_ms) = (
+        first_ns.div_euclid(1_000_000),
+        last_ns.div_euclid(1_000_000),
+    );
     match comparison {
         Comparison::Equal => first_ms <= at_ms && at_ms <= last_ms,
         Comparison::NotEqual => true,
@@ -60,14 +63,16 @@ fn may_be_then(ends_ns: Option<(i64, i64)>, comparison: Comparison, at_ms: i64) 
 #[must_use]
 pub fn stretch_ns(filter: &Filter) -> (Option<i64>, Option<i64>) {
     match filter {
-        Filter::All(parts) => parts.iter().map(stretch_ns).fold(
-            (None, None),
-            |(from, to), (other_from, other_to)| {
-                let later = from.into_iter().chain(other_from).max();
-                let earlier = to.into_iter().chain(other_to).min();
-                (later, earlier)
-            },
-        ),
+        Filter::All(parts) => {
+            parts
+                .iter()
+                .map(stretch_ns)
+                .fold((None, None), |(from, to), (other_from, other_to)| {
+                    let later = from.into_iter().chain(other_from).max();
+                    let earlier = to.into_iter().chain(other_to).min();
+                    (later, earlier)
+                })
+        }
         Filter::Any(parts) => {
             let stretches: Vec<_> = parts.iter().map(stretch_ns).collect();
             let from: Option<Vec<i64>> = stretches.iter().map(|(from, _)| *from).collect();
@@ -172,7 +177,10 @@ mod tests {
         );
         let either = Filter::Any(vec![from.clone(), time(Comparison::Greater, 3)]);
         assert_eq!(stretch_ns(&either), (Some(3_000_000), None));
-        assert_eq!(stretch_ns(&Filter::Any(vec![from, to.clone()])), (None, None));
+        assert_eq!(
+            stretch_ns(&Filter::Any(vec![from, to.clone()])),
+            (None, None)
+        );
         assert_eq!(stretch_ns(&Filter::Not(Box::new(to))), (None, None));
         assert_eq!(stretch_ns(&Filter::everything()), (None, None));
     }

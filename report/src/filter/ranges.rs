@@ -131,7 +131,11 @@ pub fn cut(number: u128, v4_bits: u8, v6_bits: u8) -> u128 {
         .unwrap_or(0);
     let kept = number & !free;
     // A network of no bits is still one of its family.
-    if most == 32 { MAPPED | kept & V4_BITS } else { kept }
+    if most == 32 {
+        MAPPED | kept & V4_BITS
+    } else {
+        kept
+    }
 }
 
 #[cfg(test)]
@@ -152,9 +156,8 @@ mod tests {
     /// Against sets of numbers written out.
     #[test]
     fn algebra_is_that_of_sets() {
-        let members = |set: &Ranges| -> Vec<u128> {
-            (0..40).filter(|at| set.contains(*at)).collect()
-        };
+        let members =
+            |set: &Ranges| -> Vec<u128> { (0..40).filter(|at| set.contains(*at)).collect() };
         let sets = [
             ranges(&[]),
             ranges(&[(0, 39)]),
@@ -169,13 +172,20 @@ mod tests {
                 for at in 0..40 {
                     let (in_a, in_b) = (a.contains(at), b.contains(at));
                     assert_eq!(union.contains(&at), in_a || in_b, "{at} in {a:?} + {b:?}");
-                    assert_eq!(difference.contains(&at), in_a && !in_b, "{at} in {a:?} - {b:?}");
+                    assert_eq!(
+                        difference.contains(&at),
+                        in_a && !in_b,
+                        "{at} in {a:?} - {b:?}"
+                    );
                 }
             }
         }
         let all = ranges(&[(0, u128::MAX)]);
         assert_eq!(all.difference(&all), ranges(&[]));
-        assert_eq!(all.difference(&Ranges::one(u128::MAX)), ranges(&[(0, u128::MAX - 1)]));
+        assert_eq!(
+            all.difference(&Ranges::one(u128::MAX)),
+            ranges(&[(0, u128::MAX - 1)])
+        );
     }
 
     #[test]

@@ -80,7 +80,13 @@ fn value_of(field: Field, flow: &StoredFlow) -> Option<u128> {
         Field::SourcePort => record.source_port.into(),
         Field::DestinationPort => port.into(),
         Field::Protocol => record.protocol.into(),
-        Field::IpVersion => if record.v6 { 6 } else { 4 },
+        Field::IpVersion => {
+            if record.v6 {
+                6
+            } else {
+                4
+            }
+        }
         Field::TcpFlags => record.tcp_flags.into(),
         Field::Tos => record.tos.into(),
         Field::Packets => record.packets.into(),

@@ -17,7 +17,10 @@ const FILE_OCTETS_MAX: u64 = 64 << 20;
 /// Sets that need no file; one of the same name comes first.
 const BUILT_IN: [(&str, &str); 5] = [
     // RFC 1918, RFC 4193
-    ("private", "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"),
+    (
+        "private",
+        "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7",
+    ),
     ("multicast", "224.0.0.0/4 ff00::/8"),
     ("loopback", "127.0.0.0/8 ::1"),
     ("linklocal", "169.254.0.0/16 fe80::/10"),
@@ -70,7 +73,9 @@ impl Library {
 
     fn set_within(&self, name: &str, items: Items, depth: u32) -> Result<Ranges, String> {
         if depth > DEPTH_MAX {
-            return Err(format!("@{name} is in more than {DEPTH_MAX} sets within one another"));
+            return Err(format!(
+                "@{name} is in more than {DEPTH_MAX} sets within one another"
+            ));
         }
         let built_in = || BUILT_IN.iter().find(|(known, _)| *known == name);
         match self.read("sets", name)? {
@@ -87,7 +92,9 @@ impl Library {
         let mut added = Vec::new();
         for (line, number) in text.lines().zip(1..) {
             let line = line.split('#').next().unwrap_or_default();
-            let words = line.split([' ', '\t', ',', '\r']).filter(|word| !word.is_empty());
+            let words = line
+                .split([' ', '\t', ',', '\r'])
+                .filter(|word| !word.is_empty());
             for word in words {
                 let wrong = |says: String| format!("@{name}, line {number}: {says}");
                 let (word, removed) = match word.strip_prefix('-') {
@@ -114,7 +121,10 @@ impl Library {
             return format!("there is no file {name}");
         }
         let folder = self.folder.join("sets");
-        let mut known: Vec<String> = BUILT_IN.iter().map(|(name, _)| format!("@{name}")).collect();
+        let mut known: Vec<String> = BUILT_IN
+            .iter()
+            .map(|(name, _)| format!("@{name}"))
+            .collect();
         let files = fs::read_dir(&folder).into_iter().flatten().flatten();
         known.extend(files.filter_map(|file| Some(format!("@{}", file.file_name().to_str()?))));
         known.sort();
@@ -200,12 +210,11 @@ impl Items {
             Some(ends) if named(word).is_none() => Some(ends),
             _ => None,
         };
-        let (first, last) = match range {
-            Some((first, last)) => (single(first)?, single(last)?),
-            None => {
-                let number = single(word)?;
-                (number, number)
-            }
+        let (first, last) = if let Some((first, last)) = range {
+            (single(first)?, single(last)?)
+        } else {
+            let number = single(word)?;
+            (number, number)
         };
         if first > last {
             return Err(format!("{word} ends before it begins"));
@@ -281,7 +290,9 @@ fn addresses(
     }
     let found = resolve(word);
     if found.is_empty() {
-        return Err(format!("`{word}` is no address, and no host of that name is known"));
+        return Err(format!(
+            "`{word}` is no address, and no host of that name is known"
+        ));
     }
     let numbers = found.into_iter().map(ranges::number_of);
     Ok(numbers.map(|number| (number, number)).collect())
@@ -328,7 +339,9 @@ mod tests {
     #[test]
     fn sets_name_sets_and_take_out() {
         let (folder, library) = library();
-        let write = |name: &str, text: &str| fs::write(folder.path().join("sets").join(name), text).unwrap();
+        let write = |name: &str, text: &str| {
+            fs::write(folder.path().join("sets").join(name), text).unwrap();
+        };
         write("mail", "192.0.2.1, 192.0.2.2 # two\n2001:db8::/32\n");
         write("servers", "@mail 10.0.0.0/8 -10.1.0.0/16\n10.1.2.3\n");
         let set = library.set("servers", Items::Addresses).unwrap();
@@ -345,15 +358,27 @@ mod tests {
         write("web", "80 https 8000-8099");
         let set = library.set("web", Items::Ports).unwrap();
         assert_eq!(set.pairs(), [(80, 80), (443, 443), (8000, 8099)]);
-        assert!(library.set("private", Items::Addresses).unwrap().contains(of("10.9.9.9")));
+        assert!(
+            library
+                .set("private", Items::Addresses)
+                .unwrap()
+                .contains(of("10.9.9.9"))
+        );
         write("private", "192.0.2.0/24");
-        assert!(!library.set("private", Items::Addresses).unwrap().contains(of("10.9.9.9")));
+        assert!(
+            !library
+                .set("private", Items::Addresses)
+                .unwrap()
+                .contains(of("10.9.9.9"))
+        );
     }
 
     #[test]
     fn what_is_wrong_with_a_set_is_named() {
         let (folder, library) = library();
-        let write = |name: &str, text: &str| fs::write(folder.path().join("sets").join(name), text).unwrap();
+        let write = |name: &str, text: &str| {
+            fs::write(folder.path().join("sets").join(name), text).unwrap();
+        };
         write("mail", "192.0.2.1\n192.0.2\n");
         write("loop", "@loop");
         write("numbers", "80 70000");
@@ -361,8 +386,16 @@ mod tests {
             ("mail", Items::Addresses, "@mail, line 2: this is no IPv4"),
             ("loop", Items::Addresses, "sets within one another"),
             ("numbers", Items::Ports, "@numbers, line 1: at most 65535"),
-            ("nail", Items::Addresses, "there are @bogons, @linklocal, @loop, @loopback, @mail"),
-            ("/no/such/file", Items::Addresses, "there is no file /no/such/file"),
+            (
+                "nail",
+                Items::Addresses,
+                "there are @bogons, @linklocal, @loop, @loopback, @mail",
+            ),
+            (
+                "/no/such/file",
+                Items::Addresses,
+                "there is no file /no/such/file",
+            ),
             (".", Items::Addresses, "cannot read"),
         ] {
             let says = library.set(name, items).unwrap_err();
@@ -399,7 +432,10 @@ mod tests {
         assert_eq!(item(Items::Ports, "ftp-data"), Ok(vec![(20, 20)]));
         assert_eq!(item(Items::Ports, "1000-1024"), Ok(vec![(1000, 1024)]));
         assert_eq!(item(Items::Protocols, "TCP"), Ok(vec![(6, 6)]));
-        assert_eq!(item(Items::Addresses, "192.0.2.7/255.255.255.0"), item(Items::Addresses, "192.0.2.0/24"));
+        assert_eq!(
+            item(Items::Addresses, "192.0.2.7/255.255.255.0"),
+            item(Items::Addresses, "192.0.2.0/24")
+        );
         assert_eq!(
             item(Items::Addresses, "192.0.2.1-192.0.2.9"),
             Ok(vec![(of("192.0.2.1"), of("192.0.2.9"))])
@@ -419,7 +455,8 @@ mod tests {
             let says = item(items, word).unwrap_err();
             assert!(says.contains(words), "{word}: {says}");
         }
-        let resolved = Items::Addresses.item("mail.example", |_| vec!["192.0.2.1".parse().unwrap()]);
+        let resolved =
+            Items::Addresses.item("mail.example", |_| vec!["192.0.2.1".parse().unwrap()]);
         assert_eq!(resolved, Ok(vec![(of("192.0.2.1"), of("192.0.2.1"))]));
     }
 }

@@ -118,7 +118,9 @@ impl Words<'_, '_> {
         let field = Field::DurationMs;
         let behind = (self.at + 1..).take(2).map(|at| self.pieces.get(at));
         let with_unit = behind.flatten().find_map(|piece| {
-            let word = Some(piece).filter(|piece| piece.as_rule() == Rule::word)?.as_str();
+            let word = Some(piece)
+                .filter(|piece| piece.as_rule() == Rule::word)?
+                .as_str();
             times::duration_ns(word).filter(|_| sets::number(word).is_none())
         });
         let Some(span_ns) = with_unit else {

@@ -87,14 +87,24 @@ fn without_offset(text: &str) -> Option<(&str, i64)> {
     if !offset.is_ascii() {
         return None;
     }
-    let digits: String = offset[1..].chars().filter(|letter| *letter != ':').collect();
+    let digits: String = offset[1..]
+        .chars()
+        .filter(|letter| *letter != ':')
+        .collect();
     let offset_ns = match digits.len() {
         2 => number(&digits)? * 3600,
         4 => number(&digits[..2])? * 3600 + number(&digits[2..])? * 60,
         _ => return None,
     };
     let offset_ns = i64::from(offset_ns) * SECOND_NS;
-    Some((time, if offset.starts_with('-') { -offset_ns } else { offset_ns }))
+    Some((
+        time,
+        if offset.starts_with('-') {
+            -offset_ns
+        } else {
+            offset_ns
+        },
+    ))
 }
 
 /// `HH`, or a time of day.
@@ -145,11 +155,26 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, seconds) in [("90s", 90), ("15m", 900), ("15min", 900), ("2h", 7200), ("1w", 604_800)] {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("15m", 900),
+            ("15min", 900),
+            ("2h", 7200),
+            ("1w", 604_800),
+        ] {
             assert_eq!(duration_ns(text), Some(seconds * SECOND_NS), "{text}");
         }
         assert_eq!(duration_ns("20ms"), Some(20_000_000));
-        for text in ["", "2", "h", "2 h", "-2h", "2y", "99999999999999999999h", "9999999999w"] {
+        for text in [
+            "",
+            "2",
+            "h",
+            "2 h",
+            "-2h",
+            "2y",
+            "99999999999999999999h",
+            "9999999999w",
+        ] {
             assert_eq!(duration_ns(text), None, "{text}");
         }
     }
@@ -175,9 +200,20 @@ mod tests {
             assert_eq!(instant_ns(text, NOW_NS), Some(expected), "{text}");
         }
         for text in [
-            "", "26-11-21", "2026-13", "2026-02-30", "2026-11-21T24", "2026-11-21T05:60",
-            "2026-11-21T05:00:00.1234567890", "2026-11-21T05:00+1", "9999-01-01", "T05:00", "+-+", "5",
-            "2026-11-21-01", "٢٠٢٦",
+            "",
+            "26-11-21",
+            "2026-13",
+            "2026-02-30",
+            "2026-11-21T24",
+            "2026-11-21T05:60",
+            "2026-11-21T05:00:00.1234567890",
+            "2026-11-21T05:00+1",
+            "9999-01-01",
+            "T05:00",
+            "+-+",
+            "5",
+            "2026-11-21-01",
+            "٢٠٢٦",
         ] {
             assert_eq!(instant_ns(text, NOW_NS), None, "{text}");
         }
