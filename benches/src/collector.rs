@@ -17,7 +17,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use weir_netflow::v9;
+use weir_netflow::{
+    set::{Definition, Set},
+    template::Template,
+    v9,
+};
 use weir_sensor::clock::Now;
 use weir_tests::netns;
 
@@ -61,7 +65,7 @@ pub struct Received {
     pub complete_ns: Option<u64>,
     awaited: u64,
     next_sequence: Option<u32>,
-    templates: HashMap<u16, v9::Template>,
+    templates: HashMap<u16, Template>,
 }
 
 impl Collector {
@@ -167,17 +171,20 @@ impl Received {
         let mut whole = Some(());
         for set in v9::decode_sets(datagram).ok()? {
             match set {
-                v9::Set::Templates(templates) => self.templates.extend(
-                    templates
-                        .into_iter()
-                        .map(|template| (template.id, template)),
-                ),
-                v9::Set::Data { id, octets } => match self.templates.get(&id) {
+                Set::Templates(found) => {
+                    let templates = found.iter().filter_map(Definition::template);
+                    self.templates
+                        .extend(templates.map(|template| (template.id(), template.clone())));
+                }
+                Set::Data { id, octets } => match self.templates.get(&id) {
                     Some(template) if template.is_options() => {}
-                    Some(template) => self.records += v9::record_count(template, octets) as u64,
+                    Some(template) => match template.record_count(octets) {
+                        Some(count) => self.records += count as u64,
+                        None => whole = None,
+                    },
                     None => whole = None,
                 },
-                v9::Set::Reserved => whole = None,
+                Set::Reserved => whole = None,
             }
         }
         whole
@@ -197,7 +204,7 @@ fn drops_in(sockets: &str, port: u16) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_netflow::ExportTime;
+    use weir_netflow::{ExportTime, set};
 
     /// A datagram of some records of the IPv4 template, with it or without.
     fn datagram(sequence: u32, templates: bool, records: usize) -> Vec<u8> {
@@ -212,7 +219,7 @@ mod tests {
         };
         let mut datagram = v9::encode_header(&header).to_vec();
         let mut set = |id: u16, body: &[u8]| {
-            let octets = u16::try_from(v9::SET_HEADER_OCTETS + body.len()).unwrap();
+            let octets = u16::try_from(set::HEADER_OCTETS + body.len()).unwrap();
             datagram.extend_from_slice(&id.to_be_bytes());
             datagram.extend_from_slice(&octets.to_be_bytes());
             datagram.extend_from_slice(body);

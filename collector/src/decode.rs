@@ -1,17 +1,29 @@
-//! From a datagram to flows: each version in its function, with the exporter's state. A new version is
-//! an arm of `Exporters::dispatch` and a function beside the others.
+//! From a datagram to flows, with the exporter's state: the formats of fixed layout in one function,
+//! those with templates in another after their headers. A new version is an arm of
+//! `Exporters::dispatch` and a function beside the others.
 
-use weir_netflow::{ExportTime, Malformed, low32, v5, v9};
+use weir_netflow::{
+    ExportTime, Malformed, TimeBase, fixed, ipfix, low32, set::Set, v1, v5, v7, v8, v9,
+};
 use weir_store::schema::StoredFlow;
 
 use crate::{
-    exporter::DataSet,
+    exporter::{DataSet, Room},
     exporters::{Exporters, Key, Refused, Source},
     loss::{Numbered, Step},
     statistics::Statistics,
 };
 
 const NS_PER_MS: u64 = 1_000_000;
+
+/// A datagram with templates, after its header.
+struct Templated<'a> {
+    key: Key,
+    /// What its header says of its number; what IPFIX counts is in the sets.
+    numbered: Numbered,
+    time: TimeBase,
+    sets: Result<Vec<Set<'a>>, Malformed>,
+}
 
 impl Exporters {
     /// Takes a datagram; its flows are appended to `flows`, with those that waited for it. What became
@@ -63,8 +75,11 @@ impl Exporters {
             .first_chunk::<2>()
             .map(|version| u16::from_be_bytes(*version));
         match version {
-            Some(v5::VERSION) => self.v5(octets, source, received_ns, flows),
+            Some(v1::VERSION | v5::VERSION | v7::VERSION | v8::VERSION) => {
+                self.fixed(octets, source, received_ns, flows)
+            }
             Some(v9::VERSION) => self.v9(octets, source, received_ns, flows),
+            Some(ipfix::VERSION) => self.ipfix(octets, source, received_ns, flows),
             Some(version) => Err(Malformed::Version { version }.into()),
             None => Err(Malformed::TooShort {
                 octets: octets.len(),
@@ -73,39 +88,37 @@ impl Exporters {
         }
     }
 
-    fn v5(
+    fn fixed(
         &mut self,
         octets: &[u8],
         source: &Source,
         received_ns: u64,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
-        let datagram = v5::decode(octets)?;
-        let header = datagram.header;
-        let key = Key {
-            address: source.address,
-            version: v5::VERSION,
-            domain: u32::from(header.engine_type) << 8 | u32::from(header.engine_id),
-            session: source.session,
-        };
-        let numbered = Numbered {
-            units: header.count.into(),
-            ..numbered(header.sequence, &header.time, source, received_ns)
-        };
+        let datagram = fixed::decode(octets)?;
+        let key = key(source, datagram.version, datagram.domain);
         let exporter = self.heard(key, source, received_ns)?;
-        let step = exporter.sequence.step(&numbered);
-        exporter.records += u64::from(header.count);
-        if datagram.claimed != header.count || datagram.unclaimed_records > 0 {
-            self.statistics.count_mismatches += 1;
-        }
-        flows.extend(datagram.records().map(|record| StoredFlow {
-            record,
-            received_ns,
-            exporter: source.address,
-            source_id: key.domain,
-            version: 5,
-        }));
-        Ok(Some(step))
+        // v1 has no numbers: what was lost cannot be told.
+        let step = datagram.sequence.map(|sequence| {
+            exporter.sequence.step(&Numbered {
+                units: datagram.count.into(),
+                ..numbered(sequence, &datagram.time, source, received_ns)
+            })
+        });
+        exporter.records += u64::from(datagram.count);
+        self.statistics.count_mismatches += u64::from(!datagram.is_whole);
+        let [_, version] = key.version.to_be_bytes();
+        flows.reserve(usize::from(datagram.count));
+        datagram.for_each(|record| {
+            flows.push(StoredFlow {
+                record,
+                received_ns,
+                exporter: source.address,
+                source_id: key.domain,
+                version,
+            });
+        });
+        Ok(step)
     }
 
     fn v9(
@@ -116,57 +129,138 @@ impl Exporters {
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
         let header = v9::decode_header(octets)?;
-        let key = Key {
-            address: source.address,
-            version: v9::VERSION,
-            domain: header.source_id,
-            session: source.session,
+        let datagram = Templated {
+            key: key(source, v9::VERSION, header.source_id),
+            numbered: numbered(header.sequence, &header.time, source, received_ns),
+            time: header.time_base(),
+            sets: v9::decode_sets(octets),
         };
-        let waiting_octets_max = self.settings.waiting_octets_max;
-        let room = waiting_octets_max.saturating_sub(self.held.waiting_octets);
+        self.templated(datagram, source, received_ns, flows)
+    }
+
+    fn ipfix(
+        &mut self,
+        octets: &[u8],
+        source: &Source,
+        received_ns: u64,
+        flows: &mut Vec<StoredFlow>,
+    ) -> Result<Option<Step>, Refused> {
+        let header = ipfix::decode_header(octets)?;
+        let length = usize::from(header.length);
+        self.statistics.trailing_octets += u64::from(length < octets.len());
+        let message = Templated {
+            key: key(source, ipfix::VERSION, header.domain),
+            numbered: Numbered {
+                sequence: header.sequence,
+                units: 0,
+                units_unread: records_max(length - ipfix::HEADER_OCTETS),
+                sent_ms: header.export_ns / NS_PER_MS,
+                uptime_ms: None,
+                arrived_ms: received_ns / NS_PER_MS,
+                port: source.port,
+            },
+            time: header.time_base(None),
+            sets: ipfix::decode_sets(octets),
+        };
+        self.templated(message, source, received_ns, flows)
+    }
+
+    fn templated(
+        &mut self,
+        datagram: Templated<'_>,
+        source: &Source,
+        received_ns: u64,
+        flows: &mut Vec<StoredFlow>,
+    ) -> Result<Option<Step>, Refused> {
+        let Templated {
+            key,
+            mut numbered,
+            time,
+            sets,
+        } = datagram;
+        let left = self.left();
         let exporter = self.heard(key, source, received_ns)?;
-        let numbered = numbered(header.sequence, &header.time, source, received_ns);
-        let step = exporter.sequence.step(&numbered);
+        let sets = match sets {
+            Ok(sets) => sets,
+            // It was not lost on the way: its number counts, nothing else of it.
+            Err(error) => {
+                exporter.sequence.step(&numbered);
+                return Err(error.into());
+            }
+        };
         let before = exporter.held();
+        let room = Room {
+            waiting_octets: before.waiting_octets + left.waiting_octets,
+            interfaces: before.interfaces + left.interfaces,
+        };
         let (mut counted, mut changed) = (Statistics::default(), false);
+        let (mut records, mut records_unread) = (0u32, 0u32);
+        let [_, version] = key.version.to_be_bytes();
         let mut flow = |record, received_ns| {
             flows.push(StoredFlow {
                 record,
                 received_ns,
                 exporter: source.address,
                 source_id: key.domain,
-                version: 9,
+                version,
             });
         };
-        // A malformed one was not lost on the way: its number counts, nothing else of it.
-        for set in v9::decode_sets(octets)? {
+        for set in sets {
             match set {
-                v9::Set::Templates(templates) => {
-                    for template in templates {
-                        counted.templates += 1;
-                        changed |= exporter.learn(template, &mut counted, &mut flow);
+                Set::Templates(found) => {
+                    for definition in found {
+                        let is_connection = key.session != 0;
+                        changed |= exporter.define(
+                            definition,
+                            is_connection,
+                            room,
+                            &mut counted,
+                            &mut flow,
+                        );
                     }
                 }
-                v9::Set::Data { id, octets } => {
+                Set::Data { id, octets } => {
                     let set = DataSet {
                         template: id,
                         octets,
-                        header: &header,
+                        time,
                         received_ns,
                     };
-                    let taken = exporter.held().waiting_octets;
-                    let room = (room + before.waiting_octets).saturating_sub(taken);
-                    exporter.data(&set, room, &mut counted, &mut flow);
+                    match exporter.data(&set, room, &mut counted, &mut flow) {
+                        Some(count) => records = records.saturating_add(count),
+                        None => {
+                            records_unread =
+                                records_unread.saturating_add(records_max(octets.len()));
+                        }
+                    }
                 }
-                v9::Set::Reserved => counted.reserved_sets += 1,
+                Set::Reserved => counted.reserved_sets += 1,
             }
         }
+        if key.version == ipfix::VERSION {
+            (numbered.units, numbered.units_unread) = (records, records_unread);
+        }
+        let step = exporter.sequence.step(&numbered);
         let after = exporter.held();
         self.changed |= changed;
         self.statistics.add(&counted);
         self.hold(before, after);
         Ok(Some(step))
     }
+}
+
+fn key(source: &Source, version: u16, domain: u32) -> Key {
+    Key {
+        address: source.address,
+        version,
+        domain,
+        session: source.session,
+    }
+}
+
+/// Records that so many octets hold at most: each has one at least.
+fn records_max(octets: usize) -> u32 {
+    u32::try_from(octets).unwrap_or(u32::MAX)
 }
 
 /// What a header with sysUptime says, of a datagram that is one unit.

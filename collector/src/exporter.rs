@@ -1,11 +1,14 @@
-//! One exporter's domain: its templates, its sampling, its sequence, and the data that waits for a
+//! One exporter's domain: its templates, what it announced, its sequence, and the data that waits for a
 //! template. All of it is bounded.
 
 use std::mem;
 
-use weir_netflow::{FlowRecord, v9};
+use weir_netflow::{
+    FlowRecord, TimeBase, data, ipfix, options, set::Definition, template::Template,
+};
 
 use crate::{
+    announced::Announced,
     loss::{Numbering, Sequence},
     lru::Lru,
     statistics::Statistics,
@@ -25,10 +28,21 @@ const WAITING_OVERHEAD_OCTETS: usize = 64;
 /// What an exporter holds of what all share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Fields of its templates, some four octets each.
+    /// Fields of its templates, some ten octets each.
     pub template_fields: usize,
     /// Octets of its waiting data, with what each set takes besides.
     pub waiting_octets: usize,
+    /// Interfaces whose names it said.
+    pub interfaces: usize,
+}
+
+/// How much it may hold, by what the others hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// As in [`Held`].
+    pub waiting_octets: usize,
+    /// Likewise.
+    pub interfaces: usize,
 }
 
 /// Records that a template explains.
@@ -38,9 +52,9 @@ pub struct DataSet<'a> {
     pub template: u16,
     /// The records, and perhaps padding.
     pub octets: &'a [u8],
-    /// Of the datagram it came in.
-    pub header: &'a v9::Header,
-    /// When that came, nanoseconds since 1970-01-01 UTC.
+    /// What its times count from.
+    pub time: TimeBase,
+    /// When its datagram came, nanoseconds since 1970-01-01 UTC.
     pub received_ns: u64,
 }
 
@@ -48,7 +62,7 @@ pub struct DataSet<'a> {
 #[derive(Debug)]
 struct Waiting {
     template: u16,
-    header: v9::Header,
+    time: TimeBase,
     octets: Box<[u8]>,
     received_ns: u64,
 }
@@ -66,9 +80,9 @@ pub struct Exporter {
     pub port: u16,
     /// When it was heard last, nanoseconds since 1970-01-01 UTC.
     pub heard_ns: u64,
-    /// What it announced: one packet in this many is looked at.
-    pub sampling_interval: Option<u32>,
-    templates: Lru<u16, v9::Template>,
+    /// What it said about itself.
+    pub announced: Announced,
+    templates: Lru<u16, Template>,
     waiting: Vec<Waiting>,
     held: Held,
 }
@@ -83,7 +97,7 @@ impl Exporter {
             records: 0,
             port: 0,
             heard_ns: 0,
-            sampling_interval: None,
+            announced: Announced::default(),
             templates: Lru::new(TEMPLATES_MAX),
             waiting: Vec::new(),
             held: Held::default(),
@@ -93,11 +107,14 @@ impl Exporter {
     /// What it holds.
     #[must_use]
     pub fn held(&self) -> Held {
-        self.held
+        Held {
+            interfaces: self.announced.interfaces(),
+            ..self.held
+        }
     }
 
     /// Its templates, in no order.
-    pub fn templates(&self) -> impl Iterator<Item = &v9::Template> {
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
         self.templates.iter().map(|(_, template)| template)
     }
 
@@ -107,15 +124,43 @@ impl Exporter {
         self.waiting.len()
     }
 
-    /// Takes a template: it replaces the one before at once (RFC 3954 section 9), data or options. Data
-    /// that waited for it is decoded. True if it says anything new.
-    pub fn learn(
+    /// Takes a definition. It replaces what had its id, at once (RFC 3954 section 9), even if it cannot
+    /// be used. Withdrawals are for connections; over UDP they are to be ignored (RFC 7011 sections 8.1
+    /// and 8.4). True if anything changes.
+    pub fn define(
         &mut self,
-        template: v9::Template,
+        found: Definition,
+        is_connection: bool,
+        room: Room,
         counted: &mut Statistics,
         flow: &mut impl FnMut(FlowRecord, u64),
     ) -> bool {
-        let (id, fields) = (template.id, template.fields.len());
+        match found {
+            Definition::Template(template) => {
+                counted.templates += 1;
+                self.learn(template, room, counted, flow)
+            }
+            Definition::Refused(id) => {
+                counted.templates_refused += 1;
+                self.remove(id)
+            }
+            Definition::Withdrawn(id) => {
+                counted.templates_withdrawn += 1;
+                is_connection && self.withdraw(id)
+            }
+        }
+    }
+
+    /// Takes a template, of data or options. Data that waited for it is decoded. True if it says
+    /// anything new.
+    pub fn learn(
+        &mut self,
+        template: Template,
+        room: Room,
+        counted: &mut Statistics,
+        flow: &mut impl FnMut(FlowRecord, u64),
+    ) -> bool {
+        let (id, fields) = (template.id(), template.fields().len());
         if self
             .templates
             .get(&id)
@@ -123,26 +168,48 @@ impl Exporter {
         {
             return false;
         }
-        let known = self.templates.remove(&id);
+        self.remove(id);
         let forgotten = self.templates.insert(id, template);
         self.held.template_fields += fields;
-        self.held.template_fields -= known.map_or(0, |known| known.fields.len());
         self.forget_template(forgotten, counted);
         while self.held.template_fields > TEMPLATE_FIELDS_MAX {
             let oldest = self.templates.pop_oldest();
             self.forget_template(oldest, counted);
         }
-        self.release(id, counted, flow);
+        self.release(id, room, counted, flow);
         true
     }
 
-    fn forget_template(
-        &mut self,
-        forgotten: Option<(u16, v9::Template)>,
-        counted: &mut Statistics,
-    ) {
+    /// True if there was one with this id.
+    fn remove(&mut self, id: u16) -> bool {
+        let removed = self.templates.remove(&id);
+        if let Some(template) = &removed {
+            self.held.template_fields -= template.fields().len();
+        }
+        removed.is_some()
+    }
+
+    /// The ids of template sets stand for all templates of their kind.
+    fn withdraw(&mut self, id: u16) -> bool {
+        let are_options = match id {
+            ipfix::TEMPLATE_SET => false,
+            ipfix::OPTIONS_TEMPLATE_SET => true,
+            id => return self.remove(id),
+        };
+        let ids: Vec<_> = self
+            .templates()
+            .filter(|template| template.is_options() == are_options)
+            .map(Template::id)
+            .collect();
+        for id in &ids {
+            self.remove(*id);
+        }
+        !ids.is_empty()
+    }
+
+    fn forget_template(&mut self, forgotten: Option<(u16, Template)>, counted: &mut Statistics) {
         if let Some((_, template)) = forgotten {
-            self.held.template_fields -= template.fields.len();
+            self.held.template_fields -= template.fields().len();
             counted.templates_forgotten += 1;
         }
     }
@@ -151,6 +218,7 @@ impl Exporter {
     fn release(
         &mut self,
         id: u16,
+        room: Room,
         counted: &mut Statistics,
         flow: &mut impl FnMut(FlowRecord, u64),
     ) {
@@ -167,56 +235,77 @@ impl Exporter {
             let set = DataSet {
                 template: id,
                 octets: &set.octets,
-                header: &set.header,
+                time: set.time,
                 received_ns: set.received_ns,
             };
             // The template is there now: nothing waits again.
-            self.data(&set, 0, counted, flow);
+            self.data(&set, room, counted, flow);
         }
     }
 
-    /// Decodes a data set, or has it wait for its template, if it takes no more than `room` octets.
+    /// Decodes a data set, or has it wait for its template. The number of its records, if it is known.
     pub fn data(
         &mut self,
         set: &DataSet<'_>,
-        room: usize,
+        room: Room,
         counted: &mut Statistics,
         flow: &mut impl FnMut(FlowRecord, u64),
-    ) {
+    ) -> Option<u32> {
         let Some(template) = self.templates.get(&set.template) else {
             self.wait(set, room, counted);
-            return;
+            return None;
+        };
+        let template: &Template = template;
+        let Some(count) = template.record_count(set.octets) else {
+            counted.malformed_sets += 1;
+            return None;
         };
         if template.is_options() {
-            counted.options_records += v9::record_count(template, set.octets) as u64;
-            let announced = set
-                .octets
-                .chunks_exact(template.record_octets().max(1))
-                .find_map(|record| v9::sampling_interval(template, record));
-            self.sampling_interval = announced.or(self.sampling_interval);
-            return;
-        }
-        for mut record in v9::records(template, set.octets, set.header) {
-            if let Some(interval) = self.sampling_interval
-                && record.sampling_interval == 1
-            {
-                record.sampling_interval = interval.max(1);
+            counted.options_records += count as u64;
+            for record in template.records(set.octets) {
+                let said = options::read(template, record);
+                let is_taken = self.announced.take(&said, room.interfaces);
+                counted.announcements_refused += u64::from(!is_taken);
             }
-            self.records += 1;
-            flow(record, set.received_ns);
+            return u32::try_from(count).ok();
         }
+        counted.values_not_stored += (count * template.fields_aside()) as u64;
+        // IPFIX headers have no sysUptime; options may have said when the exporter booted.
+        let time = match set.time.uptime_ms {
+            Some(_) => set.time,
+            None => TimeBase::booted(set.time.export_ns, self.announced.boot_ms),
+        };
+        for record in data::records(template, set.octets, time) {
+            counted.untimed_records += u64::from(!record.timed);
+            let announced = self.announced.one_in(&record, set.template);
+            let sampled = |flow: FlowRecord| FlowRecord {
+                sampling_interval: match flow.sampling_interval {
+                    1 => announced,
+                    said => said,
+                },
+                ..flow
+            };
+            self.records += 1;
+            flow(sampled(record.flow), set.received_ns);
+            if let Some(reverse) = record.reverse() {
+                counted.reverse_records += 1;
+                flow(sampled(reverse), set.received_ns);
+            }
+        }
+        u32::try_from(count).ok()
     }
 
-    fn wait(&mut self, set: &DataSet<'_>, room: usize, counted: &mut Statistics) {
+    fn wait(&mut self, set: &DataSet<'_>, room: Room, counted: &mut Statistics) {
         let cost = waiting_cost(set.octets);
-        if cost > room || self.held.waiting_octets + cost > WAITING_OCTETS_MAX {
+        let octets_max = room.waiting_octets.min(WAITING_OCTETS_MAX);
+        if self.held.waiting_octets + cost > octets_max {
             count_unknown(set.octets, counted);
             return;
         }
         self.held.waiting_octets += cost;
         self.waiting.push(Waiting {
             template: set.template,
-            header: *set.header,
+            time: set.time,
             octets: set.octets.into(),
             received_ns: set.received_ns,
         });

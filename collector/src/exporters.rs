@@ -4,10 +4,10 @@
 use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
-use weir_netflow::{Malformed, record::display_address, v9};
+use weir_netflow::{Malformed, options::Sampler, record::display_address, template::Template, v9};
 
 use crate::{
-    exporter::{Exporter, Held},
+    exporter::{Exporter, Held, Room},
     loss::Numbering,
     lru::Lru,
     prefix::Prefix,
@@ -28,10 +28,12 @@ pub struct Settings {
     pub pin_port: bool,
     /// Exporters (address and domain) remembered.
     pub exporters_max: usize,
-    /// Fields of all templates remembered: some four octets each.
+    /// Fields of all templates remembered: some ten octets each.
     pub template_fields_max: usize,
     /// Octets of all data that waits for its template.
     pub waiting_octets_max: usize,
+    /// Interfaces whose names are remembered: some 200 octets each.
+    pub interfaces_max: usize,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
             exporters_max: 4096,
             template_fields_max: 1 << 20,
             waiting_octets_max: 32 << 20,
+            interfaces_max: 1 << 14,
         }
     }
 }
@@ -83,7 +86,7 @@ pub struct Key {
     pub address: Ipv6Addr,
     /// Export version.
     pub version: u16,
-    /// Observation domain; v5: engine type × 256 + id.
+    /// Observation domain; v5, v8: engine type × 256 + id; v8: + aggregation × 65,536.
     pub domain: u32,
     /// TCP connection: its templates and numbers end with it (RFC 7011 section 8.4). 0 for UDP.
     pub session: u64,
@@ -94,10 +97,10 @@ pub struct Key {
 pub struct Remembered {
     /// Which.
     pub key: Key,
-    /// One packet in this many is looked at.
-    pub sampling_interval: Option<u32>,
+    /// Of which packets one in so many is looked at.
+    pub rates: Vec<(Sampler, u32)>,
     /// Its templates.
-    pub templates: Vec<v9::Template>,
+    pub templates: Vec<Template>,
 }
 
 /// All exporters.
@@ -165,6 +168,19 @@ impl Exporters {
         Ok(exporter)
     }
 
+    /// What all exporters may hold beyond what they do.
+    pub(crate) fn left(&self) -> Room {
+        let Settings {
+            waiting_octets_max,
+            interfaces_max,
+            ..
+        } = self.settings;
+        Room {
+            waiting_octets: waiting_octets_max.saturating_sub(self.held.waiting_octets),
+            interfaces: interfaces_max.saturating_sub(self.held.interfaces),
+        }
+    }
+
     /// Makes room; false if there is nothing that could make any.
     fn forget_oldest(&mut self) -> bool {
         let Some((key, oldest)) = self.map.pop_oldest() else {
@@ -181,6 +197,7 @@ impl Exporters {
         let held = forgotten.held();
         self.held.waiting_octets -= held.waiting_octets;
         self.held.template_fields -= held.template_fields;
+        self.held.interfaces -= held.interfaces;
         forgotten.give_up(&mut self.statistics);
         let lost = forgotten.sequence.counts().lost;
         match key.version {
@@ -196,6 +213,8 @@ impl Exporters {
         self.held.waiting_octets -= before.waiting_octets;
         self.held.template_fields += after.template_fields;
         self.held.template_fields -= before.template_fields;
+        self.held.interfaces += after.interfaces;
+        self.held.interfaces -= before.interfaces;
         let fields_max = self.settings.template_fields_max;
         while self.held.template_fields > fields_max && self.forget_oldest() {}
     }
@@ -239,7 +258,7 @@ impl Exporters {
         let of_udp = self.map.iter().filter(|(key, _)| key.session == 0);
         let remembered = of_udp.map(|(key, exporter)| Remembered {
             key: *key,
-            sampling_interval: exporter.sampling_interval,
+            rates: exporter.announced.rates(),
             templates: exporter.templates().cloned().collect(),
         });
         remembered
@@ -251,15 +270,17 @@ impl Exporters {
     pub fn remember(&mut self, remembered: Remembered) {
         let Remembered {
             key,
-            sampling_interval,
+            rates,
             templates,
         } = remembered;
         let mut exporter = Exporter::new(numbering(key.version));
-        exporter.sampling_interval = sampling_interval;
+        for (sampler, one_in) in rates {
+            exporter.announced.set_rate(sampler, one_in);
+        }
         let mut counted = Statistics::default();
         for template in templates {
             // No data waits yet.
-            exporter.learn(template, &mut counted, &mut |_, _| {});
+            exporter.learn(template, Room::default(), &mut counted, &mut |_, _| {});
         }
         let held = exporter.held();
         if self.map.peek(&key).is_some() {
@@ -317,7 +338,7 @@ fn numbering(version: u16) -> Numbering {
 fn account(key: &Key, exporter: &Exporter) -> Value {
     let counts = exporter.sequence.counts();
     let is_v9 = key.version == v9::VERSION;
-    json!({
+    let mut account = json!({
         "exporter": display_address(key.address).to_string(),
         "version": key.version,
         "source_id": key.domain,
@@ -332,5 +353,9 @@ fn account(key: &Key, exporter: &Exporter) -> Value {
         "duplicated": counts.duplicated,
         "restarts": counts.restarts,
         "doubtful": counts.doubtful,
-    })
+    });
+    if let Value::Object(account) = &mut account {
+        exporter.announced.add_to_json(account);
+    }
+    account
 }

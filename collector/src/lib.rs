@@ -1,10 +1,11 @@
 //! Weir's collector: takes datagrams from any exporter ([`socket`], [`receive`], [`receiving`]; IPFIX over
 //! TCP: [`connections`], [`framing`]), decodes them ([`decode`]) with what is known of the exporter
-//! ([`exporter`], [`exporters`], [`shards`], [`lru`], [`prefix`], [`saved`]), counts exactly what was
+//! ([`exporter`], [`announced`], [`exporters`], [`shards`], [`lru`], [`prefix`], [`saved`]), counts exactly what was
 //! lost on the way ([`loss`], [`statistics`]), and writes windows of flat files ([`writer`]). [`upkeep`]
 //! follows rotations, [`maintain`] looks after closed files, [`talk`] keeps the log short. It links no
 //! aya and looks at no packet.
 
+pub mod announced;
 pub mod clock;
 pub mod connections;
 pub mod daemon;

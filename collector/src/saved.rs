@@ -2,10 +2,13 @@
 //! each exporter has repeated its templates. One file, replaced as a whole:
 //!
 //! ```text
-//! weir-templates 1 SECONDS OCTETS CHECKSUM
-//! [{"exporter":"192.0.2.1","version":9,"domain":0,"sampling_interval":null,
-//!   "templates":[{"id":256,"scope_fields":0,"fields":[[8,4],[12,4]]}]}]
+//! weir-templates 2 SECONDS OCTETS CHECKSUM
+//! [{"exporter":"192.0.2.1","version":9,"domain":0,"sampling":[["all",0,100]],
+//!   "templates":[{"id":256,"scope_fields":null,"fields":[[8,4,0],[12,4,0]]}]}]
 //! ```
+//!
+//! A field is its element, its octets (65535: of any length) and its enterprise; one packet in so many
+//! was looked at of all, of a sampler, of a template or of an interface, by its number.
 //!
 //! The first line is the format's version, when it was written (Unix time), and the octets and FNV-1a
 //! hash (64 bits) of what follows. A file that is damaged, of another version or too old is not used,
@@ -21,14 +24,18 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use weir_netflow::{record::display_address, v9};
+use weir_netflow::{
+    options::Sampler,
+    record::display_address,
+    template::{Field, Template},
+};
 
 use crate::exporters::{Key, Remembered};
 
 /// The file's name, in the store's folder of open windows.
 pub const FILE_NAME: &str = "templates";
 const MAGIC: &str = "weir-templates";
-const FORMAT_VERSION: &str = "1";
+const FORMAT_VERSION: &str = "2";
 /// Older templates are not used: their exporter may have others by now, and repeats them soon.
 const AGE_MAX_S: u64 = 86_400;
 /// A larger file is none of ours.
@@ -54,24 +61,48 @@ pub fn encode(remembered: &[Remembered], unix_s: u64) -> String {
 fn encode_exporter(exporter: &Remembered) -> Value {
     let Remembered {
         key,
-        sampling_interval,
+        rates,
         templates,
     } = exporter;
-    let template = |template: &v9::Template| {
-        let fields = template.fields.iter();
+    let template = |template: &Template| {
+        let fields = template.fields().iter();
         let fields: Value = fields
-            .map(|field| json!([field.element, field.octets]))
+            .map(|field| json!([field.element, field.octets, field.enterprise]))
             .collect();
-        json!({ "id": template.id, "scope_fields": template.scope_fields, "fields": fields })
+        json!({ "id": template.id(), "scope_fields": template.scope_fields(), "fields": fields })
     };
+    let rates: Value = rates.iter().map(encode_rate).collect();
     let templates: Value = templates.iter().map(template).collect();
     json!({
         "exporter": display_address(key.address).to_string(),
         "version": key.version,
         "domain": key.domain,
-        "sampling_interval": sampling_interval,
+        "sampling": rates,
         "templates": templates,
     })
+}
+
+fn encode_rate((sampler, one_in): &(Sampler, u32)) -> Value {
+    let (kind, number) = match *sampler {
+        Sampler::All => ("all", 0),
+        Sampler::Id(id) => ("sampler", id),
+        Sampler::Template(id) => ("template", id.into()),
+        Sampler::Interface(ifindex) => ("interface", ifindex.into()),
+    };
+    json!([kind, number, one_in])
+}
+
+fn decode_rate(rate: &Value) -> Option<(Sampler, u32)> {
+    let number = rate[1].as_u64()?;
+    let sampler = match rate[0].as_str()? {
+        "all" => Sampler::All,
+        "sampler" => Sampler::Id(number),
+        "template" => Sampler::Template(u16::try_from(number).ok()?),
+        "interface" => Sampler::Interface(u32::try_from(number).ok()?),
+        _ => return None,
+    };
+    let one_in = u32::try_from(rate[2].as_u64()?).ok()?;
+    (one_in > 0).then_some((sampler, one_in))
 }
 
 /// Reads the file's content.
@@ -114,6 +145,7 @@ fn decode_exporter(exporter: &Value) -> Option<Remembered> {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
+    let rates = exporter["sampling"].as_array()?.iter();
     let templates = exporter["templates"].as_array()?.iter();
     Some(Remembered {
         key: Key {
@@ -122,32 +154,28 @@ fn decode_exporter(exporter: &Value) -> Option<Remembered> {
             domain: number(&exporter["domain"])?,
             session: 0,
         },
-        sampling_interval: number(&exporter["sampling_interval"]),
+        rates: rates.map(decode_rate).collect::<Option<_>>()?,
         templates: templates.map(decode_template).collect::<Option<_>>()?,
     })
 }
 
 /// A template like one from a datagram, with the same bounds.
-fn decode_template(template: &Value) -> Option<v9::Template> {
+fn decode_template(template: &Value) -> Option<Template> {
     let small = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
     let field = |field: &Value| {
-        let octets = small(&field[1]).filter(|octets| *octets > 0)?;
-        Some(v9::Field {
+        Some(Field {
+            enterprise: u32::try_from(field[2].as_u64()?).ok()?,
             element: small(&field[0])?,
-            octets,
+            octets: small(&field[1])?,
         })
     };
-    let fields = template["fields"].as_array()?.iter();
-    let template = v9::Template {
-        id: small(&template["id"])?,
-        scope_fields: usize::from(small(&template["scope_fields"])?),
-        fields: fields.map(field).collect::<Option<_>>()?,
+    let scope_fields = match &template["scope_fields"] {
+        Value::Null => None,
+        count => Some(usize::from(small(count)?)),
     };
-    let is_possible = template.id >= v9::TEMPLATE_ID_MIN
-        && template.fields.len() <= v9::Template::FIELDS_MAX
-        && template.scope_fields <= template.fields.len()
-        && (1..=usize::from(u16::MAX)).contains(&template.record_octets());
-    is_possible.then_some(template)
+    let fields = template["fields"].as_array()?.iter();
+    let fields = fields.map(field).collect::<Option<_>>()?;
+    Template::new(small(&template["id"])?, scope_fields, fields).ok()
 }
 
 /// FNV-1a: it notices what a disk or a hand changes.
@@ -200,25 +228,24 @@ pub fn read(folder: &Path, unix_s: u64) -> Result<Vec<Remembered>, String> {
 
 #[cfg(test)]
 mod tests {
+    use weir_netflow::template::VARIABLE;
+
     use super::*;
 
     const UNIX_S: u64 = 1_700_000_000;
 
     fn example() -> Vec<Remembered> {
-        let template = |id, scope_fields| v9::Template {
-            id,
-            scope_fields,
-            fields: vec![
-                v9::Field {
-                    element: 8,
-                    octets: 4,
-                },
-                v9::Field {
-                    element: 34,
-                    octets: 2,
-                },
-            ],
+        let template = |id, scope_fields| {
+            let of_ntop = Field::of_ntop(396, VARIABLE);
+            let fields = vec![Field::new(8, 4), Field::new(34, 2), of_ntop];
+            Template::new(id, scope_fields, fields).unwrap()
         };
+        let rates = [
+            (Sampler::All, 1000),
+            (Sampler::Id(1 << 40), 10),
+            (Sampler::Template(256), 20),
+            (Sampler::Interface(70_000), 30),
+        ];
         let exporter = |address: &str, domain| Remembered {
             key: Key {
                 address: address.parse().unwrap(),
@@ -226,8 +253,8 @@ mod tests {
                 domain,
                 session: 0,
             },
-            sampling_interval: (domain > 0).then_some(1000),
-            templates: vec![template(256, 0), template(1024, 1)],
+            rates: if domain > 0 { rates.to_vec() } else { vec![] },
+            templates: vec![template(256, None), template(1024, Some(1))],
         };
         vec![exporter("::ffff:192.0.2.1", 0), exporter("2001:db8::1", 7)]
     }
@@ -266,8 +293,8 @@ mod tests {
     #[test]
     fn d12_another_version_and_an_old_file_are_told() {
         let text = encode(&example(), UNIX_S);
-        let other = text.replacen(" 1 ", " 2 ", 1);
-        assert!(decode(&other, UNIX_S).unwrap_err().contains("version 2"));
+        let other = text.replacen(" 2 ", " 3 ", 1);
+        assert!(decode(&other, UNIX_S).unwrap_err().contains("version 3"));
         let old = decode(&text, UNIX_S + 100_000).unwrap_err();
         assert!(old.contains("a day ago"), "{old}");
         assert!(decode("", UNIX_S).is_err() && decode("[]\n[]", UNIX_S).is_err());
@@ -277,17 +304,23 @@ mod tests {
     #[test]
     fn impossible_templates_are_refused() {
         for body in [
-            r#"[{"exporter":"x","version":9,"domain":0,"templates":[]}]"#,
-            r#"[{"exporter":"::1","version":9,"domain":0,"templates":[{"id":255,"scope_fields":0,"fields":[[8,4]]}]}]"#,
-            r#"[{"exporter":"::1","version":9,"domain":0,"templates":[{"id":256,"scope_fields":0,"fields":[]}]}]"#,
-            r#"[{"exporter":"::1","version":9,"domain":0,"templates":[{"id":256,"scope_fields":2,"fields":[[8,4]]}]}]"#,
-            r#"[{"exporter":"::1","version":9,"domain":0,"templates":[{"id":256,"scope_fields":0,"fields":[[8,0]]}]}]"#,
-            r#"[{"exporter":"::1","version":9,"domain":0,"templates":[{"id":256,"scope_fields":0,"fields":[[8,65535],[8,1]]}]}]"#,
+            r#"[{"exporter":"x","version":9,"domain":0,"sampling":[],"templates":[]}]"#,
+            r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[["all",0,0]],"templates":[]}]"#,
+            r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[["one",0,10]],"templates":[]}]"#,
+            r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[],"templates":[{"id":255,"scope_fields":null,"fields":[[8,4,0]]}]}]"#,
+            r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[],"templates":[{"id":256,"scope_fields":null,"fields":[]}]}]"#,
+            r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[],"templates":[{"id":256,"scope_fields":2,"fields":[[8,4,0]]}]}]"#,
+            r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[],"templates":[{"id":256,"scope_fields":null,"fields":[[8,0,0]]}]}]"#,
+            r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[],"templates":[{"id":256,"scope_fields":null,"fields":[[8,4]]}]}]"#,
+            r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[],"templates":[{"id":256,"scope_fields":null,"fields":[[8,65534,0],[8,2,0]]}]}]"#,
             "{}",
             "[",
         ] {
             let hash = fnv1a(body.as_bytes());
-            let text = format!("{MAGIC} 1 {UNIX_S} {} {hash:016x}\n{body}", body.len());
+            let text = format!(
+                "{MAGIC} {FORMAT_VERSION} {UNIX_S} {} {hash:016x}\n{body}",
+                body.len()
+            );
             decode(&text, UNIX_S).unwrap_err();
         }
     }

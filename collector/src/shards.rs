@@ -40,6 +40,7 @@ impl Shards {
             exporters_max: share(settings.exporters_max),
             template_fields_max: share(settings.template_fields_max),
             waiting_octets_max: share(settings.waiting_octets_max),
+            interfaces_max: share(settings.interfaces_max),
             ..settings.clone()
         };
         let part = |_| Mutex::new(Exporters::new(settings.clone()));

@@ -43,20 +43,37 @@ statistics! {
     datagram_octets,
     /// Datagrams the kernel dropped because a socket's buffer was full; not in `datagrams`.
     kernel_drops,
-    /// v5 datagrams whose count and octets disagree; the records that both allow were taken.
+    /// v1, v5, v7 and v8 datagrams whose count and octets disagree; the records that both allow were
+    /// taken.
     count_mismatches,
+    /// IPFIX messages with octets after them in their datagram, which were left out.
+    trailing_octets,
     /// Flow records decoded.
     records,
     /// Packets in them.
     packets,
     /// Octets in them.
     octets,
+    /// Of the flow records, those of the other direction, beside the ones they came with.
+    reverse_records,
+    /// Flow records that did not say when; they have the time of their export.
+    untimed_records,
+    /// Values in flow records that no column has.
+    values_not_stored,
     /// Options records decoded.
     options_records,
+    /// Options records of which something was not remembered, for want of room.
+    announcements_refused,
     /// Templates seen.
     templates,
     /// Templates that made room for others of the same exporter.
     templates_forgotten,
+    /// Templates that cannot be used; what had their id before is over all the same.
+    templates_refused,
+    /// Templates without fields: withdrawals, which mean something in connections only.
+    templates_withdrawn,
+    /// Data sets whose last record goes beyond them; nothing of them is taken.
+    malformed_sets,
     /// Data sets that waited for their template and were then decoded.
     late_template_sets,
     /// Data sets whose template did not come in time, or for which there was no room to wait.

@@ -5,21 +5,12 @@
 
 use std::mem;
 
-use weir_netflow::{ExportTime, FlowRecord, Optional, Sampling, v5, v9};
+use weir_netflow::{ExportTime, FlowRecord, Optional, Sampling};
 
-use crate::counters::Tally;
-
-/// FlowSets end on four octets.
-const SET_PADDING_OCTETS_MAX: usize = 3;
-
-/// Export formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// NetFlow v5.
-    V5,
-    /// NetFlow v9.
-    V9,
-}
+use crate::{
+    counters::Tally,
+    format::{Contents, Format, Version},
+};
 
 /// How the datagrams are made.
 #[derive(Clone, Copy, Debug)]
@@ -32,28 +23,24 @@ pub struct BatchOptions {
     pub template_datagrams: u32,
     /// … or this long, whichever is first.
     pub template_interval_ns: u64,
-    /// v9's source id, v5's engine type and id (its low 16 bits).
+    /// v9's source id, IPFIX's domain, v5's engine type and id (its low 16 bits).
     pub source_id: u32,
     /// How packets were chosen.
     pub sampling: Sampling,
-    /// What v9's records carry beside the usual.
+    /// What v9's and IPFIX's records carry beside the usual.
     pub optional: Optional,
 }
 
 impl BatchOptions {
-    /// A datagram's octets on Ethernet, with room for an IPv6 header and a tunnel's.
-    pub const DATAGRAM_OCTETS_MAX: usize = 1432;
+    /// See [`Version::DATAGRAM_OCTETS_MAX`].
+    pub const DATAGRAM_OCTETS_MAX: usize = Version::DATAGRAM_OCTETS_MAX;
 
     /// Defaults for a format: softflowd's template count, a minute for quiet networks.
     #[must_use]
     pub const fn new(version: Version) -> Self {
         Self {
             version,
-            datagram_octets_max: match version {
-                // 30 records, which is what the format's readers expect to be possible.
-                Version::V5 => v5::HEADER_OCTETS + v5::RECORDS_MAX * v5::RECORD_OCTETS,
-                Version::V9 => Self::DATAGRAM_OCTETS_MAX,
-            },
+            datagram_octets_max: version.datagram_octets_max(),
             template_datagrams: 16,
             template_interval_ns: 60_000_000_000,
             source_id: 0,
@@ -66,27 +53,11 @@ impl BatchOptions {
     /// supposed to take 512 (RFC 7011 section 10.3.3).
     #[must_use]
     pub fn datagram_octets_min(&self) -> usize {
-        const ANY_PATH_OCTETS: usize = 512;
-        let octets = match self.version {
-            Version::V5 => v5::HEADER_OCTETS + v5::RECORD_OCTETS,
-            Version::V9 => {
-                let flows = v9::FlowTemplates::new(self.optional);
-                let set_octets = v9::SET_HEADER_OCTETS + SET_PADDING_OCTETS_MAX;
-                let record_octets = flows.v6.record_octets() + set_octets;
-                v9::HEADER_OCTETS + self.templates_octets(&flows) + record_octets
-            }
-        };
-        octets.max(ANY_PATH_OCTETS)
+        self.format().datagram_octets_min()
     }
 
-    /// Octets of the templates, and of what is said with them.
-    fn templates_octets(&self, flows: &v9::FlowTemplates) -> usize {
-        let sampling = if self.sampling.interval > 1 {
-            v9::SAMPLING_OCTETS
-        } else {
-            0
-        };
-        flows.definition_octets() + sampling
+    fn format(&self) -> Format {
+        Format::new(self.version, self.source_id, self.sampling, self.optional)
     }
 }
 
@@ -105,7 +76,7 @@ pub struct Datagram {
 #[derive(Debug)]
 pub struct Batcher {
     options: BatchOptions,
-    flows: v9::FlowTemplates,
+    format: Format,
     pending: Vec<FlowRecord>,
     /// Octets the pending records take, template and padding included.
     octets: usize,
@@ -128,8 +99,8 @@ impl Batcher {
     #[must_use]
     pub fn new(options: BatchOptions) -> Self {
         Self {
+            format: options.format(),
             options,
-            flows: v9::FlowTemplates::new(options.optional),
             pending: Vec::new(),
             octets: 0,
             opened_ns: 0,
@@ -165,10 +136,22 @@ impl Batcher {
         let mut tally = Tally::default();
         self.pending.iter().for_each(|record| tally.add(record));
         let sequence = self.sequence;
-        let octets = match self.options.version {
-            Version::V5 => self.encode_v5(now),
-            Version::V9 => self.encode_v9(now),
+        let contents = Contents {
+            format: &self.format,
+            sequence,
+            with_templates: self.with_templates,
+            records: &self.pending,
         };
+        let octets = contents.encode(now);
+        self.sequence = sequence.wrapping_add(contents.units());
+        if self.with_templates {
+            self.templates = TemplateState {
+                due: false,
+                sent_ns: now.unix_ns,
+                datagrams: 0,
+            };
+        }
+        self.templates.datagrams = self.templates.datagrams.saturating_add(1);
         let room = Vec::with_capacity(self.pending.len());
         self.octets = 0;
         Some(Datagram {
@@ -216,14 +199,12 @@ impl Batcher {
         let templates = &mut self.templates;
         templates.due |= templates.datagrams >= self.options.template_datagrams
             || now.unix_ns.abs_diff(templates.sent_ns) >= self.options.template_interval_ns;
-        self.with_templates = templates.due;
-        self.octets = match self.options.version {
-            Version::V5 => v5::HEADER_OCTETS,
-            Version::V9 if self.with_templates => {
-                v9::HEADER_OCTETS + self.options.templates_octets(&self.flows)
-            }
-            Version::V9 => v9::HEADER_OCTETS,
-        };
+        let version = self.options.version;
+        self.with_templates = templates.due && version.has_templates();
+        self.octets = version.header_octets();
+        if self.with_templates {
+            self.octets += self.format.templates_octets();
+        }
     }
 
     fn fits(&self, record: &FlowRecord) -> bool {
@@ -231,106 +212,21 @@ impl Batcher {
             || self.octets + self.octets_of(record) <= self.options.datagram_octets_max
     }
 
-    /// Octets a record adds, with its FlowSet's header and padding if it begins one.
+    /// Octets a record adds, with its set's header and padding if it begins one.
     fn octets_of(&self, record: &FlowRecord) -> usize {
-        match self.options.version {
-            Version::V5 => v5::RECORD_OCTETS,
-            Version::V9 => {
-                let begins_set = self.pending.last().is_none_or(|last| last.v6 != record.v6);
-                let set_octets = if begins_set {
-                    v9::SET_HEADER_OCTETS + SET_PADDING_OCTETS_MAX
-                } else {
-                    0
-                };
-                self.flows.of(record).record_octets() + set_octets
-            }
-        }
+        let begins_set = self.pending.last().is_none_or(|last| last.v6 != record.v6);
+        self.format.record_octets(record, begins_set)
     }
-
-    fn encode_v5(&mut self, now: &ExportTime) -> Vec<u8> {
-        let count = u16::try_from(self.pending.len()).unwrap_or(u16::MAX);
-        let [.., engine_type, engine_id] = self.options.source_id.to_be_bytes();
-        let header = v5::Header {
-            count,
-            time: *now,
-            sequence: self.sequence,
-            engine_type,
-            engine_id,
-            sampling: self.options.sampling,
-        };
-        self.sequence = self.sequence.wrapping_add(u32::from(count));
-        let mut octets = Vec::with_capacity(self.octets);
-        octets.extend_from_slice(&v5::encode_header(&header));
-        for record in &self.pending {
-            v5::encode_record(&mut octets, record, now);
-        }
-        octets
-    }
-
-    fn encode_v9(&mut self, now: &ExportTime) -> Vec<u8> {
-        // The header's clock has whole seconds: both clocks are moved on to the next one, so that
-        // they are of one instant and no flow ends after it.
-        let to_second_ns = (1_000_000_000 - now.unix_ns % 1_000_000_000) % 1_000_000_000;
-        let instant = ExportTime {
-            // A capture file may claim the last instant there is.
-            unix_ns: now.unix_ns.saturating_add(to_second_ns),
-            uptime_ms: now.uptime_ms + to_second_ns.div_ceil(1_000_000),
-        };
-        let mut octets = vec![0; v9::HEADER_OCTETS];
-        let mut count = self.pending.len();
-        if self.with_templates {
-            self.flows.encode_definition(&mut octets);
-            count += 2;
-            if self.options.sampling.interval > 1 {
-                v9::encode_sampling(&mut octets, &self.options.sampling, self.options.source_id);
-                count += v9::SAMPLING_RECORDS;
-            }
-            self.templates = TemplateState {
-                due: false,
-                sent_ns: now.unix_ns,
-                datagrams: 0,
-            };
-        }
-        self.templates.datagrams += 1;
-        for records in self.pending.chunk_by(|a, b| a.v6 == b.v6) {
-            encode_set(&mut octets, &self.flows, records, &instant);
-        }
-        let header = v9::Header {
-            count: u16::try_from(count).unwrap_or(u16::MAX),
-            time: instant,
-            sequence: self.sequence,
-            source_id: self.options.source_id,
-        };
-        octets[..v9::HEADER_OCTETS].copy_from_slice(&v9::encode_header(&header));
-        self.sequence = self.sequence.wrapping_add(1);
-        octets
-    }
-}
-
-/// A data FlowSet of records of one family, padded to four octets (RFC 3954 section 5.3).
-fn encode_set(
-    octets: &mut Vec<u8>,
-    flows: &v9::FlowTemplates,
-    records: &[FlowRecord],
-    time: &ExportTime,
-) {
-    let Some(first) = records.first() else { return };
-    let template = flows.of(first);
-    let start = octets.len();
-    octets.extend_from_slice(&template.id.to_be_bytes());
-    octets.extend_from_slice(&[0, 0]);
-    for record in records {
-        template.encode_record(octets, record, time);
-    }
-    while !(octets.len() - start).is_multiple_of(4) {
-        octets.push(0);
-    }
-    let length = u16::try_from(octets.len() - start).unwrap_or(u16::MAX);
-    octets[start + 2..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use weir_netflow::{
+        Malformed, TimeBase, data, ipfix, options, set::Set, template::Template, v1, v5, v9,
+    };
+
     use super::*;
 
     fn at(ms: u64) -> ExportTime {
@@ -351,17 +247,14 @@ mod tests {
         }
     }
 
-    fn datagrams(version: Version, flows: u64) -> Vec<Datagram> {
-        let mut batcher = Batcher::new(BatchOptions::new(version));
+    fn datagrams(options: BatchOptions, flows: u64) -> Vec<Datagram> {
+        let mut batcher = Batcher::new(options);
         let mut datagrams = Vec::new();
         for number in 1..=flows {
-            let record = if version == Version::V5 {
-                FlowRecord {
-                    v6: false,
-                    ..flow(number)
-                }
-            } else {
-                flow(number)
+            let flow = flow(number);
+            let record = FlowRecord {
+                v6: flow.v6 && options.version.has_templates(),
+                ..flow
             };
             datagrams.extend(batcher.push(&record, &at(number)));
         }
@@ -371,8 +264,19 @@ mod tests {
     }
 
     #[test]
+    fn v1_has_at_most_24_records() {
+        let datagrams = datagrams(BatchOptions::new(Version::V1), 100);
+        let counts = datagrams.iter().map(|datagram| {
+            let found = v1::decode(&datagram.octets).unwrap();
+            assert_eq!(found.claimed, found.header.count);
+            found.header.count
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [24, 24, 24, 24, 4]);
+    }
+
+    #[test]
     fn v5_sequence_counts_records_before_the_datagram() {
-        let datagrams = datagrams(Version::V5, 100);
+        let datagrams = datagrams(BatchOptions::new(Version::V5), 100);
         let headers: Vec<_> = datagrams
             .iter()
             .map(|datagram| v5::decode(&datagram.octets).unwrap().header)
@@ -386,43 +290,117 @@ mod tests {
         );
     }
 
-    #[test]
-    fn v9_sequence_counts_datagrams_and_templates_come_every_sixteen() {
-        let datagrams = datagrams(Version::V9, 2000);
-        let mut packets = 0;
-        for (index, datagram) in datagrams.iter().enumerate() {
-            assert!(datagram.octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
-            let header = v9::decode_header(&datagram.octets).unwrap();
-            assert_eq!(header.sequence as usize, index);
-            let sets = v9::decode_sets(&datagram.octets).unwrap();
-            let has_templates = sets.iter().any(|set| matches!(set, v9::Set::Templates(_)));
-            assert_eq!(has_templates, index % 16 == 0, "datagram {index}");
-            let mut count = if has_templates { 2 } else { 0 };
-            for set in sets {
-                if let v9::Set::Data { id, octets } = set {
-                    let template = if id == v9::FLOWS_V4.id {
-                        &v9::FLOWS_V4
+    /// What a collector finds in a datagram's sets.
+    #[derive(Default)]
+    struct Found {
+        templates: usize,
+        options: usize,
+        flows: Vec<FlowRecord>,
+    }
+
+    fn read(
+        sets: Result<Vec<Set<'_>>, Malformed>,
+        base: TimeBase,
+        known: &mut HashMap<u16, Template>,
+    ) -> Found {
+        let mut found = Found::default();
+        for set in sets.unwrap() {
+            match set {
+                Set::Templates(new) => {
+                    found.templates += new.len();
+                    let new = new.iter().map(|definition| definition.template().unwrap());
+                    known.extend(new.map(|template| (template.id(), template.clone())));
+                }
+                Set::Data { id, octets } => {
+                    let template = &known[&id];
+                    if template.is_options() {
+                        let mut records = template.records(octets);
+                        let said = options::read(template, records.next().unwrap());
+                        assert_eq!(said.sampling.unwrap().1, 100);
+                        found.options += 1 + records.count();
                     } else {
-                        &v9::FLOWS_V6
-                    };
-                    let template = v9::Template {
-                        id,
-                        scope_fields: 0,
-                        fields: template.fields.to_vec(),
-                    };
-                    for record in v9::records(&template, octets, &header) {
-                        count += 1;
-                        packets += record.packets;
-                        assert_eq!(
-                            (record.start_ns, record.end_ns),
-                            (at(0).unix_ns, at(1).unix_ns)
-                        );
+                        let records = data::records(template, octets, base);
+                        found.flows.extend(records.map(|record| record.flow));
                     }
                 }
+                Set::Reserved => panic!("a reserved set"),
             }
-            assert_eq!(header.count, count);
         }
-        assert_eq!(packets, (1..=2000).sum::<u64>());
+        found
+    }
+
+    fn sampled(version: Version) -> BatchOptions {
+        BatchOptions {
+            sampling: Sampling {
+                interval: 100,
+                random: false,
+            },
+            ..BatchOptions::new(version)
+        }
+    }
+
+    fn assert_whole(flows: &[FlowRecord]) {
+        let packets = flows.iter().map(|flow| flow.packets);
+        assert_eq!(packets.sum::<u64>(), (1..=2000).sum::<u64>());
+        let times = (at(0).unix_ns, at(1).unix_ns);
+        assert!(
+            flows
+                .iter()
+                .all(|flow| (flow.start_ns, flow.end_ns) == times)
+        );
+    }
+
+    #[test]
+    fn v9_sequence_counts_datagrams_and_templates_come_every_sixteen() {
+        for options in [BatchOptions::new(Version::V9), sampled(Version::V9)] {
+            let (mut known, mut flows) = (HashMap::new(), Vec::new());
+            for (index, datagram) in datagrams(options, 2000).iter().enumerate() {
+                assert!(datagram.octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
+                let header = v9::decode_header(&datagram.octets).unwrap();
+                assert_eq!(header.sequence as usize, index);
+                let sets = v9::decode_sets(&datagram.octets);
+                let found = read(sets, header.time_base(), &mut known);
+                assert_eq!(found.templates > 0, index % 16 == 0, "datagram {index}");
+                let count = found.templates + found.options + found.flows.len();
+                assert_eq!(usize::from(header.count), count);
+                flows.extend(found.flows);
+            }
+            assert_whole(&flows);
+        }
+    }
+
+    /// Fault case X4: records of options count, templates do not.
+    #[test]
+    fn x04_ipfix_sequence_counts_data_records_before_the_message() {
+        for options in [BatchOptions::new(Version::Ipfix), sampled(Version::Ipfix)] {
+            let (mut known, mut flows, mut expected) = (HashMap::new(), Vec::new(), 0);
+            for (index, datagram) in datagrams(options, 2000).iter().enumerate() {
+                assert!(datagram.octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
+                let header = ipfix::decode_header(&datagram.octets).unwrap();
+                assert_eq!(header.sequence as usize, expected, "message {index}");
+                assert_eq!(usize::from(header.length), datagram.octets.len());
+                let sets = ipfix::decode_sets(&datagram.octets);
+                let found = read(sets, header.time_base(None), &mut known);
+                assert_eq!(found.templates > 0, index % 16 == 0, "message {index}");
+                let says = found.templates > 0 && options.sampling.interval > 1;
+                assert_eq!(found.options, usize::from(says));
+                expected += found.options + found.flows.len();
+                flows.extend(found.flows);
+            }
+            assert_whole(&flows);
+        }
+    }
+
+    #[test]
+    fn numbers_wrap() {
+        let now = at(0);
+        for (version, next) in [(Version::V5, 0), (Version::V9, 0), (Version::Ipfix, 1)] {
+            let mut batcher = Batcher::new(sampled(version));
+            batcher.sequence = u32::MAX;
+            batcher.push(&FlowRecord::default(), &now);
+            batcher.flush(&now).unwrap();
+            assert_eq!(batcher.sequence, next, "{version:?}");
+        }
     }
 
     #[test]
@@ -434,40 +412,38 @@ mod tests {
             Optional::FLOW_LABEL,
             Optional::OUTER,
         ];
-        let mut batcher = Batcher::new(BatchOptions {
-            optional: optional.into_iter().fold(Optional::NONE, Optional::and),
-            ..BatchOptions::new(Version::V9)
-        });
-        let records = (1..=500).map(|number| FlowRecord {
-            source_mac: [2, 0, 0, 0, 0, 7],
-            inner_vlan: 5,
-            ..flow(number)
-        });
-        let mut datagrams: Vec<_> = records
-            .filter_map(|record| batcher.push(&record, &at(0)))
-            .collect();
-        datagrams.extend(batcher.flush(&at(0)));
-        let (mut templates, mut packets) = (Vec::new(), 0);
-        for datagram in &datagrams {
-            assert!(datagram.octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
-            let header = v9::decode_header(&datagram.octets).unwrap();
-            for set in v9::decode_sets(&datagram.octets).unwrap() {
-                match set {
-                    v9::Set::Templates(defined) => templates = defined,
-                    v9::Set::Data { id, octets } => {
-                        let mut known = templates.iter();
-                        let template = known.find(|template| template.id == id).unwrap();
-                        for record in v9::records(template, octets, &header) {
-                            assert_eq!(record.source_mac, [2, 0, 0, 0, 0, 7]);
-                            assert_eq!(record.inner_vlan, 5);
-                            packets += record.packets;
-                        }
-                    }
-                    v9::Set::Reserved => panic!("a reserved FlowSet"),
-                }
+        for version in [Version::V9, Version::Ipfix] {
+            let mut batcher = Batcher::new(BatchOptions {
+                optional: optional.into_iter().fold(Optional::NONE, Optional::and),
+                ..BatchOptions::new(version)
+            });
+            let records = (1..=2000).map(|number| FlowRecord {
+                source_mac: [2, 0, 0, 0, 0, 7],
+                inner_vlan: 5,
+                ..flow(number)
+            });
+            let mut datagrams: Vec<_> = records
+                .filter_map(|record| batcher.push(&record, &at(1)))
+                .collect();
+            datagrams.extend(batcher.flush(&at(1)));
+            let (mut known, mut flows) = (HashMap::new(), Vec::new());
+            for Datagram { octets, .. } in &datagrams {
+                assert!(octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
+                let (sets, base) = if version == Version::V9 {
+                    let header = v9::decode_header(octets).unwrap();
+                    (v9::decode_sets(octets), header.time_base())
+                } else {
+                    let header = ipfix::decode_header(octets).unwrap();
+                    (ipfix::decode_sets(octets), header.time_base(None))
+                };
+                flows.extend(read(sets, base, &mut known).flows);
             }
+            for flow in &flows {
+                assert_eq!(flow.source_mac, [2, 0, 0, 0, 0, 7]);
+                assert_eq!(flow.inner_vlan, 5);
+            }
+            assert_whole(&flows);
         }
-        assert_eq!(packets, (1..=500).sum::<u64>());
     }
 
     #[test]
@@ -476,8 +452,8 @@ mod tests {
             unix_ns: u64::MAX,
             uptime_ms: 1000,
         };
-        for version in [Version::V5, Version::V9] {
-            let mut batcher = Batcher::new(BatchOptions::new(version));
+        for version in [Version::V1, Version::V5, Version::V9, Version::Ipfix] {
+            let mut batcher = Batcher::new(sampled(version));
             assert!(batcher.push(&flow(1), &last).is_none());
             assert_eq!(batcher.flush(&last).unwrap().tally.records, 1);
         }
@@ -485,7 +461,7 @@ mod tests {
 
     #[test]
     fn tallies_are_what_was_pushed() {
-        let total: u64 = datagrams(Version::V9, 500)
+        let total: u64 = datagrams(BatchOptions::new(Version::V9), 500)
             .iter()
             .map(|datagram| datagram.tally.packets)
             .sum();

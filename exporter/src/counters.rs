@@ -7,7 +7,7 @@ pub struct ExportCounters {
     pub records: Tally,
     /// Records that left in datagrams, after splitting.
     pub records_exported: Tally,
-    /// Records the version cannot carry (IPv6 in v5).
+    /// Records the version cannot carry (IPv6 in v1 and v5).
     pub records_unsupported: Tally,
     /// Records in datagrams that could not be sent.
     pub records_unsent: Tally,

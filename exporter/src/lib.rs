@@ -4,8 +4,10 @@
 pub mod batch;
 pub mod counters;
 pub mod destination;
+pub mod format;
 pub mod pace;
 
-pub use batch::{Batcher, Version};
+pub use batch::Batcher;
 pub use counters::ExportCounters;
 pub use destination::Destination;
+pub use format::Version;

@@ -8,13 +8,13 @@ use weir_exporter::{
     Batcher, Version,
     batch::{BatchOptions, Datagram},
 };
-use weir_netflow::{ExportTime, FlowRecord, Sampling, v5, v9};
+use weir_netflow::{ExportTime, FlowRecord, Sampling, ipfix, set::Set, v1, v5, v9};
 
 const NOW: ExportTime = ExportTime {
     unix_ns: 1_700_000_000_000_000_000,
     uptime_ms: 50_000,
 };
-const VERSIONS: [Version; 2] = [Version::V5, Version::V9];
+const VERSIONS: [Version; 4] = [Version::V1, Version::V5, Version::V9, Version::Ipfix];
 
 fn options(version: Version) -> BatchOptions {
     BatchOptions {
@@ -30,7 +30,7 @@ fn options(version: Version) -> BatchOptions {
 fn flow(version: Version, number: u64) -> FlowRecord {
     FlowRecord {
         packets: number,
-        v6: version == Version::V9 && number.is_multiple_of(3),
+        v6: version.has_templates() && number.is_multiple_of(3),
         ..FlowRecord::default()
     }
 }
@@ -60,14 +60,29 @@ fn arrived(version: Version, flows: u64, free: usize, octets_max: usize) -> Vec<
     }
 }
 
-/// A datagram's number, and by how much the next one's is higher.
+/// A datagram's number, and by how much the next one's is higher. v1's are all 0.
 fn number(version: Version, datagram: &Datagram) -> (u32, u32) {
     match version {
+        Version::V1 => {
+            v1::decode(&datagram.octets).unwrap();
+            (0, 0)
+        }
         Version::V5 => {
             let header = v5::decode(&datagram.octets).unwrap().header;
             (header.sequence, u32::from(header.count))
         }
         Version::V9 => (v9::decode_header(&datagram.octets).unwrap().sequence, 1),
+        Version::Ipfix => {
+            let header = ipfix::decode_header(&datagram.octets).unwrap();
+            let sets = ipfix::decode_sets(&datagram.octets).unwrap();
+            let options = sets.iter().filter(|set| {
+                let id = ipfix::SAMPLING_TEMPLATE_ID;
+                matches!(set, Set::Data { id: of, .. } if *of == id)
+            });
+            let options = u32::try_from(options.count()).unwrap();
+            let records = u32::try_from(datagram.tally.records).unwrap();
+            (header.sequence, records + options)
+        }
     }
 }
 
@@ -95,13 +110,19 @@ fn what_is_too_long_leaves_in_shorter_datagrams() {
 
 #[test]
 fn the_first_shorter_datagram_has_the_templates() {
-    for free in [0, 7] {
-        let datagrams = arrived(Version::V9, 500, free, 772);
-        let sets = v9::decode_sets(&datagrams[free].octets).unwrap();
-        let templates = sets
-            .iter()
-            .filter(|set| matches!(set, v9::Set::Templates(_)));
-        assert!(templates.count() > 1, "the flows' and sampling's");
+    for version in [Version::V9, Version::Ipfix] {
+        for free in [0, 7] {
+            let datagrams = arrived(version, 500, free, 772);
+            let octets = &datagrams[free].octets;
+            let sets = if version == Version::V9 {
+                v9::decode_sets(octets)
+            } else {
+                ipfix::decode_sets(octets)
+            };
+            let sets = sets.unwrap();
+            let templates = sets.iter().filter(|set| matches!(set, Set::Templates(_)));
+            assert!(templates.count() > 1, "the flows' and sampling's");
+        }
     }
 }
 
@@ -110,7 +131,7 @@ fn the_shortest_datagram_holds_the_templates_and_a_record() {
     for version in VERSIONS {
         let options = options(version);
         let record = FlowRecord {
-            v6: version == Version::V9,
+            v6: version.has_templates(),
             ..FlowRecord::default()
         };
         let mut batcher = Batcher::new(options);

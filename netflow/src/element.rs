@@ -1,13 +1,21 @@
-//! The field types both NetFlow v9 (RFC 3954 section 8) and IPFIX (IANA's information elements)
-//! use for flows.
+//! The field types that NetFlow v9 (RFC 3954 section 8) and IPFIX (IANA's information elements) have
+//! in common and that are used here, in the order of their numbers.
 
 /// Field type number.
 pub type Element = u16;
+
+/// The private enterprise number under which an element is the same one of the reverse direction
+/// (RFC 5103 section 6.1).
+pub const REVERSE_PEN: u32 = 29_305;
+/// ntop's private enterprise number.
+pub const NTOP_PEN: u32 = 35_632;
 
 /// IN_BYTES / octetDeltaCount.
 pub const OCTETS: Element = 1;
 /// IN_PKTS / packetDeltaCount.
 pub const PACKETS: Element = 2;
+/// FLOWS / deltaFlowCount: flows that were aggregated into the record.
+pub const FLOWS: Element = 3;
 /// protocolIdentifier.
 pub const PROTOCOL: Element = 4;
 /// ipClassOfService.
@@ -54,14 +62,30 @@ pub const SOURCE_MASK_V6: Element = 29;
 pub const DESTINATION_MASK_V6: Element = 30;
 /// flowLabelIPv6.
 pub const FLOW_LABEL: Element = 31;
-/// ICMP_TYPE, type * 256 + code.
+/// ICMP_TYPE / icmpTypeCodeIPv4, type * 256 + code.
 pub const ICMP_TYPE_V4: Element = 32;
-/// SAMPLING_ALGORITHM.
-pub const SAMPLING_ALGORITHM: Element = 35;
 /// SAMPLING_INTERVAL.
 pub const SAMPLING_INTERVAL: Element = 34;
+/// SAMPLING_ALGORITHM.
+pub const SAMPLING_ALGORITHM: Element = 35;
+/// TOTAL_BYTES_EXP / exportedOctetTotalCount.
+pub const EXPORTED_OCTETS: Element = 40;
+/// TOTAL_PKTS_EXP / exportedMessageTotalCount.
+pub const EXPORTED_MESSAGES: Element = 41;
+/// TOTAL_FLOWS_EXP / exportedFlowRecordTotalCount.
+pub const EXPORTED_FLOWS: Element = 42;
+/// ipv4RouterSc: the router that a Catalyst switch spares the work.
+pub const ROUTER_SHORTCUT: Element = 43;
+/// sourceIPv4Prefix.
+pub const SOURCE_PREFIX_V4: Element = 44;
+/// destinationIPv4Prefix.
+pub const DESTINATION_PREFIX_V4: Element = 45;
+/// FLOW_SAMPLER_ID.
+pub const SAMPLER_ID: Element = 48;
 /// FLOW_SAMPLER_RANDOM_INTERVAL.
 pub const SAMPLER_INTERVAL: Element = 50;
+/// postIpClassOfService.
+pub const POST_TOS: Element = 55;
 /// SRC_MAC / sourceMacAddress.
 pub const SOURCE_MAC: Element = 56;
 /// RFC 3954's DST_MAC; IANA has it as postDestinationMacAddress.
@@ -86,7 +110,11 @@ pub const MPLS_LABEL_4: Element = 73;
 pub const IN_DESTINATION_MAC: Element = 80;
 /// OUT_SRC_MAC / postSourceMacAddress.
 pub const OUT_SOURCE_MAC: Element = 81;
-/// octetTotalCount.
+/// IF_NAME / interfaceName.
+pub const INTERFACE_NAME: Element = 82;
+/// IF_DESC / interfaceDescription.
+pub const INTERFACE_DESCRIPTION: Element = 83;
+/// octetTotalCount: since the flow began, not since its last report.
 pub const TOTAL_OCTETS: Element = 85;
 /// packetTotalCount.
 pub const TOTAL_PACKETS: Element = 86;
@@ -94,6 +122,10 @@ pub const TOTAL_PACKETS: Element = 86;
 pub const END_REASON: Element = 136;
 /// icmpTypeCodeIPv6.
 pub const ICMP_TYPE_V6: Element = 139;
+/// meteringProcessId.
+pub const METERING_PROCESS: Element = 143;
+/// templateId.
+pub const TEMPLATE_ID: Element = 145;
 /// flowStartSeconds.
 pub const START_S: Element = 150;
 /// flowEndSeconds.
@@ -102,23 +134,85 @@ pub const END_S: Element = 151;
 pub const START_MS: Element = 152;
 /// flowEndMilliseconds.
 pub const END_MS: Element = 153;
+/// flowStartMicroseconds, NTP's format.
+pub const START_US: Element = 154;
+/// flowEndMicroseconds.
+pub const END_US: Element = 155;
+/// flowStartNanoseconds, NTP's format.
+pub const START_NS: Element = 156;
+/// flowEndNanoseconds.
+pub const END_NS: Element = 157;
+/// flowStartDeltaMicroseconds: before the export.
+pub const START_DELTA_US: Element = 158;
+/// flowEndDeltaMicroseconds.
+pub const END_DELTA_US: Element = 159;
+/// systemInitTimeMilliseconds: what sysUptimes count from.
+pub const BOOT_MS: Element = 160;
+/// flowDurationMilliseconds.
+pub const DURATION_MS: Element = 161;
+/// ignoredPacketTotalCount.
+pub const IGNORED_PACKETS: Element = 164;
+/// ignoredOctetTotalCount.
+pub const IGNORED_OCTETS: Element = 165;
+/// notSentFlowTotalCount.
+pub const NOT_SENT_FLOWS: Element = 166;
+/// notSentPacketTotalCount.
+pub const NOT_SENT_PACKETS: Element = 167;
+/// notSentOctetTotalCount.
+pub const NOT_SENT_OCTETS: Element = 168;
+/// icmpTypeIPv4.
+pub const ICMP_KIND_V4: Element = 176;
+/// icmpCodeIPv4.
+pub const ICMP_CODE_V4: Element = 177;
+/// icmpTypeIPv6.
+pub const ICMP_KIND_V6: Element = 178;
+/// icmpCodeIPv6.
+pub const ICMP_CODE_V6: Element = 179;
+/// paddingOctets.
+pub const PADDING: Element = 210;
 /// initiatorOctets (ASA).
 pub const INITIATOR_OCTETS: Element = 231;
+/// responderOctets.
+pub const RESPONDER_OCTETS: Element = 232;
 /// dot1qVlanId.
 pub const DOT1Q_VLAN: Element = 243;
 /// dot1qCustomerVlanId.
 pub const CUSTOMER_VLAN: Element = 245;
 /// initiatorPackets.
 pub const INITIATOR_PACKETS: Element = 298;
+/// responderPackets.
+pub const RESPONDER_PACKETS: Element = 299;
+/// selectorId: IPFIX's sampler id.
+pub const SELECTOR_ID: Element = 302;
+/// selectorAlgorithm.
+pub const SELECTOR_ALGORITHM: Element = 304;
+/// samplingPacketInterval: packets taken in a row.
+pub const SAMPLING_PACKETS: Element = 305;
+/// samplingPacketSpace: packets left out after those.
+pub const SAMPLING_SPACE: Element = 306;
+/// samplingSize: packets drawn …
+pub const SAMPLING_SIZE: Element = 309;
+/// samplingPopulation: … out of so many.
+pub const SAMPLING_POPULATION: Element = 310;
+/// samplingProbability.
+pub const SAMPLING_PROBABILITY: Element = 311;
+/// observationTimeSeconds: when an event was seen.
+pub const OBSERVED_S: Element = 322;
+/// observationTimeMilliseconds.
+pub const OBSERVED_MS: Element = 323;
+/// observationTimeMicroseconds.
+pub const OBSERVED_US: Element = 324;
+/// observationTimeNanoseconds.
+pub const OBSERVED_NS: Element = 325;
 
-// A tunnel's endpoints have no element of IANA's. These are nProbe's, which adds 57472 to its own
-// numbers in v9: ntopng and Wireshark know them.
+// A tunnel's endpoints have no element of IANA's. These are ntop's (of NTOP_PEN; v9 adds 57472 to their
+// numbers): ntopng and Wireshark know them.
 
 /// UNTUNNELED_IPV4_SRC_ADDR.
-pub const OUTER_SOURCE_V4: Element = 57586;
+pub const OUTER_SOURCE_V4: Element = 114;
 /// UNTUNNELED_IPV4_DST_ADDR.
-pub const OUTER_DESTINATION_V4: Element = 57588;
+pub const OUTER_DESTINATION_V4: Element = 116;
 /// UNTUNNELED_IPV6_SRC_ADDR.
-pub const OUTER_SOURCE_V6: Element = 57868;
+pub const OUTER_SOURCE_V6: Element = 396;
 /// UNTUNNELED_IPV6_DST_ADDR.
-pub const OUTER_DESTINATION_V6: Element = 57869;
+pub const OUTER_DESTINATION_V6: Element = 397;

@@ -1,51 +1,36 @@
-//! The flow record every version can carry, and the wire formats: NetFlow v5 and v9 (RFC 3954),
-//! encode and decode side by side in one file each. It does no I/O, reads no clock and keeps no
-//! state about peers: datagrams come as octets, times as arguments, templates as values the
-//! caller stores.
+//! The flow record every version can carry, and the wire formats: NetFlow v1, v5, v7, v8 and v9
+//! (RFC 3954), and IPFIX (RFC 7011). It does no I/O, reads no clock and keeps no state about peers:
+//! datagrams come as octets, times as arguments, templates as values the caller stores.
+//!
+//! The older formats have one layout each ([`v1`], [`v5`], [`v7`]) or one a scheme ([`v8`]); what
+//! they share is in [`fixed`]. In [`v9`] and [`ipfix`] a datagram is cut into sets ([`set`]), some
+//! of them define templates ([`template`]), and by those the others are read: flows by [`data`],
+//! what an exporter says about itself by [`options`].
 
+pub mod data;
 pub mod element;
+pub mod fixed;
+pub mod flow_template;
+pub mod ipfix;
 pub mod optional;
+pub mod options;
 pub mod record;
+mod role;
+mod said;
+pub mod sampling;
+pub mod set;
+pub mod template;
+pub mod time;
+pub mod v1;
 pub mod v5;
+pub mod v7;
+pub mod v8;
 pub mod v9;
 
 pub use optional::Optional;
 pub use record::{Direction, EndReason, FlowRecord};
-
-/// The exporter's clocks at one instant, as a datagram's header carries them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExportTime {
-    /// Wall clock, nanoseconds since 1970-01-01 UTC.
-    pub unix_ns: u64,
-    /// Milliseconds since the exporter booted; the wire has its low 32 bits.
-    pub uptime_ms: u64,
-}
-
-impl ExportTime {
-    /// A flow's time as the header's sysUptime would have shown it (wraps after 49.7 days, as
-    /// collectors expect).
-    #[must_use]
-    pub fn relative_ms(&self, at_ns: u64) -> u32 {
-        // A clock that was set back may put a flow after now: then it is now.
-        let age_ms = (self.unix_ns / 1_000_000).saturating_sub(at_ns / 1_000_000);
-        low32(self.uptime_ms.wrapping_sub(age_ms))
-    }
-
-    /// The wall-clock time of a flow's First or Last.
-    ///
-    /// The age is `uptime - at` in 32 bits. Some exporters fill the header before the record, so
-    /// that `at` lies a little after: a small negative age is taken as such, anything else as up
-    /// to 49.7 days in the past.
-    #[must_use]
-    pub fn absolute_ns(&self, at: u32) -> u64 {
-        const AHEAD_MAX_MS: u32 = 60_000;
-        let age_ms = low32(self.uptime_ms).wrapping_sub(at);
-        if age_ms >= u32::MAX - AHEAD_MAX_MS {
-            return self.unix_ns + u64::from(at.wrapping_sub(low32(self.uptime_ms))) * 1_000_000;
-        }
-        self.unix_ns.saturating_sub(u64::from(age_ms) * 1_000_000)
-    }
-}
+pub use sampling::Sampling;
+pub use time::{ExportTime, TimeBase};
 
 /// The low 32 bits, where a format wraps by definition.
 #[must_use]
@@ -70,7 +55,15 @@ pub enum Malformed {
         /// The version field.
         version: u16,
     },
-    /// A v5 record count that its octets do not hold.
+    /// A v8 aggregation whose layout is not known.
+    #[error("aggregation {scheme} of version {version} is not known")]
+    Aggregation {
+        /// The aggregation field.
+        scheme: u8,
+        /// The version of the aggregation.
+        version: u8,
+    },
+    /// A count of records that the octets do not hold.
     #[error("count {count} does not fit {octets} octets")]
     Count {
         /// The count field.
@@ -78,15 +71,23 @@ pub enum Malformed {
         /// Octets received.
         octets: usize,
     },
-    /// A `FlowSet` whose length is below its own header or beyond the datagram.
-    #[error("FlowSet length {length} at octet {offset} is out of range")]
+    /// An IPFIX message whose length is below its own header or beyond the datagram.
+    #[error("message length {length} does not fit {octets} octets")]
+    MessageLength {
+        /// The length field.
+        length: u16,
+        /// Octets received.
+        octets: usize,
+    },
+    /// A set whose length is below its own header or beyond the datagram.
+    #[error("set length {length} at octet {offset} is out of range")]
     SetLength {
         /// The length field.
         length: u16,
-        /// Where the `FlowSet` begins.
+        /// Where the set begins.
         offset: usize,
     },
-    /// A template that cannot describe a record.
+    /// A template definition that contradicts the set it is in.
     #[error("template {id} at octet {offset}: {reason}")]
     Template {
         /// The template's id.
@@ -98,68 +99,64 @@ pub enum Malformed {
     },
 }
 
-/// Big-endian reads from a slice; zero beyond its end, for callers that have checked the length.
+/// Big-endian reads from a slice.
 pub(crate) mod read {
+    /// Zero beyond the end, for callers that have checked the length.
     pub fn u16(octets: &[u8], at: usize) -> u16 {
         octets
             .get(at..at + 2)
             .map_or(0, |field| u16::from_be_bytes([field[0], field[1]]))
     }
 
+    /// Likewise.
     pub fn u32(octets: &[u8], at: usize) -> u32 {
         octets.get(at..at + 4).map_or(0, |field| {
             u32::from_be_bytes([field[0], field[1], field[2], field[3]])
         })
     }
-}
 
-/// How packets were chosen before they were metered; counters are never scaled by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sampling {
-    /// One packet in this many; 1 if all.
-    pub interval: u32,
-    /// Whether it was drawn at random, instead of every so-manieth.
-    pub random: bool,
-}
-
-impl Sampling {
-    /// Every packet.
-    pub const NONE: Self = Self {
-        interval: 1,
-        random: false,
-    };
-
-    /// The algorithm's number: v9's `SAMPLING_ALGORITHM` and v5's mode (RFC 3954 section 8).
-    #[must_use]
-    pub const fn algorithm(&self) -> u8 {
-        if self.random { 2 } else { 1 }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: ExportTime = ExportTime {
-        unix_ns: 1_700_000_000_123_000_000,
-        uptime_ms: (1 << 32) + 5,
-    };
-
-    #[test]
-    fn times_come_back_across_the_uptime_wrap() {
-        for age_ms in [0, 1, 5, 6, 1000, 49 * 24 * 3_600_000] {
-            let at_ns = NOW.unix_ns - age_ms * 1_000_000;
-            assert_eq!(
-                NOW.absolute_ns(NOW.relative_ms(at_ns)),
-                at_ns,
-                "{age_ms} ms ago"
-            );
+    /// An unsigned number of any width (RFC 7011 section 6.2 allows each); of wider ones the low end.
+    pub fn number(octets: &[u8]) -> u64 {
+        match *octets {
+            [a] => u64::from(a),
+            [a, b] => u64::from(u16::from_be_bytes([a, b])),
+            [a, b, c, d] => u64::from(u32::from_be_bytes([a, b, c, d])),
+            [a, b, c, d, e, f, g, h] => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            _ => octets
+                .iter()
+                .fold(0, |number, octet| number << 8 | u64::from(*octet)),
         }
     }
 
-    #[test]
-    fn a_flow_that_ends_after_the_header_was_filled_is_not_49_days_old() {
-        assert_eq!(NOW.absolute_ns(7), NOW.unix_ns + 2_000_000);
-        assert_eq!(NOW.absolute_ns(5), NOW.unix_ns);
+    /// A float of either size: float64 may be sent as float32 (RFC 7011 section 6.2).
+    pub fn float(octets: &[u8]) -> f64 {
+        match *octets {
+            [a, b, c, d] => f64::from(f32::from_be_bytes([a, b, c, d])),
+            [a, b, c, d, e, f, g, h] => f64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            _ => 0.0,
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn numbers_of_each_width_are_read() {
+            let octets = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+            let expected = [
+                0,
+                1,
+                0x0102,
+                0x01_0203,
+                0x0102_0304,
+                0x01_0203_0405,
+                0x0102_0304_0506,
+                0x01_0203_0405_0607,
+                0x0102_0304_0506_0708,
+                0x0203_0405_0607_0809,
+            ];
+            for (width, number) in expected.into_iter().enumerate() {
+                assert_eq!(super::number(&octets[..width]), number, "{width} octets");
+            }
+        }
     }
 }

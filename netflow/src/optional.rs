@@ -1,17 +1,12 @@
 //! Fields that records carry only if asked for: which there are, and their octets.
 //!
-//! MAC addresses are sent as RFC 3954 section 8 has them (56 source, 57 destination), as softflowd
-//! does. IANA's registry reads 57 as the destination behind the observation point, and has 80 and 81
-//! for the other two: whichever pair an exporter fills is read.
+//! MAC addresses are sent in v9 as RFC 3954 section 8 has them (56 source, 57 destination), as softflowd
+//! does. IANA's registry, and so IPFIX, reads 57 as the destination behind the observation point, and
+//! has 80 for the one before it: whichever an exporter fills is read (`role`, `said`).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
-use crate::{
-    FlowRecord,
-    element::{self, Element},
-    low32,
-    v9::{Field, field, number},
-};
+use crate::{FlowRecord, element, set::Dialect, template::Field};
 
 /// A set of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,27 +39,42 @@ impl Optional {
     }
 
     /// Their fields in a template for IPv6 flows, or for IPv4 flows.
-    pub(crate) fn fields(self, v6: bool) -> impl Iterator<Item = Field> {
+    pub(crate) fn fields(self, dialect: Dialect, v6: bool) -> impl Iterator<Item = Field> {
         FIELDS
             .into_iter()
             .filter(move |(which, _)| self.0 & which.0 != 0 && (v6 || *which != Self::FLOW_LABEL))
-            .map(|(_, field)| field)
+            .map(move |(_, field)| match (dialect, field.element) {
+                (Dialect::Ipfix, element::DESTINATION_MAC) => Field {
+                    element: element::IN_DESTINATION_MAC,
+                    ..field
+                },
+                _ => field,
+            })
     }
 }
 
 const FIELDS: [(Optional, Field); 12] = [
-    (Optional::MAC, field(element::SOURCE_MAC, 6)),
-    (Optional::MAC, field(element::DESTINATION_MAC, 6)),
-    (Optional::INNER_VLAN, field(element::CUSTOMER_VLAN, 2)),
-    (Optional::MPLS, field(element::MPLS_LABEL_1, 3)),
-    (Optional::MPLS, field(element::MPLS_LABEL_2, 3)),
-    (Optional::MPLS, field(element::MPLS_LABEL_3, 3)),
-    (Optional::MPLS, field(element::MPLS_LABEL_4, 3)),
-    (Optional::FLOW_LABEL, field(element::FLOW_LABEL, 3)),
-    (Optional::OUTER, field(element::OUTER_SOURCE_V4, 4)),
-    (Optional::OUTER, field(element::OUTER_DESTINATION_V4, 4)),
-    (Optional::OUTER, field(element::OUTER_SOURCE_V6, 16)),
-    (Optional::OUTER, field(element::OUTER_DESTINATION_V6, 16)),
+    (Optional::MAC, Field::new(element::SOURCE_MAC, 6)),
+    (Optional::MAC, Field::new(element::DESTINATION_MAC, 6)),
+    (Optional::INNER_VLAN, Field::new(element::CUSTOMER_VLAN, 2)),
+    (Optional::MPLS, Field::new(element::MPLS_LABEL_1, 3)),
+    (Optional::MPLS, Field::new(element::MPLS_LABEL_2, 3)),
+    (Optional::MPLS, Field::new(element::MPLS_LABEL_3, 3)),
+    (Optional::MPLS, Field::new(element::MPLS_LABEL_4, 3)),
+    (Optional::FLOW_LABEL, Field::new(element::FLOW_LABEL, 3)),
+    (Optional::OUTER, Field::of_ntop(element::OUTER_SOURCE_V4, 4)),
+    (
+        Optional::OUTER,
+        Field::of_ntop(element::OUTER_DESTINATION_V4, 4),
+    ),
+    (
+        Optional::OUTER,
+        Field::of_ntop(element::OUTER_SOURCE_V6, 16),
+    ),
+    (
+        Optional::OUTER,
+        Field::of_ntop(element::OUTER_DESTINATION_V6, 16),
+    ),
 ];
 
 /// Appends a field; zeros if it is none of these.
@@ -74,22 +84,26 @@ pub(crate) fn encode(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord) 
         let octets = number.to_be_bytes();
         datagram.extend_from_slice(&octets[4 - usize::from(field.octets.min(4))..]);
     };
-    match field.element {
-        element::CUSTOMER_VLAN => put(u32::from(record.inner_vlan)),
-        element::MPLS_LABEL_1..=element::MPLS_LABEL_4 => {
-            put(record.mpls_labels[usize::from(field.element - element::MPLS_LABEL_1)]);
+    match (field.enterprise, field.element) {
+        (0, element::SOURCE_MAC) => datagram.extend_from_slice(&record.source_mac),
+        (0, element::DESTINATION_MAC | element::IN_DESTINATION_MAC) => {
+            datagram.extend_from_slice(&record.destination_mac);
         }
-        element::FLOW_LABEL => put(record.flow_label),
-        element::OUTER_SOURCE_V4 => put(outer_v4(record.outer_source)),
-        element::OUTER_DESTINATION_V4 => put(outer_v4(record.outer_destination)),
-        element::OUTER_SOURCE_V6 => {
+        (0, element::CUSTOMER_VLAN) => put(u32::from(record.inner_vlan)),
+        (0, element @ element::MPLS_LABEL_1..=element::MPLS_LABEL_4) => {
+            put(record.mpls_labels[usize::from(element - element::MPLS_LABEL_1)]);
+        }
+        (0, element::FLOW_LABEL) => put(record.flow_label),
+        (element::NTOP_PEN, element::OUTER_SOURCE_V4) => put(outer_v4(record.outer_source)),
+        (element::NTOP_PEN, element::OUTER_DESTINATION_V4) => {
+            put(outer_v4(record.outer_destination));
+        }
+        (element::NTOP_PEN, element::OUTER_SOURCE_V6) => {
             datagram.extend_from_slice(&outer_v6(record.outer_source).octets());
         }
-        element::OUTER_DESTINATION_V6 => {
+        (element::NTOP_PEN, element::OUTER_DESTINATION_V6) => {
             datagram.extend_from_slice(&outer_v6(record.outer_destination).octets());
         }
-        element::SOURCE_MAC => datagram.extend_from_slice(&record.source_mac),
-        element::DESTINATION_MAC => datagram.extend_from_slice(&record.destination_mac),
         _ => datagram.resize(datagram.len() + usize::from(field.octets), 0),
     }
 }
@@ -107,72 +121,34 @@ fn outer_v6(address: Ipv6Addr) -> Ipv6Addr {
     }
 }
 
-/// Reads a field into the record, if it is one of these; zeros say nothing.
-pub(crate) fn decode(record: &mut FlowRecord, element: Element, value: &[u8]) {
-    if value.iter().all(|octet| *octet == 0) {
-        return;
-    }
-    let low = low32(number(value));
-    match element {
-        element::SOURCE_MAC | element::OUT_SOURCE_MAC => mac(&mut record.source_mac, value),
-        element::DESTINATION_MAC | element::IN_DESTINATION_MAC => {
-            mac(&mut record.destination_mac, value);
-        }
-        element::CUSTOMER_VLAN => {
-            let [a, b, ..] = low.to_le_bytes();
-            record.inner_vlan = u16::from_le_bytes([a, b]) & 0x0fff;
-        }
-        element::MPLS_LABEL_1..=element::MPLS_LABEL_4 => {
-            let depth = usize::from(element - element::MPLS_LABEL_1);
-            record.mpls_labels[depth] = low & 0x00ff_ffff;
-        }
-        element::FLOW_LABEL => record.flow_label = low & 0x000f_ffff,
-        element::OUTER_SOURCE_V4 => record.outer_source = Ipv4Addr::from(low).to_ipv6_mapped(),
-        element::OUTER_DESTINATION_V4 => {
-            record.outer_destination = Ipv4Addr::from(low).to_ipv6_mapped();
-        }
-        element::OUTER_SOURCE_V6 => v6(&mut record.outer_source, value),
-        element::OUTER_DESTINATION_V6 => v6(&mut record.outer_destination, value),
-        _ => {}
-    }
-}
-
-fn mac(address: &mut [u8; 6], value: &[u8]) {
-    if let Ok(octets) = value.try_into() {
-        *address = octets;
-    }
-}
-
-fn v6(address: &mut Ipv6Addr, value: &[u8]) {
-    if let Ok(octets) = <[u8; 16]>::try_from(value) {
-        *address = Ipv6Addr::from(octets);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::{
         ExportTime,
-        v9::{FlowTemplates, Header, Template, records},
+        data::{self, DataRecord},
+        flow_template::FlowTemplates,
+        ipfix,
+        set::{Definition, Set},
+        template::Template,
+        v9,
     };
 
     const ALL: Optional = Optional(0x1f);
-    const HEADER: Header = Header {
-        count: 1,
-        time: ExportTime {
-            unix_ns: 1_700_000_000_000_000_000,
-            uptime_ms: 100_000,
-        },
-        sequence: 0,
-        source_id: 0,
+    const TIME: ExportTime = ExportTime {
+        unix_ns: 1_700_000_000_000_000_000,
+        uptime_ms: 100_000,
     };
+    /// The templates of both formats.
+    const FORMATS: [fn(Optional) -> FlowTemplates; 2] = [v9::flow_templates, ipfix::flow_templates];
 
     fn example(v6: bool) -> FlowRecord {
         let mut record = FlowRecord {
             v6,
-            start_ns: HEADER.time.unix_ns,
-            end_ns: HEADER.time.unix_ns,
+            start_ns: TIME.unix_ns,
+            end_ns: TIME.unix_ns,
             source_mac: [2, 0, 0, 0, 0, 0x11],
             destination_mac: [2, 0, 0, 0, 0, 0x22],
             inner_vlan: 0x0abc,
@@ -189,19 +165,14 @@ mod tests {
         record
     }
 
-    fn there_and_back(optional: Optional, record: &FlowRecord) -> FlowRecord {
-        let templates = FlowTemplates::new(optional);
+    fn there_and_back(templates: &FlowTemplates, record: &FlowRecord) -> FlowRecord {
         let flow = templates.of(record);
         let mut octets = Vec::new();
-        flow.encode_record(&mut octets, record, &HEADER.time);
+        flow.encode_record(&mut octets, record, &TIME);
         assert_eq!(octets.len(), flow.record_octets());
-        let template = Template {
-            id: flow.id,
-            scope_fields: 0,
-            fields: flow.fields.to_vec(),
-        };
-        let mut back = records(&template, &octets, &HEADER);
-        back.next().unwrap()
+        let template = Template::new(flow.id, None, flow.fields.to_vec()).unwrap();
+        let mut back = data::records(&template, &octets, TIME.into());
+        back.next().unwrap().flow
     }
 
     #[test]
@@ -213,7 +184,9 @@ mod tests {
                     outer_source: outer.parse().unwrap(),
                     ..example(v6)
                 };
-                assert_eq!(there_and_back(ALL, &record), record, "{outer}");
+                for templates in FORMATS.map(|of| of(ALL)) {
+                    assert_eq!(there_and_back(&templates, &record), record, "{outer}");
+                }
             }
         }
     }
@@ -227,26 +200,32 @@ mod tests {
             end_ns: record.end_ns,
             ..FlowRecord::default()
         };
-        assert_eq!(there_and_back(Optional::NONE, &record), bare);
         let with_macs = FlowRecord {
             source_mac: record.source_mac,
             destination_mac: record.destination_mac,
             ..bare
         };
-        assert_eq!(there_and_back(Optional::MAC, &record), with_macs);
         let with_label = FlowRecord {
             flow_label: record.flow_label,
             ..bare
         };
-        assert_eq!(there_and_back(Optional::FLOW_LABEL, &record), with_label);
+        for templates in FORMATS {
+            let sent = |optional| there_and_back(&templates(optional), &record);
+            assert_eq!(sent(Optional::NONE), bare);
+            assert_eq!(sent(Optional::MAC), with_macs);
+            assert_eq!(sent(Optional::FLOW_LABEL), with_label);
+        }
     }
 
     #[test]
     fn octets_are_those_of_the_standards() {
-        let mut octets = Vec::new();
-        for field in ALL.fields(true) {
-            encode(&mut octets, field, &example(true));
-        }
+        let sent = |dialect| {
+            let mut octets = Vec::new();
+            for field in ALL.fields(dialect, true) {
+                encode(&mut octets, field, &example(true));
+            }
+            octets
+        };
         #[rustfmt::skip]
         let expected = [
             2, 0, 0, 0, 0, 0x11, 2, 0, 0, 0, 0, 0x22, // MAC addresses
@@ -258,14 +237,60 @@ mod tests {
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ];
-        assert_eq!(octets, expected);
+        assert_eq!(sent(Dialect::V9), expected);
+        assert_eq!(sent(Dialect::Ipfix), expected);
+    }
+
+    #[test]
+    fn elements_are_those_of_each_format() {
+        let some = Optional::MAC.and(Optional::OUTER);
+        let definition = |templates: FlowTemplates| {
+            let mut octets = Vec::new();
+            templates.v4.encode_definition(&mut octets);
+            assert_eq!(octets.len(), templates.v4.definition_octets());
+            // After id, count and the usual fields.
+            octets.split_off(4 + 17 * 4)
+        };
+        #[rustfmt::skip]
+        let of_v9 = [
+            0, 56, 0, 6, 0, 57, 0, 6,               // IN_SRC_MAC, OUT_DST_MAC
+            0xe0, 0xf2, 0, 4, 0xe0, 0xf4, 0, 4,     // 57586, 57588
+            0xe2, 0x0c, 0, 16, 0xe2, 0x0d, 0, 16,   // 57868, 57869
+        ];
+        assert_eq!(definition(v9::flow_templates(some)), of_v9);
+        #[rustfmt::skip]
+        let of_ipfix = [
+            0, 56, 0, 6, 0, 80, 0, 6,               // sourceMacAddress, destinationMacAddress
+            0x80, 114, 0, 4, 0, 0, 0x8b, 0x30,      // ntop's 114
+            0x80, 116, 0, 4, 0, 0, 0x8b, 0x30,
+            0x81, 0x8c, 0, 16, 0, 0, 0x8b, 0x30,    // 396
+            0x81, 0x8d, 0, 16, 0, 0, 0x8b, 0x30,
+        ];
+        assert_eq!(definition(ipfix::flow_templates(some)), of_ipfix);
+    }
+
+    #[test]
+    fn definitions_are_read_as_they_were_meant() {
+        for templates in FORMATS.map(|of| of(ALL)) {
+            let mut sets = Vec::new();
+            templates.encode_definition(&mut sets);
+            assert_eq!(sets.len(), templates.definition_octets());
+            let read = crate::set::decode(templates.v4.dialect, &sets, 0).unwrap();
+            let expected = [&templates.v4, &templates.v6].map(|flow| {
+                let template = Template::new(flow.id, None, flow.fields.to_vec());
+                Definition::Template(template.unwrap())
+            });
+            assert_eq!(read, [Set::Templates(expected.to_vec())]);
+        }
     }
 
     #[test]
     fn a_definition_of_other_fields_has_another_id() {
         let ids = |optional| {
-            let templates = FlowTemplates::new(optional);
-            [templates.v4.id, templates.v6.id]
+            let [v9, ipfix] = FORMATS.map(|of| of(optional));
+            let ids = [v9.v4.id, v9.v6.id];
+            assert_eq!([ipfix.v4.id, ipfix.v6.id], ids);
+            ids
         };
         let mut seen: Vec<_> = (0..32).flat_map(|set| ids(Optional(set))).collect();
         assert_eq!(seen[..2], [1024, 2048]);
@@ -278,14 +303,16 @@ mod tests {
 
     #[test]
     fn either_pair_of_mac_elements_is_read() {
-        let mut record = FlowRecord::default();
-        decode(&mut record, element::OUT_SOURCE_MAC, &[1; 6]);
-        decode(&mut record, element::SOURCE_MAC, &[0; 6]);
-        decode(&mut record, element::IN_DESTINATION_MAC, &[2; 6]);
-        decode(&mut record, element::DESTINATION_MAC, &[3; 5]);
-        assert_eq!(
-            (record.source_mac, record.destination_mac),
-            ([1; 6], [2; 6])
-        );
+        let fields = [
+            Field::new(element::OUT_SOURCE_MAC, 6),
+            Field::new(element::SOURCE_MAC, 6),
+            Field::new(element::IN_DESTINATION_MAC, 6),
+            Field::new(element::DESTINATION_MAC, 5),
+        ];
+        let template = Template::new(256, None, fields.to_vec()).unwrap();
+        let octets = [[1; 6].as_slice(), &[0; 6], &[2; 6], &[3; 5]].concat();
+        let mut records = data::records(&template, &octets, TIME.into());
+        let DataRecord { flow, .. } = records.next().unwrap();
+        assert_eq!((flow.source_mac, flow.destination_mac), ([1; 6], [2; 6]));
     }
 }

@@ -1,11 +1,8 @@
 //! NetFlow v5: a header of 24 octets, then up to 30 records of 48. IPv4 only, 32-bit counters.
 //!
-//! Layout as published by Cisco ("NetFlow Export Datagram Format"); the field ranges below start
-//! where the last one ended.
+//! What other formats share of the layout is in [`fixed`].
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use crate::{ExportTime, FlowRecord, Malformed, Sampling, low32, read};
+use crate::{ExportTime, FlowRecord, Malformed, Sampling, fixed, read};
 
 /// The version field.
 pub const VERSION: u16 = 5;
@@ -15,8 +12,6 @@ pub const HEADER_OCTETS: usize = 24;
 pub const RECORD_OCTETS: usize = 48;
 /// Records a datagram may hold.
 pub const RECORDS_MAX: usize = 30;
-/// AS_TRANS (RFC 6793): stands for an AS number that does not fit 16 bits.
-const AS_TRANS: u16 = 23456;
 
 /// Bits of the header's sampling field: an interval below, a mode above.
 const SAMPLING_INTERVAL: u16 = 0x3fff;
@@ -39,55 +34,12 @@ pub struct Header {
     pub sampling: Sampling,
 }
 
-/// Records whose counts fit the format, from one whose counts may not: packets and octets are
-/// spread over several, none is lost. IPv6 yields none.
-pub fn parts(record: &FlowRecord) -> impl Iterator<Item = FlowRecord> + use<> {
-    let most = u64::from(u32::MAX);
-    let record = *record;
-    let count = if record.v6 {
-        0
-    } else {
-        record.octets.max(record.packets).div_ceil(most).max(1)
-    };
-    (0..count).map(move |index| FlowRecord {
-        octets: share(record.octets, count, index),
-        packets: share(record.packets, count, index),
-        ..record
-    })
-}
-
-/// The `index`-th of `count` shares of `total`: they differ by one at most and add up.
-fn share(total: u64, count: u64, index: u64) -> u64 {
-    total / count + u64::from(index < total % count)
-}
-
 /// Appends a record.
 pub fn encode_record(datagram: &mut Vec<u8>, record: &FlowRecord, time: &ExportTime) {
-    let v4 = |address: Ipv6Addr| {
-        address
-            .to_ipv4_mapped()
-            .unwrap_or(Ipv4Addr::UNSPECIFIED)
-            .octets()
-    };
-    let narrow32 = |count: u64| u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
-    let ifindex = |index: u32| u16::try_from(index).unwrap_or(0).to_be_bytes();
-    let number = |number: u32| u16::try_from(number).unwrap_or(AS_TRANS).to_be_bytes();
-    let [_, tcp_flags] = record.tcp_flags.to_be_bytes();
-    datagram.extend_from_slice(&v4(record.source));
-    datagram.extend_from_slice(&v4(record.destination));
-    datagram.extend_from_slice(&v4(record.next_hop));
-    datagram.extend_from_slice(&ifindex(record.ingress_ifindex));
-    datagram.extend_from_slice(&ifindex(record.egress_ifindex));
-    datagram.extend_from_slice(&narrow32(record.packets));
-    datagram.extend_from_slice(&narrow32(record.octets));
-    datagram.extend_from_slice(&time.relative_ms(record.start_ns).to_be_bytes());
-    datagram.extend_from_slice(&time.relative_ms(record.end_ns).to_be_bytes());
-    datagram.extend_from_slice(&record.source_port.to_be_bytes());
-    datagram.extend_from_slice(&record.destination_port.to_be_bytes());
-    datagram.extend_from_slice(&[0, tcp_flags, record.protocol, record.tos]);
-    datagram.extend_from_slice(&number(record.source_as));
-    datagram.extend_from_slice(&number(record.destination_as));
-    datagram.extend_from_slice(&[record.source_mask, record.destination_mask, 0, 0]);
+    fixed::encode_record(datagram, record, time);
+    datagram.push(0);
+    fixed::encode_routing(datagram, record);
+    datagram.extend_from_slice(&[0, 0]);
 }
 
 /// The header's octets.
@@ -101,11 +53,7 @@ pub fn encode_header(header: &Header) -> [u8; HEADER_OCTETS] {
     } else {
         0
     };
-    octets[0..2].copy_from_slice(&VERSION.to_be_bytes());
-    octets[2..4].copy_from_slice(&header.count.to_be_bytes());
-    octets[4..8].copy_from_slice(&low32(header.time.uptime_ms).to_be_bytes());
-    octets[8..12].copy_from_slice(&low32(header.time.unix_ns / 1_000_000_000).to_be_bytes());
-    octets[12..16].copy_from_slice(&low32(header.time.unix_ns % 1_000_000_000).to_be_bytes());
+    octets[..16].copy_from_slice(&fixed::encode_header(VERSION, header.count, &header.time));
     octets[16..20].copy_from_slice(&header.sequence.to_be_bytes());
     octets[20] = header.engine_type;
     octets[21] = header.engine_id;
@@ -119,34 +67,13 @@ pub fn encode_header(header: &Header) -> [u8; HEADER_OCTETS] {
 /// # Errors
 /// If it is no v5 datagram, or claims records and holds none.
 pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
-    let octets = datagram.len();
-    if octets < HEADER_OCTETS {
-        return Err(Malformed::TooShort { octets });
-    }
-    let version = read::u16(datagram, 0);
-    if version != VERSION {
-        return Err(Malformed::Version { version });
-    }
-    let claimed = read::u16(datagram, 2);
-    let whole = (octets - HEADER_OCTETS) / RECORD_OCTETS;
-    let count = claimed.min(u16::try_from(whole).unwrap_or(u16::MAX));
-    if claimed > 0 && count == 0 {
-        return Err(Malformed::Count {
-            count: claimed,
-            octets,
-        });
-    }
+    fixed::check_header(datagram, VERSION, HEADER_OCTETS)?;
+    let checked = fixed::check(datagram, HEADER_OCTETS, RECORD_OCTETS)?;
     let sampling = read::u16(datagram, 22);
     Ok(Datagram {
-        claimed,
-        unclaimed_records: whole - usize::from(count),
         header: Header {
-            count,
-            time: ExportTime {
-                uptime_ms: u64::from(read::u32(datagram, 4)),
-                unix_ns: u64::from(read::u32(datagram, 8)) * 1_000_000_000
-                    + u64::from(read::u32(datagram, 12)),
-            },
+            count: checked.count,
+            time: checked.time,
             sequence: read::u32(datagram, 16),
             engine_type: datagram[20],
             engine_id: datagram[21],
@@ -155,7 +82,9 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
                 random: sampling >> SAMPLING_MODE_SHIFT == 2,
             },
         },
-        records: &datagram[HEADER_OCTETS..HEADER_OCTETS + usize::from(count) * RECORD_OCTETS],
+        claimed: checked.claimed,
+        unclaimed_records: checked.unclaimed_records,
+        records: checked.records,
     })
 }
 
@@ -176,44 +105,17 @@ impl Datagram<'_> {
     pub fn records(&self) -> impl Iterator<Item = FlowRecord> + '_ {
         self.records
             .chunks_exact(RECORD_OCTETS)
-            .map(|octets| record(octets, &self.header))
-    }
-}
-
-fn record(octets: &[u8], header: &Header) -> FlowRecord {
-    let v4 = |at: usize| Ipv4Addr::from(read::u32(octets, at)).to_ipv6_mapped();
-    let next_hop = v4(8);
-    FlowRecord {
-        source: v4(0),
-        destination: v4(4),
-        next_hop: if next_hop == Ipv4Addr::UNSPECIFIED.to_ipv6_mapped() {
-            Ipv6Addr::UNSPECIFIED
-        } else {
-            next_hop
-        },
-        v6: false,
-        source_port: read::u16(octets, 32),
-        destination_port: read::u16(octets, 34),
-        protocol: octets[38],
-        tos: octets[39],
-        tcp_flags: u16::from(octets[37]),
-        octets: u64::from(read::u32(octets, 20)),
-        packets: u64::from(read::u32(octets, 16)),
-        start_ns: header.time.absolute_ns(read::u32(octets, 24)),
-        end_ns: header.time.absolute_ns(read::u32(octets, 28)),
-        ingress_ifindex: u32::from(read::u16(octets, 12)),
-        egress_ifindex: u32::from(read::u16(octets, 14)),
-        source_as: u32::from(read::u16(octets, 40)),
-        destination_as: u32::from(read::u16(octets, 42)),
-        source_mask: octets[44],
-        destination_mask: octets[45],
-        sampling_interval: header.sampling.interval,
-        ..FlowRecord::default()
+            .map(|octets| FlowRecord {
+                sampling_interval: self.header.sampling.interval,
+                ..fixed::record_with_routing(octets, &self.header.time)
+            })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const TIME: ExportTime = ExportTime {
@@ -300,35 +202,6 @@ mod tests {
             ..example()
         };
         assert_eq!(record, expected);
-    }
-
-    #[test]
-    fn counts_that_do_not_fit_are_split_and_add_up() {
-        let big = FlowRecord {
-            octets: 3 * (1 << 32) + 1,
-            packets: 5,
-            ..example()
-        };
-        let parts: Vec<_> = parts(&big).collect();
-        assert_eq!(parts.len(), 4);
-        assert_eq!(
-            parts.iter().map(|part| part.octets).sum::<u64>(),
-            big.octets
-        );
-        assert_eq!(parts.iter().map(|part| part.packets).sum::<u64>(), 5);
-        assert!(parts.iter().all(|part| u32::try_from(part.octets).is_ok()));
-    }
-
-    #[test]
-    fn ipv6_cannot_be_sent() {
-        assert_eq!(
-            parts(&FlowRecord {
-                v6: true,
-                ..example()
-            })
-            .count(),
-            0
-        );
     }
 
     #[test]

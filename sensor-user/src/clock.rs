@@ -109,13 +109,17 @@ impl Now {
     }
 
     /// The instant a captured packet gives: its time is the only clock there is. Uptime counts
-    /// from the first packet.
+    /// from the first packet, which comes a second after the start, as live: First and Last of 0
+    /// would say that there are no times.
     #[must_use]
     pub fn of_packet(unix_ns: u64, first_unix_ns: u64) -> Self {
         Self {
             monotonic_ns: unix_ns,
             unix_ns,
-            uptime_ms: unix_ns.saturating_sub(first_unix_ns) / 1_000_000,
+            uptime_ms: unix_ns
+                .saturating_sub(first_unix_ns)
+                .saturating_add(BEFORE_NS.unsigned_abs())
+                / 1_000_000,
             ticks: Ticks::default(),
         }
     }

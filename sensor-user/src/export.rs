@@ -19,7 +19,7 @@ use weir_exporter::{
     destination::{Carrier, Sent},
     pace::Pace,
 };
-use weir_netflow::{ExportTime, FlowRecord, v5};
+use weir_netflow::{ExportTime, FlowRecord, fixed};
 
 use crate::clock::Now;
 
@@ -281,11 +281,11 @@ impl Lane {
 
     fn export(&mut self, record: &FlowRecord, now: &ExportTime) {
         self.counters.records.add(record);
-        if self.version == Version::V9 {
+        if self.version.has_templates() {
             return self.batch(record, now);
         }
         let mut parts = 0;
-        for part in v5::parts(record) {
+        for part in fixed::parts(record) {
             parts += 1;
             self.batch(&part, now);
         }

@@ -60,9 +60,11 @@ fn usage(error: &str) -> ! {
 
 /// Those of the fields that the export format has a place for; says so if that is none.
 fn carried(options: &Options, fields: Fields) -> Fields {
-    if fields != Fields::NONE && Version::from(options.netflow_version) == Version::V5 {
+    let version = Version::from(options.netflow_version);
+    if fields != Fields::NONE && !version.has_templates() {
+        let number = if version == Version::V1 { 1 } else { 5 };
         eprintln!(
-            "weir-sensor: NetFlow v5 has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 carries them"
+            "weir-sensor: NetFlow v{number} has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 and -v 10 carry them"
         );
         return Fields::NONE;
     }

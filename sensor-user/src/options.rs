@@ -15,7 +15,7 @@ use crate::{
     ports::Wanted,
 };
 
-/// Meters network traffic in the kernel's receive path and exports it as NetFlow.
+/// Meters network traffic in the kernel's receive path and exports it as NetFlow or IPFIX.
 #[derive(Debug, Parser)]
 #[command(name = "weir-sensor", version, group = ArgGroup::new("source").required(true).multiple(true).args(["interface", "read", "detach"]))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
@@ -83,7 +83,7 @@ pub struct Options {
     #[arg(short = 'n', long, value_name = "HOST:PORT", help_heading = "Export")]
     pub collector: Vec<String>,
 
-    /// NetFlow version
+    /// Export format
     #[arg(
         short = 'v',
         long,
@@ -128,8 +128,8 @@ pub struct Options {
     )]
     pub tunnels: Vec<Tunnel>,
 
-    /// Fields that records carry besides, as the flow's first packet has them (not in v5; `outer`
-    /// needs --tunnels)
+    /// Fields that records carry besides, as the flow's first packet has them (not in v1 and v5;
+    /// `outer` needs --tunnels)
     #[arg(
         long,
         value_name = "FIELD,…",
@@ -291,19 +291,27 @@ pub enum Switch {
 /// `-v`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum NetflowVersion {
+    /// NetFlow v1: IPv4 only, 32-bit counters, no sequence numbers
+    #[value(name = "1")]
+    V1,
     /// NetFlow v5: IPv4 only, 32-bit counters
     #[value(name = "5")]
     V5,
     /// NetFlow v9
     #[value(name = "9")]
     V9,
+    /// IPFIX
+    #[value(name = "10")]
+    Ipfix,
 }
 
 impl From<NetflowVersion> for Version {
     fn from(version: NetflowVersion) -> Self {
         match version {
+            NetflowVersion::V1 => Self::V1,
             NetflowVersion::V5 => Self::V5,
             NetflowVersion::V9 => Self::V9,
+            NetflowVersion::Ipfix => Self::Ipfix,
         }
     }
 }

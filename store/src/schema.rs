@@ -3,27 +3,27 @@
 //!
 //! | column | type | unit, meaning | source (IE) |
 //! |---|---|---|---|
-//! | `flow_start` | timestamp(ns, UTC) | first packet | 22, 150, 152 |
-//! | `flow_end` | timestamp(ns, UTC) | last packet | 21, 151, 153 |
+//! | `flow_start` | timestamp(ns, UTC) | first packet; the export if that is unknown | 22, 150, 152, 154, 156, 158 |
+//! | `flow_end` | timestamp(ns, UTC) | last packet, likewise | 21, 151, 153, 155, 157, 159 |
 //! | `received` | timestamp(ns, UTC) | when the collector took the datagram | |
 //! | `exporter` | utf8 | the exporter's address, as people write it | |
-//! | `source_id` | uint32 | observation domain; v5: engine type × 256 + id | |
-//! | `version` | uint8 | export version (5, 9) | |
-//! | `src_addr`, `dst_addr` | fixed binary 16 | network order, IPv4 as `::ffff:a.b.c.d` | 8/27, 12/28 |
+//! | `source_id` | uint32 | observation domain; v5, v8: engine type × 256 + id, v8: + aggregation × 65536 | |
+//! | `version` | uint8 | export version (1, 5, 7, 8, 9, 10) | |
+//! | `src_addr`, `dst_addr` | fixed binary 16 | network order, IPv4 as `::ffff:a.b.c.d`; `::` if there is none | 8/27, 12/28, 44, 45 |
 //! | `next_hop` | fixed binary 16, null if unknown | likewise | 15/62 |
 //! | `ip_version` | uint8 | 4 or 6 | 60 |
 //! | `protocol` | uint8 | IP protocol number | 4 |
-//! | `src_port`, `dst_port` | uint16 | ICMP: `dst_port` is type × 256 + code | 7, 11, 32, 139 |
+//! | `src_port`, `dst_port` | uint16 | ICMP: `dst_port` is type × 256 + code | 7, 11, 32, 139, 176–179 |
 //! | `tcp_flags` | uint16 | or of all packets | 6 |
 //! | `tos` | uint8 | `ToS` or traffic class | 5 |
-//! | `octets`, `packets` | uint64 | as exported, not scaled by sampling | 1, 2 |
+//! | `octets`, `packets` | uint64 | as exported, not scaled by sampling | 1, 2, else 85, 86, 231, 298, 23, 24 |
 //! | `ingress_ifindex`, `egress_ifindex` | uint32 | 0: unknown | 10, 14 |
 //! | `src_as`, `dst_as` | uint32 | 0: unknown | 16, 17 |
 //! | `src_mask`, `dst_mask` | uint8 | prefix length, 0: unknown | 9/29, 13/30 |
 //! | `vlan` | uint16 | outermost VLAN id, 0: untagged | 58, 243 |
 //! | `direction` | uint8 | 0 ingress, 1 egress | 61 |
 //! | `end_reason` | uint8 | flowEndReason, 0: unknown | 136 |
-//! | `sampling_interval` | uint32 | one packet in this many was looked at | 34, 50 |
+//! | `sampling_interval` | uint32 | one packet in this many was looked at | 34, 50, 305, 306, 309–311, or by 48, 302 |
 //!
 //! Every file says `weir.schema_version` in its metadata.
 

@@ -3,10 +3,7 @@
 //! its reason.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, path::Path};
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use weir_sensor::{
@@ -19,6 +16,7 @@ use weir_sensor::{
     table,
 };
 use weir_sensor_common::{Counter, KeyMask, hash::Seed, stage::STAGES_MAX, table::Shape};
+use weir_tests::testdata;
 
 /// What differs, and why; both paths.
 const DEVIATIONS: [(&str, &str); 1] = [(
@@ -46,21 +44,6 @@ struct Expected {
     flows: u64,
 }
 
-fn testdata() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/testdata");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    // The captures' licences keep them out of the repository.
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{} is missing, and CI has it",
-        folder.display()
-    );
-    eprintln!("skipped: {} is not there", folder.display());
-    None
-}
-
 fn expected(folder: &Path) -> Vec<Expected> {
     let text = std::fs::read_to_string(folder.join("pcap-expected.tsv")).unwrap();
     let mut lines = text.lines();
@@ -86,24 +69,11 @@ fn expected(folder: &Path) -> Vec<Expected> {
         .collect()
 }
 
-/// Fails with a line for each file that differs and should not, or should and does not.
-fn judge(differences: &[(String, String)], allowed: &[(&str, &str)]) {
-    let unexpected: Vec<_> = differences
-        .iter()
-        .filter(|(file, _)| !allowed.iter().any(|(name, _)| name == file))
-        .collect();
-    assert!(unexpected.is_empty(), "{unexpected:#?}");
-    for (name, reason) in allowed {
-        assert!(
-            differences.iter().any(|(file, _)| file == name),
-            "{name} no longer deviates ({reason}): take it off the list"
-        );
-    }
-}
-
 #[test]
 fn files_equal_the_ground_truth() {
-    let Some(folder) = testdata() else { return };
+    let Some(folder) = testdata::folder() else {
+        return;
+    };
     let sensor = weir_tests::process::binaries().unwrap().join("weir-sensor");
     let mut differences = Vec::new();
     for expected in expected(&folder) {
@@ -149,7 +119,7 @@ fn files_equal_the_ground_truth() {
             ));
         }
     }
-    judge(&differences, &DEVIATIONS);
+    testdata::judge(&differences, &DEVIATIONS);
 }
 
 #[test]
@@ -158,7 +128,9 @@ fn the_loaded_program_equals_the_ground_truth() {
         weir_tests::netns::possible(),
         "root is needed to load the program"
     );
-    let Some(folder) = testdata() else { return };
+    let Some(folder) = testdata::folder() else {
+        return;
+    };
     let shape = Shape {
         bucket_mask: table::bucket_mask(100_000),
         seed: Seed::new([9, 8, 7, 6, 5]),
@@ -183,7 +155,7 @@ fn the_loaded_program_equals_the_ground_truth() {
         }
     }
     let allowed: Vec<_> = DEVIATIONS.iter().chain(&NOT_RUNNABLE).copied().collect();
-    judge(&differences, &allowed);
+    testdata::judge(&differences, &allowed);
 }
 
 /// Hands each frame to the program; compares what it counted and what the sweep took.

@@ -115,6 +115,7 @@ fn every_field_that_is_asked_for_arrives_and_no_other() {
     };
     for (fields, expected) in [
         ("--fields mac,inner-vlan,mpls,flow-label,outer", all),
+        ("-v 10 --fields mac,inner-vlan,mpls,flow-label,outer", all),
         ("-T ether --fields inner-vlan,mpls,flow-label,outer", all),
         ("--fields inner-vlan,flow-label", some),
         ("", FlowRecord::default()),
@@ -227,14 +228,18 @@ fn a_record_of_a_full_table_has_its_own_fields() {
 }
 
 #[test]
-fn netflow_v5_goes_without_and_says_so() {
-    let world = World::new("xv5");
-    let sink = Sink::open(&world.pair.b);
-    let mut sensor = world.sensor(&format!("-v 5 -T ether --fields mpls -n {COLLECTOR}"));
-    sensor.wait_for("NetFlow v5 has no place").unwrap();
-    world.send(&[1, 2, 1].map(|host| from_host(host, flood_frame(1))));
-    let found = world.stop(sensor);
-    // The key is what was asked for, all the same.
-    expect(&found, "packets=3 records=2");
-    assert_eq!(sink.decode().sums().0, 3);
+fn netflow_v1_and_v5_go_without_and_say_so() {
+    for version in [1, 5] {
+        let world = World::new("xv5");
+        let sink = Sink::open(&world.pair.b);
+        let arguments = format!("-v {version} -T ether --fields mpls -n {COLLECTOR}");
+        let mut sensor = world.sensor(&arguments);
+        let said = format!("NetFlow v{version} has no place");
+        sensor.wait_for(&said).unwrap();
+        world.send(&[1, 2, 1].map(|host| from_host(host, flood_frame(1))));
+        let found = world.stop(sensor);
+        // The key is what was asked for, all the same.
+        expect(&found, "packets=3 records=2");
+        assert_eq!(sink.decode().sums().0, 3);
+    }
 }

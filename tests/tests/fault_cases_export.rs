@@ -168,8 +168,9 @@ fn x02_a_datagram_too_long_is_an_error_that_is_told() {
 fn x02_templates_sent_again_fit_the_datagram() {
     let (unix_ns, uptime_ms) = (1_700_000_000_000_000_000, 1000);
     let (now, record) = (ExportTime { unix_ns, uptime_ms }, FlowRecord::default());
-    for waiting in 0..30 {
-        let mut batcher = Batcher::new(BatchOptions::new(Version::V9));
+    let both = |waiting| [(waiting, Version::V9), (waiting, Version::Ipfix)];
+    for (waiting, version) in (0..30).flat_map(both) {
+        let mut batcher = Batcher::new(BatchOptions::new(version));
         batcher.push(&record, &now);
         batcher.flush(&now).unwrap();
         for number in 0..100 {
@@ -179,7 +180,7 @@ fn x02_templates_sent_again_fit_the_datagram() {
             if let Some(datagram) = batcher.push(&record, &now) {
                 let octets = datagram.octets.len();
                 let most = BatchOptions::DATAGRAM_OCTETS_MAX;
-                assert!(octets <= most, "{octets}, {waiting}");
+                assert!(octets <= most, "{octets}, {waiting}, {version:?}");
             }
         }
     }
@@ -214,7 +215,13 @@ fn x04_sequence_numbers_are_exact() {
         let packet = traffic::ipv6([number; 16], [1; 16], 17, &[0; 20]);
         frames.push(traffic::ethernet(None, 0x86dd, &packet));
     }
-    for run in ["-v 5", "-v 9", "-v 9 --sampling 3"] {
+    for run in [
+        "-v 5",
+        "-v 9",
+        "-v 9 --sampling 3",
+        "-v 10",
+        "-v 10 --sampling 3",
+    ] {
         let sink = Sink::open(&world.pair.b);
         let sensor = world.sensor(&format!("-n {COLLECTOR} {run}"));
         world.send(&frames);
@@ -226,11 +233,11 @@ fn x04_sequence_numbers_are_exact() {
         assert_eq!(decoded.unreadable, 0, "{run}");
         let sampled = of(&found, "sampled_out_packets") > 0;
         assert_eq!(sampled, run.contains("sampling"), "{run}");
-        // v5 numbers records, v9 datagrams.
+        // v5 numbers records, v9 datagrams, IPFIX data records.
         let mut expected = 0;
         for (sequence, claimed, count) in decoded.counts {
             assert_eq!((sequence as usize, claimed), (expected, count), "{run}");
-            expected += if run == "-v 5" { count } else { 1 };
+            expected += if run.contains("-v 9") { 1 } else { count };
         }
     }
 }

@@ -611,7 +611,7 @@ fn s17_a_stepped_clock_makes_no_negative_durations() {
         assert!(close(now.unix_ns - record.start_ns, 10), "{record:?}");
         for later_s in [now_s - 3600, now_s + 3600] {
             let later = instant(1011, later_s).export_time();
-            for version in [Version::V5, Version::V9] {
+            for version in [Version::V1, Version::V5, Version::V9] {
                 let found = sent(version, &record, now.export_time(), later);
                 let in_order = found.start_ns <= found.end_ns && found.end_ns <= later.unix_ns;
                 assert!(in_order, "{version:?} {later:?}: {found:?}");
@@ -625,7 +625,7 @@ fn s18_uptime_and_header_clocks_wrap_and_durations_do_not() {
     const WRAP: u64 = 1 << 32;
     let uptimes = [WRAP - 5000, WRAP + 5000];
     let times = [(1 << 31) - 2, (1 << 31) + 5, WRAP - 2, WRAP + 1000];
-    let versions = [Version::V5, Version::V9];
+    let versions = [Version::V1, Version::V5, Version::V9];
     for (uptime_ms, unix_s) in uptimes.into_iter().flat_map(|ms| times.map(|s| (ms, s))) {
         let unix_ns = unix_s * SECOND_NS;
         let now = ExportTime { unix_ns, uptime_ms };
@@ -649,7 +649,7 @@ fn s18_a_capture_from_2038_to_2106_keeps_its_times() {
     let unix_us = |index: u64| TIMES_S[usize::from(index > 0)] * 1_000_000;
     let world = World::new("s18");
     let frames: Vec<_> = (0..2).map(traffic::flood_frame).collect();
-    for version in ["-v 5", "-v 9"] {
+    for version in ["-v 1", "-v 5", "-v 9", "-v 10"] {
         let sink = Sink::open(&world.pair.b);
         file(&world, version, &frames, unix_us);
         let records = sink.decode().records;

@@ -365,7 +365,6 @@ fn c15_v9_reported_is_what_was_done() {
 }
 
 #[test]
-#[ignore = "IPFIX is not decoded yet: take this line out with it"]
 fn c15_ipfix_reported_is_what_was_done() {
     for (seed, mishaps) in (1..).zip([NONE, SOME, MANY]) {
         play(Version::Ipfix, mishaps, seed);

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use weir_netflow::v9;
+use weir_netflow::{set::Set, v9};
 use weir_tests::{
     process::Daemon,
     traffic::{self, flood_frame},
@@ -280,7 +280,7 @@ fn plain_times_ms(datagram: &[u8]) -> (i64, i64) {
     } else {
         let flows = v9::decode_sets(datagram).unwrap().into_iter();
         let mut flows = flows.filter_map(|set| match set {
-            v9::Set::Data { id, octets } if id == v9::FLOWS_V4.id => Some(octets),
+            Set::Data { id, octets } if id == v9::FLOWS_V4.id => Some(octets),
             _ => None,
         });
         let flow = flows.next().unwrap();

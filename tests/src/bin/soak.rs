@@ -67,7 +67,7 @@ impl Round {
             let fields = ["mac", "flow-label", "mac,inner-vlan,mpls,flow-label"];
             option("--fields", pick(&mut random, &fields));
         }
-        option("-v", pick(&mut random, &["5", "9"]));
+        option("-v", pick(&mut random, &["1", "5", "9", "10"]));
         option("--direction", pick(&mut random, &["in", "both"]));
         option("--fragments", pick(&mut random, &["on", "off"]));
         option("--sampling", pick(&mut random, &["1", "1", "1", "7"]));

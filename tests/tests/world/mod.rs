@@ -17,7 +17,12 @@ use std::{
 };
 
 use serde_json::Value;
-use weir_netflow::{FlowRecord, v5, v9};
+use weir_netflow::{
+    FlowRecord, Malformed, TimeBase, data, fixed, ipfix,
+    set::{Definition, Set},
+    template::Template,
+    v9,
+};
 use weir_sensor_common::counters::UNMETERED;
 use weir_tests::{
     netns::{self, Pair},
@@ -254,11 +259,14 @@ impl Sink {
     }
 }
 
+type Templates = HashMap<u16, Template>;
+
 /// What a collector that starts without templates makes of datagrams.
 #[derive(Debug, Default)]
 pub struct Decoded {
     pub records: Vec<FlowRecord>,
-    /// Of each datagram: its sequence number, the count it claims, and what was found in it.
+    /// Of each datagram: its sequence number, the count it claims, and what was found in it. IPFIX
+    /// claims no count, and numbers data records: both are those found. v1 has no number: 0.
     pub counts: Vec<(u32, usize, usize)>,
     /// Datagrams that came before their templates.
     pub unreadable: usize,
@@ -268,47 +276,73 @@ impl Decoded {
     pub fn of(datagrams: &[Vec<u8>]) -> Self {
         let (mut decoded, mut templates) = (Self::default(), HashMap::new());
         for datagram in datagrams {
-            let counts = if datagram[..2] == v5::VERSION.to_be_bytes() {
-                let found = v5::decode(datagram).unwrap();
-                let before = decoded.records.len();
-                decoded.records.extend(found.records());
-                let count = decoded.records.len() - before;
-                (found.header.sequence, found.claimed.into(), count)
-            } else {
-                decoded.v9(datagram, &mut templates)
+            let counts = match u16::from_be_bytes([datagram[0], datagram[1]]) {
+                v9::VERSION => decoded.v9(datagram, &mut templates),
+                ipfix::VERSION => decoded.ipfix(datagram, &mut templates),
+                _ => decoded.fixed(datagram),
             };
             decoded.counts.push(counts);
         }
         decoded
     }
 
-    fn v9(
-        &mut self,
-        datagram: &[u8],
-        templates: &mut HashMap<u16, v9::Template>,
-    ) -> (u32, usize, usize) {
+    fn fixed(&mut self, datagram: &[u8]) -> (u32, usize, usize) {
+        let found = fixed::decode(datagram).unwrap();
+        let before = self.records.len();
+        found.for_each(|record| self.records.push(record));
+        let claimed = u16::from_be_bytes([datagram[2], datagram[3]]);
+        let count = self.records.len() - before;
+        (found.sequence.unwrap_or(0), claimed.into(), count)
+    }
+
+    fn v9(&mut self, datagram: &[u8], templates: &mut Templates) -> (u32, usize, usize) {
         let header = v9::decode_header(datagram).unwrap();
-        let (mut count, mut readable) = (0, true);
-        for set in v9::decode_sets(datagram).unwrap() {
+        let sets = v9::decode_sets(datagram);
+        let (defined, data) = self.sets(sets, header.time_base(), templates);
+        (header.sequence, header.count.into(), defined + data)
+    }
+
+    fn ipfix(&mut self, datagram: &[u8], templates: &mut Templates) -> (u32, usize, usize) {
+        let header = ipfix::decode_header(datagram).unwrap();
+        let sets = ipfix::decode_sets(datagram);
+        let (_, data) = self.sets(sets, header.time_base(None), templates);
+        (header.sequence, data, data)
+    }
+
+    /// Takes the sets; the numbers of templates and of data records in them.
+    fn sets(
+        &mut self,
+        sets: Result<Vec<Set<'_>>, Malformed>,
+        base: TimeBase,
+        templates: &mut Templates,
+    ) -> (usize, usize) {
+        let (mut defined, mut data, mut readable) = (0, 0, true);
+        for set in sets.unwrap() {
             match set {
-                v9::Set::Templates(new) => {
-                    count += new.len();
-                    templates.extend(new.into_iter().map(|template| (template.id, template)));
+                Set::Templates(new) => {
+                    defined += new.len();
+                    for definition in new {
+                        let Definition::Template(template) = definition else {
+                            panic!("{definition:?}");
+                        };
+                        templates.insert(template.id(), template);
+                    }
                 }
-                v9::Set::Data { id, octets } => match templates.get(&id) {
+                Set::Data { id, octets } => match templates.get(&id) {
                     Some(template) => {
-                        count += v9::record_count(template, octets);
-                        let records = v9::records(template, octets, &header);
+                        data += template.record_count(octets).unwrap();
+                        let records = data::records(template, octets, base);
+                        let flows = records.map(|record| record.flow);
                         self.records
-                            .extend(records.filter(|_| !template.is_options()));
+                            .extend(flows.filter(|_| !template.is_options()));
                     }
                     None => readable = false,
                 },
-                v9::Set::Reserved => panic!("a reserved FlowSet"),
+                Set::Reserved => panic!("a reserved set"),
             }
         }
         self.unreadable += usize::from(!readable);
-        (header.sequence, header.count.into(), count)
+        (defined, data)
     }
 
     /// Packets and octets of all records.

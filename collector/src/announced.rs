@@ -1,0 +1,228 @@
+//! What an exporter said about itself in options records: sampling rates, what its interfaces are
+//! called, its own counters, when it booted. Bounded, since an exporter may be anybody.
+
+use hashbrown::HashMap;
+use serde_json::{Map, Value, json};
+use weir_netflow::{
+    data::DataRecord,
+    options::{self, Announcement, COUNTERS, Sampler},
+};
+
+/// Sampling rates remembered of an exporter.
+const SAMPLERS_MAX: usize = 256;
+
+/// What one exporter said last.
+#[derive(Debug, Default)]
+pub struct Announced {
+    one_in: HashMap<Sampler, u32>,
+    interfaces: HashMap<u32, Names>,
+    counters: [Option<u64>; COUNTERS.len()],
+    /// When it booted, milliseconds since 1970-01-01 UTC.
+    pub boot_ms: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Names {
+    name: String,
+    description: String,
+}
+
+impl Announced {
+    /// Takes what an options record says. False if there was no room for all of it; interfaces may
+    /// have `interfaces_max` names.
+    pub fn take(&mut self, said: &Announcement<'_>, interfaces_max: usize) -> bool {
+        let mut taken = true;
+        if let Some((sampler, one_in)) = said.sampling {
+            taken &= self.set_rate(sampler, one_in);
+            if let Sampler::Interface(_) = sampler {
+                // Some say the rate of all by that of an interface.
+                self.one_in.entry(Sampler::All).or_insert(one_in);
+            }
+        }
+        if let Some(interface) = said.interface {
+            let known = self.interfaces.contains_key(&interface.ifindex);
+            if known || self.interfaces.len() < interfaces_max {
+                let names = Names {
+                    name: options::text(interface.name),
+                    description: options::text(interface.description),
+                };
+                self.interfaces.insert(interface.ifindex, names);
+            } else {
+                taken = false;
+            }
+        }
+        self.boot_ms = said.boot_ms.or(self.boot_ms);
+        for (counter, said) in self.counters.iter_mut().zip(said.counters) {
+            *counter = said.or(*counter);
+        }
+        taken
+    }
+
+    /// Sets the rate of some packets. False if there was no room for it.
+    pub fn set_rate(&mut self, sampler: Sampler, one_in: u32) -> bool {
+        let room = self.one_in.len() < SAMPLERS_MAX || self.one_in.contains_key(&sampler);
+        if room {
+            self.one_in.insert(sampler, one_in);
+        }
+        room
+    }
+
+    /// Its sampling rates, in a stable order.
+    #[must_use]
+    pub fn rates(&self) -> Vec<(Sampler, u32)> {
+        let mut rates: Vec<_> = self.one_in.iter().map(|(of, n)| (*of, *n)).collect();
+        rates.sort_unstable();
+        rates
+    }
+
+    /// Interfaces whose names are known.
+    #[must_use]
+    pub fn interfaces(&self) -> usize {
+        self.interfaces.len()
+    }
+
+    /// The sampling rate of a record of a template, by what says most about it: 1 if none does.
+    #[must_use]
+    pub fn one_in(&self, record: &DataRecord<'_>, template: u16) -> u32 {
+        if self.one_in.is_empty() {
+            return 1;
+        }
+        let known = |sampler| self.one_in.get(&sampler).copied();
+        record
+            .sampler
+            .and_then(|id| known(Sampler::Id(id)))
+            .or_else(|| known(Sampler::Template(template)))
+            .or_else(|| known(Sampler::Interface(record.flow.ingress_ifindex)))
+            .or_else(|| known(Sampler::Interface(record.flow.egress_ifindex)))
+            .or_else(|| known(Sampler::All))
+            .unwrap_or(1)
+    }
+
+    /// As entries of a JSON object, those that say something, in a stable order.
+    pub fn add_to_json(&self, object: &mut Map<String, Value>) {
+        let rates = self.rates();
+        if !rates.is_empty() {
+            let rates = rates
+                .into_iter()
+                .map(|(of, one_in)| (name_of(of), Value::from(one_in)));
+            object.insert("sampling_one_in".to_owned(), Value::Object(rates.collect()));
+        }
+        let mut interfaces: Vec<_> = self.interfaces.iter().collect();
+        interfaces.sort_by_key(|(ifindex, _)| **ifindex);
+        if !interfaces.is_empty() {
+            let interfaces = interfaces.into_iter().map(|(ifindex, names)| {
+                let Names { name, description } = names;
+                let names = json!({ "name": name, "description": description });
+                (ifindex.to_string(), names)
+            });
+            object.insert("interfaces".to_owned(), Value::Object(interfaces.collect()));
+        }
+        let counters = self.counters.iter().zip(COUNTERS);
+        let counters: Map<String, Value> = counters
+            .filter_map(|(count, (_, name))| Some((name.to_owned(), Value::from((*count)?))))
+            .collect();
+        if !counters.is_empty() {
+            object.insert("counters".to_owned(), Value::Object(counters));
+        }
+    }
+}
+
+fn name_of(sampler: Sampler) -> String {
+    match sampler {
+        Sampler::All => "all".to_owned(),
+        Sampler::Id(id) => format!("sampler {id}"),
+        Sampler::Template(id) => format!("template {id}"),
+        Sampler::Interface(ifindex) => format!("interface {ifindex}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_netflow::{
+        TimeBase, data,
+        options::Interface,
+        template::{Field, Template},
+    };
+
+    use super::*;
+
+    /// The rate of a record of template 256 that names a sampler and came in at interface 7.
+    fn one_in(announced: &Announced, sampler: u8) -> u32 {
+        let template = Template::new(256, None, vec![Field::new(48, 1), Field::new(10, 1)]);
+        let (template, base) = (template.unwrap(), TimeBase::booted(0, None));
+        let octets = [sampler, 7];
+        let record = data::records(&template, &octets, base).next().unwrap();
+        announced.one_in(&record, template.id())
+    }
+
+    fn rate(sampler: Sampler, one_in: u32) -> Announcement<'static> {
+        Announcement {
+            sampling: Some((sampler, one_in)),
+            ..Announcement::default()
+        }
+    }
+
+    /// Fault case C17.
+    #[test]
+    fn c17_each_record_has_the_rate_that_says_most_about_it() {
+        let mut announced = Announced::default();
+        assert_eq!(one_in(&announced, 1), 1);
+        assert!(announced.take(&rate(Sampler::Interface(8), 800), 0));
+        assert_eq!(one_in(&announced, 1), 800);
+        assert!(announced.take(&rate(Sampler::All, 10), 0));
+        assert_eq!(one_in(&announced, 1), 10);
+        assert!(announced.take(&rate(Sampler::Interface(7), 70), 0));
+        assert_eq!(one_in(&announced, 1), 70);
+        assert!(announced.take(&rate(Sampler::Template(256), 256), 0));
+        assert_eq!(one_in(&announced, 1), 256);
+        assert!(announced.take(&rate(Sampler::Id(1), 1000), 0));
+        assert_eq!((one_in(&announced, 1), one_in(&announced, 2)), (1000, 256));
+        // It changes.
+        assert!(announced.take(&rate(Sampler::Id(1), 2000), 0));
+        assert_eq!(one_in(&announced, 1), 2000);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut announced = Announced::default();
+        for id in 0..1000 {
+            let taken = announced.take(&rate(Sampler::Id(id), 5), 0);
+            assert_eq!(taken, id < 256);
+        }
+        let named = |ifindex| Announcement {
+            interface: Some(Interface {
+                ifindex,
+                name: b"eth0",
+                description: b"",
+            }),
+            ..Announcement::default()
+        };
+        assert!(announced.take(&named(1), 1));
+        assert!(!announced.take(&named(2), 1));
+        assert!(announced.take(&named(1), 1));
+        assert_eq!(announced.interfaces(), 1);
+    }
+
+    #[test]
+    fn what_was_said_is_told() {
+        let mut announced = Announced::default();
+        let mut object = Map::new();
+        announced.add_to_json(&mut object);
+        assert!(object.is_empty());
+        let mut said = rate(Sampler::All, 100);
+        said.counters[2] = Some(7);
+        said.interface = Some(Interface {
+            ifindex: 3,
+            name: b"Te0/0/2\0",
+            description: b"uplink",
+        });
+        announced.take(&said, 10);
+        announced.add_to_json(&mut object);
+        let expected = json!({
+            "sampling_one_in": { "all": 100 },
+            "interfaces": { "3": { "name": "Te0/0/2", "description": "uplink" } },
+            "counters": { "exported_flows": 7 },
+        });
+        assert_eq!(Value::Object(object), expected);
+    }
+}

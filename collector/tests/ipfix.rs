@@ -1,0 +1,235 @@
+//! IPFIX messages as the collector takes them: loss by data records, definitions that come and go. And
+//! what older formats number.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::Ipv6Addr;
+
+use serde_json::Value;
+use weir_collector::{
+    exporters::{Exporters, Settings, Source},
+    loss::Step,
+};
+use weir_netflow::ipfix;
+
+const NOW_NS: u64 = 1_700_000_000_000_000_000;
+const UDP: Source = Source {
+    address: Ipv6Addr::LOCALHOST,
+    port: 4739,
+    session: 0,
+};
+
+/// A template set: template 256 is octets and packets, of one octet each.
+const TEMPLATE: [u8; 16] = [0, 2, 0, 16, 1, 0, 0, 2, 0, 1, 0, 1, 0, 2, 0, 1];
+
+/// A data set of so many records of a template, each of 40 octets and a packet.
+fn data(id: u16, records: u8) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    let head = [high, low, 0, 4 + 2 * records];
+    let records = [40, 1].repeat(usize::from(records));
+    [&head[..], &records[..]].concat()
+}
+
+fn exporters() -> Exporters {
+    Exporters::new(Settings::default())
+}
+
+/// Has an IPFIX message of these sets taken; the number of flows in it.
+fn take_from(exporters: &mut Exporters, source: &Source, sequence: u32, sets: &[&[u8]]) -> usize {
+    let sets = sets.concat();
+    let header = ipfix::Header {
+        length: u16::try_from(ipfix::HEADER_OCTETS + sets.len()).unwrap(),
+        export_ns: NOW_NS,
+        sequence,
+        domain: 3,
+    };
+    let message = [&ipfix::encode_header(&header)[..], &sets[..]].concat();
+    let mut flows = Vec::new();
+    let _ = exporters.datagram(&message, source, NOW_NS, &mut flows);
+    flows.len()
+}
+
+fn take(exporters: &mut Exporters, sequence: u32, sets: &[&[u8]]) -> usize {
+    take_from(exporters, &UDP, sequence, sets)
+}
+
+/// The only exporter's account.
+fn account(exporters: &Exporters) -> Value {
+    let mut accounts = exporters.accounts();
+    assert_eq!(accounts.len(), 1);
+    accounts.remove(0).1
+}
+
+/// What it lost, reordered and sent again.
+fn lost(exporters: &Exporters) -> [u64; 3] {
+    let account = account(exporters);
+    assert_eq!(account["lost_unit"], "records");
+    ["lost", "reordered", "duplicated"].map(|name| account[name].as_u64().unwrap())
+}
+
+/// Fault case C15.
+#[test]
+fn c15_loss_of_ipfix_is_counted_in_data_records() {
+    let mut exporters = exporters();
+    let first = u32::MAX - 2;
+    assert_eq!(take(&mut exporters, first, &[&TEMPLATE, &data(256, 3)]), 3);
+    // Across the wrap, and a message of templates only.
+    assert_eq!(take(&mut exporters, 0, &[&data(256, 2)]), 2);
+    assert_eq!(take(&mut exporters, 2, &[&TEMPLATE]), 0);
+    assert_eq!(lost(&exporters), [0, 0, 0]);
+    take(&mut exporters, 4, &[&data(256, 1)]);
+    assert_eq!(lost(&exporters), [2, 0, 0]);
+    take(&mut exporters, 2, &[&data(256, 2)]);
+    assert_eq!(lost(&exporters), [0, 1, 0]);
+    assert_eq!(exporters.lost(), (0, 0));
+}
+
+#[test]
+fn records_of_an_unknown_template_are_no_gap() {
+    let mut exporters = exporters();
+    take(
+        &mut exporters,
+        0,
+        &[&TEMPLATE, &data(256, 3), &data(300, 5)],
+    );
+    take(&mut exporters, 8, &[&data(256, 1)]);
+    assert_eq!(lost(&exporters), [0, 0, 0]);
+    // A gap before such a message is one all the same.
+    take(&mut exporters, 19, &[&data(300, 5)]);
+    assert_eq!(lost(&exporters), [10, 0, 0]);
+    // They wait for it.
+    assert_eq!(exporters.statistics.unknown_template_sets, 0);
+    exporters.finish();
+    assert_eq!(exporters.statistics.unknown_template_sets, 2);
+}
+
+/// Fault cases C8 and C9.
+#[test]
+fn c08_c09_a_definition_replaces_what_had_its_id_of_whichever_kind() {
+    let mut exporters = exporters();
+    assert_eq!(take(&mut exporters, 0, &[&TEMPLATE, &data(256, 3)]), 3);
+    let options = [0, 3, 0, 14, 1, 0, 0, 1, 0, 1, 0, 1, 0, 1];
+    assert_eq!(take(&mut exporters, 3, &[&options, &data(256, 3)]), 0);
+    assert_eq!(exporters.statistics.options_records, 6);
+    assert_eq!(take(&mut exporters, 9, &[&TEMPLATE, &data(256, 3)]), 3);
+    // One that cannot be used: its records would have no octets.
+    let refused = [0, 2, 0, 12, 1, 0, 0, 1, 0, 1, 0, 0];
+    assert_eq!(take(&mut exporters, 12, &[&refused, &data(256, 3)]), 0);
+    exporters.finish();
+    let statistics = &exporters.statistics;
+    assert_eq!(statistics.templates_refused, 1);
+    assert_eq!(statistics.unknown_template_sets, 1);
+    // None of the flows said when.
+    assert_eq!((statistics.records, statistics.untimed_records), (6, 6));
+}
+
+/// Fault case C14.
+#[test]
+fn c14_a_withdrawal_over_udp_is_ignored_and_counted() {
+    let mut exporters = exporters();
+    take(&mut exporters, 0, &[&TEMPLATE]);
+    let withdrawal = [0, 2, 0, 8, 1, 0, 0, 0];
+    assert_eq!(take(&mut exporters, 0, &[&withdrawal, &data(256, 2)]), 2);
+    assert_eq!(exporters.statistics.templates_withdrawn, 1);
+}
+
+#[test]
+fn c14_a_withdrawal_in_a_connection_counts() {
+    let all_templates = [0, 2, 0, 8, 0, 2, 0, 0];
+    let all_options = [0, 3, 0, 8, 0, 3, 0, 0];
+    let one = [0, 2, 0, 8, 1, 0, 0, 0];
+    for (withdrawal, flows) in [(one, 0), (all_templates, 0), (all_options, 2)] {
+        let mut exporters = exporters();
+        let connection = Source { session: 5, ..UDP };
+        take_from(&mut exporters, &connection, 0, &[&TEMPLATE]);
+        let sets: [&[u8]; 2] = [&withdrawal, &data(256, 2)];
+        let found = take_from(&mut exporters, &connection, 0, &sets);
+        assert_eq!(found, flows, "{withdrawal:?}");
+    }
+}
+
+/// Octets after the message are no part of it.
+#[test]
+fn what_follows_a_message_is_counted() {
+    let mut exporters = exporters();
+    let header = ipfix::Header {
+        length: 16,
+        export_ns: NOW_NS,
+        sequence: 0,
+        domain: 3,
+    };
+    let datagram = [&ipfix::encode_header(&header)[..], &[1, 2, 3]].concat();
+    let step = exporters.datagram(&datagram, &UDP, NOW_NS, &mut Vec::new());
+    assert_eq!(step, Ok(Some(Step::InOrder)));
+    assert_eq!(exporters.statistics.trailing_octets, 1);
+}
+
+/// Sampling by interface outlives the collector.
+#[test]
+fn c17_rates_are_remembered_with_the_templates() {
+    // Scope: ingressInterface; samplingInterval.
+    let options = [0, 3, 0, 18, 1, 1, 0, 2, 0, 1, 0, 10, 0, 1, 0, 34, 0, 1];
+    let of_interface = [1, 1, 0, 6, 7, 100];
+    // ingressInterface and packets.
+    let template = [0, 2, 0, 16, 1, 0, 0, 2, 0, 10, 0, 1, 0, 2, 0, 1];
+    let mut first = exporters();
+    take(&mut first, 0, &[&options, &of_interface, &template]);
+    let mut second = exporters();
+    for remembered in first.remembered() {
+        second.remember(remembered);
+    }
+    let mut flows = Vec::new();
+    let header = ipfix::Header {
+        length: 22,
+        export_ns: NOW_NS,
+        sequence: 1,
+        domain: 3,
+    };
+    let message = [&ipfix::encode_header(&header)[..], &[1, 0, 0, 6, 7, 1]].concat();
+    second.datagram(&message, &UDP, NOW_NS, &mut flows).unwrap();
+    assert_eq!(flows[0].record.sampling_interval, 100);
+    assert_eq!(account(&second)["sampling_one_in"]["interface 7"], 100);
+}
+
+/// Each aggregation of v8 numbers for itself; v1 does not number.
+#[test]
+fn aggregations_of_v8_have_numbers_of_their_own() {
+    let mut exporters = exporters();
+    let mut take = |octets: &[u8]| {
+        let mut flows = Vec::new();
+        let step = exporters
+            .datagram(octets, &UDP, NOW_NS, &mut flows)
+            .unwrap();
+        (step, flows.len())
+    };
+    let v8 = |aggregation: u8, sequence: u32| {
+        // Version, count, sysUptime, seconds, nanoseconds; a record of octets without a meaning.
+        let mut octets = vec![0, 8, 0, 1, 0, 0, 1, 0, 0x65, 0x53, 0xf1, 0, 0, 0, 0, 0];
+        octets.extend(sequence.to_be_bytes());
+        octets.extend([0, 0, aggregation, 2, 0, 0, 0, 0]);
+        octets.extend([0; 28]);
+        octets
+    };
+    assert_eq!(take(&v8(1, 7)), (Some(Step::InOrder), 1));
+    assert_eq!(take(&v8(2, 500)), (Some(Step::InOrder), 1));
+    assert_eq!(take(&v8(1, 8)), (Some(Step::InOrder), 1));
+    assert_eq!(take(&v8(2, 503)), (Some(Step::Gap(2)), 1));
+    let mut v1 = vec![0, 1, 0, 1, 0, 0, 1, 0, 0x65, 0x53, 0xf1, 0, 0, 0, 0, 0];
+    v1.extend([0; 52]);
+    assert_eq!(take(&v1), (None, 1));
+}
+
+/// Fault case C3.
+#[test]
+fn c03_a_malformed_message_applies_nothing() {
+    let mut exporters = exporters();
+    let beyond = [1, 0, 0, 99];
+    assert_eq!(
+        take(&mut exporters, 0, &[&TEMPLATE, &data(256, 2), &beyond]),
+        0
+    );
+    assert_eq!(take(&mut exporters, 0, &[&data(256, 2)]), 0);
+    exporters.finish();
+    let statistics = &exporters.statistics;
+    assert_eq!((statistics.malformed, statistics.templates), (1, 0));
+    assert_eq!(statistics.unknown_template_sets, 1);
+}

@@ -1,0 +1,135 @@
+//! Data records as flows, by their template (v9 and IPFIX alike).
+//!
+//! Traps that are minded: templates that have both families and fill one of them with zeros;
+//! deltas beside totals; times in many forms, or none; ICMP types in three places; several samplers
+//! an exporter. What fills no place in a [`FlowRecord`] is not lost: [`DataRecord::aside`]
+//! lends it, within bounds. Structured data (RFC 6313: lists, 291 to 293) is of that kind: its outer
+//! length is all that is read of it, so neither its nesting nor its inner lengths can do harm.
+//!
+//! A bidirectional record (RFC 5103, or an ASA's initiator and responder) is a flow and, if
+//! anything went the other way, a second one: [`DataRecord::reverse`]. Files and reports so know
+//! one kind of flow, and sums over both directions are right. Addresses and ports change places;
+//! the reverse has its own counters, flags, ToS, ICMP type and times where they were sent, else
+//! those of the record.
+
+use std::net::Ipv6Addr;
+
+use crate::{
+    FlowRecord, TimeBase,
+    element::Element,
+    role::Slot,
+    said::{ICMP, ICMPV6, Reverse, Said},
+    template::Template,
+};
+
+/// Fields of a record that are lent aside, at most …
+pub const ASIDE_FIELDS_MAX: usize = 64;
+/// … and octets of each.
+pub const ASIDE_OCTETS_MAX: usize = 256;
+
+/// What a data record says.
+#[derive(Clone, Copy, Debug)]
+pub struct DataRecord<'a> {
+    /// The flow, or its forward direction.
+    pub flow: FlowRecord,
+    /// The sampler that chose its packets (48, 302), to be looked up in what options said.
+    pub sampler: Option<u64>,
+    /// Whether it said when; otherwise the flow has the export's time.
+    pub timed: bool,
+    reverse: Option<Reverse>,
+    template: &'a Template,
+    octets: &'a [u8],
+}
+
+/// A field that fills no place in a flow record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aside<'a> {
+    /// Whose element it is, see [`crate::template::Field`].
+    pub enterprise: u32,
+    /// Its type.
+    pub element: Element,
+    /// Its octets, the first [`ASIDE_OCTETS_MAX`].
+    pub octets: &'a [u8],
+    /// Octets it had.
+    pub length: usize,
+}
+
+/// The flow records in a data set, up to one that goes beyond it.
+pub fn records<'a>(
+    template: &'a Template,
+    octets: &'a [u8],
+    base: TimeBase,
+) -> impl Iterator<Item = DataRecord<'a>> {
+    template
+        .records(octets)
+        .map(move |record| decode(template, record, base))
+}
+
+fn decode<'a>(template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataRecord<'a> {
+    let mut said = Said::default();
+    for (_, role, value) in template.values(octets) {
+        said.take(role, value, base.export_ns);
+    }
+    let span = said.span_ns(base);
+    DataRecord {
+        flow: said.flow(span.unwrap_or((base.export_ns, base.export_ns))),
+        sampler: said.sampler,
+        timed: span.is_some(),
+        reverse: said.reverse(base),
+        template,
+        octets,
+    }
+}
+
+impl<'a> DataRecord<'a> {
+    /// The flow of the other direction, if there was one.
+    #[must_use]
+    pub fn reverse(&self) -> Option<FlowRecord> {
+        let (reverse, flow) = (self.reverse?, &self.flow);
+        let (source_port, destination_port) = match flow.protocol {
+            ICMP | ICMPV6 => (0, reverse.icmp_type_code),
+            _ => (flow.destination_port, flow.source_port),
+        };
+        let start_ns = reverse.start_ns.unwrap_or(flow.start_ns);
+        Some(FlowRecord {
+            source: flow.destination,
+            destination: flow.source,
+            next_hop: Ipv6Addr::UNSPECIFIED,
+            source_port,
+            destination_port,
+            tos: reverse.tos,
+            tcp_flags: reverse.tcp_flags,
+            octets: reverse.octets,
+            packets: reverse.packets,
+            start_ns,
+            end_ns: reverse.end_ns.unwrap_or(flow.end_ns).max(start_ns),
+            ingress_ifindex: flow.egress_ifindex,
+            egress_ifindex: flow.ingress_ifindex,
+            source_as: flow.destination_as,
+            destination_as: flow.source_as,
+            source_mask: flow.destination_mask,
+            destination_mask: flow.source_mask,
+            source_mac: flow.destination_mac,
+            destination_mac: flow.source_mac,
+            mpls_labels: [0; 4],
+            flow_label: 0,
+            outer_source: flow.outer_destination,
+            outer_destination: flow.outer_source,
+            ..*flow
+        })
+    }
+
+    /// The fields that fill no place in a flow record.
+    pub fn aside(&self) -> impl Iterator<Item = Aside<'a>> + use<'a> {
+        let (template, octets) = (self.template, self.octets);
+        let aside = template
+            .values(octets)
+            .filter(|(_, role, value)| role.slot == Slot::Aside && !value.is_empty());
+        aside.take(ASIDE_FIELDS_MAX).map(|(field, _, value)| Aside {
+            enterprise: field.enterprise,
+            element: field.element,
+            octets: &value[..value.len().min(ASIDE_OCTETS_MAX)],
+            length: value.len(),
+        })
+    }
+}

@@ -1,0 +1,391 @@
+//! What the elements mean for a flow: which place in a record a field fills, and how its octets are
+//! read. A field whose element has no row here, or whose octets cannot be read that way, is kept
+//! aside (`DataRecord::aside`).
+//!
+//! Of several fields that would fill one place the one with the lowest rank does, else the first:
+//! deltas before totals, which are never added; times of the wall clock before relative ones, finer
+//! before coarser; addresses before their prefixes.
+
+use crate::{
+    element::{self, Element},
+    template::Field,
+};
+
+/// A place that a field fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Slot {
+    SourceV4,
+    SourceV6,
+    DestinationV4,
+    DestinationV6,
+    NextHopV4,
+    NextHopV6,
+    SourceMaskV4,
+    SourceMaskV6,
+    DestinationMaskV4,
+    DestinationMaskV6,
+    IpVersion,
+    SourcePort,
+    DestinationPort,
+    IcmpTypeCode,
+    IcmpTypeCodeV6,
+    IcmpKind,
+    IcmpKindV6,
+    IcmpCode,
+    IcmpCodeV6,
+    Protocol,
+    Tos,
+    TcpFlags,
+    Octets,
+    Packets,
+    OutOctets,
+    OutPackets,
+    Start,
+    End,
+    Observed,
+    Duration,
+    Boot,
+    IngressIfindex,
+    EgressIfindex,
+    SourceAs,
+    DestinationAs,
+    Vlan,
+    Dot1qVlan,
+    Direction,
+    EndReason,
+    SamplingInterval,
+    SamplingPackets,
+    SamplingSpace,
+    SamplingSize,
+    SamplingPopulation,
+    SamplingProbability,
+    Sampler,
+    ReverseOctets,
+    ReversePackets,
+    ReverseTos,
+    ReverseTcpFlags,
+    ReverseIcmpTypeCode,
+    ReverseStart,
+    ReverseEnd,
+    SourceMac,
+    OutSourceMac,
+    DestinationMac,
+    InDestinationMac,
+    InnerVlan,
+    MplsLabel1,
+    MplsLabel2,
+    MplsLabel3,
+    MplsLabel4,
+    FlowLabel,
+    OuterSourceV4,
+    OuterSourceV6,
+    OuterDestinationV4,
+    OuterDestinationV6,
+    /// None: kept aside.
+    Aside,
+}
+
+/// Places, and none.
+const SLOTS: usize = Slot::Aside as usize + 1;
+
+impl Slot {
+    /// The place of the same element of the reverse direction (RFC 5103).
+    fn reverse(self) -> Option<Self> {
+        Some(match self {
+            Self::Octets => Self::ReverseOctets,
+            Self::Packets => Self::ReversePackets,
+            Self::Tos => Self::ReverseTos,
+            Self::TcpFlags => Self::ReverseTcpFlags,
+            Self::IcmpTypeCode | Self::IcmpTypeCodeV6 => Self::ReverseIcmpTypeCode,
+            Self::Start => Self::ReverseStart,
+            Self::End => Self::ReverseEnd,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is of the optional fields ([`crate::Optional`]).
+    pub(crate) fn is_optional(self) -> bool {
+        (Self::SourceMac as u8..Self::Aside as u8).contains(&(self as u8))
+    }
+}
+
+/// How octets are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Reading {
+    Number,
+    Float,
+    Ipv4,
+    Ipv6,
+    Mac,
+    UptimeMs,
+    Seconds,
+    Milliseconds,
+    NtpMicroseconds,
+    NtpNanoseconds,
+    DeltaMicroseconds,
+}
+
+impl Reading {
+    /// Whether so many octets can be read so. Integers may be of reduced size, addresses and NTP
+    /// times may not (RFC 7011 section 6.2); wider "integers" are seen and are none.
+    fn takes(self, octets: u16) -> bool {
+        match self {
+            Self::Ipv4 => octets == 4,
+            Self::Ipv6 => octets == 16,
+            Self::Mac => octets == 6,
+            Self::NtpMicroseconds | Self::NtpNanoseconds => octets == 8,
+            Self::Float => octets == 4 || octets == 8,
+            Self::Number
+            | Self::UptimeMs
+            | Self::Seconds
+            | Self::Milliseconds
+            | Self::DeltaMicroseconds => (1..=8).contains(&octets),
+        }
+    }
+}
+
+/// What a field of a template says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Role {
+    pub slot: Slot,
+    pub reading: Reading,
+}
+
+impl Role {
+    const ASIDE: Self = Self {
+        slot: Slot::Aside,
+        reading: Reading::Number,
+    };
+}
+
+/// The role of each field.
+pub(crate) fn roles(fields: &[Field]) -> Vec<Role> {
+    let mut chosen: [Option<(u8, usize)>; SLOTS] = [None; SLOTS];
+    for (index, field) in fields.iter().enumerate() {
+        let Some((role, rank)) = candidate(*field) else {
+            continue;
+        };
+        let place = &mut chosen[role.slot as usize];
+        if place.is_none_or(|(taken, _)| rank < taken) {
+            *place = Some((rank, index));
+        }
+    }
+    let mut roles = vec![Role::ASIDE; fields.len()];
+    for (_, index) in chosen.into_iter().flatten() {
+        if let Some((role, _)) = candidate(fields[index]) {
+            roles[index] = role;
+        }
+    }
+    roles
+}
+
+/// What the field could say if no other says it better, and its rank.
+fn candidate(field: Field) -> Option<(Role, u8)> {
+    let rows = match field.enterprise {
+        element::NTOP_PEN => NTOP_ROWS,
+        _ => ROWS,
+    };
+    let found = rows.binary_search_by_key(&field.element, |row| row.element);
+    let row = &rows[found.ok()?];
+    let slot = match field.enterprise {
+        0 | element::NTOP_PEN => row.slot,
+        element::REVERSE_PEN => row.slot.reverse()?,
+        _ => return None,
+    };
+    let role = Role {
+        slot,
+        reading: row.reading,
+    };
+    row.reading.takes(field.octets).then_some((role, row.rank))
+}
+
+struct Row {
+    element: Element,
+    slot: Slot,
+    reading: Reading,
+    rank: u8,
+}
+
+const fn row(element: Element, slot: Slot, reading: Reading, rank: u8) -> Row {
+    Row {
+        element,
+        slot,
+        reading,
+        rank,
+    }
+}
+
+/// In the order of their numbers.
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    row(element::OCTETS, Slot::Octets, Reading::Number, 0),
+    row(element::PACKETS, Slot::Packets, Reading::Number, 0),
+    row(element::PROTOCOL, Slot::Protocol, Reading::Number, 0),
+    row(element::TOS, Slot::Tos, Reading::Number, 0),
+    row(element::TCP_FLAGS, Slot::TcpFlags, Reading::Number, 0),
+    row(element::SOURCE_PORT, Slot::SourcePort, Reading::Number, 0),
+    row(element::SOURCE_V4, Slot::SourceV4, Reading::Ipv4, 0),
+    row(element::SOURCE_MASK_V4, Slot::SourceMaskV4, Reading::Number, 0),
+    row(element::INGRESS_IFINDEX, Slot::IngressIfindex, Reading::Number, 0),
+    row(element::DESTINATION_PORT, Slot::DestinationPort, Reading::Number, 0),
+    row(element::DESTINATION_V4, Slot::DestinationV4, Reading::Ipv4, 0),
+    row(element::DESTINATION_MASK_V4, Slot::DestinationMaskV4, Reading::Number, 0),
+    row(element::EGRESS_IFINDEX, Slot::EgressIfindex, Reading::Number, 0),
+    row(element::NEXT_HOP_V4, Slot::NextHopV4, Reading::Ipv4, 0),
+    row(element::SOURCE_AS, Slot::SourceAs, Reading::Number, 0),
+    row(element::DESTINATION_AS, Slot::DestinationAs, Reading::Number, 0),
+    row(element::END_UPTIME_MS, Slot::End, Reading::UptimeMs, 4),
+    row(element::START_UPTIME_MS, Slot::Start, Reading::UptimeMs, 4),
+    row(element::OUT_OCTETS, Slot::OutOctets, Reading::Number, 0),
+    row(element::OUT_PACKETS, Slot::OutPackets, Reading::Number, 0),
+    row(element::SOURCE_V6, Slot::SourceV6, Reading::Ipv6, 0),
+    row(element::DESTINATION_V6, Slot::DestinationV6, Reading::Ipv6, 0),
+    row(element::SOURCE_MASK_V6, Slot::SourceMaskV6, Reading::Number, 0),
+    row(element::DESTINATION_MASK_V6, Slot::DestinationMaskV6, Reading::Number, 0),
+    row(element::FLOW_LABEL, Slot::FlowLabel, Reading::Number, 0),
+    row(element::ICMP_TYPE_V4, Slot::IcmpTypeCode, Reading::Number, 0),
+    row(element::SAMPLING_INTERVAL, Slot::SamplingInterval, Reading::Number, 0),
+    row(element::SOURCE_PREFIX_V4, Slot::SourceV4, Reading::Ipv4, 1),
+    row(element::DESTINATION_PREFIX_V4, Slot::DestinationV4, Reading::Ipv4, 1),
+    row(element::SAMPLER_ID, Slot::Sampler, Reading::Number, 1),
+    row(element::SAMPLER_INTERVAL, Slot::SamplingInterval, Reading::Number, 1),
+    row(element::SOURCE_MAC, Slot::SourceMac, Reading::Mac, 0),
+    row(element::DESTINATION_MAC, Slot::DestinationMac, Reading::Mac, 0),
+    row(element::VLAN, Slot::Vlan, Reading::Number, 0),
+    row(element::IP_VERSION, Slot::IpVersion, Reading::Number, 0),
+    row(element::DIRECTION, Slot::Direction, Reading::Number, 0),
+    row(element::NEXT_HOP_V6, Slot::NextHopV6, Reading::Ipv6, 0),
+    row(element::MPLS_LABEL_1, Slot::MplsLabel1, Reading::Number, 0),
+    row(element::MPLS_LABEL_2, Slot::MplsLabel2, Reading::Number, 0),
+    row(element::MPLS_LABEL_3, Slot::MplsLabel3, Reading::Number, 0),
+    row(element::MPLS_LABEL_4, Slot::MplsLabel4, Reading::Number, 0),
+    row(element::IN_DESTINATION_MAC, Slot::InDestinationMac, Reading::Mac, 0),
+    row(element::OUT_SOURCE_MAC, Slot::OutSourceMac, Reading::Mac, 0),
+    row(element::TOTAL_OCTETS, Slot::Octets, Reading::Number, 1),
+    row(element::TOTAL_PACKETS, Slot::Packets, Reading::Number, 1),
+    row(element::END_REASON, Slot::EndReason, Reading::Number, 0),
+    row(element::ICMP_TYPE_V6, Slot::IcmpTypeCodeV6, Reading::Number, 0),
+    row(element::START_S, Slot::Start, Reading::Seconds, 5),
+    row(element::END_S, Slot::End, Reading::Seconds, 5),
+    row(element::START_MS, Slot::Start, Reading::Milliseconds, 2),
+    row(element::END_MS, Slot::End, Reading::Milliseconds, 2),
+    row(element::START_US, Slot::Start, Reading::NtpMicroseconds, 1),
+    row(element::END_US, Slot::End, Reading::NtpMicroseconds, 1),
+    row(element::START_NS, Slot::Start, Reading::NtpNanoseconds, 0),
+    row(element::END_NS, Slot::End, Reading::NtpNanoseconds, 0),
+    row(element::START_DELTA_US, Slot::Start, Reading::DeltaMicroseconds, 3),
+    row(element::END_DELTA_US, Slot::End, Reading::DeltaMicroseconds, 3),
+    row(element::BOOT_MS, Slot::Boot, Reading::Number, 0),
+    row(element::DURATION_MS, Slot::Duration, Reading::Number, 0),
+    row(element::ICMP_KIND_V4, Slot::IcmpKind, Reading::Number, 0),
+    row(element::ICMP_CODE_V4, Slot::IcmpCode, Reading::Number, 0),
+    row(element::ICMP_KIND_V6, Slot::IcmpKindV6, Reading::Number, 0),
+    row(element::ICMP_CODE_V6, Slot::IcmpCodeV6, Reading::Number, 0),
+    // What an ASA sends of a connection is a flow and its reverse.
+    row(element::INITIATOR_OCTETS, Slot::Octets, Reading::Number, 2),
+    row(element::RESPONDER_OCTETS, Slot::ReverseOctets, Reading::Number, 2),
+    row(element::DOT1Q_VLAN, Slot::Dot1qVlan, Reading::Number, 0),
+    row(element::CUSTOMER_VLAN, Slot::InnerVlan, Reading::Number, 0),
+    row(element::INITIATOR_PACKETS, Slot::Packets, Reading::Number, 2),
+    row(element::RESPONDER_PACKETS, Slot::ReversePackets, Reading::Number, 2),
+    row(element::SELECTOR_ID, Slot::Sampler, Reading::Number, 0),
+    row(element::SAMPLING_PACKETS, Slot::SamplingPackets, Reading::Number, 0),
+    row(element::SAMPLING_SPACE, Slot::SamplingSpace, Reading::Number, 0),
+    row(element::SAMPLING_SIZE, Slot::SamplingSize, Reading::Number, 0),
+    row(element::SAMPLING_POPULATION, Slot::SamplingPopulation, Reading::Number, 0),
+    row(element::SAMPLING_PROBABILITY, Slot::SamplingProbability, Reading::Float, 0),
+    row(element::OBSERVED_S, Slot::Observed, Reading::Seconds, 3),
+    row(element::OBSERVED_MS, Slot::Observed, Reading::Milliseconds, 2),
+    row(element::OBSERVED_US, Slot::Observed, Reading::NtpMicroseconds, 1),
+    row(element::OBSERVED_NS, Slot::Observed, Reading::NtpNanoseconds, 0),
+];
+
+/// ntop's elements, likewise.
+#[rustfmt::skip]
+const NTOP_ROWS: &[Row] = &[
+    row(element::OUTER_SOURCE_V4, Slot::OuterSourceV4, Reading::Ipv4, 0),
+    row(element::OUTER_DESTINATION_V4, Slot::OuterDestinationV4, Reading::Ipv4, 0),
+    row(element::OUTER_SOURCE_V6, Slot::OuterSourceV6, Reading::Ipv6, 0),
+    row(element::OUTER_DESTINATION_V6, Slot::OuterDestinationV6, Reading::Ipv6, 0),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(fields: &[Field]) -> Vec<Slot> {
+        roles(fields).into_iter().map(|role| role.slot).collect()
+    }
+
+    #[test]
+    fn rows_are_in_the_order_of_their_numbers() {
+        for rows in [ROWS, NTOP_ROWS] {
+            assert!(rows.is_sorted_by(|a, b| a.element < b.element));
+        }
+    }
+
+    #[test]
+    fn deltas_go_before_totals_wherever_they_stand() {
+        let (delta, total) = (Field::new(1, 4), Field::new(85, 8));
+        assert_eq!(slots(&[total, delta]), [Slot::Aside, Slot::Octets]);
+        assert_eq!(slots(&[delta, total]), [Slot::Octets, Slot::Aside]);
+        assert_eq!(slots(&[total]), [Slot::Octets]);
+    }
+
+    #[test]
+    fn the_first_of_equal_elements_counts() {
+        let source = Field::new(element::SOURCE_V4, 4);
+        assert_eq!(slots(&[source, source]), [Slot::SourceV4, Slot::Aside]);
+    }
+
+    #[test]
+    fn the_finest_wall_clock_time_counts() {
+        let starts = [22, 150, 152, 158].map(|element| Field::new(element, 4));
+        let expected = [Slot::Aside, Slot::Aside, Slot::Start, Slot::Aside];
+        assert_eq!(slots(&starts), expected);
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_read_are_kept_aside() {
+        let fields = [
+            Field::new(element::SOURCE_V4, 3),
+            Field::new(element::OCTETS, 17),
+            Field::new(element::PACKETS, 0),
+            Field::new(element::START_NS, 7),
+            Field::new(element::PROTOCOL, crate::template::VARIABLE),
+            Field::new(element::TCP_FLAGS, 3),
+        ];
+        let mut expected = [Slot::Aside; 6];
+        expected[5] = Slot::TcpFlags;
+        assert_eq!(slots(&fields), expected);
+    }
+
+    #[test]
+    fn elements_of_enterprises_are_nobody_elses() {
+        let of = |enterprise| Field {
+            enterprise,
+            ..Field::new(element::OCTETS, 4)
+        };
+        let fields = [element::REVERSE_PEN, 9, element::NTOP_PEN].map(of);
+        let expected = [Slot::ReverseOctets, Slot::Aside, Slot::Aside];
+        assert_eq!(slots(&fields), expected);
+        let outer = Field::of_ntop(element::OUTER_SOURCE_V4, 4);
+        assert_eq!(slots(&[outer]), [Slot::OuterSourceV4]);
+        let of_iana = Field::new(element::OUTER_SOURCE_V4, 4);
+        assert_eq!(slots(&[of_iana]), [Slot::Aside]);
+    }
+
+    #[test]
+    fn optional_fields_are_known_as_such() {
+        let fields = [
+            Field::new(element::SOURCE_MAC, 6),
+            Field::of_ntop(element::OUTER_DESTINATION_V6, 16),
+            Field::new(element::OCTETS, 4),
+            Field::new(element::FLOWS, 4),
+        ];
+        let optional: Vec<_> = slots(&fields).into_iter().map(Slot::is_optional).collect();
+        assert_eq!(optional, [true, true, false, false]);
+    }
+}

@@ -1,0 +1,289 @@
+//! Templates: what the octets of a data record are, for v9 (RFC 3954 section 5.2) and IPFIX (RFC 7011
+//! section 3.4) alike, and how a set's octets are cut into records and fields by them.
+
+use crate::{
+    element::{Element, NTOP_PEN},
+    role::{self, Role, Slot},
+};
+
+/// Template ids, and so the ids of data sets, begin here.
+pub const ID_MIN: u16 = 256;
+/// The length of a field that says its own in each record (RFC 7011 section 7).
+pub const VARIABLE: u16 = 65_535;
+/// Stands in place of an enterprise for v9's scope types (RFC 3954 section 6.1), which have numbers
+/// of their own.
+pub const V9_SCOPE: u32 = u32::MAX;
+
+/// A field of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Whose element it is: 0 for IANA's, else a private enterprise number or [`V9_SCOPE`].
+    pub enterprise: u32,
+    /// Its type.
+    pub element: Element,
+    /// Its octets, or [`VARIABLE`].
+    pub octets: u16,
+}
+
+impl Field {
+    /// One of IANA's elements.
+    #[must_use]
+    pub const fn new(element: Element, octets: u16) -> Self {
+        Self {
+            enterprise: 0,
+            element,
+            octets,
+        }
+    }
+
+    /// One of ntop's.
+    #[must_use]
+    pub const fn of_ntop(element: Element, octets: u16) -> Self {
+        Self {
+            enterprise: NTOP_PEN,
+            element,
+            octets,
+        }
+    }
+
+    /// Octets it has in any record: a variable one has at least that of its length.
+    #[must_use]
+    pub fn octets_min(self) -> usize {
+        if self.octets == VARIABLE {
+            1
+        } else {
+            usize::from(self.octets)
+        }
+    }
+
+    /// Its value at the start of the octets, and what follows; none if it does not end in them.
+    fn split(self, octets: &[u8]) -> Option<(&[u8], &[u8])> {
+        if self.octets != VARIABLE {
+            return octets.split_at_checked(usize::from(self.octets));
+        }
+        // An octet of 255 says that the length is in the two octets after it.
+        let (length, rest) = match octets {
+            [255, high, low, rest @ ..] => (u16::from_be_bytes([*high, *low]), rest),
+            [] | [255, ..] => return None,
+            [length, rest @ ..] => (u16::from(*length), rest),
+        };
+        rest.split_at_checked(usize::from(length))
+    }
+}
+
+/// A template, or an options template. Its records have at least one octet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    id: u16,
+    scope_fields: Option<usize>,
+    fields: Vec<Field>,
+    roles: Vec<Role>,
+    record_octets_min: usize,
+    is_variable: bool,
+}
+
+impl Template {
+    /// Fields a template may have; more is refused, so that one datagram cannot take much memory.
+    pub const FIELDS_MAX: usize = 1024;
+    /// Octets a record may have at least: those of a datagram.
+    const RECORD_OCTETS_MAX: usize = 65_535;
+
+    /// A template; with a number of scope fields (perhaps 0) it is an options template.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(
+        id: u16,
+        scope_fields: Option<usize>,
+        fields: Vec<Field>,
+    ) -> Result<Self, &'static str> {
+        if id < ID_MIN {
+            return Err("the id is below 256");
+        }
+        if fields.len() > Self::FIELDS_MAX {
+            return Err("too many fields");
+        }
+        if scope_fields.is_some_and(|scope_fields| scope_fields > fields.len()) {
+            return Err("the scope has more fields than there are");
+        }
+        let record_octets_min: usize = fields.iter().map(|field| field.octets_min()).sum();
+        match record_octets_min {
+            0 => return Err("its records have no octets"),
+            1..=Self::RECORD_OCTETS_MAX => {}
+            _ => return Err("its records are larger than a datagram"),
+        }
+        Ok(Self {
+            id,
+            scope_fields,
+            roles: role::roles(&fields),
+            is_variable: fields.iter().any(|field| field.octets == VARIABLE),
+            fields,
+            record_octets_min,
+        })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        self.id
+    }
+
+    /// All fields in order, the scope's first.
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// Fields that say what the rest is about; none in a flow template.
+    #[must_use]
+    pub fn scope_fields(&self) -> Option<usize> {
+        self.scope_fields
+    }
+
+    /// Whether its records are about the exporter, not about flows.
+    #[must_use]
+    pub fn is_options(&self) -> bool {
+        self.scope_fields.is_some()
+    }
+
+    /// Octets of a record, of the shortest if they vary.
+    #[must_use]
+    pub fn record_octets_min(&self) -> usize {
+        self.record_octets_min
+    }
+
+    /// Fields that a flow record has no place for, or a place that only the optional fields have.
+    #[must_use]
+    pub fn fields_aside(&self) -> usize {
+        let aside = |role: &&Role| role.slot == Slot::Aside || role.slot.is_optional();
+        self.roles.iter().filter(aside).count()
+    }
+
+    /// Number of records in a data set; none if the last one goes beyond it. What is left over is
+    /// padding if it is shorter than any record, whatever its value.
+    #[must_use]
+    pub fn record_count(&self, octets: &[u8]) -> Option<usize> {
+        if !self.is_variable {
+            return Some(octets.len() / self.record_octets_min);
+        }
+        let (mut count, mut rest) = (0, octets);
+        while rest.len() >= self.record_octets_min {
+            (_, rest) = self.split(rest)?;
+            count += 1;
+        }
+        Some(count)
+    }
+
+    /// The records in a data set, up to one that goes beyond it.
+    pub fn records<'a>(&self, octets: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = octets;
+        std::iter::from_fn(move || {
+            let (record, after) = self.split(rest)?;
+            rest = after;
+            Some(record)
+        })
+    }
+
+    /// The first record, and what follows.
+    fn split<'a>(&self, octets: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        if octets.len() < self.record_octets_min {
+            return None;
+        }
+        let mut rest = octets;
+        if self.is_variable {
+            for field in &self.fields {
+                (_, rest) = field.split(rest)?;
+            }
+        } else {
+            rest = &octets[self.record_octets_min..];
+        }
+        octets.split_at_checked(octets.len() - rest.len())
+    }
+
+    /// A record's fields in order, what they say, and their octets.
+    pub(crate) fn values<'a>(
+        &self,
+        record: &'a [u8],
+    ) -> impl Iterator<Item = (Field, Role, &'a [u8])> {
+        let mut rest = record;
+        let fields = self.fields.iter().zip(&self.roles);
+        fields.map_while(move |(field, role)| {
+            let (value, after) = field.split(rest)?;
+            rest = after;
+            Some((*field, *role, value))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable() -> Template {
+        let fields = vec![Field::new(82, VARIABLE), Field::new(10, 2)];
+        Template::new(300, None, fields).unwrap()
+    }
+
+    #[test]
+    fn templates_that_cannot_be_are_refused() {
+        let field = |octets| Field::new(8, octets);
+        let cases = [
+            (255, None, vec![field(4)], "the id is below 256"),
+            (256, None, vec![field(0); 2], "its records have no octets"),
+            (256, None, vec![], "its records have no octets"),
+            (256, None, vec![field(1); 1025], "too many fields"),
+            (
+                256,
+                None,
+                vec![field(65_534), field(2)],
+                "its records are larger than a datagram",
+            ),
+            (
+                256,
+                Some(2),
+                vec![field(4)],
+                "the scope has more fields than there are",
+            ),
+        ];
+        for (id, scope_fields, fields, reason) in cases {
+            let refused = Template::new(id, scope_fields, fields);
+            assert_eq!(refused, Err(reason));
+        }
+    }
+
+    #[test]
+    fn fields_of_no_octets_are_in_no_record() {
+        let fields = vec![Field::new(8, 0), Field::new(12, 4), Field::new(7, 0)];
+        let template = Template::new(256, None, fields).unwrap();
+        assert_eq!(template.record_count(&[0; 9]), Some(2));
+    }
+
+    #[test]
+    fn both_forms_of_a_variable_length_are_read() {
+        let template = variable();
+        assert_eq!(template.record_octets_min(), 3);
+        // Two octets, none, none in the long form; and padding.
+        let octets = [2, 7, 7, 0, 1, 0, 0, 2, 255, 0, 0, 0, 3, 0, 0];
+        assert_eq!(template.record_count(&octets), Some(3));
+        let records: Vec<_> = template.records(&octets).collect();
+        assert_eq!(records, [&octets[..5], &octets[5..8], &octets[8..13]]);
+        let (_, _, name) = template.values(records[0]).next().unwrap();
+        assert_eq!(name, [7, 7]);
+    }
+
+    /// Fault case C6.
+    #[test]
+    fn c06_a_record_that_goes_beyond_its_set_spoils_it() {
+        let template = variable();
+        for octets in [
+            &[9, 7, 0, 1][..],
+            &[255, 0, 9],
+            &[255, 255, 255, 0],
+            &[0, 0, 1, 5, 0, 0],
+        ] {
+            assert_eq!(template.record_count(octets), None, "{octets:?}");
+        }
+        let whole_first: Vec<_> = template.records(&[0, 0, 1, 5, 0, 0]).collect();
+        assert_eq!(whole_first, [[0, 0, 1]]);
+    }
+}

@@ -1,0 +1,371 @@
+//! Data records as flows: what vendors do with templates, each a case.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use weir_netflow::{
+    Direction, FlowRecord, TimeBase,
+    data::{ASIDE_FIELDS_MAX, ASIDE_OCTETS_MAX, Aside, DataRecord, records},
+    element::{self, Element, REVERSE_PEN},
+    template::{Field, Template, VARIABLE},
+};
+
+const BASE: TimeBase = TimeBase {
+    export_ns: 1_700_000_000_000_000_000,
+    uptime_ms: Some(100_000),
+};
+const V4: [u8; 4] = [192, 0, 2, 1];
+const V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// Has a record decoded that says these values.
+fn decoded<R>(values: &[(Field, &[u8])], look: impl FnOnce(&DataRecord<'_>) -> R) -> R {
+    let octets = values.iter().flat_map(|(_, value)| value.iter().copied());
+    let octets: Vec<u8> = octets.collect();
+    let fields = values.iter().map(|(field, value)| match field.octets {
+        VARIABLE => *field,
+        _ => Field {
+            octets: u16::try_from(value.len()).unwrap(),
+            ..*field
+        },
+    });
+    let template = Template::new(256, None, fields.collect()).unwrap();
+    assert_eq!(template.record_count(&octets), Some(1));
+    look(&records(&template, &octets, BASE).next().unwrap())
+}
+
+fn flow(values: &[(Element, &[u8])]) -> FlowRecord {
+    decoded(&plain(values), |record| record.flow)
+}
+
+/// The flow, and that of the other direction.
+fn both(values: &[(Field, &[u8])]) -> (FlowRecord, Option<FlowRecord>) {
+    decoded(values, |record| (record.flow, record.reverse()))
+}
+
+/// IANA's elements.
+fn plain<'a>(values: &[(Element, &'a [u8])]) -> Vec<(Field, &'a [u8])> {
+    let field = |(element, value): &(Element, &'a [u8])| (Field::new(*element, 0), *value);
+    values.iter().map(field).collect()
+}
+
+#[test]
+fn totals_are_not_added_to_deltas() {
+    let both = flow(&[(85, &[1, 0]), (1, &[7]), (2, &[3]), (86, &[9])]);
+    assert_eq!((both.octets, both.packets), (7, 3));
+    assert_eq!(flow(&[(85, &[1, 0])]).octets, 256);
+    // OUT_BYTES stands in for IN_BYTES of 0, wherever it stands.
+    assert_eq!(flow(&[(23, &[5]), (1, &[0])]).octets, 5);
+    assert_eq!(flow(&[(23, &[5]), (1, &[4])]).octets, 4);
+}
+
+#[test]
+fn integers_of_any_width_are_read() {
+    let found = flow(&[
+        (1, &[1, 0, 0, 0, 0]),
+        (2, &[2, 0, 0]),
+        (6, &[0x01, 0x10]),
+        (7, &[80]),
+        (16, &[0, 1, 0, 0, 0]),
+    ]);
+    assert_eq!((found.octets, found.packets), (1 << 32, 2 << 16));
+    assert_eq!((found.tcp_flags, found.source_port), (0x0110, 80));
+    assert_eq!(found.source_as, 1 << 24);
+}
+
+#[test]
+fn templates_of_both_families_fill_one_with_zeros() {
+    let (mapped, v6) = (Ipv4Addr::from(V4).to_ipv6_mapped(), Ipv6Addr::from(V6));
+    let zero = [0; 16];
+    let cases: [(&[(Element, &[u8])], bool, Ipv6Addr); 6] = [
+        (
+            &[(8, &V4), (12, &V4), (27, &zero), (28, &zero)],
+            false,
+            mapped,
+        ),
+        (
+            &[(27, &zero), (28, &zero), (8, &V4), (12, &V4)],
+            false,
+            mapped,
+        ),
+        (
+            &[(8, &[0; 4]), (12, &[0; 4]), (27, &V6), (28, &V6)],
+            true,
+            v6,
+        ),
+        (
+            &[(27, &V6), (28, &V6), (8, &[0; 4]), (12, &[0; 4])],
+            true,
+            v6,
+        ),
+        // From nowhere to a group, as routers are looked for.
+        (&[(27, &zero), (28, &V6)], true, Ipv6Addr::UNSPECIFIED),
+        // Mapped addresses of IPv4.
+        (&[(27, &mapped.octets()), (60, &[4])], false, mapped),
+    ];
+    for (values, v6, source) in cases {
+        let found = flow(values);
+        assert_eq!((found.v6, found.source), (v6, source), "{values:?}");
+    }
+}
+
+#[test]
+fn masks_and_next_hops_are_those_of_the_family() {
+    let zero = [0; 16];
+    let found = flow(&[
+        (8, &V4),
+        (9, &[24]),
+        (15, &[192, 0, 2, 254]),
+        (27, &zero),
+        (29, &[64]),
+        (62, &zero),
+    ]);
+    let next_hop = Ipv4Addr::new(192, 0, 2, 254).to_ipv6_mapped();
+    assert_eq!((found.source_mask, found.next_hop), (24, next_hop));
+}
+
+#[test]
+fn icmp_types_are_found_in_each_place() {
+    let cases: [&[(Element, &[u8])]; 8] = [
+        &[(4, &[1]), (11, &[8, 1])],
+        &[(4, &[1]), (32, &[8, 1]), (11, &[0, 0])],
+        &[(11, &[0, 0]), (139, &[8, 1]), (4, &[58])],
+        // IPv6 in the place of IPv4.
+        &[(4, &[58]), (32, &[8, 1]), (139, &[0, 0])],
+        &[(4, &[1]), (176, &[8]), (177, &[1]), (11, &[9, 9])],
+        &[
+            (4, &[58]),
+            (178, &[8]),
+            (179, &[1]),
+            (176, &[0]),
+            (177, &[0]),
+        ],
+        // Not ICMP: the field is there for others.
+        &[(4, &[6]), (11, &[8, 1]), (32, &[3, 3])],
+        &[(4, &[17]), (11, &[8, 1]), (176, &[3]), (177, &[3])],
+    ];
+    for values in cases {
+        assert_eq!(flow(values).destination_port, 0x0801, "{values:?}");
+    }
+    // An echo reply is 0, whatever a port field beside it says (ASA puts the identifier there).
+    let reply = flow(&[(4, &[1]), (176, &[0]), (177, &[0]), (11, &[0x44, 0x8d])]);
+    assert_eq!(reply.destination_port, 0);
+}
+
+#[test]
+fn times_are_told_in_many_ways() {
+    let ntp = |unix_s: u64| ((unix_s + 2_208_988_800) << 32).to_be_bytes();
+    let (start_s, end_s) = (1_699_999_990_u64, 1_699_999_995_u64);
+    let ms = |seconds: u64| (seconds * 1000).to_be_bytes();
+    let s = |seconds: u64| u32::try_from(seconds).unwrap().to_be_bytes();
+    let u = |number: u32| number.to_be_bytes();
+    let boot = ms(1_699_999_900);
+    let cases: [&[(Element, &[u8])]; 10] = [
+        &[(22, &u(90_000)), (21, &u(95_000))],
+        &[(150, &s(start_s)), (151, &s(end_s))],
+        &[(152, &ms(start_s)), (153, &ms(end_s))],
+        &[(154, &ntp(start_s)), (155, &ntp(end_s))],
+        &[(156, &ntp(start_s)), (157, &ntp(end_s))],
+        &[(158, &u(10_000_000)), (159, &u(5_000_000))],
+        // The boot time may come after the times that count from it.
+        &[(22, &u(90_000)), (21, &u(95_000)), (160, &boot)],
+        &[(152, &ms(start_s)), (161, &u(5000))],
+        &[(161, &u(5000)), (153, &ms(end_s))],
+        &[(152, &ms(start_s)), (323, &ms(end_s))],
+    ];
+    let expected = (start_s * 1_000_000_000, end_s * 1_000_000_000);
+    for values in cases {
+        decoded(&plain(values), |record| {
+            let found = (record.flow.start_ns, record.flow.end_ns);
+            assert_eq!((found, record.timed), (expected, true), "{values:?}");
+        });
+    }
+    let event = flow(&[(323, &ms(end_s))]);
+    assert_eq!((event.start_ns, event.end_ns), (expected.1, expected.1));
+    let backwards = flow(&[(152, &ms(end_s)), (153, &ms(start_s))]);
+    assert_eq!(backwards.end_ns, backwards.start_ns);
+}
+
+#[test]
+fn a_record_without_times_has_the_exports_and_says_so() {
+    let zero: &[u8] = &[0; 8];
+    for values in [
+        &[(1, &[1][..])][..],
+        &[(152, zero), (153, zero)],
+        &[(156, zero), (157, zero)],
+    ] {
+        decoded(&plain(values), |record| {
+            assert_eq!(record.flow.start_ns, BASE.export_ns);
+            assert!(!record.timed, "{values:?}");
+        });
+    }
+    // Relative times of an exporter that has not said when it booted.
+    let template = Template::new(256, None, vec![Field::new(22, 4), Field::new(21, 4)]);
+    let (template, base) = (template.unwrap(), TimeBase::booted(BASE.export_ns, None));
+    let record = records(&template, &[1; 8], base).next().unwrap();
+    assert!(!record.timed);
+    assert_eq!(record.flow.end_ns, BASE.export_ns);
+}
+
+#[test]
+fn a_rate_or_a_sampler_may_be_in_the_record() {
+    assert_eq!(flow(&[(34, &[100])]).sampling_interval, 100);
+    assert_eq!(flow(&[(50, &[100])]).sampling_interval, 100);
+    assert_eq!(flow(&[(34, &[0])]).sampling_interval, 1);
+    assert_eq!(flow(&[(306, &[9]), (305, &[1])]).sampling_interval, 10);
+    let half = 0.5_f32.to_be_bytes();
+    assert_eq!(flow(&[(311, &half)]).sampling_interval, 2);
+    for element in [element::SAMPLER_ID, element::SELECTOR_ID] {
+        let sampler = decoded(&plain(&[(element, &[0, 7])]), |record| record.sampler);
+        assert_eq!(sampler, Some(7));
+    }
+}
+
+fn reversed(element: Element) -> Field {
+    Field {
+        enterprise: REVERSE_PEN,
+        ..Field::new(element, 0)
+    }
+}
+
+#[test]
+fn the_reverse_direction_is_a_record_of_its_own() {
+    let mut values = plain(&[
+        (8, &V4),
+        (12, &[198, 51, 100, 7]),
+        (7, &[0x12, 0x34]),
+        (11, &[0, 80]),
+        (4, &[6]),
+        (1, &[100]),
+        (2, &[2]),
+        (6, &[0x1b]),
+        (5, &[4]),
+        (10, &[3]),
+        (22, &[0, 0, 0x75, 0x30]),
+        (21, &[0, 0, 0x79, 0x18]),
+        (61, &[1]),
+    ]);
+    let counters: [(Field, &[u8]); 5] = [
+        (reversed(1), &[200]),
+        (reversed(2), &[3]),
+        (reversed(6), &[0x12]),
+        (reversed(5), &[8]),
+        (reversed(22), &[0, 0, 0x76, 0x30]),
+    ];
+    assert_eq!(both(&values).1, None);
+    values.extend(counters);
+    let (forward, reverse) = both(&values);
+    let expected = FlowRecord {
+        source: forward.destination,
+        destination: forward.source,
+        source_port: 80,
+        destination_port: 0x1234,
+        octets: 200,
+        packets: 3,
+        tcp_flags: 0x12,
+        tos: 8,
+        ingress_ifindex: 0,
+        egress_ifindex: 3,
+        start_ns: forward.start_ns + 256_000_000,
+        ..forward
+    };
+    assert_eq!(reverse, Some(expected));
+    assert_eq!(
+        (forward.octets, forward.direction),
+        (100, Direction::Egress)
+    );
+}
+
+#[test]
+fn nothing_that_went_back_is_no_record() {
+    let values: [(Field, &[u8]); 2] = [(Field::new(1, 0), &[9]), (reversed(1), &[0])];
+    assert_eq!(both(&values).1, None);
+}
+
+#[test]
+fn an_asas_responder_and_icmp_have_a_reverse() {
+    let (forward, reverse) = both(&plain(&[(231, &[9]), (232, &[5])]));
+    assert_eq!((forward.octets, reverse.unwrap().octets), (9, 5));
+    let mut ping = plain(&[(4, &[1]), (7, &[0, 0]), (11, &[8, 0]), (2, &[1])]);
+    ping.push((reversed(2), &[1]));
+    let reply = both(&ping).1.unwrap();
+    assert_eq!((reply.source_port, reply.destination_port), (0, 0));
+    ping.push((reversed(32), &[3, 1]));
+    let unreachable = both(&ping).1.unwrap();
+    assert_eq!(unreachable.destination_port, 0x0301);
+}
+
+#[test]
+fn the_other_direction_of_a_tunnel_has_its_ends_in_their_places() {
+    let mac = |last: u8| [2, 0, 0, 0, 0, last];
+    let (source, destination) = (mac(1), mac(2));
+    let (forward, reverse) = both(&[
+        (Field::new(element::SOURCE_MAC, 0), &source),
+        (Field::new(element::DESTINATION_MAC, 0), &destination),
+        (Field::of_ntop(element::OUTER_SOURCE_V4, 0), &V4),
+        (Field::new(element::FLOW_LABEL, 0), &[0, 0, 7]),
+        (Field::new(element::INITIATOR_OCTETS, 0), &[1]),
+        (Field::new(element::RESPONDER_OCTETS, 0), &[2]),
+    ]);
+    let reverse = reverse.unwrap();
+    assert_eq!(
+        (forward.source_mac, reverse.source_mac),
+        (source, destination)
+    );
+    assert_eq!(forward.outer_source, Ipv4Addr::from(V4).to_ipv6_mapped());
+    assert_eq!(reverse.outer_destination, forward.outer_source);
+    assert_eq!((forward.flow_label, reverse.flow_label), (7, 0));
+}
+
+#[test]
+fn what_has_no_place_is_lent_aside() {
+    let application = [3, 0, 0, 80];
+    let own = Field {
+        enterprise: 6871,
+        ..Field::new(14, 0)
+    };
+    let values: [(Field, &[u8]); 5] = [
+        (Field::new(95, 0), &application),
+        (Field::new(1, 0), &[1]),
+        (own, &[7, 7]),
+        (Field::new(96, VARIABLE), &[3, b'f', b't', b'p']),
+        (Field::new(94, VARIABLE), &[0]),
+    ];
+    let found: Vec<_> = decoded(&values, |record| {
+        let owned = |aside: Aside<'_>| (aside.enterprise, aside.element, aside.octets.to_vec());
+        record.aside().map(owned).collect()
+    });
+    let expected = [
+        (0, 95, application.to_vec()),
+        (6871, 14, vec![7, 7]),
+        (0, 96, b"ftp".to_vec()),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_is_lent_aside_is_bounded() {
+    let long = [1; 1400];
+    let mut values = vec![(Field::new(315, 0), &long[..])];
+    values.extend((0..200).map(|element| (Field::new(400 + element, 0), &[1][..])));
+    decoded(&values, |record| {
+        let first = record.aside().next().unwrap();
+        assert_eq!((first.octets.len(), first.length), (ASIDE_OCTETS_MAX, 1400));
+        assert_eq!(record.aside().count(), ASIDE_FIELDS_MAX);
+    });
+}
+
+/// Fault case C7: a list in a list, a thousand deep, with elements of no octets.
+#[test]
+fn c07_structured_data_is_passed_over_by_its_length() {
+    let list = [255, 1, 35, 0, 0].repeat(1000);
+    let length = u16::try_from(list.len()).unwrap().to_be_bytes();
+    let value = [&[255][..], &length[..], &list[..]].concat();
+    let values: [(Field, &[u8]); 2] = [
+        (Field::new(291, VARIABLE), &value),
+        (Field::new(2, 0), &[4]),
+    ];
+    decoded(&values, |record| {
+        assert_eq!(record.flow.packets, 4);
+        assert_eq!(record.aside().next().unwrap().length, list.len());
+    });
+}
