@@ -193,6 +193,7 @@ impl Exporters {
             waiting_octets: before.waiting_octets + left.waiting_octets,
             interfaces: before.interfaces + left.interfaces,
         };
+        let in_session = key.session != 0;
         let (mut counted, mut changed) = (Statistics::default(), false);
         let (mut records, mut records_unread) = (0u32, 0u32);
         let [_, version] = key.version.to_be_bytes();
@@ -209,14 +210,8 @@ impl Exporters {
             match set {
                 Set::Templates(found) => {
                     for definition in found {
-                        let is_connection = key.session != 0;
-                        changed |= exporter.define(
-                            definition,
-                            is_connection,
-                            room,
-                            &mut counted,
-                            &mut flow,
-                        );
+                        let (counted, flow) = (&mut counted, &mut flow);
+                        changed |= exporter.define(definition, in_session, room, counted, flow);
                     }
                 }
                 Set::Data { id, octets } => {

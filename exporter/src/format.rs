@@ -108,7 +108,7 @@ impl Format {
             Version::V9 => v9::SAMPLING_OCTETS,
             Version::Ipfix => ipfix::SAMPLING_OCTETS,
         };
-        let options_octets = if says(&self.sampling) {
+        let options_octets = if says(self.sampling) {
             options_octets
         } else {
             0
@@ -129,7 +129,7 @@ impl Format {
 }
 
 /// Whether something is to be said about sampling.
-fn says(sampling: &Sampling) -> bool {
+fn says(sampling: Sampling) -> bool {
     sampling.interval > 1
 }
 
@@ -158,7 +158,7 @@ impl Contents<'_> {
 
     /// Whether it carries an options record.
     fn with_options(&self) -> bool {
-        self.with_templates && says(&self.format.sampling)
+        self.with_templates && says(self.format.sampling)
     }
 
     /// The datagram, as of now.

@@ -74,9 +74,10 @@ fn integers_of_any_width_are_read() {
 
 #[test]
 fn templates_of_both_families_fill_one_with_zeros() {
+    type Fields<'a> = &'a [(Element, &'a [u8])];
     let (mapped, v6) = (Ipv4Addr::from(V4).to_ipv6_mapped(), Ipv6Addr::from(V6));
     let zero = [0; 16];
-    let cases: [(&[(Element, &[u8])], bool, Ipv6Addr); 6] = [
+    let cases: [(Fields<'_>, bool, Ipv6Addr); 6] = [
         (
             &[(8, &V4), (12, &V4), (27, &zero), (28, &zero)],
             false,

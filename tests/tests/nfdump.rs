@@ -10,7 +10,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use weir_exporter::batch::{BatchOptions, Batcher, Version};
+use weir_exporter::{
+    Version,
+    batch::{BatchOptions, Batcher},
+};
 use weir_netflow::{ExportTime, FlowRecord};
 use weir_tests::{
     filters::{
