@@ -383,10 +383,20 @@ fn relative_times_of_ipfix_are_found_by_the_boot_time_in_options() {
     };
     let relative = spans("generated/softflowd-ipfix.pcap");
     let absolute = spans("generated/softflowd-ipfix-milli.pcap");
-    assert_eq!(relative, absolute);
+    let (Some(relative), Some(absolute)) = (relative, absolute) else {
+        return;
+    };
+    assert_eq!(relative.len(), absolute.len());
+    // softflowd rounds the one and cuts the other.
+    let near = |one: u64, other: u64| one.abs_diff(other) <= 1_000_000;
+    for (one, other) in relative.iter().zip(&absolute) {
+        assert!(
+            near(one.0, other.0) && near(one.1, other.1),
+            "{one:?} {other:?}"
+        );
+    }
     // The first packet of the capture.
-    let first = absolute.map(|spans| spans[0].0);
-    assert!(first.is_none_or(|first| first == 1_609_829_736_669_000_000));
+    assert_eq!(absolute[0].0, 1_609_829_736_669_000_000);
 }
 
 /// Fault case C17: samplers by their number, by template, for all, and in the record itself.
