@@ -164,9 +164,9 @@ pub(crate) fn low8(tcp_flags: u16) -> u8 {
     low
 }
 
-/// A datagram that was checked: the records its header counts, as far as they are whole.
+/// What a datagram's count comes to: the records its header counts, as far as they are whole.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Checked<'a> {
+pub(crate) struct Counted<'a> {
     /// The count its sender claimed.
     pub claimed: u16,
     /// Whole records, and claimed.
@@ -177,6 +177,30 @@ pub(crate) struct Checked<'a> {
     pub time: ExportTime,
     /// The records' octets.
     pub records: &'a [u8],
+}
+
+impl<'a> Counted<'a> {
+    /// With the header of its version.
+    pub(crate) fn with<H>(self, header: H) -> Checked<'a, H> {
+        Checked {
+            header,
+            claimed: self.claimed,
+            unclaimed_records: self.unclaimed_records,
+            records: self.records,
+        }
+    }
+}
+
+/// A datagram that was checked, with the header `H` of its version.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked<'a, H> {
+    /// Its header; `count` is the number of whole records.
+    pub header: H,
+    /// The count its sender claimed.
+    pub claimed: u16,
+    /// Whole records' worth of octets beyond the count.
+    pub unclaimed_records: usize,
+    pub(crate) records: &'a [u8],
 }
 
 /// Checks that it is of this version, and has a header of so many octets.
@@ -202,7 +226,7 @@ pub(crate) fn check(
     datagram: &[u8],
     header_octets: usize,
     record_octets: usize,
-) -> Result<Checked<'_>, Malformed> {
+) -> Result<Counted<'_>, Malformed> {
     let body = datagram.get(header_octets..).unwrap_or_default();
     let claimed = read::u16(datagram, 2);
     let whole = body.len() / record_octets;
@@ -213,7 +237,7 @@ pub(crate) fn check(
             octets: datagram.len(),
         });
     }
-    Ok(Checked {
+    Ok(Counted {
         claimed,
         count,
         unclaimed_records: whole - usize::from(count),

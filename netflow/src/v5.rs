@@ -70,35 +70,21 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
     fixed::check_header(datagram, VERSION, HEADER_OCTETS)?;
     let checked = fixed::check(datagram, HEADER_OCTETS, RECORD_OCTETS)?;
     let sampling = read::u16(datagram, 22);
-    Ok(Datagram {
-        header: Header {
-            count: checked.count,
-            time: checked.time,
-            sequence: read::u32(datagram, 16),
-            engine_type: datagram[20],
-            engine_id: datagram[21],
-            sampling: Sampling {
-                interval: u32::from(sampling & SAMPLING_INTERVAL).max(1),
-                random: sampling >> SAMPLING_MODE_SHIFT == 2,
-            },
+    Ok(checked.with(Header {
+        count: checked.count,
+        time: checked.time,
+        sequence: read::u32(datagram, 16),
+        engine_type: datagram[20],
+        engine_id: datagram[21],
+        sampling: Sampling {
+            interval: u32::from(sampling & SAMPLING_INTERVAL).max(1),
+            random: sampling >> SAMPLING_MODE_SHIFT == 2,
         },
-        claimed: checked.claimed,
-        unclaimed_records: checked.unclaimed_records,
-        records: checked.records,
-    })
+    }))
 }
 
 /// A datagram that was checked.
-#[derive(Clone, Copy, Debug)]
-pub struct Datagram<'a> {
-    /// Its header; `count` is the number of whole records.
-    pub header: Header,
-    /// The count its sender claimed.
-    pub claimed: u16,
-    /// Whole records' worth of octets beyond the count.
-    pub unclaimed_records: usize,
-    records: &'a [u8],
-}
+pub type Datagram<'a> = fixed::Checked<'a, Header>;
 
 impl Datagram<'_> {
     /// Its records.

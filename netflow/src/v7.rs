@@ -68,29 +68,15 @@ pub fn encode_record(datagram: &mut Vec<u8>, record: &Record, time: &ExportTime)
 pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
     fixed::check_header(datagram, VERSION, HEADER_OCTETS)?;
     let checked = fixed::check(datagram, HEADER_OCTETS, RECORD_OCTETS)?;
-    Ok(Datagram {
-        header: Header {
-            count: checked.count,
-            time: checked.time,
-            sequence: read::u32(datagram, 16),
-        },
-        claimed: checked.claimed,
-        unclaimed_records: checked.unclaimed_records,
-        records: checked.records,
-    })
+    Ok(checked.with(Header {
+        count: checked.count,
+        time: checked.time,
+        sequence: read::u32(datagram, 16),
+    }))
 }
 
 /// A datagram that was checked.
-#[derive(Clone, Copy, Debug)]
-pub struct Datagram<'a> {
-    /// Its header; `count` is the number of whole records.
-    pub header: Header,
-    /// The count its sender claimed.
-    pub claimed: u16,
-    /// Whole records' worth of octets beyond the count.
-    pub unclaimed_records: usize,
-    records: &'a [u8],
-}
+pub type Datagram<'a> = fixed::Checked<'a, Header>;
 
 impl Datagram<'_> {
     /// Its records.

@@ -116,6 +116,7 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
         return Next::Done;
     };
     let Some(found) = maps::found(cpu) else {
+        state.add(Counter::StepMissing, 1);
         return Next::Done;
     };
     (found.hook, found.depth) = (hook, 0);
@@ -147,6 +148,7 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
 pub fn enter<S: Source>(source: &S) -> Next {
     source.pull(UNUSUAL_OCTETS);
     let Some(found) = maps::found(options::cpu()) else {
+        lose_packet();
         return Next::Done;
     };
     if found.depth >= TUNNELS_MAX {
@@ -182,6 +184,7 @@ pub fn queue_walked<S: Source>(source: &S) -> Next {
         mut walked, hook, ..
     }) = maps::found(cpu)
     else {
+        state.add(Counter::StepMissing, 1);
         return Next::Done;
     };
     if options::fragments() {

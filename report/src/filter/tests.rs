@@ -20,7 +20,7 @@ use weir_tests::{
     traffic::Random,
 };
 
-#[allow(clippy::wildcard_imports, reason = "all of what is tested")]
+#[expect(clippy::wildcard_imports, reason = "all of what is tested")]
 use super::*;
 use super::{
     ast::{Comparison, Field, Test},
