@@ -97,7 +97,7 @@ fn verify(root: &Path) -> Result<ExitCode> {
     }
     for path in &files.open {
         let mut rows = 0;
-        let ended = read::window(path, |batch| {
+        let ended = read::growing_window(path, |batch| {
             rows += batch.num_rows();
             Ok(())
         });

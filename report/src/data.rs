@@ -228,7 +228,7 @@ impl Look {
     fn window(&mut self, path: &Path) {
         let before = self.batches.len();
         let batches = &mut self.batches;
-        let ended = read::window(path, |batch| {
+        let ended = read::growing_window(path, |batch| {
             batches.push(batch);
             Ok(())
         });

@@ -5,6 +5,8 @@ use std::{
     io::{self, BufReader, Read, Seek as _, SeekFrom},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use arrow::{
@@ -79,17 +81,38 @@ fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(
     Ok(())
 }
 
-/// Reads a window message by message, as far as they are whole.
+/// Reads a window that nobody writes to, message by message, as far as they are whole.
 ///
 /// # Errors
 /// If the file cannot be read, or `batch` fails.
 pub fn window(
     path: &Path,
+    batch: impl FnMut(RecordBatch) -> Result<(), StoreError>,
+) -> Result<Ended, StoreError> {
+    messages(path, 0, batch)
+}
+
+/// Reads a window that a collector may be writing to. A write grows a file a few pages at a time: who looks
+/// in the middle of one sees a message that lacks its end, and looks again until the end is there, or for
+/// half a second, since after a collector's death it never comes.
+///
+/// # Errors
+/// If the file cannot be read, or `batch` fails.
+pub fn growing_window(
+    path: &Path,
+    batch: impl FnMut(RecordBatch) -> Result<(), StoreError>,
+) -> Result<Ended, StoreError> {
+    const LOOKS_MORE: u32 = 50;
+    messages(path, LOOKS_MORE, batch)
+}
+
+fn messages(
+    path: &Path,
+    looks_more: u32,
     mut batch: impl FnMut(RecordBatch) -> Result<(), StoreError>,
 ) -> Result<Ended, StoreError> {
     let mut file = File::open(path).map_err(StoreError::io("open", path))?;
-    let octets = file.metadata().map_err(StoreError::io("read", path))?.len();
-    let whole = whole_octets(&mut file, octets).map_err(StoreError::io("read", path))?;
+    let (whole, octets) = settled(&mut file, looks_more).map_err(StoreError::io("read", path))?;
     file.rewind().map_err(StoreError::io("read", path))?;
     let ended = if whole == octets {
         Ended::Whole
@@ -137,14 +160,30 @@ fn decode(
     Ok(None)
 }
 
-/// Octets up to the end of the last whole message (Arrow columnar format, encapsulated messages): a
-/// reader that trusts a damaged length would ask for any amount of memory.
-fn whole_octets(file: &mut File, octets: u64) -> io::Result<u64> {
-    const CONTINUATION: [u8; 4] = [0xff; 4];
+/// Octets up to the end of the last whole message, and in all, once both are the same or there are no looks
+/// left.
+fn settled(file: &mut File, looks_more: u32) -> io::Result<(u64, u64)> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let mut left = looks_more;
     let mut whole = 0;
     loop {
+        let octets = file.metadata()?.len();
+        whole = whole_octets(file, whole, octets)?;
+        if whole == octets || left == 0 {
+            return Ok((whole, octets));
+        }
+        left -= 1;
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Octets up to the end of the last whole message (Arrow columnar format, encapsulated messages), of which
+/// `whole` are known to be: a reader that trusts a damaged length would ask for any amount of memory.
+fn whole_octets(file: &mut File, mut whole: u64, octets: u64) -> io::Result<u64> {
+    const CONTINUATION: [u8; 4] = [0xff; 4];
+    loop {
         let mut head = [0; 8];
-        if octets - whole < head.len() as u64 {
+        if octets < whole + head.len() as u64 {
             return Ok(whole);
         }
         file.seek(SeekFrom::Start(whole))?;
@@ -250,6 +289,33 @@ mod tests {
             window.path(),
             "a taken name is not given again"
         );
+    }
+
+    #[test]
+    fn d08_a_message_that_is_being_written_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        window.append(&flows(10)).unwrap();
+        let octets = fs::read(window.path()).unwrap();
+        let (first, rest) = octets.split_at(octets.len() - 100);
+        let path = folder.path().join("growing.arrows");
+        let mut file = File::create(&path).unwrap();
+        file.write_all(first).unwrap();
+        assert!(matches!(rows(&path), (0, Ended::CutOff(_))));
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut rows = 0;
+                let ended = growing_window(&path, |batch| {
+                    rows += batch.num_rows();
+                    Ok(())
+                });
+                (rows, ended.unwrap())
+            });
+            thread::sleep(Duration::from_millis(100));
+            file.write_all(rest).unwrap();
+            assert_eq!(reader.join().unwrap(), (10, Ended::Whole));
+        });
     }
 
     #[test]
