@@ -30,7 +30,7 @@ impl Sensor {
         let folder = tempfile::tempdir()?;
         let mut command = pair.command_in_b(Path::new(&receiver::weir_sensor()?));
         command
-            .args(["-i", &pair.b, "--direction", "in", "-N"])
+            .args(["-i", &pair.b, "--direction", "in", "-N", "-c", "none"])
             .arg("--statistics-json")
             .arg(folder.path().join("json"))
             .args(arguments.split(' '));

@@ -56,17 +56,22 @@ counters! {
     LostBusyPackets = "table_busy_packets",
     /// Octets of those.
     LostBusyOctets = "table_busy_octets",
+    /// Pieces of fragmented packets; they are in flows like all others.
+    Fragments = "fragment_packets",
 }
 
-/// One CPU's counters; two cache lines, one writer.
+/// Room for counters in a [`Block`].
+pub const COUNTERS_MAX: u32 = 24;
+
+/// One CPU's counters; three cache lines, one writer.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
     /// Indexed by [`Counter`].
-    pub values: [u64; 16],
+    pub values: [u64; COUNTERS_MAX as usize],
 }
 
-const _: () = assert!(size_of::<Block>() == 128 && Counter::ALL.len() <= 16);
+const _: () = assert!(size_of::<Block>() == 192 && Counter::ALL.len() <= COUNTERS_MAX as usize);
 
 /// The packets that are in no flow, by reason.
 pub const UNMETERED: [Counter; 7] = [
@@ -81,7 +86,7 @@ pub const UNMETERED: [Counter; 7] = [
 
 /// Packets with a usable IP header.
 #[must_use]
-pub fn ip_packets(values: &[u64; 16]) -> u64 {
+pub fn ip_packets(values: &[u64; COUNTERS_MAX as usize]) -> u64 {
     UNMETERED
         .iter()
         .fold(values[Counter::Packets as usize], |packets, reason| {

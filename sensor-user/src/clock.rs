@@ -148,6 +148,13 @@ impl Now {
         }
     }
 
+    /// Nanoseconds from one of a slot's ticks to another; 0 if that is not the later one.
+    #[must_use]
+    pub fn between(&self, first_tick: u32, last_tick: u32) -> u64 {
+        let ticks = last_tick.wrapping_sub(first_tick).cast_signed();
+        u64::from(ticks.max(0).cast_unsigned()) * self.ticks.length_ns
+    }
+
     /// A slot's tick as wall-clock time.
     #[must_use]
     pub fn unix_ns_of(&self, tick: u32) -> u64 {
@@ -219,6 +226,12 @@ fn signed(ns: u64) -> i64 {
     i64::try_from(ns).unwrap_or(i64::MAX)
 }
 
+/// Processor time this process has used, in microseconds.
+#[must_use]
+pub fn processor_us() -> u64 {
+    read(libc::CLOCK_PROCESS_CPUTIME_ID) / 1000
+}
+
 const ZERO: libc::timespec = libc::timespec {
     tv_sec: 0,
     tv_nsec: 0,
@@ -266,6 +279,8 @@ mod tests {
             now.unix_ns - (26 << TICK_SHIFT)
         );
         assert_eq!(now.since(11), 0);
+        assert_eq!(now.between(0xffff_fff0, 10), 26 << TICK_SHIFT);
+        assert_eq!(now.between(10, 9), 0);
         assert_eq!(now.unix_ns_of(11), now.unix_ns);
     }
 

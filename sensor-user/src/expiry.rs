@@ -47,6 +47,21 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// softflowd's defaults.
+    #[must_use]
+    pub const fn softflowd() -> Self {
+        Self {
+            tcp_ns: 3600 * SECOND_NS,
+            tcp_rst_ns: 120 * SECOND_NS,
+            tcp_fin_ns: 300 * SECOND_NS,
+            udp_ns: 300 * SECOND_NS,
+            icmp_ns: 300 * SECOND_NS,
+            general_ns: 3600 * SECOND_NS,
+            active_ns: 604_800 * SECOND_NS,
+            sweep_ns: 60 * SECOND_NS,
+        }
+    }
+
     /// Sets what one `-t name=time` says.
     ///
     /// # Errors
@@ -236,7 +251,7 @@ pub fn expired(flow: &State, timeouts: &Timeouts) -> Option<Reason> {
     (flow.idle_ns >= timeout_ns).then_some(reason)
 }
 
-/// How long a flow that is not over has if no packet of it comes.
+/// How long a flow has if no packet of it comes; 0 if it was idle or alive too long.
 #[must_use]
 #[inline]
 pub fn remaining_ns(flow: &State, timeouts: &Timeouts) -> u64 {
@@ -314,6 +329,20 @@ mod tests {
         for (flow, reason) in cases {
             assert_eq!(expired(&flow, &timeouts), reason, "{flow:?}");
         }
+    }
+
+    #[test]
+    fn what_remains_is_the_shorter_of_idle_and_active() {
+        let timeouts = timeouts(&["udp=20", "active=100"]);
+        let remaining =
+            |age_s, idle_s| remaining_ns(&flow(17, 0, age_s, idle_s), &timeouts) / SECOND_NS;
+        assert_eq!((remaining(10, 5), remaining(95, 5)), (15, 5));
+        assert_eq!((remaining(50, 20), remaining(100, 0)), (0, 0));
+        let endless = Timeouts {
+            active_ns: 0,
+            ..Timeouts::softflowd()
+        };
+        assert_eq!(remaining_ns(&flow(6, 0, 10, 0), &endless), 3600 * SECOND_NS);
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::{
     mem,
     net::SocketAddr,
     panic::{self, AssertUnwindSafe},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -21,7 +25,7 @@ use weir_exporter::{
 };
 use weir_netflow::{ExportTime, FlowRecord, fixed};
 
-use crate::clock::Now;
+use crate::{clock::Now, privileges};
 
 /// Records in a batch that goes to the thread.
 pub const BATCH_RECORDS: usize = 1024;
@@ -54,6 +58,15 @@ pub struct Exported {
     pub counters: ExportCounters,
 }
 
+/// What both ends see while the thread runs.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The account as of the last batch.
+    exported: Mutex<Vec<Exported>>,
+    /// Whether each destination's next datagram is to carry the templates.
+    templates_wanted: AtomicBool,
+}
+
 /// The thread's near end.
 #[derive(Debug)]
 pub struct Export {
@@ -61,6 +74,7 @@ pub struct Export {
     pending: Vec<FlowRecord>,
     /// What was given to the thread, or would have been if it lived.
     given: Tally,
+    shared: Arc<Shared>,
     /// Ends with the account, and with whether the thread came to its end.
     thread: thread::JoinHandle<(Vec<Exported>, bool)>,
     dead: bool,
@@ -89,12 +103,16 @@ impl Export {
 
     fn spawn(lanes: Vec<Lane>, clock: Clock) -> Result<Self> {
         let (sender, receiver) = bounded(BATCHES_MAX);
+        let shared = Arc::new(Shared::default());
         let mut exporter = Exporter {
             lanes,
+            shared: Arc::clone(&shared),
             clock,
             latest: Now::read().export_time(),
         };
         let work = move || {
+            // Sending needs none; what cannot be given up is not there.
+            let _ = privileges::keep(0);
             // The account outlives whatever goes wrong in here.
             let run = AssertUnwindSafe(|| exporter.run(&receiver));
             let came_to_its_end = panic::catch_unwind(run).is_ok();
@@ -104,6 +122,7 @@ impl Export {
             sender,
             pending: Vec::with_capacity(BATCH_RECORDS),
             given: Tally::default(),
+            shared,
             thread: thread::Builder::new()
                 .name("export".to_owned())
                 .spawn(work)?,
@@ -127,6 +146,18 @@ impl Export {
             // It fails only if the thread is gone; `finish` counts what it did not send.
             let _ = self.sender.send((now.export_time(), batch));
         }
+    }
+
+    /// What became of the records so far, as of the last batch.
+    #[must_use]
+    pub fn progress(&self) -> Vec<Exported> {
+        let exported = self.shared.exported.lock();
+        exported.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has each destination's next datagram carry the templates.
+    pub fn send_templates_again(&self) {
+        self.shared.templates_wanted.store(true, Ordering::Relaxed);
     }
 
     /// Whether the thread died: nothing is sent any more, and what it is given is lost. Says so,
@@ -166,6 +197,7 @@ fn say_dead() {
 
 struct Exporter {
     lanes: Vec<Lane>,
+    shared: Arc<Shared>,
     clock: Clock,
     latest: ExportTime,
 }
@@ -173,6 +205,7 @@ struct Exporter {
 impl Exporter {
     fn run(&mut self, receiver: &Receiver<Batch>) {
         loop {
+            self.publish();
             match receiver.recv_timeout(self.patience()) {
                 Ok((time, records)) => {
                     // What is open belongs to its own time, which a capture file may leave far
@@ -181,6 +214,7 @@ impl Exporter {
                         self.flush_if_due(&time, self.latest);
                     }
                     self.latest = time;
+                    self.renew_templates();
                     let now = self.now();
                     for record in &records {
                         for lane in &mut self.lanes {
@@ -202,6 +236,19 @@ impl Exporter {
 
     fn exported(&self) -> Vec<Exported> {
         self.lanes.iter().map(Lane::exported).collect()
+    }
+
+    fn publish(&self) {
+        let shared = self.shared.exported.lock();
+        *shared.unwrap_or_else(PoisonError::into_inner) = self.exported();
+    }
+
+    fn renew_templates(&mut self) {
+        if self.shared.templates_wanted.swap(false, Ordering::Relaxed) {
+            for lane in &mut self.lanes {
+                lane.batcher.send_templates_again();
+            }
+        }
     }
 
     /// How long the open datagrams may still wait.

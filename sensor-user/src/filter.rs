@@ -12,6 +12,7 @@ use std::{
         unix::net::UnixDatagram,
     },
     path::Path,
+    process,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -20,7 +21,7 @@ use aya::programs::{
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
 };
 
-use crate::interface;
+use crate::{daemon, interface};
 
 /// Our place at a hook: priority and handle, "weir" in letters.
 const PRIORITY: u16 = 0x7765;
@@ -144,18 +145,29 @@ fn word(at: TcAttachType) -> &'static str {
     }
 }
 
-/// Whether a process holds a program. Our own are looked at first: mostly it is us.
+/// Whether a process holds a program. Our own are looked at first: mostly it is us. A sensor with other
+/// privileges than ours may not be looked into; it may hold the program, so it does.
 fn is_held(program: u32) -> bool {
     let line = format!("prog_id:\t{program}");
+    let own = Path::new("/proc").join(process::id().to_string());
     let holds = |process: &Path| {
-        let files = fs::read_dir(process.join("fdinfo")).into_iter().flatten();
-        files.flatten().any(|file| {
-            fs::read_to_string(file.path())
-                .is_ok_and(|text| text.lines().any(|found| found == line))
-        })
+        let tells = |text: io::Result<String>| match text {
+            Ok(text) => text.lines().any(|found| found == line),
+            Err(error) => {
+                error.kind() == io::ErrorKind::PermissionDenied
+                    && process != own
+                    && daemon::sensor_name(process).is_some()
+            }
+        };
+        match fs::read_dir(process.join("fdinfo")) {
+            Ok(files) => files
+                .flatten()
+                .any(|file| tells(fs::read_to_string(file.path()))),
+            Err(error) => tells(Err(error)),
+        }
     };
     let processes = || fs::read_dir("/proc").into_iter().flatten().flatten();
-    holds(Path::new("/proc/self")) || processes().any(|process| holds(&process.path()))
+    holds(&own) || processes().any(|process| holds(&process.path()))
 }
 
 /// What is in our place at a hook.

@@ -39,6 +39,18 @@ pub fn name(ifindex: u32) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
+/// Frames that the card had no room for, as it counts them since it came up; 0 if it does not.
+#[must_use]
+pub fn missed(name: &str) -> u64 {
+    let folder = Path::new(FOLDER).join(name).join("statistics");
+    let count = |file: &str| -> Option<u64> {
+        let text = fs::read_to_string(folder.join(file)).ok()?;
+        text.trim().parse().ok()
+    };
+    let files = ["rx_missed_errors", "rx_fifo_errors"];
+    files.into_iter().filter_map(count).sum()
+}
+
 /// Whether its frames have no Ethernet header.
 #[must_use]
 pub fn is_raw(name: &str) -> bool {
@@ -279,5 +291,6 @@ mod tests {
         assert!(is_loopback("lo") && !is_raw("lo"));
         assert!(all().unwrap().contains(&"lo".to_owned()));
         assert_eq!(ifindex("no such interface"), None);
+        assert_eq!(missed("no such interface"), 0);
     }
 }

@@ -167,16 +167,9 @@ impl Kernel {
         }
         settings(&mut loader);
         let mut ebpf = loader.load(object).map_err(load_error)?;
-        let Sizes { cpus, buckets, .. } = sizes;
+        let cpus = sizes.cpus;
         let extras = |name, len| extras_of(&ebpf, options.extra, name, len);
-        let table = Table::new(
-            of_map(&ebpf, "SLOTS", buckets * WAYS)?,
-            of_map(&ebpf, "TAGS", buckets)?,
-            of_map(&ebpf, "RELEASED", buckets.div_ceil(8) * 8)?,
-            cpus,
-            options.shape,
-        )
-        .with_extras(extras("EXTRAS", buckets * WAYS)?);
+        let table = map_table(&ebpf, cpus, options.shape, options.extra)?;
         let states = of_map(&ebpf, "CPUS", cpus)?;
         let staged = extras("EXTRA_STAGE", cpus * STAGES_MAX)?;
         let evicted = Evicted::new(
@@ -202,6 +195,14 @@ impl Kernel {
         kernel.program(Self::SETTLE).map_err(program_error)?;
         kernel.program(Self::INGRESS).map_err(program_error)?;
         Ok(kernel)
+    }
+
+    /// The table once more, for another thread to look at: the same memory, mapped a second time.
+    ///
+    /// # Errors
+    /// If it cannot be mapped.
+    pub fn second_table(&self) -> Result<Table> {
+        map_table(&self.ebpf, self.cpus, self.table.shape(), self.extra)
     }
 
     /// One of the first steps, loaded with those that follow it (see the programs' `main.rs`).
@@ -467,6 +468,19 @@ fn program() -> &'static [u8] {
 #[cfg(feature = "bare")]
 fn bare_program() -> &'static [u8] {
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-meter-bare"))
+}
+
+/// The table's memory, as many buckets as were made for this many CPUs, and what lies beside it.
+fn map_table(ebpf: &Ebpf, cpus: u32, shape: Shape, extra: Fields) -> Result<Table> {
+    let buckets = cpus * (shape.bucket_mask + 1);
+    let table = Table::new(
+        of_map(ebpf, "SLOTS", buckets * WAYS)?,
+        of_map(ebpf, "TAGS", buckets)?,
+        of_map(ebpf, "RELEASED", buckets.div_ceil(8) * 8)?,
+        cpus,
+        shape,
+    );
+    Ok(table.with_extras(extras_of(ebpf, extra, "EXTRAS", buckets * WAYS)?))
 }
 
 fn of_map<T>(ebpf: &Ebpf, name: &str, len: u32) -> Result<Mapping<T>> {

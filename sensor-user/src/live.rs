@@ -1,5 +1,7 @@
-//! The daemon's loop: signals, flows pushed out of the table, and the sweep by the clock. Packets
-//! do not pass here; they drive nothing.
+//! The daemon's loop: signals, flows pushed out of the table, orders from the control socket, and the
+//! sweep by the clock. Packets do not pass here; they drive nothing.
+
+mod orders;
 
 use std::{io, os::fd::AsRawFd as _, time::Duration};
 
@@ -11,10 +13,12 @@ use signal_hook_mio::v1_0::Signals;
 use crate::{
     adopt::adopt,
     clock::{Now, Ticks},
+    control::{Desk, Socket},
     expiry::{Reason, Timeouts},
     export::Export,
     grace,
     kernel::Kernel,
+    notify::Notify,
     pin::Dead,
     ports::Ports,
     pressure::{self, Pressure},
@@ -26,12 +30,24 @@ use crate::{
 
 const SIGNALS: Token = Token(0);
 const BELL: Token = Token(1);
+const ORDERS: Token = Token(2);
 
 /// Evicted flows taken from a ring before the loop looks at the clock again.
 const EVICTED_TURN_MAX: u32 = 8192;
 
 /// How often the interfaces are looked at: what happens to them is noticed within two seconds.
 const LOOK_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// How the sensor is in touch with those who run it.
+#[derive(Debug, Default)]
+pub struct Service {
+    /// The control socket, if there is one.
+    pub control: Option<Socket>,
+    /// The service manager.
+    pub notify: Notify,
+    /// Whether to say what each sweep takes.
+    pub debug: bool,
+}
 
 /// The running sensor.
 pub struct Live {
@@ -52,6 +68,13 @@ pub struct Live {
     pressure: Pressure,
     /// Slots in use in the fullest CPU's region after the last sweep.
     fullest: u64,
+    service: Service,
+    /// Where orders come in, once the loop runs.
+    desk: Option<Desk>,
+    /// Whether packets are to be metered.
+    gathers: bool,
+    /// Whether flows that are taken are thrown away.
+    discards: bool,
 }
 
 impl Live {
@@ -85,7 +108,17 @@ impl Live {
             ticks: Ticks::default(),
             pressure: Pressure::default(),
             fullest: 0,
+            service: Service::default(),
+            desk: None,
+            gathers: true,
+            discards: false,
         })
+    }
+
+    /// The same sensor, in touch with those who run it.
+    #[must_use]
+    pub fn with_service(self, service: Service) -> Self {
+        Self { service, ..self }
     }
 
     /// Exports what the tables of dead sensors hold. Their programs must have been replaced.
@@ -110,7 +143,7 @@ impl Live {
         Ok(())
     }
 
-    /// Runs until SIGTERM or SIGINT, or until the export thread dies; then detaches, exports
+    /// Runs until SIGTERM, SIGINT or an order, or until the export thread dies; then detaches, exports
     /// everything and returns the account.
     ///
     /// # Errors
@@ -124,6 +157,8 @@ impl Live {
         let bell = self.kernel.bell.as_raw_fd();
         poll.registry()
             .register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
+        self.open_control(&poll)?;
+        self.service.notify.ready();
         let mut more = false;
         loop {
             let wait = if more {
@@ -143,6 +178,9 @@ impl Live {
                     .pending()
                     .any(|signal| signal == SIGTERM || signal == SIGINT)
             {
+                break;
+            }
+            if self.obey()? {
                 break;
             }
             more = self.take_evicted(EVICTED_TURN_MAX)?;
@@ -179,6 +217,7 @@ impl Live {
         self.swept_ns = now.monotonic_ns;
         self.look()?;
         self.take(&self.now(), Take::Expired(&timeouts))?;
+        self.service.notify.alive(now.monotonic_ns);
         self.feel_pressure();
         Ok(())
     }
@@ -206,6 +245,9 @@ impl Live {
             return Ok(());
         }
         self.looked_ns = now.monotonic_ns;
+        if !self.gathers {
+            return Ok(());
+        }
         let news = self.ports.look(&mut self.kernel)?;
         for sentence in &news.sentences {
             eprintln!("weir-sensor: {sentence}");
@@ -250,15 +292,24 @@ impl Live {
             export,
             statistics,
             fullest,
+            discards,
+            service,
             ..
         } = self;
         let closed = sweep.close(&kernel.table, now, take);
         *fullest = sweep.fullest();
+        if service.debug && closed > 0 {
+            eprintln!("weir-sensor: taking {closed} slots; the fullest CPU keeps {fullest}");
+        }
         if closed > 0 {
             grace::wait().context("waiting for a grace period")?;
             sweep.collect(&mut kernel.table, |taken| {
-                statistics.count_taken(&taken);
-                export.push(recorder.record(&taken, now), now);
+                if *discards {
+                    statistics.count_deleted(&taken);
+                } else {
+                    statistics.count_taken(&taken, now);
+                    export.push(recorder.record(&taken, now), now);
+                }
             });
         }
         export.hand_over(now);
@@ -278,7 +329,7 @@ impl Live {
         } = self;
         let more = kernel.evicted.take(&kernel.states, most, |slot, extra| {
             let flow = Taken::of(slot, Reason::Forced).with(*extra);
-            statistics.count_taken(&flow);
+            statistics.count_taken(&flow, &now);
             export.push(recorder.record(&flow, &now), &now);
         })?;
         export.hand_over(&now);
@@ -289,7 +340,7 @@ impl Live {
     fn take_pending(&mut self, now: &Now) {
         for cpu in 0..self.kernel.cpus as usize {
             for flow in settle::pending_flows(&self.kernel.states, &self.kernel.staged, cpu) {
-                self.statistics.count_taken(&flow);
+                self.statistics.count_taken(&flow, now);
                 self.export.push(self.recorder.record(&flow, now), now);
             }
         }
@@ -301,6 +352,7 @@ impl Live {
     /// # Errors
     /// If the operating system refuses what worked at start.
     pub fn stop(mut self) -> Result<Statistics> {
+        self.service.notify.stopping();
         // The programs come off, unless they are pinned.
         self.ports.detach();
         grace::wait().context("waiting for a grace period")?;

@@ -1,34 +1,31 @@
 //! `weir-sensor`: meter an interface or a capture file, export NetFlow, give an account.
 #![expect(unsafe_code, reason = "system calls")]
 
-use std::{
-    fs,
-    io::{IsTerminal as _, Write as _},
-    mem,
-    path::Path,
-    process::ExitCode,
-};
+use std::{fs, io::IsTerminal as _, mem, net::SocketAddr, path::Path, process::ExitCode};
 
-use anyhow::{Context as _, Result, bail};
-use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use anyhow::{Result, bail};
 use weir_exporter::{Version, batch::BatchOptions};
 use weir_netflow::Sampling;
 use weir_sensor::{
     adopt::adopt,
     capture::End,
-    clock::{Now, Ticks},
-    expiry::Timeouts,
+    clock::{self, Now, Ticks},
+    control::{self, Socket, text::Protocols},
+    daemon::{Daemon, Fork},
     export::{Clock, Export},
     filter,
     fragments::Fragments,
     grace, interface,
     kernel::{self, Kernel, ProgramOptions},
-    live::Live,
+    live::{Live, Service},
     log,
+    notify::Notify,
     offline::{Offline, Reading},
-    options::Options,
+    options::{self, Settings, Style},
+    output::Output,
     pin::{self, Pins},
     ports::{Ports, Wanted},
+    privileges,
     record::{self, Recorder},
     statistics::Statistics,
     table,
@@ -36,13 +33,13 @@ use weir_sensor::{
 use weir_sensor_common::{Fields, KeyMask, hash::Seed, table::Shape};
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    if options.detach && options.pin.is_none() && options.interface.is_empty() {
-        usage("--detach: say from where: --pin DIR, -i IF, or both");
-    }
-    let timeouts = options.timeouts().unwrap_or_else(|error| usage(&error));
-    let fields = options.fields().unwrap_or_else(|error| usage(&error));
-    match run(&options, timeouts, carried(&options, fields)) {
+    let settings = match options::parse(std::env::args_os()) {
+        Ok(settings) => settings,
+        Err(refusal) => return refusal.tell(),
+    };
+    // It outlives what is said about errors, which goes through it.
+    let mut daemon = None;
+    match run(&settings, &mut daemon) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("weir-sensor: {error:#}");
@@ -51,63 +48,52 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ends with a usage error, status 2.
-fn usage(error: &str) -> ! {
-    Options::command()
-        .error(ErrorKind::InvalidValue, error)
-        .exit()
-}
-
-/// Those of the fields that the export format has a place for; says so if that is none.
-fn carried(options: &Options, fields: Fields) -> Fields {
-    let version = Version::from(options.netflow_version);
-    if fields != Fields::NONE && !version.has_templates() {
-        let number = if version == Version::V1 { 1 } else { 5 };
-        eprintln!(
-            "weir-sensor: NetFlow v{number} has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 and -v 10 carry them"
-        );
-        return Fields::NONE;
+fn run(settings: &Settings, daemon: &mut Option<Daemon>) -> Result<ExitCode> {
+    if let Some(sentence) = settings.refusal() {
+        bail!(sentence);
     }
-    fields
-}
-
-/// `fields` are those that records carry besides.
-fn run(options: &Options, timeouts: Timeouts, fields: Fields) -> Result<ExitCode> {
-    let addresses = options.addresses().map_err(anyhow::Error::msg)?;
-    let key_mask = KeyMask::from(options.track);
-    if let Some(path) = &options.read {
-        let shape = shape(options.max_flows.unwrap_or(1 << 18), key_mask)?;
-        let batch = batch_options(options, Sampling::NONE, fields);
-        let export = Export::start(&addresses, batch, Clock::Packets)?;
-        let recorder = Recorder {
-            ifindexes: vec![0],
-            key_mask,
-            sampling_interval: 1,
-        };
-        let fragments = Fragments::new(options.fragments_max());
-        let reading = Reading {
-            tunnels: options.tunnels(),
-            extra: fields.and(Fields::of_key(key_mask)),
-        };
-        let offline = Offline::new(shape, fragments, reading, timeouts, recorder, export)?;
-        let (statistics, end) = offline.run(path)?;
-        if options.statistics_json.as_deref() != Some(Path::new("-")) {
-            print!("{}", statistics.to_text());
-        }
-        write_statistics(options, &statistics)?;
-        return Ok(ended(path, &statistics, &end));
+    let version = settings.format.version().map_err(anyhow::Error::msg)?;
+    if settings.check {
+        println!("weir-sensor: the settings are right");
+        return Ok(ExitCode::SUCCESS);
     }
-    if options.detach {
-        detach_filters(&options.wanted())?;
+    for note in &settings.notes {
+        eprintln!("weir-sensor: {note}");
     }
-    let statistics = match &options.pin {
-        _ if !options.detach => meter(options, timeouts, fields, &addresses)?,
-        Some(folder) => detach(options, folder, fields, &addresses)?,
-        None => return Ok(ExitCode::SUCCESS),
+    let addresses = settings.addresses().map_err(anyhow::Error::msg)?;
+    let start = Start {
+        settings,
+        version,
+        addresses,
+        key_mask: KeyMask::from(settings.track),
+        fields: carried(settings, version),
     };
-    write_statistics(options, &statistics)?;
-    if options.statistics_json.as_deref() != Some(Path::new("-")) {
+    if settings.detach {
+        detach_filters(&settings.wanted())?;
+        if settings.pin.is_none() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let output = Output::open(settings.statistics_json.as_deref())?;
+    if let Some(path) = &settings.read {
+        return start.read(path, &output);
+    }
+    if settings.daemon {
+        match Daemon::fork(&settings.pidfile, name(settings))? {
+            Fork::Parent(code) => return Ok(code),
+            Fork::Child(child) => *daemon = Some(child),
+        }
+    }
+    let statistics = match &settings.pin {
+        Some(folder) if settings.detach => start.detach(folder)?,
+        _ => start.meter(daemon)?,
+    };
+    output.write(&statistics)?;
+    if !matches!(output, Output::Standard) {
         eprint!("{}", statistics.to_text());
+    }
+    if settings.cpu_clocks {
+        eprintln!("weir-sensor: cpu clocks: {}", clock::processor_us());
     }
     Ok(code(&statistics))
 }
@@ -121,98 +107,239 @@ fn code(statistics: &Statistics) -> ExitCode {
     }
 }
 
-fn batch_options(options: &Options, sampling: Sampling, fields: Fields) -> BatchOptions {
-    BatchOptions {
-        sampling,
-        optional: record::optional(fields),
-        ..BatchOptions::new(options.netflow_version.into())
+/// Those of the fields that the export format has a place for; says so if that is none.
+fn carried(settings: &Settings, version: Version) -> Fields {
+    let fields = settings.fields();
+    if fields != Fields::NONE && !version.has_templates() {
+        let number = if version == Version::V1 { 1 } else { 5 };
+        eprintln!(
+            "weir-sensor: NetFlow v{number} has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 and -v 10 carry them"
+        );
+        return Fields::NONE;
+    }
+    fields
+}
+
+/// Under which name the sensor is known to syslog.
+fn name(settings: &Settings) -> &'static str {
+    match settings.style {
+        Style::Weir => "weir-sensor",
+        Style::Softflowd => "softflowd",
     }
 }
 
-fn meter(
-    options: &Options,
-    timeouts: Timeouts,
+/// What is settled before the work begins.
+struct Start<'a> {
+    settings: &'a Settings,
+    version: Version,
+    addresses: Vec<SocketAddr>,
+    key_mask: KeyMask,
+    /// What records carry besides.
     fields: Fields,
-    addresses: &[std::net::SocketAddr],
-) -> Result<Statistics> {
-    if !grace::available()? {
-        bail!(
-            "this kernel offers no membarrier (nohz_full= is set): the table cannot be handed over exactly"
-        );
-    }
-    if fs::read_to_string("/sys/kernel/realtime").is_ok_and(|answer| answer.trim() == "1") {
-        bail!(
-            "this is a PREEMPT_RT kernel: two programs may run on one CPU at a time there, and the table has one writer a CPU"
-        );
-    }
-    let wanted = options.wanted();
-    let key_mask = KeyMask::from(options.track);
-    let programs = program_options(options, &wanted, fields)?;
-    if options.debug_log {
-        log::start();
-    }
-    let mut kernel = Kernel::load(&programs)?;
-    let sampling = Sampling {
-        interval: options.sampling,
-        random: options.sampling_random,
-    };
-    let batch = batch_options(options, sampling, fields);
-    let export = Export::start(addresses, batch, Clock::Live)?;
-    let (pins, dead) = match &options.pin {
-        Some(folder) => {
-            let (pins, dead) = Pins::new(folder, &kernel, &programs)?;
-            (Some(pins), dead)
-        }
-        None => (None, Vec::new()),
-    };
-    let (ports, attached) = Ports::attach(&mut kernel, wanted, options.how(), pins);
-    let failure = match attached {
-        Ok(sentences) => {
-            for sentence in sentences {
-                eprintln!("weir-sensor: {sentence}");
-            }
-            None
-        }
-        Err(error) if ports.replaced_others() => Some(error),
-        Err(error) => return Err(error),
-    };
-    say_what_is_done(&kernel, addresses);
-    let recorder = Recorder {
-        ifindexes: ports.ifindexes(),
-        key_mask,
-        sampling_interval: options.sampling,
-    };
-    let mut live = Live::new(
-        kernel,
-        ports,
-        timeouts,
-        recorder,
-        export,
-        options.exact_clock,
-        options.debug_log,
-    )?;
-    live.take_over(dead)?;
-    match failure {
-        None => live.run(),
-        Some(error) => {
-            live.stop()?;
-            Err(error)
-        }
-    }
 }
 
-fn say_what_is_done(kernel: &Kernel, addresses: &[std::net::SocketAddr]) {
-    eprintln!(
-        "weir-sensor: flow table: {} CPUs × {} slots, {} KiB",
-        kernel.cpus,
-        kernel.table.slots(),
-        (kernel.table.octets() + kernel.evicted.octets()) >> 10,
-    );
-    for address in addresses {
-        eprintln!("weir-sensor: exporting NetFlow to {address}");
+impl Start<'_> {
+    /// `-r`.
+    fn read(&self, path: &Path, output: &Output) -> Result<ExitCode> {
+        let settings = self.settings;
+        let shape = shape(settings.flows_per_cpu.unwrap_or(1 << 18), self.key_mask)?;
+        let export = self.export(Sampling::NONE, Clock::Packets)?;
+        let recorder = Recorder {
+            ifindexes: vec![0],
+            ifindexes_given: Vec::new(),
+            key_mask: self.key_mask,
+            sampling_interval: 1,
+        };
+        let fragments = Fragments::new(settings.fragments_max());
+        let reading = Reading {
+            tunnels: settings.tunnels,
+            extra: self.extra(),
+        };
+        let timeouts = settings.timeouts;
+        let offline = Offline::new(shape, fragments, reading, timeouts, recorder, export)?;
+        let (statistics, end) = offline.run(path)?;
+        if !matches!(output, Output::Standard) {
+            print!(
+                "{}",
+                match settings.style {
+                    Style::Weir => statistics.to_text(),
+                    Style::Softflowd => {
+                        control::statistics::layout(&statistics, 0, None, &Protocols::read())
+                    }
+                }
+            );
+        }
+        output.write(&statistics)?;
+        if settings.cpu_clocks {
+            eprintln!("weir-sensor: cpu clocks: {}", clock::processor_us());
+        }
+        Ok(ended(path, &statistics, &end))
     }
-    if addresses.is_empty() {
-        eprintln!("weir-sensor: no -n given: counting flows, exporting none");
+
+    fn export(&self, sampling: Sampling, clock: Clock) -> Result<Export> {
+        let batch = BatchOptions {
+            sampling,
+            optional: record::optional(self.fields),
+            ..BatchOptions::new(self.version)
+        };
+        Export::start(&self.addresses, batch, clock)
+    }
+
+    /// What is read of packets beside the key: what records carry, and what the key needs.
+    fn extra(&self) -> Fields {
+        self.fields.and(Fields::of_key(self.key_mask))
+    }
+
+    fn meter(&self, daemon: &mut Option<Daemon>) -> Result<Statistics> {
+        let settings = self.settings;
+        // Before there are threads.
+        let service = Service {
+            control: control_socket(settings)?,
+            notify: Notify::from_environment(),
+            debug: settings.debug,
+        };
+        refuse_unfit_kernel()?;
+        let wanted = settings.wanted();
+        let programs = self.program_options(&wanted)?;
+        if settings.debug_log {
+            log::start();
+        }
+        let mut kernel = Kernel::load(&programs)?;
+        let export = self.export(
+            Sampling {
+                interval: settings.sampling,
+                random: settings.sampling_random,
+            },
+            Clock::Live,
+        )?;
+        let (pins, dead) = match &settings.pin {
+            Some(folder) => {
+                let (pins, dead) = Pins::new(folder, &kernel, &programs)?;
+                (Some(pins), dead)
+            }
+            None => (None, Vec::new()),
+        };
+        let (ports, attached) = Ports::attach(&mut kernel, wanted, settings.how(), pins);
+        let failure = match attached {
+            Ok(sentences) => {
+                for sentence in sentences {
+                    eprintln!("weir-sensor: {sentence}");
+                }
+                None
+            }
+            Err(error) if ports.replaced_others() => Some(error),
+            Err(error) => return Err(error),
+        };
+        self.say_what_is_done(&kernel);
+        let recorder = Recorder {
+            ifindexes: ports.ifindexes(),
+            ifindexes_given: settings.ifindexes_given(),
+            key_mask: self.key_mask,
+            sampling_interval: settings.sampling,
+        };
+        let mut live = Live::new(
+            kernel,
+            ports,
+            settings.timeouts,
+            recorder,
+            export,
+            settings.exact_clock,
+            settings.debug_log,
+        )?
+        .with_service(service);
+        live.take_over(dead)?;
+        if let Some(error) = failure {
+            live.stop()?;
+            return Err(error);
+        }
+        if let Err(error) = privileges::keep(privileges::METERING) {
+            eprintln!("weir-sensor: privileges cannot be given up: {error}");
+        }
+        if let Some(daemon) = daemon {
+            daemon.ready()?;
+        }
+        live.run()
+    }
+
+    fn say_what_is_done(&self, kernel: &Kernel) {
+        eprintln!(
+            "weir-sensor: flow table: {} CPUs × {} slots, {} KiB",
+            kernel.cpus,
+            kernel.table.slots(),
+            (kernel.table.octets() + kernel.evicted.octets()) >> 10,
+        );
+        if self.settings.style == Style::Softflowd {
+            eprintln!(
+                "weir-sensor: softflowd v{} starting data collection",
+                env!("CARGO_PKG_VERSION")
+            );
+        }
+        for address in &self.addresses {
+            match self.settings.style {
+                Style::Weir => eprintln!("weir-sensor: exporting NetFlow to {address}"),
+                Style::Softflowd => {
+                    let names = self.settings.interfaces.iter();
+                    let names: Vec<_> = names.map(|interface| interface.name.as_str()).collect();
+                    eprintln!(
+                        "weir-sensor: Exporting flows from {} to [{}]:{}",
+                        names.join(","),
+                        address.ip(),
+                        address.port()
+                    );
+                }
+            }
+        }
+        if self.addresses.is_empty() {
+            eprintln!("weir-sensor: no -n given: counting flows, exporting none");
+        }
+    }
+
+    /// `--detach --pin`: what a sensor left is exported and removed.
+    fn detach(&self, folder: &Path) -> Result<Statistics> {
+        let mut export = self.export(Sampling::NONE, Clock::Live)?;
+        let mut statistics = Statistics::default();
+        // Any program tells the timer's tick.
+        let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, KeyMask::FULL)?))?;
+        let timer = Ticks::of_timer(|| kernel.settle())?;
+        let mut left = pin::detach(folder)?;
+        let tables = mem::take(&mut left.tables);
+        adopt(tables, timer, &mut export, &mut statistics)?;
+        eprintln!(
+            "weir-sensor: took {} programs off; {} flows of {} packets were in the table",
+            left.attachments, statistics.adopted.records, statistics.adopted.packets
+        );
+        (statistics.export, statistics.export_died) = export.finish(&Now::read());
+        Ok(statistics)
+    }
+
+    fn program_options(&self, wanted: &Wanted) -> Result<ProgramOptions> {
+        let settings = self.settings;
+        let names = names(wanted)?;
+        if settings.drop && !settings.drop_anyway {
+            for name in &names {
+                if let Some(reason) = interface::in_use(name)? {
+                    bail!(
+                        "--drop would cut {name} off, which has {reason}; for a mirror port take these off it, or add --drop-anyway"
+                    );
+                }
+            }
+        }
+        let shape = shape(settings.flows_per_cpu(kernel::cpus()?), self.key_mask)?;
+        let one = *wanted == Wanted::Named(names.clone()) && names.len() == 1;
+        Ok(ProgramOptions {
+            ring_flows: settings.ring_octets / 64,
+            several: !one,
+            raw: one && interface::is_raw(&names[0]),
+            drop: settings.drop,
+            fragments: settings.fragments_max(),
+            tunnels: settings.tunnels,
+            extra: self.extra(),
+            sampling: settings.sampling,
+            sampling_random: settings.sampling_random,
+            exact_clock: settings.exact_clock,
+            debug_log: settings.debug_log,
+            ..ProgramOptions::new(shape)
+        })
     }
 }
 
@@ -238,58 +365,34 @@ fn names(wanted: &Wanted) -> Result<Vec<String>> {
     }
 }
 
-/// `--detach --pin`: what a sensor left is exported and removed.
-fn detach(
-    options: &Options,
-    folder: &Path,
-    fields: Fields,
-    addresses: &[std::net::SocketAddr],
-) -> Result<Statistics> {
-    let batch = batch_options(options, Sampling::NONE, fields);
-    let mut export = Export::start(addresses, batch, Clock::Live)?;
-    let mut statistics = Statistics::default();
-    // Any program tells the timer's tick.
-    let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, KeyMask::FULL)?))?;
-    let timer = Ticks::of_timer(|| kernel.settle())?;
-    let mut left = pin::detach(folder)?;
-    let tables = mem::take(&mut left.tables);
-    adopt(tables, timer, &mut export, &mut statistics)?;
-    eprintln!(
-        "weir-sensor: took {} programs off; {} flows of {} packets were in the table",
-        left.attachments, statistics.adopted.records, statistics.adopted.packets
-    );
-    (statistics.export, statistics.export_died) = export.finish(&Now::read());
-    Ok(statistics)
+fn refuse_unfit_kernel() -> Result<()> {
+    if !grace::available()? {
+        bail!(
+            "this kernel offers no membarrier (nohz_full= is set): the table cannot be handed over exactly"
+        );
+    }
+    if fs::read_to_string("/sys/kernel/realtime").is_ok_and(|answer| answer.trim() == "1") {
+        bail!(
+            "this is a PREEMPT_RT kernel: two programs may run on one CPU at a time there, and the table has one writer a CPU"
+        );
+    }
+    Ok(())
 }
 
-fn program_options(options: &Options, wanted: &Wanted, fields: Fields) -> Result<ProgramOptions> {
-    let names = names(wanted)?;
-    if options.drop && !options.drop_anyway {
-        for name in &names {
-            if let Some(reason) = interface::in_use(name)? {
-                bail!(
-                    "--drop would cut {name} off, which has {reason}; for a mirror port take these off it, or add --drop-anyway"
-                );
-            }
+/// The control socket. Where nobody asked for it, a sensor does without.
+fn control_socket(settings: &Settings) -> Result<Option<Socket>> {
+    let control = &settings.control;
+    let Some(path) = &control.path else {
+        return Ok(None);
+    };
+    match Socket::open(path, control.group.as_deref()) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if control.needed || control.group.is_some() => Err(error),
+        Err(error) => {
+            eprintln!("weir-sensor: no control socket: {error:#}");
+            Ok(None)
         }
     }
-    let key_mask = KeyMask::from(options.track);
-    let shape = shape(options.flows_per_cpu(kernel::cpus()?), key_mask)?;
-    let one = *wanted == Wanted::Named(names.clone()) && names.len() == 1;
-    Ok(ProgramOptions {
-        ring_flows: options.ring / 64,
-        several: !one,
-        raw: one && interface::is_raw(&names[0]),
-        drop: options.drop,
-        fragments: options.fragments_max(),
-        tunnels: options.tunnels(),
-        extra: fields.and(Fields::of_key(key_mask)),
-        sampling: options.sampling,
-        sampling_random: options.sampling_random,
-        exact_clock: options.exact_clock,
-        debug_log: options.debug_log,
-        ..ProgramOptions::new(shape)
-    })
 }
 
 fn shape(flows: u32, key_mask: KeyMask) -> Result<Shape> {
@@ -305,18 +408,6 @@ fn shape(flows: u32, key_mask: KeyMask) -> Result<Shape> {
         seed: Seed::new(words).with_macs([first, second]),
         key_mask: key_mask.0,
     })
-}
-
-fn write_statistics(options: &Options, statistics: &Statistics) -> Result<()> {
-    let Some(path) = &options.statistics_json else {
-        return Ok(());
-    };
-    let text = format!("{:#}\n", statistics.to_json());
-    if path == Path::new("-") {
-        std::io::stdout().write_all(text.as_bytes())?;
-        return Ok(());
-    }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Says how the capture ended, if it was not whole.

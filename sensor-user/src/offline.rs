@@ -204,6 +204,8 @@ impl Offline {
     fn metered(&mut self, walked: &Walked, unix_ns: u64, extra: Option<&Extra>) {
         self.statistics.add(Counter::IpOctets, walked.octets);
         self.queue_extras.extend(extra);
+        self.statistics
+            .add(Counter::Fragments, u64::from(walked.fragment != 0));
         self.queue.push(Sighting {
             key: walked.key,
             hash: match extra {
@@ -272,7 +274,7 @@ impl Offline {
         for slot in self.evicted.drain(..) {
             let extra = extras.next().unwrap_or_default();
             let taken = Taken::of(&slot, Reason::Forced).with(extra);
-            self.statistics.count_taken(&taken);
+            self.statistics.count_taken(&taken, &self.now);
             self.statistics.add(Counter::FlowsEvicted, 1);
             self.export
                 .push(self.recorder.record(&taken, &self.now), &self.now);
@@ -315,7 +317,7 @@ impl Offline {
         };
         if sweep.close(table, now, take) > 0 {
             sweep.collect(table, |taken| {
-                statistics.count_taken(&taken);
+                statistics.count_taken(&taken, now);
                 export.push(recorder.record(&taken, now), now);
             });
         }

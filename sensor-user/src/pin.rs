@@ -21,6 +21,7 @@ use aya::{
 use hashbrown::HashMap;
 use weir_sensor_common::{
     Fields, KeyMask,
+    counters::COUNTERS_MAX,
     hash::Seed,
     stage::{Cpu, STAGES_MAX},
     table::{Shape, WAYS},
@@ -42,7 +43,7 @@ use crate::{
 
 /// Number of the layout of slots, tags, queues, rings and identity. Changes whenever one of them
 /// does.
-const LAYOUT: u64 = 5;
+const LAYOUT: u64 = 6;
 const IDENTITY: &str = "IDENTITY";
 /// Before the ifIndexes: layout, CPUs, bucket mask, key mask, ring mask, whether ticks are the exact
 /// clock's, sampling interval, fields read beside the key.
@@ -53,7 +54,7 @@ const IFINDEXES_MAX: u32 = 128;
 const BOOTED: u32 = IDENTITY_HEAD + IFINDEXES_MAX;
 const TOLD: u32 = BOOTED + 1;
 const TOLD_COUNTERS: u32 = TOLD + 2;
-const IDENTITY_LEN: u32 = TOLD_COUNTERS + 16;
+const IDENTITY_LEN: u32 = TOLD_COUNTERS + COUNTERS_MAX;
 
 /// What is pinned of a table: its maps, and those of the programs' steps, which the kernel would
 /// empty when the last process lets go of them.

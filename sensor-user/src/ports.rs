@@ -29,6 +29,19 @@ struct Entry {
     /// As flows are exported with; of the last port, if there is none now.
     ifindex: u32,
     port: Option<Port>,
+    /// What [`interface::missed`] said when it was attached to.
+    missed_before: u64,
+}
+
+/// An interface, as it is told to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortReport {
+    /// Its name.
+    pub name: String,
+    /// The ifIndex its flows are exported with.
+    pub ifindex: u32,
+    /// Which packets are seen, and how; `None` if none are now.
+    pub seen: Option<String>,
 }
 
 /// All of them, by number.
@@ -113,6 +126,27 @@ impl Ports {
     #[must_use]
     pub fn ifindexes(&self) -> Vec<u32> {
         self.entries.iter().map(|entry| entry.ifindex).collect()
+    }
+
+    /// What is metered now, by number.
+    #[must_use]
+    pub fn reports(&self) -> Vec<PortReport> {
+        let report = |entry: &Entry| PortReport {
+            name: entry.name.clone(),
+            ifindex: entry.ifindex,
+            seen: entry.port.as_ref().map(seen),
+        };
+        self.entries.iter().map(report).collect()
+    }
+
+    /// Frames that the cards had no room for since they were attached to.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        let missed = |entry: &Entry| {
+            let now = interface::missed(&entry.name);
+            now.saturating_sub(entry.missed_before)
+        };
+        self.entries.iter().map(missed).sum()
     }
 
     /// Whether programs and table stay when the process ends.
@@ -231,6 +265,7 @@ impl Ports {
             name: name.to_owned(),
             ifindex: 0,
             port: None,
+            missed_before: interface::missed(name),
         };
         // The number of one that is gone is free: its flows were taken when it went.
         let gone =
@@ -352,7 +387,7 @@ fn numbered(number: usize, name: &str, ifindex: u32) -> Result<Interface> {
 }
 
 /// What is seen on a port, and how.
-fn description(port: &Port) -> String {
+fn seen(port: &Port) -> String {
     let reason = port
         .reason
         .as_ref()
@@ -362,7 +397,12 @@ fn description(port: &Port) -> String {
         .map(|mode| format!("received packets with {mode}{reason}"));
     let sent = port.sent.then(|| "sent ones with tc".to_owned());
     let how: Vec<_> = received.into_iter().chain(sent).collect();
-    let mut sentence = format!("metering {}: {}", port.name, how.join(", "));
+    how.join(", ")
+}
+
+/// The same as a sentence, with advice.
+fn description(port: &Port) -> String {
+    let mut sentence = format!("metering {}: {}", port.name, seen(port));
     if port.dead_filters > 0 {
         let _ = write!(
             sentence,

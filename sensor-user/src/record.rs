@@ -12,6 +12,8 @@ use crate::{clock::Now, pin::Origin, sweep::Taken};
 pub struct Recorder {
     /// ifIndex by interface number, see `Slot::hook`.
     pub ifindexes: Vec<u32>,
+    /// Numbers given by the operator, to be exported instead.
+    pub ifindexes_given: Vec<Option<u32>>,
     /// Which attributes tell flows apart; ports and protocol are left out of records if they do
     /// not.
     pub key_mask: KeyMask,
@@ -25,6 +27,7 @@ impl Recorder {
     pub fn of(origin: &Origin) -> Self {
         Self {
             ifindexes: origin.ifindexes.clone(),
+            ifindexes_given: Vec::new(),
             key_mask: origin.key_mask,
             sampling_interval: origin.sampling_interval,
         }
@@ -34,11 +37,10 @@ impl Recorder {
     #[must_use]
     pub fn record(&self, taken: &Taken, now: &Now) -> FlowRecord {
         let key = &taken.key;
-        let ifindex = self
-            .ifindexes
-            .get(usize::from(taken.hook >> 1))
-            .copied()
-            .unwrap_or(0);
+        let number = usize::from(taken.hook >> 1);
+        let given = self.ifindexes_given.get(number).copied().flatten();
+        let ifindex = given.or_else(|| self.ifindexes.get(number).copied());
+        let ifindex = ifindex.unwrap_or(0);
         let egress = taken.hook & 1 == 1;
         let extra = &taken.extra;
         let tunnel = extra.tunnel(key).unwrap_or_default();

@@ -8,19 +8,25 @@ use serde_json::{Map, Value, json};
 use weir_exporter::{ExportCounters, counters::Tally};
 use weir_sensor_common::{
     Counter,
-    counters::{self},
+    counters::{self, COUNTERS_MAX},
     stage::Cpu,
 };
 
-use crate::{expiry::Reason, export::Exported, mapping::Mapping, sweep::Taken};
+use crate::{
+    clock::Now, expiry::Reason, export::Exported, mapping::Mapping, summary::Summary, sweep::Taken,
+};
 
 /// All counts of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
     /// The program's counters, summed over CPUs.
-    pub counters: [u64; 16],
+    pub counters: [u64; COUNTERS_MAX as usize],
     /// Flows taken out of the table, by [`Reason`].
     pub expired: [Tally; Reason::ALL.len()],
+    /// What those flows were like.
+    pub summary: Summary,
+    /// Flows thrown away unexported because a client of the control socket said so.
+    pub deleted: Tally,
     /// Flows taken over from the tables of sensors that ended; in none of the counters.
     pub adopted: Tally,
     /// What the programs of such sensors counted, and no sensor told of.
@@ -39,7 +45,7 @@ pub struct Statistics {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Untold {
     /// Their counters, less what an account had of them.
-    pub counters: [u64; 16],
+    pub counters: [u64; COUNTERS_MAX as usize],
     /// Packets and octets that this account told as left in the table.
     pub left: (i64, i64),
 }
@@ -47,7 +53,7 @@ pub struct Untold {
 impl Statistics {
     /// Reads the program's counters.
     pub fn read_counters(&mut self, states: &Mapping<Cpu>, cpus: u32) {
-        self.counters = [0; 16];
+        self.counters = [0; COUNTERS_MAX as usize];
         for cpu in 0..cpus {
             // SAFETY: a valid block; the kernel writes it, hence volatile.
             let state = unsafe { states.at(cpu as usize).read_volatile() };
@@ -76,21 +82,19 @@ impl Statistics {
     }
 
     /// Counts a flow taken out of the table.
-    pub fn count_taken(&mut self, taken: &Taken) {
-        self.expired[taken.reason as usize].merge(Tally {
-            records: 1,
-            packets: taken.packets,
-            octets: taken.octets,
-        });
+    pub fn count_taken(&mut self, taken: &Taken, now: &Now) {
+        self.expired[taken.reason as usize].merge(one(taken));
+        self.summary.count(taken, now);
+    }
+
+    /// Counts a flow taken out of the table and thrown away.
+    pub fn count_deleted(&mut self, taken: &Taken) {
+        self.deleted.merge(one(taken));
     }
 
     /// Counts a flow taken over.
     pub fn count_adopted(&mut self, taken: &Taken) {
-        self.adopted.merge(Tally {
-            records: 1,
-            packets: taken.packets,
-            octets: taken.octets,
-        });
+        self.adopted.merge(one(taken));
     }
 
     /// Counts what a dead sensor's programs counted.
@@ -140,8 +144,9 @@ impl Statistics {
         )
     }
 
+    /// Everything that was taken out of the table, exported or thrown away.
     fn taken(&self) -> Tally {
-        let mut sum = Tally::default();
+        let mut sum = self.deleted;
         self.expired.iter().for_each(|tally| sum.merge(*tally));
         sum
     }
@@ -173,6 +178,9 @@ impl Statistics {
         let ip_packets = counters::ip_packets(&self.untold.counters);
         seen.insert("ip_packets".to_owned(), json!(ip_packets));
         let rest = json!({
+            "deleted_flows": self.deleted.records,
+            "deleted_packets": self.deleted.packets,
+            "deleted_octets": self.deleted.octets,
             "adopted_flows": self.adopted.records,
             "adopted_packets": self.adopted.packets,
             "adopted_octets": self.adopted.octets,
@@ -224,6 +232,7 @@ impl Statistics {
             line(label, self.get(counter));
         }
         for (label, counter) in [
+            ("  fragments", Counter::Fragments),
             ("  left out by sampling", Counter::SampledOut),
             ("  metered where they came in", Counter::AlreadyMetered),
             ("  next step missing", Counter::StepMissing),
@@ -257,6 +266,10 @@ impl Statistics {
             if count > 0 {
                 line(&format!("  expired: {}", reason.name()), count);
             }
+        }
+        if self.deleted.records > 0 {
+            line("Deleted by order, flows", self.deleted.records);
+            line("Deleted by order, packets", self.deleted.packets);
         }
         for (label, counter) in [
             ("Lost: ring full, packets", Counter::LostRingPackets),
@@ -302,7 +315,7 @@ impl Statistics {
 }
 
 /// Packets and octets that the programs lost by name: ring full, table busy.
-fn lost(counters: &[u64; 16]) -> (u64, u64) {
+fn lost(counters: &[u64; COUNTERS_MAX as usize]) -> (u64, u64) {
     let sum = |ring: Counter, busy: Counter| counters[ring as usize] + counters[busy as usize];
     (
         sum(Counter::LostRingPackets, Counter::LostBusyPackets),
@@ -311,7 +324,7 @@ fn lost(counters: &[u64; 16]) -> (u64, u64) {
 }
 
 /// Counters by their names.
-fn named(counters: &[u64; 16]) -> Map<String, Value> {
+fn named(counters: &[u64; COUNTERS_MAX as usize]) -> Map<String, Value> {
     let entry = |counter: &Counter| {
         let value = counters[*counter as usize];
         (counter.name().to_owned(), json!(value))
@@ -349,6 +362,15 @@ fn destination(counters: &ExportCounters) -> Value {
         "datagrams_shortened": datagrams_shortened,
         "datagrams_refused": refusals,
     })
+}
+
+/// A flow, as tallies count it.
+fn one(taken: &Taken) -> Tally {
+    Tally {
+        records: 1,
+        packets: taken.packets,
+        octets: taken.octets,
+    }
 }
 
 fn tally(tally: &Tally) -> Value {

@@ -105,8 +105,10 @@ impl Taken {
         }
     }
 
+    /// As the policy sees it.
     #[inline]
-    fn state(&self, now: &Now) -> State {
+    #[must_use]
+    pub fn state(&self, now: &Now) -> State {
         State {
             protocol: self.key.protocol(),
             tcp_flags: self.tcp_flags,

@@ -3,6 +3,10 @@
 //! `weir_sensor_common::handover`.
 #![expect(unsafe_code, reason = "memory that the kernel writes")]
 
+mod look;
+
+pub use look::Look;
+
 use std::{
     io,
     sync::atomic::{Ordering, fence},

@@ -92,7 +92,7 @@ fn wrong_flags_are_usage_errors() {
 #[test]
 fn what_is_not_there_is_named() {
     assert_says(
-        program("weir-sensor").args(["-i", "nosuchif0"]),
+        program("weir-sensor").args(["-i", "nosuchif0", "-c", "none"]),
         1,
         "there is no interface `nosuchif0`",
     );
@@ -196,11 +196,12 @@ fn another_program_on_the_interface_is_left_alone() {
     let (pair, folder) = (Pair::new("x").unwrap(), tempfile::tempdir().unwrap());
     let sensor = binaries().unwrap().join("weir-sensor");
     let mut command = pair.command_in_b(&sensor);
-    command.args(["-i", &pair.b]);
+    command.args(["-i", &pair.b, "-c", "none"]);
     let mut first = Daemon::start(command, &folder.path().join("log")).unwrap();
     first.wait_for("metering").unwrap();
     assert_says(
-        pair.command_in_b(&sensor).args(["-i", &pair.b]),
+        pair.command_in_b(&sensor)
+            .args(["-i", &pair.b, "-c", "none"]),
         1,
         "another XDP program is on",
     );
@@ -230,7 +231,7 @@ fn without_permission_it_says_what_is_needed() {
     let copy = folder.path().join("weir-sensor");
     fs::copy(sensor, &copy).unwrap();
     assert_says(
-        command.arg(copy).args(["-i", "lo"]),
+        command.arg(copy).args(["-i", "lo", "-c", "none"]),
         1,
         "run as root, or with CAP_BPF",
     );

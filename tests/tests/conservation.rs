@@ -68,7 +68,8 @@ fn run_live(
     collector.wait_for("listening").unwrap();
     let mut command = pair.command_in_b(&binaries().unwrap().join("weir-sensor"));
     command
-        .args(["-i", &pair.b, "-n", "127.0.0.1:2055", "--statistics-json"])
+        .args(["-i", &pair.b, "-c", "none", "-n", "127.0.0.1:2055"])
+        .arg("--statistics-json")
         .arg(path("sensor.json"))
         .args(sensor_arguments);
     let mut sensor = Daemon::start(command, &path("sensor.log")).unwrap();
@@ -331,11 +332,14 @@ fn millions_of_packets_a_second_against_a_sweep_without_pause() {
 
 fn collect(kernel: &mut Kernel, sweep: &mut Sweep, statistics: &mut Statistics) {
     grace::wait().unwrap();
-    sweep.collect(&mut kernel.table, |taken| statistics.count_taken(&taken));
+    let now = Now::read();
+    sweep.collect(&mut kernel.table, |taken| {
+        statistics.count_taken(&taken, &now);
+    });
     kernel
         .evicted
         .take(&kernel.states, u32::MAX, |slot, _| {
-            statistics.count_taken(&Taken::of(slot, Reason::Forced));
+            statistics.count_taken(&Taken::of(slot, Reason::Forced), &now);
         })
         .unwrap();
 }

@@ -57,6 +57,8 @@ impl World {
         command.args([
             "-i",
             &self.pair.b,
+            "-c",
+            "none",
             "-n",
             "127.0.0.1:2055",
             "-t",

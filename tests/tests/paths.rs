@@ -218,7 +218,7 @@ fn any_is_every_interface_that_stands_by_itself() {
     ip(b, &format!("link set {b} master bridge"));
     let mut command = world.command("weir-sensor");
     command
-        .args(["-i", "any", "--statistics-json"])
+        .args(["-i", "any", "-c", "none", "--statistics-json"])
         .arg(world.path("json"));
     let mut sensor = weir_tests::process::Daemon::start(command, &world.path("log")).unwrap();
     sensor.wait_for("flow table").unwrap();

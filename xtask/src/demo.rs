@@ -106,6 +106,8 @@ impl Stage {
         command.args([
             "-i",
             &pair.b,
+            "-c",
+            "none",
             "-n",
             COLLECTOR,
             "-t",

@@ -157,7 +157,7 @@ impl Receiver {
                 };
                 let json = file("json");
                 let arguments = format!(
-                    "-i {interface} --direction in -N -m {flows} --statistics-json {json}{drop}"
+                    "-i {interface} -c none --direction in -N -m {flows} --statistics-json {json}{drop}"
                 );
                 (weir_sensor()?, arguments)
             }

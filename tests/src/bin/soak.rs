@@ -193,7 +193,8 @@ impl Round {
 
     fn start(&self, pair: &Pair, folder: &Path, name: &str, pins: Option<&Pins>) -> Result<Daemon> {
         let mut command = pair.command_in_b(&binaries()?.join("weir-sensor"));
-        command.args(["-i", &pair.b]).args(&self.arguments);
+        command.args(["-i", &pair.b, "-c", "none"]);
+        command.args(&self.arguments);
         command.arg("--statistics-json").arg(folder.join(name));
         if let Some(pins) = pins {
             command.arg("--pin").arg(pins.folder.join("weir"));

@@ -5,7 +5,9 @@
 use std::{
     collections::HashMap,
     fs,
+    io::{Read as _, Write as _},
     net::UdpSocket,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -34,6 +36,9 @@ use weir_tests::{
 pub const COLLECTOR: &str = "127.0.0.1:2055";
 /// Longer than a frame or datagram is under way.
 pub const UNDER_WAY: Duration = Duration::from_millis(300);
+
+/// Longer than an answer takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The frame of a number, sent from a CPU.
 pub type FrameOf = fn(cpu: u32, number: u32) -> Vec<u8>;
@@ -64,7 +69,8 @@ impl World {
     pub fn start(&self, arguments: &str) -> anyhow::Result<Daemon> {
         let mut command = self.command("weir-sensor");
         command.arg("--statistics-json").arg(self.path("json"));
-        command.args(["-i", &self.pair.b]);
+        // A socket where all sensors have theirs would be in the way of the machine's own.
+        command.args(["-i", &self.pair.b, "-c", "none"]);
         command.args(arguments.split_whitespace());
         let mut sensor = Daemon::start(command, &self.path("log"))?;
         sensor.wait_for("metering")?;
@@ -96,6 +102,40 @@ impl World {
             String::from_utf8_lossy(&line).contains(&ours)
         };
         processes.find(is_it).unwrap()
+    }
+
+    /// Where a sensor started with [`World::controlled`] has its control socket.
+    pub fn control(&self) -> PathBuf {
+        self.path("ctl")
+    }
+
+    /// A sensor with a control socket.
+    pub fn controlled(&self, arguments: &str) -> Daemon {
+        self.sensor(&format!("-c {} {arguments}", self.control().display()))
+    }
+
+    /// What the control socket answers.
+    pub fn ask(&self, line: &str) -> String {
+        let mut stream = UnixStream::connect(self.control()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Asks until the answer is as it should be.
+    #[track_caller]
+    pub fn wait_for_answer(&self, line: &str, words: &str) -> String {
+        let mut answer = String::new();
+        for _ in 0..100 {
+            answer = self.ask(line);
+            if answer.contains(words) {
+                return answer;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("`{words}` is not in: {answer}");
     }
 
     /// The most memory the sensor had so far, in KiB.
@@ -211,7 +251,7 @@ pub fn assert_account(found: &Value) {
             let names = names.replace('*', unit);
             names.split(' ').map(|name| of(found, name)).sum()
         };
-        let accounted = sum("*_exported ring_full_* table_busy_* left_*");
+        let accounted = sum("*_exported ring_full_* table_busy_* left_* deleted_*");
         let unsent = sum("records_unsent.* records_unsupported.* records_lost.*");
         assert_eq!(sum("ip_* adopted_*"), accounted + unsent, "{found:#}");
     }

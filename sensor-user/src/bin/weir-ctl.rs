@@ -1,0 +1,183 @@
+//! `weir-ctl`: asks a running sensor, by the line protocol of softflowctl, as which it can be called
+//! too. It also talks to softflowd.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Parser;
+use weir_sensor::options::{DEFAULT_CONTROL, getopt::Getopt, is_called};
+
+/// Patience with a sensor that says nothing: its loop may be waiting for a slow export.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How an answer begins that says why there is none.
+const REFUSALS: [&[u8]; 2] = [b"Unknown control command", b"Refused: "];
+
+/// Asks a running sensor, or tells it something
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir-ctl",
+    version,
+    after_help = "\
+Commands:
+  statistics [--json]            counters, as softflowd has them, and Weir's account
+  top [by KEY] [sort WHAT] [N]   who has most now; KEY: srcip, dstip, srcport, dstport, proto,
+                                 tos, vlan, interface; WHAT: octets, packets, flows
+  flows                          every flow in the table, a line each
+  dump-flows                     every flow with both directions, as softflowd has it
+  interfaces                     what is metered, and how
+  timeouts [set NAME=TIME]       the timeouts; change one
+  expire-all                     export every flow now
+  delete-all                     throw every flow away, unexported
+  send-template                  have the next datagrams carry the templates
+  stop-gather, start-gather      take the programs off, put them on again
+  debug+, debug-                 say what each sweep takes, or do not
+  shutdown                       export every flow and end
+  exit                           end without that
+  help                           the words that this sensor knows"
+)]
+struct Options {
+    /// Socket of the sensor
+    #[arg(short = 'c', long, value_name = "PATH", default_value = DEFAULT_CONTROL)]
+    control: PathBuf,
+
+    /// What to ask or tell
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    words: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if is_called(&arguments, "softflowctl") {
+        return as_softflowctl(&arguments);
+    }
+    let options = Options::parse_from(&arguments);
+    match ask(&options.control, &options.words.join(" ")).and_then(|answer| show(answer, true)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("weir-ctl: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// softflowctl's options, messages and exit status.
+fn as_softflowctl(arguments: &[OsString]) -> ExitCode {
+    const USAGE: &str = "Usage: [-c ctlsock] softflowctl [command]\n";
+    let words = arguments.iter().skip(1);
+    let words: Vec<String> = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let mut path = PathBuf::from(DEFAULT_CONTROL);
+    let mut options = Getopt::new("hc:", &words);
+    for option in options.by_ref() {
+        match option {
+            Ok(('c', argument)) => path = argument.into(),
+            Ok(_) => {
+                eprint!("{USAGE}");
+                return ExitCode::SUCCESS;
+            }
+            Err(_) => {
+                eprint!("Invalid commandline option.\n{USAGE}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let [word] = options.operands.as_slice() else {
+        eprint!("{USAGE}");
+        return ExitCode::FAILURE;
+    };
+    match ask(&path, word).and_then(|answer| show(answer, false)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("{sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Sends a line; the answer comes through the stream.
+fn ask(path: &Path, line: &str) -> Result<UnixStream, String> {
+    let mut stream = UnixStream::connect(path).map_err(|error| {
+        let why = without_number(&error);
+        format!("ctl connect(\"{}\") error: {why}", path.display())
+    })?;
+    let line = line.replace('\n', " ");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .and_then(|()| stream.write_all(format!("{line}\n").as_bytes()))
+        .map_err(|error| format!("write: {}", without_number(&error)))?;
+    Ok(stream)
+}
+
+/// Prints an answer as it comes. With `strict`, what the sensor does not understand or do is an error,
+/// which it is not to softflowctl.
+fn show(mut answer: impl io::Read, strict: bool) -> Result<(), String> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut is_first = true;
+    loop {
+        let octets = match answer.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(octets) => octets,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let seconds = PATIENCE.as_secs();
+                return Err(format!(
+                    "nothing came for {seconds} seconds: is the sensor stuck?"
+                ));
+            }
+            Err(error) => return Err(format!("read: {}", without_number(&error))),
+        };
+        let part = &buffer[..octets];
+        if strict && is_first && REFUSALS.iter().any(|word| part.starts_with(word)) {
+            return Err(String::from_utf8_lossy(part).trim_end().to_owned());
+        }
+        is_first = false;
+        // Whoever reads it may have enough, as `head` does.
+        match io::stdout().write_all(part) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written.map_err(|error| format!("write: {}", without_number(&error)))?,
+        }
+    }
+}
+
+/// What strerror(3) says.
+fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Options as clap::CommandFactory>::command().debug_assert();
+        let options = Options::parse_from(["weir-ctl", "-c", "/c", "statistics", "--json"]);
+        assert_eq!(options.words, ["statistics", "--json"]);
+    }
+
+    #[test]
+    fn errors_read_as_softflowctls() {
+        let error = ask(Path::new("/no/such/socket"), "statistics").unwrap_err();
+        assert_eq!(
+            error,
+            "ctl connect(\"/no/such/socket\") error: No such file or directory"
+        );
+        assert!(show(&b"Unknown control command \"x\"\n"[..], true).is_err());
+        assert_eq!(show(&b""[..], true), Ok(()));
+    }
+}

@@ -1,0 +1,142 @@
+//! Going to the background, as daemons did before service managers: the parent waits until the child
+//! meters, so that whoever started it learns of every failure, and finds the process number written.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, PipeWriter, Read as _, Write as _},
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread::JoinHandle,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::syslog;
+
+/// The names a sensor can be called by.
+const PROGRAMS: [&str; 2] = ["weir-sensor", "softflowd"];
+
+/// Which of the two processes this is.
+pub enum Fork {
+    /// The one that was started; it ends with this status.
+    Parent(ExitCode),
+    /// The one that goes on.
+    Child(Daemon),
+}
+
+/// The process in the background. When the value is dropped the process number is removed and
+/// everything said so far is with syslog.
+pub struct Daemon {
+    ready: PipeWriter,
+    pidfile: PathBuf,
+    /// Under which name it speaks to syslog.
+    name: &'static str,
+    /// Once it is ready.
+    syslog: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// Divides the process. Only while it has one thread.
+    ///
+    /// # Errors
+    /// A sentence: another sensor has this pidfile, or there are no processes left.
+    pub fn fork(pidfile: &Path, name: &'static str) -> Result<Fork> {
+        // As softflowd has it: it is in `/` by the time it writes the file.
+        let pidfile = Path::new("/").join(pidfile);
+        refuse_second(&pidfile)?;
+        let (mut told, ready) = io::pipe()?;
+        // SAFETY: there is one thread, so nothing is in the middle of anything.
+        let child = unsafe { libc::fork() };
+        if child < 0 {
+            return Err(io::Error::last_os_error()).context("cannot go to the background");
+        }
+        if child > 0 {
+            drop(ready);
+            // Without a word the child ended, and has said why.
+            let is_ready = told.read(&mut [0]).is_ok_and(|octets| octets == 1);
+            return Ok(Fork::Parent(if is_ready {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }));
+        }
+        // SAFETY: the call has no preconditions. It fails only for leaders of a process group, which a
+        // new process is not.
+        unsafe { libc::setsid() };
+        Ok(Fork::Child(Self {
+            ready,
+            pidfile,
+            name,
+            syslog: None,
+        }))
+    }
+
+    /// Writes the process number, leaves the terminal, and has the parent end.
+    ///
+    /// # Errors
+    /// A sentence: the file cannot be written, or there is no thread for syslog.
+    pub fn ready(&mut self) -> Result<()> {
+        fs::write(&self.pidfile, format!("{}\n", std::process::id()))
+            .with_context(|| format!("cannot write {}", self.pidfile.display()))?;
+        std::env::set_current_dir("/")?;
+        let (stderr, thread) = syslog::start(self.name)?;
+        let null = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
+        replace(libc::STDIN_FILENO, &null)?;
+        replace(libc::STDOUT_FILENO, &null)?;
+        replace(libc::STDERR_FILENO, &stderr)?;
+        self.syslog = Some(thread);
+        self.ready.write_all(&[1])?;
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let Some(thread) = self.syslog.take() else {
+            return;
+        };
+        // The pipe's last end closes; the thread ends when it has forwarded what is in it.
+        if let Ok(null) = File::create("/dev/null")
+            && replace(libc::STDERR_FILENO, &null).is_ok()
+        {
+            let _ = thread.join();
+        }
+        let _ = fs::remove_file(&self.pidfile);
+    }
+}
+
+/// Puts a file in a standard one's place.
+fn replace(standard: libc::c_int, file: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: the call takes no pointers; nothing here owns the standard descriptors.
+    if unsafe { libc::dup2(file.as_raw_fd(), standard) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Fails if the pidfile names a sensor that runs. A number that another program has by now is none.
+fn refuse_second(pidfile: &Path) -> Result<()> {
+    let text = fs::read_to_string(pidfile).unwrap_or_default();
+    let Ok(pid) = text.trim().parse::<u32>() else {
+        return Ok(());
+    };
+    if let Some(program) = sensor_name(Path::new(&format!("/proc/{pid}"))) {
+        bail!(
+            "{} says that {program} runs as process {pid}: end it, or give this one another file with -p",
+            pidfile.display()
+        );
+    }
+    Ok(())
+}
+
+/// What the sensor is called whose folder in /proc this is; `None` if it is no sensor.
+#[must_use]
+pub fn sensor_name(process: &Path) -> Option<&'static str> {
+    let found = fs::read_to_string(process.join("comm")).ok()?;
+    PROGRAMS.into_iter().find(|name| *name == found.trim())
+}

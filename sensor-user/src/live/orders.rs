@@ -1,0 +1,132 @@
+//! What the control socket's clients ask of the running sensor, done between two sweeps.
+
+use anyhow::Result;
+use mio::{Poll, Waker};
+
+use super::{Live, ORDERS};
+use crate::{
+    clock::Now,
+    control::{
+        Desk,
+        answer::Facts,
+        order::{Order, Outlook, Report, StatisticsReport},
+        view::View,
+    },
+    expiry::Reason,
+    sweep::Take,
+};
+
+impl Live {
+    /// Starts the control thread, if there is to be one.
+    pub(super) fn open_control(&mut self, poll: &Poll) -> Result<()> {
+        let Some(socket) = self.service.control.take() else {
+            return Ok(());
+        };
+        let facts = Facts {
+            pid: std::process::id(),
+            started_unix_ns: Now::read().unix_ns,
+        };
+        let view = View::new(self.kernel.second_table()?);
+        let waker = Waker::new(poll.registry(), ORDERS)?;
+        self.desk = Some(socket.serve(view, facts, waker)?);
+        Ok(())
+    }
+
+    /// Does what was asked; whether the sensor is to end.
+    pub(super) fn obey(&mut self) -> Result<bool> {
+        let mut ends = false;
+        // A client waits for its report before it can ask again, so they run out.
+        while let Some(asked) = self.desk.as_ref().and_then(Desk::next_order) {
+            ends |= matches!(asked.order, Order::Shutdown | Order::Exit);
+            let report = self.carry_out(&asked.order)?;
+            if let Some(desk) = &self.desk {
+                desk.report(&asked, report);
+            }
+        }
+        Ok(ends)
+    }
+
+    fn carry_out(&mut self, order: &Order) -> Result<Report> {
+        match order {
+            Order::Shutdown => eprintln!("weir-sensor: shutting down on request"),
+            Order::Exit => {
+                eprintln!("weir-sensor: ending on request, without exporting the table");
+                self.discards = true;
+            }
+            Order::ExpireAll => {
+                self.export.send_templates_again();
+                return self.take_table();
+            }
+            Order::DeleteAll => {
+                self.discards = true;
+                let report = self.take_table();
+                self.discards = false;
+                return report;
+            }
+            Order::SendTemplate => self.export.send_templates_again(),
+            Order::Statistics => {
+                self.look()?;
+                return Ok(self.statistics_now());
+            }
+            Order::Outlook => {
+                // What waits in the CPUs' queues is put in the table, which is then looked at.
+                self.look()?;
+                return Ok(Report::Outlook(Box::new(Outlook {
+                    timeouts: self.timeouts,
+                    ticks: self.ticks,
+                    interfaces: self.ports.reports(),
+                })));
+            }
+            Order::Debug(on) => self.service.debug = *on,
+            Order::Gather(on) => return Ok(self.gather(*on)),
+            Order::SetTimeout(setting) => {
+                if let Err(error) = self.timeouts.set(setting) {
+                    return Ok(Report::Refused(error));
+                }
+                eprintln!("weir-sensor: timeout {setting} set on request");
+            }
+        }
+        Ok(Report::Done)
+    }
+
+    /// Takes every flow that is in the table; how many there were.
+    fn take_table(&mut self) -> Result<Report> {
+        let taken = |live: &Self| {
+            let flushed = &live.statistics.expired[Reason::Flushed as usize];
+            flushed.records + live.statistics.deleted.records
+        };
+        let before = taken(self);
+        self.look()?;
+        self.take(&self.now(), Take::Everything)?;
+        Ok(Report::Flows(taken(self) - before))
+    }
+
+    /// The account as of now.
+    fn statistics_now(&self) -> Report {
+        let mut statistics = self.statistics.clone();
+        statistics.read_counters(&self.kernel.states, self.kernel.cpus);
+        statistics.export = self.export.progress();
+        // In the table, in the CPUs' queues, in the rings.
+        statistics.leave();
+        Report::Statistics(Box::new(StatisticsReport {
+            statistics,
+            missed_frames: self.ports.missed(),
+        }))
+    }
+
+    /// Takes the programs off, or has them put on again at the next look at the interfaces.
+    fn gather(&mut self, on: bool) -> Report {
+        if self.ports.are_pinned() {
+            return Report::Refused(
+                "pinned programs go on metering: `weir-sensor --detach --pin` takes them off"
+                    .to_owned(),
+            );
+        }
+        if !on {
+            self.ports.detach();
+        }
+        self.gathers = on;
+        self.looked_ns = 0;
+        Report::Done
+    }
+}

@@ -1,0 +1,361 @@
+//! The fault cases of running it as a service, V1 to V6.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[expect(dead_code, reason = "a part of it is for other tests")]
+mod world;
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        net::UnixDatagram,
+    },
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use weir_sensor::privileges;
+use weir_tests::{
+    process::{Daemon, binaries},
+    traffic::flood_frame,
+};
+use world::{COLLECTOR, World, expect};
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap().to_owned()
+}
+
+/// A field of each thread of a process, as /proc tells it.
+fn of_threads(process: &Path, field: &str) -> Vec<(String, String)> {
+    let threads = fs::read_dir(process.join("task")).unwrap().flatten();
+    threads
+        .map(|thread| {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap();
+            let value = |field: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(field));
+                line.unwrap().trim().to_owned()
+            };
+            (value("Name:"), value(field))
+        })
+        .collect()
+}
+
+/// Once it meters each thread has what it needs and no more, for good.
+#[test]
+fn v01_privileges_are_given_up_after_the_start() {
+    let world = World::new("v1a");
+    let mut sensor = world.controlled(&format!("-n {COLLECTOR}"));
+    sensor.wait_for("flow table").unwrap();
+    // Its answer comes from the loop, which begins when all of that is done.
+    world.wait_for_answer("timeouts", "UDP timeout");
+    let process = world.process();
+    let threads = of_threads(&process, "CapEff:");
+    for (name, capabilities) in &threads {
+        let held = u64::from_str_radix(capabilities, 16).unwrap();
+        let may = match name.as_str() {
+            "export" => 0,
+            _ => privileges::METERING,
+        };
+        assert_eq!(held & !may, 0, "{name}: {capabilities}");
+    }
+    for name in ["weir-sensor", "export", "control"] {
+        assert!(
+            threads.iter().any(|(found, _)| found == name),
+            "{threads:?}"
+        );
+    }
+    for (name, on) in of_threads(&process, "NoNewPrivs:") {
+        assert_eq!(on, "1", "{name}");
+    }
+    // What it keeps suffices for what happens later: an interface that goes and comes.
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    world::ip(a, &format!("link del {a}"));
+    sensor.wait_for(&format!("{b} is gone")).unwrap();
+    world::ip(
+        a,
+        &format!("link add {a} type veth peer name {b} netns {b}"),
+    );
+    for end in [a, b] {
+        world::ip(end, &format!("link set {end} arp off up"));
+    }
+    sensor
+        .wait_for(&format!("{b} is back: attached again"))
+        .unwrap();
+    world.wait_until_up(a, b);
+    world.send(&(0..10).map(flood_frame).collect::<Vec<_>>());
+    expect(&world.stop(sensor), "ip_packets=10");
+}
+
+#[test]
+fn v01_a_sensor_without_root_needs_three_capabilities() {
+    const CAPABILITIES: &str = "-all,+bpf,+net_admin,+perfmon";
+    let world = World::new("v1b");
+    // A folder that nobody may use, with the program in it.
+    let folder = world.path("open");
+    fs::create_dir(&folder).unwrap();
+    for (path, mode) in [(folder.parent().unwrap(), 0o755), (folder.as_path(), 0o777)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let program = folder.join("weir-sensor");
+    fs::copy(binaries().unwrap().join("weir-sensor"), &program).unwrap();
+    let mut command = world.pair.command_in_b(Path::new("setpriv"));
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+        command.args([set, CAPABILITIES]);
+    }
+    command
+        .arg(&program)
+        .args(["-i", &world.pair.b, "-N", "-c"]);
+    command.arg(folder.join("ctl"));
+    command.arg("--statistics-json").arg(folder.join("json"));
+    let mut sensor = Daemon::start(command, &world.path("log")).unwrap();
+    sensor.wait_for("metering").unwrap();
+    world.send(&(0..10).map(flood_frame).collect::<Vec<_>>());
+    let status = sensor.stop().unwrap();
+    assert!(status.success());
+    expect(
+        &world::json(&folder.join("json")),
+        "ip_packets=10 unexplained_packets=0",
+    );
+}
+
+/// The units of the package: what must be in them, and what systemd thinks of them.
+#[test]
+fn v02_units_are_confined() {
+    const BOTH: [&str; 9] = [
+        "DynamicUser=yes",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "RestrictAddressFamilies=AF_INET AF_INET6",
+        "SystemCallFilter=@system-service",
+        "MemoryMax=",
+        "LimitMEMLOCK=",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (unit, instance, most) in [
+        ("weir-sensor@.service", "weir-sensor@eth0.service", 4.0),
+        ("weir-collector.service", "weir-collector.service", 2.0),
+    ] {
+        let text = fs::read_to_string(root().join("packaging").join(unit)).unwrap();
+        for setting in BOTH {
+            let found = text.lines().any(|line| line.starts_with(setting));
+            assert!(found, "{setting} in {unit}");
+        }
+        let path = folder.path().join(instance);
+        fs::write(&path, text).unwrap();
+        let mut command = Command::new("systemd-analyze");
+        command.args(["security", "--offline=true", "--no-pager"]);
+        let output = command.arg(&path).output().unwrap_or_else(|error| {
+            panic!("{command:?}: {error}; systemd's own word is part of this case")
+        });
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (_, exposure) = said
+            .split_once(&format!("Overall exposure level for {instance}: "))
+            .unwrap_or_else(|| panic!("{said}"));
+        let exposure: f64 = exposure.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(exposure <= most, "{unit}: {exposure}");
+    }
+}
+
+/// The sensor listens to nobody on the network, and to its owner only on this machine.
+#[test]
+fn v03_nothing_listens_but_the_socket_of_its_owner() {
+    let world = World::new("v3");
+    let sensor = world.controlled(&format!("-n {COLLECTOR}"));
+    world.wait_for_answer("timeouts", "UDP timeout");
+    let metadata = fs::metadata(world.control()).unwrap();
+    assert_eq!(metadata.mode() & 0o777, 0o600);
+    for (table, listening) in [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")] {
+        let mut command = world.pair.command_in_b(Path::new("cat"));
+        let sockets = world::succeed(command.arg(format!("/proc/net/{table}")));
+        for line in sockets.lines().skip(1) {
+            let state = line.split_whitespace().nth(3).unwrap();
+            assert_ne!(state, listening, "{table}: {line}");
+        }
+    }
+    world.stop(sensor);
+    let group = world.controlled("--control-group 0");
+    let metadata = fs::metadata(world.control()).unwrap();
+    assert_eq!((metadata.mode() & 0o777, metadata.gid()), (0o660, 0));
+    world.stop(group);
+}
+
+#[test]
+fn v04_a_configuration_error_is_one_line_with_file_line_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("edge.conf");
+    let check = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+        command.arg("--check").arg("--softflowd-conf").arg(&path);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    let right = "# here\ninterface='eth0'\noptions='-n 192.0.2.1:9995 -v 9 -t maxlife=60'\n";
+    assert_eq!(check(right), (Some(0), String::new()));
+    for (text, place, words) in [
+        ("interface=''\n", "1: interface: ", "is empty"),
+        ("options='-v 9'\n", "1: interface: ", "is missing"),
+        (
+            "\ninterface='eth0'\noption='-v 9'\n",
+            "3: option: ",
+            "`interface` and `options`",
+        ),
+        (
+            "interface='eth0'\n\noptions='-t ftp=3'\n",
+            "3: options: ",
+            "Invalid -t name",
+        ),
+        (
+            "interface='eth0'\noptions='-v 7'\n",
+            "2: options: ",
+            "Invalid NetFlow version",
+        ),
+        (
+            "interface='eth0'\noptions='-Z'\n",
+            "2: options: ",
+            "invalid option",
+        ),
+        ("interface='eth0\n", "1: interface: ", "closing"),
+        ("interface=$IF\n", "1: interface: ", "is not expanded"),
+        ("eth0\n", "1: eth0: ", "write NAME='value'"),
+    ] {
+        let (status, said) = check(text);
+        assert_eq!(status, Some(2), "{text}: {said}");
+        let place = format!("{}:{place}", path.display());
+        assert!(said.contains(&place) && said.contains(words), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+    command.args(["--check", "-i", "eth0", "-t", "ftp=3"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(2));
+}
+
+/// A service manager's end: what the sensor has told it so far.
+struct Manager {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Manager {
+    fn new(world: &World) -> Self {
+        let path = world.path("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let patience = Some(Duration::from_millis(500));
+        socket.set_read_timeout(patience).unwrap();
+        Self { socket, path }
+    }
+
+    fn start(&self, world: &World, arguments: &[&str]) -> Daemon {
+        let mut command = world.command("weir-sensor");
+        command.env("NOTIFY_SOCKET", &self.path);
+        command.env("WATCHDOG_USEC", "400000");
+        command.args(["-c", "none"]).args(arguments);
+        Daemon::start(command, &world.path("log")).unwrap()
+    }
+
+    /// The next message, if one comes soon.
+    fn next(&self) -> Option<String> {
+        let mut buffer = [0; 256];
+        let octets = self.socket.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..octets]).into_owned())
+    }
+}
+
+#[test]
+fn v05_a_service_manager_is_told_when_it_meters_and_that_sweeps_get_through() {
+    let world = World::new("v5");
+    let manager = Manager::new(&world);
+    let b = &world.pair.b;
+    // It fails: nothing is ready, and the status says so.
+    let mut failing = manager.start(&world, &["-i", "nosuchif0"]);
+    let status = failing.wait(Duration::from_secs(30)).unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(manager.next(), None);
+    let mut sensor = manager.start(&world, &["-i", b, "-t", "expint=20ms"]);
+    sensor.wait_for("metering").unwrap();
+    let ready = (0..20).find_map(|_| manager.next()).unwrap();
+    assert!(ready.starts_with("READY=1\n"), "{ready}");
+    assert!(world::ip(b, &format!("link show {b}")).contains("xdp"));
+    // A sweep each 20 ms, a sign of life each 100 ms.
+    for _ in 0..10 {
+        assert_eq!(manager.next().as_deref(), Some("WATCHDOG=1\n"));
+    }
+    // Where sweeps do not get through, nothing is said: a stopped process is the simplest such case.
+    sensor.signal(libc::SIGSTOP);
+    thread::sleep(Duration::from_millis(200));
+    while manager.next().is_some() {}
+    assert_eq!(manager.next(), None);
+    sensor.signal(libc::SIGCONT);
+    assert_eq!(manager.next().as_deref(), Some("WATCHDOG=1\n"));
+    sensor.signal(libc::SIGTERM);
+    let rest: Vec<_> = std::iter::from_fn(|| manager.next()).collect();
+    assert!(
+        rest.iter()
+            .any(|message| message.starts_with("STOPPING=1\n")),
+        "{rest:?}"
+    );
+    assert!(sensor.stop().unwrap().success());
+}
+
+/// The sources that may use `unsafe` say so at their top, every package has the workspace's lints, and
+/// numbers do not wrap in what is shipped.
+#[test]
+fn v06_unsafe_is_confined_and_release_builds_check_overflow() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let section = |name: &str| -> String {
+        let (_, rest) = manifest.split_once(&format!("\n[{name}]\n")).unwrap();
+        rest.split("\n[").next().unwrap().to_owned()
+    };
+    let release = section("profile.release");
+    assert!(release.lines().any(|line| line == "overflow-checks = true"));
+    let lints = section("workspace.lints.rust");
+    assert!(lints.lines().any(|line| line == "unsafe_code = \"deny\""));
+    let mut sources = Vec::new();
+    for package in fs::read_dir(root()).unwrap().flatten() {
+        let manifest = package.path().join("Cargo.toml");
+        if let Ok(text) = fs::read_to_string(&manifest) {
+            let inherits = text.contains("[lints]\nworkspace = true\n");
+            assert!(inherits, "{} has its own lints", manifest.display());
+            find_sources(&package.path(), &mut sources);
+        }
+    }
+    assert!(sources.len() > 50, "{} sources", sources.len());
+    for path in sources {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = |line: &str| !line.trim_start().starts_with("//");
+        let uses = text.lines().filter(|line| code(line)).any(|line| {
+            ["unsafe {", "unsafe fn", "unsafe impl"]
+                .iter()
+                .any(|word| line.contains(word))
+        });
+        let declared = text.contains("unsafe_code,") && text.contains("reason = ");
+        // This file names the words.
+        let is_this = path.ends_with("tests/tests/fault_cases_service.rs");
+        assert!(!uses || declared || is_this, "{}", path.display());
+        assert!(
+            !text.contains("allow(unsafe_code") || is_this,
+            "{}",
+            path.display()
+        );
+    }
+}
+
+/// Rust sources below a package's folder, without what is built.
+fn find_sources(folder: &Path, sources: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() && entry.file_name() != "target" {
+            find_sources(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(path);
+        }
+    }
+}
