@@ -12,6 +12,7 @@
 use std::{
     ffi::CString,
     io,
+    net::UdpSocket,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
@@ -97,6 +98,30 @@ pub fn pin(cpu: usize) -> io::Result<()> {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(cpu, &mut set);
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Gives a socket the large buffer, whatever the machine's limit: who receives in a test may be kept
+/// from its CPU for a while, and that is not what is tested.
+///
+/// # Errors
+/// What the operating system says.
+pub fn enlarge_buffer(socket: &UdpSocket) -> io::Result<()> {
+    let octets: libc::c_int = 64 << 20;
+    // SAFETY: the pointer and length are those of a number.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const octets).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
     };
     if result < 0 {
         Err(io::Error::last_os_error())

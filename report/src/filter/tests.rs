@@ -20,7 +20,6 @@ use weir_tests::{
     traffic::Random,
 };
 
-#[expect(clippy::wildcard_imports, reason = "all of what is tested")]
 use super::*;
 use super::{
     ast::{Comparison, Field, Test},

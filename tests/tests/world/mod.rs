@@ -275,6 +275,7 @@ impl Sink {
         let told_too = Arc::clone(&told);
         let socket = inside(namespace, || UdpSocket::bind(address).unwrap());
         socket.set_read_timeout(Some(UNDER_WAY)).unwrap();
+        wire::enlarge_buffer(&socket).unwrap();
         let thread = thread::spawn(move || {
             let (mut buffer, mut datagrams) = (vec![0; 65_536], Vec::new());
             loop {
