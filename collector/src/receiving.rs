@@ -119,7 +119,11 @@ impl Receiving {
         let socket = receiver.socket().as_raw_fd();
         poll.registry()
             .register(&mut SourceFd(&socket), SOCKET, Interest::READABLE)?;
-        let work = Work { receiver, common };
+        let work = Work {
+            receiver,
+            common,
+            flows: 0,
+        };
         let thread = thread::Builder::new()
             .name(format!("receive-{number}"))
             .spawn(move || work.run(poll))?;
@@ -147,6 +151,8 @@ impl Receiving {
 struct Work {
     receiver: Receiver,
     common: Common,
+    /// Flows of the last batch that had any: the next will have about as many.
+    flows: usize,
 }
 
 impl Work {
@@ -179,8 +185,11 @@ impl Work {
     fn turn(&mut self) -> Result<bool> {
         for _ in 0..TURN_MAX {
             let received_ns = clock::unix_ns();
-            let mut flows = Vec::new();
-            let Self { receiver, common } = self;
+            // Grown from nothing, the flows of a full batch would be copied once more on the way.
+            let mut flows = Vec::with_capacity(self.flows);
+            let Self {
+                receiver, common, ..
+            } = self;
             let taken = receiver
                 .receive(|octets, source| {
                     if flows.len() >= FLOWS_MAX {
@@ -190,10 +199,11 @@ impl Work {
                     common.take(octets, &source, received_ns, &mut flows);
                 })
                 .context("receiving")?;
-            common.send(flows)?;
             if taken == 0 {
                 return Ok(false);
             }
+            self.flows = flows.len();
+            self.common.send(flows)?;
         }
         Ok(true)
     }
