@@ -78,10 +78,14 @@ impl Window {
     }
 
     fn write_encoded(&mut self) -> Result<(), StoreError> {
-        let octets = std::mem::take(self.encoder.get_mut());
-        match self.file.write_all(&octets) {
+        let encoded = self.encoder.get_mut();
+        let octets = encoded.len() as u64;
+        let written = self.file.write_all(encoded);
+        // Emptied, but not given back: the next message takes as much.
+        encoded.clear();
+        match written {
             Ok(()) => {
-                self.whole_octets += octets.len() as u64;
+                self.whole_octets += octets;
                 Ok(())
             }
             Err(error) => {
