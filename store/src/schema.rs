@@ -34,9 +34,10 @@ use std::{
 
 use arrow::{
     array::{
-        ArrayRef, FixedSizeBinaryBuilder, RecordBatch, StringBuilder, TimestampNanosecondArray,
+        ArrayRef, FixedSizeBinaryArray, RecordBatch, StringBuilder, TimestampNanosecondArray,
         UInt8Array, UInt16Array, UInt32Array, UInt64Array,
     },
+    buffer::{Buffer, NullBuffer},
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
 };
@@ -130,11 +131,9 @@ pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
         exporters(flows),
         u32s(|flow| flow.source_id),
         u8s(|flow| flow.version),
-        addresses(flows, |flow| Some(flow.record.source))?,
-        addresses(flows, |flow| Some(flow.record.destination))?,
-        addresses(flows, |flow| {
-            (!flow.record.next_hop.is_unspecified()).then_some(flow.record.next_hop)
-        })?,
+        addresses(flows, |flow| flow.record.source, None)?,
+        addresses(flows, |flow| flow.record.destination, None)?,
+        addresses(flows, |flow| flow.record.next_hop, known_next_hops(flows))?,
         u8s(|flow| if flow.record.v6 { 6 } else { 4 }),
         u8s(|flow| flow.record.protocol),
         u16s(|flow| flow.record.source_port),
@@ -170,16 +169,63 @@ fn exporters(flows: &[StoredFlow]) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
+/// Sixteen octets a flow. Where they are null they are zeros all the same: `::` stands for unknown.
 fn addresses(
     flows: &[StoredFlow],
-    pick: fn(&StoredFlow) -> Option<Ipv6Addr>,
+    pick: fn(&StoredFlow) -> Ipv6Addr,
+    known: Option<NullBuffer>,
 ) -> Result<ArrayRef, ArrowError> {
-    let mut builder = FixedSizeBinaryBuilder::with_capacity(flows.len(), 16);
+    let mut octets = Vec::with_capacity(16 * flows.len());
     for flow in flows {
-        match pick(flow) {
-            Some(address) => builder.append_value(address.octets())?,
-            None => builder.append_null(),
+        octets.extend_from_slice(&pick(flow).octets());
+    }
+    let array = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(octets), known)?;
+    Ok(Arc::new(array))
+}
+
+/// Which flows have a next hop; nothing if all have one.
+fn known_next_hops(flows: &[StoredFlow]) -> Option<NullBuffer> {
+    let known: NullBuffer = flows
+        .iter()
+        .map(|flow| !flow.record.next_hop.is_unspecified())
+        .collect();
+    Some(known).filter(|known| known.null_count() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array as _, AsArray as _};
+
+    use super::*;
+
+    #[test]
+    fn next_hops_are_null_where_they_are_unknown() {
+        let flow = |next_hop: &str| StoredFlow {
+            record: FlowRecord {
+                next_hop: next_hop.parse().unwrap(),
+                ..FlowRecord::default()
+            },
+            received_ns: 0,
+            exporter: Ipv6Addr::LOCALHOST,
+            source_id: 0,
+            version: 9,
+        };
+        let (unknown, known) = (flow("::"), flow("::ffff:192.0.2.1"));
+        for (flows, nulls) in [
+            (vec![unknown, known, unknown], 2),
+            (vec![known; 9], 0),
+            (vec![unknown; 9], 9),
+            (vec![], 0),
+        ] {
+            let batch = batch(&flows).unwrap();
+            assert_eq!(batch.num_rows(), flows.len());
+            let column = batch.column_by_name("next_hop").unwrap();
+            assert_eq!(column.null_count(), nulls);
+            let addresses = column.as_fixed_size_binary();
+            for (row, flow) in flows.iter().enumerate() {
+                assert_eq!(addresses.is_null(row), *flow == unknown);
+                assert_eq!(addresses.value(row), flow.record.next_hop.octets());
+            }
         }
     }
-    Ok(Arc::new(builder.finish()))
 }
