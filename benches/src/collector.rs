@@ -192,13 +192,27 @@ impl Received {
 }
 
 /// The last column of a port's line in `/proc/net/udp`.
-fn drops_in(sockets: &str, port: u16) -> Option<u64> {
+pub fn drops_in(sockets: &str, port: u16) -> Option<u64> {
+    line_of(sockets, port)?
+        .split_whitespace()
+        .last()?
+        .parse()
+        .ok()
+}
+
+/// Octets that wait in a port's receive buffer, from the same line.
+pub fn queued_in(sockets: &str, port: u16) -> Option<u64> {
+    let queues = line_of(sockets, port)?.split_whitespace().nth(4)?;
+    let (_, received) = queues.split_once(':')?;
+    u64::from_str_radix(received, 16).ok()
+}
+
+fn line_of(sockets: &str, port: u16) -> Option<&str> {
     let ending = format!(":{port:04X}");
-    let line = sockets.lines().find(|line| {
+    sockets.lines().find(|line| {
         let local = line.split_whitespace().nth(1);
         local.is_some_and(|local| local.ends_with(&ending))
-    });
-    line?.split_whitespace().last()?.parse().ok()
+    })
 }
 
 #[cfg(test)]
@@ -269,5 +283,8 @@ mod tests {
         assert_eq!(drops_in(sockets, 2055), Some(252));
         assert_eq!(drops_in(sockets, 68), Some(9));
         assert_eq!(drops_in(sockets, 2056), None);
+        assert_eq!(queued_in(sockets, 2055), Some(0));
+        let full = sockets.replace("00000000:00000000 00:", "00000000:00000D00 00:");
+        assert_eq!(queued_in(&full, 2055), Some(0xd00));
     }
 }

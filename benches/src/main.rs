@@ -3,6 +3,9 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 mod bars;
+mod buffer;
+mod campus;
+mod collect;
 mod collector;
 mod export;
 mod gate;
@@ -10,6 +13,7 @@ mod offline;
 mod options;
 mod progress;
 mod record;
+mod replay;
 mod sensor;
 mod sweep;
 mod table;
@@ -66,6 +70,8 @@ enum What {
     Veth,
     /// Weir beside softflowd, nfpcapd and pmacctd on the same live frames (a quarter of an hour)
     Versus,
+    /// weir-collector beside nfcapd on the same datagrams (half an hour)
+    Collect,
     /// The table's ratios with room for noise, in under a minute: what CI runs
     Gate,
 }
@@ -89,7 +95,7 @@ impl Run {
 
 impl What {
     /// All but the gate, which is a part of `table`.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Table,
         Self::Options,
         Self::Sweep,
@@ -97,6 +103,7 @@ impl What {
         Self::Offline,
         Self::Veth,
         Self::Versus,
+        Self::Collect,
     ];
 
     fn name(self) -> &'static str {
@@ -108,6 +115,7 @@ impl What {
             Self::Offline => "offline",
             Self::Veth => "veth",
             Self::Versus => "versus",
+            Self::Collect => "collect",
             Self::Gate => "gate",
         }
     }
@@ -121,6 +129,7 @@ impl What {
             Self::Offline => offline::measure(report, run.quick),
             Self::Veth => veth::measure(report, run),
             Self::Versus => versus::measure(report, run),
+            Self::Collect => collect::measure(report, run),
             Self::Gate => gate::measure(report),
         }
     }

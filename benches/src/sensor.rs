@@ -39,13 +39,10 @@ impl Sensor {
         Ok(Self { daemon, folder })
     }
 
-    /// Processor time of all its threads so far, user and system, in nanoseconds. The kernel samples
-    /// which of the two it is, but measures their sum.
+    /// Processor time of all its threads so far, user and system, in nanoseconds.
     pub fn cpu_ns(&self) -> Result<u64> {
         // `ip netns exec` becomes the program it runs.
-        let path = format!("/proc/{}/stat", self.daemon.pid());
-        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        cpu_ns_in(&stat).with_context(|| format!("{path} says {stat:?}"))
+        cpu_ns_of(self.daemon.pid())
     }
 
     /// Ends it as a service manager does; its account.
@@ -74,6 +71,14 @@ pub fn send(pair: &Pair, plan: &Plan, order: &Order) -> Result<Sent> {
         wire::pin(0)?;
         Generator::new(&pair.a, plan)?.send(order)
     })
+}
+
+/// Processor time of all threads of a process so far, user and system, in nanoseconds. The kernel samples
+/// which of the two it is, but measures their sum.
+pub fn cpu_ns_of(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    cpu_ns_in(&stat).with_context(|| format!("{path} says {stat:?}"))
 }
 
 fn cpu_ns_in(stat: &str) -> Option<u64> {

@@ -14,6 +14,9 @@ pub struct Options {
     arguments: Vec<String>,
 }
 
+/// The programs a bench runs, beside the sensor.
+const PROGRAMS: [(&str, &str); 1] = [("collect", "weir-collector")];
+
 pub fn run(options: &Options) -> Result<()> {
     setup::run(&setup::Options { peers: true })?;
     shown(&mut cargo(&[
@@ -22,5 +25,42 @@ pub fn run(options: &Options) -> Result<()> {
         "--package",
         "weir-sensor",
     ]))?;
+    for (bench, package) in PROGRAMS {
+        if is_wanted(&options.arguments, bench) {
+            shown(&mut cargo(&["build", "--release", "--package", package]))?;
+        }
+    }
     shown(cargo(&["run", "--release", "--package", "weir-benches", "--"]).args(&options.arguments))
+}
+
+/// Whether a bench is asked for: by its name, or because no name is there. What looks like a number is
+/// an option's, and help is of no bench.
+fn is_wanted(arguments: &[String], bench: &str) -> bool {
+    if arguments.iter().any(|word| word == "-h" || word == "--help") {
+        return false;
+    }
+    let mut names = arguments
+        .iter()
+        .filter(|word| !word.starts_with('-') && word.parse::<u64>().is_err())
+        .peekable();
+    names.peek().is_none() || names.any(|name| name == bench)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_built_for_the_benches_that_run_them() {
+        let wanted = |line: &str| {
+            let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+            PROGRAMS.map(|(bench, _)| is_wanted(&words, bench))
+        };
+        assert_eq!(wanted(""), [true]);
+        assert_eq!(wanted("--quick"), [true]);
+        assert_eq!(wanted("table gate"), [false]);
+        assert_eq!(wanted("--quick query --flows 5000000"), [false]);
+        assert_eq!(wanted("--flows 5000000"), [true]);
+        assert_eq!(wanted("--help"), [false]);
+    }
 }

@@ -1,0 +1,211 @@
+//! What came of trials, and what of it goes into the report.
+
+use super::{
+    Case, SHARE_PERCENT,
+    collectors::{Left, Nfcapd, Who},
+};
+use crate::{
+    bars::{Bar, Report},
+    campus::Family,
+    cpu::median,
+    table::median_ratio,
+};
+
+/// What came of a trial.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    pub sent: u64,
+    pub per_second: u64,
+    pub kernel_drops: u64,
+    /// Processor time while flows were sent and written.
+    pub open_ns: u64,
+    /// All that the machine did meanwhile, but for that: the sender, and softirqs.
+    pub beside_ns: u64,
+    /// Its files; and its processor time with its start and the closing of files.
+    pub left: Left,
+    pub memory_octets: u64,
+}
+
+impl Outcome {
+    /// Whether each flow that was sent is in the files, once.
+    pub fn is_lossless(&self) -> bool {
+        self.kernel_drops == 0 && self.left.flows == self.sent
+    }
+
+    /// The share of one flow.
+    fn a_flow(&self, ns: f64) -> f64 {
+        ns / self.sent.max(1) as f64
+    }
+}
+
+/// One of those who collect, and its figures: one a round.
+#[derive(Debug, Default)]
+pub struct Figures {
+    pub highest: u64,
+    pub sender_is_limit: bool,
+    pub open_ns: Vec<f64>,
+    pub all_ns: Vec<f64>,
+    pub beside_ns: Vec<f64>,
+    pub octets: Vec<f64>,
+    pub memory_mib: Vec<f64>,
+    pub lost: u64,
+}
+
+impl Figures {
+    /// Takes in a round.
+    pub fn add(&mut self, outcome: &Outcome) {
+        let a_flow = |figure: f64| outcome.a_flow(figure);
+        self.open_ns.push(a_flow(outcome.open_ns as f64));
+        self.all_ns.push(a_flow(outcome.left.cpu_ns));
+        self.beside_ns.push(a_flow(outcome.beside_ns as f64));
+        self.octets.push(a_flow(outcome.left.octets as f64));
+        let mib = outcome.memory_octets as f64 / f64::from(1 << 20);
+        self.memory_mib.push(mib);
+        self.lost += outcome.sent.saturating_sub(outcome.left.flows);
+    }
+}
+
+/// Adds what was found of a case to a report; Weir is the first of those who collected.
+pub fn add(
+    report: &mut Report,
+    case: &Case,
+    nfcapd: &Nfcapd,
+    who: &[Who],
+    figures: &[Figures],
+) {
+    let name = case.name;
+    let weir = &figures[0];
+    let per_core = (!weir.open_ns.is_empty()).then(|| 1e3 / median(weir.open_ns.clone()));
+    report.bar(
+        format!("{name}: into the open window, one core"),
+        "M flows/s",
+        per_core,
+        case.bar,
+        format!(
+            "processor time of the process, at {SHARE_PERCENT} % of its highest rate without loss; {} flows lost meanwhile",
+            weir.lost
+        ),
+    );
+    add_ratios(report, name, nfcapd, who, figures);
+    // The blueprint's anchors are of IPv4 flows; those of IPv6 are shown without a bar.
+    if case.family == Family::V4 {
+        report.bar(
+            format!("{name}: at rest"),
+            "octets/flow",
+            known(&weir.octets),
+            Bar::at_most(18.0, 15.0),
+            "Parquet as rotated, not recompacted",
+        );
+    }
+    for (who, figures) in who.iter().zip(figures) {
+        let name = format!("{name}, {}", who.name());
+        let limit = if figures.sender_is_limit {
+            " (all that the sender makes)"
+        } else {
+            ""
+        };
+        report.context(
+            format!("{name}: no loss up to{limit}"),
+            figures.highest as f64 / 1e6,
+            "M flows/s",
+        );
+        for (what, figures, unit) in [
+            ("CPU until it is written", &figures.open_ns, "ns/flow"),
+            ("CPU with closing", &figures.all_ns, "ns/flow"),
+            ("beside it: sender, softirqs", &figures.beside_ns, "ns/flow"),
+            ("at rest", &figures.octets, "octets/flow"),
+            ("most memory before closing", &figures.memory_mib, "MiB"),
+        ] {
+            if let Some(figure) = known(figures) {
+                report.context(format!("{name}: {what}"), figure, unit);
+            }
+        }
+    }
+}
+
+/// Weir's processor time over nfcapd's. The must is held against zstd and nothing else.
+fn add_ratios(
+    report: &mut Report,
+    name: &str,
+    nfcapd: &Nfcapd,
+    everybody: &[Who],
+    figures: &[Figures],
+) {
+    let ratio = |other: Who| {
+        let index = everybody.iter().position(|who| *who == other)?;
+        let (weir, other) = (&figures[0].all_ns, &figures[index].all_ns);
+        (!weir.is_empty() && weir.len() == other.len()).then(|| median_ratio(weir, other))
+    };
+    let version = &nfcapd.version;
+    let note = if nfcapd.has_zstd {
+        version.clone()
+    } else {
+        format!(
+            "{version} has no zstd: put an nfcapd and nfdump of 1.7.2 or newer, built with it, first on the path"
+        )
+    };
+    report.bar(
+        format!("{name}: CPU a flow with Parquet / nfcapd with zstd"),
+        "×",
+        ratio(Who::Zstd),
+        Bar::at_most(1.0, 1.0),
+        note,
+    );
+    report.bar(
+        format!("{name}: CPU a flow with Parquet / nfcapd with lz4"),
+        "×",
+        ratio(Who::Lz4),
+        Bar::aim_at_most(1.0),
+        format!("{version}, {}", nfcapd.option(Who::Lz4)),
+    );
+}
+
+fn known(figures: &[f64]) -> Option<f64> {
+    (!figures.is_empty()).then(|| median(figures.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_that_is_not_in_the_files_is_lost_whoever_dropped_it() {
+        let outcome = |flows, kernel_drops| Outcome {
+            sent: 100,
+            per_second: 1,
+            kernel_drops,
+            open_ns: 0,
+            beside_ns: 0,
+            left: Left {
+                flows,
+                ..Left::default()
+            },
+            memory_octets: 0,
+        };
+        assert!(outcome(100, 0).is_lossless());
+        assert!(!outcome(99, 0).is_lossless());
+        assert!(!outcome(100, 1).is_lossless());
+        assert!(!outcome(101, 0).is_lossless());
+    }
+
+    #[test]
+    fn without_zstd_its_must_is_not_met_by_anything_else() {
+        let nfcapd = Nfcapd::of_usage("1.7.1", "-y LZ4 compress flows");
+        let figures = || Figures {
+            highest: 1_000_000,
+            open_ns: vec![100.0],
+            all_ns: vec![200.0],
+            octets: vec![14.0],
+            ..Figures::default()
+        };
+        let mut report = Report::default();
+        let who = [Who::Weir, Who::Lz4];
+        let case = &super::super::CASES[0];
+        add(&mut report, case, &nfcapd, &who, &[figures(), figures()]);
+        let missed = report.misses();
+        assert!(
+            missed.len() == 1 && missed[0].contains("nfcapd with zstd: –"),
+            "{missed:?}"
+        );
+    }
+}
