@@ -116,21 +116,6 @@ pub struct Report {
     context: Vec<(String, f64, &'static str)>,
 }
 
-/// Bars of benches that do not exist yet, so that they are not forgotten.
-const ELSEWHERE: [(&str, &str); 1] = [(
-    "query",
-    "M flows/s: filter ≥ 60 (aim 130), top-N ≥ 22 (aim 45), 5-tuple groups ≥ 8 (aim 14)",
-)];
-
-/// The bars that nothing here measures.
-pub fn elsewhere() -> String {
-    let mut text = String::from("\nNot measured here:\n\n");
-    for (bench, bars) in ELSEWHERE {
-        let _ = writeln!(text, "- `bench {bench}`, which does not exist yet: {bars}");
-    }
-    text
-}
-
 impl Report {
     /// A figure with a bar; none if it could not be measured.
     pub fn bar(

@@ -12,6 +12,7 @@ mod gate;
 mod offline;
 mod options;
 mod progress;
+mod query;
 mod record;
 mod replay;
 mod sensor;
@@ -52,6 +53,9 @@ struct Options {
     /// Do not write benches/record/
     #[arg(long)]
     no_record: bool,
+    /// Flows that `query` asks about, about so many: 20 million, 2 million with --quick
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000_000..=2_000_000_000))]
+    flows: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -72,6 +76,8 @@ enum What {
     Versus,
     /// weir-collector beside nfcapd on the same datagrams (half an hour)
     Collect,
+    /// weir beside nfdump and DuckDB on thirty days of the same flows (some ten minutes)
+    Query,
     /// The table's ratios with room for noise, in under a minute: what CI runs
     Gate,
 }
@@ -82,6 +88,8 @@ struct Run {
     quick: bool,
     /// Whether to write records.
     record: bool,
+    /// Flows of the archive that is asked, if told.
+    flows: Option<u64>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -95,7 +103,7 @@ impl Run {
 
 impl What {
     /// All but the gate, which is a part of `table`.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Table,
         Self::Options,
         Self::Sweep,
@@ -104,6 +112,7 @@ impl What {
         Self::Veth,
         Self::Versus,
         Self::Collect,
+        Self::Query,
     ];
 
     fn name(self) -> &'static str {
@@ -116,6 +125,7 @@ impl What {
             Self::Veth => "veth",
             Self::Versus => "versus",
             Self::Collect => "collect",
+            Self::Query => "query",
             Self::Gate => "gate",
         }
     }
@@ -130,6 +140,7 @@ impl What {
             Self::Veth => veth::measure(report, run),
             Self::Versus => versus::measure(report, run),
             Self::Collect => collect::measure(report, run),
+            Self::Query => query::measure(report, run),
             Self::Gate => gate::measure(report),
         }
     }
@@ -145,6 +156,7 @@ fn main() -> Result<ExitCode> {
     let run = Run {
         quick: options.quick,
         record: !options.quick && !options.no_record,
+        flows: options.flows,
         interrupted: Arc::default(),
     };
     for signal in [SIGINT, SIGTERM] {
@@ -169,9 +181,6 @@ fn main() -> Result<ExitCode> {
             Err(error) => missed.push(format!("bench {}: {error:#}", what.name())),
         }
         missed.extend(report.misses());
-    }
-    if wanted != [What::Gate] {
-        print!("{}", bars::elsewhere());
     }
     for sentence in &missed {
         eprintln!("missed: {sentence}");

@@ -43,8 +43,8 @@ pub fn run() -> Result<()> {
     ]))
 }
 
-/// A Python with the engines that a test has open Weir's files, under `target/`.
-fn engines() -> Result<()> {
+/// A Python with the engines that a test and a bench have open Weir's files, under `target/`.
+pub fn engines() -> Result<()> {
     let venv = root().join("target/venv");
     let python = venv.join("bin/python");
     let imports = ["-c", "import duckdb, pyarrow.dataset"];
@@ -54,7 +54,7 @@ fn engines() -> Result<()> {
     {
         return Ok(());
     }
-    step("DuckDB and pyarrow, from PyPI, for one test");
+    step("DuckDB and pyarrow, from PyPI, to open Weir's files with");
     if !succeeds("python3", &["-c", "import ensurepip, venv"]) {
         setup::apt_install(&["python3-venv"])?;
     }
