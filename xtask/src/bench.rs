@@ -40,7 +40,10 @@ pub fn run(options: &Options) -> Result<()> {
 /// Whether a bench is asked for: by its name, or because no name is there. What looks like a number is
 /// an option's, and help is of no bench.
 fn is_wanted(arguments: &[String], bench: &str) -> bool {
-    if arguments.iter().any(|word| word == "-h" || word == "--help") {
+    if arguments
+        .iter()
+        .any(|word| word == "-h" || word == "--help")
+    {
         return false;
     }
     let mut names = arguments

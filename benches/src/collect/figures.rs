@@ -66,13 +66,7 @@ impl Figures {
 }
 
 /// Adds what was found of a case to a report; Weir is the first of those who collected.
-pub fn add(
-    report: &mut Report,
-    case: &Case,
-    nfcapd: &Nfcapd,
-    who: &[Who],
-    figures: &[Figures],
-) {
+pub fn add(report: &mut Report, case: &Case, nfcapd: &Nfcapd, who: &[Who], figures: &[Figures]) {
     let name = case.name;
     let weir = &figures[0];
     let per_core = (!weir.open_ns.is_empty()).then(|| 1e3 / median(weir.open_ns.clone()));

@@ -145,7 +145,9 @@ pub fn measure(report: &mut Report, run: &Run) -> Result<()> {
         bench.measure_case(report, case)?;
     }
     if run.quick {
-        bench.progress.say("collect: --quick leaves out three of five cases");
+        bench
+            .progress
+            .say("collect: --quick leaves out three of five cases");
     }
     Ok(())
 }
@@ -156,8 +158,7 @@ impl Bench<'_> {
         self.progress
             .begin(format!("{}: making datagrams", case.name));
         let now_ns = Now::read().unix_ns;
-        let mut replay =
-            Replay::of_campus(case.version, case.family, self.effort.flows, now_ns)?;
+        let mut replay = Replay::of_campus(case.version, case.family, self.effort.flows, now_ns)?;
         let wire_octets = replay.octets() as f64 / replay.flows() as f64;
         let mut figures = self.search(case, &mut replay)?;
         for _ in 0..self.effort.cpu_rounds {
@@ -178,7 +179,11 @@ impl Bench<'_> {
     /// All searches at once, a trial of each in turn.
     fn search(&self, case: &Case, replay: &mut Replay) -> Result<Vec<Figures>> {
         let bounds = |who: Who| Bounds {
-            first_pps: if who == Who::Weir { 3_000_000 } else { 1_000_000 },
+            first_pps: if who == Who::Weir {
+                3_000_000
+            } else {
+                1_000_000
+            },
             precision_percent: self.effort.precision_percent,
             trials_max: self.effort.trials_max,
         };

@@ -250,15 +250,13 @@ fn digested(digest: u64, flow: &FlowRecord) -> u64 {
 
 /// The half of an address that tells hosts apart.
 fn low(address: Ipv6Addr) -> u64 {
-    let [.., a, b, c, d, e, f, g, h] = address.octets();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    u64::try_from(address.to_bits() & u128::from(u64::MAX)).unwrap_or(0)
 }
 
 /// Makes a folder with nothing in it.
 fn empty(folder: &Path) -> Result<()> {
     if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("cannot empty {}", folder.display()))?;
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }

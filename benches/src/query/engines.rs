@@ -100,7 +100,15 @@ impl Question {
             Self::Top => (&["top", "--by", "srcip", "-n", "10"], String::new()),
             Self::FiveTuple => (&["group", "-n", "10"], String::new()),
             Self::Distinct => (
-                &["top", "--by", "srcip", "--order", "distinct(dstip)", "-n", "10"],
+                &[
+                    "top",
+                    "--by",
+                    "srcip",
+                    "--order",
+                    "distinct(dstip)",
+                    "-n",
+                    "10",
+                ],
                 String::new(),
             ),
             Self::Hunt => (&["flows", "-o", "csv"], format!("host {HUNTED}")),
@@ -113,7 +121,14 @@ impl Question {
             Self::Filter => (&["-o", "null"], FILTER.to_owned()),
             Self::Top => (&["-s", "srcip/bytes", "-n", "10"], String::new()),
             Self::FiveTuple => (
-                &["-A", "proto,srcip,srcport,dstip,dstport", "-O", "bytes", "-n", "10"],
+                &[
+                    "-A",
+                    "proto,srcip,srcport,dstip,dstport",
+                    "-O",
+                    "bytes",
+                    "-n",
+                    "10",
+                ],
                 String::new(),
             ),
             Self::Distinct => return None,

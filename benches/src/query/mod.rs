@@ -138,7 +138,9 @@ impl Bench<'_> {
             answers.push((engine, answer));
         }
         ensure!(
-            answers.windows(2).all(|pair| pair[0].1.flows == pair[1].1.flows),
+            answers
+                .windows(2)
+                .all(|pair| pair[0].1.flows == pair[1].1.flows),
             "{}: the answers differ: {answers:?}",
             question.name()
         );
@@ -173,9 +175,7 @@ impl Bench<'_> {
             Bar::at_least(3.0, 3.0),
             format!("{lines} lines to /dev/null, reading included"),
         );
-        let nfdump = rate(rounds(&|| {
-            programs.csv_s(Engine::Nfdump, archive, lines)
-        })?);
+        let nfdump = rate(rounds(&|| programs.csv_s(Engine::Nfdump, archive, lines))?);
         report.context("text: csv, nfdump", nfdump, "M lines/s");
         report.bar(
             "one flow of a directory of a thousand files",
