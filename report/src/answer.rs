@@ -1,12 +1,16 @@
 //! What every answer has: tables as text or as JSON, and at its end what it covers.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::{
+    io::{self, IsTerminal as _, Write},
+    path::PathBuf,
+};
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use crate::{
     data::Coverage,
+    output::{self, Output},
     text::{self, Align},
 };
 
@@ -29,6 +33,8 @@ pub enum Cell {
     Time(i64),
     /// Yes or no.
     Flag(bool),
+    /// A number with a fraction.
+    Real(f64),
     /// Nothing.
     Empty,
 }
@@ -51,6 +57,7 @@ impl Cell {
             Self::Time(ns) => text::time_to_second(*ns),
             Self::Flag(true) => "yes".to_owned(),
             Self::Flag(false) => "no".to_owned(),
+            Self::Real(number) => number.to_string(),
             Self::Empty => String::new(),
         }
     }
@@ -67,6 +74,7 @@ impl Cell {
             Self::Milliseconds(ms) => json!(ms),
             Self::Time(ns) => json!(text::time_json(*ns)),
             Self::Flag(yes) => json!(yes),
+            Self::Real(number) => json!(number),
             Self::Empty => Value::Null,
         }
     }
@@ -129,7 +137,7 @@ impl Table {
         Value::Array(self.rows.iter().map(object).collect())
     }
 
-    fn print(&self, output: &mut impl Write) -> Result<()> {
+    fn print(&self, output: &mut Output) -> Result<()> {
         if !self.title.is_empty() {
             writeln!(output, "{}", self.title)?;
         }
@@ -188,7 +196,7 @@ impl Answer {
     /// # Errors
     /// If the output is closed.
     pub fn print(mut self, coverage: &Coverage, as_json: bool) -> Result<()> {
-        let mut output = io::BufWriter::new(io::stdout().lock());
+        let mut output = Output::new(&coverage.reading, !as_json);
         if as_json {
             let covered = coverage_json(coverage, self.flows);
             self.json.insert("coverage".to_owned(), covered);
@@ -205,20 +213,24 @@ impl Answer {
             }
             write!(output, "\n{}", coverage_text(coverage, self.flows))?;
         }
-        output.flush()?;
-        Ok(())
+        output.finish()
     }
 }
 
-/// Says on standard error which files were left out.
-pub fn report_partial(coverage: &Coverage) {
-    for (path, reason) in &coverage.unreadable {
-        eprintln!("weir: partial: {} was left out: {reason}", path.display());
+/// Says on standard error which files were left out, or the rest of which.
+pub fn report_partial(left_out: &[(PathBuf, String)]) {
+    let (marked, plain) = output::marks(io::stderr().is_terminal(), output::YELLOW);
+    for (path, reason) in left_out {
+        eprintln!(
+            "weir: {marked}partial{plain}: {} was left out, or the rest of it: {reason}",
+            path.display()
+        );
     }
 }
 
 /// The coverage on standard error, for formats that have no place for it, if a person is watching.
 pub fn report_coverage(coverage: &Coverage, flows: u64) {
+    coverage.reading.bar().hide();
     if io::stderr().is_terminal() {
         eprint!("{}", coverage_text(coverage, flows));
     }
@@ -238,6 +250,11 @@ pub fn coverage_text(coverage: &Coverage, flows: u64) -> String {
         coverage.closed,
         coverage.open,
     )];
+    match coverage.left_out().len() {
+        0 => {}
+        1 => lines.push("partial: one file was left out, or the rest of it".to_owned()),
+        files => lines.push(format!("partial: {files} files were left out, or the rest of them")),
+    }
     if let (Some((first, last)), Some(complete)) = (coverage.flows_ns, coverage.complete_to_ns()) {
         lines.push(format!(
             "{} to {} UTC, complete up to {}",
@@ -275,7 +292,8 @@ fn loss_text(coverage: &Coverage) -> String {
 #[must_use]
 pub fn coverage_json(coverage: &Coverage, flows: u64) -> Value {
     let (records, datagrams, exporters) = coverage.accounts.lost();
-    let unreadable = coverage.unreadable.iter();
+    let left_out = coverage.left_out();
+    let unreadable = left_out.iter();
     let unreadable: Vec<_> = unreadable
         .map(|(path, reason)| json!({ "file": path.display().to_string(), "reason": reason }))
         .collect();
@@ -336,6 +354,7 @@ mod tests {
             (Cell::Change(0), "+0", json!(0)),
             (Cell::Share(0.1234), "12.3", json!(0.1234)),
             (Cell::Flag(true), "yes", json!(true)),
+            (Cell::Real(0.5), "0.5", json!(0.5)),
             (Cell::Empty, "", Value::Null),
         ] {
             assert_eq!((cell.text(), cell.json()), (text.to_owned(), json));

@@ -2,8 +2,12 @@
 //! cannot hold what is asked for are left out before any row is read.
 
 use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    panic,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use anyhow::{Context as _, Result};
@@ -18,6 +22,7 @@ use datafusion::{
 };
 use weir_store::{
     footer::{self, Ends, Footer},
+    layout,
     read::{self, Ended},
     schema,
 };
@@ -30,6 +35,7 @@ use crate::{
         prune::{self, Known},
         ranges,
     },
+    reading::Reading,
 };
 
 /// What an answer is drawn from.
@@ -51,8 +57,12 @@ pub struct Coverage {
     pub accounts: Accounts,
     /// Files without an account: open ones, and those that were recovered.
     pub unaccounted: usize,
-    /// Files that could not be read, or not to their end, and why.
+    /// Files that could not be opened, and why; see [`Self::left_out`].
     pub unreadable: Vec<(PathBuf, String)>,
+    /// When the first flow of each closed file was received, nanoseconds since 1970-01-01 UTC.
+    pub began_ns: BTreeMap<PathBuf, i64>,
+    /// What came of reading the others.
+    pub reading: Reading,
 }
 
 /// Flows still open at their exporters are exported after this long, nanoseconds: the usual active
@@ -60,6 +70,8 @@ pub struct Coverage {
 const EXPORT_DELAY_NS: i64 = 300_000_000_000;
 /// A stretch without any datagram that is longer is a gap, nanoseconds.
 const GAP_NS: i64 = 600_000_000_000;
+/// Readers of footers for each processor: they mostly wait for the disk.
+const READERS_A_CPU: usize = 4;
 
 impl Coverage {
     /// When the last flow was received.
@@ -68,10 +80,25 @@ impl Coverage {
         self.received_ns.iter().map(|(_, last)| *last).max()
     }
 
-    /// Until when all flows have arrived, if exporters export open flows every five minutes.
+    /// Files that could not be read, or not to their end, and why. It is known when all was read.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<(PathBuf, String)> {
+        let mut left_out = self.unreadable.clone();
+        left_out.extend(self.reading.left_out());
+        left_out
+    }
+
+    /// Until when all flows have arrived, if exporters export open flows every five minutes; where a file
+    /// is left out, until the flows that were in it.
     #[must_use]
     pub fn complete_to_ns(&self) -> Option<i64> {
-        Some(self.last_received_ns()?.saturating_sub(EXPORT_DELAY_NS))
+        let left_out = self.left_out();
+        let missing = left_out.iter().filter_map(|(path, _)| {
+            let by_name_ns = || Some(layout::window_start_s(path)?.saturating_mul(1_000_000_000));
+            self.began_ns.get(path).copied().or_else(by_name_ns)
+        });
+        let received = [self.last_received_ns()?].into_iter().chain(missing).min()?;
+        Some(received.saturating_sub(EXPORT_DELAY_NS))
     }
 
     /// Stretches in which nothing was received.
@@ -116,10 +143,13 @@ pub async fn open(
     context: &SessionContext,
     root: &Path,
     filter: &Filter,
+    reading: &Reading,
 ) -> Result<(DataFrame, Coverage)> {
     // A window may be closed between the list and the look, or a closed file recompacted; then what
     // became of it is in the next list.
     const LOOKS: usize = 5;
+    // The engine names files by their whole paths.
+    let root = &root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut found = look(root, filter)?;
     for _ in 1..LOOKS {
         if !found.moved {
@@ -138,6 +168,7 @@ pub async fn open(
         let parquet = context.read_parquet(found.closed, options).await?;
         flows = parquet.select(columns())?.union(flows)?;
     }
+    found.coverage.reading = reading.clone();
     Ok((flows, found.coverage))
 }
 
@@ -161,9 +192,9 @@ fn look(root: &Path, filter: &Filter) -> Result<Look> {
     let files = read::list(root)?;
     let mut found = Look::default();
     let mut before = Accounts::default();
-    for path in &files.closed {
-        match footer_of(path) {
-            Ok(footer) => found.file(path, &footer, filter, &mut before)?,
+    for (path, closed) in files.closed.iter().zip(closed(&files.closed, filter)) {
+        match closed {
+            Ok(closed) => found.file(path, &closed, &mut before)?,
             // It expired meanwhile, or is in a larger file now.
             Err(_) if !path.exists() => found.moved = true,
             Err(reason) => found.coverage.unreadable.push((path.clone(), reason)),
@@ -182,24 +213,63 @@ fn look(root: &Path, filter: &Filter) -> Result<Look> {
     Ok(found)
 }
 
+/// A closed file, before any row is read.
+struct Closed {
+    footer: Footer,
+    /// Whether flows of the time asked for may be in it.
+    is_then: bool,
+    /// Whether flows that fit may be in it.
+    may_hold: bool,
+}
+
+impl Closed {
+    fn look(path: &Path, filter: &Filter) -> Result<Self, String> {
+        let footer = footer_of(path)?;
+        let mut file = File {
+            path,
+            footer: &footer,
+            asks_blooms: false,
+        };
+        let is_then = prune::may_hold(filter, &file);
+        file.asks_blooms = true;
+        let may_hold = is_then && prune::may_hold(filter, &file);
+        Ok(Self {
+            footer,
+            is_then,
+            may_hold,
+        })
+    }
+}
+
+/// Looks at files side by side: a footer is a few reads, and there may be thousands of files.
+fn closed(paths: &[PathBuf], filter: &Filter) -> Vec<Result<Closed, String>> {
+    let readers = thread::available_parallelism().map_or(1, NonZero::get) * READERS_A_CPU;
+    let share = paths.len().div_ceil(readers).max(1);
+    let look = |part: &[PathBuf]| -> Vec<_> {
+        let part = part.iter();
+        part.map(|path| Closed::look(path, filter)).collect()
+    };
+    thread::scope(|scope| {
+        let parts: Vec<_> = paths
+            .chunks(share)
+            .map(|part| scope.spawn(move || look(part)))
+            .collect();
+        let looked = parts.into_iter().flat_map(|part| {
+            let looked = part.join();
+            looked.unwrap_or_else(|panic| panic::resume_unwind(panic))
+        });
+        looked.collect()
+    })
+}
+
 impl Look {
-    fn file(
-        &mut self,
-        path: &Path,
-        footer: &Footer,
-        filter: &Filter,
-        before: &mut Accounts,
-    ) -> Result<()> {
+    fn file(&mut self, path: &Path, closed: &Closed, before: &mut Accounts) -> Result<()> {
+        let footer = &closed.footer;
         let accounts = footer.exporters.as_deref().and_then(Accounts::parse);
         let share = accounts.as_ref().map(|accounts| accounts.since(before));
         *before = accounts.unwrap_or_else(|| before.clone());
-        let mut file = File {
-            path,
-            footer,
-            asks_blooms: false,
-        };
         let coverage = &mut self.coverage;
-        if !prune::may_hold(filter, &file) {
+        if !closed.is_then {
             return Ok(());
         }
         coverage.closed += 1;
@@ -211,12 +281,14 @@ impl Look {
             ..
         } = footer;
         coverage.include(*flows, *start_ns, *end_ns, *received_ns);
+        if let Some((first, _)) = received_ns {
+            coverage.began_ns.insert(path.to_owned(), *first);
+        }
         match share {
             Some(share) => coverage.accounts.add(&share),
             None => coverage.unaccounted += 1,
         }
-        file.asks_blooms = true;
-        if prune::may_hold(filter, &file) {
+        if closed.may_hold {
             let path = path.to_str().context("a path that is not UTF-8")?;
             self.closed.push(path.to_owned());
         } else {
@@ -333,5 +405,26 @@ mod tests {
         assert_eq!(coverage.gaps_ns(), [minutes(20, 40)]);
         assert_eq!(coverage.complete_to_ns(), Some(46 * MINUTE_NS));
         assert_eq!(Coverage::default().complete_to_ns(), None);
+    }
+
+    #[test]
+    fn an_answer_is_complete_up_to_what_was_left_out() {
+        const SECOND_NS: i64 = 1_000_000_000;
+        let mut coverage = Coverage {
+            received_ns: vec![(0, 10_000 * SECOND_NS)],
+            began_ns: [("/known".into(), 5000 * SECOND_NS)].into(),
+            ..Coverage::default()
+        };
+        let complete_s = |coverage: &Coverage| coverage.complete_to_ns().unwrap() / SECOND_NS;
+        assert_eq!(complete_s(&coverage), 9700);
+        coverage
+            .reading
+            .leave_out("/known".into(), "damaged".to_owned());
+        assert_eq!(complete_s(&coverage), 4700);
+        // Of what has no footer its name tells when it began.
+        let name = "/flows-19700101T010000Z.parquet";
+        coverage.unreadable.push((name.into(), "foreign".to_owned()));
+        assert_eq!(complete_s(&coverage), 3300);
+        assert_eq!(coverage.left_out().len(), 2);
     }
 }

@@ -1,6 +1,7 @@
-//! `weir flows`: the flows themselves, in the order of their files as they are found, or sorted.
+//! `weir flows`: the flows themselves, in the order in which their files were received, or sorted. The
+//! first ones are printed while the next are decoded.
 
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::Write as _;
 
 use anyhow::{Result, bail};
 use arrow::{
@@ -8,15 +9,24 @@ use arrow::{
     datatypes::{DataType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
 };
 use clap::Args;
-use datafusion::prelude::{DataFrame, Expr, col};
-use futures::StreamExt as _;
+use datafusion::{
+    error::DataFusionError,
+    prelude::{DataFrame, Expr, col},
+};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
 
 use crate::{
     answer::{coverage_json, coverage_text, report_coverage},
     data::Coverage,
+    engine,
     format::Format,
     functions,
+    output::Output,
     question::Source,
     row::{self, Columns},
     text,
@@ -24,6 +34,8 @@ use crate::{
 
 /// Octets of text that are gathered before they are written.
 const TEXT_OCTETS: usize = 1 << 16;
+/// Batches decoded ahead of those that are printed.
+const BATCHES_AHEAD: usize = 2;
 
 /// What `weir flows` is asked.
 #[derive(Debug, Args)]
@@ -71,39 +83,79 @@ impl Printed {
 /// If the filter, the format or the order does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
     let printed = Printed::parse(options)?;
-    let question = options.source.question().await?;
+    let order = options.order.as_deref().map(order_of).transpose()?;
+    let found = match order {
+        Some(_) => engine::Order::AsFound,
+        None => engine::Order::AsReceived,
+    };
+    let asked = options.source.asked()?;
+    let question = options.source.question_in(found, asked).await?;
     let mut flows = question.flows;
-    if let Some(order) = &options.order {
-        let (by, ascending) = order_of(order)?;
+    if let Some((by, ascending)) = order {
         flows = flows.sort(vec![
             by.sort(ascending, false),
             col("flow_start").sort(true, false),
         ])?;
+        flows = flows.limit(0, options.limit)?;
     }
-    let flows = flows.limit(0, options.limit)?;
     let coverage = question.coverage;
-    let mut output = BufWriter::with_capacity(TEXT_OCTETS, io::stdout().lock());
+    let is_text = matches!(&printed, Printed::Text(format) if !format.is_csv());
+    let mut output = Output::new(&coverage.reading, is_text);
     match printed {
         Printed::Text(format) => {
-            let printed = print_text(flows, &format, &mut output).await?;
+            let printed = print_text(flows, &format, options.limit, &mut output).await?;
             if format.is_csv() {
                 report_coverage(&coverage, printed);
             } else {
                 write!(output, "\n{}", coverage_text(&coverage, printed))?;
             }
         }
-        Printed::Json => print_document(flows, &coverage, &mut output).await?,
+        Printed::Json => print_document(flows, options.limit, &coverage, &mut output).await?,
         Printed::Lines => {
-            let printed = print_lines(flows, &mut output).await?;
+            let printed = print_lines(flows, options.limit, &mut output).await?;
             report_coverage(&coverage, printed);
         }
         Printed::Null => {
-            let counted = flows.count().await?;
+            let counted = flows.limit(0, options.limit)?.count().await?;
             write!(output, "{}", coverage_text(&coverage, counted as u64))?;
         }
     }
-    output.flush()?;
+    output.finish()?;
     Ok(coverage)
+}
+
+type Batches = BoxStream<'static, Result<RecordBatch, DataFusionError>>;
+
+/// The first so many flows, part by part: closed files in the order of their names, which is that of time,
+/// then open windows. The rest is not read.
+async fn first(flows: DataFrame, limit: Option<usize>) -> Result<Batches> {
+    let parts = flows.execute_stream_partitioned().await?;
+    let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+    let decoding = tokio::spawn(async move {
+        for mut part in parts {
+            while let Some(batch) = part.next().await {
+                if sender.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let state = (receiver, Some(decoding), limit.unwrap_or(usize::MAX));
+    let batches = stream::unfold(state, |(mut receiver, mut decoding, left)| async move {
+        if left == 0 {
+            return None;
+        }
+        if let Some(batch) = receiver.recv().await {
+            let batch = batch.map(|batch| batch.slice(0, batch.num_rows().min(left)));
+            let rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
+            return Some((batch, (receiver, decoding, left - rows)));
+        }
+        // Who ended without a word did not read to the end.
+        let error = decoding.take()?.await.err()?;
+        let error = DataFusionError::External(Box::new(error));
+        Some((Err(error), (receiver, None, 0)))
+    });
+    Ok(batches.boxed())
 }
 
 /// What flows are sorted by, and whether the least comes first.
@@ -124,19 +176,21 @@ fn order_of(name: &str) -> Result<(Expr, bool)> {
 }
 
 /// Prints lines; returns how many.
-async fn print_text(flows: DataFrame, format: &Format, output: &mut impl Write) -> Result<u64> {
+async fn print_text(
+    flows: DataFrame,
+    format: &Format,
+    limit: Option<usize>,
+    output: &mut Output,
+) -> Result<u64> {
     let columns: Vec<Expr> = row::COLUMNS.map(col).to_vec();
-    let mut stream = flows.select(columns)?.execute_stream().await?;
-    let (bold, plain) = if io::stdout().is_terminal() {
-        ("\x1b[1m", "\x1b[0m")
-    } else {
-        ("", "")
-    };
-    writeln!(output, "{bold}{}{plain}", format.heading())?;
+    let mut stream = first(flows.select(columns)?, limit).await?;
+    let (bold, plain) = output.marks();
+    let mut heading = format!("{bold}{}{plain}\n", format.heading());
     let mut text = String::with_capacity(TEXT_OCTETS);
     let mut printed = 0;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
+        output.write_all(std::mem::take(&mut heading).as_bytes())?;
         let columns = Columns::of(&batch)?;
         for row in 0..batch.num_rows() {
             format.line(&columns, row, printed, &mut text);
@@ -149,12 +203,17 @@ async fn print_text(flows: DataFrame, format: &Format, output: &mut impl Write) 
         output.write_all(text.as_bytes())?;
         text.clear();
     }
+    output.write_all(heading.as_bytes())?;
     Ok(printed)
 }
 
 /// Prints an object a line; returns how many.
-async fn print_lines(flows: DataFrame, output: &mut impl Write) -> Result<u64> {
-    let mut stream = flows.execute_stream().await?;
+async fn print_lines(
+    flows: DataFrame,
+    limit: Option<usize>,
+    output: &mut Output,
+) -> Result<u64> {
+    let mut stream = first(flows, limit).await?;
     let mut printed = 0;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
@@ -169,10 +228,11 @@ async fn print_lines(flows: DataFrame, output: &mut impl Write) -> Result<u64> {
 /// Prints one document: the flows, and what they cover.
 async fn print_document(
     flows: DataFrame,
+    limit: Option<usize>,
     coverage: &Coverage,
-    output: &mut impl Write,
+    output: &mut Output,
 ) -> Result<()> {
-    let mut stream = flows.execute_stream().await?;
+    let mut stream = first(flows, limit).await?;
     let mut printed = 0;
     write!(output, "{{\"flows\":[")?;
     while let Some(batch) = stream.next().await {

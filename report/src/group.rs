@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use serde_json::json;
 
 use crate::{
     answer::{Answer, Cell, Column, Table},
@@ -9,6 +10,7 @@ use crate::{
     element::Element,
     gather::{Counts, Gathering, Group, Order, Ranking, gather},
     question::Source,
+    text,
 };
 
 /// What `weir group` is asked.
@@ -79,7 +81,16 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     foot.extend(all.map(Cell::Count));
     foot.resize(table.columns.len(), Cell::Empty);
     table.foot.push(foot);
+    let shown = table.rows.len() as u64;
     answer.table("groups", table);
+    if total.groups > shown {
+        let line = format!(
+            "{} of {} groups are shown",
+            text::count(shown),
+            text::count(total.groups)
+        );
+        answer.line("groups_in_all", json!(total.groups), line);
+    }
     answer.print(&question.coverage, options.source.json)?;
     Ok(question.coverage)
 }

@@ -183,7 +183,7 @@ fn findings(
         let (from, to) = (text::time_to_second(from), text::time_to_second(to));
         findings.push(format!("no exporter was heard from {from} to {to} UTC"));
     }
-    for (path, reason) in &coverage.unreadable {
+    for (path, reason) in coverage.left_out() {
         findings.push(format!("{} cannot be read: {reason}", path.display()));
     }
     findings

@@ -2,6 +2,9 @@
 
 use std::cmp::Reverse;
 
+/// Those that are kept when all are wanted: memory has an end, and so has patience.
+pub const ALL_MAX: usize = 1_000_000;
+
 /// Those with the greatest measure; equal ones by their keys, the least first.
 #[derive(Debug)]
 pub struct Leading<K, V> {
@@ -13,12 +16,12 @@ pub struct Leading<K, V> {
 }
 
 impl<K: Ord, V> Leading<K, V> {
-    /// None yet, and so many at most; 0: all.
+    /// None yet, and so many at most; 0: all, which are [`ALL_MAX`].
     #[must_use]
     pub fn new(lines_max: usize) -> Self {
         Self {
             lines_max: if lines_max == 0 {
-                usize::MAX
+                ALL_MAX
             } else {
                 lines_max
             },

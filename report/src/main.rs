@@ -8,6 +8,7 @@ mod clock;
 mod compare;
 mod data;
 mod element;
+mod engine;
 mod export;
 mod filter;
 mod flows;
@@ -17,14 +18,20 @@ mod gather;
 mod group;
 mod health;
 mod host;
+mod interrupt;
 mod leading;
+mod memory;
 mod names;
+mod output;
+mod progress;
 mod question;
+mod reading;
 mod row;
 mod scans;
 mod series;
 mod stat;
 mod text;
+mod tolerant;
 mod top;
 mod two_way;
 mod who;
@@ -72,6 +79,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Err(error) = interrupt::watch() {
+        eprintln!("weir: cannot wait for signals: {error}");
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -81,8 +92,10 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(run(&options.command)) {
         Ok(coverage) => {
-            answer::report_partial(&coverage);
-            if coverage.unreadable.is_empty() {
+            coverage.reading.bar().hide();
+            let left_out = coverage.left_out();
+            answer::report_partial(&left_out);
+            if left_out.is_empty() {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -90,7 +103,11 @@ fn main() -> ExitCode {
         }
         Err(error) if closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            interrupt::tidy_up();
+            match engine::exhausted(&error) {
+                Some(says) => eprintln!("weir: {says}"),
+                None => eprintln!("weir: {error:#}"),
+            }
             // What is asked wrongly is a usage error, as clap has it.
             if error.is::<Misunderstood>() {
                 ExitCode::from(2)

@@ -4,12 +4,15 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SessionContext};
 
 use crate::{
     clock,
     data::{self, Coverage},
+    engine::{Limits, Order},
     filter::{self, Filter, Surroundings, plan, sets::Library, times},
+    output, progress,
+    reading::Reading,
 };
 
 /// Where sets and catalogues are, unless the command line says otherwise.
@@ -33,6 +36,11 @@ pub struct Source {
     /// Take this as the present: `last 2h` counts back from it
     #[arg(long, value_name = "TIME", value_parser = instant)]
     pub now: Option<i64>,
+    /// Do not show the answer through a pager ($PAGER, or less)
+    #[arg(long)]
+    pub no_pager: bool,
+    #[command(flatten)]
+    limits: Limits,
     /// Only flows that fit, as in `src net 10.0.0.0/8 and not (tcp or port 53) and last 2h`
     #[arg(value_name = "FILTER")]
     pub filter: Vec<String>,
@@ -53,6 +61,8 @@ pub struct Question {
     pub coverage: Coverage,
     /// The present, nanoseconds since 1970-01-01 UTC.
     pub now_ns: i64,
+    /// The session they are asked in.
+    pub session: SessionContext,
 }
 
 impl Source {
@@ -113,10 +123,19 @@ impl Source {
     /// # Errors
     /// If the directory cannot be listed.
     pub async fn question_of(&self, filter: Filter) -> Result<Question> {
-        let config =
-            SessionConfig::new().set_bool("datafusion.execution.parquet.pushdown_filters", true);
-        let context = SessionContext::new_with_config(config);
-        let (flows, coverage) = data::open(&context, &self.directory, &filter).await?;
+        self.question_in(Order::AsFound, filter).await
+    }
+
+    /// Opens the flows that fit a filter, to be asked for in an order.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed, or the folder to spill to cannot be used.
+    pub async fn question_in(&self, order: Order, filter: Filter) -> Result<Question> {
+        output::allow_pager(!self.no_pager);
+        let reading = Reading::default();
+        let session = self.limits.session(order, &reading)?;
+        let (flows, coverage) = data::open(&session, &self.directory, &filter, &reading).await?;
+        progress::follow(&reading);
         let flows = if filter == Filter::everything() {
             flows
         } else {
@@ -127,6 +146,7 @@ impl Source {
             filter,
             coverage,
             now_ns: self.now_ns(),
+            session,
         })
     }
 }

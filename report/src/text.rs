@@ -1,15 +1,13 @@
 //! Answers as text: aligned columns, bold headings on a terminal; addresses and times as people
 //! write them.
 
-use std::{
-    fmt::Write as _,
-    io::{IsTerminal as _, Write},
-    net::Ipv6Addr,
-};
+use std::{fmt::Write as _, io::Write as _, net::Ipv6Addr};
 
 use anyhow::Result;
 use chrono::DateTime;
 use weir_netflow::record::display_address;
+
+use crate::output::Output;
 
 /// Which side a column is aligned to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +44,8 @@ impl Table {
     ///
     /// # Errors
     /// What the writer says.
-    pub fn print(&self, output: &mut impl Write) -> Result<()> {
-        let (bold, plain) = if std::io::stdout().is_terminal() {
-            ("\x1b[1m", "\x1b[0m")
-        } else {
-            ("", "")
-        };
+    pub fn print(&self, output: &mut Output) -> Result<()> {
+        let (bold, plain) = output.marks();
         let widths: Vec<_> = self
             .headings
             .iter()
