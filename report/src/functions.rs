@@ -20,8 +20,8 @@ use datafusion::{
 
 use crate::filter::ranges::{self, Ranges};
 
-/// Octets of an address.
-const ADDRESS: DataType = DataType::FixedSizeBinary(16);
+/// How addresses are stored: 16 octets.
+pub const ADDRESS: DataType = DataType::FixedSizeBinary(16);
 
 /// Milliseconds from first to last packet, both times cut to milliseconds as nfdump stores them; 0 if
 /// the last comes before the first.
@@ -262,7 +262,10 @@ impl ScalarUDFImpl for OwnNetwork {
 }
 
 /// Addresses made of addresses, row by row; nulls stay.
-fn addresses(
+///
+/// # Errors
+/// Never: each has 16 octets.
+pub fn addresses(
     column: &FixedSizeBinaryArray,
     of: impl Fn(usize, u128) -> u128,
 ) -> Result<ColumnarValue> {
@@ -276,7 +279,9 @@ fn addresses(
     Ok(ColumnarValue::Array(Arc::new(made.finish())))
 }
 
-fn address_at(column: &FixedSizeBinaryArray, row: usize) -> Option<u128> {
+/// The address in a row, if there is one.
+#[must_use]
+pub fn address_at(column: &FixedSizeBinaryArray, row: usize) -> Option<u128> {
     if column.is_null(row) {
         return None;
     }

@@ -29,6 +29,10 @@ mod reading;
 mod row;
 mod scans;
 mod series;
+mod signature;
+mod signatures;
+mod sql;
+mod sql_functions;
 mod stat;
 mod text;
 mod tolerant;
@@ -73,6 +77,10 @@ enum Command {
     Compare(compare::Options),
     /// Show whether the data is complete
     Health(health::Options),
+    /// Show what matches saved patterns: worms, brute force, amplification, and who was first
+    Signature(signature::Options),
+    /// Ask in SQL, of the table `flows`
+    Sql(sql::Options),
     /// Write flows to a Parquet or CSV file
     Export(export::Options),
 }
@@ -109,7 +117,7 @@ fn main() -> ExitCode {
                 None => eprintln!("weir: {error:#}"),
             }
             // What is asked wrongly is a usage error, as clap has it.
-            if error.is::<Misunderstood>() {
+            if error.is::<Misunderstood>() || error.is::<sql::Refused>() {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE
@@ -130,6 +138,8 @@ async fn run(command: &Command) -> Result<Coverage> {
         Command::Scans(options) => scans::run(options).await,
         Command::Compare(options) => compare::run(options).await,
         Command::Health(options) => health::run(options).await,
+        Command::Signature(options) => signature::run(options).await,
+        Command::Sql(options) => sql::run(options).await,
         Command::Export(options) => export::run(options).await,
     }
 }

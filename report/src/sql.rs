@@ -1,0 +1,338 @@
+//! `weir sql`: questions that no other command has, in SQL over the same flows. Nothing is changed by it.
+
+use std::{fmt, io::Write as _};
+
+use anyhow::Result;
+use arrow::{
+    array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
+    datatypes::{
+        DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampNanosecondType, UInt8Type,
+        UInt16Type, UInt32Type, UInt64Type,
+    },
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use clap::{Args, ValueEnum};
+use datafusion::{
+    error::DataFusionError,
+    execution::context::SQLOptions,
+    physical_plan::RecordBatchStream as _,
+    prelude::{DataFrame, SessionContext},
+};
+use futures::StreamExt as _;
+use serde_json::json;
+
+use crate::{
+    answer::{Answer, Cell, Column, Table, report_coverage},
+    data::Coverage,
+    filter::Filter,
+    gather::{Gathering, gather},
+    leading,
+    output::Output,
+    question::{Question, Source},
+    sql_functions, text,
+};
+
+/// Lines of a table, unless the command line says otherwise: all of it is aligned in memory.
+const TABLE_LINES: usize = 1000;
+
+/// What `weir sql` is asked.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// A query of the table `flows`, whose columns are the files'; addresses as ip('192.0.2.1'), and
+    /// prefix(src_addr, 24), in_net(src_addr, '10.0.0.0/8'), addr_text(src_addr), proto_name(protocol),
+    /// service(dst_port)
+    #[arg(value_name = "QUERY")]
+    query: String,
+    #[command(flatten)]
+    source: Source,
+    /// How lines are printed
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+    /// Lines shown; 0: all. Otherwise 1,000 of a table, and all of CSV
+    #[arg(short = 'n', long, value_name = "N")]
+    lines: Option<usize>,
+}
+
+/// How lines are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Aligned
+    Table,
+    /// Commas between
+    Csv,
+    /// One document
+    Json,
+}
+
+/// SQL that cannot be answered, and why.
+#[derive(Debug)]
+pub struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, output: &mut fmt::Formatter<'_>) -> fmt::Result {
+        output.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Refused {
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+    fn because(error: DataFusionError) -> Self {
+        let says = error.strip_backtrace();
+        if says.contains("not supported: ") && !says.contains("not implemented") {
+            return Self(format!(
+                "flows are only read: begin with SELECT, WITH or EXPLAIN ({says})"
+            ));
+        }
+        Self(format!("this SQL cannot be answered: {says}"))
+    }
+}
+
+/// Answers it.
+///
+/// # Errors
+/// If the query or the filter does not fit, or fails, or the output is closed.
+pub async fn run(options: &Options) -> Result<Coverage> {
+    let question = options.source.question().await?;
+    let session = &question.session;
+    session.register_table("flows", question.flows.clone().into_view())?;
+    sql_functions::register(session);
+    let frame = planned(session, &options.query)
+        .await
+        .map_err(Refused::because)?;
+    let format = if options.source.json {
+        Format::Json
+    } else {
+        options.format
+    };
+    let lines = match (options.lines, format) {
+        (Some(0) | None, Format::Csv) => usize::MAX,
+        (Some(0), _) | (None, Format::Json) => leading::ALL_MAX,
+        (None, Format::Table) => TABLE_LINES,
+        (Some(lines), _) => lines,
+    };
+    if format == Format::Csv {
+        let flows = asked_of(&question).await?;
+        print_csv(frame, lines, &question.coverage).await?;
+        report_coverage(&question.coverage, flows);
+        return Ok(question.coverage);
+    }
+    let (table, is_cut) = table(frame, lines).await?;
+    let mut answer = Answer {
+        flows: asked_of(&question).await?,
+        ..Answer::default()
+    };
+    answer.table("rows", table);
+    if is_cut {
+        let line = format!(
+            "there are more than these {} lines: -n 0 shows them, and -o csv",
+            text::count(lines as u64)
+        );
+        answer.line("cut", json!(true), line);
+    }
+    answer.print(&question.coverage, format == Format::Json)?;
+    Ok(question.coverage)
+}
+
+/// Plans a query; it may only read.
+async fn planned(session: &SessionContext, query: &str) -> Result<DataFrame, DataFusionError> {
+    let reads = SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
+    session.sql_with_options(query, reads).await
+}
+
+/// Flows in the table.
+async fn asked_of(question: &Question) -> Result<u64> {
+    if question.filter == Filter::everything() {
+        return Ok(question.coverage.flows);
+    }
+    let all = gather(question.flows.clone(), &Gathering::default(), |_| {}).await?;
+    Ok(all.counts.flows)
+}
+
+/// The first lines, and whether there are more.
+async fn table(frame: DataFrame, lines: usize) -> Result<(Table, bool)> {
+    let mut stream = frame.execute_stream().await?;
+    let mut table = Table {
+        columns: columns(&stream.schema()),
+        ..Table::default()
+    };
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let left = lines - table.rows.len();
+        if batch.num_rows() > left {
+            table.rows.extend(rows(&batch.slice(0, left))?);
+            return Ok((table, true));
+        }
+        table.rows.extend(rows(&batch)?);
+    }
+    Ok((table, false))
+}
+
+fn columns(schema: &Schema) -> Vec<Column> {
+    let fields = schema.fields().iter();
+    let column = fields.map(|field| {
+        if field.data_type().is_numeric() {
+            Column::numbers(field.name(), field.name())
+        } else {
+            Column::words(field.name(), field.name())
+        }
+    });
+    column.collect()
+}
+
+async fn print_csv(frame: DataFrame, lines: usize, coverage: &Coverage) -> Result<()> {
+    let mut stream = frame.execute_stream().await?;
+    let mut output = Output::new(&coverage.reading, false);
+    let names = stream.schema();
+    let names = names.fields().iter();
+    let names: Vec<String> = names.map(|field| quoted(field.name())).collect();
+    let mut left = lines;
+    let mut text = names.join(",");
+    text.push('\n');
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let batch = batch.slice(0, batch.num_rows().min(left));
+        left -= batch.num_rows();
+        for row in rows(&batch)? {
+            let cells: Vec<String> = row.iter().map(csv).collect();
+            text.push_str(&cells.join(","));
+            text.push('\n');
+        }
+        output.write_all(text.as_bytes())?;
+        text.clear();
+        if left == 0 {
+            break;
+        }
+    }
+    output.write_all(text.as_bytes())?;
+    output.finish()
+}
+
+/// A cell as CSV has it (RFC 4180): numbers without marks, times as RFC 3339.
+fn csv(cell: &Cell) -> String {
+    match cell {
+        Cell::Text(text) => quoted(text),
+        Cell::Count(number) | Cell::Number(number) => number.to_string(),
+        Cell::Change(number) => number.to_string(),
+        Cell::Time(ns) => text::time_json(*ns),
+        Cell::Flag(yes) => yes.to_string(),
+        other => other.text(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+/// A batch as lines of cells.
+fn rows(batch: &RecordBatch) -> Result<Vec<Vec<Cell>>> {
+    let row = |row: usize| -> Result<Vec<Cell>> {
+        let columns = batch.columns().iter();
+        columns.map(|column| cell(column, row)).collect()
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+fn cell(column: &ArrayRef, row: usize) -> Result<Cell> {
+    if column.is_null(row) {
+        return Ok(Cell::Empty);
+    }
+    Ok(match column.data_type() {
+        DataType::FixedSizeBinary(16) => {
+            Cell::Text(text::address(column.as_fixed_size_binary().value(row)))
+        }
+        DataType::Null => Cell::Empty,
+        DataType::Boolean => Cell::Flag(column.as_boolean().value(row)),
+        DataType::UInt8 => Cell::Number(column.as_primitive::<UInt8Type>().value(row).into()),
+        DataType::UInt16 => Cell::Number(column.as_primitive::<UInt16Type>().value(row).into()),
+        DataType::UInt32 => Cell::Number(column.as_primitive::<UInt32Type>().value(row).into()),
+        DataType::UInt64 => Cell::Count(column.as_primitive::<UInt64Type>().value(row)),
+        DataType::Int64 => {
+            let number = column.as_primitive::<Int64Type>().value(row);
+            u64::try_from(number).map_or(Cell::Change(number.into()), Cell::Count)
+        }
+        DataType::Float64 => Cell::Real(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            Cell::Time(column.as_primitive::<TimestampNanosecondType>().value(row))
+        }
+        _ => {
+            let options = FormatOptions::default();
+            let values = ArrayFormatter::try_new(column.as_ref(), &options)?;
+            Cell::Text(values.value(row).to_string())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(query: &str) -> String {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let session = SessionContext::new();
+        let planned = runtime.block_on(planned(&session, query));
+        Refused::because(planned.unwrap_err()).to_string()
+    }
+
+    #[test]
+    fn only_reading_is_allowed() {
+        for query in [
+            "create table t as select 1",
+            "create external table t stored as csv location '/etc/passwd'",
+            "drop table flows",
+            "copy (select 1) to '/tmp/weir-refused.csv'",
+            "set datafusion.execution.batch_size = 1",
+        ] {
+            let says = refused(query);
+            assert!(says.contains("flows are only read"), "{query}: {says}");
+        }
+        for query in ["selec 1", "select 1; select 2", "select a from nowhere", ""] {
+            let says = refused(query);
+            assert!(says.contains("cannot be answered"), "{query}: {says}");
+        }
+        assert!(refused("select * from '/etc/passwd'").contains("not found"));
+    }
+
+    #[test]
+    fn values_are_cells_by_their_types() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let session = SessionContext::new();
+        let query = "select 1, -2, 0.5, 'a,b', null, true, arrow_cast(7, 'UInt16')";
+        let (table, is_cut) = runtime
+            .block_on(async {
+                let frame = planned(&session, query).await.unwrap();
+                table(frame, 10).await
+            })
+            .unwrap();
+        let row = &table.rows[0];
+        assert!(!is_cut);
+        let texts: Vec<_> = row.iter().map(csv).collect();
+        assert_eq!(texts, ["1", "-2", "0.5", "\"a,b\"", "", "true", "7"]);
+        assert_eq!(row[0], Cell::Count(1));
+        assert_eq!(row[6], Cell::Number(7));
+    }
+
+    #[test]
+    fn a_long_table_is_cut_and_says_so() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let session = SessionContext::new();
+        let query = "select * from (values (1), (2), (3)) as t(a) order by a";
+        for (lines, shown, cut) in [(2, 2, true), (3, 3, false)] {
+            let (table, is_cut) = runtime
+                .block_on(async {
+                    let frame = planned(&session, query).await.unwrap();
+                    table(frame, lines).await
+                })
+                .unwrap();
+            assert_eq!((table.rows.len(), is_cut), (shown, cut));
+        }
+    }
+}
