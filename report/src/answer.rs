@@ -137,6 +137,18 @@ impl Table {
         Value::Array(self.rows.iter().map(object).collect())
     }
 
+    /// Prints it by itself.
+    ///
+    /// # Errors
+    /// If the output is closed.
+    pub fn print_as(&self, output: &mut Output, as_json: bool) -> Result<()> {
+        if as_json {
+            writeln!(output, "{:#}", self.json())?;
+            return Ok(());
+        }
+        self.print(output)
+    }
+
     fn print(&self, output: &mut Output) -> Result<()> {
         if !self.title.is_empty() {
             writeln!(output, "{}", self.title)?;

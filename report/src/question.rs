@@ -17,12 +17,14 @@ use crate::{
 
 /// Where sets and catalogues are, unless the command line says otherwise.
 const LIBRARY: &str = "/etc/weir";
+/// Where the flows are, likewise.
+const FLOWS: &str = "/var/lib/weir";
 
 /// Which flows an answer is about.
 #[derive(Debug, Args)]
 pub struct Source {
     /// Directory of the flows (the collector's -w)
-    #[arg(short = 'r', long = "read", value_name = "DIR")]
+    #[arg(short = 'r', long = "read", value_name = "DIR", default_value = FLOWS)]
     pub directory: PathBuf,
     /// Print JSON
     #[arg(long)]

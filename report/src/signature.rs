@@ -1,0 +1,308 @@
+//! `weir signature`: what matches saved patterns, in all that is kept: who, since when, and who was first.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    answer::{Answer, Cell, Column, Table},
+    data::Coverage,
+    element::Element,
+    filter::{Filter, error::nearest, plan::plan},
+    gather::{Counts, Gathering, Group, gather},
+    leading::Leading,
+    output::Output,
+    question::{Question, Source},
+    signatures::{self, By, Signature},
+    text,
+};
+
+/// What `weir signature` is asked.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Signatures with commas between, as slammer,mirai; `all`: all of them
+    #[arg(value_name = "NAMES", required_unless_present_any = ["list", "check"])]
+    names: Option<String>,
+    #[command(flatten)]
+    source: Source,
+    /// Print the signatures there are, and look for none
+    #[arg(long)]
+    list: bool,
+    /// Only see whether the signatures in this file are understood
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Hosts of each signature shown; 0: all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    lines: usize,
+}
+
+/// Hosts that match a signature, by who was first.
+type Matches = Vec<(i64, Group)>;
+
+/// Answers it.
+///
+/// # Errors
+/// If a signature or the filter does not fit, the query fails, or the output is closed.
+pub async fn run(options: &Options) -> Result<Coverage> {
+    if let Some(path) = &options.check {
+        let read = read_file(&options.source, path)?;
+        print(&listed(&read), options)?;
+        return Ok(Coverage::default());
+    }
+    let known = known(&options.source)?;
+    if options.list {
+        print(&listed(&known), options)?;
+        return Ok(Coverage::default());
+    }
+    let chosen = chosen(known, options.names.as_deref().unwrap_or("all"))?;
+    let asked = options.source.asked()?;
+    let either = chosen.iter().map(|signature| signature.filter.clone());
+    let either = Filter::Any(either.collect());
+    let question = options.source.question_of(asked.and(either)).await?;
+    let mut answer = Answer::default();
+    let mut matches = Vec::new();
+    for signature in chosen {
+        let found = matching(&question, &signature, options.lines).await?;
+        matches.push((signature, found));
+    }
+    answer.flows = gather(question.flows.clone(), &Gathering::default(), |_| {})
+        .await?
+        .counts
+        .flows;
+    answer.table("matches", table(&matches)?);
+    let firsts = matches.iter().filter_map(|(signature, found)| {
+        let (first_ns, group) = found.first()?;
+        let host = host(signature).ok()?.cell(group.keys.first()?).text();
+        Some((signature, host, *first_ns))
+    });
+    let firsts: Vec<_> = firsts.collect();
+    let lines: Vec<String> = firsts
+        .iter()
+        .map(|(signature, host, first_ns)| {
+            let time = text::time_to_second(*first_ns);
+            format!("{}: {host} was first, at {time} UTC", signature.name)
+        })
+        .collect();
+    let value = firsts.iter().map(|(signature, host, first_ns)| {
+        json!({
+            "signature": signature.name,
+            "host": host,
+            "time": text::time_json(*first_ns),
+        })
+    });
+    let value = value.collect();
+    if lines.is_empty() {
+        answer.json.insert("first".to_owned(), value);
+    } else {
+        answer.line("first", value, lines.join("\n"));
+    }
+    answer.print(&question.coverage, options.source.json)?;
+    Ok(question.coverage)
+}
+
+/// What is shipped and what is in the library.
+fn known(source: &Source) -> Result<Vec<Signature>> {
+    let parse = |text: &str| source.parse(text);
+    let mut known = signatures::read(signatures::SHIPPED, parse).context("what is shipped")?;
+    let folder = source.library.join("signatures");
+    let files = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = files.map(|file| file.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
+    paths.sort();
+    for path in paths {
+        signatures::add(&mut known, read_file(source, &path)?);
+    }
+    Ok(known)
+}
+
+fn read_file(source: &Source, path: &Path) -> Result<Vec<Signature>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    signatures::read(&text, |filter| source.parse(filter))
+        .with_context(|| format!("in {}", path.display()))
+}
+
+/// Those that are asked for, in that order.
+fn chosen(known: Vec<Signature>, names: &str) -> Result<Vec<Signature>> {
+    if names == "all" {
+        return Ok(known);
+    }
+    let mut chosen = Vec::new();
+    for name in names.split(',') {
+        let found = known.iter().find(|signature| signature.name == name);
+        match found {
+            Some(signature) => chosen.push(signature.clone()),
+            None => {
+                let all = known.iter().map(|signature| signature.name.as_str());
+                match nearest(name, all.clone()) {
+                    Some(meant) => {
+                        bail!("no signature is called `{name}`; did you mean `{meant}`?")
+                    }
+                    None => {
+                        let all: Vec<_> = all.collect();
+                        bail!("no signature is called `{name}`: there are {}", all.join(", "));
+                    }
+                }
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// Signatures as a table.
+fn listed(known: &[Signature]) -> Table {
+    let row = |signature: &Signature| {
+        vec![
+            Cell::Text(signature.name.clone()),
+            Cell::Text(signature.about.clone()),
+            Cell::Text(signature.text.clone()),
+            Cell::Number(signature.targets),
+            Cell::Number(signature.flows),
+            Cell::Number(signature.flows_per_minute),
+        ]
+    };
+    Table {
+        columns: vec![
+            Column::words("signature", "Signature"),
+            Column::words("about", "About"),
+            Column::words("filter", "Filter"),
+            Column::numbers("targets", "Targets"),
+            Column::numbers("flows", "Flows"),
+            Column::numbers("flows_per_minute", "A minute"),
+        ],
+        rows: known.iter().map(row).collect(),
+        ..Table::default()
+    }
+}
+
+/// Prints a table that no flows were read for.
+fn print(table: &Table, options: &Options) -> Result<()> {
+    let coverage = Coverage::default();
+    let mut output = Output::new(&coverage.reading, !options.source.json);
+    table.print_as(&mut output, options.source.json)?;
+    output.finish()
+}
+
+/// Who is listed.
+fn host(signature: &Signature) -> Result<Element> {
+    let name = match signature.by {
+        By::Source => "srcip",
+        By::Destination => "dstip",
+    };
+    Element::parse(name).map_err(anyhow::Error::msg)
+}
+
+/// Hosts that match, the first one first.
+async fn matching(question: &Question, signature: &Signature, lines: usize) -> Result<Matches> {
+    let other = match signature.by {
+        By::Source => "dstip",
+        By::Destination => "srcip",
+    };
+    let gathering = Gathering {
+        keys: vec![host(signature)?],
+        distinct: vec![Element::parse(other).map_err(anyhow::Error::msg)?],
+        times: true,
+        having: None,
+    };
+    let mut leading: Leading<Vec<_>, Counts> = Leading::new(lines);
+    let flows = question.flows.clone().filter(plan(&signature.filter))?;
+    gather(flows, &gathering, |row| {
+        if is_enough(signature, &row.counts) {
+            // Times before 1970 are no times.
+            let first = row.counts.times_ns.0.max(0).unsigned_abs();
+            leading.offer(u64::MAX - first, || (row.keys(), row.counts.clone()));
+        }
+    })
+    .await?;
+    let found = leading.finish().into_iter();
+    let found = found.map(|(keys, counts)| (counts.times_ns.0, Group { keys, counts }));
+    Ok(found.collect())
+}
+
+/// Whether so many flows are what the signature is about.
+fn is_enough(signature: &Signature, counts: &Counts) -> bool {
+    const MINUTE_MS: u64 = 60_000;
+    let minutes = counts.duration_ms().div_ceil(MINUTE_MS).max(1);
+    let targets = counts.distinct.first().copied().unwrap_or(0);
+    targets >= signature.targets
+        && counts.flows >= signature.flows
+        && counts.flows / minutes >= signature.flows_per_minute
+}
+
+fn table(matches: &[(Signature, Matches)]) -> Result<Table> {
+    let mut table = Table {
+        columns: vec![
+            Column::words("signature", "Signature"),
+            Column::words("host", "Host"),
+            Column::words("first", "First (UTC)"),
+            Column::words("last", "Last (UTC)"),
+            Column::numbers("targets", "Other ends"),
+            Column::numbers("flows", "Flows"),
+            Column::numbers("packets", "Packets"),
+            Column::numbers("octets", "Octets"),
+        ],
+        ..Table::default()
+    };
+    for (signature, found) in matches {
+        let host = host(signature)?;
+        for (_, Group { keys, counts }) in found {
+            let key = keys.first().context("a host")?;
+            let mut row = vec![Cell::Text(signature.name.clone()), host.cell(key)];
+            let (first_ns, last_ns) = counts.times_ns;
+            row.extend([first_ns, last_ns].map(Cell::Time));
+            row.extend(counts.distinct.iter().copied().map(Cell::Count));
+            row.extend([counts.flows, counts.packets, counts.octets].map(Cell::Count));
+            table.rows.push(row);
+        }
+    }
+    Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Signature {
+        let everything = |_: &str| Ok(Filter::everything());
+        signatures::read(text, everything).unwrap().remove(0)
+    }
+
+    #[test]
+    fn all_thresholds_count() {
+        let signature =
+            read("[a]\nfilter = 'any'\ntargets = 3\nflows = 10\nflows_per_minute = 2");
+        let counts = |targets: u64, flows: u64, minutes: i64| Counts {
+            flows,
+            times_ns: (0, minutes * 60_000_000_000),
+            distinct: vec![targets],
+            ..Counts::default()
+        };
+        for (targets, flows, minutes, enough) in [
+            (3, 10, 5, true),
+            (2, 10, 5, false),
+            (3, 9, 1, false),
+            (3, 10, 6, false),
+            (3, 10, 0, true),
+        ] {
+            let found = is_enough(&signature, &counts(targets, flows, minutes));
+            assert_eq!(found, enough, "{targets} {flows} {minutes}");
+        }
+    }
+
+    #[test]
+    fn names_choose_and_wrong_ones_are_told() {
+        let known = vec![read("[mirai]\nfilter = 'any'"), read("[slammer]\nfilter = 'any'")];
+        let chosen = |name: &str| chosen(known.clone(), name);
+        assert_eq!(chosen("all").unwrap().len(), 2);
+        assert_eq!(chosen("slammer,mirai").unwrap()[0].name, "slammer");
+        let says = chosen("slamer").unwrap_err().to_string();
+        assert!(says.contains("did you mean `slammer`?"), "{says}");
+        let says = chosen("colour").unwrap_err().to_string();
+        assert!(says.contains("there are mirai, slammer"), "{says}");
+    }
+}
