@@ -35,6 +35,8 @@ pub enum Cell {
     Flag(bool),
     /// A number with a fraction.
     Real(f64),
+    /// A value with the name it has.
+    Named(Box<Cell>, String),
     /// Nothing.
     Empty,
 }
@@ -58,7 +60,17 @@ impl Cell {
             Self::Flag(true) => "yes".to_owned(),
             Self::Flag(false) => "no".to_owned(),
             Self::Real(number) => number.to_string(),
+            Self::Named(value, name) => format!("{} {name}", value.text()),
             Self::Empty => String::new(),
+        }
+    }
+
+    /// With the name it has, if it has one: for people, machines know it by its value.
+    #[must_use]
+    pub fn named(self, name: Option<&str>) -> Self {
+        match name {
+            Some(name) => Self::Named(Box::new(self), name.to_owned()),
+            None => self,
         }
     }
 
@@ -75,6 +87,7 @@ impl Cell {
             Self::Time(ns) => json!(text::time_json(*ns)),
             Self::Flag(yes) => json!(yes),
             Self::Real(number) => json!(number),
+            Self::Named(value, _) => value.json(),
             Self::Empty => Value::Null,
         }
     }
@@ -367,6 +380,8 @@ mod tests {
             (Cell::Share(0.1234), "12.3", json!(0.1234)),
             (Cell::Flag(true), "yes", json!(true)),
             (Cell::Real(0.5), "0.5", json!(0.5)),
+            (Cell::Number(443).named(Some("https")), "443 https", json!(443)),
+            (Cell::Number(1).named(None), "1", json!(1)),
             (Cell::Empty, "", Value::Null),
         ] {
             assert_eq!((cell.text(), cell.json()), (text.to_owned(), json));

@@ -10,7 +10,9 @@ use datafusion::prelude::{Expr, bitwise_and, bitwise_shift_right, col, lit};
 use crate::{
     answer::Cell,
     filter::{error::nearest, ranges},
-    functions, names, text,
+    functions,
+    local_names::{self, What},
+    names, text,
 };
 
 /// What flows are gathered by.
@@ -40,6 +42,8 @@ enum Key {
     PacketSize,
     /// Bits a second.
     Bandwidth,
+    /// What local files know of an address.
+    Known(&'static str, What),
 }
 
 /// How its value is shown.
@@ -207,6 +211,9 @@ impl Element {
             Some((name, lengths)) => (name, Some(lengths)),
             None => (&lower[..], None),
         };
+        if let (Some(element), None) = (Self::known(name), lengths) {
+            return Ok(element);
+        }
         match (name, lengths) {
             ("srcnet", None) => Ok(Self::own_network(&lower, "src_addr", "src_mask")),
             ("dstnet", None) => Ok(Self::own_network(&lower, "dst_addr", "dst_mask")),
@@ -245,6 +252,40 @@ impl Element {
             heading: format!("{side} network"),
             sides: vec![Key::OwnNetwork(address, mask)],
             shown: Shown::Address,
+        }
+    }
+
+    /// What local files know of an address: `srcname`, `dstcountry`, `as-name` …
+    fn known(name: &str) -> Option<Self> {
+        let (columns, side, what): (&[&'static str], _, _) = if let Some(what) = name.strip_prefix("src") {
+            (&["src_addr"], "Source ", what)
+        } else if let Some(what) = name.strip_prefix("dst") {
+            (&["dst_addr"], "Destination ", what)
+        } else {
+            (&["src_addr", "dst_addr"], "", name)
+        };
+        let (what, noun) = match what {
+            "name" => (What::Name, "name"),
+            "country" | "geo" => (What::Country, "country"),
+            "as-name" => (What::AsName, "AS name"),
+            _ => return None,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            heading: format!("{side}{noun}"),
+            sides: columns.iter().map(|column| Key::Known(*column, what)).collect(),
+            shown: Shown::Text,
+        })
+    }
+
+    /// Whether it can be told.
+    ///
+    /// # Errors
+    /// If it is from local files and none were read.
+    pub fn require(&self) -> Result<()> {
+        match self.sides.first() {
+            Some(Key::Known(_, what)) => local_names::require(*what),
+            _ => Ok(()),
         }
     }
 
@@ -311,6 +352,7 @@ impl Element {
             Key::Duration => functions::duration_expression(),
             Key::PacketSize => functions::octets_per_packet_expression(),
             Key::Bandwidth => functions::bits_per_second_expression(),
+            Key::Known(column, what) => functions::known_expression(col(column), what),
         };
         self.sides.iter().map(expression).collect()
     }
@@ -360,7 +402,14 @@ impl Element {
                     format!("{}/{bits}", address(*number))
                 })
             }
-            (_, KeyValue::Address(number)) => Cell::Text(address(*number)),
+            (_, KeyValue::Address(number)) => {
+                let name = local_names::of(What::Name, *number);
+                Cell::Text(address(*number)).named(name.as_deref())
+            }
+            (Shown::Port, KeyValue::Number(number)) => {
+                let name = u16::try_from(*number).ok().and_then(names::service);
+                Cell::Number(*number).named(name)
+            }
             (Shown::Protocol, KeyValue::Number(number)) => {
                 let name = u8::try_from(*number).map(names::protocol_name);
                 Cell::Text(name.unwrap_or_else(|_| number.to_string()))
@@ -398,7 +447,8 @@ fn unknown(name: &str) -> String {
         None => format!(
             "no element is called `{name}`; there are srcip, dstip, ip, srcport, dstport, port, proto, flags, \
              tos, dir, srcas, dstas, as, inif, outif, if, srcmask, dstmask, vlan, nhip, router, odid, \
-             srcnet, dstnet, duration, bpp, bps, and addresses with a prefix length (srcip/24, srcip6/48)"
+             srcnet, dstnet, duration, bpp, bps, srcname, srccountry, srcas-name (and dst…), and addresses with a prefix \
+             length (srcip/24, srcip6/48)"
         ),
     }
 }
@@ -442,6 +492,9 @@ mod tests {
             ("ip/16/32", 2, "Network"),
             ("srcnet", 1, "Source network"),
             ("exporter", 1, "Exporter"),
+            ("srccountry", 1, "Source country"),
+            ("country", 2, "country"),
+            ("dstas-name", 1, "Destination AS name"),
         ] {
             let element = Element::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(element.expressions().len(), sides, "{text}");
@@ -481,5 +534,8 @@ mod tests {
         assert_eq!(shown("flags", KeyValue::Number(0x12)), "...A..S.");
         assert_eq!(shown("dir", KeyValue::Number(1)), "egress");
         assert_eq!(shown("nhip", KeyValue::None), "");
+        assert_eq!(shown("dstport", KeyValue::Number(443)), "443 https");
+        assert_eq!(shown("dstport", KeyValue::Number(40_000)), "40000");
+        assert_eq!(shown("dstcountry", KeyValue::Text("NL".to_owned())), "NL");
     }
 }

@@ -1,12 +1,12 @@
 //! What is computed from a flow's columns: durations, rates, networks and membership in large sets; as
 //! plain functions, and as functions of `DataFusion` over columns.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use arrow::{
     array::{
         Array as _, ArrayRef, AsArray as _, BooleanArray, FixedSizeBinaryArray,
-        FixedSizeBinaryBuilder, UInt64Array,
+        FixedSizeBinaryBuilder, StringBuilder, UInt64Array,
     },
     datatypes::{DataType, TimeUnit, TimestampNanosecondType, UInt8Type, UInt64Type},
 };
@@ -18,7 +18,10 @@ use datafusion::{
     prelude::{Expr, col},
 };
 
-use crate::filter::ranges::{self, Ranges};
+use crate::{
+    filter::ranges::{self, Ranges},
+    local_names::{self, What as Known},
+};
 
 /// How addresses are stored: 16 octets.
 pub const ADDRESS: DataType = DataType::FixedSizeBinary(16);
@@ -113,6 +116,16 @@ pub fn own_network_expression(address: Expr, bits: Expr) -> Expr {
         signature: Signature::exact(vec![ADDRESS, DataType::UInt8], Volatility::Immutable),
     };
     ScalarUDF::new_from_impl(network).call(vec![address, bits])
+}
+
+/// What local files know of an address.
+#[must_use]
+pub fn known_expression(address: Expr, what: Known) -> Expr {
+    let known = OfAddress {
+        what,
+        signature: Signature::exact(vec![ADDRESS], Volatility::Immutable),
+    };
+    ScalarUDF::new_from_impl(known).call(vec![address])
 }
 
 /// Whether an address (as octets or as text) or a number of 64 bits is in a set.
@@ -258,6 +271,49 @@ impl ScalarUDFImpl for OwnNetwork {
         addresses(columns[0].as_fixed_size_binary(), |row, address| {
             ranges::cut(address, bits.value(row), bits.value(row))
         })
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OfAddress {
+    what: Known,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for OfAddress {
+    fn name(&self) -> &'static str {
+        match self.what {
+            Known::Name => "known_name",
+            Known::Country => "known_country",
+            Known::AsName => "known_as_name",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let addresses = columns[0].as_fixed_size_binary();
+        // The same addresses come again and again.
+        let mut found: HashMap<u128, Option<String>> = HashMap::new();
+        let mut made = StringBuilder::new();
+        for row in 0..addresses.len() {
+            let Some(address) = address_at(addresses, row) else {
+                made.append_null();
+                continue;
+            };
+            let known = found
+                .entry(address)
+                .or_insert_with(|| local_names::of(self.what, address));
+            made.append_option(known.as_deref());
+        }
+        Ok(ColumnarValue::Array(Arc::new(made.finish())))
     }
 }
 

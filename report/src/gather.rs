@@ -226,6 +226,9 @@ pub async fn gather(
 /// The query.
 fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     let keys = &gathering.keys;
+    for element in keys.iter().chain(&gathering.distinct) {
+        element.require()?;
+    }
     let mut frame: Option<DataFrame> = None;
     for side in 0..gathering.sides() {
         let mut columns = Vec::new();

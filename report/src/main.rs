@@ -20,6 +20,7 @@ mod health;
 mod host;
 mod interrupt;
 mod leading;
+mod local_names;
 mod memory;
 mod names;
 mod output;

@@ -11,7 +11,7 @@ use crate::{
     data::{self, Coverage},
     engine::{Limits, Order},
     filter::{self, Filter, Surroundings, plan, sets::Library, times},
-    output, progress,
+    local_names, output, progress,
     reading::Reading,
 };
 
@@ -41,6 +41,10 @@ pub struct Source {
     /// Do not show the answer through a pager ($PAGER, or less)
     #[arg(long)]
     pub no_pager: bool,
+    /// Read names from this file too: hosts(5), lines of PREFIX,NAME (.csv), or a MaxMind database of
+    /// countries or AS (.mmdb); may be repeated. Files in the library's folder names are read anyway
+    #[arg(long, value_name = "FILE")]
+    pub names: Vec<PathBuf>,
     #[command(flatten)]
     limits: Limits,
     /// Only flows that fit, as in `src net 10.0.0.0/8 and not (tcp or port 53) and last 2h`
@@ -131,9 +135,11 @@ impl Source {
     /// Opens the flows that fit a filter, to be asked for in an order.
     ///
     /// # Errors
-    /// If the directory cannot be listed, or the folder to spill to cannot be used.
+    /// If the directory cannot be listed, the folder to spill to cannot be used, or a file of names cannot
+    /// be read.
     pub async fn question_in(&self, order: Order, filter: Filter) -> Result<Question> {
         output::allow_pager(!self.no_pager);
+        local_names::load(&self.names, &self.library.join("names"))?;
         let reading = Reading::default();
         let session = self.limits.session(order, &reading)?;
         let (flows, coverage) = data::open(&session, &self.directory, &filter, &reading).await?;

@@ -77,7 +77,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     answer.table("matches", table(&matches)?);
     let firsts = matches.iter().filter_map(|(signature, found)| {
         let (first_ns, group) = found.first()?;
-        let host = host(signature).ok()?.cell(group.keys.first()?).text();
+        let host = host(signature).ok()?.cell(group.keys.first()?);
         Some((signature, host, *first_ns))
     });
     let firsts: Vec<_> = firsts.collect();
@@ -85,13 +85,13 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         .iter()
         .map(|(signature, host, first_ns)| {
             let time = text::time_to_second(*first_ns);
-            format!("{}: {host} was first, at {time} UTC", signature.name)
+            format!("{}: {} was first, at {time} UTC", signature.name, host.text())
         })
         .collect();
     let value = firsts.iter().map(|(signature, host, first_ns)| {
         json!({
             "signature": signature.name,
-            "host": host,
+            "host": host.json(),
             "time": text::time_json(*first_ns),
         })
     });
