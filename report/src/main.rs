@@ -24,6 +24,7 @@ mod local_names;
 mod memory;
 mod names;
 mod output;
+mod picture;
 mod progress;
 mod question;
 mod reading;

@@ -1,5 +1,7 @@
 //! `weir series`: traffic over time, with what was usual and what was most.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result};
 use arrow::{
     array::{AsArray as _, RecordBatch},
@@ -15,7 +17,7 @@ use crate::{
     bins::{Bins, bar, percentile},
     data::Coverage,
     filter::{Filter, prune, times},
-    functions,
+    functions, picture,
     question::Source,
     text,
 };
@@ -37,6 +39,9 @@ pub struct Options {
     /// What is drawn
     #[arg(long, value_name = "WHAT", default_value = "octets")]
     of: Drawn,
+    /// Draw it into this file, too (SVG)
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 /// What bars show.
@@ -79,6 +84,12 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     answer.flows = fill(question.flows, &mut bins).await?;
     answer.table("series", table(&bins, options.of));
     summary(&bins, &mut answer);
+    if let Some(path) = &options.svg {
+        let (caption, values) = drawn(&bins, options.of);
+        picture::write(path, caption, &bins, &values)?;
+        let file = path.display().to_string();
+        answer.line("svg", json!(file), format!("drawn in {file}"));
+    }
     answer.print(&question.coverage, options.source.json)?;
     Ok(question.coverage)
 }
@@ -130,6 +141,19 @@ fn fill_batch(batch: &RecordBatch, bins: &mut Bins) -> Result<()> {
         bins.add(starts.value(row), ends.value(row), octets, packets);
     }
     Ok(())
+}
+
+/// What a picture shows, and its values.
+fn drawn(bins: &Bins, drawn: Drawn) -> (&'static str, Vec<u64>) {
+    let spans = bins.spans.iter();
+    match drawn {
+        Drawn::Octets => ("Bits a second", bins.bits_per_second()),
+        Drawn::Packets => (
+            "Packets an interval",
+            spans.map(|bin| bin.packets).collect(),
+        ),
+        Drawn::Flows => ("Flows an interval", spans.map(|bin| bin.flows).collect()),
+    }
 }
 
 fn table(bins: &Bins, drawn: Drawn) -> Table {
