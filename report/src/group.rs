@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::{
     answer::{Answer, Cell, Column, Table},
+    biflow,
     data::Coverage,
     element::Element,
     gather::{Counts, Gathering, Group, Order, Ranking, gather},
@@ -36,6 +37,9 @@ pub struct Options {
     /// Only groups that fit, as in `flows > 10 and bytes > 1M` (nfdump's -P)
     #[arg(short = 'P', long, value_name = "FILTER")]
     having: Option<String>,
+    /// Gather both directions of each connection into one line (nfdump's -B)
+    #[arg(short = 'B', long, conflicts_with_all = ["by", "order", "distinct", "having"])]
+    biflow: bool,
     /// Lines shown; 0: all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 0)]
     lines: usize,
@@ -58,6 +62,16 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let having = options.having.as_deref();
     let having = having.map(|text| options.source.parse(text)).transpose();
     let question = options.source.question().await?;
+    if options.biflow {
+        let (table, flows) = biflow::connections(&question, options.lines).await?;
+        let mut answer = Answer {
+            flows,
+            ..Answer::default()
+        };
+        answer.table("connections", table);
+        answer.print(&question.coverage, options.source.json)?;
+        return Ok(question.coverage);
+    }
     let gathering = Gathering {
         keys: options.by.clone(),
         distinct: options.distinct.clone(),

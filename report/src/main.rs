@@ -3,6 +3,7 @@
 
 mod account;
 mod answer;
+mod biflow;
 mod bins;
 mod clock;
 mod compare;

@@ -1,0 +1,99 @@
+//! Connections: both directions of a 5-tuple in one line, as nfdump's `-B` has them.
+
+use anyhow::Result;
+use datafusion::prelude::{Expr, col};
+
+use crate::{
+    answer::{Cell, Column, Table},
+    element::Element,
+    host::exchanged_cells,
+    leading::Leading,
+    question::Question,
+    two_way::{Direction, Ends, Exchanged, two_way},
+};
+
+/// Connections, those with most octets first, and how many flows were gathered.
+///
+/// # Errors
+/// If the query fails.
+pub async fn connections(question: &Question, lines: usize) -> Result<(Table, u64)> {
+    let mut leading: Leading<Ends, Exchanged> = Leading::new(lines);
+    let mut total = Exchanged::default();
+    let directions = [direction(true), direction(false)];
+    two_way(&question.flows, directions, |ends, exchanged| {
+        total.add(&exchanged);
+        leading.offer(exchanged.octets(), || (ends, exchanged));
+    })
+    .await?;
+    let flows = total.sent_flows.saturating_add(total.received_flows);
+    Ok((table(&leading.finish(), &total)?, flows))
+}
+
+/// What clients send, or what they receive.
+fn direction(sent: bool) -> Direction {
+    let of_client = from_client();
+    let (near, far) = if sent {
+        ("src_addr", "dst_addr")
+    } else {
+        ("dst_addr", "src_addr")
+    };
+    let (client, server) = if sent {
+        ("src_port", "dst_port")
+    } else {
+        ("dst_port", "src_port")
+    };
+    Direction {
+        predicate: if sent { of_client } else { !of_client },
+        near,
+        far,
+        port: col(server),
+        label: col(client),
+        flows: col("flows"),
+        sent,
+    }
+}
+
+/// Whether a flow comes from the client: the server has the lower port, and of two equal ones the higher
+/// address. So each flow and its answers agree on who is who.
+fn from_client() -> Expr {
+    let higher = col("src_port").gt(col("dst_port"));
+    let same = col("src_port").eq(col("dst_port"));
+    higher.or(same.and(col("src_addr").lt_eq(col("dst_addr"))))
+}
+
+fn table(leading: &[(Ends, Exchanged)], total: &Exchanged) -> Result<Table> {
+    let element = |name: &str| Element::parse(name).map_err(anyhow::Error::msg);
+    let (protocol, address, port) = (element("proto")?, element("srcip")?, element("srcport")?);
+    let row = |(ends, exchanged): &(Ends, Exchanged)| {
+        let mut row = vec![
+            protocol.cell(&ends.protocol),
+            address.cell(&ends.near),
+            port.cell(&ends.label),
+            address.cell(&ends.far),
+            port.cell(&ends.port),
+        ];
+        row.extend(exchanged_cells(exchanged));
+        row
+    };
+    let mut foot = vec![Cell::Text("all".to_owned())];
+    foot.resize(5, Cell::Empty);
+    foot.extend(exchanged_cells(total));
+    Ok(Table {
+        columns: vec![
+            Column::words("proto", "Protocol"),
+            Column::words("client", "Client"),
+            Column::words("client_port", "Port"),
+            Column::words("server", "Server"),
+            Column::words("server_port", "Port"),
+            Column::numbers("sent_octets", "Octets sent"),
+            Column::numbers("received_octets", "Octets received"),
+            Column::numbers("sent_flows", "Flows sent"),
+            Column::numbers("received_flows", "Flows received"),
+            Column::words("first", "First (UTC)"),
+            Column::words("last", "Last (UTC)"),
+        ],
+        rows: leading.iter().map(row).collect(),
+        foot: vec![foot],
+        ..Table::default()
+    })
+}
