@@ -202,6 +202,8 @@ async fn print_text(
         }
         output.write_all(text.as_bytes())?;
         text.clear();
+        // Where little fits, what was found is seen before the next is.
+        output.flush()?;
     }
     output.write_all(heading.as_bytes())?;
     Ok(printed)
@@ -221,6 +223,7 @@ async fn print_lines(
             writeln!(output, "{}", object(&batch, row))?;
             printed += 1;
         }
+        output.flush()?;
     }
     Ok(printed)
 }

@@ -93,7 +93,7 @@ impl Output {
             writer,
             pager,
         } = self;
-        writer.get_or_insert_with(|| {
+        writer.get_or_insert_with(|| -> Box<dyn Write> {
             if *is_terminal {
                 reading.bar().hide();
             }

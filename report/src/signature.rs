@@ -27,7 +27,7 @@ use crate::{
 pub struct Options {
     /// Signatures with commas between, as slammer,mirai; `all`: all of them
     #[arg(value_name = "NAMES", required_unless_present_any = ["list", "check"])]
-    names: Option<String>,
+    wanted: Option<String>,
     #[command(flatten)]
     source: Source,
     /// Print the signatures there are, and look for none
@@ -59,7 +59,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         print(&listed(&known), options)?;
         return Ok(Coverage::default());
     }
-    let chosen = chosen(known, options.names.as_deref().unwrap_or("all"))?;
+    let chosen = chosen(known, options.wanted.as_deref().unwrap_or("all"))?;
     let asked = options.source.asked()?;
     let either = chosen.iter().map(|signature| signature.filter.clone());
     let either = Filter::Any(either.collect());
