@@ -25,6 +25,7 @@ use crate::{
     answer::{Answer, coverage_json},
     data::Coverage,
     format::Format,
+    interrupt,
     question::Source,
     row::{self, Columns},
     text,
@@ -79,6 +80,8 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let mut partial = options.file.clone().into_os_string();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
+    let unfinished = partial.clone();
+    interrupt::before_exit(move || drop(fs::remove_file(&unfinished)));
     let written = match kind {
         Kind::Parquet => write_parquet(question.flows, &question.coverage, &partial).await,
         Kind::Csv => write_csv(question.flows, &partial).await,

@@ -176,7 +176,7 @@ fn a_query_that_fails_is_no_damage() {
     let output = archive.output(&["sql", query]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.to_lowercase().contains("divide by zero"), "{said}");
+    assert!(said.to_lowercase().contains("divide"), "{said}");
     assert!(!said.contains("partial"), "{said}");
 }
 
