@@ -52,6 +52,9 @@ pub struct Options {
     /// Sort by tstart, tend, packets, bytes, duration, pps, bps or bpp
     #[arg(short = 'O', long, value_name = "ORDER")]
     order: Option<String>,
+    /// Flows only: no heading, and nothing of what they cover
+    #[arg(short = 'q', long)]
+    quiet: bool,
 }
 
 /// How the flows are printed.
@@ -103,8 +106,10 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let mut output = Output::new(&coverage.reading, is_text);
     match printed {
         Printed::Text(format) => {
-            let printed = print_text(flows, &format, options.limit, &mut output).await?;
-            if format.is_csv() {
+            let printed = print_text(flows, &format, options, &mut output).await?;
+            if options.quiet {
+                // Whoever reads it wants lines of flows.
+            } else if format.is_csv() {
                 report_coverage(&coverage, printed);
             } else {
                 write!(output, "\n{}", coverage_text(&coverage, printed))?;
@@ -179,13 +184,16 @@ fn order_of(name: &str) -> Result<(Expr, bool)> {
 async fn print_text(
     flows: DataFrame,
     format: &Format,
-    limit: Option<usize>,
+    options: &Options,
     output: &mut Output,
 ) -> Result<u64> {
     let columns: Vec<Expr> = row::COLUMNS.map(col).to_vec();
-    let mut stream = first(flows.select(columns)?, limit).await?;
+    let mut stream = first(flows.select(columns)?, options.limit).await?;
     let (bold, plain) = output.marks();
-    let mut heading = format!("{bold}{}{plain}\n", format.heading());
+    let mut heading = match options.quiet {
+        true => String::new(),
+        false => format!("{bold}{}{plain}\n", format.heading()),
+    };
     let mut text = String::with_capacity(TEXT_OCTETS);
     let mut printed = 0;
     while let Some(batch) = stream.next().await {

@@ -36,6 +36,7 @@ mod signature;
 mod signatures;
 mod sql;
 mod sql_functions;
+mod spelling;
 mod stat;
 mod text;
 mod tolerant;
@@ -45,7 +46,7 @@ mod who;
 
 use std::{io, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::{data::Coverage, filter::Misunderstood};
@@ -86,10 +87,43 @@ enum Command {
     Sql(sql::Options),
     /// Write flows to a Parquet or CSV file
     Export(export::Options),
+    /// Take nfdump's own command line (--native prints Weir's)
+    #[command(disable_help_flag = true)]
+    Nfdump(spelling::Words),
+    /// Take flow-stat's own command line, with -r DIR (--native prints Weir's)
+    #[command(disable_help_flag = true)]
+    FlowStat(spelling::Words),
+    /// Take flow-print's own command line, with -r DIR (--native prints Weir's)
+    #[command(disable_help_flag = true)]
+    FlowPrint(spelling::Words),
+}
+
+impl Command {
+    /// Weir's own command for another program's words; nothing if that was only to be shown.
+    fn native(self) -> Result<Option<Self>, String> {
+        let words = match &self {
+            Self::Nfdump(words) => words.translate(spelling::nfdump::native)?,
+            Self::FlowStat(words) => words.translate(spelling::flow_tools::stat)?,
+            Self::FlowPrint(words) => words.translate(spelling::flow_tools::print)?,
+            _ => return Ok(Some(self)),
+        };
+        let parse = |words: Vec<String>| {
+            let words = ["weir".to_owned()].into_iter().chain(words);
+            Options::parse_from(words).command
+        };
+        Ok(words.map(parse))
+    }
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let command = match Options::parse().command.native() {
+        Ok(Some(command)) => command,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("weir: {sentence}");
+            return ExitCode::from(2);
+        }
+    };
     if let Err(error) = interrupt::watch() {
         eprintln!("weir: cannot wait for signals: {error}");
         return ExitCode::FAILURE;
@@ -101,7 +135,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(&options.command)) {
+    match runtime.block_on(run(&command)) {
         Ok(coverage) => {
             coverage.reading.bar().hide();
             let left_out = coverage.left_out();
@@ -144,6 +178,9 @@ async fn run(command: &Command) -> Result<Coverage> {
         Command::Signature(options) => signature::run(options).await,
         Command::Sql(options) => sql::run(options).await,
         Command::Export(options) => export::run(options).await,
+        Command::Nfdump(_) | Command::FlowStat(_) | Command::FlowPrint(_) => {
+            bail!("words of another program were not translated: this is a bug")
+        }
     }
 }
 

@@ -13,12 +13,16 @@ use crate::{
     filter::{self, Filter, Surroundings, plan, sets::Library, times},
     local_names, output, progress,
     reading::Reading,
+    spelling::{acl, nfilter},
 };
 
 /// Where sets and catalogues are, unless the command line says otherwise.
 const LIBRARY: &str = "/etc/weir";
 /// Where the flows are, likewise.
 const FLOWS: &str = "/var/lib/weir";
+
+/// From a file's text and a name to text of the filter language.
+type Translate = fn(&str, &str) -> Result<String, String>;
 
 /// Which flows an answer is about.
 #[derive(Debug, Args)]
@@ -32,6 +36,13 @@ pub struct Source {
     /// Read the filter from this file too; both must fit
     #[arg(short = 'f', long, value_name = "FILE")]
     pub filter_file: Option<PathBuf>,
+    /// Also as a definition in a file of flow-nfilter's says
+    #[arg(short = 'F', long, num_args = 2, value_names = ["FILE", "NAME"])]
+    pub nfilter: Vec<String>,
+    /// Also as a Cisco access list in a file says; a standard one is about the source, as `dst:NAME` about
+    /// the destination
+    #[arg(long, num_args = 2, value_names = ["FILE", "NAME"])]
+    pub acl: Vec<String>,
     /// Folder of named sets (sets/NAME) and catalogues (who/NAME)
     #[arg(long, value_name = "DIR", default_value = LIBRARY)]
     pub library: PathBuf,
@@ -112,7 +123,23 @@ impl Source {
                 .with_context(|| format!("in {}", path.display()))?;
             asked = asked.and(from_file);
         }
+        for (lists, translate) in [
+            (&self.nfilter, nfilter::filter as Translate),
+            (&self.acl, acl::filter as Translate),
+        ] {
+            for list in lists.chunks_exact(2) {
+                asked = asked.and(self.listed(&list[0], &list[1], translate)?);
+            }
+        }
         Ok(asked)
+    }
+
+    /// A list of another program's, by its file and name.
+    fn listed(&self, file: &str, name: &str, translate: Translate) -> Result<Filter> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+        let filter = translate(&text, name).map_err(|says| anyhow::anyhow!("in {file}: {says}"))?;
+        let parsed = self.parse(&filter);
+        parsed.with_context(|| format!("`{name}` in {file} is `{filter}`"))
     }
 
     /// Opens the flows that are asked for.

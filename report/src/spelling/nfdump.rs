@@ -1,0 +1,475 @@
+//! nfdump's command line (1.7) as Weir's: statistics become `top` and `group`, aggregations `group`,
+//! lists `flows`. What Weir has not, or has elsewhere, is refused with the words to use.
+
+use super::getopt;
+
+/// nfdump's options, of 1.6 and 1.7.
+const LETTERS: &str = "r:w:f:C:R:M:O:t:c:aA:bBIgD:G:H:s:S:n:o:6qi:v:E:x:z::yjJ:XZTVhNmP:l:L:K:W:e";
+/// Lines of a statistic, if nothing else is said.
+const LINES: &str = "10";
+
+/// Options that have no equivalent, and what to use.
+const REFUSED: [(char, &str); 22] = [
+    ('w', "-w writes nfdump's files: `weir export -r DIR -w FILE 'FILTER'` writes flows to a file"),
+    ('b', "-b folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both"),
+    ('B', "-B folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both"),
+    ('g', "-g is for gnuplot: `weir series -r DIR` has flows over time, and draws them"),
+    ('D', "-D asks a name server: Weir takes the system's; leave -D out"),
+    ('G', "-G reads nfdump's own database of countries: leave -G out"),
+    ('H', "-H reads nfdump's own database of Tor exits: leave -H out"),
+    ('i', "-i renames a source in a file: Weir tells exporters apart by address, `router ip A`"),
+    ('v', "-v verifies a file: use `weir-collector verify DIR`"),
+    ('x', "-x lists maps of nfdump 1.6's files, which Weir's have not"),
+    ('J', "-J recompresses files: use `weir-collector recompact DIR`"),
+    ('X', "-X prints nfdump's own filter engine; Weir points at what it does not understand"),
+    ('Z', "-Z checks a filter: `weir flows -r DIR -n 1 'FILTER'` does, and points at what is wrong"),
+    ('T', "-T tags addresses for NfSen: leave it out, or use `weir flows -o ndjson`"),
+    ('V', "use `weir --version`"),
+    ('h', "`weir nfdump` takes nfdump's options, as in `weir nfdump -r DIR -s srcip/bytes -n 10 'FILTER'`; --native prints Weir's own command; `weir --help` lists those"),
+    ('e', "-e is not known to nfdump 1.7: leave it out"),
+    ('l', "-l is nfdump 1.6's limit of packets: say `packets > N` in the filter"),
+    ('L', "-L is nfdump 1.6's limit of bytes: say `bytes > N` in the filter"),
+    ('K', "-K anonymises: Weir's answers do not"),
+    ('C', "-C reads nfdump's configuration: say the format with -o 'fmt:…'"),
+    ('P', "-P is for groups: use it with -a or -A"),
+];
+
+/// Formats that print what Weir's files have not, or that are gone.
+const FORMATS_REFUSED: [(&str, &str); 8] = [
+    ("pipe", "the pipe format is gone from nfdump, too: use -o csv"),
+    ("raw", "use -o ndjson, which has every column"),
+    ("gline", "Weir's files have no countries: use -o line"),
+    ("glong", "Weir's files have no countries: use -o long"),
+    ("nsel", "Weir's files have no firewall events: use -o line"),
+    ("nel", "Weir's files have no NAT events: use -o line"),
+    ("nat", "Weir's files have no NAT events: use -o line"),
+    ("tor", "Weir knows no Tor exits: use -o line"),
+];
+
+/// What was asked.
+#[derive(Default)]
+struct Asked {
+    path: Option<String>,
+    files: Option<String>,
+    folders: Option<String>,
+    filter_file: Option<String>,
+    window: Option<String>,
+    first: Option<String>,
+    lines: Option<String>,
+    order: Option<String>,
+    format: Option<String>,
+    /// Elements that are gathered by; empty: the 5-tuple.
+    gathered: Option<String>,
+    having: Option<String>,
+    statistics: Vec<String>,
+    is_quiet: bool,
+    is_summary: bool,
+    is_health: bool,
+}
+
+/// The native words.
+///
+/// # Errors
+/// A sentence that says what to use instead.
+pub fn native(words: &[String]) -> Result<Vec<String>, String> {
+    let parsed = getopt::parse("nfdump", LETTERS, words)?;
+    let asked = Asked::of(parsed.options)?;
+    let (folder, received) = asked.folder()?;
+    let mut command = asked.command()?;
+    command.extend(["-r".to_owned(), folder]);
+    // In nfdump a filter on the command line takes the place of the file's.
+    let own = parsed.operands.join(" ");
+    if let Some(file) = asked.filter_file.filter(|_| own.is_empty()) {
+        command.extend(["-f".to_owned(), file]);
+    }
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(received);
+    parts.extend(asked.window.as_deref().map(window).transpose()?);
+    let filter = match (own.is_empty(), parts.is_empty()) {
+        (true, _) => parts.join(" and "),
+        (false, true) => own,
+        // A comment would swallow what comes behind it.
+        (false, false) => format!("{} and ({own}\n)", parts.join(" and ")),
+    };
+    if !filter.is_empty() {
+        command.push(filter);
+    }
+    Ok(command)
+}
+
+impl Asked {
+    fn of(options: Vec<(char, String)>) -> Result<Self, String> {
+        let mut asked = Self::default();
+        let is_gathering = options.iter().any(|(letter, _)| "aA".contains(*letter));
+        for (letter, argument) in options {
+            match letter {
+                'r' => asked.path = Some(argument),
+                'R' => asked.files = Some(argument),
+                'M' => asked.folders = Some(argument),
+                'f' => asked.filter_file = Some(argument),
+                't' => asked.window = Some(argument),
+                'c' => asked.first = Some(argument),
+                'n' => asked.lines = Some(argument),
+                'O' => asked.order = Some(argument),
+                'm' => asked.order = Some("tstart".to_owned()),
+                'o' => asked.format = Some(argument),
+                'a' => asked.gathered = asked.gathered.or(Some(String::new())),
+                'A' => asked.gathered = Some(argument),
+                's' => asked.statistics.push(argument),
+                // 1.5's word for the statistic of records.
+                'S' => asked
+                    .statistics
+                    .push(format!("record/{}", argument.trim_start_matches('/'))),
+                'P' if is_gathering => asked.having = Some(argument),
+                'q' => asked.is_quiet = true,
+                'I' => asked.is_summary = true,
+                // An argument there: the file.
+                'E' => {
+                    asked.is_health = true;
+                    asked.path = Some(argument);
+                }
+                'C' if argument == "none" => {}
+                // Numbers are plain, addresses whole, the engine has its threads, and nothing is written
+                // that could be compressed.
+                'N' | '6' | 'W' | 'z' | 'y' | 'j' => {}
+                _ => {
+                    let refused = REFUSED.iter().find(|(known, _)| *known == letter);
+                    let says = refused.map(|(_, says)| (*says).to_owned());
+                    return Err(says.unwrap_or_else(|| format!("nfdump has no option -{letter}")));
+                }
+            }
+        }
+        Ok(asked)
+    }
+
+    /// The command and its options, without what flows it is about.
+    fn command(&self) -> Result<Vec<String>, String> {
+        if self.is_health {
+            return Ok(vec!["health".to_owned()]);
+        }
+        if self.is_summary {
+            return Ok(vec!["stat".to_owned(), "summary".to_owned()]);
+        }
+        match (&self.statistics[..], &self.gathered) {
+            ([], None) => self.flows(),
+            ([], Some(elements)) => {
+                let mut words = self.group(elements)?;
+                words.extend(option("-n", self.lines.as_ref()));
+                Ok(words)
+            }
+            (_, Some(_)) => Err(
+                "-a and -A change what -s counts: use `weir group --by …` for the one and `weir top --by …` \
+                 for the other"
+                    .to_owned(),
+            ),
+            (statistics, None) => self.top(statistics),
+        }
+    }
+
+    fn flows(&self) -> Result<Vec<String>, String> {
+        let mut words = vec!["flows".to_owned()];
+        if let Some(format) = &self.format {
+            if let Some((_, says)) = FORMATS_REFUSED.iter().find(|(name, _)| name == format) {
+                return Err((*says).to_owned());
+            }
+            words.extend(["-o".to_owned(), format.clone()]);
+        }
+        words.extend(option("-O", self.order.as_ref()));
+        if self.order.is_some() && self.first.is_some() {
+            return Err(
+                "-c takes the first flows before they are sorted, which are others each time: use -n".to_owned(),
+            );
+        }
+        let lines = self.first.as_ref().or(self.lines.as_ref());
+        // There is no limit unless one is said.
+        words.extend(option("-n", lines.filter(|lines| *lines != "0")));
+        if self.is_quiet {
+            words.push("-q".to_owned());
+        }
+        Ok(words)
+    }
+
+    fn top(&self, statistics: &[String]) -> Result<Vec<String>, String> {
+        let lines = self.lines.as_deref().unwrap_or(LINES).to_owned();
+        let is_record = |statistic: &String| statistic.split(['/', ':']).next() == Some("record");
+        let mut words = match statistics {
+            [record] if is_record(record) => {
+                let mut orders = record.split('/').skip(1).filter(|order| !order.is_empty());
+                let order = orders.next().unwrap_or("flows").to_owned();
+                if orders.next().is_some() {
+                    return Err(
+                        "of -s record Weir takes one order at a time: repeat the command for the others".to_owned(),
+                    );
+                }
+                let sorted = Self {
+                    order: Some(order),
+                    format: self.format.clone(),
+                    first: self.first.clone(),
+                    is_quiet: self.is_quiet,
+                    ..Self::default()
+                };
+                sorted.group("")?
+            }
+            several if several.iter().any(is_record) => {
+                return Err("-s record stands alone: repeat the command for the other statistics".to_owned());
+            }
+            elements => {
+                if let Some(order) = &self.order {
+                    return Err(format!(
+                        "-O {order} sorts flows: behind -s the order stands as in -s srcip/{order}"
+                    ));
+                }
+                let mut words = vec!["top".to_owned()];
+                for element in elements {
+                    words.extend(["--by".to_owned(), with_order(element)]);
+                }
+                words.extend(self.as_document("statistics")?);
+                words
+            }
+        };
+        words.extend(["-n".to_owned(), lines]);
+        Ok(words)
+    }
+
+    fn group(&self, elements: &str) -> Result<Vec<String>, String> {
+        let mut words = vec!["group".to_owned()];
+        if !elements.is_empty() {
+            words.extend(["--by".to_owned(), elements.to_owned()]);
+        }
+        words.extend(option("--order", self.order.as_ref()));
+        words.extend(option("-P", self.having.as_ref()));
+        words.extend(self.as_document("groups")?);
+        Ok(words)
+    }
+
+    /// `--json`, if the format asks for it; statistics and groups have no other.
+    fn as_document(&self, what: &str) -> Result<Option<String>, String> {
+        if self.first.is_some() {
+            return Err(format!(
+                "-c takes the first flows only, which are others each time: for {what} of fewer flows say `last 1h`"
+            ));
+        }
+        if self.is_quiet {
+            return Err(format!(
+                "-q leaves the heading out; {what} for programs are had with -o json"
+            ));
+        }
+        match self.format.as_deref() {
+            Some("json" | "ndjson") => Ok(Some("--json".to_owned())),
+            // nfdump picks the columns by itself, and so does Weir.
+            None | Some("line" | "long" | "extended") => Ok(None),
+            Some(format) => Err(format!(
+                "{what} are printed as a table, or with -o json as JSON: leave -o {format} out"
+            )),
+        }
+    }
+
+    /// The directory, and what tells the files' times.
+    fn folder(&self) -> Result<(String, Option<String>), String> {
+        let path = self.files.as_ref().or(self.path.as_ref());
+        let folder = match (&self.folders, path) {
+            (Some(folders), _) if folders.contains(':') => {
+                return Err(
+                    "-M reads several sources: a Weir collector keeps all exporters in one directory, and `router \
+                     ip A` tells them apart"
+                        .to_owned(),
+                );
+            }
+            (Some(folder), None) => return Ok((folder.clone(), None)),
+            (Some(folder), Some(path)) => format!("{folder}/{path}"),
+            (None, Some(path)) => path.clone(),
+            (None, None) => {
+                return Err("say where the flows are: -r DIR or -R DIR, the collector's -w".to_owned());
+            }
+        };
+        let (first, last) = folder.split_once(':').unwrap_or((&folder, ""));
+        let (within, name) = first.rsplit_once('/').unwrap_or((".", first));
+        if !name.starts_with("nfcapd.") {
+            return if last.is_empty() {
+                Ok((first.to_owned(), None))
+            } else {
+                Err(format!(
+                    "`{folder}` names files that are not nfcapd's: say the directory, and the time in the filter (`from \
+                     14:00 to 15:00`)"
+                ))
+            };
+        }
+        let from = file_time(name)?;
+        let last = last.rsplit('/').next().unwrap_or_default();
+        let condition = match (last, self.files.is_some()) {
+            // Of one file, what came within its five minutes.
+            ("", false) => span(&from, &from),
+            ("", true) => format!("received >= {from}"),
+            (last, _) => span(&from, &file_time(last)?),
+        };
+        Ok((within.to_owned(), Some(condition)))
+    }
+}
+
+fn option(name: &str, value: Option<&String>) -> Vec<String> {
+    let words = value.map(|value| vec![name.to_owned(), value.clone()]);
+    words.unwrap_or_default()
+}
+
+/// A statistic with nfdump's default order: flows.
+fn with_order(statistic: &str) -> String {
+    let is_length = |part: &str| part.bytes().all(|digit| digit.is_ascii_digit());
+    let has_order = statistic.split('/').skip(1).any(|part| !is_length(part));
+    if has_order {
+        statistic.to_owned()
+    } else {
+        format!("{}/flows", statistic.trim_end_matches('/'))
+    }
+}
+
+/// The time in a name of nfcapd's files, `nfcapd.YYYYMMDDhhmm` with or without seconds.
+fn file_time(name: &str) -> Result<String, String> {
+    let digits = name.strip_prefix("nfcapd.").unwrap_or(name);
+    let is_time = matches!(digits.len(), 12 | 14) && digits.bytes().all(|it| it.is_ascii_digit());
+    if !is_time {
+        return Err(format!(
+            "`{name}` tells no time as nfcapd.202611211400 does: say the directory, and the time in the filter (`from \
+             14:00 to 15:00`)"
+        ));
+    }
+    let part = |from: usize, to: usize| &digits[from..to];
+    let seconds = digits.get(12..14).unwrap_or("00");
+    Ok(format!(
+        "{}-{}-{}T{}:{}:{seconds}",
+        part(0, 4),
+        part(4, 6),
+        part(6, 8),
+        part(8, 10),
+        part(10, 12)
+    ))
+}
+
+/// What was received from the beginning of one file to the end of another. The names tell beginnings;
+/// nfcapd's files are of five minutes, which the language has no sum for: the next five are named.
+fn span(first: &str, last: &str) -> String {
+    format!("received >= {first} and received < {}", five_minutes_on(last))
+}
+
+fn five_minutes_on(time: &str) -> String {
+    const FIVE_MINUTES_NS: i64 = 300_000_000_000;
+    crate::filter::times::instant_ns(time, 0)
+        .map(|ns| ns.saturating_add(FIVE_MINUTES_NS))
+        .map_or_else(
+            || time.to_owned(),
+            |ns| crate::text::time_to_second(ns).replace(' ', "T"),
+        )
+}
+
+/// `-t YYYY/MM/dd.hh:mm:ss[-YYYY/MM/dd.hh:mm:ss]`: flows that lie in it as a whole.
+fn window(text: &str) -> Result<String, String> {
+    let time = |text: &str| {
+        let time = text.replace('/', "-").replacen('.', "T", 1);
+        match crate::filter::times::instant_ns(&time, 0) {
+            Some(_) if time.starts_with(|first: char| first.is_ascii_digit()) => Ok(time),
+            _ => Err(format!(
+                "-t takes times such as 2026/11/21.14:00:00-2026/11/21.15:00:00, not `{text}`: `last 10m` in the \
+                 filter is the last ten minutes"
+            )),
+        }
+    };
+    Ok(match text.split_once('-') {
+        Some((first, last)) => format!("first seen >= {} and last seen <= {}", time(first)?, time(last)?),
+        None => format!("first seen >= {}", time(text)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(line: &str) -> Result<String, String> {
+        let mut words = Vec::new();
+        // A quoted filter is one word.
+        for (at, part) in line.split('\'').enumerate() {
+            if at % 2 == 1 {
+                words.push(part.to_owned());
+            } else {
+                words.extend(part.split_whitespace().map(str::to_owned));
+            }
+        }
+        native(&words).map(|words| words.join(" "))
+    }
+
+    #[test]
+    fn nfdumps_words_have_native_ones() {
+        for (line, expected) in [
+            ("-r /f", "flows -r /f"),
+            ("-R /f 'tcp and port 80'", "flows -r /f tcp and port 80"),
+            ("-r /f -o long -c 20 any", "flows -o long -n 20 -r /f any"),
+            ("-r /f -qN6 -o fmt:%sa", "flows -o fmt:%sa -q -r /f"),
+            ("-r /f -O bytes -n 5", "flows -O bytes -n 5 -r /f"),
+            ("-r /f -n 0", "flows -r /f"),
+            ("-m -r /f", "flows -O tstart -r /f"),
+            ("-R /f -s srcip/bytes -n 10 tcp", "top --by srcip/bytes -n 10 -r /f tcp"),
+            ("-R /f -s srcip", "top --by srcip/flows -n 10 -r /f"),
+            ("-R /f -s srcip/24", "top --by srcip/24/flows -n 10 -r /f"),
+            (
+                "-R /f -s dstport:p/packets/bps -s proto/bytes -n 0 -o json",
+                "top --by dstport:p/packets/bps --by proto/bytes --json -n 0 -r /f",
+            ),
+            ("-R /f -s record/bytes", "group --order bytes -n 10 -r /f"),
+            ("-R /f -S bytes -n 3", "group --order bytes -n 3 -r /f"),
+            ("-R /f -a", "group -r /f"),
+            ("-R /f -A srcip4/24,dstport -O bytes", "group --by srcip4/24,dstport --order bytes -r /f"),
+            ("-R /f -a -P 'flows > 10' -n 7", "group -P flows > 10 -n 7 -r /f"),
+            ("-I -r /f", "stat summary -r /f"),
+            ("-E /f", "health -r /f"),
+            ("-r /f -f /x", "flows -r /f -f /x"),
+            ("-r /f -f /x udp", "flows -r /f udp"),
+            ("-M /f -z -j", "flows -r /f"),
+            ("-r /f -z=lz4:3", "flows -r /f"),
+            (
+                "-r /f -t 2026/11/21.14:00:00-2026/11/21.15:00:00",
+                "flows -r /f first seen >= 2026-11-21T14:00:00 and last seen <= 2026-11-21T15:00:00",
+            ),
+            ("-r /f -t 2026/11/21 'tcp # all'", "flows -r /f first seen >= 2026-11-21 and (tcp # all\n)"),
+            (
+                "-r /f/nfcapd.202611211400",
+                "flows -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-21T14:05:00",
+            ),
+            (
+                "-R /f/nfcapd.202611211400:nfcapd.202611212355",
+                "flows -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-22T00:00:00",
+            ),
+            ("-R /f/nfcapd.202611211400", "flows -r /f received >= 2026-11-21T14:00:00"),
+        ] {
+            assert_eq!(translated(line).as_deref(), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_to_use() {
+        for (line, words) in [
+            ("tcp", "-r DIR"),
+            ("-r /f -w /x", "weir export"),
+            ("-r /f -b", "conn (FILTER)"),
+            ("-r /f -B", "weir host"),
+            ("-r /f -J 2", "recompact"),
+            ("-v /f", "weir-collector verify"),
+            ("-M /a:b -r x", "router ip A"),
+            ("-r /f -o pipe", "-o csv"),
+            ("-r /f -o gline", "-o line"),
+            ("-r /f -s srcip -o csv", "-o json"),
+            ("-r /f -s srcip -q", "-o json"),
+            ("-r /f -s srcip -O bytes", "-s srcip/bytes"),
+            ("-r /f -s srcip -c 9", "last 1h"),
+            ("-r /f -a -s srcip", "weir group"),
+            ("-r /f -s record/bytes/flows", "one order"),
+            ("-r /f -s record -s srcip", "stands alone"),
+            ("-r /f -c 5 -O bytes", "use -n"),
+            ("-r /f -P 'flows > 1'", "-a or -A"),
+            ("-r /f -t +10", "last 10m"),
+            ("-R /f/a:b", "from 14:00 to 15:00"),
+            ("-r /f -k", "no option -k"),
+            ("-h", "--native"),
+        ] {
+            let refused = translated(line).unwrap_err();
+            assert!(refused.contains(words), "{line}: {refused}");
+        }
+    }
+}

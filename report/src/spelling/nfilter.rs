@@ -1,0 +1,516 @@
+//! flow-nfilter's files as text of the filter language. A file has primitives, lists of `permit` and
+//! `deny` of one type, and definitions, which say what is matched with which: lines are AND-ed, `or`
+//! begins another alternative, `invert` negates the whole.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::rules;
+use crate::{
+    filter::{error::nearest, times},
+    names,
+};
+
+/// A definition of a file, as a filter.
+///
+/// # Errors
+/// A sentence that names the line.
+pub fn filter(text: &str, name: &str) -> Result<String, String> {
+    let file = File::read(text)?;
+    let Some(definition) = file.definitions.get(name) else {
+        let known: Vec<_> = file.definitions.keys().copied().collect();
+        return Err(match nearest(name, known.iter().copied()) {
+            Some(meant) => format!("it has no definition `{name}`; did you mean `{meant}`?"),
+            None => format!("it has no definition `{name}`; there are {}", known.join(", ")),
+        });
+    };
+    let mut alternatives = Vec::new();
+    for group in &definition.groups {
+        let mut conditions = Vec::new();
+        for (line, field, primitive) in group {
+            let at = |says: String| format!("line {line}: {says}");
+            let Some(found) = file.primitives.get(primitive) else {
+                return Err(at(format!("there is no filter-primitive `{primitive}`")));
+            };
+            conditions.push(found.condition(field).map_err(at)?);
+        }
+        alternatives.push(match conditions.len() {
+            0 => rules::ALL.to_owned(),
+            _ => format!("({})", conditions.join(" and ")),
+        });
+    }
+    let filter = alternatives.join(" or ");
+    Ok(if definition.is_inverted {
+        format!("not ({filter})")
+    } else {
+        filter
+    })
+}
+
+#[derive(Default)]
+struct File<'a> {
+    primitives: BTreeMap<&'a str, Primitive<'a>>,
+    definitions: BTreeMap<&'a str, Definition<'a>>,
+}
+
+#[derive(Default)]
+struct Primitive<'a> {
+    kind: &'a str,
+    /// Line, whether it permits, and what.
+    lines: Vec<(u32, bool, String)>,
+    fallback: bool,
+    /// Which bits count, of ToS and TCP flags.
+    mask: Option<u8>,
+}
+
+#[derive(Default)]
+struct Definition<'a> {
+    /// Of each alternative: line, field, name of the primitive.
+    groups: Vec<Vec<(u32, &'a str, &'a str)>>,
+    is_inverted: bool,
+}
+
+/// What the lines that follow belong to.
+#[derive(Clone, Copy)]
+enum Within<'a> {
+    Nothing,
+    Primitive(&'a str),
+    Definition(&'a str),
+}
+
+impl<'a> File<'a> {
+    fn read(text: &'a str) -> Result<Self, String> {
+        let mut file = Self::default();
+        let mut within = Within::Nothing;
+        for (line, number) in text.lines().zip(1u32..) {
+            let line = line.split('#').next().unwrap_or_default();
+            let words: Vec<&'a str> = line.split_whitespace().collect();
+            match (words.as_slice(), within) {
+                ([], _) => {}
+                (["filter-primitive", name], _) => {
+                    file.primitives.insert(*name, Primitive::default());
+                    within = Within::Primitive(*name);
+                }
+                (["filter-definition", name], _) => {
+                    let groups = vec![Vec::new()];
+                    let definition = Definition { groups, ..Definition::default() };
+                    file.definitions.insert(*name, definition);
+                    within = Within::Definition(*name);
+                }
+                (words, Within::Primitive(name)) => {
+                    let primitive = file.primitives.entry(name).or_default();
+                    let read = primitive.read(number, words);
+                    read.map_err(|says| format!("line {number}: {says}"))?;
+                }
+                (words, Within::Definition(name)) => {
+                    let definition = file.definitions.entry(name).or_default();
+                    let read = definition.read(number, words);
+                    read.map_err(|says| format!("line {number}: {says}"))?;
+                }
+                ([word, ..], Within::Nothing) => {
+                    return Err(format!(
+                        "line {number}: `filter-primitive NAME` or `filter-definition NAME` fits here, not `{word}`"
+                    ));
+                }
+            }
+        }
+        Ok(file)
+    }
+}
+
+impl<'a> Definition<'a> {
+    fn read(&mut self, line: u32, words: &[&'a str]) -> Result<(), String> {
+        match words {
+            ["match", field, primitive] => {
+                if let Some(group) = self.groups.last_mut() {
+                    group.push((line, *field, *primitive));
+                }
+            }
+            ["or"] => self.groups.push(Vec::new()),
+            ["invert"] => self.is_inverted = true,
+            _ => return Err("`match TYPE PRIMITIVE`, `or` or `invert` fits here".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Primitive<'a> {
+    fn read(&mut self, line: u32, words: &[&'a str]) -> Result<(), String> {
+        match words {
+            ["type", kind] => self.kind = *kind,
+            ["mask", mask] => self.mask = Some(octet(mask)?),
+            ["default", word] => self.fallback = permits(word)?,
+            [word @ ("permit" | "deny"), items @ ..] if !items.is_empty() => {
+                let permit = permits(word)?;
+                let items: Vec<String> = match self.kind {
+                    "" => return Err("`type` comes first".to_owned()),
+                    // A comparison, or an address and its mask, is several words.
+                    "counter" | "double" | "time" | "time-date" | "ip-address-mask" => {
+                        vec![items.join(" ")]
+                    }
+                    _ => {
+                        let items = items.iter().flat_map(|word| word.split(','));
+                        items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
+                    }
+                };
+                for item in items {
+                    let item = self.item(&item)?;
+                    self.lines.push((line, permit, item));
+                }
+            }
+            _ => return Err("`type`, `permit`, `deny`, `mask` or `default` fits here".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// An item as the filter language has it.
+    fn item(&self, text: &str) -> Result<String, String> {
+        match self.kind {
+            "as" | "ifindex" => number_or_range(text, u32::MAX.into(), |_| None),
+            "engine" | "ip-address-prefix-len" => number_or_range(text, u8::MAX.into(), |_| None),
+            "ip-protocol" => {
+                number_or_range(text, u8::MAX.into(), |name| names::protocol(name).map(u64::from))
+            }
+            "ip-port" => {
+                number_or_range(text, u16::MAX.into(), |name| names::port(name).map(u64::from))
+            }
+            "ip-tos" | "ip-tcp-flags" => octet(text).map(|value| value.to_string()),
+            "ip-address" => address(text).map(|address| address.to_string()),
+            "ip-address-prefix" => prefix(text),
+            "ip-address-mask" => address_and_mask(text),
+            "counter" | "double" => comparison(text),
+            "time-date" => date(text),
+            "time" => Err(
+                "times of day are not in the filter language: say `from 14:00 to 15:00` in the filter".to_owned(),
+            ),
+            "rate" => Err("the filter language takes no sample: leave random-sample out".to_owned()),
+            "tag" | "tag-mask" => Err("Weir's flows carry no tags".to_owned()),
+            kind => Err(format!("there is no type `{kind}`")),
+        }
+    }
+
+    /// What a match with this primitive asks.
+    fn condition(&self, field: &str) -> Result<String, String> {
+        let (words, kinds) = field_of(field)?;
+        if !kinds.contains(&self.kind) {
+            return Err(format!(
+                "`{field}` takes a primitive of type {}, not of `{}`",
+                kinds.join(" or "),
+                self.kind
+            ));
+        }
+        let each_line = |each: &dyn Fn(&str) -> String| -> Vec<(bool, String)> {
+            let lines = self.lines.iter();
+            lines.map(|(_, permit, item)| (*permit, each(item))).collect()
+        };
+        Ok(match self.kind {
+            "counter" | "double" | "time-date" => {
+                let lines = each_line(&|item| format!("{words} {item}"));
+                format!("({})", rules::first_match(&lines, self.fallback))
+            }
+            "ip-tcp-flags" => {
+                let mask = self.mask.unwrap_or(u8::MAX);
+                let mut lines = each_line(&|item| flags(item, mask));
+                // A table, where the last word on a value holds.
+                lines.reverse();
+                format!("({})", rules::first_match(&lines, self.fallback))
+            }
+            "ip-tos" => {
+                let mask = self.mask.unwrap_or(u8::MAX);
+                rules::membership(words, &each_line(&|item| octets_like(item, mask)), self.fallback)
+            }
+            "ip-address-prefix" => {
+                let mut lines = each_line(&str::to_owned);
+                // The longest prefix holds.
+                lines.sort_by_key(|(_, network)| length_of(network));
+                rules::membership(words, &lines, self.fallback)
+            }
+            "ip-address-mask" => {
+                let mut lines = each_line(&str::to_owned);
+                // A list, where the first line that fits holds.
+                lines.reverse();
+                rules::membership(words, &lines, self.fallback)
+            }
+            _ => rules::membership(words, &each_line(&str::to_owned), self.fallback),
+        })
+    }
+}
+
+/// What is matched, in the filter language, and which types of primitives fit.
+fn field_of(field: &str) -> Result<(&'static str, &'static [&'static str]), String> {
+    const ADDRESS: &[&str] = &["ip-address", "ip-address-prefix", "ip-address-mask"];
+    const COUNTER: &[&str] = &["counter", "double"];
+    Ok(match field {
+        "source-as" => ("src as", &["as"]),
+        "destination-as" => ("dst as", &["as"]),
+        "ip-source-address" => ("src", ADDRESS),
+        "ip-destination-address" => ("dst", ADDRESS),
+        "ip-exporter-address" => ("router", ADDRESS),
+        "ip-nexthop-address" => ("next", ADDRESS),
+        "ip-protocol" => ("proto", &["ip-protocol"]),
+        "ip-source-address-prefix-len" => ("src mask", &["ip-address-prefix-len"]),
+        "ip-destination-address-prefix-len" => ("dst mask", &["ip-address-prefix-len"]),
+        "ip-tos" => ("tos", &["ip-tos"]),
+        "ip-tcp-flags" => ("flags", &["ip-tcp-flags"]),
+        "ip-source-port" => ("src port", &["ip-port"]),
+        "ip-destination-port" => ("dst port", &["ip-port"]),
+        "input-interface" => ("in if", &["ifindex"]),
+        "output-interface" => ("out if", &["ifindex"]),
+        "engine-id" => ("engine id", &["engine"]),
+        "engine-type" => ("engine type", &["engine"]),
+        "start-time" => ("first seen", &["time-date"]),
+        "end-time" => ("last seen", &["time-date"]),
+        "flows" => ("flows", COUNTER),
+        "octets" => ("octets", COUNTER),
+        "packets" => ("packets", COUNTER),
+        "duration" => ("duration", COUNTER),
+        "pps" => ("pps", COUNTER),
+        "bps" => ("bps", COUNTER),
+        "source-tag" | "destination-tag" => return Err("Weir's flows carry no tags".to_owned()),
+        "random-sample" => return Err("the filter language takes no sample".to_owned()),
+        "ip-shortcut-address" | "ip-marked-tos" => {
+            return Err(format!("Weir's files keep no {field}"));
+        }
+        _ => return Err(format!("there is no match type `{field}`")),
+    })
+}
+
+fn permits(word: &str) -> Result<bool, String> {
+    match word {
+        "permit" => Ok(true),
+        "deny" => Ok(false),
+        _ => Err(format!("`permit` or `deny` fits here, not `{word}`")),
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is no address"))
+}
+
+/// A number of eight bits, decimal or hexadecimal.
+fn octet(text: &str) -> Result<u8, String> {
+    let lower = text.to_ascii_lowercase();
+    let number = match lower.strip_prefix("0x") {
+        Some(digits) => u8::from_str_radix(digits, 16),
+        None => lower.parse(),
+    };
+    number.map_err(|_| format!("a number up to 255 fits here, not `{text}`"))
+}
+
+fn number_or_range(
+    text: &str,
+    most: u64,
+    named: impl Fn(&str) -> Option<u64>,
+) -> Result<String, String> {
+    let number = |text: &str| {
+        let number = text.parse().ok().or_else(|| named(text));
+        number
+            .filter(|number| *number <= most)
+            .ok_or_else(|| format!("`{text}` is neither a name nor a number up to {most}"))
+    };
+    match text.split_once('-') {
+        Some((first, last)) if first.bytes().all(|digit| digit.is_ascii_digit()) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first {
+                return Err(format!("{first}-{last} is no range: the lower number stands first"));
+            }
+            Ok(format!("{first}-{last}"))
+        }
+        _ => number(text).map(|number| number.to_string()),
+    }
+}
+
+/// `10/8`, `10.1/16`, `10.0.0.1`: what is left out at the end is zero.
+fn prefix(text: &str) -> Result<String, String> {
+    let (network, length) = match text.split_once('/') {
+        Some((network, length)) => (network, Some(length)),
+        None => (text, None),
+    };
+    let mut whole = network.to_owned();
+    if !network.contains(':') {
+        for _ in network.split('.').count()..4 {
+            whole.push_str(".0");
+        }
+    }
+    let found = address(&whole)?;
+    let most = if found.is_ipv4() { 32 } else { 128 };
+    let length = match length {
+        None => most,
+        Some(length) => length
+            .parse::<u8>()
+            .ok()
+            .filter(|length| *length <= most)
+            .ok_or_else(|| format!("a length up to {most} fits behind `{network}/`"))?,
+    };
+    Ok(format!("{found}/{length}"))
+}
+
+fn length_of(network: &str) -> u8 {
+    let length = network.rsplit('/').next().unwrap_or_default();
+    length.parse().unwrap_or(0)
+}
+
+/// `10.0.0.0 255.0.0.0`.
+fn address_and_mask(text: &str) -> Result<String, String> {
+    let (network, mask) = text
+        .split_once(' ')
+        .ok_or_else(|| "an address and a mask fit here".to_owned())?;
+    let mask = u32::from(
+        mask.parse::<std::net::Ipv4Addr>()
+            .map_err(|_| format!("`{mask}` is no mask"))?,
+    );
+    if mask.leading_ones() + mask.trailing_zeros() < u32::BITS {
+        return Err("a mask with gaps is no prefix: write its networks one by one".to_owned());
+    }
+    Ok(format!("{}/{}", address(network)?, mask.leading_ones()))
+}
+
+/// `gt 100`.
+fn comparison(text: &str) -> Result<String, String> {
+    let wrong = || format!("a comparison such as `gt 100` fits here, not `{text}`");
+    let (sign, number) = text.split_once(' ').ok_or_else(wrong)?;
+    let number: u64 = number.trim().parse().map_err(|_| wrong())?;
+    Ok(format!("{} {number}", sign_of(sign).ok_or_else(wrong)?))
+}
+
+fn sign_of(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "lt" => "<",
+        "le" => "<=",
+        "gt" => ">",
+        "ge" => ">=",
+        "eq" => "=",
+        "ne" => "!=",
+        _ => return None,
+    })
+}
+
+/// `ge 2026-11-21 14:00:00`.
+fn date(text: &str) -> Result<String, String> {
+    let wrong = || {
+        format!("a comparison with a time such as `ge 2026-11-21 14:00:00` (UTC) fits here, not `{text}`")
+    };
+    let (sign, time) = text.split_once(' ').ok_or_else(wrong)?;
+    let time = time.trim().replacen(' ', "T", 1);
+    let starts = time.starts_with(|first: char| first.is_ascii_digit());
+    times::instant_ns(&time, 0).filter(|_| starts).ok_or_else(wrong)?;
+    Ok(format!("{} {time}", sign_of(sign).ok_or_else(wrong)?))
+}
+
+/// ToS octets that are this one where the mask has bits, as ranges.
+fn octets_like(value: &str, mask: u8) -> String {
+    let value: u8 = value.parse().unwrap_or(0);
+    let mut ranges: Vec<(u8, u8)> = Vec::new();
+    for octet in (0..=u8::MAX).filter(|octet| octet & mask == value & mask) {
+        match ranges.last_mut() {
+            Some((_, last)) if octet.checked_sub(1) == Some(*last) => *last = octet,
+            _ => ranges.push((octet, octet)),
+        }
+    }
+    let each = ranges.into_iter().map(|(first, last)| format!("{first}-{last}"));
+    each.collect::<Vec<_>>().join(" ")
+}
+
+/// TCP flags that are these where the mask has bits.
+fn flags(value: &str, mask: u8) -> String {
+    let value: u8 = value.parse().unwrap_or(0);
+    if mask == u8::MAX {
+        return format!("flags = {value}");
+    }
+    // One letter at a time, which means the same behind `not`.
+    let bits = "FSRPAUEC".chars().enumerate();
+    let bits = bits.filter(|(bit, _)| mask >> bit & 1 == 1);
+    let each = bits.map(|(bit, letter)| {
+        if value >> bit & 1 == 1 {
+            format!("flags {letter}")
+        } else {
+            format!("not flags {letter}")
+        }
+    });
+    ["tcp".to_owned()].into_iter().chain(each).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+# who sends mail
+filter-primitive smtp
+  type ip-port
+  permit smtp,587
+  deny 587
+  default deny
+filter-primitive mail
+  type ip-address-prefix
+  permit 192.0.2.25
+  deny 192.0.2/24
+  default permit
+filter-primitive big
+  type counter
+  deny lt 100
+  permit ge 50
+filter-primitive syn
+  type ip-tcp-flags
+  mask 0x12
+  permit 0x2
+filter-primitive low
+  type ip-tos
+  mask 0xfe
+  permit 4
+filter-primitive since
+  type time-date
+  permit ge 2026-11-21 14:00:00
+filter-primitive net
+  type ip-address-mask
+  deny 10.1.0.0 255.255.0.0
+  permit 10.0.0.0 255.0.0.0
+filter-definition mailers
+  match ip-destination-port smtp
+  match ip-destination-address mail
+filter-definition odd
+  invert
+  match octets big
+  match start-time since
+  or
+  match ip-tcp-flags syn
+  match ip-tos low
+  match ip-source-address net
+";
+
+    #[test]
+    fn definitions_become_filters() {
+        assert_eq!(
+            filter(FILE, "mailers").as_deref(),
+            Ok("(dst port in [25 587] - [587] and dst not in [192.0.2.0/24] - [192.0.2.25/32])")
+        );
+        assert_eq!(
+            filter(FILE, "odd").as_deref(),
+            Ok("not ((((((octets >= 50)) and not ((octets < 100)))) and (((first seen >= 2026-11-21T14:00:00)))) \
+                or ((((tcp and flags S and not flags A))) and tos in [4-5] and src in [10.0.0.0/8] - [10.1.0.0/16]))")
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        for (text, name, words) in [
+            (FILE, "mailer", "did you mean `mailers`?"),
+            ("type as", "x", "line 1: `filter-primitive NAME`"),
+            ("filter-primitive p\n permit 1", "x", "line 2: `type` comes first"),
+            ("filter-primitive p\n type ip-port\n permit blub", "x", "line 3: `blub`"),
+            ("filter-primitive p\n type as\n permit 9-3", "x", "line 3: 9-3 is no range"),
+            ("filter-primitive p\n type tag\n permit 9", "x", "line 3: Weir's flows carry no tags"),
+            ("filter-primitive p\n type counter\n permit many", "x", "line 3: a comparison"),
+            ("filter-primitive p\n type ip-address-mask\n permit 10.0.0.0 255.0.255.0", "x", "with gaps"),
+            ("filter-definition d\n match ip-tos p", "d", "line 2: there is no filter-primitive `p`"),
+            (
+                "filter-primitive p\n type as\n permit 1\nfilter-definition d\n match ip-tos p",
+                "d",
+                "line 5: `ip-tos` takes a primitive of type ip-tos",
+            ),
+            ("filter-definition d\n and", "d", "line 2: `match TYPE PRIMITIVE`"),
+        ] {
+            let error = filter(text, name).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}
