@@ -1,5 +1,5 @@
 //! `weir`: the operator's questions, answered from the collector's files, the open window included.
-//! It writes nothing but what is asked for, and talks to no daemon.
+//! It writes nothing but what is asked for, and talks to no daemon, but for `live`, which asks a sensor.
 
 mod account;
 mod answer;
@@ -23,6 +23,7 @@ mod interrupt;
 mod leading;
 mod local_names;
 mod memory;
+mod live;
 mod names;
 mod output;
 mod picture;
@@ -85,6 +86,8 @@ enum Command {
     Signature(signature::Options),
     /// Ask in SQL, of the table `flows`
     Sql(sql::Options),
+    /// Show what is going on now: open flows of a sensor, records as they arrive
+    Live(live::Options),
     /// Write flows to a Parquet or CSV file
     Export(export::Options),
     /// Take nfdump's own command line (--native prints Weir's)
@@ -177,6 +180,7 @@ async fn run(command: &Command) -> Result<Coverage> {
         Command::Health(options) => health::run(options).await,
         Command::Signature(options) => signature::run(options).await,
         Command::Sql(options) => sql::run(options).await,
+        Command::Live(options) => live::run(options),
         Command::Export(options) => export::run(options).await,
         Command::Nfdump(_) | Command::FlowStat(_) | Command::FlowPrint(_) => {
             bail!("words of another program were not translated: this is a bug")

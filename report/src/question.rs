@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Where sets and catalogues are, unless the command line says otherwise.
-const LIBRARY: &str = "/etc/weir";
+pub const LIBRARY: &str = "/etc/weir";
 /// Where the flows are, likewise.
 const FLOWS: &str = "/var/lib/weir";
 

@@ -50,6 +50,16 @@ pub fn list(root: &Path) -> Result<Files, StoreError> {
     Ok(files)
 }
 
+/// Lists the open windows alone, by time.
+///
+/// # Errors
+/// If their folder cannot be listed.
+pub fn list_open(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut open = recover::list_windows(&layout::open_folder(root))?;
+    open.sort();
+    Ok(open)
+}
+
 fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(), StoreError> {
     const DEPTH_MAX: u32 = 4;
     let entries = match fs::read_dir(folder) {
@@ -122,17 +132,21 @@ fn messages(
     if whole == 0 {
         return Ok(ended);
     }
-    // What the checks above let pass may still make the decoder panic: a bit flipped in a buffer's
-    // length. Such a window ends there.
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        decode(file.take(whole), path, &mut batch)
-    }));
-    match decoded {
-        Ok(Ok(None)) => Ok(ended),
-        Ok(Ok(Some(reason))) => Ok(Ended::CutOff(reason)),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Ok(Ended::CutOff("a message contradicts itself".to_owned())),
-    }
+    Ok(match decode_safely(file.take(whole), path, &mut batch)? {
+        None => ended,
+        Some(reason) => Ended::CutOff(reason),
+    })
+}
+
+/// Decodes whole messages. What was checked of them may still make the decoder panic: a bit flipped in a
+/// buffer's length. Such a window ends there.
+pub(crate) fn decode_safely(
+    input: impl Read,
+    path: &Path,
+    batch: &mut impl FnMut(RecordBatch) -> Result<(), StoreError>,
+) -> Result<Option<String>, StoreError> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode(input, path, batch)));
+    decoded.unwrap_or_else(|_| Ok(Some("a message contradicts itself".to_owned())))
 }
 
 /// Decodes whole messages; the reason why it did not get to their end, if so.
@@ -177,33 +191,41 @@ fn settled(file: &mut File, looks_more: u32) -> io::Result<(u64, u64)> {
     }
 }
 
-/// Octets up to the end of the last whole message (Arrow columnar format, encapsulated messages), of which
-/// `whole` are known to be: a reader that trusts a damaged length would ask for any amount of memory.
-fn whole_octets(file: &mut File, mut whole: u64, octets: u64) -> io::Result<u64> {
-    const CONTINUATION: [u8; 4] = [0xff; 4];
-    loop {
-        let mut head = [0; 8];
-        if octets < whole + head.len() as u64 {
-            return Ok(whole);
-        }
-        file.seek(SeekFrom::Start(whole))?;
-        file.read_exact(&mut head)?;
-        let [c0, c1, c2, c3, l0, l1, l2, l3] = head;
-        let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
-        let rest = octets - whole - head.len() as u64;
-        if [c0, c1, c2, c3] != CONTINUATION || length == 0 || length > rest {
-            return Ok(whole);
-        }
-        let mut metadata = Vec::new();
-        Read::by_ref(file).take(length).read_to_end(&mut metadata)?;
-        let body = root_as_message(&metadata)
-            .ok()
-            .map(|message| message.bodyLength());
-        match body.and_then(|body| u64::try_from(body).ok()) {
-            Some(body) if body <= rest - length => whole += head.len() as u64 + length + body,
-            _ => return Ok(whole),
-        }
+/// Octets up to the end of the last whole message of those that begin at `from`.
+pub(crate) fn whole_octets(file: &mut File, from: u64, octets: u64) -> io::Result<u64> {
+    let mut whole = from;
+    while let Some(length) = message_octets(file, whole, octets)? {
+        whole += length;
     }
+    Ok(whole)
+}
+
+/// Octets of the message that begins at `from`, if it is whole (Arrow columnar format, encapsulated
+/// messages): a reader that trusts a damaged length would ask for any amount of memory.
+pub(crate) fn message_octets(file: &mut File, from: u64, octets: u64) -> io::Result<Option<u64>> {
+    const CONTINUATION: [u8; 4] = [0xff; 4];
+    let mut head = [0; 8];
+    let head_octets = head.len() as u64;
+    if octets.saturating_sub(from) < head_octets {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(from))?;
+    file.read_exact(&mut head)?;
+    let [c0, c1, c2, c3, l0, l1, l2, l3] = head;
+    let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+    let rest = octets - from - head_octets;
+    if [c0, c1, c2, c3] != CONTINUATION || length == 0 || length > rest {
+        return Ok(None);
+    }
+    let mut metadata = Vec::new();
+    Read::by_ref(file).take(length).read_to_end(&mut metadata)?;
+    let body = root_as_message(&metadata)
+        .ok()
+        .map(|message| message.bodyLength());
+    let body = body.and_then(|body| u64::try_from(body).ok());
+    Ok(body
+        .filter(|body| *body <= rest - length)
+        .map(|body| head_octets + length + body))
 }
 
 /// Flows in a closed file, by its footer.

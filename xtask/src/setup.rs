@@ -19,7 +19,7 @@ const DEBIAN_LLVM: [&str; 4] = [
 const DEBIAN_LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 const BPF_LINKER_VERSION: &str = "0.13.0";
 /// Programs the tests and benches compare with, and their packages.
-const PEERS: [(&str, &str); 8] = [
+const PEERS: [(&str, &str); 9] = [
     ("softflowd", "softflowd"),
     ("nfcapd", "nfdump"),
     ("pmacctd", "pmacct"),
@@ -28,6 +28,8 @@ const PEERS: [(&str, &str); 8] = [
     ("bpftool", "bpftool"),
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
+    // What `weir live` is driven in.
+    ("tmux", "tmux"),
 ];
 
 #[derive(Debug, clap::Args)]

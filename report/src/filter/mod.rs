@@ -11,8 +11,7 @@ mod operand;
 pub mod plan;
 pub mod prune;
 pub mod ranges;
-#[cfg(test)]
-mod reference;
+pub mod reference;
 pub mod sets;
 mod special;
 pub mod times;

@@ -1,5 +1,5 @@
 //! What a filter means, written down once more as plainly as can be: on one record at a time, without
-//! columns. Tests hold the plan against it.
+//! columns. `weir live` asks it about flows that are in no file, and tests hold the plan against it.
 
 use weir_store::schema::StoredFlow;
 
@@ -10,6 +10,7 @@ use super::{
 use crate::functions;
 
 /// Whether a flow fits.
+#[must_use]
 pub fn fits(filter: &Filter, flow: &StoredFlow) -> bool {
     match filter {
         Filter::All(parts) => parts.iter().all(|part| fits(part, flow)),
@@ -47,7 +48,7 @@ fn passes(test: &Test, flow: &StoredFlow) -> bool {
             at_ms,
         } => {
             let ns = value_of(*field, flow).unwrap_or(0);
-            let ms = i64::try_from(ns / 1_000_000).unwrap();
+            let ms = i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
             holds(ms, *comparison, *at_ms)
         }
     }
@@ -67,7 +68,7 @@ fn holds<T: Ord + Copy>(left: T, comparison: Comparison, right: T) -> bool {
 /// A field as a number; `None` if the record has none.
 fn value_of(field: Field, flow: &StoredFlow) -> Option<u128> {
     let record = &flow.record;
-    let ns = |time: u64| i64::try_from(time).unwrap();
+    let ns = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
     let duration_ms = functions::duration_ms(ns(record.start_ns), ns(record.end_ns));
     let address = |address: std::net::Ipv6Addr| number_of(address.into());
     let port = record.destination_port;
