@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+/// Lines of a screen.
+const LINES: usize = 30;
 /// Patience with a screen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -59,7 +61,7 @@ impl Screen {
         Ok(())
     }
 
-    /// What is on the screen: its lines, each with one space between words.
+    /// What is on the screen: its thirty lines, each with one space between words.
     ///
     /// # Errors
     /// If tmux cannot be run.
@@ -67,7 +69,9 @@ impl Screen {
         let output = self.tmux(["capture-pane", "-p"])?;
         let text = String::from_utf8_lossy(&output.stdout);
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        Ok(text.lines().map(words).collect())
+        let mut lines: Vec<String> = text.lines().map(words).collect();
+        lines.resize(LINES, String::new());
+        Ok(lines)
     }
 
     /// Waits for a screen that is as it should be.

@@ -234,7 +234,7 @@ impl Asked {
     fn group(&self, elements: &str) -> Result<Vec<String>, String> {
         let mut words = vec!["group".to_owned()];
         if !elements.is_empty() {
-            words.extend(["--by".to_owned(), elements.to_owned()]);
+            words.extend(["--by".to_owned(), merged(elements)]);
         }
         words.extend(option("--order", self.order.as_ref()));
         words.extend(option("-P", self.having.as_ref()));
@@ -309,6 +309,38 @@ impl Asked {
 fn option(name: &str, value: Option<&String>) -> Vec<String> {
     let words = value.map(|value| vec![name.to_owned(), value.clone()]);
     words.unwrap_or_default()
+}
+
+/// Elements of -A. There `srcip4/24,srcip6/64` are one key, whatever the family; here that is
+/// `srcip/24/64`.
+fn merged(elements: &str) -> String {
+    let mut merged: Vec<String> = Vec::new();
+    for element in elements.split(',') {
+        let lower = element.to_ascii_lowercase();
+        let base = ["srcip", "dstip"].into_iter().find_map(|base| {
+            let (family, bits) = lower.strip_prefix(base)?.split_once('/')?;
+            matches!(family, "4" | "6").then(|| (base, family == "4", bits.to_owned()))
+        });
+        let Some((base, is_v4, bits)) = base else {
+            merged.push(element.to_owned());
+            continue;
+        };
+        let other = format!("{base}{}/", if is_v4 { '6' } else { '4' });
+        let place = merged.iter_mut().find(|known| known.starts_with(&other));
+        match place {
+            Some(known) => {
+                let other_bits = known[other.len()..].to_owned();
+                let (v4, v6) = if is_v4 {
+                    (bits, other_bits)
+                } else {
+                    (other_bits, bits)
+                };
+                *known = format!("{base}/{v4}/{v6}");
+            }
+            None => merged.push(lower),
+        }
+    }
+    merged.join(",")
 }
 
 /// A statistic with nfdump's default order: flows.
@@ -416,6 +448,7 @@ mod tests {
             ("-R /f -S bytes -n 3", "group --order bytes -n 3 -r /f"),
             ("-R /f -a", "group -r /f"),
             ("-R /f -A srcip4/24,dstport -O bytes", "group --by srcip4/24,dstport --order bytes -r /f"),
+            ("-R /f -A srcip4/24,dstip6/64,srcip6/48,proto", "group --by srcip/24/48,dstip6/64,proto -r /f"),
             ("-R /f -a -P 'flows > 10' -n 7", "group -P flows > 10 -n 7 -r /f"),
             ("-I -r /f", "stat summary -r /f"),
             ("-E /f", "health -r /f"),

@@ -1,0 +1,299 @@
+//! nfdump agrees on what is gathered: the same datagrams in both collectors, each statistic (-s) by each
+//! order, and aggregations (-A) with and without prefix lengths; the same rows, and in the same order as
+//! far as the order tells them apart. Weir is asked in nfdump's own words.
+#![expect(clippy::disallowed_methods, reason = "flows are of now")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod both;
+
+use std::{collections::BTreeMap, path::Path, process::Command};
+
+use both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects};
+use serde_json::Value;
+use weir_exporter::Version;
+use weir_tests::process::binaries;
+
+/// Elements that v5 and v9 carry here; `:p` splits by protocol.
+const ELEMENTS: [&str; 14] = [
+    "srcip",
+    "dstip",
+    "ip",
+    "srcport",
+    "dstport",
+    "port",
+    "proto",
+    "srctos",
+    "inif",
+    "outif",
+    "if",
+    "srcip:p",
+    "dstport:p",
+    "port:p",
+];
+/// Those that only v5 carries here. Prefix lengths of v5 are read by Weir, but not by nfdump.
+const V5_ELEMENTS: [&str; 3] = ["srcas", "dstas", "as"];
+const ORDERS: [&str; 6] = ["flows", "packets", "bytes", "pps", "bps", "bpp"];
+/// Aggregations: elements of -A, and the tokens that show them.
+const AGGREGATIONS: [(&str, &str); 11] = [
+    ("srcip", "%sa"),
+    ("dstip,proto", "%da %pr"),
+    ("srcip,dstip", "%sa %da"),
+    ("srcport,dstport", "%sp %dp"),
+    ("proto,srcip,srcport,dstip,dstport", "%pr %sa %sp %da %dp"),
+    ("inif,outif", "%in %out"),
+    ("srctos,proto", "%stos %pr"),
+    ("srcip4/24,srcip6/64", "%sa"),
+    ("srcip4/16,srcip6/32,dstip4/8,dstip6/48", "%sa %da"),
+    ("dstip4/25,dstip6/128,dstport", "%da %dp"),
+    ("srcip4/0,srcip6/0,proto", "%sa %pr"),
+];
+
+/// What was counted of a group: flows, packets, octets.
+type Counts = [u64; 3];
+
+/// A group: protocol and value as both write them, its counts, and what it is ordered by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    key: String,
+    counts: Counts,
+    measure: u64,
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Weir, in nfdump's words.
+fn weir(flows: &Path, words: &[&str]) -> Value {
+    let mut command = Command::new(binaries().unwrap().join("weir"));
+    command.args(["nfdump", "-o", "json", "-n", "0", "-R"]);
+    let text = output(command.arg(flows).args(words));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// A protocol's number, by name or number.
+fn protocol(word: &str) -> String {
+    let number = match word.to_ascii_lowercase().as_str() {
+        "icmp" => "1",
+        "tcp" => "6",
+        "udp" => "17",
+        "gre" => "47",
+        "icmp6" | "ipv6-icmp" => "58",
+        other => return other.to_owned(),
+    };
+    number.to_owned()
+}
+
+/// A value as text.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    let number = value.as_u64();
+    number.unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+fn weirs_statistic(flows: &Path, element: &str, order: &str) -> Vec<Row> {
+    let statistic = format!("{element}/{order}");
+    let answer = weir(flows, &["-s", &statistic]);
+    let rows = answer["statistics"][0]["rows"].as_array().unwrap();
+    let is_split = element.ends_with(":p");
+    let rows = rows.iter().map(|row| {
+        let row = row.as_object().unwrap();
+        // Keys stand first; one by itself is called so, two by their names.
+        let mut fields = row.values();
+        let first = text_of(fields.next().unwrap());
+        let key = if is_split {
+            format!("{} {}", protocol(&first), text_of(fields.next().unwrap()))
+        } else if element == "proto" {
+            protocol(&first)
+        } else {
+            first
+        };
+        let counts = ["flows", "packets", "octets"].map(|name| number(&row[name]));
+        let measure = match order {
+            "flows" => counts[0],
+            "packets" => counts[1],
+            "bytes" => counts[2],
+            rate => number(&row[rate]),
+        };
+        Row {
+            key,
+            counts,
+            measure,
+        }
+    });
+    rows.collect()
+}
+
+/// nfdump's `ts,te,td,pr,val,fl,flP,pkt,pktP,byt,bytP,pps,bps,bpp`, whatever the columns of counts are
+/// called.
+fn nfdumps_statistic(flows: &Path, element: &str, order: &str) -> Vec<Row> {
+    let mut command = Command::new("nfdump");
+    let statistic = format!("{element}/{order}");
+    command.args(["-N", "-6", "-o", "csv", "-n", "0", "-s", &statistic, "-R"]);
+    let text = output(command.arg(flows));
+    let lines = text.lines().skip_while(|line| !line.starts_with("ts,te,td,pr,val,fl,"));
+    let fields = lines.skip(1).map(|line| line.split(',').map(str::trim).collect::<Vec<_>>());
+    let rows = fields.take_while(|fields| fields.len() == 14).map(|fields| {
+        let number = |at: usize| fields[at].parse::<u64>().unwrap();
+        let key = match element {
+            "proto" => protocol(fields[4]),
+            split if split.ends_with(":p") => format!("{} {}", protocol(fields[3]), fields[4]),
+            _ => fields[4].to_owned(),
+        };
+        let at = match order {
+            "flows" => 5,
+            "packets" => 7,
+            "bytes" => 9,
+            "pps" => 11,
+            "bps" => 12,
+            _ => 13,
+        };
+        Row {
+            key,
+            counts: [number(5), number(7), number(9)],
+            measure: number(at),
+        }
+    });
+    rows.collect()
+}
+
+fn by_key(rows: &[Row]) -> BTreeMap<&str, &Row> {
+    rows.iter().map(|row| (row.key.as_str(), row)).collect()
+}
+
+/// Fails unless both have the same groups with the same counts, each in the order it was asked for.
+/// nfdump computes rates in floating point: a whole number may come out one less.
+#[track_caller]
+fn assert_same(ours: &[Row], theirs: &[Row], what: &str) {
+    assert!(!theirs.is_empty(), "{what}: nfdump has no rows");
+    let (our_keys, their_keys) = (by_key(ours), by_key(theirs));
+    assert_eq!(our_keys.len(), ours.len(), "{what}: a key is there twice");
+    assert_eq!(
+        our_keys.keys().collect::<Vec<_>>(),
+        their_keys.keys().collect::<Vec<_>>(),
+        "{what}"
+    );
+    for (key, ours) in &our_keys {
+        let theirs = their_keys[key];
+        assert_eq!(ours.counts, theirs.counts, "{what}: {key}");
+        assert!(
+            ours.measure.abs_diff(theirs.measure) <= 1,
+            "{what}: {key}: {} and {}",
+            ours.measure,
+            theirs.measure
+        );
+    }
+    // The lines stand in one order but for equals, whose order is nobody's.
+    for (our, their) in ours.iter().zip(theirs) {
+        assert!(
+            our.measure.abs_diff(their.measure) <= 1,
+            "{what}: {our:?} stands where nfdump has {their:?}"
+        );
+    }
+}
+
+#[test]
+fn every_statistic_has_nfdumps_rows_by_every_order() {
+    for (version, seed) in [(Version::V5, 11), (Version::V9, 12)] {
+        let folder = tempfile::tempdir().unwrap();
+        let datagrams = datagrams(version, seed);
+        let ours = weir_collects(folder.path(), &datagrams);
+        let theirs = nfcapd_collects(folder.path(), &datagrams);
+        let more: &[&str] = if version == Version::V5 {
+            &V5_ELEMENTS
+        } else {
+            &[]
+        };
+        let mut differences = Vec::new();
+        for element in ELEMENTS.iter().chain(more) {
+            for order in ORDERS {
+                let what = format!("{version:?}: -s {element}/{order}");
+                let compared = std::panic::catch_unwind(|| {
+                    let weirs = weirs_statistic(&ours, element, order);
+                    assert_same(&weirs, &nfdumps_statistic(&theirs, element, order), &what);
+                });
+                if compared.is_err() {
+                    differences.push(what);
+                }
+            }
+        }
+        assert!(differences.is_empty(), "these differ: {differences:#?}");
+    }
+}
+
+/// Groups of an aggregation: keys as text, and counts.
+type Groups = BTreeMap<Vec<String>, Counts>;
+
+fn weirs_groups(flows: &Path, elements: &str) -> Groups {
+    let answer = weir(flows, &["-A", elements]);
+    let rows = answer["groups"].as_array().unwrap();
+    let group = |row: &Value| {
+        let row = row.as_object().unwrap();
+        let is_key = |name: &str| !["octets", "packets", "flows"].contains(&name);
+        let keys = row.iter().take_while(|(name, _)| is_key(name));
+        let keys = keys.map(|(name, value)| normal(name, &text_of(value)));
+        let counts = ["flows", "packets", "octets"].map(|name| number(&row[name]));
+        (keys.collect(), counts)
+    };
+    let groups: Groups = rows.iter().map(group).collect();
+    assert_eq!(groups.len(), rows.len(), "{elements}: a key is there twice");
+    groups
+}
+
+/// A key as both write it: addresses without the length they were cut to, protocols as numbers.
+fn normal(name: &str, text: &str) -> String {
+    match name {
+        "proto" => protocol(text),
+        _ => text.split('/').next().unwrap_or_default().to_owned(),
+    }
+}
+
+fn nfdumps_groups(flows: &Path, elements: &str, tokens: &str) -> Groups {
+    let format = format!("fmt:{tokens} %fl %pkt %byt");
+    let mut command = Command::new("nfdump");
+    command.args(["-q", "-N", "-6", "-A", elements, "-o", &format, "-R"]);
+    let text = output(command.arg(flows));
+    let names: Vec<&str> = tokens.split(' ').collect();
+    let group = |line: &str| -> Option<(Vec<String>, Counts)> {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (keys, counts) = fields.split_at_checked(names.len())?;
+        let counts: Vec<u64> = counts.iter().map_while(|word| word.parse().ok()).collect();
+        let counts: Counts = counts.try_into().ok()?;
+        let keys = names.iter().zip(keys).map(|(token, text)| match *token {
+            "%pr" => protocol(text),
+            "%dp" => plain(text),
+            _ => (*text).to_owned(),
+        });
+        Some((keys.collect(), counts))
+    };
+    text.lines().filter_map(group).collect()
+}
+
+#[test]
+fn aggregations_have_nfdumps_rows() {
+    for (version, seed) in [(Version::V5, 13), (Version::V9, 14)] {
+        let folder = tempfile::tempdir().unwrap();
+        let datagrams = datagrams(version, seed);
+        let ours = weir_collects(folder.path(), &datagrams);
+        let theirs = nfcapd_collects(folder.path(), &datagrams);
+        for (elements, tokens) in AGGREGATIONS {
+            let expected = nfdumps_groups(&theirs, elements, tokens);
+            let flows: u64 = expected.values().map(|counts| counts[0]).sum();
+            assert_eq!(flows, FLOWS as u64, "{version:?}: nfdump's -A {elements}");
+            assert_eq!(
+                weirs_groups(&ours, elements),
+                expected,
+                "{version:?}: -A {elements}"
+            );
+        }
+    }
+}
