@@ -194,3 +194,15 @@ fn closed(error: &anyhow::Error) -> bool {
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Options as clap::CommandFactory>::command().debug_assert();
+        let options = Options::parse_from(["weir", "nfdump", "-r", "/f", "-s", "srcip", "--native"]);
+        assert!(matches!(options.command, Command::Nfdump(_)));
+    }
+}

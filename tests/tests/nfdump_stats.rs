@@ -242,7 +242,7 @@ fn weirs_groups(flows: &Path, elements: &str) -> Groups {
         let keys = row.iter().take_while(|(name, _)| is_key(name));
         let keys = keys.map(|(name, value)| normal(name, &text_of(value)));
         let counts = ["flows", "packets", "octets"].map(|name| number(&row[name]));
-        (keys.collect(), counts)
+        (keys.collect::<Vec<_>>(), counts)
     };
     let groups: Groups = rows.iter().map(group).collect();
     assert_eq!(groups.len(), rows.len(), "{elements}: a key is there twice");

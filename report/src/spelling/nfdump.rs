@@ -414,7 +414,7 @@ fn window(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn translated(line: &str) -> Result<String, String> {
+    fn words_of(line: &str) -> Vec<String> {
         let mut words = Vec::new();
         // A quoted filter is one word.
         for (at, part) in line.split('\'').enumerate() {
@@ -424,7 +424,11 @@ mod tests {
                 words.extend(part.split_whitespace().map(str::to_owned));
             }
         }
-        native(&words).map(|words| words.join(" "))
+        words
+    }
+
+    fn translated(line: &str) -> Result<String, String> {
+        native(&words_of(line)).map(|words| words.join(" "))
     }
 
     #[test]
@@ -472,6 +476,10 @@ mod tests {
             ("-R /f/nfcapd.202611211400", "flows -r /f received >= 2026-11-21T14:00:00"),
         ] {
             assert_eq!(translated(line).as_deref(), Ok(expected), "{line}");
+            let native = native(&words_of(line)).unwrap();
+            let words = ["weir".to_owned()].into_iter().chain(native);
+            let parsed = <crate::Options as clap::Parser>::try_parse_from(words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         }
     }
 
