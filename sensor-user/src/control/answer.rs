@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     command::{Command, HELP},
     flows::{Dump, Flows},
+    live::Live,
     order::{Order, Outlook, Report, StatisticsReport},
     statistics::{self, Capture},
     task::Task,
@@ -62,6 +63,9 @@ impl Answer {
             }
             (Command::Top(query), Report::Outlook(outlook)) => {
                 Self::Task(Box::new(Top::new(query, *outlook)))
+            }
+            (Command::Live(query), Report::Outlook(outlook)) => {
+                Self::Task(Box::new(Live::new(query, *outlook)))
             }
             (Command::Timeouts, Report::Outlook(outlook)) => Self::Text(timeouts(pid, &outlook)),
             (Command::Interfaces, Report::Outlook(outlook)) => {

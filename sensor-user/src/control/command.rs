@@ -1,6 +1,7 @@
 //! The words a client may send: softflowctl's, as they are, and Weir's own.
 
 use super::{
+    live,
     order::Order,
     top::{self, Query},
 };
@@ -14,6 +15,7 @@ Valid control words are:
 \tstatistics --json
 \tflows
 \ttop [by KEY] [sort octets|packets|flows] [N]
+\tlive [host A [peer B]] [N]
 \ttimeouts set NAME=TIME
 \tinterfaces
 ";
@@ -39,6 +41,8 @@ pub enum Command {
     Flows,
     /// Who has most.
     Top(Query),
+    /// The flows with most, as objects.
+    Live(live::Query),
     /// The timeouts.
     Timeouts,
     /// What is metered.
@@ -72,6 +76,7 @@ impl Command {
             ["flows"] => Self::Flows,
             ["flows", filter @ ..] => return Err(top::no_filter(filter)),
             ["top", rest @ ..] => Self::Top(Query::parse(rest)?),
+            ["live", rest @ ..] => Self::Live(live::Query::parse(rest)?),
             _ => return Err(format!("Unknown control command \"{}\"\n", shown(line))),
         })
     }
@@ -83,9 +88,12 @@ impl Command {
             Self::Help => None,
             Self::Plain(order) => Some(order.clone()),
             Self::Statistics { .. } => Some(Order::Statistics),
-            Self::DumpFlows | Self::Flows | Self::Top(_) | Self::Timeouts | Self::Interfaces => {
-                Some(Order::Outlook)
-            }
+            Self::DumpFlows
+            | Self::Flows
+            | Self::Top(_)
+            | Self::Live(_)
+            | Self::Timeouts
+            | Self::Interfaces => Some(Order::Outlook),
         }
     }
 }
