@@ -16,15 +16,13 @@ use std::net::Ipv6Addr;
 
 use crate::{
     FlowRecord, TimeBase,
-    element::Element,
+    element::{self, Element},
     role::Slot,
     said::{ICMP, ICMPV6, Reverse, Said},
     template::Template,
 };
 
-/// Fields of a record that are lent aside, at most …
-pub const ASIDE_FIELDS_MAX: usize = 64;
-/// … and octets of each.
+/// Octets of a field that are lent aside, at most.
 pub const ASIDE_OCTETS_MAX: usize = 256;
 
 /// What a data record says.
@@ -95,6 +93,7 @@ impl<'a> DataRecord<'a> {
             source: flow.destination,
             destination: flow.source,
             next_hop: Ipv6Addr::UNSPECIFIED,
+            bgp_next_hop: Ipv6Addr::UNSPECIFIED,
             source_port,
             destination_port,
             tos: reverse.tos,
@@ -119,13 +118,22 @@ impl<'a> DataRecord<'a> {
         })
     }
 
-    /// The fields that fill no place in a flow record.
+    /// The fields that fill no place in a flow record and say something: not padding, nor of no octets.
     pub fn aside(&self) -> impl Iterator<Item = Aside<'a>> + use<'a> {
-        let (template, octets) = (self.template, self.octets);
-        let aside = template
+        // Most templates have none, and are not gone through again.
+        let octets = if self.template.has_aside() {
+            self.octets
+        } else {
+            &[]
+        };
+        let aside = self
+            .template
             .values(octets)
-            .filter(|(_, role, value)| role.slot == Slot::Aside && !value.is_empty());
-        aside.take(ASIDE_FIELDS_MAX).map(|(field, _, value)| Aside {
+            .filter(|(field, role, value)| {
+                let is_padding = field.enterprise == 0 && field.element == element::PADDING;
+                role.slot == Slot::Aside && !is_padding && !value.is_empty()
+            });
+        aside.map(|(field, _, value)| Aside {
             enterprise: field.enterprise,
             element: field.element,
             octets: &value[..value.len().min(ASIDE_OCTETS_MAX)],

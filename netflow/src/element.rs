@@ -44,6 +44,8 @@ pub const NEXT_HOP_V4: Element = 15;
 pub const SOURCE_AS: Element = 16;
 /// bgpDestinationAsNumber.
 pub const DESTINATION_AS: Element = 17;
+/// bgpNextHopIPv4Address.
+pub const BGP_NEXT_HOP_V4: Element = 18;
 /// LAST_SWITCHED, sysUptime ms.
 pub const END_UPTIME_MS: Element = 21;
 /// FIRST_SWITCHED, sysUptime ms.
@@ -92,12 +94,16 @@ pub const SOURCE_MAC: Element = 56;
 pub const DESTINATION_MAC: Element = 57;
 /// vlanId.
 pub const VLAN: Element = 58;
+/// postVlanId: DST_VLAN.
+pub const POST_VLAN: Element = 59;
 /// ipVersion.
 pub const IP_VERSION: Element = 60;
 /// flowDirection.
 pub const DIRECTION: Element = 61;
 /// ipNextHopIPv6Address.
 pub const NEXT_HOP_V6: Element = 62;
+/// bgpNextHopIPv6Address.
+pub const BGP_NEXT_HOP_V6: Element = 63;
 /// mplsTopLabelStackSection; those below it follow (mplsLabelStackSection2 …).
 pub const MPLS_LABEL_1: Element = 70;
 /// mplsLabelStackSection2.

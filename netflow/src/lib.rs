@@ -1,5 +1,5 @@
 //! The flow record every version can carry, and the wire formats: NetFlow v1, v5, v7, v8 and v9
-//! (RFC 3954), and IPFIX (RFC 7011). It does no I/O, reads no clock and keeps no state about peers:
+//! (RFC 3954), IPFIX (RFC 7011), and sFlow version 5 ([`sflow`]). It does no I/O, reads no clock and keeps no state about peers:
 //! datagrams come as octets, times as arguments, templates as values the caller stores.
 //!
 //! The older formats have one layout each ([`v1`], [`v5`], [`v7`]) or one a scheme ([`v8`]); what
@@ -19,6 +19,7 @@ mod role;
 mod said;
 pub mod sampling;
 pub mod set;
+pub mod sflow;
 pub mod template;
 pub mod time;
 pub mod v1;
@@ -85,6 +86,14 @@ pub enum Malformed {
         /// The length field.
         length: u16,
         /// Where the set begins.
+        offset: usize,
+    },
+    /// A sample of sFlow that goes beyond the datagram.
+    #[error("sample {number} at octet {offset} goes beyond the datagram")]
+    Sample {
+        /// Which, from 0.
+        number: u32,
+        /// Where it begins.
         offset: usize,
     },
     /// A template definition that contradicts the set it is in.

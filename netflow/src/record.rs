@@ -12,6 +12,8 @@ pub struct FlowRecord {
     pub destination: Ipv6Addr,
     /// Next hop, likewise; unspecified (`::`) if the exporter did not say.
     pub next_hop: Ipv6Addr,
+    /// Next hop by BGP, likewise (IE 18, 63).
+    pub bgp_next_hop: Ipv6Addr,
     /// Whether the packets were IPv6.
     pub v6: bool,
     /// Source port, 0 where the protocol has none.
@@ -76,6 +78,7 @@ impl Default for FlowRecord {
             source: Ipv6Addr::UNSPECIFIED,
             destination: Ipv6Addr::UNSPECIFIED,
             next_hop: Ipv6Addr::UNSPECIFIED,
+            bgp_next_hop: Ipv6Addr::UNSPECIFIED,
             v6: false,
             source_port: 0,
             destination_port: 0,

@@ -21,6 +21,8 @@ pub(crate) enum Slot {
     DestinationV6,
     NextHopV4,
     NextHopV6,
+    BgpNextHopV4,
+    BgpNextHopV6,
     SourceMaskV4,
     SourceMaskV6,
     DestinationMaskV4,
@@ -102,11 +104,6 @@ impl Slot {
             Self::End => Self::ReverseEnd,
             _ => return None,
         })
-    }
-
-    /// Whether it is of the optional fields ([`crate::Optional`]).
-    pub(crate) fn is_optional(self) -> bool {
-        (Self::SourceMac as u8..Self::Aside as u8).contains(&(self as u8))
     }
 }
 
@@ -236,6 +233,7 @@ const ROWS: &[Row] = &[
     row(element::NEXT_HOP_V4, Slot::NextHopV4, Reading::Ipv4, 0),
     row(element::SOURCE_AS, Slot::SourceAs, Reading::Number, 0),
     row(element::DESTINATION_AS, Slot::DestinationAs, Reading::Number, 0),
+    row(element::BGP_NEXT_HOP_V4, Slot::BgpNextHopV4, Reading::Ipv4, 0),
     row(element::END_UPTIME_MS, Slot::End, Reading::UptimeMs, 4),
     row(element::START_UPTIME_MS, Slot::Start, Reading::UptimeMs, 4),
     row(element::OUT_OCTETS, Slot::OutOctets, Reading::Number, 0),
@@ -257,6 +255,7 @@ const ROWS: &[Row] = &[
     row(element::IP_VERSION, Slot::IpVersion, Reading::Number, 0),
     row(element::DIRECTION, Slot::Direction, Reading::Number, 0),
     row(element::NEXT_HOP_V6, Slot::NextHopV6, Reading::Ipv6, 0),
+    row(element::BGP_NEXT_HOP_V6, Slot::BgpNextHopV6, Reading::Ipv6, 0),
     row(element::MPLS_LABEL_1, Slot::MplsLabel1, Reading::Number, 0),
     row(element::MPLS_LABEL_2, Slot::MplsLabel2, Reading::Number, 0),
     row(element::MPLS_LABEL_3, Slot::MplsLabel3, Reading::Number, 0),
@@ -375,17 +374,5 @@ mod tests {
         assert_eq!(slots(&[outer]), [Slot::OuterSourceV4]);
         let of_iana = Field::new(element::OUTER_SOURCE_V4, 4);
         assert_eq!(slots(&[of_iana]), [Slot::Aside]);
-    }
-
-    #[test]
-    fn optional_fields_are_known_as_such() {
-        let fields = [
-            Field::new(element::SOURCE_MAC, 6),
-            Field::of_ntop(element::OUTER_DESTINATION_V6, 16),
-            Field::new(element::OCTETS, 4),
-            Field::new(element::FLOWS, 4),
-        ];
-        let optional: Vec<_> = slots(&fields).into_iter().map(Slot::is_optional).collect();
-        assert_eq!(optional, [true, true, false, false]);
     }
 }

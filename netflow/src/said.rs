@@ -144,10 +144,13 @@ impl Said {
     fn take_address(&mut self, slot: Slot, address: Ipv6Addr, is_zero: bool) {
         match slot {
             Slot::OuterSourceV4 | Slot::OuterSourceV6 => {
-                take_outer(&mut self.flow.outer_source, address, is_zero);
+                take_either(&mut self.flow.outer_source, address, is_zero);
             }
             Slot::OuterDestinationV4 | Slot::OuterDestinationV6 => {
-                take_outer(&mut self.flow.outer_destination, address, is_zero);
+                take_either(&mut self.flow.outer_destination, address, is_zero);
+            }
+            Slot::BgpNextHopV4 | Slot::BgpNextHopV6 => {
+                take_either(&mut self.flow.bgp_next_hop, address, is_zero);
             }
             _ => self.take_flow_address(slot, address, is_zero),
         }
@@ -354,8 +357,8 @@ impl Said {
     }
 }
 
-/// A tunnel's endpoint has a field for each family, and fills one of them.
-fn take_outer(place: &mut Ipv6Addr, address: Ipv6Addr, is_zero: bool) {
+/// A tunnel's endpoint and BGP's next hop have a field for each family, and fill one of them.
+fn take_either(place: &mut Ipv6Addr, address: Ipv6Addr, is_zero: bool) {
     if !is_zero {
         *place = address;
     }

@@ -80,6 +80,7 @@ pub struct Template {
     roles: Vec<Role>,
     record_octets_min: usize,
     is_variable: bool,
+    has_aside: bool,
 }
 
 impl Template {
@@ -112,10 +113,12 @@ impl Template {
             1..=Self::RECORD_OCTETS_MAX => {}
             _ => return Err("its records are larger than a datagram"),
         }
+        let roles = role::roles(&fields);
         Ok(Self {
             id,
             scope_fields,
-            roles: role::roles(&fields),
+            has_aside: roles.iter().any(|role| role.slot == Slot::Aside),
+            roles,
             is_variable: fields.iter().any(|field| field.octets == VARIABLE),
             fields,
             record_octets_min,
@@ -152,11 +155,9 @@ impl Template {
         self.record_octets_min
     }
 
-    /// Fields that a flow record has no place for, or a place that only the optional fields have.
-    #[must_use]
-    pub fn fields_aside(&self) -> usize {
-        let aside = |role: &&Role| role.slot == Slot::Aside || role.slot.is_optional();
-        self.roles.iter().filter(aside).count()
+    /// Whether a field fills no place in a flow record.
+    pub(crate) fn has_aside(&self) -> bool {
+        self.has_aside
     }
 
     /// Number of records in a data set; none if the last one goes beyond it. What is left over is

@@ -39,7 +39,7 @@ fn read_by(template: &Template, octets: &[u8]) {
         assert!(record.flow.sampling_interval > 0);
         let reverse = record.reverse();
         assert!(reverse.is_none_or(|flow| flow.start_ns <= flow.end_ns));
-        assert!(record.aside().count() <= data::ASIDE_FIELDS_MAX);
+        assert!(record.aside().count() <= Template::FIELDS_MAX);
     }
     assert!(count <= octets.len());
     // None: the last record goes beyond the set.

@@ -8,6 +8,7 @@ pub mod filters;
 pub mod netns;
 pub mod process;
 pub mod relay;
+pub mod sflow;
 pub mod testdata;
 pub mod tmux;
 pub mod traffic;
