@@ -1,12 +1,15 @@
-//! A closed file being written: Parquet, with checksums of its row groups and a count of its flows in
-//! the footer's metadata.
+//! A closed file being written: Parquet, with checksums of its row groups, a count of its flows and the
+//! ends of their times in the footer's metadata. [`crate::footer`] reads it.
 //!
 //! | key | value |
 //! |---|---|
 //! | `weir.schema_version` | version of the columns: [`crate::schema`] |
 //! | `weir.flows` | flows in the file |
+//! | `weir.first_ns` | the first `flow_start`, nanoseconds since 1970-01-01 UTC |
+//! | `weir.last_ns` | the last `flow_end`, likewise |
 //! | `weir.checksums` | of its row groups: [`crate::checksum`] |
-//! | `weir.exporters` | the exporters' accounts when the window was closed, as JSON |
+//! | `weir.exporters` | the exporters' accounts since the collector's start when the window was closed, as JSON: [`crate::account`] |
+//! | `weir.window` | what of that came to be in this window: datagrams, records, losses; to the second |
 //! | `weir.recovered` | `true` if the collector that wrote the window did not close it |
 //! | `weir.recompacted` | the files it was made of, with their flows and exporters, as JSON |
 //! | `weir.repaired` | what was left out of a damaged file |
@@ -16,7 +19,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::{AsArray as _, RecordBatch},
+    compute,
+    datatypes::TimestampNanosecondType,
+};
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, Encoding, ZstdLevel},
@@ -37,6 +44,10 @@ use crate::{
 pub const ROW_GROUP_ROWS: usize = 1 << 20;
 /// The metadata's key for the number of flows.
 pub const FLOWS: &str = "weir.flows";
+/// The metadata's key for the version of the columns.
+pub const VERSION: &str = "weir.schema_version";
+const FIRST_NS: &str = "weir.first_ns";
+const LAST_NS: &str = "weir.last_ns";
 
 /// A file being written.
 pub struct ClosedWriter {
@@ -44,6 +55,8 @@ pub struct ClosedWriter {
     writer: ArrowWriter<Hashing>,
     blocks: Vec<Block>,
     flows: u64,
+    first_ns: Option<i64>,
+    last_ns: Option<i64>,
 }
 
 impl ClosedWriter {
@@ -86,6 +99,8 @@ impl ClosedWriter {
             writer,
             blocks: Vec::new(),
             flows: 0,
+            first_ns: None,
+            last_ns: None,
         })
     }
 
@@ -101,6 +116,14 @@ impl ClosedWriter {
             .write(batch)
             .map_err(StoreError::parquet(&self.path))?;
         self.flows += batch.num_rows() as u64;
+        let times = |name| {
+            let column = batch.column_by_name(name)?;
+            column.as_primitive_opt::<TimestampNanosecondType>()
+        };
+        let first_ns = times("flow_start").and_then(compute::min);
+        let last_ns = times("flow_end").and_then(compute::max);
+        self.first_ns = self.first_ns.into_iter().chain(first_ns).min();
+        self.last_ns = self.last_ns.max(last_ns);
         self.end_block()
     }
 
@@ -135,10 +158,14 @@ impl ClosedWriter {
     /// If it cannot be written.
     pub fn finish(mut self) -> Result<u64, StoreError> {
         self.end_row_group()?;
+        let text = |time_ns: Option<i64>| time_ns.map(|time_ns| time_ns.to_string());
         for (key, value) in [
-            (FLOWS, self.flows.to_string()),
-            (checksum::CHECKSUMS, checksum::encode(&self.blocks)),
+            (FLOWS, Some(self.flows.to_string())),
+            (FIRST_NS, text(self.first_ns)),
+            (LAST_NS, text(self.last_ns)),
+            (checksum::CHECKSUMS, Some(checksum::encode(&self.blocks))),
         ] {
+            let Some(value) = value else { continue };
             self.writer
                 .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
@@ -155,7 +182,7 @@ impl ClosedWriter {
 
 fn properties(notes: &[(String, String)]) -> WriterPropertiesBuilder {
     let mut metadata = vec![KeyValue::new(
-        "weir.schema_version".to_owned(),
+        VERSION.to_owned(),
         schema::SCHEMA_VERSION.to_owned(),
     )];
     metadata.extend(

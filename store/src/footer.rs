@@ -1,5 +1,6 @@
 //! What a closed file says of itself without its rows being read: how many flows, the ends of their
-//! times, the exporters' account, and which addresses its Bloom filters have not.
+//! times, what was noted ([`crate::closed`] lists it), and which addresses its Bloom filters have not.
+//! Whoever reads a footer reads it here.
 
 use std::{
     fs::File,
@@ -8,7 +9,9 @@ use std::{
 };
 
 use parquet::{
-    arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
+    arrow::arrow_reader::{
+        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    },
     errors::ParquetError,
     file::{
         metadata::{ParquetMetaData, RowGroupMetaData},
@@ -35,10 +38,20 @@ pub struct Footer {
     pub end_ns: Option<Ends>,
     /// Of `received`.
     pub received_ns: Option<Ends>,
-    /// The exporters' account when the window was closed, as JSON; none if it was recovered.
-    pub exporters: Option<String>,
-    /// The first column of [`schema`] that the file has not, or not of its type.
+    /// The first column of [`schema`] that the file has not, or not of its type; those that version 1 had
+    /// not may be missing.
     pub foreign_column: Option<String>,
+    notes: Vec<(String, String)>,
+}
+
+impl Footer {
+    /// What was noted under a key of [`crate::closed`].
+    #[must_use]
+    pub fn note(&self, key: &str) -> Option<&str> {
+        let mut notes = self.notes.iter();
+        let note = notes.find(|(known, _)| known == key)?;
+        Some(&note.1)
+    }
 }
 
 /// Reads a footer.
@@ -46,27 +59,44 @@ pub struct Footer {
 /// # Errors
 /// If the file is no Parquet file.
 pub fn read(path: &Path) -> Result<Footer, StoreError> {
-    let builder = open(path)?;
-    let found = builder.schema();
-    let foreign = schema::schema().fields().iter().find_map(|wanted| {
-        let field = found.field_with_name(wanted.name());
-        let same = field.is_ok_and(|field| field.data_type() == wanted.data_type());
-        (!same).then(|| wanted.name().clone())
-    });
-    let metadata = builder.metadata();
+    let loaded = open(path)?.1;
+    let metadata = loaded.metadata();
     let notes = metadata.file_metadata().key_value_metadata();
-    let note = |key: &str| {
-        let note = notes?.iter().find(|note| note.key == key)?;
-        note.value.clone()
-    };
+    let notes = notes.into_iter().flatten();
     Ok(Footer {
         flows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
         start_ns: ends(metadata, "flow_start"),
         end_ns: ends(metadata, "flow_end"),
         received_ns: ends(metadata, "received"),
-        exporters: note("weir.exporters"),
-        foreign_column: foreign,
+        foreign_column: schema::foreign_column(loaded.schema()),
+        notes: notes
+            .filter_map(|note| Some((note.key.clone(), note.value.clone()?)))
+            .collect(),
     })
+}
+
+/// What was noted in a file's footer under a key.
+pub(crate) fn note<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
+    let notes = metadata.file_metadata().key_value_metadata()?;
+    let note = notes.iter().find(|note| note.key == key)?;
+    note.value.as_deref()
+}
+
+/// A file's footer as its reader has it. A damaged one may have the decoder panic.
+pub(crate) fn load(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
+    let loaded = catch_unwind(AssertUnwindSafe(|| {
+        ArrowReaderMetadata::load(file, ArrowReaderOptions::default())
+    }));
+    loaded.unwrap_or_else(|_| {
+        let says = "it contradicts itself".to_owned();
+        Err(ParquetError::General(says))
+    })
+}
+
+fn open(path: &Path) -> Result<(File, ArrowReaderMetadata), StoreError> {
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let loaded = load(&file).map_err(StoreError::parquet(path))?;
+    Ok((file, loaded))
 }
 
 /// False if the file's Bloom filters say that no row has the address in the column.
@@ -74,7 +104,8 @@ pub fn read(path: &Path) -> Result<Footer, StoreError> {
 /// # Errors
 /// If the file is no Parquet file.
 pub fn may_have(path: &Path, column: &str, address: [u8; 16]) -> Result<bool, StoreError> {
-    let builder = open(path)?;
+    let (file, loaded) = open(path)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, loaded);
     let groups = builder.metadata().row_groups();
     for (at, group) in groups.iter().enumerate() {
         let mut columns = group.columns().iter();
@@ -96,19 +127,6 @@ pub fn may_have(path: &Path, column: &str, address: [u8; 16]) -> Result<bool, St
         }
     }
     Ok(false)
-}
-
-fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, StoreError> {
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        ParquetRecordBatchReaderBuilder::try_new(file)
-    }));
-    opened
-        .unwrap_or_else(|_| {
-            let says = "its footer contradicts itself".to_owned();
-            Err(ParquetError::General(says))
-        })
-        .map_err(StoreError::parquet(path))
 }
 
 /// The ends of a time over all row groups, if all of them say.
@@ -136,7 +154,9 @@ mod tests {
     use weir_netflow::FlowRecord;
 
     use super::*;
-    use crate::{layout::Directory, rotate, schema::StoredFlow, window::Window};
+    use crate::{
+        account, layout::Directory, others::Others, rotate, schema::StoredFlow, window::Window,
+    };
 
     const START_S: i64 = 1_795_237_200;
 
@@ -155,10 +175,11 @@ mod tests {
                 exporter: Ipv6Addr::LOCALHOST,
                 source_id: 0,
                 version: 9,
+                others: Others::NONE,
             })
             .collect();
         window.append(&flows).unwrap();
-        let notes = [("weir.exporters".to_owned(), "[]".to_owned())];
+        let notes = [(account::TOTALS.to_owned(), "[]".to_owned())];
         let rotated = rotate::close(folder, window.path(), &notes).unwrap();
         rotated.path.unwrap()
     }
@@ -167,17 +188,22 @@ mod tests {
     fn a_footer_says_what_is_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = closed(folder.path());
-        assert_eq!(
-            read(&path).unwrap(),
-            Footer {
-                flows: 100,
-                start_ns: Some((1000, 100_000)),
-                end_ns: Some((2000, 200_000)),
-                received_ns: Some((3000, 300_000)),
-                exporters: Some("[]".to_owned()),
-                foreign_column: None,
-            }
-        );
+        let footer = read(&path).unwrap();
+        assert_eq!(footer.flows, 100);
+        assert_eq!(footer.start_ns, Some((1000, 100_000)));
+        assert_eq!(footer.end_ns, Some((2000, 200_000)));
+        assert_eq!(footer.received_ns, Some((3000, 300_000)));
+        assert_eq!(footer.foreign_column, None);
+        for (key, expected) in [
+            ("weir.exporters", Some("[]")),
+            ("weir.schema_version", Some("2")),
+            ("weir.flows", Some("100")),
+            ("weir.first_ns", Some("1000")),
+            ("weir.last_ns", Some("200000")),
+            ("weir.recovered", None),
+        ] {
+            assert_eq!(footer.note(key), expected, "{key}");
+        }
     }
 
     #[test]

@@ -1,17 +1,19 @@
-//! The flat files: what they hold ([`schema`]), where they lie ([`layout`]), the open window that
+//! The flat files: what they hold ([`schema`], [`others`]), where they lie ([`layout`]), the open window that
 //! is appended to ([`window`]), how it becomes Parquet ([`rotate`], [`closed`], [`checksum`]), what is
 //! done at start with windows that were never rotated ([`recover`]), how files are found and read
-//! ([`read`], [`follow`]), and what closed ones say of themselves ([`footer`]). Then what is done with closed files:
+//! ([`read`], [`follow`]), and what closed ones say of themselves ([`footer`], [`account`]). Then what is done with closed files:
 //! old ones go ([`expire`]), all are looked at ([`verify`]), damaged ones saved as far as they can be
 //! ([`repair`]), small ones made into large ones ([`recompact`]). It opens no socket and reads no
 //! clock.
 
+pub mod account;
 pub mod checksum;
 pub mod closed;
 pub mod expire;
 pub mod follow;
 pub mod footer;
 pub mod layout;
+pub mod others;
 pub mod read;
 pub mod recompact;
 pub mod recover;

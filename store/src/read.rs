@@ -13,9 +13,8 @@ use arrow::{
     array::RecordBatch,
     ipc::{reader::StreamReader, root_as_message},
 };
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
-use crate::{StoreError, layout, recover};
+use crate::{StoreError, layout, recover, schema};
 
 /// How an open window's file ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +90,8 @@ fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(
     Ok(())
 }
 
-/// Reads a window that nobody writes to, message by message, as far as they are whole.
+/// Reads a window that nobody writes to, message by message, as far as they are whole. Rows have all columns, also
+/// those of a window of version 1.
 ///
 /// # Errors
 /// If the file cannot be read, or `batch` fails.
@@ -159,14 +159,17 @@ fn decode(
         Ok(reader) => reader,
         Err(error) => return Ok(Some(error.to_string())),
     };
-    if reader.schema() != crate::schema::schema() {
+    let columns = reader.schema();
+    let is_known = [schema::schema(), schema::earlier_schema()].contains(&columns);
+    if !is_known {
         return Ok(Some(format!(
             "{}: its columns are those of another version",
             path.display()
         )));
     }
     for message in reader {
-        match message {
+        let rows = message.and_then(|rows| schema::with_all_columns(&rows));
+        match rows {
             Ok(rows) => batch(rows)?,
             Err(error) => return Ok(Some(error.to_string())),
         }
@@ -228,16 +231,6 @@ pub(crate) fn message_octets(file: &mut File, from: u64, octets: u64) -> io::Res
         .map(|body| head_octets + length + body))
 }
 
-/// Flows in a closed file, by its footer.
-///
-/// # Errors
-/// If it has none.
-pub fn parquet_flows(path: &Path) -> Result<u64, StoreError> {
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
-    let reader = SerializedFileReader::new(file).map_err(StoreError::parquet(path))?;
-    Ok(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use std::{io::Write as _, net::Ipv6Addr};
@@ -247,6 +240,7 @@ mod tests {
     use super::*;
     use crate::{
         layout::Directory,
+        others::Others,
         recover::{Recovered, recover},
         rotate,
         schema::StoredFlow,
@@ -268,6 +262,7 @@ mod tests {
                 exporter: Ipv6Addr::LOCALHOST,
                 source_id: 7,
                 version: 9,
+                others: Others::NONE,
             })
             .collect()
     }
@@ -395,6 +390,48 @@ mod tests {
             })
             .collect();
         assert_eq!(kept.len(), 2, "what was not read to its end is kept");
+    }
+
+    /// Fault case D12: a window that version 1 left behind is closed like any other, beside one of now; one
+    /// whose columns nobody knows is set aside.
+    #[test]
+    fn d12_windows_of_version_1_are_read_and_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let mut earlier = Window::create_narrow(&directory.window_path(START_S)).unwrap();
+        earlier.append(&flows(10)).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S + 60)).unwrap();
+        window.append(&flows(20)).unwrap();
+        let narrow = fs::metadata(earlier.path()).unwrap().len();
+        assert!(narrow < fs::metadata(window.path()).unwrap().len());
+        let mut columns = Vec::new();
+        for path in [earlier.path(), window.path()] {
+            let ended = super::window(path, |rows| {
+                columns.push(rows.schema());
+                Ok(())
+            });
+            assert_eq!(ended.unwrap(), Ended::Whole);
+        }
+        assert_eq!(columns, [schema::schema(), schema::schema()]);
+        let foreign = directory.window_path(START_S + 120);
+        let other = arrow::datatypes::Schema::empty();
+        let mut file = File::create(&foreign).unwrap();
+        arrow::ipc::writer::StreamWriter::try_new(&mut file, &other)
+            .unwrap()
+            .finish()
+            .unwrap();
+        let recovered = recover(&directory).unwrap();
+        assert!(
+            matches!(
+                &recovered[..],
+                [
+                    Recovered::Closed(_, one),
+                    Recovered::Closed(_, other),
+                    Recovered::SetAside(aside)
+                ] if one.flows == 10 && other.flows == 20 && aside.exists()
+            ),
+            "{recovered:?}"
+        );
     }
 
     #[test]

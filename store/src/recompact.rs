@@ -25,13 +25,13 @@ use arrow::{
     compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
     error::ArrowError,
 };
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use serde_json::{Value, json};
 
 use crate::{
-    StoreError,
+    StoreError, account,
     closed::ClosedWriter,
     expire::{self, ClosedFile},
+    footer,
     layout::{self, Rearranging},
     read, rotate, schema, system,
     verify::{self, Fault},
@@ -185,7 +185,8 @@ fn write_sorted(files: &[ClosedFile], partial: &Path) -> Result<Result<u64, Stri
         Ok(sources) => sources,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let notes = [(SOURCES.to_owned(), sources.to_string())];
+    let mut notes = vec![(SOURCES.to_owned(), sources.to_string())];
+    notes.extend(share(&sources).map(|share| (account::SHARE.to_owned(), share)));
     let mut writer = ClosedWriter::create_sorted(partial, &notes, &SORTED_BY)?;
     let (mut batches, mut rows) = (Vec::new(), 0);
     for file in files {
@@ -242,17 +243,23 @@ fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
 
 /// What a large file says of one it was made of; the notes of that one go on in it.
 fn source(file: &ClosedFile) -> Result<Value, StoreError> {
-    let path = &file.path;
-    let opened = File::open(path).map_err(StoreError::io("open", path))?;
-    let reader = SerializedFileReader::new(opened).map_err(StoreError::parquet(path))?;
-    let note = |key| verify::note(reader.metadata(), key);
+    let footer = footer::read(&file.path)?;
     Ok(json!({
-        "file": name(path),
+        "file": name(&file.path),
         "octets": file.octets,
-        "flows": reader.metadata().file_metadata().num_rows(),
-        "exporters": note("weir.exporters"),
-        "recompacted": note(SOURCES),
+        "flows": footer.flows,
+        "exporters": footer.note(account::TOTALS),
+        "window": footer.note(account::SHARE),
+        "recompacted": footer.note(SOURCES),
     }))
+}
+
+/// What exporters sent and lost in all of the files, if each of them says.
+fn share(sources: &Value) -> Option<String> {
+    let sources = sources.as_array()?.iter();
+    let share = |source: &Value| serde_json::from_str(source["window"].as_str()?).ok();
+    let shares: Option<Vec<Value>> = sources.map(share).collect();
+    Some(account::sum(&shares?).to_string())
 }
 
 /// The large file is as old as the latest of the small ones: its age must not begin anew.
@@ -338,13 +345,9 @@ fn is_elsewhere(path: &Path, shown: &Path) -> bool {
 
 /// The files a large file was made of, by name and octets.
 fn sources(path: &Path) -> Vec<(String, u64)> {
-    let reader = File::open(path)
-        .ok()
-        .and_then(|file| SerializedFileReader::new(file).ok());
-    let listed = reader.and_then(|reader| {
-        let note = verify::note(reader.metadata(), SOURCES)?;
-        serde_json::from_str::<Vec<Value>>(note).ok()
-    });
+    let footer = footer::read(path).ok();
+    let note = footer.as_ref().and_then(|footer| footer.note(SOURCES));
+    let listed = note.and_then(|note| serde_json::from_str::<Vec<Value>>(note).ok());
     let source = |source: &Value| {
         Some((
             source["file"].as_str()?.to_owned(),

@@ -7,18 +7,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
-
 use crate::{
-    StoreError,
+    StoreError, account,
     closed::ClosedWriter,
+    footer,
     layout::{self, Directory},
     rotate,
     verify::{self, Fault},
 };
 
 /// Notes that go over into the new file.
-const NOTES: [&str; 3] = ["weir.exporters", "weir.recovered", "weir.recompacted"];
+const NOTES: [&str; 4] = [
+    account::TOTALS,
+    account::SHARE,
+    "weir.recovered",
+    "weir.recompacted",
+];
 
 /// What became of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,16 +107,10 @@ fn sync_both(one: &Path, other: &Path) -> Result<(), StoreError> {
 }
 
 fn notes_of(path: &Path) -> Vec<(String, String)> {
-    let metadata = fs::File::open(path)
-        .ok()
-        .and_then(|file| SerializedFileReader::new(file).ok());
-    let Some(reader) = metadata else {
+    let Ok(footer) = footer::read(path) else {
         return Vec::new();
     };
-    let note = |key: &&str| {
-        let value = verify::note(reader.metadata(), key)?;
-        Some(((*key).to_owned(), value.to_owned()))
-    };
+    let note = |key: &&str| Some(((*key).to_owned(), footer.note(key)?.to_owned()));
     NOTES.iter().filter_map(note).collect()
 }
 
@@ -143,7 +141,10 @@ mod tests {
     use weir_netflow::FlowRecord;
 
     use super::*;
-    use crate::schema::{self, StoredFlow};
+    use crate::{
+        others::Others,
+        schema::{self, StoredFlow},
+    };
 
     const START_S: i64 = 1_795_237_200;
 
@@ -159,10 +160,11 @@ mod tests {
             exporter: Ipv6Addr::LOCALHOST,
             source_id: 7,
             version: 9,
+            others: Others::NONE,
         };
         for _ in 0..groups {
             writer
-                .write(&schema::batch(&vec![flow; 100]).unwrap())
+                .write(&schema::batch(&vec![flow.clone(); 100]).unwrap())
                 .unwrap();
             writer.end_row_group().unwrap();
         }

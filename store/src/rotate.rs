@@ -10,7 +10,7 @@ use std::{
 use crate::{
     StoreError,
     closed::ClosedWriter,
-    layout,
+    footer, layout,
     read::{self, Ended},
 };
 
@@ -47,7 +47,7 @@ pub fn close(
     let closed = layout::closed_path(root, start_s, stem);
     if closed.exists() {
         // It was synced before it got this name: a power cut came before the window was removed.
-        let flows = read::parquet_flows(&closed)?;
+        let flows = footer::read(&closed)?.flows;
         fs::remove_file(window).map_err(StoreError::io("remove", window))?;
         return Ok(Rotated {
             path: Some(closed),

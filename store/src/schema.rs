@@ -1,5 +1,5 @@
 //! What a file holds: one row a flow record, the same columns in the open window (Arrow IPC
-//! stream) and in Parquet.
+//! stream) and in Parquet. This is the one place that says what they are.
 //!
 //! | column | type | unit, meaning | source (IE) |
 //! |---|---|---|---|
@@ -7,8 +7,8 @@
 //! | `flow_end` | timestamp(ns, UTC) | last packet, likewise | 21, 151, 153, 155, 157, 159 |
 //! | `received` | timestamp(ns, UTC) | when the collector took the datagram | |
 //! | `exporter` | utf8 | the exporter's address, as people write it | |
-//! | `source_id` | uint32 | observation domain; v5, v8: engine type × 256 + id, v8: + aggregation × 65536 | |
-//! | `version` | uint8 | export version (1, 5, 7, 8, 9, 10) | |
+//! | `source_id` | uint32 | observation domain; v5, v8: engine type × 256 + id, v8: + aggregation × 65536; sFlow: sub-agent | |
+//! | `version` | uint8 | export version (1, 5, 7, 8, 9, 10); 105: sFlow version 5 | |
 //! | `src_addr`, `dst_addr` | fixed binary 16 | network order, IPv4 as `::ffff:a.b.c.d`; `::` if there is none | 8/27, 12/28, 44, 45 |
 //! | `next_hop` | fixed binary 16, null if unknown | likewise | 15/62 |
 //! | `ip_version` | uint8 | 4 or 6 | 60 |
@@ -25,7 +25,25 @@
 //! | `end_reason` | uint8 | flowEndReason, 0: unknown | 136 |
 //! | `sampling_interval` | uint32 | one packet in this many was looked at | 34, 50, 305, 306, 309–311, or by 48, 302 |
 //!
-//! Every file says `weir.schema_version` in its metadata.
+//! Version 2 added these, each null where it is unknown:
+//!
+//! | column | type | unit, meaning | source (IE) |
+//! |---|---|---|---|
+//! | `bgp_next_hop` | fixed binary 16 | next hop by BGP, as `next_hop` | 18/63 |
+//! | `src_mac`, `dst_mac` | fixed binary 6 | of the first packet | 56/81, 57 (v9)/80 |
+//! | `inner_vlan` | uint16 | id of the second VLAN tag | 245 |
+//! | `mpls_label_1` … `mpls_label_4` | uint32 | label stack entries from the top: label × 16 + traffic class × 2 + bottom of stack | 70–73 |
+//! | `flow_label` | uint32 | IPv6 flow label | 31 |
+//! | `outer_src_addr`, `outer_dst_addr` | fixed binary 16 | the tunnel that the packets came through | ntop's 114, 116, 396, 397 |
+//! | `others` | map(utf8, binary) | what no column has, by number: `95`, `6871.14` ([`crate::others`]) | all others |
+//!
+//! sFlow's records have numbers of sFlow's own enterprise in `others`: `14706.1007` is its structure 1007.
+//! The other direction of a biflow (RFC 5103) is a row of its own.
+//!
+//! Every closed file says `weir.schema_version` in its metadata, and has all columns of that version. An
+//! open window has those of version 1 until a flow has one of the others, which would take 86 octets a
+//! flow there for nothing; in Parquet a column of nulls takes some hundred octets a row group. What reads
+//! files has a null in the place of a column that is not there ([`with_all_columns`]).
 
 use std::{
     net::Ipv6Addr,
@@ -34,8 +52,9 @@ use std::{
 
 use arrow::{
     array::{
-        ArrayRef, FixedSizeBinaryArray, RecordBatch, StringBuilder, TimestampNanosecondArray,
-        UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+        ArrayRef, BinaryBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, MapBuilder, MapFieldNames, RecordBatch,
+        StringBuilder, TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+        new_null_array,
     },
     buffer::{Buffer, NullBuffer},
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
@@ -43,11 +62,17 @@ use arrow::{
 };
 use weir_netflow::{FlowRecord, record::display_address};
 
+use crate::others::{Keys, Others};
+
 /// Version of the columns above.
-pub const SCHEMA_VERSION: &str = "1";
+pub const SCHEMA_VERSION: &str = "2";
+/// The version before, whose columns are the first of them.
+const EARLIER_VERSION: &str = "1";
+/// How many it had.
+const EARLIER_COLUMNS: usize = 27;
 
 /// A flow as it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFlow {
     /// The record.
     pub record: FlowRecord,
@@ -59,11 +84,30 @@ pub struct StoredFlow {
     pub source_id: u32,
     /// Export version.
     pub version: u8,
+    /// What the record said beyond what it has places for.
+    pub others: Others,
+}
+
+impl StoredFlow {
+    /// Whether it has any of what version 1 had no columns for.
+    fn needs_all_columns(&self) -> bool {
+        let record = &self.record;
+        !self.others.is_empty()
+            || record.source_mac != [0; 6]
+            || record.destination_mac != [0; 6]
+            || record.inner_vlan != 0
+            || record.mpls_labels != [0; 4]
+            || record.flow_label != 0
+            || !record.bgp_next_hop.is_unspecified()
+            || !record.outer_source.is_unspecified()
+            || !record.outer_destination.is_unspecified()
+    }
 }
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let time = || DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
     let column = |name: &str, kind: DataType| Field::new(name, kind, false);
+    let optional = |name: &str, kind: DataType| Field::new(name, kind, true);
     Arc::new(Schema::new(vec![
         column("flow_start", time()),
         column("flow_end", time()),
@@ -92,8 +136,44 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         column("direction", DataType::UInt8),
         column("end_reason", DataType::UInt8),
         column("sampling_interval", DataType::UInt32),
+        optional("bgp_next_hop", DataType::FixedSizeBinary(16)),
+        optional("src_mac", DataType::FixedSizeBinary(6)),
+        optional("dst_mac", DataType::FixedSizeBinary(6)),
+        optional("inner_vlan", DataType::UInt16),
+        optional("mpls_label_1", DataType::UInt32),
+        optional("mpls_label_2", DataType::UInt32),
+        optional("mpls_label_3", DataType::UInt32),
+        optional("mpls_label_4", DataType::UInt32),
+        optional("flow_label", DataType::UInt32),
+        optional("outer_src_addr", DataType::FixedSizeBinary(16)),
+        optional("outer_dst_addr", DataType::FixedSizeBinary(16)),
+        optional("others", map_type()),
     ]))
 });
+
+static EARLIER_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let fields: Vec<_> = SCHEMA.fields().iter().take(EARLIER_COLUMNS).cloned().collect();
+    Arc::new(Schema::new(fields))
+});
+
+/// Names within the map, as Parquet's specification has them.
+fn map_names() -> MapFieldNames {
+    MapFieldNames {
+        entry: "key_value".to_owned(),
+        key: "key".to_owned(),
+        value: "value".to_owned(),
+    }
+}
+
+fn map_type() -> DataType {
+    let names = map_names();
+    let entries = vec![
+        Field::new(names.key, DataType::Utf8, false),
+        Field::new(names.value, DataType::Binary, true),
+    ];
+    let entries = Field::new(names.entry, DataType::Struct(entries.into()), false);
+    DataType::Map(Arc::new(entries), false)
+}
 
 /// The columns.
 #[must_use]
@@ -101,11 +181,90 @@ pub fn schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
+/// The columns of version 1.
+#[must_use]
+pub fn earlier_schema() -> SchemaRef {
+    Arc::clone(&EARLIER_SCHEMA)
+}
+
+/// The columns of a version, if this program reads it.
+#[must_use]
+pub fn of_version(version: &str) -> Option<SchemaRef> {
+    match version {
+        SCHEMA_VERSION => Some(schema()),
+        EARLIER_VERSION => Some(earlier_schema()),
+        _ => None,
+    }
+}
+
+/// Whether two have columns of the same names and types, in the same order.
+#[must_use]
+pub fn is_same(one: &Schema, other: &Schema) -> bool {
+    let names_and_types = |schema: &Schema| -> Vec<(String, DataType)> {
+        let fields = schema.fields().iter();
+        fields
+            .map(|field| (field.name().clone(), field.data_type().clone()))
+            .collect()
+    };
+    names_and_types(one) == names_and_types(other)
+}
+
+/// The first column that others have not as it must be, or not at all although version 1 had it.
+#[must_use]
+pub fn foreign_column(others: &Schema) -> Option<String> {
+    let mut columns = SCHEMA.fields().iter().enumerate();
+    columns.find_map(|(at, wanted)| {
+        let is_right = match others.field_with_name(wanted.name()) {
+            Ok(found) => found.data_type() == wanted.data_type(),
+            Err(_) => at >= EARLIER_COLUMNS,
+        };
+        (!is_right).then(|| wanted.name().clone())
+    })
+}
+
+/// Rows with all columns: those that are not there are null.
+///
+/// # Errors
+/// If a column is not as it must be.
+pub fn with_all_columns(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = SCHEMA.fields().iter().map(|field| {
+        rows.column_by_name(field.name())
+            .cloned()
+            .unwrap_or_else(|| new_null_array(field.data_type(), rows.num_rows()))
+    });
+    RecordBatch::try_new(schema(), columns.collect())
+}
+
+/// Whether the columns of version 1 do not hold all of these flows.
+#[must_use]
+pub fn need_all_columns(flows: &[StoredFlow]) -> bool {
+    flows.iter().any(StoredFlow::needs_all_columns)
+}
+
 /// Flows as columns.
 ///
 /// # Errors
 /// Never for flows from [`StoredFlow`]; the columns are made here.
 pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
+    let mut columns = earlier_columns(flows)?;
+    if need_all_columns(flows) {
+        columns.extend(later_columns(flows)?);
+    } else {
+        let later = SCHEMA.fields().iter().skip(EARLIER_COLUMNS);
+        columns.extend(later.map(|field| new_null_array(field.data_type(), flows.len())));
+    }
+    RecordBatch::try_new(schema(), columns)
+}
+
+/// Flows as columns of version 1; what those do not hold is left out ([`need_all_columns`]).
+///
+/// # Errors
+/// As [`batch`].
+pub fn earlier_batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
+    RecordBatch::try_new(earlier_schema(), earlier_columns(flows)?)
+}
+
+fn earlier_columns(flows: &[StoredFlow]) -> Result<Vec<ArrayRef>, ArrowError> {
     let times = |pick: fn(&StoredFlow) -> u64| -> ArrayRef {
         let times = flows
             .iter()
@@ -124,16 +283,16 @@ pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
     let u64s = |pick: fn(&StoredFlow) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(flows.iter().map(pick)))
     };
-    let columns = vec![
+    Ok(vec![
         times(|flow| flow.record.start_ns),
         times(|flow| flow.record.end_ns),
         times(|flow| flow.received_ns),
         exporters(flows),
         u32s(|flow| flow.source_id),
         u8s(|flow| flow.version),
-        addresses(flows, |flow| flow.record.source, None)?,
-        addresses(flows, |flow| flow.record.destination, None)?,
-        addresses(flows, |flow| flow.record.next_hop, known_next_hops(flows))?,
+        addresses(flows, |flow| Some(flow.record.source))?,
+        addresses(flows, |flow| Some(flow.record.destination))?,
+        addresses(flows, |flow| said(flow.record.next_hop))?,
         u8s(|flow| if flow.record.v6 { 6 } else { 4 }),
         u8s(|flow| flow.record.protocol),
         u16s(|flow| flow.record.source_port),
@@ -152,8 +311,64 @@ pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
         u8s(|flow| flow.record.direction as u8),
         u8s(|flow| flow.record.end_reason as u8),
         u32s(|flow| flow.record.sampling_interval),
-    ];
-    RecordBatch::try_new(schema(), columns)
+    ])
+}
+
+/// `::` stands for unknown.
+fn said(address: Ipv6Addr) -> Option<Ipv6Addr> {
+    (!address.is_unspecified()).then_some(address)
+}
+
+fn later_columns(flows: &[StoredFlow]) -> Result<Vec<ArrayRef>, ArrowError> {
+    let u32s = |pick: &dyn Fn(&FlowRecord) -> u32| -> ArrayRef {
+        let numbers = flows.iter().map(|flow| pick(&flow.record));
+        let numbers = numbers.map(|number| (number != 0).then_some(number));
+        Arc::new(numbers.collect::<UInt32Array>())
+    };
+    let inner_vlans = flows.iter().map(|flow| flow.record.inner_vlan);
+    let inner_vlans = inner_vlans.map(|vlan| (vlan != 0).then_some(vlan));
+    let [label_1, label_2, label_3, label_4] =
+        [0, 1, 2, 3].map(|at: usize| u32s(&|record: &FlowRecord| record.mpls_labels[at]));
+    Ok(vec![
+        addresses(flows, |flow| said(flow.record.bgp_next_hop))?,
+        macs(flows, |flow| flow.record.source_mac)?,
+        macs(flows, |flow| flow.record.destination_mac)?,
+        Arc::new(inner_vlans.collect::<UInt16Array>()),
+        label_1,
+        label_2,
+        label_3,
+        label_4,
+        u32s(&|record: &FlowRecord| record.flow_label),
+        addresses(flows, |flow| said(flow.record.outer_source))?,
+        addresses(flows, |flow| said(flow.record.outer_destination))?,
+        others(flows)?,
+    ])
+}
+
+fn macs(flows: &[StoredFlow], pick: fn(&StoredFlow) -> [u8; 6]) -> Result<ArrayRef, ArrowError> {
+    let mut builder = FixedSizeBinaryBuilder::with_capacity(flows.len(), 6);
+    for flow in flows {
+        match pick(flow) {
+            [0, 0, 0, 0, 0, 0] => builder.append_null(),
+            address => builder.append_value(address)?,
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+fn others(flows: &[StoredFlow]) -> Result<ArrayRef, ArrowError> {
+    let (keys, values) = (StringBuilder::new(), BinaryBuilder::new());
+    let mut builder = MapBuilder::with_capacity(Some(map_names()), keys, values, flows.len());
+    let mut keys = Keys::default();
+    for StoredFlow { others, .. } in flows {
+        for (place, other) in others.iter().enumerate() {
+            let key = keys.key(place, &other, others.iter().take(place));
+            builder.keys().append_value(key);
+            builder.values().append_value(other.octets);
+        }
+        builder.append(!others.is_empty())?;
+    }
+    Ok(Arc::new(builder.finish()))
 }
 
 fn exporters(flows: &[StoredFlow]) -> ArrayRef {
@@ -172,24 +387,20 @@ fn exporters(flows: &[StoredFlow]) -> ArrayRef {
 /// Sixteen octets a flow. Where they are null they are zeros all the same: `::` stands for unknown.
 fn addresses(
     flows: &[StoredFlow],
-    pick: fn(&StoredFlow) -> Ipv6Addr,
-    known: Option<NullBuffer>,
+    pick: impl Fn(&StoredFlow) -> Option<Ipv6Addr>,
 ) -> Result<ArrayRef, ArrowError> {
     let mut octets = Vec::with_capacity(16 * flows.len());
-    for flow in flows {
-        octets.extend_from_slice(&pick(flow).octets());
-    }
-    let array = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(octets), known)?;
-    Ok(Arc::new(array))
-}
-
-/// Which flows have a next hop; nothing if all have one.
-fn known_next_hops(flows: &[StoredFlow]) -> Option<NullBuffer> {
     let known: NullBuffer = flows
         .iter()
-        .map(|flow| !flow.record.next_hop.is_unspecified())
+        .map(|flow| {
+            let address = pick(flow);
+            octets.extend_from_slice(&address.unwrap_or(Ipv6Addr::UNSPECIFIED).octets());
+            address.is_some()
+        })
         .collect();
-    Some(known).filter(|known| known.null_count() > 0)
+    let known = Some(known).filter(|known| known.null_count() > 0);
+    let array = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(octets), known)?;
+    Ok(Arc::new(array))
 }
 
 #[cfg(test)]
@@ -197,35 +408,92 @@ mod tests {
     use arrow::array::{Array as _, AsArray as _};
 
     use super::*;
+    use crate::others::{Gathering, Other};
+
+    fn flow() -> StoredFlow {
+        StoredFlow {
+            record: FlowRecord::default(),
+            received_ns: 7,
+            exporter: Ipv6Addr::LOCALHOST,
+            source_id: 7,
+            version: 9,
+            others: Others::NONE,
+        }
+    }
 
     #[test]
-    fn next_hops_are_null_where_they_are_unknown() {
-        let flow = |next_hop: &str| StoredFlow {
+    fn version_1_is_the_first_columns() {
+        let earlier = earlier_schema();
+        assert_eq!(earlier.fields().len(), EARLIER_COLUMNS);
+        assert_eq!(earlier.field(EARLIER_COLUMNS - 1).name(), "sampling_interval");
+        let all = schema();
+        let mut later = all.fields().iter().skip(EARLIER_COLUMNS);
+        assert!(later.all(|field| field.is_nullable()));
+        assert_eq!(foreign_column(&earlier), None);
+        assert_eq!(foreign_column(&schema()), None);
+        let less = Schema::new(earlier.fields()[1..].to_vec());
+        assert_eq!(foreign_column(&less).as_deref(), Some("flow_start"));
+        let mut other: Vec<_> = earlier.fields().to_vec();
+        other.push(Arc::new(Field::new("src_mac", DataType::Utf8, true)));
+        let other = foreign_column(&Schema::new(other));
+        assert_eq!(other.as_deref(), Some("src_mac"));
+    }
+
+    #[test]
+    fn rows_of_version_1_have_nulls_in_the_columns_of_version_2() {
+        let flows = [flow(), flow()];
+        let earlier = earlier_batch(&flows).unwrap();
+        let all = with_all_columns(&earlier).unwrap();
+        assert_eq!(all, batch(&flows).unwrap());
+        let mut later = all.columns()[EARLIER_COLUMNS..].iter();
+        assert!(later.all(|column| column.null_count() == 2));
+    }
+
+    #[test]
+    fn what_only_some_flows_have_is_null_in_the_others() {
+        let mut gathering = Gathering::default();
+        let octets: &[u8] = &[3, 0, 0, 80];
+        for (enterprise, element) in [(0, 95), (6871, 14), (0, 95)] {
+            let other = Other {
+                enterprise,
+                element,
+                octets,
+            };
+            assert!(gathering.add(&other, octets.len()));
+        }
+        let some = StoredFlow {
             record: FlowRecord {
-                next_hop: next_hop.parse().unwrap(),
+                source_mac: [2, 0, 0, 0, 0, 1],
+                inner_vlan: 9,
+                mpls_labels: [0x12_3451, 0, 0, 0],
+                flow_label: 5,
+                bgp_next_hop: Ipv6Addr::LOCALHOST,
+                outer_source: Ipv6Addr::LOCALHOST,
                 ..FlowRecord::default()
             },
-            received_ns: 0,
-            exporter: Ipv6Addr::LOCALHOST,
-            source_id: 0,
-            version: 9,
+            others: gathering.finish(),
+            ..flow()
         };
-        let (unknown, known) = (flow("::"), flow("::ffff:192.0.2.1"));
-        for (flows, nulls) in [
-            (vec![unknown, known, unknown], 2),
-            (vec![known; 9], 0),
-            (vec![unknown; 9], 9),
-            (vec![], 0),
+        assert!(need_all_columns(&[flow(), some.clone()]) && !need_all_columns(&[flow()]));
+        let rows = batch(&[flow(), some]).unwrap();
+        for (name, nulls) in [
+            ("src_mac", 1),
+            ("dst_mac", 2),
+            ("inner_vlan", 1),
+            ("mpls_label_1", 1),
+            ("mpls_label_2", 2),
+            ("flow_label", 1),
+            ("bgp_next_hop", 1),
+            ("outer_src_addr", 1),
+            ("outer_dst_addr", 2),
+            ("others", 1),
         ] {
-            let batch = batch(&flows).unwrap();
-            assert_eq!(batch.num_rows(), flows.len());
-            let column = batch.column_by_name("next_hop").unwrap();
-            assert_eq!(column.null_count(), nulls);
-            let addresses = column.as_fixed_size_binary();
-            for (row, flow) in flows.iter().enumerate() {
-                assert_eq!(addresses.is_null(row), *flow == unknown);
-                assert_eq!(addresses.value(row), flow.record.next_hop.octets());
-            }
+            let column = rows.column_by_name(name).unwrap();
+            assert_eq!(column.null_count(), nulls, "{name}");
         }
+        let others = rows.column_by_name("others").unwrap().as_map();
+        let keys: Vec<_> = others.keys().as_string::<i32>().iter().flatten().collect();
+        assert_eq!(keys, ["95", "6871.14", "95#2"]);
+        assert_eq!(others.values().as_binary::<i32>().value(1), octets);
     }
 }

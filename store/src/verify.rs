@@ -6,21 +6,20 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::Arc,
 };
 
 use arrow::array::RecordBatch;
 use parquet::{
-    arrow::arrow_reader::{
-        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-    },
+    arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder},
     file::metadata::ParquetMetaData,
 };
 
 use crate::{
     StoreError,
     checksum::{self, Block},
-    closed, schema,
+    closed,
+    footer::{self, note},
+    schema,
 };
 
 /// No column of a row group of ours takes more octets unpacked.
@@ -47,7 +46,7 @@ impl std::fmt::Display for Fault {
             Self::Footer(reason) => write!(formatter, "its footer cannot be read: {reason}"),
             Self::Version(version) => write!(
                 formatter,
-                "its columns are those of version {version}, and this program knows {}",
+                "its columns are those of version {version}, and this program knows those up to {}",
                 schema::SCHEMA_VERSION
             ),
             Self::Counts(reason) => formatter.write_str(reason),
@@ -75,7 +74,7 @@ pub fn verify(path: &Path) -> Result<Verified, StoreError> {
     read_sound(path, |_| Ok(()))
 }
 
-/// Reads the flows of a file's sound row groups.
+/// Reads the flows of a file's sound row groups, with all columns: those that its version had not are null.
 ///
 /// # Errors
 /// If it cannot be opened or read, or `flows` fails.
@@ -85,19 +84,10 @@ pub fn read_sound(
 ) -> Result<Verified, StoreError> {
     let mut verified = Verified::default();
     let mut file = File::open(path).map_err(StoreError::io("open", path))?;
-    let loaded = catch_unwind(AssertUnwindSafe(|| {
-        ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())
-    }));
-    let metadata = match loaded {
-        Ok(Ok(metadata)) => metadata,
-        Ok(Err(error)) => {
+    let metadata = match footer::load(&file) {
+        Ok(metadata) => metadata,
+        Err(error) => {
             verified.faults.push(Fault::Footer(error.to_string()));
-            return Ok(verified);
-        }
-        Err(_) => {
-            verified
-                .faults
-                .push(Fault::Footer("it contradicts itself".to_owned()));
             return Ok(verified);
         }
     };
@@ -126,7 +116,8 @@ pub fn read_sound(
             Ok(batches) => {
                 for batch in batches {
                     verified.flows += batch.num_rows() as u64;
-                    flows(batch)?;
+                    let all = schema::with_all_columns(&batch);
+                    flows(all.map_err(StoreError::arrow(path))?)?;
                 }
             }
             Err(reason) => verified.faults.push(Fault::RowGroup(index, reason)),
@@ -163,23 +154,14 @@ fn rows(
     }
 }
 
-/// The version a file says its columns have, if that is not ours or they are not so.
+/// The version a file says its columns have, if that is none of ours or they are not so.
 fn other_version(metadata: &ArrowReaderMetadata) -> Option<String> {
-    let version = note(metadata.metadata(), "weir.schema_version");
-    if version != Some(schema::SCHEMA_VERSION) {
-        return Some(version.unwrap_or("unknown").to_owned());
+    let version = note(metadata.metadata(), closed::VERSION).unwrap_or("unknown");
+    match schema::of_version(version) {
+        None => Some(version.to_owned()),
+        Some(columns) => (!schema::is_same(&columns, metadata.schema()))
+            .then(|| format!("{version} (and are not so)")),
     }
-    let (ours, theirs) = (schema::schema(), metadata.schema());
-    let is_ours = ours.fields().len() == theirs.fields().len()
-        && ours
-            .fields()
-            .iter()
-            .zip(theirs.fields())
-            .all(|(one, other)| {
-                Arc::ptr_eq(one, other)
-                    || (one.name(), one.data_type()) == (other.name(), other.data_type())
-            });
-    (!is_ours).then(|| format!("{} (and are not so)", schema::SCHEMA_VERSION))
 }
 
 fn check_counts(metadata: &ParquetMetaData, faults: &mut Vec<Fault>) {
@@ -216,14 +198,6 @@ fn blocks(metadata: &ParquetMetaData, faults: &mut Vec<Fault>) -> Vec<Block> {
     blocks
 }
 
-/// What Weir noted in a file's footer.
-#[must_use]
-pub fn note<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
-    let notes = metadata.file_metadata().key_value_metadata()?;
-    let note = notes.iter().find(|note| note.key == key)?;
-    note.value.as_deref()
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, net::Ipv6Addr, path::PathBuf};
@@ -231,7 +205,7 @@ mod tests {
     use weir_netflow::FlowRecord;
 
     use super::*;
-    use crate::{closed::ClosedWriter, schema::StoredFlow};
+    use crate::{closed::ClosedWriter, others::Others, schema::StoredFlow};
 
     /// A file with three row groups of a hundred flows.
     fn file(folder: &Path) -> PathBuf {
@@ -249,6 +223,7 @@ mod tests {
                     exporter: Ipv6Addr::LOCALHOST,
                     source_id: 7,
                     version: 9,
+                    others: Others::NONE,
                 })
                 .collect();
             writer.write(&schema::batch(&flows).unwrap()).unwrap();
@@ -283,8 +258,7 @@ mod tests {
         .unwrap();
         let footer = octets.len() - 8 - footer;
         let loaded =
-            ArrowReaderMetadata::load(&File::open(&path).unwrap(), ArrowReaderOptions::default())
-                .unwrap();
+            footer::load(&File::open(&path).unwrap()).unwrap();
         let blocks = blocks(loaded.metadata(), &mut Vec::new());
         let data_end = usize::try_from(blocks[2].end).unwrap();
         assert!(data_end <= footer);
@@ -332,7 +306,12 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("other.parquet");
-        for (version, expected) in [(Some("0"), "0"), (None, "unknown")] {
+        for (version, expected) in [
+            (Some("0"), "0"),
+            (Some("3"), "3"),
+            (Some("1"), "1 (and are not so)"),
+            (None, "unknown"),
+        ] {
             let notes = version.map(|version| {
                 vec![KeyValue::new(
                     "weir.schema_version".to_owned(),

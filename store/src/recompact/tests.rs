@@ -9,7 +9,7 @@ use arrow::{
 use weir_netflow::FlowRecord;
 
 use super::*;
-use crate::{layout::Directory, schema::StoredFlow};
+use crate::{layout::Directory, others::Others, schema::StoredFlow};
 
 /// 2026-11-21 05:00:00 UTC.
 const START_S: i64 = 1_795_237_200;
@@ -28,6 +28,7 @@ fn flow(number: u64) -> StoredFlow {
         exporter: Ipv6Addr::LOCALHOST,
         source_id: 7,
         version: 9,
+        others: Others::NONE,
     }
 }
 
@@ -35,7 +36,13 @@ fn flow(number: u64) -> StoredFlow {
 fn close(root: &Path, start_s: i64, numbers: std::ops::Range<u64>) -> PathBuf {
     let path = layout::closed_path(root, start_s, &layout::window_stem(start_s));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let notes = [("weir.exporters".to_owned(), "[]".to_owned())];
+    let share = json!([{
+        "exporter": "::1", "version": 9, "source_id": 7, "datagrams": 1, "lost": 2, "lost_unit": "datagrams",
+    }]);
+    let notes = [
+        (account::TOTALS.to_owned(), "[]".to_owned()),
+        (account::SHARE.to_owned(), share.to_string()),
+    ];
     let mut writer = ClosedWriter::create(&path, &notes).unwrap();
     let flows: Vec<_> = numbers.map(flow).collect();
     writer.write(&schema::batch(&flows).unwrap()).unwrap();
@@ -112,11 +119,51 @@ fn an_hour_becomes_one_sorted_file_and_stays_so() {
     })
     .unwrap();
     assert!(sources.is_sorted());
+    let footer = footer::read(&closed[0]).unwrap();
+    let share: Value = serde_json::from_str(footer.note(account::SHARE).unwrap()).unwrap();
+    assert_eq!((&share[0]["datagrams"], &share[0]["lost"]), (&json!(12), &json!(24)));
     // Again: nothing to do. A late file: it is taken in.
     assert!(run(root, LATER_S, false).is_empty());
     close(root, START_S + 7, 1210..1220);
     assert_eq!(run(root, LATER_S, false), ["2 files, 1210 flows"]);
     assert_eq!(seen(root), (0..1220).collect::<Vec<_>>());
+}
+
+/// A file as version 1 wrote it, with these flows.
+fn close_as_version_1(root: &Path, start_s: i64, numbers: std::ops::Range<u64>) {
+    use parquet::{
+        arrow::ArrowWriter,
+        file::{metadata::KeyValue, properties::WriterProperties},
+    };
+    let path = layout::closed_path(root, start_s, &layout::window_stem(start_s));
+    let version = KeyValue::new("weir.schema_version".to_owned(), "1".to_owned());
+    let properties = WriterProperties::builder()
+        .set_key_value_metadata(Some(vec![version]))
+        .build();
+    let file = File::create(path).unwrap();
+    let columns = schema::earlier_schema();
+    let mut writer = ArrowWriter::try_new(file, columns, Some(properties)).unwrap();
+    let flows: Vec<_> = numbers.map(flow).collect();
+    writer
+        .write(&schema::earlier_batch(&flows).unwrap())
+        .unwrap();
+    writer.close().unwrap();
+}
+
+/// Fault case D12: files of both versions become one of the later.
+#[test]
+fn d12_files_of_both_versions_become_one() {
+    let folder = directory();
+    let root = folder.path();
+    close_as_version_1(root, START_S + 7, 1210..1220);
+    let all: Vec<_> = (0..1220).collect();
+    assert_eq!(seen(root), all);
+    assert_eq!(run(root, LATER_S, false), ["13 files, 1210 flows"]);
+    assert_eq!(seen(root), all);
+    let large = read::list(root).unwrap().closed.remove(0);
+    let footer = footer::read(&large).unwrap();
+    assert_eq!(footer.note("weir.schema_version"), Some(schema::SCHEMA_VERSION));
+    assert_eq!(footer.note(account::SHARE), None, "one of them does not say");
 }
 
 #[test]
