@@ -105,8 +105,12 @@ fn now_s() -> u64 {
 
 /// Sockets with their buffers and groups.
 fn receivers(options: &Receive) -> Result<Vec<Receiver>> {
-    let sockets = bind(options)?;
+    let mut sockets = bind(options)?;
     let mut granted = usize::MAX;
+    if let Some(address) = options.sflow {
+        let opened = socket::open(address, 1);
+        sockets.extend(opened.map_err(|error| cannot_listen(error, address, "udp", "--sflow"))?);
+    }
     for socket in &sockets {
         granted = granted.min(socket::prepare(socket)?);
     }
@@ -166,16 +170,21 @@ fn say_listening(
     directory: &Path,
 ) -> Result<()> {
     let address = receivers[0].socket().local_addr()?;
-    let sockets = match receivers.len() {
+    let sockets = match options.sockets {
         1 => String::new(),
         count => format!(" with {count} sockets"),
+    };
+    // Its socket is the last one.
+    let sflow = match (options.sflow, receivers.last()) {
+        (Some(_), Some(last)) => format!(" and {}", last.socket().local_addr()?),
+        _ => String::new(),
     };
     let tcp = match streams {
         Some(streams) => format!(", on TCP {}", streams.local_addr()?),
         None => String::new(),
     };
     eprintln!(
-        "weir-collector: listening on {address}{sockets}{tcp}, writing to {} every {} s",
+        "weir-collector: listening on {address}{sockets}{sflow}{tcp}, writing to {} every {} s",
         directory.display(),
         options.rotation_s
     );
@@ -334,7 +343,7 @@ fn report(
 ) -> Result<()> {
     let (exporters, lost_records, lost_datagrams) = shards.heard_and_lost();
     eprintln!(
-        "weir-collector: {} datagrams from {exporters} exporters, {} flows written; lost on the way: {lost_records} records, {lost_datagrams} datagrams (v9); dropped by the kernel: {}; malformed: {}; not written: {}",
+        "weir-collector: {} datagrams from {exporters} exporters, {} flows written; lost on the way: {lost_records} records, {lost_datagrams} datagrams (v9, sFlow); dropped by the kernel: {}; malformed: {}; not written: {}",
         statistics.datagrams,
         written.flows,
         statistics.kernel_drops,

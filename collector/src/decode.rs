@@ -1,11 +1,11 @@
 //! From a datagram to flows, with the exporter's state: the formats of fixed layout in one function,
-//! those with templates in another after their headers. A new version is an arm of
-//! `Exporters::dispatch` and a function beside the others.
+//! those with templates in another after their headers; sFlow's samples are in `sampled.rs`. A new version
+//! is an arm of `Exporters::dispatch` and a function beside the others.
 
 use weir_netflow::{
-    ExportTime, Malformed, TimeBase, fixed, ipfix, low32, set::Set, v1, v5, v7, v8, v9,
+    ExportTime, Malformed, TimeBase, fixed, ipfix, low32, set::Set, sflow, v1, v5, v7, v8, v9,
 };
-use weir_store::schema::StoredFlow;
+use weir_store::{others::Others, schema::StoredFlow};
 
 use crate::{
     exporter::{DataSet, Room},
@@ -14,7 +14,7 @@ use crate::{
     statistics::Statistics,
 };
 
-const NS_PER_MS: u64 = 1_000_000;
+pub(crate) const NS_PER_MS: u64 = 1_000_000;
 
 /// A datagram with templates, after its header.
 struct Templated<'a> {
@@ -80,6 +80,8 @@ impl Exporters {
             }
             Some(v9::VERSION) => self.v9(octets, source, received_ns, flows),
             Some(ipfix::VERSION) => self.ipfix(octets, source, received_ns, flows),
+            // sFlow's version has 32 bits.
+            Some(0) if sflow::is_version(octets) => self.sflow(octets, source, received_ns, flows),
             Some(version) => Err(Malformed::Version { version }.into()),
             None => Err(Malformed::TooShort {
                 octets: octets.len(),
@@ -116,6 +118,7 @@ impl Exporters {
                 exporter: source.address,
                 source_id: key.domain,
                 version,
+                others: Others::NONE,
             });
         });
         Ok(step)
@@ -197,13 +200,14 @@ impl Exporters {
         let (mut counted, mut changed) = (Statistics::default(), false);
         let (mut records, mut records_unread) = (0u32, 0u32);
         let [_, version] = key.version.to_be_bytes();
-        let mut flow = |record, received_ns| {
+        let mut flow = |record, received_ns, others| {
             flows.push(StoredFlow {
                 record,
                 received_ns,
                 exporter: source.address,
                 source_id: key.domain,
                 version,
+                others,
             });
         };
         for set in sets {
@@ -244,7 +248,8 @@ impl Exporters {
     }
 }
 
-fn key(source: &Source, version: u16, domain: u32) -> Key {
+/// An exporter's stream.
+pub(crate) fn key(source: &Source, version: u16, domain: u32) -> Key {
     Key {
         address: source.address,
         version,

@@ -7,10 +7,14 @@ use weir_netflow::{
     FlowRecord, TimeBase, data, ipfix, options, set::Definition, template::Template,
 };
 
+use weir_store::others::{Gathering, Other, Others};
+
 use crate::{
     announced::Announced,
     loss::{Numbering, Sequence},
     lru::Lru,
+    sampled::UptimeClock,
+    samples::Samples,
     statistics::Statistics,
 };
 
@@ -82,6 +86,10 @@ pub struct Exporter {
     pub heard_ns: u64,
     /// What it said about itself.
     pub announced: Announced,
+    /// Its sources of samples, if it sends sFlow.
+    pub samples: Samples,
+    /// Its clock, if it sends sFlow, which has none.
+    pub clock: UptimeClock,
     templates: Lru<u16, Template>,
     waiting: Vec<Waiting>,
     held: Held,
@@ -98,6 +106,8 @@ impl Exporter {
             port: 0,
             heard_ns: 0,
             announced: Announced::default(),
+            samples: Samples::default(),
+            clock: UptimeClock::default(),
             templates: Lru::new(TEMPLATES_MAX),
             waiting: Vec::new(),
             held: Held::default(),
@@ -133,7 +143,7 @@ impl Exporter {
         is_connection: bool,
         room: Room,
         counted: &mut Statistics,
-        flow: &mut impl FnMut(FlowRecord, u64),
+        flow: &mut impl FnMut(FlowRecord, u64, Others),
     ) -> bool {
         match found {
             Definition::Template(template) => {
@@ -158,7 +168,7 @@ impl Exporter {
         template: Template,
         room: Room,
         counted: &mut Statistics,
-        flow: &mut impl FnMut(FlowRecord, u64),
+        flow: &mut impl FnMut(FlowRecord, u64, Others),
     ) -> bool {
         let (id, fields) = (template.id(), template.fields().len());
         if self
@@ -220,7 +230,7 @@ impl Exporter {
         id: u16,
         room: Room,
         counted: &mut Statistics,
-        flow: &mut impl FnMut(FlowRecord, u64),
+        flow: &mut impl FnMut(FlowRecord, u64, Others),
     ) {
         if self.waiting.is_empty() {
             return;
@@ -249,7 +259,7 @@ impl Exporter {
         set: &DataSet<'_>,
         room: Room,
         counted: &mut Statistics,
-        flow: &mut impl FnMut(FlowRecord, u64),
+        flow: &mut impl FnMut(FlowRecord, u64, Others),
     ) -> Option<u32> {
         let Some(template) = self.templates.get(&set.template) else {
             self.wait(set, room, counted);
@@ -269,13 +279,22 @@ impl Exporter {
             }
             return u32::try_from(count).ok();
         }
-        counted.values_not_stored += (count * template.fields_aside()) as u64;
         // IPFIX headers have no sysUptime; options may have said when the exporter booted.
         let time = match set.time.uptime_ms {
             Some(_) => set.time,
             None => TimeBase::booted(set.time.export_ns, self.announced.boot_ms),
         };
+        let mut gathering = Gathering::default();
         for record in data::records(template, set.octets, time) {
+            for aside in record.aside() {
+                let other = Other {
+                    enterprise: aside.enterprise,
+                    element: aside.element,
+                    octets: aside.octets,
+                };
+                let is_whole = gathering.add(&other, aside.length);
+                counted.values_not_stored += u64::from(!is_whole);
+            }
             counted.untimed_records += u64::from(!record.timed);
             let announced = self.announced.one_in(&record, set.template);
             let sampled = |flow: FlowRecord| FlowRecord {
@@ -286,10 +305,14 @@ impl Exporter {
                 ..flow
             };
             self.records += 1;
-            flow(sampled(record.flow), set.received_ns);
+            flow(
+                sampled(record.flow),
+                set.received_ns,
+                gathering.finish(),
+            );
             if let Some(reverse) = record.reverse() {
                 counted.reverse_records += 1;
-                flow(sampled(reverse), set.received_ns);
+                flow(sampled(reverse), set.received_ns, Others::NONE);
             }
         }
         u32::try_from(count).ok()

@@ -4,7 +4,9 @@
 use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
-use weir_netflow::{Malformed, options::Sampler, record::display_address, template::Template, v9};
+use weir_netflow::{
+    Malformed, ipfix, options::Sampler, record::display_address, sflow, template::Template, v1, v9,
+};
 
 use crate::{
     exporter::{Exporter, Held, Room},
@@ -84,9 +86,9 @@ pub enum Refused {
 pub struct Key {
     /// The exporter; IPv4 as v4-mapped.
     pub address: Ipv6Addr,
-    /// Export version.
+    /// Export version; [`sflow::VERSION_NUMBER`] for sFlow.
     pub version: u16,
-    /// Observation domain; v5, v8: engine type × 256 + id; v8: + aggregation × 65,536.
+    /// Observation domain; v5, v8: engine type × 256 + id; v8: + aggregation × 65,536; sFlow: sub-agent.
     pub domain: u32,
     /// TCP connection: its templates and numbers end with it (RFC 7011 section 8.4). 0 for UDP.
     pub session: u64,
@@ -200,8 +202,8 @@ impl Exporters {
         self.held.interfaces -= held.interfaces;
         forgotten.give_up(&mut self.statistics);
         let lost = forgotten.sequence.counts().lost;
-        match key.version {
-            v9::VERSION => self.lost_by_forgotten.1 += lost,
+        match Unit::of(key.version) {
+            Some(Unit::Datagrams) => self.lost_by_forgotten.1 += lost,
             _ => self.lost_by_forgotten.0 += lost,
         }
     }
@@ -280,7 +282,7 @@ impl Exporters {
         let mut counted = Statistics::default();
         for template in templates {
             // No data waits yet.
-            exporter.learn(template, Room::default(), &mut counted, &mut |_, _| {});
+            exporter.learn(template, Room::default(), &mut counted, &mut |_, _, _| {});
         }
         let held = exporter.held();
         if self.map.peek(&key).is_some() {
@@ -300,15 +302,15 @@ impl Exporters {
         heard.filter(|(_, exporter)| exporter.datagrams > 0).count()
     }
 
-    /// Units lost, over all exporters: records, and datagrams for v9.
+    /// Units lost, over all exporters: records, and datagrams for v9 and sFlow.
     #[must_use]
     pub fn lost(&self) -> (u64, u64) {
         self.map.iter().fold(
             self.lost_by_forgotten,
             |(records, datagrams), (key, exporter)| {
                 let lost = exporter.sequence.counts().lost;
-                match key.version {
-                    v9::VERSION => (records, datagrams + lost),
+                match Unit::of(key.version) {
+                    Some(Unit::Datagrams) => (records, datagrams + lost),
                     _ => (records + lost, datagrams),
                 }
             },
@@ -326,18 +328,44 @@ impl Exporters {
     }
 }
 
+/// What an exporter's numbers count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Records,
+    Datagrams,
+}
+
+impl Unit {
+    /// v1 has no numbers: what was lost cannot be told.
+    fn of(version: u16) -> Option<Self> {
+        match version {
+            v1::VERSION => None,
+            v9::VERSION | sflow::VERSION_NUMBER => Some(Self::Datagrams),
+            _ => Some(Self::Records),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Datagrams => "datagrams",
+        }
+    }
+}
+
 /// How each version numbers (RFC 3954 section 5.1, RFC 7011 section 3.1).
 fn numbering(version: u16) -> Numbering {
-    match version {
-        9 => Numbering::Datagrams,
-        10 => Numbering::RecordsEitherWay,
+    match (version, Unit::of(version)) {
+        (_, Some(Unit::Datagrams)) => Numbering::Datagrams,
+        (ipfix::VERSION, _) => Numbering::RecordsEitherWay,
         _ => Numbering::Records,
     }
 }
 
 fn account(key: &Key, exporter: &Exporter) -> Value {
     let counts = exporter.sequence.counts();
-    let is_v9 = key.version == v9::VERSION;
+    let unit = Unit::of(key.version);
+    let known = |count: u64| unit.map(|_| count);
     let mut account = json!({
         "exporter": display_address(key.address).to_string(),
         "version": key.version,
@@ -347,15 +375,18 @@ fn account(key: &Key, exporter: &Exporter) -> Value {
         "records": exporter.records,
         "templates": exporter.templates().count(),
         "waiting_sets": exporter.waiting_sets(),
-        "lost": counts.lost,
-        "lost_unit": if is_v9 { "datagrams" } else { "records" },
-        "reordered": counts.reordered,
-        "duplicated": counts.duplicated,
-        "restarts": counts.restarts,
-        "doubtful": counts.doubtful,
+        "lost": known(counts.lost),
+        "lost_unit": unit.map(Unit::name),
+        "reordered": known(counts.reordered),
+        "duplicated": known(counts.duplicated),
+        "restarts": known(counts.restarts),
+        "doubtful": known(counts.doubtful),
     });
     if let Value::Object(account) = &mut account {
         exporter.announced.add_to_json(account);
+        if key.version == sflow::VERSION_NUMBER {
+            exporter.samples.add_to_json(account);
+        }
     }
     account
 }

@@ -1,9 +1,9 @@
 //! Weir's collector: takes datagrams from any exporter ([`socket`], [`receive`], [`receiving`]; IPFIX over
-//! TCP: [`connections`], [`framing`]), decodes them ([`decode`]) with what is known of the exporter
+//! TCP: [`connections`], [`framing`]), decodes them ([`decode`], [`sampled`]) with what is known of the exporter
 //! ([`exporter`], [`announced`], [`exporters`], [`shards`], [`lru`], [`prefix`], [`saved`]), counts exactly what was
-//! lost on the way ([`loss`], [`statistics`]), and writes windows of flat files ([`writer`]). [`upkeep`]
+//! lost on the way ([`loss`], [`samples`], [`statistics`]), and writes windows of flat files ([`writer`]). [`upkeep`]
 //! follows rotations, [`maintain`] looks after closed files, [`talk`] keeps the log short. It links no
-//! aya and looks at no packet.
+//! aya and looks at no packet but those that sFlow samples.
 
 pub mod announced;
 pub mod clock;
@@ -20,6 +20,8 @@ pub mod options;
 pub mod prefix;
 pub mod receive;
 pub mod receiving;
+pub mod sampled;
+pub mod samples;
 pub mod saved;
 pub mod shards;
 pub mod socket;

@@ -7,7 +7,7 @@ use weir_store::expire::Limits;
 
 use crate::{exporters::Settings, prefix::Prefix, socket::Join, units};
 
-/// Receives NetFlow from any exporter, says exactly what was lost, and keeps the flows in flat
+/// Receives NetFlow, IPFIX and sFlow from any exporter, says exactly what was lost, and keeps the flows in flat
 /// files that any engine can read.
 #[derive(Debug, Parser)]
 #[command(
@@ -41,6 +41,15 @@ pub struct Receive {
         default_value = "[::]:2055"
     )]
     pub listen: SocketAddr,
+
+    /// Listen on another port too; alone, on sFlow's. Any port takes any version
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        num_args = 0..=1,
+        default_missing_value = "[::]:6343"
+    )]
+    pub sflow: Option<SocketAddr>,
 
     /// Sockets that share the port, each with a thread and a buffer of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -188,6 +197,16 @@ mod tests {
         assert_eq!(line.receive.directory, Some("flows".into()));
         assert_eq!(line.receive.keep.limits().age_max_s, Some(2_592_000));
         assert_eq!(line.receive.settings().allowed.len(), 1);
+    }
+
+    #[test]
+    fn sflow_has_its_port() {
+        let sflow = |line: &str| parse(line).unwrap().receive.sflow;
+        assert_eq!(sflow("-w flows"), None);
+        let expected = "[::]:6343".parse().unwrap();
+        assert_eq!(sflow("--sflow -w flows"), Some(expected));
+        let expected = "0.0.0.0:7000".parse().unwrap();
+        assert_eq!(sflow("-w flows --sflow 0.0.0.0:7000"), Some(expected));
     }
 
     #[test]

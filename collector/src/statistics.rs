@@ -58,8 +58,21 @@ statistics! {
     reverse_records,
     /// Flow records that did not say when; they have the time of their export.
     untimed_records,
-    /// Values in flow records that no column has.
+    /// Values in flow records that are in the files in part or not at all: those beyond the bounds of
+    /// what is kept besides the columns of a flow.
     values_not_stored,
+    /// sFlow's flow samples: each is a flow record, or in `samples_not_ip`.
+    flow_samples,
+    /// sFlow's counter samples, which are not read.
+    counter_samples,
+    /// Flow samples of packets that are not IP, or of which nothing tells.
+    samples_not_ip,
+    /// sFlow's samples of other kinds: of vendors, and events.
+    other_samples,
+    /// sFlow's samples whose fields go beyond them; nothing of them is taken.
+    malformed_samples,
+    /// Flow samples whose source is not accounted, for want of room.
+    samples_unnumbered,
     /// Options records decoded.
     options_records,
     /// Options records of which something was not remembered, for want of room.

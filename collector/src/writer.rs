@@ -11,12 +11,12 @@ use anyhow::{Result, anyhow};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use serde_json::{Value, json};
 use weir_store::{
-    StoreError,
+    StoreError, account,
     layout::Directory,
     read::Ended,
     recover::{Recovered, recover},
     rotate::{self, Rotated},
-    schema::StoredFlow,
+    schema::{self, StoredFlow},
     window::Window,
 };
 
@@ -110,6 +110,8 @@ impl Writer {
             pending: Vec::with_capacity(MESSAGE_FLOWS),
             patience: None,
             account: Value::Null,
+            account_before: Value::Null,
+            needs_all_columns: false,
             windows,
             written: Written::default(),
             failing: false,
@@ -236,6 +238,10 @@ struct State {
     pending: Vec<StoredFlow>,
     patience: Option<Patience>,
     account: Value,
+    /// What it was when the window before was closed.
+    account_before: Value,
+    /// Whether a flow had what the columns of version 1 do not hold.
+    needs_all_columns: bool,
     windows: Sender<Closing>,
     written: Written,
     failing: bool,
@@ -300,10 +306,20 @@ impl State {
     }
 
     fn write(&mut self) -> Result<(), StoreError> {
+        self.needs_all_columns |= schema::need_all_columns(&self.pending);
+        let is_too_narrow = |open: &OpenWindow| !open.window.has_all_columns();
+        if self.needs_all_columns && self.window.as_ref().is_some_and(is_too_narrow) {
+            self.rotate();
+        }
         if self.window.is_none() {
             let now_s = i64::try_from(clock::unix_ns() / 1_000_000_000).unwrap_or(i64::MAX);
             let start_s = now_s - now_s.rem_euclid(self.rotation_s);
-            let window = Window::create(&self.directory.window_path(start_s))?;
+            let path = self.directory.window_path(start_s);
+            let window = if self.needs_all_columns {
+                Window::create(&path)?
+            } else {
+                Window::create_narrow(&path)?
+            };
             self.window = Some(OpenWindow {
                 window,
                 end_s: start_s + self.rotation_s,
@@ -330,7 +346,12 @@ impl State {
 
     fn rotate(&mut self) {
         if let Some(open) = self.window.take() {
-            let notes = vec![("weir.exporters".to_owned(), self.account.to_string())];
+            let share = account::since(&self.account, &self.account_before);
+            let notes = vec![
+                (account::TOTALS.to_owned(), self.account.to_string()),
+                (account::SHARE.to_owned(), share.to_string()),
+            ];
+            self.account_before = self.account.clone();
             let closing = Closing {
                 window: open.window.path().to_owned(),
                 flows: open.window.flows(),

@@ -448,6 +448,28 @@ fn a_connection_takes_its_templates_with_it() {
     assert_eq!(exporters.statistics.unknown_template_sets, 1);
 }
 
+/// Fault case C7 among them: what no column has is kept octet by octet, also a list that holds itself.
+#[test]
+fn c07_what_no_column_has_is_kept_within_bounds() {
+    let fields = [(2, 4), (95, 4), (291, 300), (59, 2)];
+    let list = [[3, 1, 35, 0, 0].repeat(60), vec![7, 9]].concat();
+    let body = [&[0, 0, 0, 7, 3, 0, 0, 80][..], &list].concat();
+    let octets = datagram(0, 0, &[template(300, &fields), set(300, &body)]);
+    let (mut exporters, mut flows) = (exporters(), Vec::new());
+    exporters
+        .datagram(&octets, &source(1), NOW_NS, &mut flows)
+        .unwrap();
+    assert_eq!(packets(&flows), [7]);
+    let kept: Vec<_> = flows[0]
+        .others
+        .iter()
+        .map(|other| (other.element, other.octets.len()))
+        .collect();
+    assert_eq!(kept, [(95, 4), (291, 256), (59, 2)]);
+    // The one that was cut.
+    assert_eq!(exporters.statistics.values_not_stored, 1);
+}
+
 /// Each datagram is applied, or in the counter that says why not.
 #[test]
 fn every_datagram_has_a_place() {

@@ -10,7 +10,9 @@ use std::{
 
 use serde_json::{Value, json};
 use weir_netflow::FlowRecord;
-use weir_store::{layout::Directory, rotate, schema::StoredFlow, window::Window};
+use weir_store::{
+    layout::Directory, others::Others, rotate, schema::StoredFlow, window::Window,
+};
 use weir_tests::{process::binaries, traffic::Random};
 
 /// 2026-11-20 00:00:00 UTC, where the days begin.
@@ -24,16 +26,24 @@ const UDP: u8 = 17;
 const SYN: u16 = 0x02;
 const TALKED: u16 = 0x1b;
 
+/// What is told of a flow.
+#[derive(Clone, Copy)]
+struct Told {
+    record: FlowRecord,
+    received_ns: u64,
+    exporter: Ipv6Addr,
+}
+
 /// One flow, and a few words to change it.
 #[derive(Clone, Copy)]
-struct Flow(StoredFlow);
+struct Flow(Told);
 
 impl Flow {
     /// Begins so many seconds into the days.
     fn new(at_s: u64, from: &str, to: &str, protocol: u8, port: u16) -> Self {
         let start_ns = (BEGIN_S + at_s) * SECOND_NS;
         let source = address(from);
-        Self(StoredFlow {
+        Self(Told {
             record: FlowRecord {
                 source,
                 destination: address(to),
@@ -51,9 +61,18 @@ impl Flow {
             },
             received_ns: start_ns + 3 * SECOND_NS,
             exporter: address("192.0.2.1"),
+        })
+    }
+
+    fn stored(&self) -> StoredFlow {
+        StoredFlow {
+            record: self.0.record,
+            received_ns: self.0.received_ns,
+            exporter: self.0.exporter,
             source_id: 7,
             version: 9,
-        })
+            others: Others::NONE,
+        }
     }
 
     fn counts(mut self, packets: u64, octets: u64) -> Self {
@@ -124,7 +143,7 @@ impl Archive {
     fn new(flows: &[Flow], is_open: bool, lost: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::lock(folder.path()).unwrap();
-        let mut flows: Vec<StoredFlow> = flows.iter().map(|flow| flow.0).collect();
+        let mut flows: Vec<StoredFlow> = flows.iter().map(Flow::stored).collect();
         flows.sort_by_key(|flow| flow.received_ns);
         let hour = |flow: &StoredFlow| flow.received_ns / SECOND_NS / HOUR_S;
         let mut datagrams = 0;

@@ -14,7 +14,10 @@ use datafusion::{
 };
 use parquet::arrow::ArrowWriter;
 use weir_netflow::FlowRecord;
-use weir_store::schema::{self, StoredFlow};
+use weir_store::{
+    others::Others,
+    schema::{self, StoredFlow},
+};
 use weir_tests::{
     filters::{self, ADDRESSES, COUNTS, Dialect, FLAGS, PORTS, PROTOCOLS, SMALL, pick},
     traffic::Random,
@@ -340,6 +343,7 @@ fn flow(random: &mut Random) -> StoredFlow {
         exporter: address(pick(random, &ADDRESSES)),
         source_id: small(random) * 257,
         version: 9,
+        others: Others::NONE,
     }
 }
 

@@ -1,0 +1,232 @@
+//! sFlow without a socket: samples as flows, what of them is not, and what was lost.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde_json::Value;
+use weir_collector::exporters::{Exporters, Refused, Settings, Source};
+use weir_netflow::{FlowRecord, Malformed, fixed, v1};
+use weir_store::{others::Other, schema::StoredFlow};
+use weir_tests::sflow::{self as made, Header, Taken};
+
+const NOW_NS: u64 = 1_700_000_000_000_000_000;
+const MS_NS: u64 = 1_000_000;
+const TAKEN: Taken = Taken {
+    sequence: 1,
+    ifindex: 5,
+    rate: 1000,
+    drops: 0,
+    interfaces: [5, 6],
+};
+
+fn source() -> Source {
+    Source {
+        address: Ipv4Addr::new(192, 0, 2, 9).to_ipv6_mapped(),
+        port: 6343,
+        session: 0,
+    }
+}
+
+fn datagram(sequence: u32, uptime_ms: u32, samples: &[Vec<u8>]) -> Vec<u8> {
+    let header = Header {
+        agent: Ipv4Addr::new(192, 0, 2, 9),
+        sub_agent: 3,
+        sequence,
+        uptime_ms,
+    };
+    made::datagram(&header, samples)
+}
+
+fn take(exporters: &mut Exporters, at_ns: u64, octets: &[u8]) -> Vec<StoredFlow> {
+    let mut flows = Vec::new();
+    exporters
+        .datagram(octets, &source(), at_ns, &mut flows)
+        .unwrap();
+    flows
+}
+
+fn exporters() -> Exporters {
+    Exporters::new(Settings::default())
+}
+
+/// A sample of a frame's first octets.
+fn sample(sequence: u32, host: u8) -> Vec<u8> {
+    let taken = Taken { sequence, ..TAKEN };
+    made::flow_sample(&taken, &[made::header_record(1, 1518, &made::frame(host, 1234))])
+}
+
+fn account(exporters: &Exporters) -> Value {
+    let mut accounts = exporters.accounts();
+    assert_eq!(accounts.len(), 1);
+    accounts.remove(0).1
+}
+
+#[test]
+fn a_frame_is_walked_as_the_sensor_walks_it() {
+    let records = [
+        made::header_record(1, 1518, &made::frame(1, 1234)),
+        made::record(made::EXTENDED_SWITCH, &[7, 0, 200, 0]),
+        made::record(made::EXTENDED_GATEWAY, &[1, 0, 64_496, 64_497, 0, 0, 0, 0]),
+        made::record(1007, &[9]),
+    ];
+    let octets = datagram(1, 5000, &[made::expanded_flow_sample(&TAKEN, &records)]);
+    let flows = take(&mut exporters(), NOW_NS, &octets);
+    assert_eq!(flows.len(), 1);
+    let expected = FlowRecord {
+        source: Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(),
+        destination: Ipv4Addr::new(198, 51, 100, 7).to_ipv6_mapped(),
+        bgp_next_hop: Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(),
+        source_port: 1234,
+        destination_port: 443,
+        protocol: 6,
+        tos: 0xb8,
+        tcp_flags: 0x18,
+        octets: 1500,
+        packets: 1,
+        start_ns: NOW_NS,
+        end_ns: NOW_NS,
+        ingress_ifindex: 5,
+        egress_ifindex: 6,
+        source_as: 64_497,
+        destination_as: 64_496,
+        vlan: 100,
+        sampling_interval: 1000,
+        source_mac: [2, 0, 0, 0, 0, 0x11],
+        destination_mac: [2, 0, 0, 0, 0, 0x22],
+        ..FlowRecord::default()
+    };
+    assert_eq!(flows[0].record, expected);
+    assert_eq!((flows[0].version, flows[0].source_id), (105, 3));
+    let others: Vec<_> = flows[0].others.iter().collect();
+    let other = |enterprise, element, octets: &'static [u8]| Other {
+        enterprise,
+        element,
+        octets,
+    };
+    assert_eq!(others, [other(0, 59, &[0, 200]), other(14_706, 1007, &[0, 0, 0, 9])]);
+}
+
+#[test]
+fn fields_do_where_there_is_no_header_and_what_is_not_ip_is_counted() {
+    let mut arp = made::frame(1, 1);
+    (arp[16], arp[17]) = (0x08, 0x06);
+    let v6: [(Ipv6Addr, u16); 2] = [("2001:db8::1".parse().unwrap(), 1), ("::1".parse().unwrap(), 2)];
+    let of = |records: &[Vec<u8>]| made::flow_sample(&TAKEN, records);
+    let samples = [
+        of(&[made::ipv6_record(60, v6)]),
+        of(&[made::header_record(1, 64, &arp)]),
+        of(&[]),
+        of(&[made::header_record(4, 64, &[0; 64])]),
+        of(&[made::header_record(11, 1500, &made::frame(2, 7)[18..])]),
+        made::counter_sample(1, 5),
+        made::framed(4413 << 12, &[]),
+        made::framed(1, &[0; 4]),
+    ];
+    let mut exporters = exporters();
+    let flows = take(&mut exporters, NOW_NS, &datagram(1, 5000, &samples));
+    let octets: Vec<_> = flows.iter().map(|flow| flow.record.octets).collect();
+    assert_eq!(octets, [60, 1500]);
+    assert!(flows[0].record.v6 && !flows[1].record.v6);
+    let counted = exporters.statistics;
+    assert_eq!((counted.flow_samples, counted.samples_not_ip), (5, 3));
+    assert_eq!(counted.records, counted.flow_samples - counted.samples_not_ip);
+    assert_eq!(
+        (
+            counted.counter_samples,
+            counted.other_samples,
+            counted.malformed_samples
+        ),
+        (1, 1, 1)
+    );
+}
+
+/// Fault case C15: a gap and a late one, a copy, and a new boot; samples by their own numbers.
+#[test]
+fn c15_lost_datagrams_and_samples_are_told_and_a_restart_is_none() {
+    let mut exporters = exporters();
+    let send = |exporters: &mut Exporters, sequence: u32, second: u32, numbers: [u32; 2]| {
+        let samples = numbers.map(|number| sample(number, 1));
+        let at_ns = NOW_NS + u64::from(second) * 1000 * MS_NS;
+        take(exporters, at_ns, &datagram(sequence, 100_000 + 1000 * second, &samples));
+    };
+    for (sequence, second) in [(1, 0), (2, 1), (4, 3), (3, 2), (6, 5), (6, 5)] {
+        send(&mut exporters, sequence, second, [2 * sequence, 2 * sequence + 1]);
+    }
+    let told = |exporters: &Exporters| {
+        let account = account(exporters);
+        ["lost", "reordered", "duplicated", "restarts", "samples_lost"]
+            .map(|name| account[name].as_u64().unwrap())
+    };
+    assert_eq!(account(&exporters)["lost_unit"], "datagrams");
+    assert_eq!(told(&exporters), [1, 1, 1, 0, 2]);
+    assert_eq!(exporters.lost(), (0, 1));
+    // Uptime and numbers begin anew.
+    for (sequence, uptime_ms, second) in [(1, 1000, 60), (2, 2000, 61), (3, 3000, 62)] {
+        let samples = [sample(sequence, 1)];
+        let at_ns = NOW_NS + second * 1000 * MS_NS;
+        take(&mut exporters, at_ns, &datagram(sequence, uptime_ms, &samples));
+    }
+    assert_eq!(told(&exporters), [1, 1, 1, 1, 2]);
+}
+
+/// The uptime wraps after 49.7 days.
+#[test]
+fn c15_a_wrap_of_the_uptime_is_no_restart() {
+    let mut exporters = exporters();
+    for second in 0..20u32 {
+        let uptime_ms = 0u32.wrapping_sub(10_000).wrapping_add(1000 * second);
+        let at_ns = NOW_NS + u64::from(second) * 1000 * MS_NS;
+        let octets = datagram(u32::MAX.wrapping_add(second), uptime_ms, &[]);
+        take(&mut exporters, at_ns, &octets);
+    }
+    let account = account(&exporters);
+    for name in ["lost", "reordered", "duplicated", "restarts", "doubtful"] {
+        assert_eq!(account[name], 0, "{name}");
+    }
+}
+
+/// Fault cases C1 and C3.
+#[test]
+fn c01_c03_other_versions_and_what_goes_beyond_are_refused() {
+    let mut exporters = exporters();
+    let mut refused = |octets: &[u8]| {
+        let result = exporters.datagram(octets, &source(), NOW_NS, &mut Vec::new());
+        result.unwrap_err()
+    };
+    let version = Refused::Malformed(Malformed::Version { version: 0 });
+    assert_eq!(refused(&[0, 0, 0, 4, 0, 0, 0, 1]), version);
+    let octets = datagram(1, 1, &[sample(1, 1)]);
+    let beyond = refused(&octets[..octets.len() - 1]);
+    assert!(matches!(
+        beyond,
+        Refused::Malformed(Malformed::Sample { number: 0, .. })
+    ));
+    assert_eq!(
+        refused(&octets[..20]),
+        Refused::Malformed(Malformed::TooShort { octets: 20 })
+    );
+    assert_eq!(exporters.heard_count(), 0);
+    assert_eq!((exporters.statistics.malformed, exporters.statistics.unknown_version), (2, 1));
+}
+
+/// Version 1 has no numbers: what was lost is not known, which is not 0.
+#[test]
+fn what_v1_lost_is_not_known() {
+    let header = v1::Header {
+        count: 1,
+        time: weir_netflow::ExportTime {
+            unix_ns: NOW_NS,
+            uptime_ms: 1000,
+        },
+    };
+    let mut octets = v1::encode_header(&header).to_vec();
+    v1::encode_record(&mut octets, &FlowRecord::default(), &header.time);
+    assert!(fixed::decode(&octets).is_ok());
+    let mut exporters = exporters();
+    assert_eq!(take(&mut exporters, NOW_NS, &octets).len(), 1);
+    let account = account(&exporters);
+    for name in ["lost", "lost_unit", "reordered", "duplicated", "restarts"] {
+        assert_eq!(account[name], Value::Null, "{name}");
+    }
+    assert_eq!(account["datagrams"], 1);
+}
