@@ -75,7 +75,6 @@ fn a_frame_is_walked_as_the_sensor_walks_it() {
     let expected = FlowRecord {
         source: Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(),
         destination: Ipv4Addr::new(198, 51, 100, 7).to_ipv6_mapped(),
-        bgp_next_hop: Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(),
         source_port: 1234,
         destination_port: 443,
         protocol: 6,

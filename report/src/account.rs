@@ -1,5 +1,6 @@
-//! What the collector noted of each exporter when it closed a file. The notes count from the
-//! collector's start; what came to be within one file is the difference to the file before.
+//! What the collector noted of each exporter when it closed a file: what came to be within it. Files of
+//! the store's version 1 count from the collector's start only; their share is the difference to the file
+//! before.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,32 @@ pub struct Stream {
     pub source_id: u64,
 }
 
+/// What an exporter's numbers count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Records: v5, v7, v8, IPFIX.
+    Records,
+    /// Datagrams: v9, sFlow.
+    Datagrams,
+}
+
+impl Unit {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Datagrams => "datagrams",
+        }
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        [Self::Records, Self::Datagrams]
+            .into_iter()
+            .find(|unit| unit.name() == name)
+    }
+}
+
 /// What was counted of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -26,8 +53,8 @@ pub struct Counts {
     /// Lost on the way, in the stream's unit; what arrives late is taken back, so that a file's share
     /// may be negative.
     pub lost: i64,
-    /// Whether the unit is records (v5), and not datagrams.
-    pub lost_are_records: bool,
+    /// What is lost; `None` where it cannot be known (v1).
+    pub lost_unit: Option<Unit>,
     /// Datagrams that arrived late.
     pub reordered: u64,
     /// Datagrams that arrived again.
@@ -55,8 +82,8 @@ impl Accounts {
             let counts = Counts {
                 datagrams: number("datagrams")?,
                 records: number("records").unwrap_or(0),
-                lost: i64::try_from(number("lost")?).ok()?,
-                lost_are_records: stream["lost_unit"] == "records",
+                lost: stream["lost"].as_i64().unwrap_or(0),
+                lost_unit: stream["lost_unit"].as_str().and_then(Unit::of_name),
                 reordered: number("reordered").unwrap_or(0),
                 duplicated: number("duplicated").unwrap_or(0),
                 restarts: number("restarts").unwrap_or(0),
@@ -78,7 +105,7 @@ impl Accounts {
                     datagrams: now.datagrams - before.datagrams,
                     records: now.records.saturating_sub(before.records),
                     lost: now.lost.saturating_sub(before.lost),
-                    lost_are_records: now.lost_are_records,
+                    lost_unit: now.lost_unit,
                     reordered: now.reordered.saturating_sub(before.reordered),
                     duplicated: now.duplicated.saturating_sub(before.duplicated),
                     restarts: now.restarts.saturating_sub(before.restarts),
@@ -97,7 +124,7 @@ impl Accounts {
                 datagrams: sum.datagrams.saturating_add(counts.datagrams),
                 records: sum.records.saturating_add(counts.records),
                 lost: sum.lost.saturating_add(counts.lost),
-                lost_are_records: counts.lost_are_records,
+                lost_unit: counts.lost_unit,
                 reordered: sum.reordered.saturating_add(counts.reordered),
                 duplicated: sum.duplicated.saturating_add(counts.duplicated),
                 restarts: sum.restarts.saturating_add(counts.restarts),
@@ -116,10 +143,10 @@ impl Accounts {
         let (mut records, mut datagrams, mut exporters) = (0u64, 0u64, 0);
         for counts in self.0.values() {
             let lost = u64::try_from(counts.lost).unwrap_or(0);
-            if counts.lost_are_records {
-                records = records.saturating_add(lost);
-            } else {
-                datagrams = datagrams.saturating_add(lost);
+            match counts.lost_unit {
+                Some(Unit::Records) => records = records.saturating_add(lost),
+                Some(Unit::Datagrams) => datagrams = datagrams.saturating_add(lost),
+                None => {}
             }
             exporters += usize::from(lost > 0);
         }
@@ -158,6 +185,16 @@ mod tests {
         // Late arrivals take back what was lost; after a restart all of the note is new.
         assert_eq!(shares, [(100, 3), (50, 0), (10, -1), (20, 1)]);
         assert_eq!(total.lost(), (0, 3, 1));
+    }
+
+    #[test]
+    fn what_v1_lost_is_not_known() {
+        let note = r#"[{"exporter":"192.0.2.1","version":1,"source_id":0,"datagrams":5,"lost":null,
+            "lost_unit":null,"restarts":null}]"#;
+        let accounts = Accounts::parse(note).unwrap();
+        let (_, counts) = accounts.iter().next().unwrap();
+        assert_eq!((counts.datagrams, counts.lost_unit), (5, None));
+        assert_eq!(accounts.lost(), (0, 0, 0));
     }
 
     #[test]

@@ -298,7 +298,7 @@ fn loss_text(coverage: &Coverage) -> String {
     let lost = match (records, datagrams) {
         (0, 0) => "nothing was lost on the way".to_owned(),
         _ => format!(
-            "lost on the way: {} records (v5) and {} datagrams (v9), of {exporters} exporters",
+            "lost on the way: {} records (v5, IPFIX) and {} datagrams (v9, sFlow), of {exporters} exporters",
             text::count(records),
             text::count(datagrams),
         ),

@@ -21,6 +21,7 @@ use datafusion::{
     prelude::{DataFrame, Expr, ParquetReadOptions, SessionContext, col, lit},
 };
 use weir_store::{
+    account,
     footer::{self, Ends, Footer},
     layout,
     read::{self, Ended},
@@ -265,8 +266,10 @@ fn closed(paths: &[PathBuf], filter: &Filter) -> Vec<Result<Closed, String>> {
 impl Look {
     fn file(&mut self, path: &Path, closed: &Closed, before: &mut Accounts) -> Result<()> {
         let footer = &closed.footer;
-        let accounts = footer.exporters.as_deref().and_then(Accounts::parse);
-        let share = accounts.as_ref().map(|accounts| accounts.since(before));
+        let accounts = footer.note(account::TOTALS).and_then(Accounts::parse);
+        // Files of version 1 have no note of their own share.
+        let share = footer.note(account::SHARE).and_then(Accounts::parse);
+        let share = share.or_else(|| Some(accounts.as_ref()?.since(before)));
         *before = accounts.unwrap_or_else(|| before.clone());
         let coverage = &mut self.coverage;
         if !closed.is_then {

@@ -14,7 +14,7 @@ use datafusion::{
 use serde_json::{Value, json};
 
 use crate::{
-    account::{Counts, Stream},
+    account::{Counts, Stream, Unit},
     answer::{Answer, Cell, Column, Table},
     data::Coverage,
     element::{KeyValue, key_value},
@@ -112,10 +112,11 @@ fn row(heard: &Heard, coverage: &Coverage, newest_ns: i64) -> Vec<Cell> {
         Some(counts) => Cell::Count(value(counts)),
         None => Cell::Empty,
     };
-    let unit = match counts {
-        Some(counts) if counts.lost_are_records => "records",
-        Some(_) => "datagrams",
-        None => "",
+    let unit = counts.and_then(|counts| counts.lost_unit);
+    // v1 has no numbers: what was lost is not known, which is not 0.
+    let of_numbers = |value: fn(&Counts) -> u64| match unit {
+        Some(_) => of(value),
+        None => Cell::Empty,
     };
     vec![
         Cell::Text(heard.stream.exporter.clone()),
@@ -123,11 +124,11 @@ fn row(heard: &Heard, coverage: &Coverage, newest_ns: i64) -> Vec<Cell> {
         Cell::Number(heard.stream.source_id),
         Cell::Count(heard.flows),
         of(|counts| counts.datagrams),
-        of(|counts| u64::try_from(counts.lost).unwrap_or(0)),
-        Cell::Text(unit.to_owned()),
-        of(|counts| counts.reordered),
-        of(|counts| counts.duplicated),
-        of(|counts| counts.restarts),
+        of_numbers(|counts| u64::try_from(counts.lost).unwrap_or(0)),
+        Cell::Text(unit.map_or("", Unit::name).to_owned()),
+        of_numbers(|counts| counts.reordered),
+        of_numbers(|counts| counts.duplicated),
+        of_numbers(|counts| counts.restarts),
         Cell::Number(heard.sampling),
         Cell::Time(heard.last_received_ns),
         Cell::Text(text::stretch(
@@ -159,14 +160,11 @@ fn findings(
                 "{name} fell silent at {since} UTC, {silent} before the newest flow"
             ));
         }
-        let lost = counts_of(&heard.stream, coverage).map_or(0, |counts| counts.lost);
+        let counts = counts_of(&heard.stream, coverage);
+        let lost = counts.map_or(0, |counts| counts.lost);
         if lost > 0 {
-            let unit = counts_of(&heard.stream, coverage).filter(|counts| counts.lost_are_records);
-            let unit = if unit.is_some() {
-                "records"
-            } else {
-                "datagrams"
-            };
+            let unit = counts.and_then(|counts| counts.lost_unit);
+            let unit = unit.map_or("of what it sent", Unit::name);
             let lost = text::count(lost.unsigned_abs());
             findings.push(format!(
                 "{name} lost {lost} {unit} on the way: look at the path and at the socket's buffer"

@@ -48,11 +48,14 @@ impl<'a> Cursor<'a> {
         self.chunk::<16>().map(Ipv6Addr::from)
     }
 
-    /// An address with its type before it.
+    /// An address with its type before it; unspecified if it is unknown, or of zeros.
     pub fn address(&mut self) -> Option<Ipv6Addr> {
         match self.word()? {
             UNKNOWN => Some(Ipv6Addr::UNSPECIFIED),
-            IPV4 => self.ipv4(),
+            IPV4 => match self.chunk()? {
+                [0, 0, 0, 0] => Some(Ipv6Addr::UNSPECIFIED),
+                octets => Some(mapped(octets)),
+            },
             IPV6 => self.ipv6(),
             _ => None,
         }
