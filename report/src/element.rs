@@ -58,6 +58,10 @@ enum Shown {
     Flags,
     Direction,
     EndReason,
+    /// A MAC address, whose number it is.
+    Mac,
+    /// An MPLS label stack entry.
+    Mpls,
     Text,
 }
 
@@ -83,7 +87,7 @@ type Known = (
     Shown,
 );
 
-static KNOWN: [Known; 29] = [
+static KNOWN: [Known; 42] = [
     (
         "srcip",
         "src",
@@ -188,6 +192,55 @@ static KNOWN: [Known; 29] = [
         "IP version",
         &["ip_version"],
         Shown::Number,
+    ),
+    (
+        "srcmac",
+        "insrcmac",
+        "Source MAC",
+        &["src_mac"],
+        Shown::Mac,
+    ),
+    (
+        "dstmac",
+        "outdstmac",
+        "Destination MAC",
+        &["dst_mac"],
+        Shown::Mac,
+    ),
+    ("mac", "", "MAC", &["src_mac", "dst_mac"], Shown::Mac),
+    ("innervlan", "", "Inner VLAN", &["inner_vlan"], Shown::Number),
+    ("mpls1", "", "MPLS label 1", &["mpls_label_1"], Shown::Mpls),
+    ("mpls2", "", "MPLS label 2", &["mpls_label_2"], Shown::Mpls),
+    ("mpls3", "", "MPLS label 3", &["mpls_label_3"], Shown::Mpls),
+    ("mpls4", "", "MPLS label 4", &["mpls_label_4"], Shown::Mpls),
+    ("flowlabel", "", "Flow label", &["flow_label"], Shown::Number),
+    (
+        "nhbip",
+        "bgpnext",
+        "BGP next hop",
+        &["bgp_next_hop"],
+        Shown::Address,
+    ),
+    (
+        "srctunip",
+        "",
+        "Tunnel source address",
+        &["outer_src_addr"],
+        Shown::Address,
+    ),
+    (
+        "dsttunip",
+        "",
+        "Tunnel destination address",
+        &["outer_dst_addr"],
+        Shown::Address,
+    ),
+    (
+        "tunip",
+        "",
+        "Tunnel address",
+        &["outer_src_addr", "outer_dst_addr"],
+        Shown::Address,
     ),
     ("packets", "", "Packets a flow", &["packets"], Shown::Number),
     (
@@ -417,6 +470,13 @@ impl Element {
             (Shown::Flags, KeyValue::Number(number)) => {
                 Cell::Text(text::tcp_flags(u16::try_from(*number).unwrap_or(0)))
             }
+            (Shown::Mac, KeyValue::Number(number)) => {
+                let [_, _, octets @ ..] = number.to_be_bytes();
+                Cell::Text(text::mac(&octets))
+            }
+            (Shown::Mpls, KeyValue::Number(number)) => {
+                Cell::Text(text::mpls(u32::try_from(*number).unwrap_or(0)))
+            }
             (Shown::Direction, KeyValue::Number(number)) => Cell::Text(match number {
                 0 => "ingress".to_owned(),
                 1 => "egress".to_owned(),
@@ -446,9 +506,10 @@ fn unknown(name: &str) -> String {
         Some(meant) => format!("no element is called `{name}`; did you mean `{meant}`?"),
         None => format!(
             "no element is called `{name}`; there are srcip, dstip, ip, srcport, dstport, port, proto, flags, \
-             tos, dir, srcas, dstas, as, inif, outif, if, srcmask, dstmask, vlan, nhip, router, odid, \
-             srcnet, dstnet, duration, bpp, bps, srcname, srccountry, srcas-name (and dst…), and addresses with a prefix \
-             length (srcip/24, srcip6/48)"
+             tos, dir, srcas, dstas, as, inif, outif, if, srcmask, dstmask, vlan, innervlan, srcmac, dstmac, \
+             mac, mpls1, flowlabel, nhip, nhbip, srctunip, dsttunip, router, odid, \
+             srcnet, dstnet, duration, bpp, bps, srcname, srccountry, srcas-name (and dst…), and addresses \
+             with a prefix length (srcip/24, srcip6/48)"
         ),
     }
 }
@@ -461,6 +522,10 @@ pub fn key_value(column: &ArrayRef, row: usize) -> KeyValue {
     }
     let number = |number: u64| KeyValue::Number(number);
     match column.data_type() {
+        DataType::FixedSizeBinary(6) => {
+            let octets = column.as_fixed_size_binary().value(row).iter();
+            number(octets.fold(0, |number, octet| number << 8 | u64::from(*octet)))
+        }
         DataType::FixedSizeBinary(_) => {
             let octets = <[u8; 16]>::try_from(column.as_fixed_size_binary().value(row));
             octets.map_or(KeyValue::None, |octets| {
@@ -495,6 +560,11 @@ mod tests {
             ("srccountry", 1, "Source country"),
             ("country", 2, "country"),
             ("dstas-name", 1, "Destination AS name"),
+            ("insrcmac", 1, "Source MAC"),
+            ("mac", 2, "MAC"),
+            ("mpls4", 1, "MPLS label 4"),
+            ("nhbip/24", 1, "BGP next hop"),
+            ("srctunip", 1, "Tunnel source address"),
         ] {
             let element = Element::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(element.expressions().len(), sides, "{text}");

@@ -33,7 +33,8 @@ use crate::{
 
 /// All that a flow has, by nfdump's tokens.
 const CSV: &str = "csv:%tsr,%ter,%trr,%ra,%odid,%nfv,%sa,%da,%nh,%ipv,%pr,%sp,%dp,%flg,%tos,%byt,%pkt,%in,%out,\
-                   %sas,%das,%smk,%dmk,%svln,%dir,%end,%smp";
+                   %sas,%das,%smk,%dmk,%svln,%dir,%end,%smp,%nhb,%ismc,%odmc,%ivln,%mpls1,%mpls2,%mpls3,%mpls4,%v6fl,\
+                   %tsa,%tda";
 
 /// What `weir export` is asked.
 #[derive(Debug, Args)]

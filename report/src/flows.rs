@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use anyhow::{Result, bail};
 use arrow::{
-    array::{Array as _, AsArray as _, RecordBatch},
+    array::{Array as _, AsArray as _, RecordBatch, StructArray},
     datatypes::{DataType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
 };
 use clap::Args;
@@ -259,7 +259,7 @@ async fn print_document(
     Ok(())
 }
 
-/// A flow as an object: the columns by their names.
+/// A flow as an object: the columns by their names. What the flow has not is left out.
 fn object(batch: &RecordBatch, row: usize) -> Value {
     let schema = batch.schema();
     let fields = schema.fields().iter().zip(batch.columns());
@@ -269,27 +269,44 @@ fn object(batch: &RecordBatch, row: usize) -> Value {
         if field.name() == "flows" {
             continue;
         }
-        let value = if column.is_null(row) {
-            Value::Null
-        } else {
-            match column.data_type() {
-                DataType::UInt8 => json!(column.as_primitive::<UInt8Type>().value(row)),
-                DataType::UInt16 => json!(column.as_primitive::<UInt16Type>().value(row)),
-                DataType::UInt32 => json!(column.as_primitive::<UInt32Type>().value(row)),
-                DataType::UInt64 => json!(column.as_primitive::<UInt64Type>().value(row)),
-                DataType::Timestamp(..) => {
-                    let time = column.as_primitive::<TimestampNanosecondType>().value(row);
-                    json!(text::time_json(time))
-                }
-                DataType::FixedSizeBinary(_) => {
-                    json!(text::address(column.as_fixed_size_binary().value(row)))
-                }
-                DataType::Utf8View => json!(column.as_string_view().value(row)),
-                DataType::Utf8 => json!(column.as_string::<i32>().value(row)),
-                _ => Value::Null,
+        if column.is_null(row) {
+            continue;
+        }
+        let value = match column.data_type() {
+            DataType::UInt8 => json!(column.as_primitive::<UInt8Type>().value(row)),
+            DataType::UInt16 => json!(column.as_primitive::<UInt16Type>().value(row)),
+            DataType::UInt32 => json!(column.as_primitive::<UInt32Type>().value(row)),
+            DataType::UInt64 => json!(column.as_primitive::<UInt64Type>().value(row)),
+            DataType::Timestamp(..) => {
+                let time = column.as_primitive::<TimestampNanosecondType>().value(row);
+                json!(text::time_json(time))
             }
+            DataType::FixedSizeBinary(6) => {
+                json!(text::mac(column.as_fixed_size_binary().value(row)))
+            }
+            DataType::FixedSizeBinary(_) => {
+                json!(text::address(column.as_fixed_size_binary().value(row)))
+            }
+            DataType::Utf8View => json!(column.as_string_view().value(row)),
+            DataType::Utf8 => json!(column.as_string::<i32>().value(row)),
+            DataType::Map(..) => elements(&column.as_map().value(row)),
+            _ => Value::Null,
         };
         object.insert(field.name().clone(), value);
     }
     Value::Object(object)
+}
+
+/// What no column has, by its numbers, as hexadecimal octets.
+fn elements(entries: &StructArray) -> Value {
+    let keys = entries.column(0).as_string_opt::<i32>();
+    let values = entries.column(1).as_binary_opt::<i32>();
+    let (Some(keys), Some(values)) = (keys, values) else {
+        return Value::Null;
+    };
+    let entries = keys.iter().zip(values.iter()).map(|(key, value)| {
+        let octets = value.unwrap_or_default();
+        (key.unwrap_or_default().to_owned(), json!(text::hexadecimal(octets)))
+    });
+    Value::Object(entries.collect())
 }

@@ -32,7 +32,7 @@ const CSV: &str = "%ts,%td,%pr,%sa,%sp,%da,%dp,%pkt,%byt,%fl";
 /// it shows.
 type Token = (&'static str, &'static str, &'static str, i32, Shown);
 
-static TOKENS: [Token; 54] = [
+static TOKENS: [Token; 68] = [
     ("ts", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
     ("tfs", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
     ("tsg", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
@@ -83,6 +83,21 @@ static TOKENS: [Token; 54] = [
     ("dir", "Dir", "dir", 3, Shown::Direction),
     ("end", "End", "endReason", 3, Shown::EndReason),
     ("svln", "VLAN", "srcVlan", 5, Shown::Vlan),
+    ("nhb", "BGP next hop", "bgpNextHop", 15, Shown::BgpNextHop),
+    // Whichever of nfdump's pairs an exporter told is kept.
+    ("ismc", "Source MAC", "srcMac", 17, Shown::Mac(0)),
+    ("osmc", "Source MAC", "srcMac", 17, Shown::Mac(0)),
+    ("odmc", "Dest. MAC", "dstMac", 17, Shown::Mac(1)),
+    ("idmc", "Dest. MAC", "dstMac", 17, Shown::Mac(1)),
+    ("ivln", "Inner", "innerVlan", 5, Shown::InnerVlan),
+    ("mpls1", "MPLS 1", "mpls1", 11, Shown::Mpls(0)),
+    ("mpls2", "MPLS 2", "mpls2", 11, Shown::Mpls(1)),
+    ("mpls3", "MPLS 3", "mpls3", 11, Shown::Mpls(2)),
+    ("mpls4", "MPLS 4", "mpls4", 11, Shown::Mpls(3)),
+    ("mpls", "MPLS labels", "mpls", -24, Shown::MplsStack),
+    ("v6fl", "Flow label", "flowLabel", 10, Shown::FlowLabel),
+    ("tsa", "Tunnel source", "tunSrcAddr", 15, Shown::Tunnel(0)),
+    ("tda", "Tunnel dest.", "tunDstAddr", 15, Shown::Tunnel(1)),
     ("bps", "bps", "bps", 10, Shown::Bps),
     ("pps", "pps", "pps", 8, Shown::Pps),
     ("bpp", "Bpp", "bpp", 6, Shown::Bpp),
@@ -239,6 +254,7 @@ mod tests {
     fn formats_are_made_of_tokens_and_formats() {
         let heading = |format: &str| Format::parse(format).unwrap().heading();
         assert_eq!(heading("csv:%sa,%pkt"), "srcAddr,packets");
+        assert_eq!(heading("csv:%ismc,%mpls1,%nhb"), "srcMac,mpls1,bgpNextHop");
         assert_eq!(heading("fmt:%pr|%sp"), "Proto|SPort");
         assert_eq!(
             heading("fmt:%line %ra"),
@@ -248,7 +264,7 @@ mod tests {
         for (format, words) in [
             ("lines", "no format is called"),
             ("fmt:%sab", "did you mean %sa?"),
-            ("fmt:%ismc", "nothing for the token %ismc"),
+            ("fmt:%eventtime", "nothing for the token %eventtime"),
             ("fmt:100%", "nothing for the token %;"),
             ("csv:%line", "nothing for the token %line"),
         ] {

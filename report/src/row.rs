@@ -9,8 +9,9 @@ use arrow::{
         Array as _, AsArray as _, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, StringArray,
         StringViewArray,
     },
-    datatypes::{TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
-};
+    datatypes::{
+        ArrowPrimitiveType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    },
 use chrono::{DateTime, Datelike as _, Timelike as _};
 use weir_netflow::record::display_address;
 
@@ -72,6 +73,20 @@ pub enum Shown {
     Direction,
     /// Why the flow was exported, as a number.
     EndReason,
+    /// Next hop by BGP.
+    BgpNextHop,
+    /// A MAC address.
+    Mac(usize),
+    /// Id of the second VLAN tag.
+    InnerVlan,
+    /// An MPLS label, 0 to 3.
+    Mpls(usize),
+    /// All MPLS labels that are kept.
+    MplsStack,
+    /// IPv6 flow label.
+    FlowLabel,
+    /// An end of the tunnel around the packets.
+    Tunnel(usize),
     /// VLAN id.
     Vlan,
     /// Bits a second.
@@ -97,7 +112,7 @@ pub enum Shown {
 }
 
 /// Names of the columns that tokens show.
-pub const COLUMNS: [&str; 26] = [
+pub const COLUMNS: [&str; 37] = [
     "flow_start",
     "flow_end",
     "received",
@@ -124,6 +139,17 @@ pub const COLUMNS: [&str; 26] = [
     "sampling_interval",
     "next_hop",
     "exporter",
+    "bgp_next_hop",
+    "src_mac",
+    "dst_mac",
+    "inner_vlan",
+    "mpls_label_1",
+    "mpls_label_2",
+    "mpls_label_3",
+    "mpls_label_4",
+    "flow_label",
+    "outer_src_addr",
+    "outer_dst_addr",
 ];
 
 /// A batch's columns, as their types.
@@ -146,6 +172,12 @@ pub struct Columns<'a> {
     source_id: &'a PrimitiveArray<UInt32Type>,
     sampling: &'a PrimitiveArray<UInt32Type>,
     next_hop: &'a FixedSizeBinaryArray,
+    bgp_next_hop: &'a FixedSizeBinaryArray,
+    macs: [&'a FixedSizeBinaryArray; 2],
+    inner_vlan: &'a PrimitiveArray<UInt16Type>,
+    mpls_labels: [&'a PrimitiveArray<UInt32Type>; 4],
+    flow_label: &'a PrimitiveArray<UInt32Type>,
+    tunnel: [&'a FixedSizeBinaryArray; 2],
     exporter: Texts<'a>,
 }
 
@@ -209,6 +241,17 @@ impl<'a> Columns<'a> {
             source_id: column!("source_id", UInt32Type),
             sampling: column!("sampling_interval", UInt32Type),
             next_hop: addresses("next_hop")?,
+            bgp_next_hop: addresses("bgp_next_hop")?,
+            macs: [addresses("src_mac")?, addresses("dst_mac")?],
+            inner_vlan: column!("inner_vlan", UInt16Type),
+            mpls_labels: [
+                column!("mpls_label_1", UInt32Type),
+                column!("mpls_label_2", UInt32Type),
+                column!("mpls_label_3", UInt32Type),
+                column!("mpls_label_4", UInt32Type),
+            ],
+            flow_label: column!("flow_label", UInt32Type),
+            tunnel: [addresses("outer_src_addr")?, addresses("outer_dst_addr")?],
             exporter: match exporter.as_string_view_opt() {
                 Some(views) => Texts::View(views),
                 None => Texts::Plain(exporter.as_string_opt::<i32>().context("column exporter")?),
@@ -231,8 +274,7 @@ impl<'a> Columns<'a> {
             Shown::IcmpType => put(line, u64::from(self.ports[1].value(row) / 256)),
             Shown::IcmpCode => put(line, u64::from(self.ports[1].value(row) % 256)),
             Shown::Network(side) => self.put_network(line, side, row),
-            Shown::NextHop if self.next_hop.is_null(row) => line.push_str("0.0.0.0"),
-            Shown::NextHop => put_address(line, self.next_hop.value(row)),
+            Shown::NextHop => put_known(line, self.next_hop, row),
             Shown::Exporter => line.push_str(self.exporter(row)),
             Shown::SourceAs => put(line, self.as_numbers[0].value(row).into()),
             Shown::DestinationAs => put(line, self.as_numbers[1].value(row).into()),
@@ -277,6 +319,31 @@ impl<'a> Columns<'a> {
             }
             Shown::Count => put(line, number),
             Shown::NewLine => line.push('\n'),
+            _ => self.show_optional(shown, row, line),
+        }
+    }
+
+    /// What few records have.
+    fn show_optional(&self, shown: Shown, row: usize, line: &mut String) {
+        match shown {
+            Shown::BgpNextHop => put_known(line, self.bgp_next_hop, row),
+            Shown::Tunnel(side) => put_known(line, self.tunnel[side], row),
+            Shown::Mac(side) => {
+                let mac = self.macs[side];
+                let octets: &[u8] = if mac.is_null(row) {
+                    &[0; 6]
+                } else {
+                    mac.value(row)
+                };
+                line.push_str(&text::mac(octets));
+            }
+            Shown::InnerVlan => put(line, known(self.inner_vlan, row).into()),
+            Shown::FlowLabel => put(line, known(self.flow_label, row).into()),
+            Shown::Mpls(place) => {
+                line.push_str(&text::mpls(known(self.mpls_labels[place], row)));
+            }
+            Shown::MplsStack => self.put_labels(line, row),
+            _ => {}
         }
     }
 
@@ -316,6 +383,17 @@ impl<'a> Columns<'a> {
         self.put_port(line, side, row);
     }
 
+    /// Labels from the top, as far as there are any.
+    fn put_labels(&self, line: &mut String, row: usize) {
+        let labels = self.mpls_labels.iter().enumerate();
+        for (place, labels) in labels.filter(|(_, labels)| !labels.is_null(row)) {
+            if place > 0 {
+                line.push(' ');
+            }
+            line.push_str(&text::mpls(labels.value(row)));
+        }
+    }
+
     fn put_network(&self, line: &mut String, side: usize, row: usize) {
         let bits = self.masks[side].value(row);
         let octets = self.addresses[side].value(row);
@@ -324,6 +402,24 @@ impl<'a> Columns<'a> {
         put_address(line, &ranges::octets_of(network));
         line.push('/');
         put(line, bits.into());
+    }
+}
+
+/// A number; 0 if it is not known.
+fn known<T: ArrowPrimitiveType>(numbers: &PrimitiveArray<T>, row: usize) -> T::Native {
+    if numbers.is_null(row) {
+        T::Native::default()
+    } else {
+        numbers.value(row)
+    }
+}
+
+/// Appends an address; zeros if it is not known, as nfdump does.
+fn put_known(line: &mut String, addresses: &FixedSizeBinaryArray, row: usize) {
+    if addresses.is_null(row) {
+        line.push_str("0.0.0.0");
+    } else {
+        put_address(line, addresses.value(row));
     }
 }
 

@@ -139,6 +139,26 @@ pub fn address(octets: &[u8]) -> String {
     )
 }
 
+/// A MAC address.
+#[must_use]
+pub fn mac(octets: &[u8]) -> String {
+    let octets: Vec<_> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    octets.join(":")
+}
+
+/// An MPLS label stack entry without its TTL: label, traffic class, bottom of stack, as nfdump has them.
+#[must_use]
+pub fn mpls(entry: u32) -> String {
+    format!("{}-{}-{}", entry >> 4, entry >> 1 & 7, entry & 1)
+}
+
+/// Octets in hexadecimal.
+#[must_use]
+pub fn hexadecimal(octets: &[u8]) -> String {
+    let octets: Vec<_> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    octets.concat()
+}
+
 /// TCP flags as letters, dots where they are not set.
 #[must_use]
 pub fn tcp_flags(flags: u16) -> String {
@@ -166,6 +186,9 @@ mod tests {
             ["0", "999", "1,000", "1,234,567"]
         );
         assert_eq!(tcp_flags(0x12), "...A..S.");
+        assert_eq!(mac(&[2, 0, 0, 0, 0, 0xaf]), "02:00:00:00:00:af");
+        assert_eq!(mpls(0x12_3457), "74565-3-1");
+        assert_eq!(hexadecimal(&[3, 0, 0xff]), "0300ff");
         assert_eq!(seconds(61_007), "61.007");
         assert_eq!(
             [59_999_999_999, 3_600_000_000_000, 90_000_000_000_000].map(stretch),

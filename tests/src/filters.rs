@@ -201,7 +201,16 @@ impl Generator<'_> {
 
     fn own_condition(&mut self) -> String {
         let side = self.pick(&["src", "dst"]);
-        match self.random.below(14) {
+        match self.random.below(19) {
+            14 => format!("{side} mac 0:0:0:0:0:{:x}", self.pick(&SMALL)),
+            15 => format!("mpls label {}{}", self.comparison(), self.pick(&SMALL)),
+            16 => format!("inner vlan {}{}", self.comparison(), self.pick(&SMALL)),
+            17 => format!("{side} tun ip {}", self.pick(&ADDRESSES)),
+            18 => format!(
+                "bgpnext ip {} or flow label > {}",
+                self.pick(&ADDRESSES),
+                self.pick(&SMALL)
+            ),
             0 => format!("{side} port != {}", self.pick(&PORTS)),
             1 => format!(
                 "port not in [{}-{}]",

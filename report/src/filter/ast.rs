@@ -70,6 +70,24 @@ pub enum Field {
     DestinationAddress,
     /// Next hop; not every record has one.
     NextHop,
+    /// Next hop by BGP; likewise, and so is what follows up to the flow label.
+    BgpNextHop,
+    /// Source of the tunnel around the packets.
+    OuterSource,
+    /// Its destination.
+    OuterDestination,
+    /// Source MAC address.
+    SourceMac,
+    /// Destination MAC address.
+    DestinationMac,
+    /// Id of the second VLAN tag.
+    InnerVlan,
+    /// An MPLS label, from the top of the stack: 1 to 4.
+    MplsLabel(u8),
+    /// Its traffic class (RFC 5462).
+    MplsExp(u8),
+    /// IPv6 flow label.
+    FlowLabel,
     /// Exporter's address.
     Exporter,
     /// Source port.
@@ -145,6 +163,8 @@ pub enum Kind {
     AddressText,
     /// A number.
     Number,
+    /// Six octets, as a number.
+    Mac,
     /// Nanoseconds since 1970-01-01 UTC.
     Time,
 }
@@ -154,7 +174,13 @@ impl Field {
     #[must_use]
     pub const fn kind(self) -> Kind {
         match self {
-            Self::SourceAddress | Self::DestinationAddress | Self::NextHop => Kind::Address,
+            Self::SourceAddress
+            | Self::DestinationAddress
+            | Self::NextHop
+            | Self::BgpNextHop
+            | Self::OuterSource
+            | Self::OuterDestination => Kind::Address,
+            Self::SourceMac | Self::DestinationMac => Kind::Mac,
             Self::Exporter => Kind::AddressText,
             Self::Start | Self::End | Self::Received => Kind::Time,
             _ => Kind::Number,
@@ -176,7 +202,14 @@ impl Field {
             | Self::Version
             | Self::IcmpType
             | Self::IcmpCode => 0xff,
-            Self::SourcePort | Self::DestinationPort | Self::TcpFlags | Self::Vlan => 0xffff,
+            Self::SourcePort
+            | Self::DestinationPort
+            | Self::TcpFlags
+            | Self::Vlan
+            | Self::InnerVlan => 0xffff,
+            Self::MplsExp(_) => 7,
+            Self::MplsLabel(_) | Self::FlowLabel => 0xf_ffff,
+            Self::SourceMac | Self::DestinationMac => 0xffff_ffff_ffff,
             Self::IngressIfindex
             | Self::EgressIfindex
             | Self::SourceAs
@@ -201,6 +234,10 @@ impl Field {
             Self::DestinationMask => Self::SourceMask,
             Self::IngressIfindex => Self::EgressIfindex,
             Self::EgressIfindex => Self::IngressIfindex,
+            Self::SourceMac => Self::DestinationMac,
+            Self::DestinationMac => Self::SourceMac,
+            Self::OuterSource => Self::OuterDestination,
+            Self::OuterDestination => Self::OuterSource,
             other => other,
         }
     }

@@ -47,6 +47,8 @@ pub(super) const PORTS: Fields = (Field::SourcePort, Field::DestinationPort);
 pub(super) const AS_NUMBERS: Fields = (Field::SourceAs, Field::DestinationAs);
 pub(super) const MASKS: Fields = (Field::SourceMask, Field::DestinationMask);
 pub(super) const INTERFACES: Fields = (Field::IngressIfindex, Field::EgressIfindex);
+pub(super) const MACS: Fields = (Field::SourceMac, Field::DestinationMac);
+pub(super) const TUNNELS: Fields = (Field::OuterSource, Field::OuterDestination);
 
 /// What was read, or the word that does not fit.
 pub(super) type Read<T = Filter> = Result<T, Misread>;
@@ -160,6 +162,10 @@ impl<'i> Words<'i, '_> {
             "engine" | "engine-type" | "engine-id" => self.engine(&word),
             "router" | "exporter" => self.exporter(),
             "next" => self.next_hop(),
+            "bgpnext" | "bgp" => self.bgp_next_hop(&word),
+            "mpls" => self.mpls(),
+            "inner" => self.two_words("vlan", Field::InnerVlan),
+            "flow" => self.two_words("label", Field::FlowLabel),
             "flags" => self.flags(),
             "flowdir" | "dir" => self.direction(),
             "duration" => self.duration(),
@@ -211,6 +217,8 @@ impl<'i> Words<'i, '_> {
             "port" => self.of_side(side, PORTS, Items::Ports),
             "as" => self.of_side(side, AS_NUMBERS, numbers(Field::SourceAs)),
             "mask" => self.of_side(side, MASKS, numbers(Field::SourceMask)),
+            "mac" => self.mac(side),
+            "tun" => self.tunnel(side),
             "if" if !follows_side => self.of_side(side, INTERFACES, numbers(Field::IngressIfindex)),
             // One of each is kept, that of the packets as they came in.
             "vlan" if side != Side::Destination => self.plain(Field::Vlan, numbers(Field::Vlan)),
@@ -232,7 +240,8 @@ impl<'i> Words<'i, '_> {
         self.number(side, fields, items)
     }
 
-    /// `in if`, `out if`, `in packets`, `in bytes`.
+    /// `in if`, `out if`, `in packets`, `in bytes`, and nfdump's `in src mac`, `out dst mac`: whichever an
+    /// exporter told is kept.
     fn crossing(&mut self) -> Read {
         let side = if self.take(&["in"]) {
             Side::Source
@@ -240,6 +249,12 @@ impl<'i> Words<'i, '_> {
             self.at += 1;
             Side::Destination
         };
+        let before = self.at;
+        let of_mac = self.side().unwrap_or(Side::Either);
+        if self.word().as_deref() == Some("mac") {
+            return self.mac(of_mac);
+        }
+        self.at = before;
         let word = self.word().unwrap_or_default();
         match word.as_str() {
             "if" => self.of_side(side, INTERFACES, numbers(Field::IngressIfindex)),

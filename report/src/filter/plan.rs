@@ -85,7 +85,20 @@ fn value_of(field: Field) -> Expr {
     match field {
         Field::SourceAddress => col("src_addr"),
         Field::DestinationAddress => col("dst_addr"),
-        Field::NextHop => col("next_hop"),
+        Field::NextHop
+        | Field::BgpNextHop
+        | Field::OuterSource
+        | Field::OuterDestination
+        | Field::SourceMac
+        | Field::DestinationMac
+        | Field::InnerVlan
+        | Field::FlowLabel => col(nullable_column(field).unwrap_or_default()),
+        // Label, traffic class, bottom of stack (RFC 3032 section 2.1).
+        Field::MplsLabel(place) => bitwise_shift_right(col(mpls_column(place)), lit(4u32)),
+        Field::MplsExp(place) => {
+            let shifted = bitwise_shift_right(col(mpls_column(place)), lit(1u32));
+            bitwise_and(shifted, lit(7u32))
+        }
         Field::Exporter => col("exporter"),
         Field::SourcePort => col("src_port"),
         Field::DestinationPort => col("dst_port"),
@@ -124,11 +137,44 @@ fn value_of(field: Field) -> Expr {
     }
 }
 
+/// The column of a field that not every record has.
+fn nullable_column(field: Field) -> Option<&'static str> {
+    Some(match field {
+        Field::NextHop => "next_hop",
+        Field::BgpNextHop => "bgp_next_hop",
+        Field::OuterSource => "outer_src_addr",
+        Field::OuterDestination => "outer_dst_addr",
+        Field::SourceMac => "src_mac",
+        Field::DestinationMac => "dst_mac",
+        Field::InnerVlan => "inner_vlan",
+        Field::MplsLabel(place) | Field::MplsExp(place) => mpls_column(place),
+        Field::FlowLabel => "flow_label",
+        _ => return None,
+    })
+}
+
+fn mpls_column(place: u8) -> &'static str {
+    match place {
+        1 => "mpls_label_1",
+        2 => "mpls_label_2",
+        3 => "mpls_label_3",
+        _ => "mpls_label_4",
+    }
+}
+
 /// A number in the type of a field's value. The parser has seen to it that it fits.
 fn literal(field: Field, value: u64) -> Expr {
     let most = match field {
         Field::IcmpType | Field::IcmpCode => Field::DestinationPort.most(),
-        Field::EngineType | Field::EngineId => Field::SourceId.most(),
+        Field::EngineType
+        | Field::EngineId
+        | Field::MplsLabel(_)
+        | Field::MplsExp(_)
+        | Field::FlowLabel => Field::SourceId.most(),
+        Field::SourceMac | Field::DestinationMac => {
+            let [_, _, octets @ ..] = value.to_be_bytes();
+            return lit(ScalarValue::FixedSizeBinary(6, Some(octets.to_vec())));
+        }
         field => field.most(),
     };
     match most {
@@ -152,7 +198,8 @@ fn compared(left: Expr, comparison: Comparison, right: Expr) -> Expr {
 
 fn number(field: Field, comparison: Comparison, value: u64) -> Expr {
     if field != Field::IcmpType {
-        return compared(value_of(field), comparison, literal(field, value));
+        let test = compared(value_of(field), comparison, literal(field, value));
+        return present(&[field], test);
     }
     // The upper octet of a port is compared as the port, which has statistics.
     let compare = |comparison: Comparison, port: u64| {
@@ -202,36 +249,26 @@ fn fields(left: Field, comparison: Comparison, right: Field) -> Expr {
         Kind::Number => cast(value_of(field), DataType::UInt64),
         _ => value_of(field),
     };
-    let test = compared(of(left), comparison, of(right));
-    if [left, right].contains(&Field::NextHop) {
-        present(test)
-    } else {
-        test
-    }
+    present(&[left, right], compared(of(left), comparison, of(right)))
 }
 
-/// A test on the next hop, which may be null; what is not there passes no test.
-fn present(test: Expr) -> Expr {
-    col("next_hop").is_not_null().and(test)
+/// A test on fields that may be null; what is not there passes no test.
+fn present(fields: &[Field], test: Expr) -> Expr {
+    let columns = fields.iter().filter_map(|field| nullable_column(*field));
+    columns.fold(test, |test, column| col(column).is_not_null().and(test))
 }
 
 fn within(field: Field, ranges: &Ranges) -> Expr {
     let value = value_of(field);
     match field.kind() {
-        Kind::Address => {
-            let test = members(ranges, &value, &value, address);
-            if field == Field::NextHop {
-                present(test)
-            } else {
-                test
-            }
-        }
+        Kind::Address => present(&[field], members(ranges, &value, &value, address)),
         Kind::AddressText => texts(ranges, value),
-        Kind::Number | Kind::Time => {
+        Kind::Number | Kind::Mac | Kind::Time => {
             let wide = cast(value.clone(), DataType::UInt64);
-            members(ranges, &value, &wide, |number| {
+            let test = members(ranges, &value, &wide, |number| {
                 literal(field, u64::try_from(number).unwrap_or(u64::MAX))
-            })
+            });
+            present(&[field], test)
         }
     }
 }

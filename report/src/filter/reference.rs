@@ -72,11 +72,26 @@ fn value_of(field: Field, flow: &StoredFlow) -> Option<u128> {
     let duration_ms = functions::duration_ms(ns(record.start_ns), ns(record.end_ns));
     let address = |address: std::net::Ipv6Addr| number_of(address.into());
     let port = record.destination_port;
+    let said = |number: u128| (number != 0).then_some(number);
+    let mac = |octets: [u8; 6]| {
+        let octets = octets.into_iter();
+        octets.fold(0, |number, octet| number * 256 + u128::from(octet))
+    };
+    let label = |place: u8| u128::from(record.mpls_labels[usize::from(place) - 1]);
     Some(match field {
         Field::SourceAddress => address(record.source),
         Field::DestinationAddress => address(record.destination),
         Field::NextHop if record.next_hop.is_unspecified() => return None,
         Field::NextHop => address(record.next_hop),
+        Field::BgpNextHop => said(address(record.bgp_next_hop))?,
+        Field::OuterSource => said(address(record.outer_source))?,
+        Field::OuterDestination => said(address(record.outer_destination))?,
+        Field::SourceMac => said(mac(record.source_mac))?,
+        Field::DestinationMac => said(mac(record.destination_mac))?,
+        Field::InnerVlan => said(record.inner_vlan.into())?,
+        Field::MplsLabel(place) => said(label(place))? / 16,
+        Field::MplsExp(place) => said(label(place))? / 2 % 8,
+        Field::FlowLabel => said(record.flow_label.into())?,
         Field::Exporter => address(flow.exporter),
         Field::SourcePort => record.source_port.into(),
         Field::DestinationPort => port.into(),

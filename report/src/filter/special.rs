@@ -3,7 +3,7 @@
 use super::{
     Rule,
     ast::{Comparison, Field, Filter, Test},
-    condition::{Read, Side, Words, equal, numbers},
+    condition::{MACS, Read, Side, TUNNELS, Words, equal, numbers},
     error::Misread,
     operand::compared,
     sets, times, vocabulary,
@@ -70,6 +70,86 @@ impl Words<'_, '_> {
         self.unknown("`ip` fits here", &["ip"])
     }
 
+    /// `bgpnext ip A`, `bgp next ip A`.
+    pub(super) fn bgp_next_hop(&mut self, word: &str) -> Read {
+        self.at += 1;
+        if word == "bgp" && !self.take(&["next"]) {
+            return self.unknown("`next ip` fits here", &["next"]);
+        }
+        let fields = (Field::BgpNextHop, Field::BgpNextHop);
+        if self.is_membership() || self.take(&["ip"]) {
+            return self.address(Side::Source, fields, false);
+        }
+        self.unknown("`ip` fits here", &["ip"])
+    }
+
+    /// `src tun ip A`: the ends of the tunnel around the packets.
+    pub(super) fn tunnel(&mut self, side: Side) -> Read {
+        self.at += 1;
+        if self.is_membership() || self.take(&["ip"]) {
+            return self.address(side, TUNNELS, false);
+        }
+        self.unknown("`ip` fits here", &["ip"])
+    }
+
+    /// `src mac 02:00:00:00:00:01`.
+    pub(super) fn mac(&mut self, side: Side) -> Read {
+        self.at += 1;
+        let compared_at = self.here();
+        let comparison = self.comparison().unwrap_or(Comparison::Equal);
+        if !matches!(comparison, Comparison::Equal | Comparison::NotEqual) {
+            return Err(Misread::new(compared_at, "`=` or `!=` fits here"));
+        }
+        let at = self.here();
+        let word = self.value("a MAC address such as 02:00:00:00:00:01")?;
+        match mac_number(&word) {
+            Some(number) => Ok(compared(side, MACS, comparison, number)),
+            None => Err(Misread::new(
+                at,
+                "a MAC address such as 02:00:00:00:00:01 fits here",
+            )),
+        }
+    }
+
+    /// `mpls label1 N` and `mpls exp1 N`, up to the fourth; `mpls label N`: any of them.
+    pub(super) fn mpls(&mut self) -> Read {
+        const PLACES_MAX: u8 = 4;
+        self.at += 1;
+        let word = self.word().unwrap_or_default();
+        let name = word.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        let field: fn(u8) -> Field = match name {
+            "label" => Field::MplsLabel,
+            "exp" => Field::MplsExp,
+            _ => return self.unknown("`label1`, `exp1` or `label` fits here", &["label", "exp"]),
+        };
+        let places = match word[name.len()..].parse::<u8>() {
+            Ok(place @ 1..=PLACES_MAX) => place..=place,
+            Err(_) if name.len() == word.len() => 1..=PLACES_MAX,
+            _ => return self.refuse("Weir's files keep the first four labels"),
+        };
+        self.at += 1;
+        let operand = self.at;
+        let mut tests = Vec::new();
+        for place in places {
+            self.at = operand;
+            let field = field(place);
+            tests.push(self.number(Side::Source, (field, field), numbers(field))?);
+        }
+        Ok(match tests.len() {
+            1 => tests.remove(0),
+            _ => Filter::Any(tests),
+        })
+    }
+
+    /// A number without sides whose name is of two words.
+    pub(super) fn two_words(&mut self, second: &'static str, field: Field) -> Read {
+        self.at += 1;
+        if self.take(&[second]) {
+            return self.number(Side::Source, (field, field), numbers(field));
+        }
+        self.unknown(&format!("`{second}` fits here"), &[second])
+    }
+
     /// TCP flags by letters or as a number; TCP is implied. `flags SA`: both are set. `not flags AFRPU`:
     /// none of them is, as nfdump's manual has it. `flags = S`: these and no others.
     pub(super) fn flags(&mut self) -> Read {
@@ -132,4 +212,18 @@ impl Words<'_, '_> {
         let span_ms = u64::try_from(span_ns / 1_000_000).unwrap_or(0);
         Ok(compared(Side::Source, (field, field), comparison, span_ms))
     }
+}
+
+/// Six octets in hexadecimal, as one number.
+fn mac_number(text: &str) -> Option<u64> {
+    let octets: Vec<&str> = text.split([':', '-']).collect();
+    if octets.len() != 6 {
+        return None;
+    }
+    octets.into_iter().try_fold(0, |number, octet| {
+        let is_octet = (1..=2).contains(&octet.len())
+            && octet.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let octet = u64::from_str_radix(octet, 16).ok().filter(|_| is_octet)?;
+        Some(number << 8 | octet)
+    })
 }

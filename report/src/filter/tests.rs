@@ -96,6 +96,11 @@ fn what_fits_is_understood() {
         "conn (src ip 10.0.0.1 and dst port 443)",
         "not conn tcp",
         "flows > 0 and sampling > 1 and nfversion 9",
+        "in src mac 00:11:22:33:44:55 or out dst mac 0:11:22:33:44:5 or mac != 00-11-22-33-44-55",
+        "mpls label1 = 5 or mpls exp2 > 3 or mpls label in [16 17-20]",
+        "src tun ip 10.0.0.1 or tun ip in [10.0.0.0/8] and dst tun in @private",
+        "bgpnext ip 192.0.2.1 or bgp next in [192.0.2.0/24]",
+        "inner vlan 100 and flow label > 0x100",
         "tcp # and a comment\nand port 80",
     ] {
         understood(text);
@@ -210,12 +215,17 @@ fn what_does_not_fit_is_pointed_at() {
         ("last 2 fortnights", 6, "a stretch of time"),
         ("from 15:00 to 14:00", 15, "not after the beginning"),
         ("first seen > 2026-13", 14, "a time such as"),
-        ("src mac 00:11:22:33:44:55", 5, "keep no MAC addresses"),
-        ("in src mac 00:11:22:33:44:55", 4, "`if`, `packets`"),
-        ("mpls label1 = 5", 1, "keep no MPLS labels"),
+        ("src mac 00:11:22:33:44", 9, "a MAC address such as"),
+        ("src mac > 00:11:22:33:44:55", 9, "`=` or `!=`"),
+        ("in src ip 192.0.2.1", 4, "`if`, `packets`"),
+        ("mpls label5 = 5", 6, "the first four labels"),
+        ("mpls eos 5", 6, "`label1`, `exp1`"),
+        ("mpls label1 1048576", 13, "at most 1048575"),
+        ("inner port 5", 7, "`vlan` fits here"),
         ("nat event add", 1, "translated addresses"),
         ("port in nat pblock", 9, "translated addresses"),
-        ("src tun ip 10.0.0.1", 5, "around tunnels"),
+        ("src tun port 5", 9, "`ip` fits here"),
+        ("bgp ip 10.0.0.1", 5, "`next ip` fits here"),
         ("exporter id 5", 10, "`router ip` tells them apart"),
         ("out bytes > 5", 5, "the other direction"),
         ("dst tos 8", 5, "keep one tos"),
@@ -337,6 +347,21 @@ fn flow(random: &mut Random) -> StoredFlow {
             source_mask: pick(random, &SMALL),
             destination_mask: pick(random, &SMALL),
             vlan: pick(random, &SMALL).into(),
+            bgp_next_hop: if random.below(2) == 0 {
+                Ipv6Addr::UNSPECIFIED
+            } else {
+                address(pick(random, &ADDRESSES))
+            },
+            source_mac: [0, 0, 0, 0, 0, pick(random, &SMALL)],
+            destination_mac: [0, 0, 0, 0, 0, pick(random, &SMALL)],
+            inner_vlan: pick(random, &SMALL).into(),
+            mpls_labels: [small(random) * 16, small(random) * 16 + 2, 0, 0],
+            flow_label: small(random),
+            outer_source: if random.below(2) == 0 {
+                Ipv6Addr::UNSPECIFIED
+            } else {
+                address(pick(random, &ADDRESSES))
+            },
             ..FlowRecord::default()
         },
         received_ns: start_ns + 1_000_000_000,

@@ -8,10 +8,10 @@ pub const A_CONDITION: &str =
 
 /// What fits behind a side.
 pub const AFTER_SIDE: &str =
-    "`src` and `dst` are followed by ip, net, port, as, mask, vlan, tos, `in` or `not in`";
+    "`src` and `dst` are followed by ip, net, port, as, mask, mac, tun, vlan, tos, `in` or `not in`";
 
 /// Words a condition may begin with; those that were probably meant come first.
-pub const CONDITIONS: [&str; 40] = [
+pub const CONDITIONS: [&str; 46] = [
     "src",
     "dst",
     "ip",
@@ -52,13 +52,21 @@ pub const CONDITIONS: [&str; 40] = [
     "flowdir",
     "flows",
     "conn",
+    "mac",
+    "mpls",
+    "bgpnext",
+    "inner",
+    "tun",
+    "flow",
 ];
 
 /// Words that may follow a side.
-pub const SIDED: [&str; 8] = ["ip", "host", "net", "port", "as", "mask", "vlan", "tos"];
+pub const SIDED: [&str; 10] = [
+    "ip", "host", "net", "port", "as", "mask", "vlan", "tos", "mac", "tun",
+];
 
 /// Elements that nfdump has and Weir's records have not.
-const NOT_KEPT: [(&str, &str); 31] = [
+const NOT_KEPT: [(&str, &str); 25] = [
     ("count", "numbers of records: their order is not one"),
     ("cnt", "numbers of records: their order is not one"),
     (
@@ -71,8 +79,6 @@ const NOT_KEPT: [(&str, &str); 31] = [
     ),
     ("id", "numbers of exporters: `router ip` tells them apart"),
     ("geo", "countries"),
-    ("tun", "addresses around tunnels"),
-    ("tunip", "addresses around tunnels"),
     ("ttl", "TTLs"),
     ("min", "TTLs"),
     ("max", "TTLs"),
@@ -80,10 +86,6 @@ const NOT_KEPT: [(&str, &str); 31] = [
     ("fwdstat", "forwarding status"),
     ("prev", "AS numbers of neighbours"),
     ("previous", "AS numbers of neighbours"),
-    ("bgp", "BGP next hops"),
-    ("bgpnext", "BGP next hops"),
-    ("mac", "MAC addresses"),
-    ("mpls", "MPLS labels"),
     ("point", "observation points"),
     ("payload", "payload"),
     ("pf", "events of a packet filter"),
