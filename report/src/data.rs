@@ -389,7 +389,121 @@ impl Known for File<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, net::Ipv6Addr};
+
+    use parquet::{
+        arrow::ArrowWriter,
+        file::{metadata::KeyValue, properties::WriterProperties},
+    };
+    use weir_netflow::FlowRecord;
+    use weir_store::{
+        layout::{self, Directory},
+        others::{Gathering, Other, Others},
+        rotate,
+        schema::StoredFlow,
+        window::Window,
+    };
+
     use super::*;
+    use crate::filter::plan;
+
+    /// 2026-11-21 05:00:00 UTC.
+    const START_S: i64 = 1_795_237_200;
+
+    fn flow(packets: u64) -> StoredFlow {
+        StoredFlow {
+            record: FlowRecord {
+                packets,
+                start_ns: START_S.unsigned_abs() * 1_000_000_000,
+                end_ns: START_S.unsigned_abs() * 1_000_000_000,
+                ..FlowRecord::default()
+            },
+            received_ns: START_S.unsigned_abs() * 1_000_000_000,
+            exporter: Ipv6Addr::LOCALHOST,
+            source_id: 7,
+            version: 9,
+            others: Others::NONE,
+        }
+    }
+
+    /// One with a MAC address and an element that no column has.
+    fn flow_of_version_2(packets: u64) -> StoredFlow {
+        let mut gathering = Gathering::default();
+        let other = Other {
+            enterprise: 0,
+            element: 95,
+            octets: &[3, 0, 0, 80],
+        };
+        assert!(gathering.add(&other, 4));
+        let mut flow = flow(packets);
+        flow.record.source_mac = [2, 0, 0, 0, 0, 1];
+        flow.others = gathering.finish();
+        flow
+    }
+
+    /// A closed file as version 1 wrote it.
+    fn close_as_version_1(root: &Path, flows: &[StoredFlow]) {
+        let path = layout::closed_path(root, START_S, &layout::window_stem(START_S));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let version = KeyValue::new("weir.schema_version".to_owned(), "1".to_owned());
+        let properties = WriterProperties::builder()
+            .set_key_value_metadata(Some(vec![version]))
+            .build();
+        let file = fs::File::create(path).unwrap();
+        let columns = schema::earlier_schema();
+        let mut writer = ArrowWriter::try_new(file, columns, Some(properties)).unwrap();
+        writer
+            .write(&schema::earlier_batch(flows).unwrap())
+            .unwrap();
+        writer.close().unwrap();
+    }
+
+    /// Fault case D12: files and windows of both versions are one table.
+    #[test]
+    fn d12_both_versions_are_one_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let directory = Directory::lock(root).unwrap();
+        close_as_version_1(root, &[flow(1), flow(2)]);
+        let mut window = Window::create(&directory.window_path(START_S + 300)).unwrap();
+        window.append(&[flow(4), flow_of_version_2(8)]).unwrap();
+        rotate::close(root, window.path(), &[]).unwrap();
+        let mut narrow = Window::create_narrow(&directory.window_path(START_S + 600)).unwrap();
+        narrow.append(&[flow(16)]).unwrap();
+        let mut open_window = Window::create(&directory.window_path(START_S + 900)).unwrap();
+        open_window.append(&[flow_of_version_2(32)]).unwrap();
+
+        let packets = |text: &str| -> Vec<u64> {
+            let around = crate::filter::Surroundings {
+                now_ns: 0,
+                library: &crate::filter::sets::Library::new("/no/such/folder".into()),
+                resolve: |_| Vec::new(),
+            };
+            let filter = crate::filter::parse(text, &around).unwrap();
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let batches = runtime.block_on(async {
+                let context = SessionContext::new();
+                let (flows, coverage) = open(&context, root, &filter).await.unwrap();
+                assert!(coverage.unreadable.is_empty(), "{:?}", coverage.unreadable);
+                assert_eq!((coverage.closed, coverage.open), (2, 2));
+                let kept = flows.filter(plan::plan(&filter)).unwrap();
+                kept.collect().await.unwrap()
+            });
+            let mut packets = Vec::new();
+            for batch in &batches {
+                assert!(batch.column_by_name("others").is_some());
+                let column = batch.column_by_name("packets").unwrap();
+                let column = column.as_primitive::<arrow::datatypes::UInt64Type>();
+                packets.extend(column.values().iter().copied());
+            }
+            packets.sort_unstable();
+            packets
+        };
+        assert_eq!(packets("any"), [1, 2, 4, 8, 16, 32]);
+        assert_eq!(packets("src mac 2:0:0:0:0:1"), [8, 32]);
+        assert_eq!(packets("not src mac 2:0:0:0:0:1"), [1, 2, 4, 16]);
+        assert!(packets("mpls label > 0").is_empty());
+    }
 
     #[test]
     fn stretches_without_datagrams_are_gaps() {

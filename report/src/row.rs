@@ -12,6 +12,7 @@ use arrow::{
     datatypes::{
         ArrowPrimitiveType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
+};
 use chrono::{DateTime, Datelike as _, Timelike as _};
 use weir_netflow::record::display_address;
 
