@@ -1,0 +1,100 @@
+//! What the files hold beyond version 1's columns: from datagrams of two formats at one port to what is
+//! asked of both.
+#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[expect(dead_code, reason = "a part of it is for other tests")]
+mod site;
+
+use std::{net::Ipv4Addr, process::Command, thread, time::Duration};
+
+use serde_json::{Value, json};
+use site::{Site, expect, socket, v9_datagram};
+use weir_tests::{
+    process::binaries,
+    sflow::{self, Header, Taken},
+};
+
+/// What is pending is written after half a second.
+const WRITTEN: Duration = Duration::from_millis(1500);
+
+/// A datagram of two sampled frames and a counter sample.
+fn sampled(sequence: u32) -> Vec<u8> {
+    let header = Header {
+        agent: Ipv4Addr::LOCALHOST,
+        sub_agent: 3,
+        sequence,
+        uptime_ms: 1000 * sequence,
+    };
+    let sample = |number: u32| {
+        let taken = Taken {
+            sequence: 2 * sequence + number,
+            ifindex: 5,
+            rate: 1000,
+            drops: 0,
+            interfaces: [5, 6],
+        };
+        let records = [
+            sflow::header_record(1, 1518, &sflow::frame(7, 1234)),
+            sflow::record(sflow::EXTENDED_SWITCH, &[100, 0, 200, 0]),
+        ];
+        sflow::flow_sample(&taken, &records)
+    };
+    let samples = [sample(0), sample(1), sflow::counter_sample(sequence, 5)];
+    sflow::datagram(&header, &samples)
+}
+
+fn weir(site: &Site, arguments: &[&str]) -> Value {
+    let mut command = Command::new(binaries().unwrap().join("weir"));
+    command.args(arguments).args(["--json", "-r"]).arg(site.flows());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn what_some_flows_have_begins_another_window_and_all_are_one_table() {
+    let site = Site::new();
+    let daemon = site.start("-t 86400");
+    let socket = socket();
+    let send = |datagram: &[u8]| {
+        socket.send_to(datagram, site.address()).unwrap();
+        thread::sleep(WRITTEN);
+    };
+    send(&v9_datagram(0, 0, 5, true));
+    // The first number and the third: the second was lost.
+    send(&sampled(1));
+    send(&sampled(3));
+    send(&v9_datagram(0, 1, 5, false));
+    // The open window is one table with the one that was closed meanwhile.
+    assert_eq!(site.totals(), (14, 14));
+    let found = site.stop(daemon);
+    expect(
+        &found,
+        "records=14 records_written=14 flow_samples=4 counter_samples=2 samples_not_ip=0 windows_closed=2",
+    );
+    let mut exporters = found["exporters"].as_array().unwrap().iter();
+    let sflow = exporters.find(|exporter| exporter["version"] == 105);
+    expect(
+        sflow.unwrap(),
+        "source_id=3 datagrams=2 lost=1 samples=4 samples_lost=2 drops=0 sources=1",
+    );
+    assert_eq!(site.closed().len(), 2);
+    assert_eq!(site.totals(), (14, 14));
+    let (is_sound, said) = site.maintain("verify", "");
+    assert!(is_sound && said.contains("14 flows in 2 sound files"), "{said}");
+
+    let answer = weir(&site, &["flows", "src mac 02:00:00:00:00:11"]);
+    let flows = answer["flows"].as_array().unwrap();
+    assert_eq!(flows.len(), 4);
+    for flow in flows {
+        assert_eq!(flow["src_mac"], "02:00:00:00:00:11");
+        assert_eq!(flow["others"], json!({ "59": "00c8" }));
+        assert_eq!((&flow["octets"], &flow["sampling_interval"]), (&json!(1500), &json!(1000)));
+    }
+    let others = weir(&site, &["flows", "not mac 02:00:00:00:00:11"]);
+    let others = others["flows"].as_array().unwrap();
+    assert_eq!(others.len(), 10);
+    assert!(others.iter().all(|flow| flow.get("src_mac").is_none()));
+}
