@@ -1,11 +1,13 @@
 //! sFlow's datagrams as flows: `weir-netflow` cuts the samples, and the packet's first octets go through
 //! the header walk that the sensor has (`weir-sensor-common`), so that both know one kind of packet.
 //!
-//! A sample is a flow of one packet, unscaled, with the rate beside it, as elsewhere. It tells no time; its
+//! A sample is a flow of one packet, unscaled, with the rate beside it, as elsewhere; the account has the
+//! rates by interface. It tells no time; its
 //! datagram is sent within a second, so the time of arrival is its own. Octets are those of the IP length.
 
 use weir_netflow::{
     FlowRecord,
+    options::Sampler,
     sflow::{self, FlowSample, Sample, SampledHeader},
 };
 use weir_sensor_common::{
@@ -94,6 +96,12 @@ impl Exporters {
             };
             if is_numbered && !exporter.samples.take(&sample) {
                 counted.samples_unnumbered += 1;
+            }
+            if sample.source.class == 0 {
+                let sampler = Sampler::Interface(sample.source.index);
+                exporter
+                    .announced
+                    .set_rate(sampler, sample.flow.sampling_interval);
             }
             let Some(record) = record(&sample, received_ns) else {
                 counted.samples_not_ip += 1;

@@ -157,6 +157,7 @@ fn c15_lost_datagrams_and_samples_are_told_and_a_restart_is_none() {
             .map(|name| account[name].as_u64().unwrap())
     };
     assert_eq!(account(&exporters)["lost_unit"], "datagrams");
+    assert_eq!(account(&exporters)["sampling_one_in"]["interface 5"], 1000);
     assert_eq!(told(&exporters), [1, 1, 1, 0, 2]);
     assert_eq!(exporters.lost(), (0, 1));
     // Uptime and numbers begin anew.
