@@ -19,6 +19,7 @@ pub mod fragments;
 pub mod grace;
 pub mod interface;
 pub mod kernel;
+pub mod link;
 pub mod live;
 pub mod log;
 pub mod mapping;

@@ -34,6 +34,7 @@ use crate::{
     extras::Extras,
     filter, interface,
     kernel::{Kernel, ProgramOptions},
+    link,
     mapping::Mapping,
     settle,
     statistics::{Statistics, Untold},
@@ -190,9 +191,10 @@ impl Pins {
     /// Removes the attachments that feed another table: nobody would read it.
     pub fn remove_others(&self) {
         let ours = self.links.borrow();
-        for link in links(&self.folder) {
-            if !ours.contains(&link) {
-                let _ = fs::remove_file(link);
+        for path in links(&self.folder) {
+            if !ours.contains(&path) {
+                let _ = link::detach(&path);
+                let _ = fs::remove_file(path);
             }
         }
         // On interfaces that are metered again it was done when they were attached to.
@@ -460,8 +462,10 @@ pub fn detach(folder: &Path) -> Result<Left> {
     let lock = lock(folder)?;
     let tables = Dead::open_all(folder, &numbers)?;
     let links = links(folder);
-    for link in &links {
-        fs::remove_file(link).with_context(|| format!("cannot remove {}", link.display()))?;
+    for path in &links {
+        link::detach(path)
+            .with_context(|| format!("cannot take off what {} holds", path.display()))?;
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     let filters = remove_filters(tables.iter().flat_map(Dead::ifindexes))?;
     crate::grace::wait()?;

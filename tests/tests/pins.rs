@@ -167,6 +167,52 @@ fn a_table_with_mac_addresses_in_its_key_is_taken_over() {
     assert_eq!(found, [(0, 10), (1, 10), (2, 10)]);
 }
 
+#[test]
+fn a_pinned_link_comes_off_before_its_file_is_gone() {
+    let world = World::new("pnu");
+    let bpf = Bpf::mount(&world);
+    kill(world.sensor(&format!("--direction in --pin {}", bpf.pin())));
+    let b = &world.pair.b;
+    let is_attached = || ip(b, &format!("link show {b}")).contains("xdp");
+    assert!(is_attached(), "it is pinned");
+    let names = bpf.names();
+    let link = names.iter().find(|name| name.starts_with("link-")).unwrap();
+    weir_sensor::link::detach(&Path::new(&bpf.pin()).join(link)).unwrap();
+    assert!(!is_attached());
+    assert_eq!(bpf.names(), names);
+    // What is off already is nothing that `--detach` stumbles over.
+    let mut detach = world.command("weir-sensor");
+    succeed(detach.args(["--detach", "--pin", &bpf.pin()]));
+    assert_eq!(bpf.names(), [""; 0]);
+}
+
+/// Packets come in as fast as they can while the programs are taken off: nobody meters into a table that
+/// is being read, so what was counted is what was in it.
+#[test]
+fn programs_are_off_before_their_table_is_read() {
+    let world = World::new("pnd");
+    let bpf = Bpf::mount(&world);
+    let path = world.path("json");
+    for _ in 0..5 {
+        let sensor = world.sensor(&format!("--direction in -t idle=1h --pin {}", bpf.pin()));
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| send_until(&stop, &world.pair.a, Duration::ZERO));
+            thread::sleep(UNDER_WAY);
+            kill(sensor);
+            let mut detach = world.command("weir-sensor");
+            detach.args(["--detach", "--statistics-json"]).arg(&path);
+            let output = detach.args(["--pin", &bpf.pin()]).output();
+            // Before anything can fail: the sender would go on for ever.
+            stop.store(true, Ordering::Relaxed);
+            assert!(output.unwrap().status.success());
+        });
+        let found = world::json(&path);
+        assert!(of(&found, "adopted_packets") > 1000, "{found:#}");
+        expect(&found, "adopted_taken_packets=0 adopted_taken_octets=0");
+    }
+}
+
 /// While no sensor runs nobody empties the rings: what is lost then is told by the next one.
 #[test]
 fn what_is_lost_while_no_sensor_runs_is_counted() {
@@ -392,6 +438,21 @@ fn a_filter_that_was_taken_off_is_put_back() {
     expect(&world.stop(sensor), "ip_packets=100");
 }
 
+/// Sends frames of 500 flows, five at a time, until it is told to stop; how many.
+fn send_until(stop: &AtomicBool, namespace: &str, pause: Duration) -> u64 {
+    inside(namespace, || {
+        let (wire, frames, mut sent) = (Wire::open(namespace).unwrap(), flows(0..500), 0);
+        while !stop.load(Ordering::Relaxed) {
+            for frame in frames.iter().skip(sent % 500).take(5) {
+                wire.send(frame).unwrap();
+                sent += 1;
+            }
+            thread::sleep(pause);
+        }
+        sent as u64
+    })
+}
+
 /// Frames are sent without a pause while a sensor is killed and the next one takes over.
 #[test]
 fn pinned_filters_see_every_packet() {
@@ -402,19 +463,8 @@ fn pinned_filters_see_every_packet() {
     let first = world.sensor(&arguments);
     let stop = AtomicBool::new(false);
     let (a, pause) = (&world.pair.a, Duration::from_millis(300));
-    let send_slowly = || {
-        let (wire, frames, mut sent) = (Wire::open(a).unwrap(), flows(0..500), 0);
-        while !stop.load(Ordering::Relaxed) {
-            for frame in frames.iter().skip(sent % 500).take(5) {
-                wire.send(frame).unwrap();
-                sent += 1;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        sent as u64
-    };
     let (sent, second) = thread::scope(|scope| {
-        let sending = scope.spawn(|| inside(a, send_slowly));
+        let sending = scope.spawn(|| send_until(&stop, a, Duration::from_millis(1)));
         thread::sleep(pause);
         kill(first);
         thread::sleep(pause);
