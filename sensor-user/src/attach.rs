@@ -35,6 +35,21 @@ pub enum AttachMode {
     Tc,
 }
 
+impl AttachMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Tc];
+
+    /// The hook in the names of pinned links, and for XDP also what `--xdp` calls it.
+    #[must_use]
+    pub const fn hook(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Tc => "tc_ingress",
+        }
+    }
+}
+
 impl fmt::Display for AttachMode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -171,13 +186,24 @@ impl Port {
             self.received = Some(AttachMode::Tc);
             return Ok(());
         }
+        // What a sensor has left comes first: the kernel has one mode at a time on an interface.
+        for mode in [AttachMode::Native, AttachMode::Generic] {
+            if wanted.is_some_and(|wanted| wanted != mode) {
+                continue;
+            }
+            let adopted = self.adopt_xdp(kernel, mode, pins);
+            if adopted.map_err(|error| self.refused(&error))? {
+                self.received = Some(mode);
+                return Ok(());
+            }
+        }
         if wanted != Some(AttachMode::Generic) {
-            match self.attach_xdp(kernel, XdpMode::Driver, pins) {
+            match self.attach_xdp(kernel, AttachMode::Native, pins) {
                 Ok(()) => {
                     self.received = Some(AttachMode::Native);
                     return Ok(());
                 }
-                Err(error) if busy(&error) => bail!(occupied(&self.name)),
+                Err(error) if busy(&error) => bail!(self.occupied(wanted, pins)),
                 Err(error) if wanted == Some(AttachMode::Native) => bail!(
                     "{} takes no native XDP program ({}): leave out --xdp native",
                     self.name,
@@ -186,42 +212,74 @@ impl Port {
                 Err(error) => self.reason = Some(sentence(&error)),
             }
         }
-        match self.attach_xdp(kernel, XdpMode::Skb, pins) {
+        match self.attach_xdp(kernel, AttachMode::Generic, pins) {
             Ok(()) => {
                 self.received = Some(AttachMode::Generic);
                 Ok(())
             }
-            Err(error) if busy(&error) => bail!(occupied(&self.name)),
+            Err(error) if busy(&error) => bail!(self.occupied(wanted, pins)),
             Err(error) => Err(self.refused(&error)),
         }
+    }
+
+    /// Exchanges the programs in one step if a sensor has left its own in this mode; whether it has.
+    fn adopt_xdp(
+        &mut self,
+        kernel: &mut Kernel,
+        mode: AttachMode,
+        pins: Option<&Pins>,
+    ) -> Result<bool, ProgramError> {
+        let path = pins.map(|pins| pins.link(self.ifindex, mode.hook()));
+        let Some(left) = path.as_deref().and_then(pin::adopt) else {
+            return Ok(false);
+        };
+        let program: &mut Xdp = kernel.program(Kernel::INGRESS)?.try_into()?;
+        let link = XdpLink::try_from(left).ok();
+        let Some(link) = link.and_then(|link| program.attach_to_link(link).ok()) else {
+            return Ok(false);
+        };
+        let link = program.take_link(link)?;
+        let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;
+        self.keep(link, pins, path, true)?;
+        Ok(true)
     }
 
     fn attach_xdp(
         &mut self,
         kernel: &mut Kernel,
-        mode: XdpMode,
+        mode: AttachMode,
         pins: Option<&Pins>,
     ) -> Result<(), ProgramError> {
         let program: &mut Xdp = kernel.program(Kernel::INGRESS)?.try_into()?;
-        let hook = if matches!(mode, XdpMode::Driver) {
-            "native"
+        let xdp = if mode == AttachMode::Native {
+            XdpMode::Driver
         } else {
-            "generic"
+            XdpMode::Skb
         };
-        let path = pins.map(|pins| pins.link(self.ifindex, hook));
-        // Programs are exchanged in one step where a sensor has left its own.
-        let adopted = path
-            .as_deref()
-            .and_then(pin::adopt)
-            .and_then(|link| program.attach_to_link(XdpLink::try_from(link).ok()?).ok());
-        let was_adopted = adopted.is_some();
-        let link = match adopted {
-            Some(link) => link,
-            None => program.attach_to_if_index(self.ifindex, mode)?,
-        };
+        let link = program.attach_to_if_index(self.ifindex, xdp)?;
         let link = program.take_link(link)?;
         let link = FdLink::try_from(link).map_err(|_| ProgramError::NotLoaded)?;
-        self.keep(link, pins, path, was_adopted)
+        let path = pins.map(|pins| pins.link(self.ifindex, mode.hook()));
+        self.keep(link, pins, path, false)
+    }
+
+    /// What is in the way of an XDP program, and what to do about it.
+    fn occupied(&self, wanted: Option<AttachMode>, pins: Option<&Pins>) -> String {
+        let name = &self.name;
+        if let (Some(wanted), Some(pins)) = (wanted, pins) {
+            for mode in [AttachMode::Native, AttachMode::Generic] {
+                let hook = mode.hook();
+                if mode != wanted && pins.link(self.ifindex, hook).exists() {
+                    return format!(
+                        "a weir-sensor has left its program on {name} as {mode}: start with --xdp {hook}, or take it off by `weir-sensor --detach --pin {}`",
+                        pins.folder().display()
+                    );
+                }
+            }
+        }
+        format!(
+            "another XDP program is on {name}: `ip link show dev {name}` names it, `ip link set dev {name} xdp off` takes it off"
+        )
     }
 
     fn attach_tc(
@@ -383,12 +441,6 @@ fn hook(program: &str) -> &str {
 
 fn busy(error: &ProgramError) -> bool {
     matches!(root(error).raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
-}
-
-fn occupied(interface: &str) -> String {
-    format!(
-        "another XDP program is on {interface}: `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` takes it off"
-    )
 }
 
 fn sentence(error: &ProgramError) -> String {

@@ -177,6 +177,12 @@ impl Pins {
         Ok(())
     }
 
+    /// Where all of it is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where an attachment is pinned: by number, since names change.
     #[must_use]
     pub fn link(&self, ifindex: u32, hook: &str) -> PathBuf {
@@ -213,7 +219,7 @@ impl Pins {
     }
 }
 
-/// An attachment that is pinned here, if there is one and it is still attached to something.
+/// An attachment that is pinned here, if there is one.
 #[must_use]
 pub fn adopt(path: &Path) -> Option<FdLink> {
     PinnedLink::from_pin(path).ok().map(FdLink::from)

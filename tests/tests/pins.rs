@@ -115,6 +115,25 @@ fn what_the_next_sensor_does_not_use_comes_off() {
     assert!(!ip(&world.pair.b, &format!("link show {}", world.pair.b)).contains("xdp"));
 }
 
+/// The kernel has no native program where there is a generic one, which is what an interface without XDP
+/// of its own has.
+#[test]
+fn programs_are_taken_over_in_the_mode_they_are_in() {
+    let world = World::new("png");
+    let bpf = Bpf::mount(&world);
+    let arguments = format!("--direction in --pin {}", bpf.pin());
+    kill(world.sensor(&format!("{arguments} --xdp generic")));
+    world.send(&flows(0..10));
+    let refused = world.start(&format!("{arguments} --xdp native"));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("start with --xdp generic"), "{refused}");
+    let mut second = world.sensor(&arguments);
+    second.wait_for("received packets with generic XDP").unwrap();
+    world.send(&flows(10..15));
+    let found = world.stop(second);
+    expect(&found, "ip_packets=5 adopted_packets=10");
+}
+
 #[test]
 fn half_a_table_does_not_keep_a_sensor_from_starting() {
     let world = World::new("pnh");
