@@ -97,8 +97,9 @@ impl Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        if self.stays {
-            // Dropped, a link takes its filter off. This kind has no descriptor to close.
+        // Dropped, a link takes off whatever is in its place, which may be another sensor's filter by
+        // now. This kind has no descriptor to close.
+        if self.stays || !self.is_attached() {
             mem::forget(self.link.take());
         }
     }

@@ -444,6 +444,34 @@ fn a_filter_has_one_sensor_that_lives() {
     expect(&world.stop(first), "ip_packets=10");
 }
 
+/// One that stood still for a while finds another's filter where it had its own, and leaves it there.
+#[test]
+fn a_filter_that_is_another_sensors_by_now_is_left_alone() {
+    let world = World::new("tco");
+    let b = &world.pair.b;
+    let options = "--tc clsact --direction out";
+    let mut first = world.sensor(options);
+    first.signal(libc::SIGSTOP);
+    let mut tc = world.pair.command_in_b(Path::new("tc"));
+    succeed(tc.args(["filter", "del", "dev", b, "egress"]));
+    let path = world.path("second");
+    let mut command = world.command("weir-sensor");
+    command.args(["-i", b, "-c", "none", "--statistics-json"]);
+    command.arg(&path).args(options.split(' '));
+    let mut second = Daemon::start(command, &world.path("second.log")).unwrap();
+    second.wait_for("flow table").unwrap();
+    first.signal(libc::SIGCONT);
+    first.wait_for("another weir-sensor that lives").unwrap();
+    // Each looks once a second.
+    thread::sleep(Duration::from_secs(2));
+    send_from(b, &flows(0..10));
+    thread::sleep(UNDER_WAY);
+    assert!(!second.log().contains("taken off"), "{}", second.log());
+    assert!(second.stop().unwrap().success());
+    expect(&world::json(&path), "ip_packets=10");
+    expect(&world.stop(first), "ip_packets=0");
+}
+
 #[test]
 fn a_filter_that_was_taken_off_is_put_back() {
     let world = World::new("tcb");
