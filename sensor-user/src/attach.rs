@@ -16,6 +16,7 @@ use aya::{
     },
     util::KernelVersion,
 };
+use weir_sensor_common::interface::{Interface, RECEIVED};
 
 use crate::{
     filter::{self, Filter},
@@ -138,14 +139,19 @@ pub enum Change {
 }
 
 impl Port {
-    /// Attaches to an interface.
+    /// Attaches to an interface, which the programs know as `known`, and tells them once what it receives
+    /// is metered.
     ///
     /// # Errors
     /// A sentence that says what to do.
-    pub fn attach(kernel: &mut Kernel, name: &str, how: How, pins: Option<&Pins>) -> Result<Self> {
-        let Some(ifindex) = interface::ifindex(name) else {
-            bail!("there is no interface `{name}`: `ip -brief link` lists those there are");
-        };
+    pub fn attach(
+        kernel: &mut Kernel,
+        name: &str,
+        known: Interface,
+        how: How,
+        pins: Option<&Pins>,
+    ) -> Result<Self> {
+        let ifindex = known.ifindex;
         let mut port = Self {
             name: name.to_owned(),
             ifindex,
@@ -159,6 +165,11 @@ impl Port {
         };
         if how.direction != Direction::Out {
             port.attach_received(kernel, how, pins)?;
+            // At once: what is forwarded from here is metered where it leaves until then, too.
+            kernel.set_interface(Interface {
+                flags: known.flags | RECEIVED,
+                ..known
+            })?;
         }
         // What the loopback sends it also receives.
         if how.direction != Direction::In && !interface::is_loopback(name) {

@@ -134,6 +134,12 @@ pub fn has_living(name: &str) -> bool {
     })
 }
 
+/// Whether there is a filter of a sensor's for what an interface receives.
+#[must_use]
+pub fn receives(ifindex: u32) -> bool {
+    find(ifindex, TcAttachType::Ingress).is_some_and(|found| found.is_of_a_sensor)
+}
+
 /// Our place at a hook, as aya names what is in it.
 fn place(name: &str, at: TcAttachType) -> io::Result<SchedClassifierLink> {
     SchedClassifierLink::attached(name, at, PRIORITY, HANDLE, None)

@@ -28,6 +28,7 @@ use weir_sensor_common::{
 };
 
 use crate::{
+    attach::AttachMode,
     clock::{self, Now, Ticks},
     evicted::Evicted,
     expiry::Reason,
@@ -205,6 +206,20 @@ impl Pins {
         }
         // On interfaces that are metered again it was done when they were attached to.
         let _ = remove_filters(self.dead_ifindexes.iter().copied());
+    }
+
+    /// ifIndexes of the interfaces where a dead sensor's programs meter what is received, as long as
+    /// nobody exchanges them or takes them off.
+    #[must_use]
+    pub fn received_by_dead(&self) -> Vec<u32> {
+        let is_pinned = |ifindex: u32| {
+            let mut modes = AttachMode::ALL.iter();
+            modes.any(|mode| self.link(ifindex, mode.hook()).exists())
+        };
+        let ifindexes = self.dead_ifindexes.iter().copied();
+        ifindexes
+            .filter(|ifindex| is_pinned(*ifindex) || filter::receives(*ifindex))
+            .collect()
     }
 
     /// Whether an attachment feeds this table.

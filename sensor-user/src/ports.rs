@@ -49,6 +49,9 @@ pub struct Ports {
     entries: Vec<Entry>,
     /// Those without programs of ours that the programs were told of, see [`Ports::related_to`].
     related: Vec<Interface>,
+    /// ifIndexes where dead sensors' programs meter what is received, and of what stands on those; only
+    /// while this sensor starts.
+    received_by_dead: Vec<u32>,
     wanted: Wanted,
     how: How,
     pins: Option<Pins>,
@@ -79,6 +82,7 @@ impl Ports {
         let mut ports = Self {
             entries: Vec::new(),
             related: Vec::new(),
+            received_by_dead: Vec::new(),
             wanted,
             how,
             pins,
@@ -91,6 +95,10 @@ impl Ports {
                 pins.remove_table();
             }
         }
+        let attached = attached.and_then(|sentences| {
+            ports.forget_dead(kernel)?;
+            Ok(sentences)
+        });
         (ports, attached)
     }
 
@@ -102,6 +110,7 @@ impl Ports {
     }
 
     fn attach_wanted(&mut self, kernel: &mut Kernel) -> Result<Vec<String>> {
+        self.announce_dead(kernel)?;
         let mut sentences = Vec::new();
         match self.wanted.clone() {
             Wanted::Named(names) => {
@@ -120,6 +129,48 @@ impl Ports {
             }
         }
         Ok(sentences)
+    }
+
+    /// Tells the programs where dead sensors' meter what is received, before the first of those is
+    /// exchanged: what is forwarded from there is in a dead sensor's table.
+    fn announce_dead(&mut self, kernel: &mut Kernel) -> Result<()> {
+        let Some(pins) = &self.pins else {
+            return Ok(());
+        };
+        for ifindex in pins.received_by_dead() {
+            let name = interface::name(ifindex);
+            let uppers = name.map_or_else(Vec::new, |name| interface::uppers(&name));
+            let uppers = uppers.iter().filter_map(|name| interface::ifindex(name));
+            self.received_by_dead.push(ifindex);
+            self.received_by_dead.extend(uppers);
+        }
+        for ifindex in &self.received_by_dead {
+            // Its number is not asked for before our programs are there.
+            kernel.set_interface_if_free(Interface {
+                ifindex: *ifindex,
+                flags: RECEIVED,
+                ..Interface::default()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Has the programs forget what only dead sensors' metered, which are off now.
+    fn forget_dead(&mut self, kernel: &mut Kernel) -> Result<()> {
+        for ifindex in mem::take(&mut self.received_by_dead) {
+            let is_it = |entry: &Entry| entry.port.is_some() && entry.ifindex == ifindex;
+            let Some(number) = self.entries.iter().position(is_it) else {
+                if !self.related.iter().any(|known| known.ifindex == ifindex) {
+                    kernel.forget_interface(ifindex)?;
+                }
+                continue;
+            };
+            let Entry { name, port, .. } = &self.entries[number];
+            if port.as_ref().is_some_and(|port| port.received.is_none()) {
+                kernel.set_interface(numbered(number, name, ifindex)?)?;
+            }
+        }
+        Ok(())
     }
 
     /// ifIndex by number.
@@ -292,18 +343,17 @@ impl Ports {
             bail!("one sensor meters at most {} interfaces", NUMBER_MAX + 1);
         }
         let mut entry = numbered(number, name, ifindex)?;
+        if self.received_by_dead.contains(&ifindex) {
+            entry.flags |= RECEIVED;
+        }
         kernel.set_interface(entry)?;
-        let port = match Port::attach(kernel, name, self.how, self.pins.as_ref()) {
+        let port = match Port::attach(kernel, name, entry, self.how, self.pins.as_ref()) {
             Ok(port) => port,
             Err(error) => {
                 kernel.forget_interface(ifindex)?;
                 return Err(error);
             }
         };
-        if port.received.is_some() {
-            entry.flags |= RECEIVED;
-            kernel.set_interface(entry)?;
-        }
         let sentence = description(&port);
         let entry = &mut self.entries[number];
         entry.ifindex = port.ifindex;

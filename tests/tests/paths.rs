@@ -17,7 +17,9 @@ use weir_tests::{
     traffic::{self, flood_frame},
     wire::Wire,
 };
-use world::{COLLECTOR, Sink, World, expect, inside, ip, of, send_from, succeed};
+use world::{
+    COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, kill, of, send_from, succeed,
+};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()
@@ -65,13 +67,16 @@ fn add_way(world: &World, here: &str, there: &str) {
     }
 }
 
-/// Has b forward from an interface to `far`; frames that go this way.
-fn forwarded(world: &World, from: &str) -> Vec<Vec<u8>> {
+/// Has b forward from an interface to another; frames that go this way.
+fn forwarded(world: &World, from: &str, to: &str) -> Vec<Vec<u8>> {
     let b = &world.pair.b;
     ip(b, &format!("addr add 192.0.2.1/24 dev {from}"));
-    ip(b, "addr add 198.18.0.1/15 dev far");
-    ip(b, "neigh add 198.51.100.1 lladdr 02:00:00:00:00:09 dev far");
-    ip(b, "route add 198.51.100.0/24 dev far");
+    ip(b, &format!("addr add 198.18.0.1/15 dev {to}"));
+    ip(
+        b,
+        &format!("neigh add 198.51.100.1 lladdr 02:00:00:00:00:09 dev {to}"),
+    );
+    ip(b, &format!("route add 198.51.100.0/24 dev {to}"));
     let mut sysctl = world.pair.command_in_b(std::path::Path::new("sysctl"));
     succeed(sysctl.args([
         "-qw",
@@ -102,7 +107,7 @@ fn forwarded(world: &World, from: &str) -> Vec<Vec<u8>> {
 fn a_forwarded_packet_is_metered_where_it_comes_in() {
     let world = World::new("fwd");
     add_way(&world, "far", "back");
-    let frames = forwarded(&world, &world.pair.b);
+    let frames = forwarded(&world, &world.pair.b, "far");
     let sensor = world.sensor("-i far");
     send_from(&world.pair.a, &frames);
     let found = world.stop(sensor);
@@ -112,6 +117,52 @@ fn a_forwarded_packet_is_metered_where_it_comes_in() {
     send_from(&world.pair.a, &frames);
     let found = world.stop(sensor);
     expect(&found, "already_metered_packets=0 ip_packets=200");
+}
+
+/// Where it leaves programs are exchanged before those where it comes in: in between it is in the dead
+/// sensor's table, and there only.
+#[test]
+fn a_packet_forwarded_during_a_take_over_is_metered_once() {
+    let world = World::new("fwt");
+    let bpf = Bpf::mount(&world);
+    add_way(&world, "far", "back");
+    world.wait_until_up("back", "far");
+    let frames = forwarded(&world, "far", &world.pair.b);
+    let arguments = format!("-i far -t idle=1h --pin {}", bpf.pin());
+    let first = world.sensor(&arguments);
+    let stop = AtomicBool::new(false);
+    let send = || {
+        let (wire, mut sent) = (Wire::open("back").unwrap(), 0);
+        for some in frames.chunks(10).cycle() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            for frame in some {
+                wire.send(frame).unwrap();
+                sent += 1;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        sent
+    };
+    let pause = Duration::from_millis(300);
+    let (sent, second) = thread::scope(|scope| {
+        let sending = scope.spawn(|| inside(&world.pair.a, send));
+        thread::sleep(pause);
+        kill(first);
+        thread::sleep(pause);
+        let second = world.start(&arguments);
+        thread::sleep(pause);
+        stop.store(true, Ordering::Relaxed);
+        (sending.join().unwrap(), second)
+    });
+    let found = world.stop(second.unwrap());
+    for counter in ["ip_packets", "already_metered_packets"] {
+        let (before, after) = (&found["adopted_seen"], &found);
+        let both = of(before, counter) + of(after, counter);
+        assert!(of(before, counter) > 0 && of(after, counter) > 0);
+        assert_eq!(both, sent, "{counter} in {found:#}");
+    }
 }
 
 /// What stood on a metered interface is forgotten with it: its number may be another's later, and
@@ -137,7 +188,7 @@ fn an_interface_that_stood_on_one_that_is_gone_is_forgotten() {
     world.wait_until_up("nal", "lan");
     // The sensor looks once a second.
     thread::sleep(Duration::from_secs(2));
-    let frames = forwarded(&world, "lan");
+    let frames = forwarded(&world, "lan", "far");
     inside(a, || {
         let wire = Wire::open("nal").unwrap();
         for frame in &frames {

@@ -8,8 +8,8 @@ mod world;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::{Command, Output},
+    path::Path,
+    process::Output,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -21,49 +21,12 @@ use weir_tests::{
     traffic::{self, flood_frame},
     wire::Wire,
 };
-use world::{COLLECTOR, Sink, UNDER_WAY, World, expect, inside, ip, of, send_from, succeed};
+use world::{
+    COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, kill, of, send_from, succeed,
+};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()
-}
-
-/// A BPF file system of the test's own.
-struct Bpf(PathBuf);
-
-impl Bpf {
-    fn mount(world: &World) -> Self {
-        let folder = world.path("bpf");
-        fs::create_dir(&folder).unwrap();
-        succeed(
-            Command::new("mount")
-                .args(["-t", "bpf", "bpf"])
-                .arg(&folder),
-        );
-        Self(folder)
-    }
-
-    fn pin(&self) -> String {
-        self.0.join("weir").display().to_string()
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.0.join("weir")).into_iter().flatten();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<_> = names.collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Bpf {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
-fn kill(mut sensor: Daemon) {
-    sensor.signal(libc::SIGKILL);
-    sensor.wait(Duration::from_secs(10)).unwrap();
 }
 
 #[test]
@@ -138,7 +101,7 @@ fn programs_are_taken_over_in_the_mode_they_are_in() {
 fn half_a_table_does_not_keep_a_sensor_from_starting() {
     let world = World::new("pnh");
     let bpf = Bpf::mount(&world);
-    fs::create_dir_all(bpf.0.join("weir/table-7")).unwrap();
+    fs::create_dir_all(Path::new(&bpf.pin()).join("table-7")).unwrap();
     let sensor = world.sensor(&format!("--pin {}", bpf.pin()));
     let second = world.start(&format!("--pin {}", bpf.pin())).unwrap_err();
     assert!(

@@ -2,6 +2,8 @@
 //! other, a collector that keeps every datagram, and the account. Arguments and expectations are
 //! words with spaces between.
 
+pub mod bpf;
+
 use std::{
     collections::HashMap,
     fs,
@@ -177,6 +179,12 @@ impl World {
             assert!(tries.any(|()| is_up()), "{name} does not come up");
         }
     }
+}
+
+/// Ends a sensor as nothing should: it gives no account.
+pub fn kill(mut sensor: Daemon) {
+    sensor.signal(libc::SIGKILL);
+    sensor.wait(Duration::from_secs(10)).unwrap();
 }
 
 /// `ip` in a namespace.
