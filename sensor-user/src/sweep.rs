@@ -142,7 +142,10 @@ struct Ticket {
 #[derive(Debug, Default)]
 pub struct Sweep {
     tickets: Vec<Ticket>,
+    /// Slots in use in the region that is looked at.
     live: u64,
+    /// Slots in use in each region, without those that were closed.
+    left: Vec<u64>,
     fullest: u64,
     /// When each bucket is to be looked at again, by the monotonic clock, region after region.
     due_ns: Vec<u64>,
@@ -165,19 +168,21 @@ impl Sweep {
     /// Closes flows; returns the number of slots closed. If it is 0 there is nothing to wait for.
     pub fn close(&mut self, table: &Table, now: &Now, take: Take<'_>) -> usize {
         self.tickets.clear();
-        self.fullest = 0;
+        self.left.clear();
         self.reckon_anew_if_other(table, take);
         for region in 0..table.regions() {
-            let closed = self.tickets.len();
             self.live = 0;
             for bucket in 0..table.buckets() {
                 self.look(table, region, bucket, now, take);
             }
-            let left = self
-                .live
-                .saturating_sub((self.tickets.len() - closed) as u64);
-            self.fullest = self.fullest.max(left);
+            self.left.push(self.live);
         }
+        // Only now: a flow's parts in other regions are closed with the first.
+        for ticket in &self.tickets {
+            let left = &mut self.left[ticket.place.region as usize];
+            *left = left.saturating_sub(1);
+        }
+        self.fullest = self.left.iter().copied().max().unwrap_or(0);
         self.tickets.len()
     }
 
@@ -390,6 +395,32 @@ mod tests {
         assert_eq!(counted, packets);
     }
 
+    /// A packet may stand for 65,535 (a guest says how small its card is to cut them), so that a slot's
+    /// 32 bits are full before the sweep comes by.
+    #[test]
+    fn more_packets_than_a_slot_can_count_are_all_counted() {
+        const BUFFERS: u64 = 200_000;
+        let shape = shape(100);
+        let mut table = Table::anonymous(shape).unwrap();
+        let mut evicted = Vec::new();
+        let buffer = Sighting {
+            packets: u16::MAX,
+            ..sighting(7, &at(0))
+        };
+        for _ in 0..BUFFERS {
+            account(&mut table.local(&mut evicted), &shape, &buffer).unwrap();
+        }
+        let (mut sweep, mut packets, mut octets) = (Sweep::default(), 0, 0);
+        sweep.close(&table, &at(0), Take::Everything);
+        sweep.collect(&mut table, |flow| {
+            packets += flow.packets;
+            octets += flow.octets;
+        });
+        assert!(evicted.is_empty());
+        assert_eq!(packets, BUFFERS * u64::from(u16::MAX));
+        assert_eq!(octets, BUFFERS * 100);
+    }
+
     #[test]
     fn a_table_holds_as_many_flows_as_it_was_asked_for() {
         for flows in [12, 1000, 65_536] {
@@ -454,6 +485,30 @@ mod tests {
         for reason in [Reason::Udp, Reason::Tcp, Reason::TcpFin, Reason::Active] {
             assert!(reasons.contains(&reason), "none is over by {reason:?}");
         }
+    }
+
+    /// A flow's parts are closed together, each in the region where it is.
+    #[test]
+    fn the_fullest_region_is_without_what_was_closed_in_it() {
+        let shape = shape(100);
+        let mut table = Table::anonymous(shape).unwrap();
+        for (flows, ms) in [(0..10, 0), (10..15, 60_000)] {
+            for flow in flows {
+                let sighting = sighting(flow, &at(ms));
+                account(&mut table.local(&mut Vec::new()), &shape, &sighting).unwrap();
+            }
+        }
+        let mut table = table.seen_by(3).unwrap();
+        let mut sweep = Sweep::default();
+        let timeouts = Timeouts::default();
+        let closed = sweep.close(&table, &at(61_010), Take::Expired(&timeouts));
+        assert_eq!(closed, 3 * 10);
+        assert_eq!(sweep.fullest(), 5);
+        let mut packets = Vec::new();
+        sweep.collect(&mut table, |flow| packets.push(flow.packets));
+        assert_eq!(packets, [3; 10]);
+        assert_eq!(sweep.close(&table, &at(61_010), Take::Everything), 3 * 5);
+        assert_eq!(sweep.fullest(), 0);
     }
 
     #[test]

@@ -81,6 +81,27 @@ impl Table {
         ))
     }
 
+    /// A table of so many regions, each with what is in this one's first: flows that all CPUs have seen.
+    #[cfg(test)]
+    pub(crate) fn seen_by(&self, regions: u32) -> io::Result<Self> {
+        fn copies<T>(of: &Mapping<T>, len: u32, regions: u32) -> io::Result<Mapping<T>> {
+            let (len, regions) = (len as usize, regions as usize);
+            let copies = Mapping::anonymous(len * regions)?;
+            for region in 0..regions {
+                // SAFETY: both ranges are valid, and nobody else knows the second.
+                unsafe { of.at(0).copy_to_nonoverlapping(copies.at(region * len), len) };
+            }
+            Ok(copies)
+        }
+        Ok(Self::new(
+            copies(&self.slots, self.slots(), regions)?,
+            copies(&self.tags, self.buckets(), regions)?,
+            copies(&self.released, self.buckets(), regions)?,
+            regions,
+            self.shape,
+        ))
+    }
+
     /// Regions.
     #[must_use]
     pub fn regions(&self) -> u32 {
