@@ -314,7 +314,8 @@ fn fragments(walked: &Walked) -> u64 {
 }
 
 /// What the kernel knows of the packet and its headers do not say: the VLAN tag that the card took
-/// out, and the packets it stands for, whose headers are then counted too. Returns their number.
+/// out, and the packets it stands for, whose headers are then counted too (of a tunnel that is not
+/// entered, those outside). Returns their number.
 #[inline(always)]
 fn whole<S: Source>(source: &S, state: &CpuState, walked: &mut Walked) -> u16 {
     let vlan = source.stripped_vlan();

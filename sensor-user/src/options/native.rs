@@ -154,7 +154,8 @@ pub struct Options {
     )]
     pub track: Track,
 
-    /// Enter these tunnels: the flow is the packet's inside, its octets too
+    /// Enter these tunnels: the flow is the packet's inside, its octets too (in others, of sent packets
+    /// that the card cuts into several, the inner headers count once)
     #[arg(
         long,
         value_name = "KIND,…",
