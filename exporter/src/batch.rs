@@ -290,6 +290,40 @@ mod tests {
         );
     }
 
+    /// What is left of a path is reckoned with this: were it too little, no record would ever leave.
+    #[test]
+    fn a_datagram_of_one_record_is_as_long_as_was_reckoned() {
+        const PADDING_OCTETS_MAX: usize = 3;
+        let every = [
+            Optional::MAC,
+            Optional::INNER_VLAN,
+            Optional::MPLS,
+            Optional::FLOW_LABEL,
+            Optional::OUTER,
+        ];
+        let all = every.into_iter().fold(Optional::NONE, Optional::and);
+        for version in [Version::V1, Version::V5, Version::V9, Version::Ipfix] {
+            for optional in [Optional::NONE, all] {
+                let options = BatchOptions {
+                    optional,
+                    ..sampled(version)
+                };
+                let record = FlowRecord {
+                    v6: version.has_templates(),
+                    ..FlowRecord::default()
+                };
+                let mut batcher = Batcher::new(options);
+                assert!(batcher.push(&record, &at(0)).is_none());
+                let octets = batcher.flush(&at(0)).unwrap().octets.len();
+                let reckoned = options.format().one_record_octets();
+                assert!(
+                    (octets..=octets + PADDING_OCTETS_MAX).contains(&reckoned),
+                    "{version:?}: {octets}, not {reckoned}"
+                );
+            }
+        }
+    }
+
     /// What a collector finds in a datagram's sets.
     #[derive(Default)]
     struct Found {

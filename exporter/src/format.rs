@@ -116,15 +116,19 @@ impl Format {
         self.flows.definition_octets() + options_octets
     }
 
-    /// Octets that a datagram needs at least: for the templates and one record.
+    /// Octets that a datagram needs at least, as far as paths go.
     pub fn datagram_octets_min(&self) -> usize {
+        self.one_record_octets().max(ANY_PATH_OCTETS)
+    }
+
+    /// Octets of a datagram with the templates and the longest record.
+    pub fn one_record_octets(&self) -> usize {
         let longest = FlowRecord {
             v6: true,
             ..FlowRecord::default()
         };
         let record_octets = self.record_octets(&longest, true);
-        let octets = self.version.header_octets() + self.templates_octets() + record_octets;
-        octets.max(ANY_PATH_OCTETS)
+        self.version.header_octets() + self.templates_octets() + record_octets
     }
 }
 

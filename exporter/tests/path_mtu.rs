@@ -125,18 +125,3 @@ fn the_first_shorter_datagram_has_the_templates() {
         }
     }
 }
-
-#[test]
-fn the_shortest_datagram_holds_the_templates_and_a_record() {
-    for version in VERSIONS {
-        let options = options(version);
-        let record = FlowRecord {
-            v6: version.has_templates(),
-            ..FlowRecord::default()
-        };
-        let mut batcher = Batcher::new(options);
-        assert!(batcher.push(&record, &NOW).is_none());
-        let octets = batcher.flush(&NOW).unwrap().octets.len();
-        assert!(octets <= options.datagram_octets_min(), "{octets}");
-    }
-}
