@@ -23,7 +23,8 @@ pub struct ExportCounters {
     pub datagrams_unsent: u64,
     /// Datagrams that came back because the path takes less: their records left in shorter ones.
     pub datagrams_shortened: u64,
-    /// Times the network said that an earlier datagram was not received (port closed, no route).
+    /// Times the network said that an earlier datagram was not received (port closed, no route,
+    /// longer than a router further on takes).
     pub refusals: u64,
 }
 

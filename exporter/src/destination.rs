@@ -1,6 +1,8 @@
 //! A collector's UDP socket. Errors are counted, never fatal: an ICMP error that the kernel kept
 //! for us is read and the datagram sent again; a full device queue is waited for, briefly; a
-//! datagram that is longer than the path takes comes back, with the length that would pass.
+//! datagram that is longer than the path takes comes back, with the length that would pass. Those
+//! that had left before a router said so do not come back: each of its answers that is read counts as
+//! a refusal.
 #![expect(unsafe_code, reason = "socket options")]
 
 use std::{
@@ -36,7 +38,8 @@ pub struct Destination {
 /// What became of a datagram.
 #[derive(Debug)]
 pub enum Sent {
-    /// It left; the number of ICMP errors about earlier ones that were read first.
+    /// It left; the number of ICMP errors about earlier ones that were read first: nobody listens, or a
+    /// router takes none as long. What those were about is lost.
     Yes {
         /// Those errors.
         refusals: u32,
@@ -165,15 +168,21 @@ impl Carrier for Destination {
                     std::thread::sleep(Self::RETRY_WAIT);
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
-                    // Told once: a router that threw several datagrams away answers to each.
-                    if let Some(octets_max) = self.path_octets_max()
-                        && octets_max < self.octets_max
-                    {
-                        self.octets_max = octets_max;
-                        return Sent::TooLong {
-                            refusals,
-                            octets_max,
-                        };
+                    if let Some(octets_max) = self.path_octets_max() {
+                        // What fits the kernel does not refuse by itself: this is a router's answer to
+                        // an earlier datagram. (What does not fit it refuses first, and keeps that
+                        // answer for the next.)
+                        if octets.len() <= octets_max {
+                            refusals += 1;
+                        }
+                        // Told once: a router that threw several datagrams away answers to each.
+                        if octets_max < self.octets_max {
+                            self.octets_max = octets_max;
+                            return Sent::TooLong {
+                                refusals,
+                                octets_max,
+                            };
+                        }
                     }
                     last = error;
                 }

@@ -385,7 +385,7 @@ impl Lane {
             self.count_sent(&datagram);
             if refusals > 0 {
                 self.report(&format!(
-                    "nothing listens at {address}: is the collector running?"
+                    "datagrams to {address} come back: nothing listens there, or a router takes none as long; is the collector running?"
                 ));
             }
         }

@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "a part of it is for other tests")]
 mod world;
 
-use std::{fs, ops::Range, path::Path, thread, time::Duration};
+use std::{fs, ops::Range, path::Path, process::Command, thread, time::Duration};
 
 use weir_exporter::{
     Batcher, Destination, Version,
@@ -13,7 +13,7 @@ use weir_exporter::{
 };
 use weir_netflow::{ExportTime, FlowRecord};
 use weir_tests::traffic;
-use world::{COLLECTOR, Decoded, Sink, World, expect, inside, ip, of, succeed};
+use world::{COLLECTOR, Decoded, Sink, UNDER_WAY, World, expect, inside, ip, of, succeed};
 
 /// Flows are over soon, and their datagrams leave a second later at the latest.
 const SOON: &str = "-n 127.0.0.1:2055 -t idle=100ms";
@@ -152,6 +152,49 @@ fn x02_a_path_too_small_for_any_datagram_loses_nothing() {
     assert!(datagrams.iter().all(|datagram| datagram.len() <= 512));
     assert_eq!(Decoded::of(&datagrams).sums(), (1000, 40_000));
     assert!(fragments(b) > 0);
+}
+
+/// A router further on takes less than the first link. What it threw away is not got back, but told.
+#[test]
+fn x02_what_a_router_threw_away_is_counted() {
+    let world = World::new("x2r");
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    for (end, number) in [(a, 1), (b, 2)] {
+        ip(end, &format!("link set {end} arp on"));
+        ip(end, &format!("addr add 10.66.0.{number}/24 dev {end}"));
+    }
+    ip(b, "route add 10.77.0.0/24 via 10.66.0.1");
+    ip(a, "link add narrow mtu 800 type veth peer name beyond");
+    for name in ["narrow", "beyond"] {
+        ip(a, &format!("link set {name} up"));
+    }
+    ip(a, "addr add 10.77.0.254/24 dev narrow");
+    ip(a, "neigh add 10.77.0.1 lladdr 02:00:00:00:00:09 dev narrow");
+    let mut sysctl = Command::new("ip");
+    sysctl.args(["netns", "exec", a, "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    succeed(&mut sysctl);
+    let collector = ([10, 77, 0, 1], 2055).into();
+    let mut destination = inside(b, || Destination::connect(collector).unwrap());
+    let mut send = |octets: usize| {
+        let sent = destination.send(&vec![0; octets]);
+        thread::sleep(UNDER_WAY);
+        match sent {
+            Sent::Yes { refusals } => (refusals, None),
+            Sent::TooLong {
+                refusals,
+                octets_max,
+            } => (refusals, Some(octets_max)),
+            Sent::No { error, .. } => panic!("{error}"),
+        }
+    };
+    assert_eq!(send(1400), (0, None), "nobody knows of the router yet");
+    assert_eq!(send(1400), (0, Some(800 - 28)), "the kernel's own refusal");
+    assert_eq!(send(800 - 28), (1, None), "the router's");
+    assert_eq!(send(800 - 28), (0, None));
+    // The next one asks the kernel, which knows by now.
+    let mut next = inside(b, || Destination::connect(collector).unwrap());
+    let sent = next.send(&[0; 1400]);
+    assert!(matches!(sent, Sent::TooLong { refusals: 0, .. }), "{sent:?}");
 }
 
 #[test]
