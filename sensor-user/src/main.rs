@@ -84,8 +84,8 @@ fn run(settings: &Settings, daemon: &mut Option<Daemon>) -> Result<ExitCode> {
             Fork::Child(child) => *daemon = Some(child),
         }
     }
-    let statistics = match &settings.pin {
-        Some(folder) if settings.detach => start.detach(folder)?,
+    let (statistics, failure) = match &settings.pin {
+        Some(folder) if settings.detach => (start.detach(folder)?, None),
         _ => start.meter(daemon)?,
     };
     output.write(&statistics)?;
@@ -95,7 +95,10 @@ fn run(settings: &Settings, daemon: &mut Option<Daemon>) -> Result<ExitCode> {
     if settings.cpu_clocks {
         eprintln!("weir-sensor: cpu clocks: {}", clock::processor_us());
     }
-    Ok(code(&statistics))
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(code(&statistics)),
+    }
 }
 
 /// A sensor whose export died has given its account, and wants to be started again.
@@ -190,7 +193,9 @@ impl Start<'_> {
         self.fields.and(Fields::of_key(self.key_mask))
     }
 
-    fn meter(&self, daemon: &mut Option<Daemon>) -> Result<Statistics> {
+    /// Meters; returns the account. A start that fails after it took tables over has an account, too, and
+    /// beside it the reason.
+    fn meter(&self, daemon: &mut Option<Daemon>) -> Result<(Statistics, Option<anyhow::Error>)> {
         let settings = self.settings;
         // Before there are threads.
         let service = Service {
@@ -248,9 +253,8 @@ impl Start<'_> {
         )?
         .with_service(service);
         live.take_over(dead)?;
-        if let Some(error) = failure {
-            live.stop()?;
-            return Err(error);
+        if failure.is_some() {
+            return Ok((live.stop()?, failure));
         }
         if let Err(error) = privileges::keep(privileges::METERING) {
             eprintln!("weir-sensor: privileges cannot be given up: {error}");
@@ -258,7 +262,7 @@ impl Start<'_> {
         if let Some(daemon) = daemon {
             daemon.ready()?;
         }
-        live.run()
+        Ok((live.run()?, None))
     }
 
     fn say_what_is_done(&self, kernel: &Kernel) {

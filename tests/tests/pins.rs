@@ -58,6 +58,30 @@ fn a_start_that_fails_leaves_nothing() {
     }
 }
 
+/// Its programs have replaced the dead sensor's by the time it fails: what that one left is exported, and is
+/// in the account.
+#[test]
+fn a_start_that_fails_after_a_take_over_gives_an_account() {
+    let world = World::new("pny");
+    let bpf = Bpf::mount(&world);
+    let arguments = format!("--direction in -t idle=1h --pin {}", bpf.pin());
+    kill(world.sensor(&arguments));
+    world.send(&flows(0..100));
+    let sink = Sink::open(&world.pair.b);
+    let mut command = world.command("weir-sensor");
+    command.args(["-i", &world.pair.b, "-i", "absent", "-c", "none", "-n", COLLECTOR]);
+    command.args(arguments.split(' ')).arg("--statistics-json");
+    let output = command.arg(world.path("json")).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(last.contains("there is no interface `absent`"), "{said}");
+    let found = world::json(&world.path("json"));
+    expect(&found, "adopted_packets=100 records_exported=100");
+    world::assert_account(&found);
+    assert_eq!(sink.decode().sums().0, 100);
+}
+
 #[test]
 fn what_the_next_sensor_does_not_use_comes_off() {
     let world = World::new("pno");
