@@ -4,6 +4,8 @@
 use std::{fs, io::IsTerminal as _, mem, net::SocketAddr, path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
 use weir_exporter::{Version, batch::BatchOptions};
 use weir_netflow::Sampling;
 use weir_sensor::{
@@ -23,7 +25,7 @@ use weir_sensor::{
     offline::{Offline, Reading},
     options::{self, Settings, Style},
     output::Output,
-    pin::{self, Pins},
+    pin::{Left, Pins},
     ports::{Ports, Wanted},
     privileges,
     record::{self, Recorder},
@@ -300,17 +302,20 @@ impl Start<'_> {
 
     /// `--detach --pin`: what a sensor left is exported and removed.
     fn detach(&self, folder: &Path) -> Result<Statistics> {
+        let mut left = Left::open(folder)?;
         let mut export = self.export(Sampling::NONE, Clock::Live)?;
         let mut statistics = Statistics::default();
         // Any program tells the timer's tick.
         let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, KeyMask::FULL)?))?;
         let timer = Ticks::of_timer(|| kernel.settle())?;
-        let mut left = pin::detach(folder)?;
+        // From here on nothing ends the process half way: what it had sent would be sent again.
+        let _signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let attachments = left.take_off()?;
         let tables = mem::take(&mut left.tables);
         adopt(tables, timer, &mut export, &mut statistics)?;
         eprintln!(
-            "weir-sensor: took {} programs off; {} flows of {} packets were in the table",
-            left.attachments, statistics.adopted.records, statistics.adopted.packets
+            "weir-sensor: took {attachments} programs off; {} flows of {} packets were in the table",
+            statistics.adopted.records, statistics.adopted.packets
         );
         (statistics.export, statistics.export_died) = export.finish(&Now::read());
         Ok(statistics)

@@ -456,14 +456,47 @@ impl Dead {
     }
 }
 
-/// What dead sensors left in a folder, taken off; the folder goes with it.
+/// What dead sensors left in a folder, which goes with it.
 pub struct Left {
-    /// Attachments there were.
-    pub attachments: usize,
-    /// Tables, which nobody feeds any more.
+    /// Their tables, by age.
     pub tables: Vec<Dead>,
     folder: PathBuf,
     _lock: File,
+}
+
+impl Left {
+    /// Opens what is in a folder; its programs go on.
+    ///
+    /// # Errors
+    /// A sentence: nothing is there, it is in use, or it cannot be opened.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let mut numbers = tables(folder)
+            .with_context(|| format!("nothing of a sensor's is in {}", folder.display()))?;
+        numbers.sort_unstable();
+        let lock = lock(folder)?;
+        Ok(Self {
+            tables: Dead::open_all(folder, &numbers)?,
+            folder: folder.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// Takes the programs off, and waits until they have ended: nobody feeds the tables any more. Returns
+    /// how many attachments there were.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn take_off(&self) -> Result<usize> {
+        let links = links(&self.folder);
+        for path in &links {
+            link::detach(path)
+                .with_context(|| format!("cannot take off what {} holds", path.display()))?;
+            fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        let filters = remove_filters(self.tables.iter().flat_map(Dead::ifindexes))?;
+        crate::grace::wait()?;
+        Ok(links.len() + filters)
+    }
 }
 
 impl Drop for Left {
@@ -471,31 +504,6 @@ impl Drop for Left {
         // It fails while something is in it.
         let _ = fs::remove_dir(&self.folder);
     }
-}
-
-/// Takes everything off that dead sensors left in a folder, and waits until the programs have ended.
-///
-/// # Errors
-/// A sentence: nothing is there, or it cannot be opened.
-pub fn detach(folder: &Path) -> Result<Left> {
-    let numbers = tables(folder)
-        .with_context(|| format!("nothing of a sensor's is in {}", folder.display()))?;
-    let lock = lock(folder)?;
-    let tables = Dead::open_all(folder, &numbers)?;
-    let links = links(folder);
-    for path in &links {
-        link::detach(path)
-            .with_context(|| format!("cannot take off what {} holds", path.display()))?;
-        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
-    }
-    let filters = remove_filters(tables.iter().flat_map(Dead::ifindexes))?;
-    crate::grace::wait()?;
-    Ok(Left {
-        attachments: links.len() + filters,
-        tables,
-        folder: folder.to_owned(),
-        _lock: lock,
-    })
 }
 
 /// Takes tc filters of dead sensors off interfaces, those that are still there; how many.

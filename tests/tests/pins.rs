@@ -192,6 +192,31 @@ fn a_pinned_link_comes_off_before_its_file_is_gone() {
     assert_eq!(bpf.names(), [""; 0]);
 }
 
+/// Ended half way it would leave what it had sent in the table, and the next would send it again.
+#[test]
+fn taking_off_is_not_interrupted() {
+    const FLOWS: u32 = 50_000;
+    let world = World::new("pni");
+    let bpf = Bpf::mount(&world);
+    kill(world.sensor(&format!("--direction in -t idle=1h --pin {}", bpf.pin())));
+    world.send(&flows(0..FLOWS));
+    let path = world.path("json");
+    let mut command = world.command("weir-sensor");
+    command.args(["--detach", "--pin", &bpf.pin(), "-n", COLLECTOR]);
+    command.arg("--statistics-json").arg(&path);
+    let mut detach = Daemon::start(command, &world.path("log")).unwrap();
+    // Its work begins when links go.
+    let has_links = || bpf.names().iter().any(|name| name.starts_with("link-"));
+    let mut tries = (0..100_000).map(|_| thread::sleep(Duration::from_micros(100)));
+    assert!(tries.any(|()| !has_links()), "{}", detach.log());
+    detach.signal(libc::SIGINT);
+    detach.signal(libc::SIGTERM);
+    let status = detach.wait(Duration::from_secs(60)).unwrap();
+    assert!(status.success(), "{}", detach.log());
+    expect(&world::json(&path), &format!("adopted_packets={FLOWS}"));
+    assert_eq!(bpf.names(), [""; 0]);
+}
+
 /// Packets come in as fast as they can while the programs are taken off: nobody meters into a table that
 /// is being read, so what was counted is what was in it.
 #[test]
