@@ -11,7 +11,8 @@ use crate::{
 };
 
 /// Exports the flows of dead sensors' tables. Their programs must have been replaced or taken off,
-/// and a grace period be over; `timer` are the timer's ticks.
+/// and a grace period be over; `timer` are the timer's ticks, and of all its records `export` tells that
+/// one packet in `sampling_interval` was metered: that it is not so of some of these is said.
 ///
 /// sysUptime's zero is moved back before any of these flows, so that a collector finds each First
 /// and Last after it (NetFlow's 32 bits know no time before).
@@ -21,6 +22,7 @@ use crate::{
 pub fn adopt(
     dead: Vec<Dead>,
     timer: Ticks,
+    sampling_interval: u32,
     export: &mut Export,
     statistics: &mut Statistics,
 ) -> io::Result<()> {
@@ -33,11 +35,18 @@ pub fn adopt(
     let now = Now::read();
     for table in dead {
         statistics.count_untold(&table.untold());
+        let (interval, before) = (table.sampling().interval, statistics.adopted.records);
         table.drain(|flow, origin| {
             statistics.count_adopted(&flow);
             let record = Recorder::of(origin).record(&flow, &origin.at(now, timer));
             export.push(record, &now);
         })?;
+        let flows = statistics.adopted.records - before;
+        if interval != sampling_interval && flows > 0 {
+            eprintln!(
+                "weir-sensor: {flows} flows taken over were sampled 1 in {interval}, but collectors are told 1 in {sampling_interval}: before you start with another rate, end with `weir-sensor --detach --pin`"
+            );
+        }
     }
     export.hand_over(&now);
     Ok(())

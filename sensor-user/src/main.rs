@@ -303,7 +303,8 @@ impl Start<'_> {
     /// `--detach --pin`: what a sensor left is exported and removed.
     fn detach(&self, folder: &Path) -> Result<Statistics> {
         let mut left = Left::open(folder)?;
-        let mut export = self.export(Sampling::NONE, Clock::Live)?;
+        let sampling = left.sampling();
+        let mut export = self.export(sampling, Clock::Live)?;
         let mut statistics = Statistics::default();
         // Any program tells the timer's tick.
         let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, KeyMask::FULL)?))?;
@@ -312,7 +313,8 @@ impl Start<'_> {
         let _signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let attachments = left.take_off()?;
         let tables = mem::take(&mut left.tables);
-        adopt(tables, timer, &mut export, &mut statistics)?;
+        let told = sampling.interval;
+        adopt(tables, timer, told, &mut export, &mut statistics)?;
         eprintln!(
             "weir-sensor: took {attachments} programs off; {} flows of {} packets were in the table",
             statistics.adopted.records, statistics.adopted.packets

@@ -19,6 +19,7 @@ use aya::{
     programs::links::{FdLink, PinnedLink},
 };
 use hashbrown::HashMap;
+use weir_netflow::Sampling;
 use weir_sensor_common::{
     Fields, KeyMask,
     counters::COUNTERS_MAX,
@@ -45,11 +46,11 @@ use crate::{
 
 /// Number of the layout of slots, tags, queues, rings and identity. Changes whenever one of them
 /// does.
-const LAYOUT: u64 = 6;
+const LAYOUT: u64 = 7;
 const IDENTITY: &str = "IDENTITY";
 /// Before the ifIndexes: layout, CPUs, bucket mask, key mask, ring mask, whether ticks are the exact
-/// clock's, sampling interval, fields read beside the key.
-const IDENTITY_HEAD: u32 = 8;
+/// clock's, sampling interval, fields read beside the key, whether sampling is random.
+const IDENTITY_HEAD: u32 = 9;
 const IFINDEXES_MAX: u32 = 128;
 /// After the ifIndexes: sysUptime's zero; then what the sensor's account told at its end, if it came
 /// to that: packets and octets left in the table, and the counters.
@@ -126,6 +127,7 @@ impl Pins {
             u64::from(options.exact_clock),
             u64::from(options.sampling),
             u64::from(options.extra.0),
+            u64::from(options.sampling_random),
         ];
         for (index, value) in (0..).zip(head) {
             identity.set(index, value, 0)?;
@@ -263,8 +265,8 @@ pub struct Origin {
     pub exact_clock: bool,
     /// Which attributes told its flows apart.
     pub key_mask: KeyMask,
-    /// One packet in so many was metered.
-    pub sampling_interval: u32,
+    /// How its packets were chosen.
+    pub sampling: Sampling,
 }
 
 impl Origin {
@@ -358,7 +360,10 @@ impl Dead {
                     .collect::<Result<_>>()?,
                 exact_clock: number(5)? != 0,
                 key_mask: KeyMask(key_mask),
-                sampling_interval: narrow(6)?,
+                sampling: Sampling {
+                    interval: narrow(6)?,
+                    random: number(8)? != 0,
+                },
             },
         })
     }
@@ -370,6 +375,12 @@ impl Dead {
             .iter()
             .copied()
             .filter(|ifindex| *ifindex != 0)
+    }
+
+    /// How the packets of its flows were chosen.
+    #[must_use]
+    pub fn sampling(&self) -> Sampling {
+        self.origin.sampling
     }
 
     /// sysUptime's zero in what its sensor sent.
@@ -479,6 +490,12 @@ impl Left {
             folder: folder.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// How the packets of their flows were chosen; if there are several tables, of the newest one's.
+    #[must_use]
+    pub fn sampling(&self) -> Sampling {
+        self.tables.last().map_or(Sampling::NONE, Dead::sampling)
     }
 
     /// Takes the programs off, and waits until they have ended: nobody feeds the tables any more. Returns

@@ -29,7 +29,7 @@ impl Recorder {
             ifindexes: origin.ifindexes.clone(),
             ifindexes_given: Vec::new(),
             key_mask: origin.key_mask,
-            sampling_interval: origin.sampling_interval,
+            sampling_interval: origin.sampling.interval,
         }
     }
 

@@ -192,6 +192,36 @@ fn a_pinned_link_comes_off_before_its_file_is_gone() {
     assert_eq!(bpf.names(), [""; 0]);
 }
 
+/// Collectors scale by what the datagrams say.
+#[test]
+fn flows_that_are_taken_off_have_their_own_sampling_rate() {
+    let world = World::new("pnr");
+    let bpf = Bpf::mount(&world);
+    let pin = format!("--direction in -t idle=1h --pin {}", bpf.pin());
+    let sampled = || {
+        let sensor = world.sensor(&format!("{pin} --sampling 10 --sampling-random"));
+        world.send(&flows(0..1000));
+        kill(sensor);
+    };
+    sampled();
+    let sink = Sink::open(&world.pair.b);
+    let mut detach = world.command("weir-sensor");
+    detach.args(["--detach", "--pin", &bpf.pin()]);
+    succeed(detach.args(["-n", COLLECTOR, "-v", "5"]));
+    let datagrams = sink.close();
+    assert!(!datagrams.is_empty());
+    for datagram in &datagrams {
+        let said = u16::from_be_bytes([datagram[22], datagram[23]]);
+        assert_eq!(said, 2 << 14 | 10, "one in ten, at random");
+    }
+    // Another sensor's datagrams tell one rate, its own.
+    sampled();
+    let mut second = world.sensor(&pin);
+    let sentence = "were sampled 1 in 10, but collectors are told 1 in 1:";
+    second.wait_for(sentence).unwrap();
+    world.stop(second);
+}
+
 /// Ended half way it would leave what it had sent in the table, and the next would send it again.
 #[test]
 fn taking_off_is_not_interrupted() {
