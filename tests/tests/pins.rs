@@ -74,7 +74,7 @@ fn a_start_that_fails_after_a_take_over_gives_an_account() {
     let output = command.arg(world.path("json")).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{said}");
-    let last = said.lines().last().unwrap();
+    let last = said.lines().next_back().unwrap();
     assert!(last.contains("there is no interface `absent`"), "{said}");
     let found = world::json(&world.path("json"));
     expect(&found, "adopted_packets=100 records_exported=100");
