@@ -15,13 +15,17 @@ const SAMPLERS_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub struct Announced {
     one_in: HashMap<Sampler, u32>,
+    /// The rate of all interfaces that have one, if it is the same.
+    of_interfaces: Option<u32>,
     interfaces: HashMap<u32, Names>,
     counters: [Option<u64>; COUNTERS.len()],
     /// When it booted, milliseconds since 1970-01-01 UTC.
     pub boot_ms: Option<u64>,
+    /// Whether a rate or a name is another one; whoever notes it clears it.
+    pub changed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Names {
     name: String,
     description: String,
@@ -34,10 +38,6 @@ impl Announced {
         let mut taken = true;
         if let Some((sampler, one_in)) = said.sampling {
             taken &= self.set_rate(sampler, one_in);
-            if let Sampler::Interface(_) = sampler {
-                // Some say the rate of all by that of an interface.
-                self.one_in.entry(Sampler::All).or_insert(one_in);
-            }
         }
         if let Some(interface) = said.interface {
             let known = self.interfaces.contains_key(&interface.ifindex);
@@ -46,7 +46,11 @@ impl Announced {
                     name: options::text(interface.name),
                     description: options::text(interface.description),
                 };
-                self.interfaces.insert(interface.ifindex, names);
+                let is_other = self.interfaces.get(&interface.ifindex) != Some(&names);
+                if is_other {
+                    self.changed = true;
+                    self.interfaces.insert(interface.ifindex, names);
+                }
             } else {
                 taken = false;
             }
@@ -61,10 +65,21 @@ impl Announced {
     /// Sets the rate of some packets. False if there was no room for it.
     pub fn set_rate(&mut self, sampler: Sampler, one_in: u32) -> bool {
         let room = self.one_in.len() < SAMPLERS_MAX || self.one_in.contains_key(&sampler);
-        if room {
-            self.one_in.insert(sampler, one_in);
+        if room && self.one_in.insert(sampler, one_in) != Some(one_in) {
+            self.changed = true;
+            self.of_interfaces = self.rate_of_interfaces();
         }
         room
+    }
+
+    fn rate_of_interfaces(&self) -> Option<u32> {
+        let of_interface = |(sampler, one_in): (&Sampler, &u32)| match sampler {
+            Sampler::Interface(_) => Some(*one_in),
+            _ => None,
+        };
+        let mut rates = self.one_in.iter().filter_map(of_interface);
+        let first = rates.next()?;
+        rates.all(|rate| rate == first).then_some(first)
     }
 
     /// Its sampling rates, in a stable order.
@@ -81,20 +96,41 @@ impl Announced {
         self.interfaces.len()
     }
 
-    /// The sampling rate of a record of a template, by what says most about it: 1 if none does.
+    /// What its interfaces are called, by their numbers, as JSON.
+    #[must_use]
+    pub fn interface_names(&self) -> Value {
+        let mut interfaces: Vec<_> = self.interfaces.iter().collect();
+        interfaces.sort_by_key(|(ifindex, _)| **ifindex);
+        let interfaces = interfaces.into_iter().map(|(ifindex, names)| {
+            let Names { name, description } = names;
+            let names = json!({ "name": name, "description": description });
+            (ifindex.to_string(), names)
+        });
+        Value::Object(interfaces.collect())
+    }
+
+    /// The sampling rate of a record of a template, by what says most about it: 1 if none does. That of an
+    /// interface is that of its own records, and of those that name none if all interfaces have the same.
     #[must_use]
     pub fn one_in(&self, record: &DataRecord<'_>, template: u16) -> u32 {
         if self.one_in.is_empty() {
             return 1;
         }
         let known = |sampler| self.one_in.get(&sampler).copied();
+        let interfaces = [record.flow.ingress_ifindex, record.flow.egress_ifindex];
+        let of_all = if interfaces == [0, 0] {
+            self.of_interfaces
+        } else {
+            None
+        };
         record
             .sampler
             .and_then(|id| known(Sampler::Id(id)))
             .or_else(|| known(Sampler::Template(template)))
-            .or_else(|| known(Sampler::Interface(record.flow.ingress_ifindex)))
-            .or_else(|| known(Sampler::Interface(record.flow.egress_ifindex)))
+            .or_else(|| known(Sampler::Interface(interfaces[0])))
+            .or_else(|| known(Sampler::Interface(interfaces[1])))
             .or_else(|| known(Sampler::All))
+            .or(of_all)
             .unwrap_or(1)
     }
 
@@ -107,15 +143,8 @@ impl Announced {
                 .map(|(of, one_in)| (name_of(of), Value::from(one_in)));
             object.insert("sampling_one_in".to_owned(), Value::Object(rates.collect()));
         }
-        let mut interfaces: Vec<_> = self.interfaces.iter().collect();
-        interfaces.sort_by_key(|(ifindex, _)| **ifindex);
-        if !interfaces.is_empty() {
-            let interfaces = interfaces.into_iter().map(|(ifindex, names)| {
-                let Names { name, description } = names;
-                let names = json!({ "name": name, "description": description });
-                (ifindex.to_string(), names)
-            });
-            object.insert("interfaces".to_owned(), Value::Object(interfaces.collect()));
+        if !self.interfaces.is_empty() {
+            object.insert("interfaces".to_owned(), self.interface_names());
         }
         let counters = self.counters.iter().zip(COUNTERS);
         let counters: Map<String, Value> = counters
@@ -148,9 +177,14 @@ mod tests {
 
     /// The rate of a record of template 256 that names a sampler and came in at interface 7.
     fn one_in(announced: &Announced, sampler: u8) -> u32 {
+        one_in_at(announced, sampler, 7)
+    }
+
+    /// The same of another interface.
+    fn one_in_at(announced: &Announced, sampler: u8, ifindex: u8) -> u32 {
         let template = Template::new(256, None, vec![Field::new(48, 1), Field::new(10, 1)]);
         let (template, base) = (template.unwrap(), TimeBase::booted(0, None));
-        let octets = [sampler, 7];
+        let octets = [sampler, ifindex];
         let record = data::records(&template, &octets, base).next().unwrap();
         announced.one_in(&record, template.id())
     }
@@ -168,7 +202,14 @@ mod tests {
         let mut announced = Announced::default();
         assert_eq!(one_in(&announced, 1), 1);
         assert!(announced.take(&rate(Sampler::Interface(8), 800), 0));
-        assert_eq!(one_in(&announced, 1), 800);
+        // Of another interface it says nothing; of one that is not named it is all there is to go by.
+        assert_eq!(one_in(&announced, 1), 1);
+        assert_eq!(one_in_at(&announced, 1, 8), 800);
+        assert_eq!(one_in_at(&announced, 1, 0), 800);
+        assert!(announced.take(&rate(Sampler::Interface(9), 800), 0));
+        assert_eq!(one_in_at(&announced, 1, 0), 800);
+        assert!(announced.take(&rate(Sampler::Interface(9), 900), 0));
+        assert_eq!(one_in_at(&announced, 1, 0), 1);
         assert!(announced.take(&rate(Sampler::All, 10), 0));
         assert_eq!(one_in(&announced, 1), 10);
         assert!(announced.take(&rate(Sampler::Interface(7), 70), 0));

@@ -13,10 +13,13 @@ use mio::{
 use crate::{
     exporters::Source,
     framing::{Framing, OutOfStep},
+    socket,
 };
 
 /// Connections at a time.
 pub const CONNECTIONS_MAX: usize = 256;
+/// One that was silent for so long makes room for another, if there is no other room; nanoseconds.
+const IDLE_MIN_NS: u64 = 600_000_000_000;
 /// Octets read at once, and how often in a turn: others want to be heard too.
 const READ_OCTETS: usize = 1 << 16;
 const READS_MAX: usize = 16;
@@ -24,21 +27,32 @@ const READS_MAX: usize = 16;
 /// What became of a connection that waited.
 #[derive(Debug)]
 pub enum Accepted {
-    /// It is read from now on.
-    Taken,
+    /// It is read from now on; perhaps in the place of one that was silent for long.
+    Taken(Option<Gone>),
     /// There are too many, or its exporter is not allowed.
     Refused(Source),
     /// The operating system refused it.
     Failed(io::Error),
 }
 
+/// A connection that is no more.
+#[derive(Debug)]
+pub struct Gone {
+    /// Whose it was.
+    pub source: Source,
+    /// Why.
+    pub ended: Ended,
+    /// Octets that came and are no whole message.
+    pub octets_left: usize,
+}
+
 /// Why a connection is no more.
 #[derive(Debug)]
 pub enum Ended {
-    /// The exporter closed it.
+    /// The exporter closed it, or the collector ends.
     Closed,
-    /// The exporter closed it in the middle of a message.
-    CutOff,
+    /// It was silent for long, and another one wanted its place.
+    Idle,
     /// What came is no message.
     Broken(OutOfStep),
     /// The operating system says so.
@@ -49,6 +63,8 @@ struct Connection {
     stream: TcpStream,
     source: Source,
     framing: Framing,
+    /// When something came last, nanoseconds since 1970-01-01 UTC.
+    heard_ns: u64,
     /// There may be more to read: the poll tells only when something new has come.
     is_ready: bool,
 }
@@ -115,6 +131,7 @@ impl Connections {
     pub fn accept(
         &mut self,
         registry: &Registry,
+        now_ns: u64,
         allows: impl Fn(&Source) -> bool,
         mut each: impl FnMut(Accepted),
     ) {
@@ -138,7 +155,7 @@ impl Connections {
                 session: self.sessions + 1,
             };
             each(if allows(&source) {
-                self.enter(stream, source, registry)
+                self.enter(stream, source, registry, now_ns)
             } else {
                 Accepted::Refused(source)
             });
@@ -147,62 +164,99 @@ impl Connections {
         self.is_ready = true;
     }
 
-    fn enter(&mut self, mut stream: TcpStream, source: Source, registry: &Registry) -> Accepted {
-        let Some(place) = self.free_place() else {
+    fn enter(
+        &mut self,
+        mut stream: TcpStream,
+        source: Source,
+        registry: &Registry,
+        now_ns: u64,
+    ) -> Accepted {
+        let Some(place) = self.free_place(now_ns) else {
             return Accepted::Refused(source);
         };
         let token = Token(self.listener_token.0 + 1 + place);
-        if let Err(error) = registry.register(&mut stream, token, Interest::READABLE) {
+        let registered = socket::keep_alive(&stream)
+            .and_then(|()| registry.register(&mut stream, token, Interest::READABLE));
+        if let Err(error) = registered {
             return Accepted::Failed(error);
         }
         self.sessions += 1;
-        self.places[place] = Some(Connection {
+        let before = self.places[place].replace(Connection {
             stream,
             source,
             framing: Framing::default(),
+            heard_ns: now_ns,
             is_ready: true,
         });
-        Accepted::Taken
+        Accepted::Taken(before.map(|idle| idle.end(Ended::Idle)))
     }
 
-    fn free_place(&mut self) -> Option<usize> {
+    /// A place that nobody has, or that the one which was silent the longest has had for long enough.
+    fn free_place(&mut self, now_ns: u64) -> Option<usize> {
         if let Some(place) = self.places.iter().position(Option::is_none) {
             return Some(place);
         }
-        if self.places.len() >= CONNECTIONS_MAX {
-            return None;
+        if self.places.len() < CONNECTIONS_MAX {
+            self.places.push(None);
+            return Some(self.places.len() - 1);
         }
-        self.places.push(None);
-        Some(self.places.len() - 1)
+        let silent = self.places.iter().enumerate().filter_map(|(place, taken)| {
+            let connection = taken.as_ref().filter(|connection| !connection.is_ready)?;
+            let silent_ns = now_ns.saturating_sub(connection.heard_ns);
+            (silent_ns >= IDLE_MIN_NS).then_some((silent_ns, place))
+        });
+        silent.max().map(|(_, place)| place)
+    }
+
+    /// Closes all of them; `ended` gets each.
+    pub fn finish(self, ended: impl FnMut(Gone)) {
+        let open = self.places.into_iter().flatten();
+        open.map(|connection| connection.end(Ended::Closed))
+            .for_each(ended);
     }
 
     /// Reads what came; `message` gets each message, and `ended` each connection that is no more.
     pub fn read(
         &mut self,
+        now_ns: u64,
         mut message: impl FnMut(&[u8], &Source),
-        mut ended: impl FnMut(&Source, &Ended),
+        mut ended: impl FnMut(Gone),
     ) {
         for place in &mut self.places {
             let Some(connection) = place.as_mut().filter(|connection| connection.is_ready) else {
                 continue;
             };
             let source = connection.source;
-            let end = connection.read(&mut self.buffer, |octets| message(octets, &source));
-            if let Some(end) = end {
-                // Closed with what it holds; the poll forgets it then.
-                *place = None;
-                ended(&source, &end);
+            let each = |octets: &[u8]| message(octets, &source);
+            let end = connection.read(now_ns, &mut self.buffer, each);
+            if let Some(end) = end
+                && let Some(connection) = place.take()
+            {
+                ended(connection.end(end));
             }
         }
     }
 }
 
 impl Connection {
-    fn read(&mut self, buffer: &mut [u8], mut message: impl FnMut(&[u8])) -> Option<Ended> {
+    /// Closes it with what it holds; the poll forgets it then.
+    fn end(self, ended: Ended) -> Gone {
+        Gone {
+            source: self.source,
+            ended,
+            octets_left: self.framing.pending(),
+        }
+    }
+
+    fn read(
+        &mut self,
+        now_ns: u64,
+        buffer: &mut [u8],
+        mut message: impl FnMut(&[u8]),
+    ) -> Option<Ended> {
         for _ in 0..READS_MAX {
             let octets = match self.stream.read(buffer) {
-                Ok(0) if self.framing.pending() == 0 => return Some(Ended::Closed),
-                Ok(0) => return Some(Ended::CutOff),
+                Ok(0) => return Some(Ended::Closed),
                 Ok(octets) => octets,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_ready = false;
@@ -211,6 +265,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Some(Ended::Failed(error)),
             };
+            self.heard_ns = now_ns;
             if let Err(error) = self.framing.take(&buffer[..octets], &mut message) {
                 return Some(Ended::Broken(error));
             }
@@ -226,4 +281,101 @@ fn is_of_the_peer(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::{Ipv4Addr, TcpStream as Peer},
+        time::Duration,
+    };
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    /// Connections, and what has them read.
+    struct World {
+        poll: Poll,
+        connections: Connections,
+        address: SocketAddr,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let poll = Poll::new().unwrap();
+            let any = (Ipv4Addr::LOCALHOST, 0).into();
+            let connections = Connections::listen(any, poll.registry(), Token(0)).unwrap();
+            Self {
+                poll,
+                address: connections.local_addr().unwrap(),
+                connections,
+            }
+        }
+
+        /// Takes what came until now: what became of those that connected, and which are no more.
+        fn turn(&mut self, now_ns: u64) -> (Vec<Accepted>, Vec<Gone>) {
+            let (mut accepted, mut gone) = (Vec::new(), Vec::new());
+            let mut events = Events::with_capacity(1024);
+            let wait = Some(Duration::from_millis(100));
+            self.poll.poll(&mut events, wait).unwrap();
+            for event in &events {
+                self.connections.ready(event.token());
+            }
+            let each = |became| accepted.push(became);
+            let registry = self.poll.registry();
+            self.connections.accept(registry, now_ns, |_| true, each);
+            self.connections
+                .read(now_ns, |_, _| {}, |connection| gone.push(connection));
+            (accepted, gone)
+        }
+
+        fn connect(&mut self, now_ns: u64) -> (Peer, Accepted) {
+            let peer = Peer::connect(self.address).unwrap();
+            let (mut accepted, _) = self.turn(now_ns);
+            assert_eq!(accepted.len(), 1);
+            (peer, accepted.remove(0))
+        }
+    }
+
+    #[test]
+    fn the_one_that_was_silent_the_longest_makes_room_when_there_is_none() {
+        let mut world = World::new();
+        let mut peers = Vec::new();
+        for number in 0..CONNECTIONS_MAX as u64 {
+            let (peer, accepted) = world.connect(number * SECOND_NS);
+            assert!(matches!(accepted, Accepted::Taken(None)), "{accepted:?}");
+            peers.push(peer);
+        }
+        // The first one says something, and not all of it.
+        peers[0].write_all(&[0, 10, 0, 99]).unwrap();
+        world.turn(300 * SECOND_NS);
+        // Nobody was silent for long: the second one is since a second after the first came.
+        let (_peer, accepted) = world.connect(600 * SECOND_NS);
+        assert!(matches!(accepted, Accepted::Refused(_)), "{accepted:?}");
+        let second = peers[1].local_addr().unwrap().port();
+        let (_peer, accepted) = world.connect(601 * SECOND_NS);
+        let Accepted::Taken(Some(gone)) = accepted else {
+            panic!("{accepted:?}");
+        };
+        assert_eq!((gone.source.port, gone.octets_left), (second, 0));
+        assert!(matches!(gone.ended, Ended::Idle));
+        // Who ends in the middle of a message leaves the octets of it.
+        drop(peers.remove(0));
+        let (_, gone) = world.turn(602 * SECOND_NS);
+        assert_eq!((gone.len(), gone[0].octets_left), (1, 4), "{gone:?}");
+    }
+
+    #[test]
+    fn peers_that_vanish_are_asked_whether_they_are_there() {
+        let mut world = World::new();
+        let (_peer, _) = world.connect(0);
+        let connection = world.connections.places[0].as_ref().unwrap();
+        let of = |level, option| socket::get(&connection.stream, level, option).unwrap();
+        assert_eq!(of(libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1);
+        assert_eq!(of(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE), 60);
+    }
 }

@@ -3,8 +3,7 @@
 use std::{
     fs,
     io::{self, Write as _},
-    mem,
-    net::{Ipv6Addr, SocketAddr, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -20,16 +19,16 @@ use weir_store::layout;
 
 use crate::{
     clock::{self, Patience},
-    connections::{Accepted, Connections, Ended},
-    exporters::Source,
+    connections::Connections,
     options::Receive,
     receive::Receiver,
-    receiving::{Common, FLOWS_MAX, Receiving},
+    receiving::{Common, Receiving},
     saved,
+    saving::Saving,
     shards::Shards,
     socket,
     statistics::Statistics,
-    talk::Kind,
+    streams,
     upkeep::{self, Upkeep},
     writer::{Message, Writer, Written},
 };
@@ -39,7 +38,7 @@ const SIGNALS: Token = Token(0);
 const STREAMS: Token = Token(1);
 /// How often the exporters' accounts go to the writer, and waiting data is looked at.
 const ACCOUNT: Duration = Duration::from_secs(1);
-/// How often templates that changed are saved.
+/// How often it is looked whether templates are to be saved.
 const SAVE: Duration = Duration::from_secs(30);
 
 /// Receives until SIGTERM or SIGINT.
@@ -51,7 +50,7 @@ pub fn run(options: &Receive) -> Result<()> {
         bail!("say where to write with -w");
     };
     let receivers = receivers(options)?;
-    let poll = Poll::new()?;
+    let mut poll = Poll::new()?;
     let signals = signals(&poll)?;
     let streams = match options.tcp {
         Some(address) => Some(listen(address, &poll)?),
@@ -83,11 +82,11 @@ pub fn run(options: &Receive) -> Result<()> {
         common,
         threads,
         streams,
+        saving: Saving::new(folder),
         save: Patience::new(SAVE),
-        is_save_failing: false,
     };
-    let outcome = daemon.until_told(poll, signals, &folder);
-    let kernel_drops = daemon.finish(&folder);
+    let outcome = daemon.until_told(&mut poll, signals);
+    let kernel_drops = daemon.finish(&mut poll);
     let shards = Arc::clone(&daemon.common.shards);
     // The writer ends when nobody can give it flows any more.
     drop(daemon);
@@ -195,30 +194,24 @@ struct Daemon {
     common: Common,
     threads: Vec<Receiving>,
     streams: Option<Connections>,
+    saving: Saving,
     save: Patience,
-    is_save_failing: bool,
 }
 
 impl Daemon {
-    fn until_told(&mut self, mut poll: Poll, mut signals: Signals, folder: &Path) -> Result<()> {
+    fn until_told(&mut self, poll: &mut Poll, mut signals: Signals) -> Result<()> {
         let mut events = Events::with_capacity(64);
         let mut account = Patience::new(ACCOUNT);
         loop {
             let is_busy = self.streams.as_ref().is_some_and(Connections::is_any_ready);
             let wait = if is_busy { Duration::ZERO } else { ACCOUNT };
-            match poll.poll(&mut events, Some(wait)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    return Err(error.into());
-                }
-                _ => {}
-            }
+            streams::wait(self.streams.as_mut(), poll, &mut events, wait)?;
             if let Some(streams) = &mut self.streams {
-                events.iter().for_each(|event| streams.ready(event.token()));
+                streams::take(streams, &self.common, poll.registry())?;
             }
-            self.take_streams(&poll)?;
             if account.is_over() {
                 account = Patience::new(ACCOUNT);
-                self.each_second(folder)?;
+                self.each_second()?;
             }
             if signals.pending().next().is_some() {
                 return Ok(());
@@ -226,112 +219,37 @@ impl Daemon {
         }
     }
 
-    fn each_second(&mut self, folder: &Path) -> Result<()> {
+    fn each_second(&mut self) -> Result<()> {
         if self.threads.iter().any(Receiving::is_dead) {
             bail!("a receiving thread ended by itself");
         }
         let now_ns = clock::unix_ns();
         let shards = &self.common.shards;
         shards.each(|mut part| part.expire(now_ns));
-        let account = Message::Account(shards.accounts());
+        let account = Message::Account(shards.counts());
         if self.common.writer.send(account).is_err() {
             bail!("the writing thread died");
         }
         if self.save.is_over() {
             self.save = Patience::new(SAVE);
-            self.save_templates(folder);
+            self.saving.look(shards, now_s());
         }
         Ok(())
     }
 
-    fn save_templates(&mut self, folder: &Path) {
-        let Some(remembered) = self.common.shards.changed_templates() else {
-            return;
-        };
-        let result = saved::write(folder, &remembered, now_s());
-        if let Err(error) = &result
-            && !self.is_save_failing
-        {
-            eprintln!(
-                "weir-collector: templates cannot be saved: {error}; after a restart exporters have to repeat them"
-            );
-        }
-        self.is_save_failing = result.is_err();
-    }
-
-    /// Accepts connections and reads what came on them.
-    fn take_streams(&mut self, poll: &Poll) -> Result<()> {
-        let common = &self.common;
-        let Some(streams) = &mut self.streams else {
-            return Ok(());
-        };
-        let now_ns = clock::unix_ns();
-        let allows = |source: &Source| common.shards.of(source.address).allows(source.address);
-        streams.accept(poll.registry(), allows, |accepted| match accepted {
-            Accepted::Taken => common.shards.count_stream(|counted| &mut counted.streams),
-            Accepted::Refused(source) => {
-                common
-                    .shards
-                    .count_stream(|counted| &mut counted.streams_refused);
-                common.say(&source, Kind::Stream, now_ns, || {
-                    "its connection is refused: it is in no prefix of --allow, or there are too many"
-                        .to_owned()
-                });
-            }
-            Accepted::Failed(error) => say_own(common, now_ns, &error),
-        });
-        let mut flows = Vec::new();
-        streams.read(
-            |octets, source| {
-                if flows.len() >= FLOWS_MAX {
-                    // It fails only if the thread died; the next one says so.
-                    let _ = common.send(mem::take(&mut flows));
-                }
-                common.take(octets, source, now_ns, &mut flows);
-            },
-            |source, ended| {
-                common.shards.of(source.address).end_session(source.session);
-                say_ended(common, source, ended, now_ns);
-            },
-        );
-        common.send(flows)
-    }
-
-    /// Ends the receiving threads and saves what is to outlive them; datagrams the kernel dropped.
-    fn finish(&mut self, folder: &Path) -> Result<u64> {
+    /// Ends the receiving threads and connections, with what has reached them, and saves what is to outlive
+    /// them; datagrams the kernel dropped.
+    fn finish(&mut self, poll: &mut Poll) -> Result<u64> {
         let ended: Vec<_> = self.threads.drain(..).map(Receiving::finish).collect();
+        let streams = self.streams.take();
+        let streams = streams.map(|streams| streams::finish(streams, &self.common, poll));
         let shards = &self.common.shards;
         shards.each(|mut part| part.finish());
-        let _ = self.common.writer.send(Message::Account(shards.accounts()));
-        self.save_templates(folder);
+        let _ = self.common.writer.send(Message::Account(shards.counts()));
+        self.saving.save(shards, now_s());
+        streams.transpose()?;
         ended.into_iter().sum()
     }
-}
-
-fn say_own(common: &Common, now_ns: u64, error: &io::Error) {
-    let own = Source {
-        address: Ipv6Addr::UNSPECIFIED,
-        port: 0,
-        session: 0,
-    };
-    common.say(&own, Kind::Own, now_ns, || {
-        format!("a connection cannot be accepted: {error}")
-    });
-}
-
-fn say_ended(common: &Common, source: &Source, ended: &Ended, now_ns: u64) {
-    let why = match ended {
-        Ended::Closed => return,
-        Ended::CutOff => "its connection ended in the middle of a message".to_owned(),
-        Ended::Failed(error) => format!("its connection failed: {error}"),
-        Ended::Broken(error) => {
-            common
-                .shards
-                .count_stream(|counted| &mut counted.streams_broken);
-            format!("its connection is closed, since IPFIX has version 10 and {error}")
-        }
-    };
-    common.say(source, Kind::Stream, now_ns, || why);
 }
 
 fn report(

@@ -2,13 +2,16 @@
 //! those with templates in another after their headers; sFlow's samples are in `sampled.rs`. A new version
 //! is an arm of `Exporters::dispatch` and a function beside the others.
 
+use std::{hash::BuildHasher as _, mem};
+
 use weir_netflow::{
     ExportTime, Malformed, TimeBase, fixed, ipfix, low32, set::Set, sflow, v1, v5, v7, v8, v9,
 };
 use weir_store::{others::Others, schema::StoredFlow};
 
 use crate::{
-    exporter::{DataSet, Room},
+    copies::Units,
+    exporter::{DataSet, Exporter, Room},
     exporters::{Exporters, Key, Refused, Source},
     loss::{Numbered, Step},
     statistics::Statistics,
@@ -19,6 +22,8 @@ pub(crate) const NS_PER_MS: u64 = 1_000_000;
 /// A datagram with templates, after its header.
 struct Templated<'a> {
     key: Key,
+    /// Of all its octets.
+    hash: u64,
     /// What its header says of its number; what IPFIX counts is in the sets.
     numbered: Numbered,
     time: TimeBase,
@@ -97,18 +102,29 @@ impl Exporters {
         received_ns: u64,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
-        let datagram = fixed::decode(octets)?;
+        let datagram = match fixed::decode(octets) {
+            Ok(datagram) => datagram,
+            Err(error) => return self.refused(error, octets, source, received_ns),
+        };
         let key = key(source, datagram.version, datagram.domain);
+        let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
         let exporter = self.heard(key, source, received_ns)?;
-        // v1 has no numbers: what was lost cannot be told.
-        let step = datagram.sequence.map(|sequence| {
-            exporter.sequence.step(&Numbered {
-                units: datagram.count.into(),
-                ..numbered(sequence, &datagram.time, source, received_ns)
-            })
+        // v1 has no numbers: neither what was lost can be told nor what is a copy.
+        let numbered = datagram.sequence.map(|sequence| Numbered {
+            units: datagram.count.into(),
+            ..numbered(sequence, &datagram.time, source, received_ns)
         });
+        if let Some(numbered) = &numbered
+            && !keep_copies
+            && let Some(step) = step_of_copy(exporter, hash, numbered)
+        {
+            self.statistics.copied_datagrams += 1;
+            return Ok(Some(step));
+        }
+        let step = numbered.map(|numbered| step(exporter, hash, &numbered));
         exporter.records += u64::from(datagram.count);
         self.statistics.count_mismatches += u64::from(!datagram.is_whole);
+        self.statistics.values_not_stored += datagram.values_aside();
         let [_, version] = key.version.to_be_bytes();
         flows.reserve(usize::from(datagram.count));
         datagram.for_each(|record| {
@@ -124,6 +140,28 @@ impl Exporters {
         Ok(step)
     }
 
+    /// A datagram that ends before its first record does was not lost on the way: its number counts, nothing
+    /// else of it.
+    fn refused(
+        &mut self,
+        error: Malformed,
+        octets: &[u8],
+        source: &Source,
+        received_ns: u64,
+    ) -> Result<Option<Step>, Refused> {
+        if let Malformed::Count { .. } = error
+            && let Some(refused) = fixed::refused(octets)
+        {
+            let key = key(source, refused.version, refused.domain);
+            let exporter = self.heard(key, source, received_ns)?;
+            exporter.sequence.step(&Numbered {
+                units: refused.claimed.into(),
+                ..numbered(refused.sequence, &refused.time, source, received_ns)
+            });
+        }
+        Err(error.into())
+    }
+
     fn v9(
         &mut self,
         octets: &[u8],
@@ -134,6 +172,7 @@ impl Exporters {
         let header = v9::decode_header(octets)?;
         let datagram = Templated {
             key: key(source, v9::VERSION, header.source_id),
+            hash: self.hasher.hash_one(octets),
             numbered: numbered(header.sequence, &header.time, source, received_ns),
             time: header.time_base(),
             sets: v9::decode_sets(octets),
@@ -153,6 +192,7 @@ impl Exporters {
         self.statistics.trailing_octets += u64::from(length < octets.len());
         let message = Templated {
             key: key(source, ipfix::VERSION, header.domain),
+            hash: self.hasher.hash_one(octets),
             numbered: Numbered {
                 sequence: header.sequence,
                 units: 0,
@@ -175,15 +215,10 @@ impl Exporters {
         received_ns: u64,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
-        let Templated {
-            key,
-            mut numbered,
-            time,
-            sets,
-        } = datagram;
-        let left = self.left();
+        let (key, mut numbered) = (datagram.key, datagram.numbered);
+        let (left, keep_copies) = (self.left(), self.settings.keep_copies);
         let exporter = self.heard(key, source, received_ns)?;
-        let sets = match sets {
+        let sets = match datagram.sets {
             Ok(sets) => sets,
             // It was not lost on the way: its number counts, nothing else of it.
             Err(error) => {
@@ -191,6 +226,10 @@ impl Exporters {
                 return Err(error.into());
             }
         };
+        if !keep_copies && let Some(step) = step_of_copy(exporter, datagram.hash, &numbered) {
+            self.statistics.copied_datagrams += 1;
+            return Ok(Some(step));
+        }
         let before = exporter.held();
         let room = Room {
             waiting_octets: before.waiting_octets + left.waiting_octets,
@@ -222,7 +261,7 @@ impl Exporters {
                     let set = DataSet {
                         template: id,
                         octets,
-                        time,
+                        time: datagram.time,
                         received_ns,
                     };
                     match exporter.data(&set, room, &mut counted, &mut flow) {
@@ -239,13 +278,46 @@ impl Exporters {
         if key.version == ipfix::VERSION {
             (numbered.units, numbered.units_unread) = (records, records_unread);
         }
-        let step = exporter.sequence.step(&numbered);
+        let step = step(exporter, datagram.hash, &numbered);
+        changed |= mem::take(&mut exporter.announced.changed);
         let after = exporter.held();
         self.changed |= changed;
         self.statistics.add(&counted);
         self.hold(before, after);
         Ok(Some(step))
     }
+}
+
+/// What becomes of the number of a datagram that is taken.
+pub(crate) fn step(exporter: &mut Exporter, hash: u64, numbered: &Numbered) -> Step {
+    let Numbered {
+        units,
+        units_unread,
+        ..
+    } = *numbered;
+    let units = Units {
+        units,
+        units_unread,
+    };
+    exporter.copies.took(hash, units);
+    exporter.sequence.step(numbered)
+}
+
+/// What becomes of the number of a copy; nothing if it is none. What is in it need not be read again.
+pub(crate) fn step_of_copy(
+    exporter: &mut Exporter,
+    hash: u64,
+    numbered: &Numbered,
+) -> Option<Step> {
+    let Units {
+        units,
+        units_unread,
+    } = exporter.copies.units_of(hash)?;
+    Some(exporter.sequence.step(&Numbered {
+        units,
+        units_unread,
+        ..*numbered
+    }))
 }
 
 /// An exporter's stream.

@@ -1,7 +1,7 @@
 //! One exporter's domain: its templates, what it announced, its sequence, and the data that waits for a
 //! template. All of it is bounded.
 
-use std::mem;
+use std::{collections::BTreeMap, mem};
 
 use weir_netflow::{
     FlowRecord, TimeBase, data, ipfix, options, set::Definition, template::Template,
@@ -11,6 +11,7 @@ use weir_store::others::{Gathering, Other, Others};
 
 use crate::{
     announced::Announced,
+    copies::Copies,
     loss::{Numbering, Sequence},
     lru::Lru,
     sampled::UptimeClock,
@@ -26,8 +27,11 @@ pub const TEMPLATE_FIELDS_MAX: usize = 1 << 16;
 pub const WAITING_OCTETS_MAX: usize = 1 << 20;
 /// How long it waits: exporters repeat templates after a minute or some.
 pub const WAITING_MAX_NS: u64 = 120_000_000_000;
+/// Records of waiting data that one datagram has decoded, and those of one more set: as many as a datagram
+/// can hold itself. A template of records of an octet would make a million of a megabyte.
+pub const LATE_RECORDS_MAX: u64 = 1 << 16;
 /// What a waiting set takes besides its octets.
-const WAITING_OVERHEAD_OCTETS: usize = 64;
+const WAITING_OVERHEAD_OCTETS: usize = 128;
 
 /// What an exporter holds of what all share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +69,6 @@ pub struct DataSet<'a> {
 /// One without a template.
 #[derive(Debug)]
 struct Waiting {
-    template: u16,
     time: TimeBase,
     octets: Box<[u8]>,
     received_ns: u64,
@@ -86,12 +89,17 @@ pub struct Exporter {
     pub heard_ns: u64,
     /// What it said about itself.
     pub announced: Announced,
+    /// Its latest datagrams.
+    pub copies: Copies,
     /// Its sources of samples, if it sends sFlow.
     pub samples: Samples,
     /// Its clock, if it sends sFlow, which has none.
     pub clock: UptimeClock,
     templates: Lru<u16, Template>,
-    waiting: Vec<Waiting>,
+    /// By template, then as they came: a template finds its own without looking at the others.
+    waiting: BTreeMap<(u16, u64), Waiting>,
+    /// Sets that ever waited.
+    waited: u64,
     held: Held,
 }
 
@@ -106,10 +114,12 @@ impl Exporter {
             port: 0,
             heard_ns: 0,
             announced: Announced::default(),
+            copies: Copies::default(),
             samples: Samples::default(),
             clock: UptimeClock::default(),
             templates: Lru::new(TEMPLATES_MAX),
-            waiting: Vec::new(),
+            waiting: BTreeMap::new(),
+            waited: 0,
             held: Held::default(),
         }
     }
@@ -161,8 +171,8 @@ impl Exporter {
         }
     }
 
-    /// Takes a template, of data or options. Data that waited for it is decoded. True if it says
-    /// anything new.
+    /// Takes a template, of data or options. Data that waited for it is decoded, as far as `counted`, which
+    /// is of one datagram, has not [`LATE_RECORDS_MAX`] yet. True if it says anything new.
     pub fn learn(
         &mut self,
         template: Template,
@@ -232,25 +242,30 @@ impl Exporter {
         counted: &mut Statistics,
         flow: &mut impl FnMut(FlowRecord, u64, Others),
     ) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let (ready, waiting): (Vec<_>, Vec<_>) = mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|set| set.template == id);
-        self.waiting = waiting;
-        for set in ready {
-            self.held.waiting_octets -= waiting_cost(&set.octets);
+        while let Some(waiting) = self.next_waiting(id) {
+            self.held.waiting_octets -= waiting_cost(&waiting.octets);
+            if counted.late_records >= LATE_RECORDS_MAX {
+                counted.late_sets_refused += 1;
+                continue;
+            }
             counted.late_template_sets += 1;
             let set = DataSet {
                 template: id,
-                octets: &set.octets,
-                time: set.time,
-                received_ns: set.received_ns,
+                octets: &waiting.octets,
+                time: waiting.time,
+                received_ns: waiting.received_ns,
             };
             // The template is there now: nothing waits again.
-            self.data(&set, room, counted, flow);
+            let records = self.data(&set, room, counted, flow);
+            counted.late_records += u64::from(records.unwrap_or(0));
         }
+    }
+
+    /// Takes the set out that has waited for this template the longest.
+    fn next_waiting(&mut self, id: u16) -> Option<Waiting> {
+        let mut of_template = self.waiting.range((id, 0)..=(id, u64::MAX));
+        let key = *of_template.next()?.0;
+        self.waiting.remove(&key)
     }
 
     /// Decodes a data set, or has it wait for its template. The number of its records, if it is known.
@@ -305,11 +320,7 @@ impl Exporter {
                 ..flow
             };
             self.records += 1;
-            flow(
-                sampled(record.flow),
-                set.received_ns,
-                gathering.finish(),
-            );
+            flow(sampled(record.flow), set.received_ns, gathering.finish());
             if let Some(reverse) = record.reverse() {
                 counted.reverse_records += 1;
                 flow(sampled(reverse), set.received_ns, Others::NONE);
@@ -321,23 +332,25 @@ impl Exporter {
     fn wait(&mut self, set: &DataSet<'_>, room: Room, counted: &mut Statistics) {
         let cost = waiting_cost(set.octets);
         let octets_max = room.waiting_octets.min(WAITING_OCTETS_MAX);
-        if self.held.waiting_octets + cost > octets_max {
+        // No record will ever come out of an empty set.
+        if set.octets.is_empty() || self.held.waiting_octets + cost > octets_max {
             count_unknown(set.octets, counted);
             return;
         }
         self.held.waiting_octets += cost;
-        self.waiting.push(Waiting {
-            template: set.template,
+        let waiting = Waiting {
             time: set.time,
             octets: set.octets.into(),
             received_ns: set.received_ns,
-        });
+        };
+        self.waiting.insert((set.template, self.waited), waiting);
+        self.waited += 1;
     }
 
     /// Gives up on data that has waited too long.
     pub fn expire(&mut self, now_ns: u64, counted: &mut Statistics) {
         let held = &mut self.held;
-        self.waiting.retain(|set| {
+        self.waiting.retain(|_, set| {
             let stays = now_ns.saturating_sub(set.received_ns) <= WAITING_MAX_NS;
             if !stays {
                 held.waiting_octets -= waiting_cost(&set.octets);
@@ -349,7 +362,7 @@ impl Exporter {
 
     /// Gives up on all data that waits.
     pub fn give_up(&mut self, counted: &mut Statistics) {
-        for set in mem::take(&mut self.waiting) {
+        for set in mem::take(&mut self.waiting).into_values() {
             count_unknown(&set.octets, counted);
         }
         self.held.waiting_octets = 0;

@@ -3,6 +3,7 @@
 
 use std::net::Ipv6Addr;
 
+use hashbrown::DefaultHashBuilder;
 use serde_json::{Value, json};
 use weir_netflow::{
     Malformed, ipfix, options::Sampler, record::display_address, sflow, template::Template, v1, v9,
@@ -36,6 +37,8 @@ pub struct Settings {
     pub waiting_octets_max: usize,
     /// Interfaces whose names are remembered: some 200 octets each.
     pub interfaces_max: usize,
+    /// Whether what is in copies of datagrams is stored again.
+    pub keep_copies: bool,
 }
 
 impl Default for Settings {
@@ -47,6 +50,7 @@ impl Default for Settings {
             template_fields_max: 1 << 20,
             waiting_octets_max: 32 << 20,
             interfaces_max: 1 << 14,
+            keep_copies: false,
         }
     }
 }
@@ -113,9 +117,10 @@ pub struct Exporters {
     /// What was counted.
     pub statistics: Statistics,
     pub(crate) held: Held,
+    pub(crate) hasher: DefaultHashBuilder,
     /// Records and datagrams lost by exporters that made room for others.
     lost_by_forgotten: (u64, u64),
-    /// Whether templates changed since [`Self::remembered`] was asked.
+    /// Whether templates, rates or names changed; whoever saves them clears it.
     pub changed: bool,
 }
 
@@ -128,6 +133,7 @@ impl Exporters {
             settings,
             statistics: Statistics::default(),
             held: Held::default(),
+            hasher: DefaultHashBuilder::default(),
             lost_by_forgotten: (0, 0),
             changed: false,
         }
@@ -255,8 +261,8 @@ impl Exporters {
     }
 
     /// Templates that outlive the collector. Those of connections end with them.
-    pub fn remembered(&mut self) -> Vec<Remembered> {
-        self.changed = false;
+    #[must_use]
+    pub fn remembered(&self) -> Vec<Remembered> {
         let of_udp = self.map.iter().filter(|(key, _)| key.session == 0);
         let remembered = of_udp.map(|(key, exporter)| Remembered {
             key: *key,
@@ -317,14 +323,48 @@ impl Exporters {
         )
     }
 
-    /// Each exporter's account, as JSON, in no order.
+    /// Each exporter's account, as JSON, in no order: its counts, and what it said about itself.
     #[must_use]
     pub fn accounts(&self) -> Vec<(Key, Value)> {
-        let heard = self.map.iter();
-        heard
-            .filter(|(_, exporter)| exporter.datagrams > 0)
+        let with_announced = |(key, exporter): (&Key, &Exporter)| {
+            let mut account = account(key, exporter);
+            if let Value::Object(account) = &mut account {
+                exporter.announced.add_to_json(account);
+            }
+            (*key, account)
+        };
+        self.heard_ones().map(with_announced).collect()
+    }
+
+    /// The counts alone.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(Key, Value)> {
+        let counts = self.heard_ones();
+        counts
             .map(|(key, exporter)| (*key, account(key, exporter)))
             .collect()
+    }
+
+    /// What exporters call their interfaces, of those that say, as JSON, in no order.
+    #[must_use]
+    pub fn interface_names(&self) -> Vec<(Key, Value)> {
+        let names = self.heard_ones();
+        let names = names.filter(|(_, exporter)| exporter.announced.interfaces() > 0);
+        let names = names.map(|(key, exporter)| {
+            let names = json!({
+                "exporter": display_address(key.address).to_string(),
+                "version": key.version,
+                "source_id": key.domain,
+                "interfaces": exporter.announced.interface_names(),
+            });
+            (*key, names)
+        });
+        names.collect()
+    }
+
+    fn heard_ones(&self) -> impl Iterator<Item = (&Key, &Exporter)> {
+        let known = self.map.iter();
+        known.filter(|(_, exporter)| exporter.datagrams > 0)
     }
 }
 
@@ -382,11 +422,10 @@ fn account(key: &Key, exporter: &Exporter) -> Value {
         "restarts": known(counts.restarts),
         "doubtful": known(counts.doubtful),
     });
-    if let Value::Object(account) = &mut account {
-        exporter.announced.add_to_json(account);
-        if key.version == sflow::VERSION_NUMBER {
-            exporter.samples.add_to_json(account);
-        }
+    if let Value::Object(account) = &mut account
+        && key.version == sflow::VERSION_NUMBER
+    {
+        exporter.samples.add_to_json(account);
     }
     account
 }

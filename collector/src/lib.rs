@@ -1,13 +1,16 @@
 //! Weir's collector: takes datagrams from any exporter ([`socket`], [`receive`], [`receiving`]; IPFIX over
-//! TCP: [`connections`], [`framing`]), decodes them ([`decode`], [`sampled`]) with what is known of the exporter
-//! ([`exporter`], [`announced`], [`exporters`], [`shards`], [`lru`], [`prefix`], [`saved`]), counts exactly what was
-//! lost on the way ([`loss`], [`samples`], [`statistics`]), and writes windows of flat files ([`writer`]). [`upkeep`]
+//! TCP: [`streams`], [`connections`], [`framing`]), decodes them ([`decode`], [`sampled`]) with what is known of
+//! the exporter ([`exporter`], [`announced`], [`copies`], [`exporters`], [`shards`], [`lru`], [`prefix`],
+//! [`saved`], [`saving`]), counts exactly what was lost on the way ([`loss`], [`samples`], [`statistics`]), and
+//! writes windows of flat files ([`writer`], [`closing`]). [`upkeep`]
 //! follows rotations, [`maintain`] looks after closed files, [`talk`] keeps the log short. It links no
 //! aya and looks at no packet but those that sFlow samples.
 
 pub mod announced;
 pub mod clock;
+pub mod closing;
 pub mod connections;
+pub mod copies;
 pub mod daemon;
 pub mod decode;
 pub mod exporter;
@@ -23,9 +26,11 @@ pub mod receiving;
 pub mod sampled;
 pub mod samples;
 pub mod saved;
+pub mod saving;
 pub mod shards;
 pub mod socket;
 pub mod statistics;
+pub mod streams;
 pub mod talk;
 pub mod units;
 pub mod upkeep;

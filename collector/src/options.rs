@@ -71,6 +71,10 @@ pub struct Receive {
     #[arg(long)]
     pub pin_port: bool,
 
+    /// Store what is in copies of datagrams again: networks double datagrams, exporters do not
+    #[arg(long)]
+    pub keep_copies: bool,
+
     /// Seconds a window lasts before it becomes a Parquet file
     #[arg(short = 't', long = "rotate", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub rotation_s: u64,
@@ -95,6 +99,7 @@ impl Receive {
         Settings {
             allowed: self.allowed.clone(),
             pin_port: self.pin_port,
+            keep_copies: self.keep_copies,
             ..Settings::default()
         }
     }

@@ -5,6 +5,8 @@
 //! rates by interface. It tells no time; its
 //! datagram is sent within a second, so the time of arrival is its own. Octets are those of the IP length.
 
+use std::hash::BuildHasher as _;
+
 use weir_netflow::{
     FlowRecord,
     options::Sampler,
@@ -21,7 +23,7 @@ use weir_store::{
 };
 
 use crate::{
-    decode::{NS_PER_MS, key},
+    decode::{self, NS_PER_MS, key},
     exporters::{Exporters, Refused, Source},
     loss::{Numbered, Step},
     statistics::Statistics,
@@ -66,10 +68,11 @@ impl Exporters {
         let datagram = sflow::decode(octets)?;
         let header = datagram.header;
         let key = key(source, sflow::VERSION_NUMBER, header.sub_agent);
+        let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
         let exporter = self.heard(key, source, received_ns)?;
         let arrived_ms = received_ns / NS_PER_MS;
         let sent_ms = exporter.clock.at_ms(header.uptime_ms, arrived_ms);
-        let step = exporter.sequence.step(&Numbered {
+        let numbered = Numbered {
             sequence: header.sequence,
             units: 1,
             units_unread: 0,
@@ -77,7 +80,12 @@ impl Exporters {
             uptime_ms: Some(header.uptime_ms),
             arrived_ms,
             port: source.port,
-        });
+        };
+        if !keep_copies && let Some(step) = decode::step_of_copy(exporter, hash, &numbered) {
+            self.statistics.copied_datagrams += 1;
+            return Ok(Some(step));
+        }
+        let step = decode::step(exporter, hash, &numbered);
         if step == Step::Restart {
             exporter.samples.restart();
         }
@@ -133,11 +141,7 @@ fn kind<'a>(sample: &Sample<'_>, counted: &'a mut Statistics) -> &'a mut u64 {
 }
 
 /// What a sample's records have no place for, by their numbers.
-fn others(
-    sample: &FlowSample<'_>,
-    gathering: &mut Gathering,
-    counted: &mut Statistics,
-) -> Others {
+fn others(sample: &FlowSample<'_>, gathering: &mut Gathering, counted: &mut Statistics) -> Others {
     let mut keep = |enterprise: u32, element: u16, octets: &[u8]| {
         let kept = octets.len().min(weir_netflow::data::ASIDE_OCTETS_MAX);
         let other = Other {
@@ -192,7 +196,11 @@ fn walked(header: &SampledHeader<'_>, flow: &FlowRecord) -> Result<FlowRecord, U
         tcp_flags: walked.tcp_flags.into(),
         octets: walked.octets,
         // The switch may have taken the tag off before it took the sample.
-        vlan: if key.vlan() == 0 { flow.vlan } else { key.vlan() },
+        vlan: if key.vlan() == 0 {
+            flow.vlan
+        } else {
+            key.vlan()
+        },
         source_mac: or_known(extra.source_mac(), flow.source_mac),
         destination_mac: or_known(extra.destination_mac(), flow.destination_mac),
         inner_vlan: extra.inner_vlan_id(),

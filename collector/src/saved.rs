@@ -187,21 +187,29 @@ fn fnv1a(octets: &[u8]) -> u64 {
     })
 }
 
-/// Writes the file beside its place, and gives it its name once it is on the disk.
+/// Writes the file.
 ///
 /// # Errors
 /// What the operating system says; the file that was there stays.
 pub fn write(folder: &Path, remembered: &[Remembered], unix_s: u64) -> io::Result<()> {
-    let partial = folder.join(format!("{FILE_NAME}.partial"));
+    replace(folder, FILE_NAME, &encode(remembered, unix_s))
+}
+
+/// Writes a file beside its place, and gives it its name once it is on the disk.
+///
+/// # Errors
+/// What the operating system says; the file that was there stays.
+pub fn replace(folder: &Path, name: &str, content: &str) -> io::Result<()> {
+    let partial = folder.join(format!("{name}.partial"));
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .custom_flags(libc::O_NOFOLLOW)
         .open(&partial)?;
-    file.write_all(encode(remembered, unix_s).as_bytes())?;
+    file.write_all(content.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&partial, folder.join(FILE_NAME))?;
+    fs::rename(&partial, folder.join(name))?;
     File::open(folder)?.sync_all()
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
+    mem,
     net::Ipv6Addr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -11,7 +12,7 @@ use serde_json::Value;
 use weir_store::schema::StoredFlow;
 
 use crate::{
-    exporters::{Exporters, Refused, Remembered, Settings, Source},
+    exporters::{Exporters, Key, Refused, Remembered, Settings, Source},
     loss::Step,
     statistics::Statistics,
 };
@@ -80,8 +81,8 @@ impl Shards {
     }
 
     /// Counts something that is no exporter's.
-    pub fn count_stream(&self, counter: impl FnOnce(&mut Statistics) -> &mut u64) {
-        *counter(&mut lock(&self.parts[0]).statistics) += 1;
+    pub fn count(&self, count: impl FnOnce(&mut Statistics)) {
+        count(&mut lock(&self.parts[0]).statistics);
     }
 
     /// All counts.
@@ -95,10 +96,26 @@ impl Shards {
     /// Each exporter's account, as JSON, in a stable order.
     #[must_use]
     pub fn accounts(&self) -> Value {
-        let mut accounts = Vec::new();
-        self.each(|part| accounts.extend(part.accounts()));
-        accounts.sort_by_key(|(key, _)| *key);
-        accounts.into_iter().map(|(_, account)| account).collect()
+        self.listed(Exporters::accounts)
+    }
+
+    /// The counts alone, likewise.
+    #[must_use]
+    pub fn counts(&self) -> Value {
+        self.listed(Exporters::counts)
+    }
+
+    /// What exporters call their interfaces, likewise.
+    #[must_use]
+    pub fn interface_names(&self) -> Value {
+        self.listed(Exporters::interface_names)
+    }
+
+    fn listed(&self, of: fn(&Exporters) -> Vec<(Key, Value)>) -> Value {
+        let mut all = Vec::new();
+        self.each(|part| all.extend(of(&part)));
+        all.sort_by_key(|(key, _)| *key);
+        all.into_iter().map(|(_, value)| value).collect()
     }
 
     /// Exporters heard, and records and datagrams lost.
@@ -114,18 +131,21 @@ impl Shards {
         (heard, records, datagrams)
     }
 
-    /// All templates that outlive the collector, if any changed since this was asked.
+    /// Whether anything that outlives the collector changed since this was asked.
     #[must_use]
-    pub fn changed_templates(&self) -> Option<Vec<Remembered>> {
+    pub fn take_changed(&self) -> bool {
         let mut changed = false;
-        self.each(|part| changed |= part.changed);
-        if !changed {
-            return None;
-        }
+        self.each(|mut part| changed |= mem::take(&mut part.changed));
+        changed
+    }
+
+    /// All templates and rates that outlive the collector, in a stable order.
+    #[must_use]
+    pub fn remembered(&self) -> Vec<Remembered> {
         let mut remembered = Vec::new();
-        self.each(|mut part| remembered.extend(part.remembered()));
+        self.each(|part| remembered.extend(part.remembered()));
         remembered.sort_by_key(|exporter| exporter.key);
-        Some(remembered)
+        remembered
     }
 
     /// Takes templates that outlived an earlier collector.

@@ -10,7 +10,7 @@ use std::{
     ffi::CString,
     fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd as _, OwnedFd},
     str::FromStr,
 };
 
@@ -162,6 +162,18 @@ pub fn prepare(socket: &UdpSocket) -> io::Result<usize> {
     receive_buffer(socket)
 }
 
+/// Has the kernel ask a peer that was silent for a minute whether it is still there, and end the connection a
+/// minute later if nobody answers: one that lost its power or its way says no word of it.
+///
+/// # Errors
+/// What the operating system says.
+pub fn keep_alive(socket: &impl AsRawFd) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &1)?;
+    set(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &60)?;
+    set(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, &10)?;
+    set(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, &6)
+}
+
 /// Joins a multicast group.
 ///
 /// # Errors
@@ -208,7 +220,7 @@ fn ifindex(name: &str) -> io::Result<u32> {
 }
 
 fn set<V>(
-    socket: &UdpSocket,
+    socket: &impl AsRawFd,
     level: libc::c_int,
     option: libc::c_int,
     value: &V,
@@ -236,20 +248,29 @@ fn told(result: libc::c_int) -> io::Result<()> {
 
 /// The buffer's size; the kernel doubles what was asked for, to cover its own overhead.
 fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
+    let octets = get(socket, libc::SOL_SOCKET, libc::SO_RCVBUF)?;
+    Ok(usize::try_from(octets).unwrap_or(0) / 2)
+}
+
+/// An option that is a number.
+pub(crate) fn get(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the pointers are to a value and its length.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUF,
+            level,
+            option,
             (&raw mut value).cast(),
             &raw mut length,
         )
     };
-    told(result)?;
-    Ok(usize::try_from(value).unwrap_or(0) / 2)
+    told(result).map(|()| value)
 }
 
 #[cfg(test)]

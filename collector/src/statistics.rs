@@ -39,6 +39,8 @@ statistics! {
     not_allowed,
     /// Their exporter is held to another source port.
     other_port,
+    /// Copies of datagrams that came before, octet for octet; what is in them is not taken again.
+    copied_datagrams,
     /// Octets of all datagrams.
     datagram_octets,
     /// Datagrams the kernel dropped because a socket's buffer was full; not in `datagrams`.
@@ -89,7 +91,11 @@ statistics! {
     malformed_sets,
     /// Data sets that waited for their template and were then decoded.
     late_template_sets,
-    /// Data sets whose template did not come in time, or for which there was no room to wait.
+    /// Records in those.
+    late_records,
+    /// Data sets that waited for their template, and were more than is decoded at once when it came.
+    late_sets_refused,
+    /// Data sets without octets, or whose template did not come in time, or for which there was no room to wait.
     unknown_template_sets,
     /// Octets of those.
     unknown_template_octets,
@@ -103,4 +109,10 @@ statistics! {
     streams_refused,
     /// TCP connections closed because what came was no message.
     streams_broken,
+    /// TCP connections that were silent for ten minutes and made room for others.
+    streams_idle,
+    /// TCP connections that ended in the middle of a message.
+    streams_cut_off,
+    /// Octets of connections that are no whole message: they ended in its middle, or it was none.
+    stream_octets_left,
 }

@@ -1,5 +1,5 @@
-//! The writing thread: flows into the open window, at least once a second; windows into Parquet on
-//! a thread of their own, so that rotation stops nobody.
+//! The writing thread: flows into the open window, at least once a second; [`closing`] makes Parquet of
+//! windows.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,12 +15,15 @@ use weir_store::{
     layout::Directory,
     read::Ended,
     recover::{Recovered, recover},
-    rotate::{self, Rotated},
+    rotate::Rotated,
     schema::{self, StoredFlow},
     window::Window,
 };
 
-use crate::clock::{self, Patience};
+use crate::{
+    clock::{self, Patience},
+    closing::{self, Closing},
+};
 
 /// Flows written as one message. The columns are filled one after the other, which reads all flows again
 /// for each: a message's are small enough (1.1 MiB) to stay in a core's cache meanwhile.
@@ -35,7 +38,7 @@ const BATCHES_MAX: usize = 16;
 pub enum Message {
     /// Flows to write.
     Flows(Vec<StoredFlow>),
-    /// The exporters' accounts, to be kept with the window that is open.
+    /// The exporters' counts, to be kept with the window that is open.
     Account(Value),
 }
 
@@ -91,18 +94,25 @@ impl Writer {
     /// If the directory cannot be used.
     pub fn start(folder: &Path, rotation_s: u64, closed: Sender<PathBuf>) -> Result<Self> {
         let directory = Directory::lock(folder)?;
+        let mut kept = Vec::new();
         for found in recover(&directory)? {
             report_recovered(&found);
-            if let Recovered::Closed(_, Rotated { path, .. }) = found {
-                tell(&closed, path);
+            match found {
+                Recovered::Closed(_, rotated) => {
+                    if let Some(path) = rotated.path {
+                        let _ = closed.send(path);
+                    }
+                }
+                Recovered::SetAside(_) => {}
+                Recovered::Failed(window, _) => kept.push(Closing::recovered(window)),
             }
         }
         let (sender, receiver) = bounded(BATCHES_MAX);
-        let (windows, closing) = unbounded();
+        let (windows, to_close) = unbounded();
         let root = folder.to_owned();
         let closing_thread = thread::Builder::new()
             .name("rotate".to_owned())
-            .spawn(move || close_windows(&root, &closing, &closed))?;
+            .spawn(move || closing::close_windows(&root, kept, &to_close, &closed))?;
         let state = State {
             directory,
             rotation_s: i64::try_from(rotation_s)?.max(1),
@@ -119,8 +129,10 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("write".to_owned())
             .spawn(move || {
-                let mut written = state.run(&receiver);
+                let (mut written, directory) = state.run(&receiver);
                 let closed = closing_thread.join().unwrap_or_default();
+                // Only now may another collector have it.
+                drop(directory);
                 written.windows_closed = closed.windows;
                 written.windows_kept = closed.kept;
                 written.flows_unreadable = closed.flows_unreadable;
@@ -159,71 +171,12 @@ fn report_recovered(found: &Recovered) {
             path.display()
         ),
         Recovered::Failed(window, error) => {
-            eprintln!("weir-collector: {} stays open: {error}", window.display());
+            let window = window.display();
+            eprintln!(
+                "weir-collector: {window} stays open, and is tried again each minute: {error}"
+            );
         }
     }
-}
-
-/// A window to be closed: the flows written to it, and what is noted in the file.
-struct Closing {
-    window: PathBuf,
-    flows: u64,
-    notes: Vec<(String, String)>,
-}
-
-/// What the closing thread did.
-#[derive(Clone, Copy, Debug, Default)]
-struct Closed {
-    windows: u64,
-    kept: u64,
-    flows_unreadable: u64,
-}
-
-/// Tells of a closed file; who is told ends later than all that tell.
-fn tell(closed: &Sender<PathBuf>, path: Option<PathBuf>) {
-    if let Some(path) = path {
-        let _ = closed.send(path);
-    }
-}
-
-/// Closes windows as they come.
-fn close_windows(root: &Path, closing: &Receiver<Closing>, closed: &Sender<PathBuf>) -> Closed {
-    let mut done = Closed::default();
-    for Closing {
-        window,
-        flows,
-        notes,
-    } in closing
-    {
-        match rotate::close(root, &window, &notes) {
-            Ok(rotated) => {
-                if let Some(path) = &rotated.path {
-                    done.windows += 1;
-                    eprintln!(
-                        "weir-collector: {} flows in {}",
-                        rotated.flows,
-                        path.display()
-                    );
-                }
-                if rotated.flows < flows {
-                    done.kept += 1;
-                    done.flows_unreadable += flows - rotated.flows;
-                    let missing = flows - rotated.flows;
-                    eprintln!(
-                        "weir-collector: {missing} flows of {} cannot be read back",
-                        window.display()
-                    );
-                }
-                tell(closed, rotated.path);
-            }
-            Err(error) => {
-                done.kept += 1;
-                let window = window.display();
-                eprintln!("weir-collector: {window} stays open until the next start: {error}");
-            }
-        }
-    }
-    done
 }
 
 struct OpenWindow {
@@ -248,7 +201,8 @@ struct State {
 }
 
 impl State {
-    fn run(mut self, receiver: &Receiver<Message>) -> Written {
+    /// The directory is given back, so that it stays locked until the last window is closed.
+    fn run(mut self, receiver: &Receiver<Message>) -> (Written, Directory) {
         loop {
             match receiver.recv_timeout(FLUSH_INTERVAL) {
                 Ok(Message::Flows(flows)) => self.take(flows),
@@ -263,7 +217,7 @@ impl State {
         }
         self.flush();
         self.rotate();
-        self.written
+        (self.written, self.directory)
     }
 
     fn take(&mut self, flows: Vec<StoredFlow>) {
@@ -352,13 +306,58 @@ impl State {
                 (account::SHARE.to_owned(), share.to_string()),
             ];
             self.account_before = self.account.clone();
-            let closing = Closing {
-                window: open.window.path().to_owned(),
-                flows: open.window.flows(),
-                notes,
-            };
+            let window = open.window.path().to_owned();
+            let closing = Closing::new(window, open.window.flows(), notes);
             // The closing thread ends only after this sender is gone.
             let _ = self.windows.send(closing);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use weir_netflow::FlowRecord;
+    use weir_store::{layout, others::Others};
+
+    use super::*;
+
+    fn flows(number: usize) -> Vec<StoredFlow> {
+        let flow = StoredFlow {
+            record: FlowRecord::default(),
+            received_ns: 1_700_000_000_000_000_000,
+            exporter: Ipv6Addr::LOCALHOST,
+            source_id: 0,
+            version: 9,
+            others: Others::NONE,
+        };
+        vec![flow; number]
+    }
+
+    #[test]
+    fn d10_the_directory_is_locked_until_the_last_window_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        // Who closes the window waits here until it is asked for.
+        let (closed, told) = bounded(0);
+        let writer = Writer::start(folder.path(), 86_400, closed).unwrap();
+        writer.sender.send(Message::Flows(flows(10))).unwrap();
+        let finishing = thread::spawn(move || writer.finish().unwrap());
+        let open = layout::open_folder(folder.path());
+        let is_closed = || {
+            let mut names = std::fs::read_dir(&open).unwrap().flatten();
+            !names.any(|entry| entry.file_name().to_string_lossy().ends_with(".arrows"))
+        };
+        let patience = Patience::new(Duration::from_secs(10));
+        thread::sleep(Duration::from_millis(200));
+        while !is_closed() && !patience.is_over() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!finishing.is_finished());
+        let refused = Directory::lock(folder.path()).unwrap_err();
+        assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
+        told.recv().unwrap();
+        assert_eq!(finishing.join().unwrap().windows_closed, 1);
+        Directory::lock(folder.path()).unwrap();
     }
 }

@@ -1,10 +1,13 @@
 //! Fault cases C10 to C14: what the collector believes and remembers of exporters, without a socket.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
+};
 
 use weir_collector::{
-    exporter::{TEMPLATES_MAX, WAITING_MAX_NS, WAITING_OCTETS_MAX},
+    exporter::{LATE_RECORDS_MAX, TEMPLATES_MAX, WAITING_MAX_NS, WAITING_OCTETS_MAX},
     exporters::{Exporters, Refused, Settings, Source},
     shards::Shards,
 };
@@ -289,7 +292,7 @@ fn c12_what_waits_is_bounded_in_octets_and_time() {
             sequence += 1;
         }
     };
-    let fit = WAITING_OCTETS_MAX / (1000 + 64);
+    let fit = WAITING_OCTETS_MAX / (1000 + 128);
     send(&mut exporters, NOW_NS, fit + 10);
     let counted = exporters.statistics;
     assert_eq!(
@@ -311,7 +314,7 @@ fn c12_what_waits_is_bounded_in_octets_and_time() {
 #[test]
 fn c12_all_exporters_together_wait_within_a_bound() {
     let mut exporters = Exporters::new(Settings {
-        waiting_octets_max: 10 * 164,
+        waiting_octets_max: 10 * 228,
         ..Settings::default()
     });
     for number in 0..100 {
@@ -319,6 +322,76 @@ fn c12_all_exporters_together_wait_within_a_bound() {
         take(&mut exporters, &source(number), NOW_NS, &octets);
     }
     assert_eq!(exporters.statistics.unknown_template_sets, 90);
+}
+
+#[test]
+fn c12_empty_sets_do_not_wait() {
+    let mut exporters = exporters();
+    let sets: Vec<_> = (0..16_000).map(|_| set(400, &[])).collect();
+    take(&mut exporters, &source(1), NOW_NS, &datagram(0, 0, &sets));
+    assert_eq!(exporters.accounts()[0].1["waiting_sets"], 0);
+    assert_eq!(exporters.statistics.unknown_template_sets, 16_000);
+}
+
+/// How long templates take that nothing waits for, beside so many sets that wait for another one.
+#[expect(clippy::disallowed_methods, reason = "it is about time")]
+fn time_of_templates(waiting: usize) -> Duration {
+    let mut exporters = exporters();
+    let sets: Vec<_> = (0..waiting).map(|_| set(u16::MAX, &[1])).collect();
+    take(&mut exporters, &source(1), NOW_NS, &datagram(0, 0, &sets));
+    assert_eq!(exporters.accounts()[0].1["waiting_sets"], waiting);
+    let began = Instant::now();
+    for part in 0..8 {
+        let ids = 256 + part * 5000;
+        let templates: Vec<_> = (ids..ids + 5000)
+            .map(|id| template(id, &[(4, 1)]))
+            .collect();
+        let octets = datagram(0, 1 + u32::from(part), &templates);
+        take(&mut exporters, &source(1), NOW_NS, &octets);
+    }
+    assert_eq!(exporters.statistics.templates, 40_000);
+    began.elapsed()
+}
+
+/// When each template looked at every set that waited, these took seconds.
+#[test]
+fn c12_templates_find_their_sets_without_looking_at_all() {
+    let (alone, beside) = (time_of_templates(0), time_of_templates(8000));
+    assert!(beside < 5 * alone, "{beside:?}, and alone {alone:?}");
+}
+
+#[test]
+fn c12_what_waited_makes_no_million_records_at_once() {
+    let mut exporters = exporters();
+    let body = vec![7; 60_000];
+    for number in 0..10u16 {
+        let octets = datagram(0, number.into(), &[set(300 + number, &body)]);
+        take(&mut exporters, &source(1), NOW_NS, &octets);
+    }
+    let templates: Vec<_> = (300..310).map(|id| template(id, &[(4, 1)])).collect();
+    let flows = take(
+        &mut exporters,
+        &source(1),
+        NOW_NS,
+        &datagram(0, 10, &templates),
+    );
+    assert_eq!(flows.len(), 120_000);
+    assert!(flows.len() as u64 <= LATE_RECORDS_MAX + 65_536);
+    let counted = exporters.statistics;
+    let sets = (counted.late_template_sets, counted.late_sets_refused);
+    assert_eq!((sets, counted.late_records), ((2, 8), 120_000));
+    // The next datagram may have as many again.
+    take(
+        &mut exporters,
+        &source(1),
+        NOW_NS,
+        &datagram(0, 11, &[set(999, &body)]),
+    );
+    let octets = datagram(0, 12, &[template(999, &[(4, 1)])]);
+    assert_eq!(
+        take(&mut exporters, &source(1), NOW_NS, &octets).len(),
+        60_000
+    );
 }
 
 /// The same id: of two domains, of two exporters, of one exporter that changes its port.
@@ -356,6 +429,56 @@ fn c13_templates_are_of_an_exporter_and_a_domain() {
         [256]
     );
     assert_eq!(exporters.lost(), (0, 0));
+}
+
+/// Fault case C15: what came twice is stored once, whether its template is known or not.
+#[test]
+fn c15_copies_are_left_out_unless_they_are_asked_for() {
+    let with_template = datagram(0, 0, &[flow_template(), flow(7)]);
+    let octets = datagram(0, 1, &[flow(8)]);
+    let mut exporters = exporters();
+    assert_eq!(
+        take(&mut exporters, &source(1), NOW_NS, &with_template),
+        [7]
+    );
+    assert_eq!(take(&mut exporters, &source(1), NOW_NS, &octets), [8]);
+    for copy in [&octets, &with_template, &octets] {
+        assert!(take(&mut exporters, &source(1), NOW_NS, copy).is_empty());
+    }
+    // The same number, and something else in it: who knows.
+    let other = datagram(0, 1, &[flow(9)]);
+    assert_eq!(take(&mut exporters, &source(1), NOW_NS, &other), [9]);
+    // The same of another exporter is its own.
+    assert_eq!(
+        take(&mut exporters, &source(2), NOW_NS, &with_template),
+        [7]
+    );
+    let counted = exporters.statistics;
+    assert_eq!((counted.datagrams, counted.copied_datagrams), (7, 3));
+    let accounts = exporters.accounts();
+    let mut accounts = accounts.iter().map(|(_, account)| account);
+    let account = accounts.find(|account| account["exporter"] == "10.0.0.1");
+    assert_eq!(account.unwrap()["duplicated"], 4);
+
+    let mut all = Exporters::new(Settings {
+        keep_copies: true,
+        ..Settings::default()
+    });
+    for octets in [&with_template, &octets, &octets] {
+        assert_eq!(take(&mut all, &source(1), NOW_NS, octets).len(), 1);
+    }
+    assert_eq!(all.statistics.copied_datagrams, 0);
+}
+
+#[test]
+fn c12_a_copy_does_not_wait_for_the_template_again() {
+    let mut exporters = exporters();
+    let early = datagram(0, 0, &[flow(1)]);
+    for _ in 0..3 {
+        assert!(take(&mut exporters, &source(1), NOW_NS, &early).is_empty());
+    }
+    let template = datagram(0, 1, &[flow_template()]);
+    assert_eq!(take(&mut exporters, &source(1), NOW_NS, &template), [1]);
 }
 
 #[test]
@@ -396,9 +519,10 @@ fn templates_outlive_the_collector() {
             .datagram(&octets, &source(number), NOW_NS, &mut Vec::new())
             .unwrap();
     }
-    let remembered = first.changed_templates().unwrap();
+    assert!(first.take_changed());
+    let remembered = first.remembered();
     assert_eq!(remembered.len(), 50);
-    assert!(first.changed_templates().is_none(), "nothing changed since");
+    assert!(!first.take_changed(), "nothing changed since");
     // The same again is no change.
     first
         .datagram(
@@ -408,7 +532,7 @@ fn templates_outlive_the_collector() {
             &mut Vec::new(),
         )
         .unwrap();
-    assert!(first.changed_templates().is_none());
+    assert!(!first.take_changed());
 
     let second = Shards::new(&settings, 1);
     second.remember(remembered);

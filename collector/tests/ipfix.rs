@@ -4,10 +4,12 @@
 
 use std::net::Ipv6Addr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_collector::{
     exporters::{Exporters, Settings, Source},
     loss::Step,
+    saving::{INTERFACES, Saving},
+    shards::Shards,
 };
 use weir_netflow::ipfix;
 
@@ -81,6 +83,23 @@ fn c15_loss_of_ipfix_is_counted_in_data_records() {
     take(&mut exporters, 2, &[&data(256, 2)]);
     assert_eq!(lost(&exporters), [0, 1, 0]);
     assert_eq!(exporters.lost(), (0, 0));
+}
+
+/// Templates may come again as they are; records of an unknown one wait once.
+#[test]
+fn c15_copies_of_ipfix_are_left_out() {
+    let mut exporters = exporters();
+    let unknown = data(300, 5);
+    for _ in 0..2 {
+        assert_eq!(take(&mut exporters, 0, &[&TEMPLATE]), 0);
+        take(&mut exporters, 0, &[&unknown]);
+    }
+    assert_eq!(account(&exporters)["waiting_sets"], 1);
+    assert_eq!(take(&mut exporters, 5, &[&data(256, 3)]), 3);
+    assert_eq!(take(&mut exporters, 5, &[&data(256, 3)]), 0);
+    assert_eq!(lost(&exporters), [0, 0, 1]);
+    let counted = &exporters.statistics;
+    assert_eq!((counted.templates, counted.copied_datagrams), (2, 2));
 }
 
 #[test]
@@ -173,6 +192,14 @@ fn c17_rates_are_remembered_with_the_templates() {
     let template = [0, 2, 0, 16, 1, 0, 0, 2, 0, 10, 0, 1, 0, 2, 0, 1];
     let mut first = exporters();
     take(&mut first, 0, &[&options, &of_interface, &template]);
+    // A rate that is another one is a change, the same one again is none.
+    first.changed = false;
+    take(&mut first, 1, &[&of_interface]);
+    assert!(!first.changed);
+    let other = [1, 1, 0, 6, 7, 50];
+    take(&mut first, 2, &[&other]);
+    assert!(first.changed);
+    take(&mut first, 3, &[&of_interface]);
     let mut second = exporters();
     for remembered in first.remembered() {
         second.remember(remembered);
@@ -188,6 +215,46 @@ fn c17_rates_are_remembered_with_the_templates() {
     second.datagram(&message, &UDP, NOW_NS, &mut flows).unwrap();
     assert_eq!(flows[0].record.sampling_interval, 100);
     assert_eq!(account(&second)["sampling_one_in"]["interface 7"], 100);
+}
+
+/// Thousands of names are not repeated in each file of flows: they have one of their own.
+#[test]
+fn names_of_interfaces_are_told_apart_from_counts() {
+    // Scope: ingressInterface; interfaceName.
+    let options = [0, 3, 0, 18, 1, 1, 0, 2, 0, 1, 0, 10, 0, 1, 0, 82, 0, 4];
+    let named = [1, 1, 0, 9, 7, b'e', b't', b'h', b'0'];
+    let shards = Shards::new(&Settings::default(), 1);
+    let take = |sequence: u32| {
+        let sets = [&options[..], &named[..]].concat();
+        let header = ipfix::Header {
+            length: u16::try_from(ipfix::HEADER_OCTETS + sets.len()).unwrap(),
+            export_ns: NOW_NS,
+            sequence,
+            domain: 3,
+        };
+        let message = [&ipfix::encode_header(&header)[..], &sets[..]].concat();
+        let step = shards.datagram(&message, &UDP, NOW_NS, &mut Vec::new());
+        step.unwrap();
+    };
+    take(0);
+    assert!(shards.take_changed());
+    take(1);
+    assert!(!shards.take_changed(), "the same names again");
+    let names = json!({ "7": { "name": "eth0", "description": "" } });
+    assert_eq!(shards.accounts()[0]["interfaces"], names);
+    let counts = &shards.counts()[0];
+    assert_eq!(
+        (&counts["datagrams"], &counts["interfaces"]),
+        (&json!(2), &Value::Null)
+    );
+    let folder = tempfile::tempdir().unwrap();
+    Saving::new(folder.path().to_owned()).save(&shards, 1_700_000_000);
+    let text = std::fs::read_to_string(folder.path().join(INTERFACES)).unwrap();
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&told[0]["exporter"], &told[0]["interfaces"]),
+        (&json!("::1"), &names)
+    );
 }
 
 /// Each aggregation of v8 numbers for itself; v1 does not number.
@@ -213,9 +280,38 @@ fn aggregations_of_v8_have_numbers_of_their_own() {
     assert_eq!(take(&v8(2, 500)), (Some(Step::InOrder), 1));
     assert_eq!(take(&v8(1, 8)), (Some(Step::InOrder), 1));
     assert_eq!(take(&v8(2, 503)), (Some(Step::Gap(2)), 1));
+    assert_eq!(take(&v8(2, 503)), (Some(Step::Duplicate), 0));
     let mut v1 = vec![0, 1, 0, 1, 0, 0, 1, 0, 0x65, 0x53, 0xf1, 0, 0, 0, 0, 0];
     v1.extend([0; 52]);
-    assert_eq!(take(&v1), (None, 1));
+    for _ in 0..2 {
+        assert_eq!(take(&v1), (None, 1));
+    }
+    // How many flows were aggregated has no column.
+    assert_eq!(exporters.statistics.values_not_stored, 4);
+}
+
+/// Fault case C2: what is cut off in the network, or by a small buffer, did arrive.
+#[test]
+fn c02_a_datagram_that_was_cut_off_is_malformed_and_not_lost() {
+    let mut exporters = exporters();
+    let v5 = |sequence: u32, records: u8| {
+        let mut octets = vec![
+            0, 5, 0, records, 0, 0, 1, 0, 0x65, 0x53, 0xf1, 0, 0, 0, 0, 0,
+        ];
+        octets.extend(sequence.to_be_bytes());
+        octets.extend([0; 4]);
+        octets.extend(vec![0; 48 * usize::from(records)]);
+        octets
+    };
+    let mut take = |octets: &[u8]| exporters.datagram(octets, &UDP, NOW_NS, &mut Vec::new());
+    take(&v5(0, 3)).unwrap();
+    take(&v5(3, 4)[..24 + 47]).unwrap_err();
+    assert_eq!(take(&v5(7, 2)), Ok(Some(Step::InOrder)));
+    // A claim that no datagram holds is not believed.
+    take(&v5(9, 200)[..24]).unwrap_err();
+    assert_eq!(take(&v5(9, 2)), Ok(Some(Step::InOrder)));
+    assert_eq!(exporters.statistics.malformed, 2);
+    assert_eq!(exporters.lost(), (0, 0));
 }
 
 /// Fault case C3.

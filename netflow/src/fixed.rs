@@ -77,7 +77,69 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
     })
 }
 
+/// What the header of a datagram says that was refused for its count ([`Malformed::Count`]): it did arrive,
+/// so that what is in it is not lost on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// As in [`Datagram`].
+    pub version: u16,
+    /// Likewise.
+    pub domain: u32,
+    /// Likewise.
+    pub sequence: u32,
+    /// Likewise.
+    pub time: ExportTime,
+    /// The records its sender claimed.
+    pub claimed: u16,
+}
+
+/// The most records that a claim is believed of: v5's.
+const CLAIMED_MAX: u16 = 30;
+
+/// Reads the header of a datagram that [`decode`] refused for its count; nothing if it has no number (v1), or
+/// claims more than is believed.
+#[must_use]
+pub fn refused(datagram: &[u8]) -> Option<Refused> {
+    let version = read::u16(datagram, 0);
+    let claimed = read::u16(datagram, 2);
+    let engine = u32::from(read::u16(datagram, 20));
+    let domain = match version {
+        v5::VERSION => engine,
+        v7::VERSION => 0,
+        v8::VERSION => u32::from(*datagram.get(22)?) << 16 | engine,
+        _ => return None,
+    };
+    (claimed <= CLAIMED_MAX).then(|| Refused {
+        version,
+        domain,
+        sequence: read::u32(datagram, HEADER_OCTETS),
+        time: time(datagram),
+        claimed,
+    })
+}
+
+/// The clocks of a header that was checked.
+fn time(datagram: &[u8]) -> ExportTime {
+    ExportTime {
+        uptime_ms: u64::from(read::u32(datagram, 4)),
+        unix_ns: u64::from(read::u32(datagram, 8)) * 1_000_000_000
+            + u64::from(read::u32(datagram, 12)),
+    }
+}
+
 impl Datagram<'_> {
+    /// Values in all of its records that a flow record has no place for.
+    #[must_use]
+    pub fn values_aside(&self) -> u64 {
+        let each = match &self.records {
+            Records::V1(_) | Records::V5(_) => 0,
+            // What is invalid of fields and flows, and the router.
+            Records::V7(_) => 3,
+            Records::V8(found) => found.scheme.values_aside(),
+        };
+        u64::from(self.count) * each as u64
+    }
+
     /// Hands out its flows.
     pub fn for_each(&self, take: impl FnMut(FlowRecord)) {
         match &self.records {
@@ -241,11 +303,7 @@ pub(crate) fn check(
         claimed,
         count,
         unclaimed_records: whole - usize::from(count),
-        time: ExportTime {
-            uptime_ms: u64::from(read::u32(datagram, 4)),
-            unix_ns: u64::from(read::u32(datagram, 8)) * 1_000_000_000
-                + u64::from(read::u32(datagram, 12)),
-        },
+        time: time(datagram),
         records: &body[..usize::from(count) * record_octets],
     })
 }
@@ -337,6 +395,23 @@ mod tests {
             assert_eq!(flows, 2);
             datagram.pop();
             assert!(!decode(&datagram).unwrap().is_whole, "v{version}");
+            // Without a whole record it is refused, and says what its number was.
+            datagram.truncate(header_octets + 5);
+            let error = decode(&datagram).unwrap_err();
+            assert!(
+                matches!(error, Malformed::Count { count: 2, .. }),
+                "{error}"
+            );
+            let expected = sequence.map(|sequence| Refused {
+                version,
+                domain,
+                sequence,
+                time,
+                claimed: 2,
+            });
+            assert_eq!(refused(&datagram), expected);
+            datagram[3] = 31;
+            assert_eq!(refused(&datagram), None);
         }
         let refused = decode(&[0, 9]).unwrap_err();
         assert_eq!(refused, Malformed::Version { version: 9 });

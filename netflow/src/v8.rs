@@ -76,6 +76,18 @@ impl Scheme {
     pub fn says(&self, element: Element) -> bool {
         self.fields.iter().any(|field| field.element == element)
     }
+
+    /// Values of each record that a flow record has no place for: how many flows were aggregated, the ToS as
+    /// marked, the router that was bypassed, the packets above a contract (four octets without a number).
+    #[must_use]
+    pub fn values_aside(&self) -> usize {
+        let is_aside = |field: &&Placed| match field.element {
+            element::FLOWS | element::POST_TOS | element::ROUTER_SHORTCUT => true,
+            element::PADDING => field.octets == 4,
+            _ => false,
+        };
+        self.fields.iter().filter(is_aside).count()
+    }
 }
 
 /// A record.
@@ -203,6 +215,12 @@ mod tests {
             }
         }
         assert_eq!(TEMPLATES.len(), SCHEMES.len());
+    }
+
+    #[test]
+    fn values_without_a_place_are_counted() {
+        let values = [1, 1, 1, 1, 1, 3, 3, 3, 1, 1, 1, 1, 1, 1];
+        assert_eq!(SCHEMES.map(|scheme| scheme.values_aside()), values);
     }
 
     /// Each place is read from where the table says, in every scheme that has it.

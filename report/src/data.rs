@@ -54,6 +54,10 @@ pub struct Coverage {
     pub flows_ns: Option<Ends>,
     /// When each file's flows were received, in order.
     pub received_ns: Vec<Ends>,
+    /// The same of all files, those included that hold nothing of the time asked for.
+    pub heard_ns: Vec<Ends>,
+    /// The time asked for, where it has an end.
+    pub asked_ns: (Option<i64>, Option<i64>),
     /// What the exporters' accounts say of those files.
     pub accounts: Accounts,
     /// Files without an account: open ones, and those that were recovered.
@@ -75,7 +79,7 @@ const GAP_NS: i64 = 600_000_000_000;
 const READERS_A_CPU: usize = 4;
 
 impl Coverage {
-    /// When the last flow was received.
+    /// When the last flow was received, of the files that the answer is drawn from.
     #[must_use]
     pub fn last_received_ns(&self) -> Option<i64> {
         self.received_ns.iter().map(|(_, last)| *last).max()
@@ -98,14 +102,22 @@ impl Coverage {
             let by_name_ns = || Some(layout::window_start_s(path)?.saturating_mul(1_000_000_000));
             self.began_ns.get(path).copied().or_else(by_name_ns)
         });
-        let received = [self.last_received_ns()?].into_iter().chain(missing).min()?;
+        let heard_ns = self.heard_ns.iter().map(|(_, last)| *last).max();
+        let received = [heard_ns?].into_iter().chain(missing).min()?;
         Some(received.saturating_sub(EXPORT_DELAY_NS))
     }
 
-    /// Stretches in which nothing was received.
+    /// Stretches in which nothing was received, as far as they are in the time asked for. Files that hold
+    /// nothing of that time say too when somebody was heard: it is no gap that they were left out.
     #[must_use]
     pub fn gaps_ns(&self) -> Vec<Ends> {
-        let mut spans = self.received_ns.clone();
+        let (asked_from, asked_to) = self.asked_ns;
+        let cut = |(from, to): Ends| {
+            let from = from.max(asked_from.unwrap_or(i64::MIN));
+            let to = to.min(asked_to.unwrap_or(i64::MAX));
+            (from < to).then_some((from, to))
+        };
+        let mut spans = self.heard_ns.clone();
         spans.sort_unstable();
         let mut gaps = Vec::new();
         let mut heard: Option<i64> = None;
@@ -113,7 +125,7 @@ impl Coverage {
             if let Some(heard) = heard
                 && first.saturating_sub(heard) > GAP_NS
             {
-                gaps.push((heard, first));
+                gaps.extend(cut((heard, first)));
             }
             heard = heard.max(Some(last));
         }
@@ -192,6 +204,7 @@ struct Look {
 fn look(root: &Path, filter: &Filter) -> Result<Look> {
     let files = read::list(root)?;
     let mut found = Look::default();
+    found.coverage.asked_ns = prune::stretch_ns(filter);
     let mut before = Accounts::default();
     for (path, closed) in files.closed.iter().zip(closed(&files.closed, filter)) {
         match closed {
@@ -208,7 +221,7 @@ fn look(root: &Path, filter: &Filter) -> Result<Look> {
             .iter()
             .any(|closed| closed.file_stem() == path.file_stem());
         if !rotated {
-            found.window(path);
+            found.window(path, filter);
         }
     }
     Ok(found)
@@ -272,6 +285,7 @@ impl Look {
         let share = share.or_else(|| Some(accounts.as_ref()?.since(before)));
         *before = accounts.unwrap_or_else(|| before.clone());
         let coverage = &mut self.coverage;
+        coverage.heard_ns.extend(&footer.heard_ns);
         if !closed.is_then {
             return Ok(());
         }
@@ -300,7 +314,7 @@ impl Look {
         Ok(())
     }
 
-    fn window(&mut self, path: &Path) {
+    fn window(&mut self, path: &Path, filter: &Filter) {
         let before = self.batches.len();
         let batches = &mut self.batches;
         let ended = read::growing_window(path, |batch| {
@@ -311,20 +325,25 @@ impl Look {
         let flows: usize = read.iter().map(RecordBatch::num_rows).sum();
         let coverage = &mut self.coverage;
         match ended {
-            // A message that is being written looks cut off; it is read the next time.
-            Ok(Ended::CutOff(reason)) if flows == 0 => {
-                coverage.unreadable.push((path.to_owned(), reason));
-            }
-            Ok(_) => {
+            Ok(ended) => {
+                // One that is being written was waited for: nobody writes the end of this one any more.
+                if let Ended::CutOff(reason) = ended {
+                    let reason = format!("after its first {flows} flows, {reason}");
+                    coverage.unreadable.push((path.to_owned(), reason));
+                    if flows == 0 {
+                        return;
+                    }
+                }
+                let [start, end, received] =
+                    ["flow_start", "flow_end", "received"].map(|column| ends(read, column));
+                coverage.heard_ns.extend(received);
+                if !prune::may_hold(filter, &OpenWindow([start, end, received])) {
+                    self.batches.truncate(before);
+                    return;
+                }
                 coverage.open += 1;
                 coverage.unaccounted += 1;
-                let of = |column: &str| ends(read, column);
-                coverage.include(
-                    flows as u64,
-                    of("flow_start"),
-                    of("flow_end"),
-                    of("received"),
-                );
+                coverage.include(flows as u64, start, end, received);
             }
             Err(_) if !path.exists() => self.moved = true,
             Err(error) => coverage
@@ -387,6 +406,25 @@ impl Known for File<'_> {
     }
 }
 
+/// An open window, likewise: the ends of `flow_start`, `flow_end` and `received`.
+struct OpenWindow([Option<Ends>; 3]);
+
+impl Known for OpenWindow {
+    fn ends_ns(&self, field: Field) -> Option<Ends> {
+        let [start, end, received] = self.0;
+        match field {
+            Field::Start => start,
+            Field::End => end,
+            Field::Received => received,
+            _ => None,
+        }
+    }
+
+    fn may_have(&self, _field: Field, _address: u128) -> bool {
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, net::Ipv6Addr};
@@ -399,7 +437,7 @@ mod tests {
     use weir_store::{
         layout::{self, Directory},
         others::{Gathering, Other, Others},
-        rotate,
+        recompact, rotate,
         schema::StoredFlow,
         window::Window,
     };
@@ -505,12 +543,62 @@ mod tests {
         assert!(packets("mpls label > 0").is_empty());
     }
 
+    /// Fault case D5: what can be read of it counts, and the answer says that it is partial.
+    #[test]
+    fn d05_a_window_that_was_cut_off_makes_a_partial_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        let flows = vec![flow(1); 10];
+        window.append(&flows).unwrap();
+        let all = Filter::All(Vec::new());
+        let coverage = look(folder.path(), &all).unwrap().coverage;
+        assert_eq!((coverage.open, coverage.unreadable.len()), (1, 0));
+        let whole = fs::metadata(window.path()).unwrap().len();
+        window.append(&flows).unwrap();
+        let file = fs::File::options().write(true).open(window.path()).unwrap();
+        file.set_len(whole + 100).unwrap();
+        let coverage = look(folder.path(), &all).unwrap().coverage;
+        assert_eq!((coverage.open, coverage.flows), (1, 10));
+        let [(path, reason)] = &coverage.unreadable[..] else {
+            panic!("{:?}", coverage.unreadable);
+        };
+        assert_eq!(path, window.path());
+        assert!(reason.contains("after its first 10 flows"), "{reason}");
+    }
+
+    /// Twenty minutes of silence stay so when the hour's files become one.
+    #[test]
+    fn recompaction_leaves_gaps() {
+        const SECOND_NS: i64 = 1_000_000_000;
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let directory = Directory::lock(root).unwrap();
+        for start_s in [0, 300, 1800, 2100].map(|after_s| START_S + after_s) {
+            let mut window = Window::create(&directory.window_path(start_s)).unwrap();
+            let received = |after_s: i64| StoredFlow {
+                received_ns: ((start_s + after_s) * SECOND_NS).unsigned_abs(),
+                ..flow(1)
+            };
+            window.append(&[received(0), received(299)]).unwrap();
+            rotate::close(root, window.path(), &[]).unwrap();
+        }
+        let all = Filter::All(Vec::new());
+        let gap = [599, 1800].map(|after_s| (START_S + after_s) * SECOND_NS);
+        for files in [4, 1] {
+            let coverage = look(root, &all).unwrap().coverage;
+            assert_eq!((coverage.closed, coverage.flows), (files, 8));
+            assert_eq!(coverage.gaps_ns(), [(gap[0], gap[1])]);
+            recompact::recompact(root, START_S + 7200, false, |_| {}).unwrap();
+        }
+    }
+
     #[test]
     fn stretches_without_datagrams_are_gaps() {
         const MINUTE_NS: i64 = 60_000_000_000;
         let minutes = |from: i64, to: i64| (from * MINUTE_NS, to * MINUTE_NS);
         let coverage = Coverage {
-            received_ns: vec![
+            heard_ns: vec![
                 minutes(40, 45),
                 minutes(0, 5),
                 minutes(5, 20),
@@ -521,6 +609,22 @@ mod tests {
         };
         assert_eq!(coverage.gaps_ns(), [minutes(20, 40)]);
         assert_eq!(coverage.complete_to_ns(), Some(46 * MINUTE_NS));
+        for (from, to, gap) in [
+            (0, 30, Some((20, 30))),
+            (30, 60, Some((30, 40))),
+            (0, 20, None),
+            (40, 60, None),
+        ] {
+            let coverage = Coverage {
+                asked_ns: (Some(from * MINUTE_NS), Some(to * MINUTE_NS)),
+                ..coverage.clone()
+            };
+            let gap: Vec<_> = gap
+                .into_iter()
+                .map(|(from, to)| minutes(from, to))
+                .collect();
+            assert_eq!(coverage.gaps_ns(), gap, "{from} to {to}");
+        }
         assert_eq!(Coverage::default().complete_to_ns(), None);
     }
 
@@ -528,7 +632,7 @@ mod tests {
     fn an_answer_is_complete_up_to_what_was_left_out() {
         const SECOND_NS: i64 = 1_000_000_000;
         let mut coverage = Coverage {
-            received_ns: vec![(0, 10_000 * SECOND_NS)],
+            heard_ns: vec![(0, 10_000 * SECOND_NS)],
             began_ns: [("/known".into(), 5000 * SECOND_NS)].into(),
             ..Coverage::default()
         };

@@ -8,12 +8,14 @@ use arrow::{
         Array as _, ArrayRef, AsArray as _, BooleanArray, FixedSizeBinaryArray,
         FixedSizeBinaryBuilder, StringBuilder, UInt64Array,
     },
-    datatypes::{DataType, TimeUnit, TimestampNanosecondType, UInt8Type, UInt64Type},
+    datatypes::{
+        DataType, Decimal128Type, TimeUnit, TimestampNanosecondType, UInt8Type, UInt64Type,
+    },
 };
 use datafusion::{
     error::{DataFusionError, Result},
     logical_expr::{
-        ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+        ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
     },
     prelude::{Expr, col},
 };
@@ -25,6 +27,9 @@ use crate::{
 
 /// How addresses are stored: 16 octets.
 pub const ADDRESS: DataType = DataType::FixedSizeBinary(16);
+/// What counts are added up in: exporters choose them, two may be more than 64 bits hold, and the engine's
+/// sums wrap. A sum of these has the same type, also one of sums.
+const WIDE: DataType = DataType::Decimal128(38, 0);
 
 /// Milliseconds from first to last packet, both times cut to milliseconds as nfdump stores them; 0 if
 /// the last comes before the first.
@@ -95,6 +100,21 @@ pub fn bits_per_second_expression() -> Expr {
 #[must_use]
 pub fn octets_per_packet_expression() -> Expr {
     Rate::expression(What::OctetsPerPacket, vec![col("octets"), col("packets")])
+}
+
+/// A count, to be added up.
+#[must_use]
+pub fn addend_expression(count: Expr) -> Expr {
+    cast(count, WIDE)
+}
+
+/// A sum of those as a count again; if it is more than 64 bits hold, as many as they hold.
+#[must_use]
+pub fn sum_expression(sum: Expr) -> Expr {
+    let saturated = Saturated {
+        signature: Signature::exact(vec![WIDE], Volatility::Immutable),
+    };
+    ScalarUDF::new_from_impl(saturated).call(vec![sum])
 }
 
 /// An address cut to a prefix of so many bits of its family.
@@ -214,6 +234,33 @@ impl ScalarUDFImpl for Rate {
             }
         };
         Ok(ColumnarValue::Array(Arc::new(UInt64Array::from(values))))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Saturated {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Saturated {
+    fn name(&self) -> &'static str {
+        "saturated"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::UInt64)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let sums = columns[0].as_primitive::<Decimal128Type>().iter();
+        let saturated = |sum: i128| u64::try_from(sum).unwrap_or(u64::MAX);
+        let counts: UInt64Array = sums.map(|sum| sum.map(saturated)).collect();
+        Ok(ColumnarValue::Array(Arc::new(counts)))
     }
 }
 

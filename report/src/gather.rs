@@ -38,6 +38,20 @@ impl Gathering {
     pub fn sides(&self) -> u64 {
         1 + u64::from(self.keys.iter().any(Element::is_two_sided))
     }
+
+    /// Sums over flows: one that is in two groups counts once. Nothing if that cannot be told, because a
+    /// filter left out some of the groups that flows are in twice.
+    #[must_use]
+    pub fn whole(&self, total: &Total) -> Option<Counts> {
+        let sides = self.sides();
+        let is_known = sides == 1 || self.having.is_none();
+        is_known.then(|| Counts {
+            flows: total.counts.flows / sides,
+            packets: total.counts.packets / sides,
+            octets: total.counts.octets / sides,
+            ..Counts::default()
+        })
+    }
 }
 
 /// What was counted of a group.
@@ -223,6 +237,9 @@ pub async fn gather(
     Ok(total)
 }
 
+/// What exporters choose, so that its sums may be anything.
+const WIDE: [&str; 2] = ["packets", "octets"];
+
 /// The query.
 fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     let keys = &gathering.keys;
@@ -240,7 +257,9 @@ fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
         for (at, element) in gathering.distinct.iter().enumerate() {
             columns.push(element.expression()?.alias(format!("value{at}")));
         }
-        columns.extend(["flows", "packets", "octets"].map(col));
+        columns.push(col("flows"));
+        let addend = |name: &str| functions::addend_expression(col(name)).alias(name);
+        columns.extend(WIDE.map(addend));
         if gathering.times {
             columns.extend(["flow_start", "flow_end"].map(col));
         }
@@ -272,9 +291,17 @@ fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     }
     let frame = frame.aggregate(groups, aggregates)?;
     let columns = frame.schema().columns().into_iter().zip(&names);
-    let named: Vec<Expr> = columns
-        .map(|(column, name)| Expr::Column(column).alias(name))
-        .collect();
+    let named = |(column, name): (_, &String)| {
+        let value = Expr::Column(column);
+        let is_wide = WIDE.contains(&name.as_str());
+        let value = if is_wide {
+            functions::sum_expression(value)
+        } else {
+            value
+        };
+        value.alias(name)
+    };
+    let named: Vec<Expr> = columns.map(named).collect();
     let frame = frame.select(named)?;
     match &gathering.having {
         None => Ok(frame),

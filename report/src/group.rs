@@ -85,16 +85,13 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         ..Answer::default()
     };
     let mut table = table(&gathering, &ranking.finish());
-    let all = [
-        total.counts.octets,
-        total.counts.packets,
-        total.counts.flows,
-    ];
-    let mut foot = vec![Cell::Text("all".to_owned())];
-    foot.resize(gathering.keys.len(), Cell::Empty);
-    foot.extend(all.map(Cell::Count));
-    foot.resize(table.columns.len(), Cell::Empty);
-    table.foot.push(foot);
+    if let Some(whole) = gathering.whole(&total) {
+        let mut foot = vec![Cell::Text("all".to_owned())];
+        foot.resize(gathering.keys.len(), Cell::Empty);
+        foot.extend([whole.octets, whole.packets, whole.flows].map(Cell::Count));
+        foot.resize(table.columns.len(), Cell::Empty);
+        table.foot.push(foot);
+    }
     let shown = table.rows.len() as u64;
     answer.table("groups", table);
     if total.groups > shown {

@@ -56,6 +56,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let coverage = &question.coverage;
     let heard = heard(question.flows).await?;
     let newest_ns = coverage.last_received_ns().unwrap_or(question.now_ns);
+    // Of a time that is over, nobody is silent who was heard until its end.
+    let newest_ns = coverage
+        .asked_ns
+        .1
+        .map_or(newest_ns, |to| newest_ns.min(to));
     let mut answer = Answer {
         flows: heard.iter().map(|heard| heard.flows).sum(),
         ..Answer::default()
@@ -132,7 +137,7 @@ fn row(heard: &Heard, coverage: &Coverage, newest_ns: i64) -> Vec<Cell> {
         Cell::Number(heard.sampling),
         Cell::Time(heard.last_received_ns),
         Cell::Text(text::stretch(
-            newest_ns.saturating_sub(heard.last_received_ns),
+            newest_ns.saturating_sub(heard.last_received_ns).max(0),
         )),
     ]
 }

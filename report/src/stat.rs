@@ -239,7 +239,7 @@ async fn summary(flows: DataFrame) -> Result<(Table, u64)> {
 /// The sum of all durations in milliseconds, the first and the last time.
 async fn times(flows: DataFrame) -> Result<(u64, i64, i64)> {
     let columns = vec![
-        functions::duration_expression().alias("duration"),
+        functions::addend_expression(functions::duration_expression()).alias("duration"),
         col("flow_start"),
         col("flow_end"),
     ];
@@ -249,6 +249,8 @@ async fn times(flows: DataFrame) -> Result<(u64, i64, i64)> {
         max(col("flow_end")).alias("last"),
     ];
     let frame = flows.select(columns)?.aggregate(vec![], aggregates)?;
+    let duration = functions::sum_expression(col("duration"));
+    let frame = frame.with_column("duration", duration)?;
     let batches = frame.collect().await?;
     let batch = batches.first().context("a total")?;
     let column = |name: &str| batch.column_by_name(name).context("a total");
@@ -350,6 +352,7 @@ async fn elements(options: &Options, question: &Question, names: &[&str]) -> Res
     if options.lines > 0 {
         groups.truncate(options.lines);
     }
+    let whole = gathering.whole(&total).unwrap_or_default();
     let mut table = group::table(&gathering, &groups);
     // flow-stat has flows before octets.
     let first = names.len();
@@ -357,11 +360,7 @@ async fn elements(options: &Options, question: &Question, names: &[&str]) -> Res
     for row in &mut table.rows {
         row[first..first + 3].rotate_right(1);
         if options.percent {
-            let wholes = [
-                total.counts.flows,
-                total.counts.octets,
-                total.counts.packets,
-            ];
+            let wholes = [whole.flows, whole.octets, whole.packets];
             for (cell, whole) in row[first..first + 3].iter_mut().zip(wholes) {
                 if let Cell::Count(part) = *cell {
                     *cell = Cell::Share(part as f64 / whole.max(1) as f64);
@@ -369,7 +368,7 @@ async fn elements(options: &Options, question: &Question, names: &[&str]) -> Res
             }
         }
     }
-    Ok((table, total.counts.flows / gathering.sides()))
+    Ok((table, whole.flows))
 }
 
 /// Sorts by a column, the least first.

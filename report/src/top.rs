@@ -111,7 +111,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             }
         })
         .await?;
-        whole = of_flows(&gathering, &total);
+        whole = gathering.whole(&total).unwrap_or_default();
         for ((order, order_name), ranking) in orders.iter().zip(rankings) {
             let shown = Shown {
                 gathering: &gathering,
@@ -162,17 +162,6 @@ fn orders_of(names: &[String], distinct: &mut Vec<Element>) -> Result<Vec<(Order
         orders.push((order, name.clone()));
     }
     Ok(orders)
-}
-
-/// Sums over flows: a flow that is in two groups counts once.
-fn of_flows(gathering: &Gathering, total: &Total) -> Counts {
-    let sides = gathering.sides();
-    Counts {
-        flows: total.counts.flows / sides,
-        packets: total.counts.packets / sides,
-        octets: total.counts.octets / sides,
-        ..Counts::default()
-    }
 }
 
 /// One table of the answer.

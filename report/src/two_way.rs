@@ -12,7 +12,10 @@ use datafusion::{
 };
 use futures::StreamExt as _;
 
-use crate::element::{KeyValue, key_value};
+use crate::{
+    element::{KeyValue, key_value},
+    functions,
+};
 
 /// The flows of one direction.
 pub struct Direction {
@@ -109,7 +112,10 @@ pub async fn two_way(
     let mut aggregates: Vec<Expr> = SUMS.map(|name| sum(col(name)).alias(name)).to_vec();
     aggregates.push(min(col("flow_start")).alias("first"));
     aggregates.push(max(col("flow_end")).alias("last"));
-    let frame = frame.aggregate(KEYS.map(col).to_vec(), aggregates)?;
+    let mut frame = frame.aggregate(KEYS.map(col).to_vec(), aggregates)?;
+    for name in ["sent_octets", "received_octets"] {
+        frame = frame.with_column(name, functions::sum_expression(col(name)))?;
+    }
     let mut stream = frame.execute_stream().await?;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
@@ -132,14 +138,15 @@ fn selected(flows: &DataFrame, direction: Direction) -> Result<DataFrame> {
         sent,
     } = direction;
     let of = |value: Expr, counts: bool| if counts { value } else { lit(0u64) };
+    let octets = |counts: bool| functions::addend_expression(of(col("octets"), counts));
     let columns = vec![
         col(near).alias("near"),
         col(far).alias("far"),
         col("protocol"),
         port.alias("port"),
         label.alias("label"),
-        of(col("octets"), sent).alias("sent_octets"),
-        of(col("octets"), !sent).alias("received_octets"),
+        octets(sent).alias("sent_octets"),
+        octets(!sent).alias("received_octets"),
         of(counted.clone(), sent).alias("sent_flows"),
         of(counted, !sent).alias("received_flows"),
         col("flow_start"),

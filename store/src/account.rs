@@ -27,7 +27,8 @@ pub fn since(now: &Value, before: &Value) -> Value {
         // One that made room for others and came back counts from zero, like a collector that started.
         let earlier = earlier.filter(|earlier| heard(earlier) <= heard(now));
         let earlier = earlier.unwrap_or(&nothing);
-        let is_heard = heard(now) > heard(earlier) || number(now, "lost") != number(earlier, "lost");
+        let is_heard =
+            heard(now) > heard(earlier) || number(now, "lost") != number(earlier, "lost");
         is_heard.then(|| combined(now, earlier, i128::wrapping_sub))
     });
     shares.collect()
@@ -88,7 +89,7 @@ fn combined(
                 let count = i64::try_from(count).map_or(Value::Null, Value::from);
                 Some((name.clone(), count))
             }
-            // Units, and what is not known; names of interfaces are in the totals.
+            // Units, and what is not known; what exporters said about themselves adds up to nothing.
             None if value.is_object() => None,
             None => Some((name.clone(), value.clone())),
         }
@@ -130,15 +131,16 @@ mod tests {
         assert_eq!(since(&now, &before), expected);
         assert_eq!(since(&now, &now), json!([]));
         assert_eq!(since(&Value::Null, &now), json!([]));
-        assert_eq!(since(&json!([stream("a", 1, 0)]), &Value::Null), json!([share("a", 1, 0)]));
+        assert_eq!(
+            since(&json!([stream("a", 1, 0)]), &Value::Null),
+            json!([share("a", 1, 0)])
+        );
     }
 
     /// Version 1 has no numbers: what is not known stays so.
     #[test]
     fn what_is_not_known_is_not_known_of_a_share() {
-        let of = |datagrams: u64| {
-            json!([{ "exporter": "a", "version": 1, "source_id": 0, "datagrams": datagrams, "lost": null }])
-        };
+        let of = |datagrams: u64| json!([{ "exporter": "a", "version": 1, "source_id": 0, "datagrams": datagrams, "lost": null }]);
         assert_eq!(since(&of(5), &of(3)), of(2));
     }
 

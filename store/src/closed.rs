@@ -12,6 +12,7 @@
 //! | `weir.window` | what of that came to be in this window: datagrams, records, losses; to the second |
 //! | `weir.recovered` | `true` if the collector that wrote the window did not close it |
 //! | `weir.recompacted` | the files it was made of, with their flows and exporters, as JSON |
+//! | `weir.heard` | when those files' flows were received: the first and the last, nanoseconds since 1970-01-01 UTC, as JSON |
 //! | `weir.repaired` | what was left out of a damaged file |
 
 use std::{

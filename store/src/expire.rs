@@ -15,7 +15,7 @@ use crate::{StoreError, layout, read, system};
 pub struct Limits {
     /// Files older than this go, seconds since they were written.
     pub age_max_s: Option<u64>,
-    /// Octets of all files, the open windows' included.
+    /// Octets of all files, the open windows' and those set aside included.
     pub octets_max: Option<u64>,
     /// Octets left on the file system.
     pub free_octets_min: Option<u64>,
@@ -93,8 +93,8 @@ fn closed_file(root: &Path, path: PathBuf) -> Option<ClosedFile> {
     })
 }
 
-/// Which of the files go, by index. `open_octets` are those of open windows, `free_octets` what is left
-/// now.
+/// Which of the files go, by index. `open_octets` are those of the folder of open windows, with all that was
+/// begun or set aside there, `free_octets` what is left now.
 #[must_use]
 pub fn decide(
     files: &[ClosedFile],
@@ -137,12 +137,7 @@ pub fn expire(
     is_dry: bool,
 ) -> Result<Expired, StoreError> {
     let files = list(root)?;
-    let open = read::list(root)?.open;
-    let open_octets = open
-        .iter()
-        .filter_map(|path| fs::symlink_metadata(path).ok())
-        .map(|found| found.len())
-        .sum();
+    let open_octets = open_octets(root);
     let free_octets = match limits.free_octets_min {
         Some(_) => system::free_octets(root).map_err(StoreError::io("read", root))?,
         None => u64::MAX,
@@ -161,6 +156,18 @@ pub fn expire(
         }
     }
     Ok(expired)
+}
+
+/// Octets of what is not closed: windows, files that are being written, what was set aside.
+fn open_octets(root: &Path) -> u64 {
+    let entries = fs::read_dir(layout::open_folder(root))
+        .into_iter()
+        .flatten();
+    let files = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+    files
+        .filter(fs::Metadata::is_file)
+        .map(|file| file.len())
+        .sum()
 }
 
 /// Removes a file, and the folders that are empty then. One that is gone already is what was wanted.
@@ -319,5 +326,29 @@ mod tests {
         let expired = expire(root, &size, NOW_S, false).unwrap();
         let gone: Vec<_> = expired.files.iter().map(|(file, _)| &file.path).collect();
         assert_eq!(gone, [&files[1].path]);
+    }
+
+    #[test]
+    fn d09_what_was_begun_or_set_aside_takes_room_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let _directory = directory(root);
+        let open = layout::open_folder(root);
+        fs::write(
+            open.join("flows-20261121T040000Z.parquet.partial"),
+            [0u8; 1000],
+        )
+        .unwrap();
+        fs::write(
+            open.join("flows-20261121T030000Z.arrows.unreadable"),
+            [0u8; 1000],
+        )
+        .unwrap();
+        let size = Limits {
+            octets_max: Some(5000),
+            ..Limits::default()
+        };
+        // Three files and three of a thousand octets that are not closed: one too many.
+        assert_eq!(expire(root, &size, NOW_S, false).unwrap().files.len(), 1);
     }
 }

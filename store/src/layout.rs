@@ -9,6 +9,7 @@
 //! DIR/.open/flows-20261121T050000Z.parquet.damaged             set aside by `repair`
 //! DIR/.open/recompact.lock                                     held by `recompact` and `repair`
 //! DIR/.open/templates                                          the collector's templates
+//! DIR/.open/interfaces.json                                    what exporters call their interfaces
 //! DIR/date=2026-11-21/.hour=05                                 a recompaction under way
 //! ```
 //!
@@ -82,7 +83,9 @@ impl Directory {
 
     fn is_taken(&self, start_s: i64, name: &str) -> bool {
         let stem = name.trim_end_matches(WINDOW_SUFFIX);
-        open_folder(&self.root).join(name).exists()
+        let window = open_folder(&self.root).join(name);
+        window.exists()
+            || window.with_extension(UNREADABLE).exists()
             || closed_path(&self.root, start_s, stem).exists()
     }
 }

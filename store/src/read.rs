@@ -90,8 +90,8 @@ fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(
     Ok(())
 }
 
-/// Reads a window that nobody writes to, message by message, as far as they are whole. Rows have all columns, also
-/// those of a window of version 1.
+/// Reads a window that nobody writes to, message by message, as far as they are whole. Rows have all columns,
+/// also those of a window of version 1.
 ///
 /// # Errors
 /// If the file cannot be read, or `batch` fails.
@@ -468,5 +468,47 @@ mod tests {
         recover(&directory).unwrap();
         assert_eq!(parquet_rows(&closed), 10);
         assert!(list(folder.path()).unwrap().open.is_empty());
+        let aside = window.path().with_extension(layout::UNREADABLE);
+        assert!(!aside.exists(), "nothing is in it that the file has not");
+    }
+
+    #[test]
+    fn d01_what_could_not_be_read_is_kept_though_its_file_was_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        window.append(&flows(10)).unwrap();
+        let octets = fs::read(window.path()).unwrap();
+        let cut = [&octets[..], &octets[octets.len() / 2..]].concat();
+        fs::write(window.path(), &cut).unwrap();
+        rotate::close(folder.path(), window.path(), &[]).unwrap();
+        let aside = window.path().with_extension(layout::UNREADABLE);
+        // As if the process had been killed before it set the window aside.
+        fs::rename(&aside, window.path()).unwrap();
+        let recovered = recover(&directory).unwrap();
+        assert!(
+            matches!(&recovered[..], [Recovered::Closed(_, rotated)] if rotated.flows == 10),
+            "{recovered:?}"
+        );
+        assert_eq!(fs::read(&aside).unwrap(), cut);
+        assert!(!window.path().exists());
+    }
+
+    #[test]
+    fn a_window_that_was_set_aside_keeps_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let path = directory.window_path(START_S);
+        fs::write(&path, "garbage").unwrap();
+        recover(&directory).unwrap();
+        let other = directory.window_path(START_S);
+        assert_ne!(
+            other, path,
+            "a second one would take the place of what was set aside"
+        );
+        fs::write(&other, "other garbage").unwrap();
+        recover(&directory).unwrap();
+        let kept = fs::read_to_string(path.with_extension(layout::UNREADABLE));
+        assert_eq!(kept.unwrap(), "garbage");
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     StoreError, account,
     closed::ClosedWriter,
     expire::{self, ClosedFile},
-    footer,
+    footer::{self, Ends},
     layout::{self, Rearranging},
     read, rotate, schema, system,
     verify::{self, Fault},
@@ -185,7 +185,14 @@ fn write_sorted(files: &[ClosedFile], partial: &Path) -> Result<Result<u64, Stri
         Ok(sources) => sources,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let mut notes = vec![(SOURCES.to_owned(), sources.to_string())];
+    let heard = match heard(files) {
+        Ok(heard) => json!(heard).to_string(),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let mut notes = vec![
+        (SOURCES.to_owned(), sources.to_string()),
+        (footer::HEARD.to_owned(), heard),
+    ];
     notes.extend(share(&sources).map(|share| (account::SHARE.to_owned(), share)));
     let mut writer = ClosedWriter::create_sorted(partial, &notes, &SORTED_BY)?;
     let (mut batches, mut rows) = (Vec::new(), 0);
@@ -252,6 +259,25 @@ fn source(file: &ClosedFile) -> Result<Value, StoreError> {
         "window": footer.note(account::SHARE),
         "recompacted": footer.note(SOURCES),
     }))
+}
+
+/// When something was received: what the files say, without the short times between them.
+fn heard(files: &[ClosedFile]) -> Result<Vec<Ends>, StoreError> {
+    /// Nobody calls a shorter time without datagrams a gap.
+    const PAUSE_NS: i64 = 60_000_000_000;
+    let mut spans = Vec::new();
+    for file in files {
+        spans.extend(footer::read(&file.path)?.heard_ns);
+    }
+    spans.sort_unstable();
+    let mut heard: Vec<Ends> = Vec::new();
+    for (first, last) in spans {
+        match heard.last_mut() {
+            Some(span) if first.saturating_sub(span.1) <= PAUSE_NS => span.1 = span.1.max(last),
+            _ => heard.push((first, last)),
+        }
+    }
+    Ok(heard)
 }
 
 /// What exporters sent and lost in all of the files, if each of them says.

@@ -21,7 +21,7 @@ pub enum Recovered {
     Closed(PathBuf, Rotated),
     /// Nothing in it could be read: it is kept under this name.
     SetAside(PathBuf),
-    /// It could not be closed now (no room, say); it stays and is tried again at the next start.
+    /// It could not be closed now (no room, say); it stays, and may be tried again.
     Failed(PathBuf, StoreError),
 }
 
@@ -39,9 +39,14 @@ pub fn recover(directory: &Directory) -> Result<Vec<Recovered>, StoreError> {
         .collect())
 }
 
+/// What is noted in files of windows whose collector did not close them.
+#[must_use]
+pub fn notes() -> Vec<(String, String)> {
+    vec![("weir.recovered".to_owned(), "true".to_owned())]
+}
+
 fn recover_window(root: &Path, window: PathBuf) -> Recovered {
-    let notes = [("weir.recovered".to_owned(), "true".to_owned())];
-    match rotate::close(root, &window, &notes) {
+    match rotate::close(root, &window, &notes()) {
         Ok(Rotated {
             path: None,
             ended: Ended::CutOff(_),

@@ -17,9 +17,10 @@ use crate::{
 };
 
 /// Notes that go over into the new file.
-const NOTES: [&str; 4] = [
+const NOTES: [&str; 5] = [
     account::TOTALS,
     account::SHARE,
+    footer::HEARD,
     "weir.recovered",
     "weir.recompacted",
 ];

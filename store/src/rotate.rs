@@ -46,31 +46,49 @@ pub fn close(
     let stem = name.trim_end_matches(layout::WINDOW_SUFFIX);
     let closed = layout::closed_path(root, start_s, stem);
     if closed.exists() {
-        // It was synced before it got this name: a power cut came before the window was removed.
+        // It was synced before it got this name: the process ended before the window was done with.
         let flows = footer::read(&closed)?.flows;
-        fs::remove_file(window).map_err(StoreError::io("remove", window))?;
+        let mut in_window = 0;
+        let ended = read::window(window, |batch| {
+            in_window += batch.num_rows() as u64;
+            Ok(())
+        })?;
+        // All that can be read is in the file; what comes after it may be the only copy. A window that a
+        // power cut left with less than the file has nothing that the file has not.
+        let ended = if in_window < flows {
+            Ended::Whole
+        } else {
+            ended
+        };
+        done_with(window, &ended)?;
         return Ok(Rotated {
             path: Some(closed),
             flows,
-            ended: Ended::Whole,
+            ended,
         });
     }
     let partial = layout::open_folder(root).join(format!("{stem}{PARTIAL_SUFFIX}"));
-    let (flows, ended) = write_parquet(window, &partial, notes)?;
-    let path = if flows > 0 {
-        publish(root, &partial, &closed)?;
-        Some(closed)
-    } else {
-        fs::remove_file(&partial).map_err(StoreError::io("remove", &partial))?;
-        None
-    };
-    if ended == Ended::Whole {
-        fs::remove_file(window).map_err(StoreError::io("remove", window))?;
-    } else {
-        let aside = window.with_extension(layout::UNREADABLE);
-        fs::rename(window, &aside).map_err(StoreError::io("rename", window))?;
-    }
+    let made = write_parquet(window, &partial, notes).and_then(|(flows, ended)| {
+        if flows > 0 {
+            publish(root, &partial, &closed)?;
+        }
+        Ok((flows, ended))
+    });
+    // Of a file without flows, or one that was only begun: it would take room, of which there may be none.
+    let _ = fs::remove_file(&partial);
+    let (flows, ended) = made?;
+    let path = (flows > 0).then_some(closed);
+    done_with(window, &ended)?;
     Ok(Rotated { path, flows, ended })
+}
+
+/// Removes a window, or sets it aside if there is more in it than could be read.
+fn done_with(window: &Path, ended: &Ended) -> Result<(), StoreError> {
+    if *ended == Ended::Whole {
+        return fs::remove_file(window).map_err(StoreError::io("remove", window));
+    }
+    let aside = window.with_extension(layout::UNREADABLE);
+    fs::rename(window, &aside).map_err(StoreError::io("rename", window))
 }
 
 /// Gives a synced file its name, so that a power cut cannot take it back.

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use weir_netflow::FlowRecord;
 use weir_store::{
-    layout::Directory, others::Others, rotate, schema::StoredFlow, window::Window,
+    account, layout::Directory, others::Others, rotate, schema::StoredFlow, window::Window,
 };
 use weir_tests::{process::binaries, traffic::Random};
 
@@ -413,6 +413,27 @@ fn q8_what_did_a_host_do_between_two_times() {
     );
 }
 
+/// A question about an hour of yesterday, beside a collector that runs: what lies between is not asked for.
+#[test]
+fn q8_an_hour_of_yesterday_has_no_gaps_because_of_today() {
+    let mut flows = days();
+    let archive = Archive::new(&flows, true, 0);
+    let hour = "from 2026-11-20T12:00 to 2026-11-20T13:00";
+    for asked in [&["host", "10.0.0.53", hour][..], &["health", hour]] {
+        let answer = archive.json(asked);
+        assert_eq!(answer["gaps"], json!([]), "{asked:?}");
+        assert_eq!(answer["coverage"]["open_files"], 0);
+    }
+    assert_eq!(archive.json(&["health", hour])["findings"], json!([]));
+    // Silence in that hour is told, as far as it is in it.
+    let (from, to) = (12 * HOUR_S + 1800, 14 * HOUR_S);
+    let silent = (BEGIN_S + from) * SECOND_NS..(BEGIN_S + to) * SECOND_NS;
+    flows.retain(|flow| !silent.contains(&flow.0.received_ns));
+    let answer = Archive::new(&flows, true, 0).json(&["health", hour]);
+    assert_eq!(answer["gaps"].as_array().unwrap().len(), 1, "{answer:#}");
+    assert_eq!(answer["gaps"][0]["to"], "2026-11-20T13:00:00.000000000Z");
+}
+
 /// What the collector took a moment ago is in the open window.
 #[test]
 fn q9_what_happens_now() {
@@ -489,6 +510,51 @@ fn q11_is_the_data_complete() {
     assert_eq!(before["coverage"]["lost_datagrams"], 0);
 }
 
+/// A collector that began anew within a window counts from zero, and its file sorts before the other; the
+/// oldest files expire. Each file says what was lost in it.
+#[test]
+fn q11_losses_are_each_files_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::lock(folder.path()).unwrap();
+    let mut files = Vec::new();
+    for (at_s, datagrams, lost_before, lost) in [
+        (0, 100, 0, 50),
+        (1, 500, 0, 30),
+        (300, 510, 30, 2),
+        (600, 520, 32, 0),
+    ] {
+        // The second one is of the first one's window.
+        let start_s = i64::try_from(BEGIN_S + at_s / 300 * 300).unwrap();
+        let mut window = Window::create(&directory.window_path(start_s)).unwrap();
+        let flow = Flow::new(at_s, "10.1.0.1", "10.1.0.2", UDP, 53);
+        window.append(&[flow.stored()]).unwrap();
+        let account = |lost: u64| {
+            let stream = json!({
+                "exporter": "192.0.2.1", "version": 9, "source_id": 7, "datagrams": datagrams,
+                "records": datagrams, "lost": lost, "lost_unit": "datagrams",
+            });
+            json!([stream]).to_string()
+        };
+        let notes = [
+            (account::TOTALS.to_owned(), account(lost_before + lost)),
+            (account::SHARE.to_owned(), account(lost)),
+        ];
+        files.push(
+            rotate::close(folder.path(), window.path(), &notes)
+                .unwrap()
+                .path
+                .unwrap(),
+        );
+    }
+    let archive = Archive { folder };
+    let lost = || archive.json(&["top"])["coverage"]["lost_datagrams"].clone();
+    assert_eq!(lost(), 82);
+    fs::remove_file(&files[0]).unwrap();
+    assert_eq!(lost(), 32);
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(lost(), 2);
+}
+
 #[test]
 fn q12_what_is_the_95th_percentile_of_a_network() {
     // A megabit a second for a day; in one interval of five minutes out of thirty, ten.
@@ -527,6 +593,53 @@ fn new_talkers_and_new_services_stand_out() {
     assert!(column(&answer["new_srcip"], "key").contains(&json!("10.1.0.250")));
     assert_eq!(column(&answer["new_dstport"], "key"), [6667]);
     assert_eq!(column(&answer["gone_dstport"], "key"), [21]);
+}
+
+/// A flow has an address at each end, and is one flow all the same.
+#[test]
+fn what_is_on_both_sides_does_not_count_twice_in_the_whole() {
+    let flow = Flow::new(60, "10.1.0.1", "10.1.0.2", TCP, 443);
+    let archive = Archive::new(&[flow.counts(7, 900), flow.back().counts(3, 100)], false, 0);
+    let text = archive.text(&["group", "--by", "ip"]);
+    let all: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("all "))
+        .collect();
+    assert_eq!(all.len(), 1, "{text}");
+    let words: Vec<_> = all[0].split_whitespace().collect();
+    assert_eq!(words, ["all", "1,000", "10", "2"], "{text}");
+    // Of groups that a filter chose nobody can tell which flows are in two of them.
+    let text = archive.text(&["group", "--by", "ip", "--having", "flows > 0"]);
+    assert!(!text.contains("\nall "), "{text}");
+    let answer = archive.json(&["stat", "ip-address", "-P"]);
+    assert_eq!(column(&answer["lines"], "flows"), [1.0, 1.0]);
+    assert_eq!(column(&answer["lines"], "octets"), [1.0, 1.0]);
+}
+
+/// Exporters choose what they count: sums end at what 64 bits hold, and do not begin anew.
+#[test]
+fn sums_of_what_exporters_say_do_not_wrap() {
+    let most = u64::MAX - 5;
+    let flow = Flow::new(60, "10.1.0.1", "10.1.0.2", TCP, 443).counts(most, most);
+    let small = flow.back().counts(1, 100);
+    let archive = Archive::new(&[flow, flow, flow, small], false, 0);
+    let answer = archive.json(&["top", "--by", "srcip", "--order", "octets,distinct(dstip)"]);
+    let first = &answer["statistics"][0]["rows"][0];
+    assert_eq!(
+        (&first["key"], &first["octets"]),
+        (&json!("10.1.0.1"), &json!(u64::MAX))
+    );
+    assert_eq!(answer["total"]["packets"], u64::MAX);
+    let answer = archive.json(&["group", "--by", "srcip", "--having", "bytes > 1000"]);
+    assert_eq!(column(&answer["groups"], "octets"), [u64::MAX]);
+    let answer = archive.json(&["host", "10.1.0.1"]);
+    assert_eq!(column(&answer["peers"], "sent_octets"), [u64::MAX]);
+    assert_eq!(column(&answer["peers"], "received_octets"), [100]);
+    // No wrap in the durations either; a flow of two seconds is one of two seconds.
+    let answer = archive.json(&["stat", "summary"]);
+    let seconds = answer["summary"].as_array().unwrap().iter();
+    let mut seconds = seconds.filter(|row| row["figure"] == "seconds a flow");
+    assert_eq!(seconds.next().unwrap()["value"], 2000);
 }
 
 /// What is exported is a directory of its own.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use serde_json::Value;
-use site::{Site, UNDER_WAY, expect, of, push_set, socket, v9_datagram};
+use site::{Site, UNDER_WAY, expect, of, push_set, socket, unix_ns, v9_datagram};
 use weir_tests::{netns, process::Daemon};
 
 /// Sends datagrams slowly enough for a small buffer.
@@ -191,6 +191,33 @@ fn c12_templates_are_known_after_a_restart_and_data_waits_for_them() {
     let found = site.stop(daemon);
     assert!(site.log().contains("checksum is another"), "{}", site.log());
     expect(&found, "records=0 unknown_template_sets=1");
+}
+
+/// A collector that ran for more than a day: the file is as young as its end, though no template changed.
+#[test]
+fn c12_templates_are_saved_at_the_end_though_none_changed() {
+    let site = Site::new();
+    let daemon = site.start("");
+    send(
+        &socket(),
+        &site,
+        std::iter::once(v9_datagram(0, 0, 1, true)),
+    );
+    site.stop(daemon);
+    let path = site.flows().join(".open/templates");
+    let head = |text: &str| text.split(' ').nth(2).unwrap().to_owned();
+    let text = fs::read_to_string(&path).unwrap();
+    let old = (unix_ns() / 1_000_000_000 - 80_000).to_string();
+    fs::write(&path, text.replacen(&head(&text), &old, 1)).unwrap();
+    let daemon = site.start("");
+    site.stop(daemon);
+    let again = fs::read_to_string(&path).unwrap();
+    assert_ne!(head(&again), old);
+    // The exporter's template is still in it.
+    assert_eq!(
+        again.split_once('\n').unwrap().1,
+        text.split_once('\n').unwrap().1
+    );
 }
 
 /// An exporter with many source ports: its datagrams meet one state, whichever socket they come through.
@@ -391,6 +418,33 @@ fn c03_streams_of_ipfix_are_cut_into_messages() {
         site.log().contains("begins with version 18245"),
         "{}",
         site.log()
+    );
+}
+
+/// What has reached a hundred connections when the collector is told to end is taken; of what was cut off
+/// there is a count.
+#[test]
+fn streams_are_read_to_their_end_when_the_collector_ends() {
+    let site = Site::new();
+    let daemon = site.start(&format!("--tcp 127.0.0.1:{}", site.port));
+    let mut connections: Vec<_> = (0..100)
+        .map(|_| TcpStream::connect(site.address()).unwrap())
+        .collect();
+    thread::sleep(UNDER_WAY);
+    daemon.signal(libc::SIGSTOP);
+    // Messages without sets.
+    let message = [0, 10, 0, 16, 0x65, 0x53, 0xf1, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    for connection in &mut connections {
+        connection.write_all(&message.repeat(10)).unwrap();
+    }
+    connections[7].write_all(&message[..10]).unwrap();
+    thread::sleep(UNDER_WAY);
+    daemon.signal(libc::SIGTERM);
+    daemon.signal(libc::SIGCONT);
+    let found = site.stop(daemon);
+    expect(
+        &found,
+        "datagrams=1000 malformed=0 streams=100 streams_cut_off=1 stream_octets_left=10",
     );
 }
 

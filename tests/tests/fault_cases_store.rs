@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use site::{Site, UNDER_WAY, expect, of, socket, v9_datagram};
+use site::{Site, UNDER_WAY, expect, of, socket, unix_ns, v9_datagram};
 use weir_tests::{netns, traffic::Random};
 
 /// Flows of each datagram here.
@@ -102,6 +102,38 @@ fn d03_d04_a_full_disk_that_is_freed_is_written_to_again() {
         said.contains(&format!("{written} flows in 1 sound files, 0 damaged")),
         "{said}"
     );
+}
+
+/// A window that ends while the disk is full stays readable, takes no room twice, and becomes a file once
+/// there is room.
+#[test]
+fn d03_a_rotation_on_a_full_disk_is_done_later() {
+    assert!(netns::possible(), "root is needed to mount");
+    let site = Site::new();
+    let disk = Disk::mount(&site.path("disk"), "6m");
+    let flows = disk.0.join("flows");
+    let mut daemon = site.start_in(&flows, "-t 6");
+    // A window begins at whole six seconds: it has been written to when the disk fills up, and ends later.
+    let into_ms = unix_ns() / 1_000_000 % 6000;
+    thread::sleep(Duration::from_millis(6100 - into_ms));
+    send(&site, 0..100);
+    thread::sleep(Duration::from_millis(1500));
+    let ballast = disk.fill();
+    send(&site, 100..110);
+    daemon.wait_for("stays open").unwrap();
+    let names = fs::read_dir(flows.join(".open")).unwrap();
+    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!names.any(|name| name.ends_with(".partial")));
+    fs::remove_file(ballast).unwrap();
+    let found = site.stop(daemon);
+    expect(&found, "kernel_drops=0 records_unreadable=0 windows_kept=0");
+    let all = of(&found, "records_written") + of(&found, "records_unwritten");
+    assert_eq!(all, 110 * u64::from(FLOWS), "{found:#}");
+    let mut command = Site::command();
+    let output = command.arg("verify").arg(&flows).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let written = of(&found, "records_written");
+    assert!(said.contains(&format!("{written} flows in ")), "{said}");
 }
 
 /// A file system of its own, gone when dropped.

@@ -121,7 +121,10 @@ fn an_hour_becomes_one_sorted_file_and_stays_so() {
     assert!(sources.is_sorted());
     let footer = footer::read(&closed[0]).unwrap();
     let share: Value = serde_json::from_str(footer.note(account::SHARE).unwrap()).unwrap();
-    assert_eq!((&share[0]["datagrams"], &share[0]["lost"]), (&json!(12), &json!(24)));
+    assert_eq!(
+        (&share[0]["datagrams"], &share[0]["lost"]),
+        (&json!(12), &json!(24))
+    );
     // Again: nothing to do. A late file: it is taken in.
     assert!(run(root, LATER_S, false).is_empty());
     close(root, START_S + 7, 1210..1220);
@@ -162,8 +165,15 @@ fn d12_files_of_both_versions_become_one() {
     assert_eq!(seen(root), all);
     let large = read::list(root).unwrap().closed.remove(0);
     let footer = footer::read(&large).unwrap();
-    assert_eq!(footer.note("weir.schema_version"), Some(schema::SCHEMA_VERSION));
-    assert_eq!(footer.note(account::SHARE), None, "one of them does not say");
+    assert_eq!(
+        footer.note("weir.schema_version"),
+        Some(schema::SCHEMA_VERSION)
+    );
+    assert_eq!(
+        footer.note(account::SHARE),
+        None,
+        "one of them does not say"
+    );
 }
 
 #[test]

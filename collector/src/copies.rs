@@ -1,0 +1,75 @@
+//! Datagrams that came lately, by their hash. Networks double datagrams, and an exporter never sends one
+//! twice that has units in it: its number moves on. So one that is the same as another, octet for octet, is
+//! a copy for certain, and what is in it was taken already. A number alone does not say so much: there are
+//! exporters whose number stands still.
+
+use std::collections::VecDeque;
+
+/// Datagrams remembered of each stream; copies come soon after one another.
+const REMEMBERED: usize = 64;
+
+/// The latest datagrams of a stream.
+#[derive(Debug, Default)]
+pub struct Copies {
+    recent: VecDeque<Taken>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    hash: u64,
+    units: Units,
+}
+
+/// What a datagram's number counted, as in [`crate::loss::Numbered`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Units {
+    /// Units in it.
+    pub units: u32,
+    /// Units there may be in it beyond those.
+    pub units_unread: u32,
+}
+
+impl Copies {
+    /// The units of a datagram that was taken, if it has this hash.
+    #[must_use]
+    pub fn units_of(&self, hash: u64) -> Option<Units> {
+        let mut recent = self.recent.iter().rev();
+        let taken = recent.find(|taken| taken.hash == hash)?;
+        Some(taken.units)
+    }
+
+    /// Remembers a datagram that was taken. One without units may come again as it is.
+    pub fn took(&mut self, hash: u64, units: Units) {
+        if (units.units, units.units_unread) == (0, 0) {
+            return;
+        }
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Taken { hash, units });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_are_remembered_if_they_have_units() {
+        let units = |units, units_unread| Units {
+            units,
+            units_unread,
+        };
+        let mut copies = Copies::default();
+        copies.took(1, units(0, 0));
+        copies.took(2, units(0, 5));
+        assert_eq!(copies.units_of(1), None);
+        assert_eq!(copies.units_of(2), Some(units(0, 5)));
+        for hash in 3..67 {
+            copies.took(hash, units(3, 0));
+        }
+        assert_eq!(copies.units_of(2), None);
+        assert_eq!(copies.units_of(3), Some(units(3, 0)));
+        assert_eq!(copies.recent.len(), REMEMBERED);
+    }
+}
