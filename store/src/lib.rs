@@ -3,22 +3,27 @@
 //! done at start with windows that were never rotated ([`recover`]), how files are found and read
 //! ([`read`], [`follow`]), and what closed ones say of themselves ([`footer`], [`account`]). Then what is done with closed files:
 //! old ones go ([`expire`]), all are looked at ([`verify`]), damaged ones saved as far as they can be
-//! ([`repair`]), small ones made into large ones ([`recompact`]). It opens no socket and reads no
-//! clock.
+//! ([`repair`]), small ones made into large ones ([`recompact`]). Flows come back out of files in
+//! [`rows`], and go into new closed ones without a window in [`new_file`]. Other programs' archives are
+//! [`nfdump`] (read and written) and [`flow_tools`] (read). It opens no socket and reads no clock.
 
 pub mod account;
 pub mod checksum;
 pub mod closed;
 pub mod expire;
+pub mod flow_tools;
 pub mod follow;
 pub mod footer;
 pub mod layout;
+pub mod new_file;
+pub mod nfdump;
 pub mod others;
 pub mod read;
 pub mod recompact;
 pub mod recover;
 pub mod repair;
 pub mod rotate;
+pub mod rows;
 pub mod schema;
 pub mod system;
 pub mod verify;
@@ -54,6 +59,14 @@ pub enum StoreError {
         path: PathBuf,
         /// What the reader or writer said.
         source: parquet::errors::ParquetError,
+    },
+    /// A file of another program is not what it should be, or of a kind that is not read.
+    #[error("{path}: {reason}")]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
     },
     /// A folder is expected, and something else is there.
     #[error("{path} is no folder, or a symbolic link to one: move it away")]
@@ -91,6 +104,13 @@ impl StoreError {
     pub(crate) fn arrow(path: &std::path::Path) -> impl FnOnce(arrow::error::ArrowError) -> Self {
         let path = path.to_owned();
         move |source| Self::Arrow { path, source }
+    }
+
+    pub(crate) fn foreign(path: &std::path::Path, reason: impl Into<String>) -> Self {
+        Self::Foreign {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn parquet(

@@ -1,0 +1,190 @@
+//! Both directions; Debian's nfdump is asked in the end-to-end tests.
+
+use std::{fs, net::IpAddr, path::Path};
+
+use weir_netflow::{Direction, EndReason, FlowRecord};
+
+use super::*;
+use crate::schema::StoredFlow;
+
+fn address(text: &str) -> std::net::Ipv6Addr {
+    match text.parse().unwrap() {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+/// A flow with something in every field that the format has.
+fn flow(number: u64) -> StoredFlow {
+    let v6 = number.is_multiple_of(2);
+    let side = |last: &str| address(&format!("{}{last}", if v6 { "2001:db8::" } else { "192.0.2." }));
+    let record = FlowRecord {
+        source: side("1"),
+        destination: side("2"),
+        next_hop: side("3"),
+        v6,
+        source_port: 40_000,
+        destination_port: 443,
+        protocol: [6, 17, 1, 47][usize::try_from(number % 4).unwrap()],
+        tos: 7,
+        tcp_flags: 0xdb,
+        octets: 100 * number,
+        packets: 1 + number,
+        start_ns: 1_700_000_000_001_000_000 + number * 1_000_000,
+        end_ns: 1_700_000_005_002_000_000 + number * 1_000_000,
+        ingress_ifindex: 70_000,
+        egress_ifindex: 3,
+        source_as: 4_200_000_000,
+        destination_as: 64_512,
+        source_mask: 24,
+        destination_mask: 25,
+        vlan: 100,
+        direction: Direction::Egress,
+        end_reason: EndReason::EndOfFlow,
+        source_mac: [2, 0, 0, 0, 0, 1],
+        destination_mac: [2, 0, 0, 0, 0, 2],
+        mpls_labels: [0x12_3451, 0, 0, 0],
+        ..FlowRecord::default()
+    };
+    StoredFlow {
+        record,
+        received_ns: 1_700_000_006_000_000_000,
+        exporter: side("9"),
+        source_id: if v6 { 77_000 } else { 0x0102 },
+        version: if v6 { 10 } else { 5 },
+    }
+}
+
+fn write(path: &Path, compression: Compression, flows: u64) -> Totals {
+    let mut writer = Writer::create(path, compression, 1_700_000_000).unwrap();
+    (0..flows).for_each(|number| writer.push(&flow(number)).unwrap());
+    writer.finish().unwrap()
+}
+
+fn read(path: &Path) -> Result<(Vec<StoredFlow>, Reader), crate::StoreError> {
+    let mut reader = Reader::open(path)?;
+    let mut flows = Vec::new();
+    while reader.next_block(&mut flows)? {}
+    Ok((flows, reader))
+}
+
+#[test]
+fn flows_come_back_as_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for (compression, count) in [
+        (Compression::None, 1),
+        (Compression::None, 0),
+        // More than a block.
+        (Compression::Lz4, 10_000),
+        (Compression::Zstd, 10_000),
+    ] {
+        let totals = write(&path, compression, count);
+        let (flows, reader) = read(&path).unwrap();
+        assert_eq!(flows, (0..count).map(flow).collect::<Vec<_>>());
+        assert_eq!(reader.stated(), Some(&totals));
+        assert_eq!((reader.check(), totals.flows[0]), (Ok(()), count));
+        let parts = |counts: [u64; 5]| counts[1..].iter().sum::<u64>() == counts[0];
+        assert!(parts(totals.flows) && parts(totals.octets) && parts(totals.packets));
+    }
+    Writer::create(&path, Compression::Lzo, 0)
+        .and_then(|mut writer| {
+            writer.push(&flow(0))?;
+            writer.finish()
+        })
+        .unwrap_err();
+}
+
+/// The layout as nfdump 1.7.1 declares it, number by number.
+#[test]
+fn octets_are_where_nfdump_looks_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    write(&path, Compression::None, 1);
+    let octets = fs::read(&path).unwrap();
+    assert_eq!(octets[..4], [0x0c, 0xa5, 2, 0]);
+    let number = |at: usize| usize::try_from(octets::u32(&octets, at)).unwrap();
+    // One data block; its records, octets and kind.
+    assert_eq!((number(36), number(40), octets::u16(&octets, 48)), (1, 1, 3));
+    let block = number(44);
+    assert_eq!(octets::u64(&octets, 24), u64::try_from(52 + block).unwrap());
+    // The record's kind and length, and its first element's number and length.
+    let words = [52, 54, 64, 66].map(|at| octets::u16(&octets, at));
+    assert_eq!(words, [11, u16::try_from(block).unwrap(), 1, 52]);
+    // The appendix: two records, of 9 and 148 octets.
+    let appendix = 52 + block;
+    assert_eq!((number(appendix), number(appendix + 4)), (2, 157));
+    assert_eq!(octets.len(), appendix + 12 + 157);
+}
+
+#[test]
+fn a_record_of_two_directions_is_two_flows() {
+    let mut octets = Vec::new();
+    record::encode(&flow(1), &mut octets);
+    // Element 5: two flows, and 7 packets of 700 octets back.
+    octets.extend([5, 0, 28, 0]);
+    for number in [2u64, 7, 700] {
+        octets.extend(number.to_le_bytes());
+    }
+    octets[4] += 1;
+    let decoded = record::decode(&octets).unwrap();
+    assert_eq!((decoded.flow, decoded.flows), (flow(1), 2));
+    let reverse = decoded.reverse().unwrap().record;
+    assert_eq!((reverse.packets, reverse.octets), (7, 700));
+    assert_eq!(reverse.source, flow(1).record.destination);
+    assert_eq!(reverse.source_port, 443);
+}
+
+#[test]
+fn damaged_and_foreign_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    write(&path, Compression::Lz4, 100);
+    let whole = fs::read(&path).unwrap();
+    let says = |octets: &[u8]| {
+        fs::write(&path, octets).unwrap();
+        match read(&path) {
+            Ok((_, reader)) => reader.check().unwrap_err(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let changed = |at: usize, octet: u8| {
+        let mut octets = whole.clone();
+        octets[at] = octet;
+        octets
+    };
+    for (octets, words) in [
+        (whole[..20].to_vec(), "within its header"),
+        (whole[..whole.len() - 1].to_vec(), "in the middle of a block"),
+        (changed(0, 0), "no file of nfdump's"),
+        (changed(2, 1), "nfdump 1.6 wrote it"),
+        (changed(2, 3), "its layout is 3"),
+        (changed(16, 9), "its compression (9) is not known"),
+        (changed(17, 1), "it is encrypted"),
+        (changed(36, 2), "record"),
+        (changed(40, 99), "its statistics say 100 flows"),
+        (changed(40, 101), "a record goes beyond its block"),
+    ] {
+        let said = says(&octets);
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // No octet of it makes the reader panic, or take much memory.
+    for at in 0..whole.len() {
+        fs::write(&path, changed(at, whole[at] ^ 0x55)).unwrap();
+        let _ = read(&path);
+    }
+    let big_endian = [&[0xa5, 0x0c][..], &[0; 60]].concat();
+    assert!(says(&big_endian).contains("high octet first"));
+}
+
+#[test]
+fn a_file_that_is_not_closed_is_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let mut writer = Writer::create(&path, Compression::None, 0).unwrap();
+    (0..20_000).for_each(|number| writer.push(&flow(number)).unwrap());
+    drop(writer);
+    let (flows, reader) = read(&path).unwrap();
+    assert!(flows.len() > 3_000, "{}", flows.len());
+    assert_eq!((reader.stated(), reader.check()), (None, Ok(())));
+}
