@@ -1,5 +1,5 @@
 //! `weir export`: flows that fit into a file: Parquet with the store's columns, which `weir` and other
-//! engines read, or CSV.
+//! engines read, CSV, or a file that nfdump reads.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,10 @@ use parquet::{
     file::{metadata::KeyValue, properties::WriterProperties},
 };
 use serde_json::json;
-use weir_store::schema;
+use weir_store::{
+    nfdump::{self, Compression as BlockCompression},
+    rows, schema,
+};
 
 use crate::{
     answer::{Answer, coverage_json},
@@ -44,9 +47,12 @@ pub struct Options {
     /// File to write; it must not be there yet
     #[arg(short = 'w', long = "write", value_name = "FILE")]
     file: PathBuf,
-    /// Format; by the file's ending otherwise
-    #[arg(long = "as", value_name = "FORMAT")]
+    /// Format; by the file's name otherwise
+    #[arg(long = "as", visible_alias = "format", value_name = "FORMAT")]
     format: Option<Kind>,
+    /// Compression of nfdump's files; before 1.7.2 it has no zstd
+    #[arg(long, value_name = "HOW", default_value = "lz4")]
+    compression: Blocks,
 }
 
 /// A format of files.
@@ -56,6 +62,43 @@ enum Kind {
     Parquet,
     /// CSV
     Csv,
+    /// nfdump 1.7 (layout 2)
+    Nfdump,
+}
+
+/// How the blocks of nfdump's files are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Blocks {
+    /// Not at all
+    None,
+    /// LZ4
+    Lz4,
+    /// Zstandard
+    Zstd,
+}
+
+impl Blocks {
+    fn compression(self) -> BlockCompression {
+        match self {
+            Self::None => BlockCompression::None,
+            Self::Lz4 => BlockCompression::Lz4,
+            Self::Zstd => BlockCompression::Zstd,
+        }
+    }
+}
+
+/// The format that a file's name asks for.
+fn kind_of(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_str()?;
+    if name.starts_with("nfcapd.") {
+        return Some(Kind::Nfdump);
+    }
+    match path.extension()?.to_str()? {
+        "parquet" => Some(Kind::Parquet),
+        "csv" => Some(Kind::Csv),
+        "nfdump" => Some(Kind::Nfdump),
+        _ => None,
+    }
 }
 
 /// Answers it.
@@ -63,12 +106,10 @@ enum Kind {
 /// # Errors
 /// If the filter does not fit, the query fails, or the file cannot be written; then none is left.
 pub async fn run(options: &Options) -> Result<Coverage> {
-    let ending = options.file.extension().and_then(|ending| ending.to_str());
-    let kind = match (options.format, ending) {
-        (Some(kind), _) => kind,
-        (None, Some("parquet")) => Kind::Parquet,
-        (None, Some("csv")) => Kind::Csv,
-        _ => bail!("name a file that ends in .parquet or .csv, or say --as parquet or --as csv"),
+    let Some(kind) = options.format.or_else(|| kind_of(&options.file)) else {
+        bail!(
+            "name a file that ends in .parquet, .csv or .nfdump, or say --as parquet, --as csv or --as nfdump"
+        );
     };
     if options.file.exists() {
         bail!(
@@ -86,6 +127,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let written = match kind {
         Kind::Parquet => write_parquet(question.flows, &question.coverage, &partial).await,
         Kind::Csv => write_csv(question.flows, &partial).await,
+        Kind::Nfdump => {
+            let created_s = u64::try_from(question.now_ns / 1_000_000_000).unwrap_or(0);
+            let compression = options.compression.compression();
+            write_nfdump(question.flows, &partial, compression, created_s).await
+        }
     };
     let renamed = written.and_then(|written| {
         fs::rename(&partial, &options.file)?;
@@ -108,12 +154,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
 /// Writes the store's columns, and what they cover as the file's metadata; how many flows.
 async fn write_parquet(flows: DataFrame, coverage: &Coverage, path: &Path) -> Result<u64> {
     let wanted = schema::schema();
-    let columns: Vec<Expr> = wanted
-        .fields()
-        .iter()
-        .map(|field| col(field.name()))
-        .collect();
-    let mut stream = flows.select(columns)?.execute_stream().await?;
+    let mut stream = flows.select(stored(&wanted))?.execute_stream().await?;
     let version = KeyValue::new(
         "weir.schema_version".to_owned(),
         schema::SCHEMA_VERSION.to_owned(),
@@ -135,6 +176,12 @@ async fn write_parquet(flows: DataFrame, coverage: &Coverage, path: &Path) -> Re
     let file = writer.into_inner()?;
     file.sync_all()?;
     Ok(written)
+}
+
+/// The store's columns.
+fn stored(wanted: &SchemaRef) -> Vec<Expr> {
+    let fields = wanted.fields().iter();
+    fields.map(|field| col(field.name())).collect()
 }
 
 /// Columns in the types of the store: the engine may have read text in another form.
@@ -170,4 +217,42 @@ async fn write_csv(flows: DataFrame, path: &Path) -> Result<u64> {
         .map_err(std::io::IntoInnerError::into_error)?
         .sync_all()?;
     Ok(written)
+}
+
+/// Writes what nfdump has places for; how many flows.
+async fn write_nfdump(
+    flows: DataFrame,
+    path: &Path,
+    compression: BlockCompression,
+    created_s: u64,
+) -> Result<u64> {
+    let wanted = schema::schema();
+    let mut stream = flows.select(stored(&wanted))?.execute_stream().await?;
+    let mut file = nfdump::Writer::create(path, compression, created_s)?;
+    while let Some(batch) = stream.next().await {
+        let batch = as_stored(&batch?, &wanted)?;
+        for flow in rows::flows(&batch)? {
+            file.push(&flow)?;
+        }
+    }
+    Ok(file.finish()?.flows[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_format_is_meant() {
+        for (name, kind) in [
+            ("a/b.parquet", Some(Kind::Parquet)),
+            ("b.csv", Some(Kind::Csv)),
+            ("b.nfdump", Some(Kind::Nfdump)),
+            ("nfcapd.202611210500", Some(Kind::Nfdump)),
+            ("nfcapd", None),
+            ("b.txt", None),
+        ] {
+            assert_eq!(kind_of(Path::new(name)), kind, "{name}");
+        }
+    }
 }

@@ -88,7 +88,7 @@ enum Command {
     Sql(sql::Options),
     /// Show what is going on now: open flows of a sensor, records as they arrive
     Live(live::Options),
-    /// Write flows to a Parquet or CSV file
+    /// Write flows to a Parquet, CSV or nfdump file
     Export(export::Options),
     /// Take nfdump's own command line (--native prints Weir's)
     #[command(disable_help_flag = true)]
