@@ -4,7 +4,12 @@
     reason = "this is the file that reads the clock"
 )]
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Wall clock, nanoseconds since 1970-01-01 UTC.
 #[must_use]
@@ -14,6 +19,12 @@ pub fn unix_ns() -> u64 {
         .map_or(0, |since| {
             u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
         })
+}
+
+/// Nanoseconds since this was first asked, not changed by steps of the wall clock.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    u64::try_from(STARTED.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A wait that is not changed by steps of the wall clock.

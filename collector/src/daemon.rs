@@ -20,6 +20,7 @@ use weir_store::layout;
 use crate::{
     clock::{self, Patience},
     connections::Connections,
+    onward::Onward,
     options::Receive,
     receive::Receiver,
     receiving::{Common, Receiving},
@@ -29,7 +30,7 @@ use crate::{
     socket,
     statistics::Statistics,
     streams,
-    upkeep::{self, Upkeep},
+    upkeep::Upkeep,
     writer::{Message, Writer, Written},
 };
 
@@ -56,6 +57,7 @@ pub fn run(options: &Receive) -> Result<()> {
         Some(address) => Some(listen(address, &poll)?),
         None => None,
     };
+    let onward = Arc::new(Onward::start(&options.passing, &options.allowed)?);
     let (closed, rotated) = unbounded();
     let writer = Writer::start(directory, options.rotation_s, closed)?;
     let limits = options.keep.limits();
@@ -63,6 +65,7 @@ pub fn run(options: &Receive) -> Result<()> {
     let common = Common {
         shards: Arc::new(Shards::new(&options.settings(), receivers.len())),
         writer: writer.sender.clone(),
+        onward: Arc::clone(&onward),
         talk: Arc::default(),
     };
     let folder = layout::open_folder(directory);
@@ -90,11 +93,13 @@ pub fn run(options: &Receive) -> Result<()> {
     let shards = Arc::clone(&daemon.common.shards);
     // The writer ends when nobody can give it flows any more.
     drop(daemon);
+    let passed = Arc::into_inner(onward).map(Onward::finish);
     let written = writer.finish()?;
     let done = upkeep.finish()?;
     let mut statistics = shards.statistics();
     statistics.kernel_drops = *kernel_drops.as_ref().unwrap_or(&0);
-    report(options, &shards, &statistics, &written, &done)?;
+    let accounts = [written.to_json(), done.to_json(), passed.unwrap_or_default().into()];
+    report(options, &shards, &statistics, &written, accounts)?;
     outcome.and(kernel_drops.map(|_| ()))
 }
 
@@ -257,7 +262,7 @@ fn report(
     shards: &Shards,
     statistics: &Statistics,
     written: &Written,
-    done: &upkeep::Done,
+    accounts: [Value; 3],
 ) -> Result<()> {
     let (exporters, lost_records, lost_datagrams) = shards.heard_and_lost();
     eprintln!(
@@ -272,7 +277,7 @@ fn report(
         return Ok(());
     };
     let mut object = statistics.to_json();
-    for more in [written.to_json(), done.to_json()] {
+    for more in accounts {
         if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
             object.extend(more);
         }

@@ -2,36 +2,48 @@
 //! TCP: [`streams`], [`connections`], [`framing`]), decodes them ([`decode`], [`sampled`]) with what is known of
 //! the exporter ([`exporter`], [`announced`], [`copies`], [`exporters`], [`shards`], [`lru`], [`prefix`],
 //! [`saved`], [`saving`]), counts exactly what was lost on the way ([`loss`], [`samples`], [`statistics`]), and
-//! writes windows of flat files ([`writer`], [`closing`]). [`upkeep`]
-//! follows rotations, [`maintain`] looks after closed files, [`talk`] keeps the log short. It links no
-//! aya and looks at no packet but those that sFlow samples.
+//! writes windows of flat files ([`writer`], [`closing`]). [`upkeep`] follows rotations, [`maintain`] looks after
+//! closed files, [`talk`] keeps the log short. What is passed on beside the files is [`onward`]: datagrams by
+//! [`repeat`] ([`spoof`]), flows by [`forward`] ([`flow_filter`], [`outlet`]) and [`tap`] ([`goflow`]), each behind
+//! a queue of its own ([`aside`]); [`crypto_pan`] changes addresses. It links no aya and looks at no packet but
+//! those that sFlow samples.
 
 pub mod announced;
+pub mod aside;
 pub mod clock;
 pub mod closing;
 pub mod connections;
 pub mod copies;
+pub mod crypto_pan;
 pub mod daemon;
 pub mod decode;
 pub mod exporter;
 pub mod exporters;
+pub mod flow_filter;
+pub mod forward;
 pub mod framing;
+pub mod goflow;
 pub mod loss;
 pub mod lru;
 pub mod maintain;
+pub mod onward;
 pub mod options;
+pub mod outlet;
 pub mod prefix;
 pub mod receive;
 pub mod receiving;
+pub mod repeat;
 pub mod sampled;
 pub mod samples;
 pub mod saved;
 pub mod saving;
 pub mod shards;
 pub mod socket;
+pub mod spoof;
 pub mod statistics;
 pub mod streams;
 pub mod talk;
+pub mod tap;
 pub mod units;
 pub mod upkeep;
 pub mod writer;

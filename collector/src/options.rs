@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use weir_store::expire::Limits;
 
-use crate::{exporters::Settings, prefix::Prefix, socket::Join, units};
+use crate::{exporters::Settings, onward::Passing, prefix::Prefix, socket::Join, units};
 
 /// Receives NetFlow, IPFIX and sFlow from any exporter, says exactly what was lost, and keeps the flows in flat
 /// files that any engine can read.
@@ -86,6 +86,10 @@ pub struct Receive {
     /// What is kept of closed files, each minute anew.
     #[command(flatten)]
     pub keep: Keep,
+
+    /// What is passed on.
+    #[command(flatten)]
+    pub passing: Passing,
 
     /// Write every counter to FILE at exit, as JSON (`-`: standard output)
     #[arg(long, value_name = "FILE")]

@@ -18,7 +18,9 @@ use crate::{
     clock,
     exporters::{Refused, Source},
     loss::Step,
+    onward::Onward,
     receive::Receiver,
+    repeat::Datagrams,
     shards::Shards,
     talk::{Kind, Talk, left_out},
     writer::Message,
@@ -42,6 +44,8 @@ pub struct Common {
     pub shards: Arc<Shards>,
     /// Where flows go.
     pub writer: Sender<Message>,
+    /// What else is done with what comes.
+    pub onward: Arc<Onward>,
     /// What may be said.
     pub talk: Arc<Mutex<Talk>>,
 }
@@ -87,15 +91,16 @@ impl Common {
         eprintln!("weir-collector: {address}: {what}{before}");
     }
 
-    /// Gives flows to the writer. It waits while the writer is behind; the socket's buffer then fills, and
+    /// Passes flows on and gives them to the writer. It waits while the writer is behind; the socket's buffer then fills, and
     /// the kernel counts.
     ///
     /// # Errors
     /// If the writer's thread died.
-    pub fn send(&self, flows: Vec<StoredFlow>) -> Result<()> {
+    pub fn send(&self, mut flows: Vec<StoredFlow>) -> Result<()> {
         if flows.is_empty() {
             return Ok(());
         }
+        self.onward.pass(&mut flows);
         let sent = self.writer.send(Message::Flows(flows));
         sent.map_err(|_| anyhow!("the writing thread died"))
     }
@@ -190,15 +195,18 @@ impl Work {
             let Self {
                 receiver, common, ..
             } = self;
+            let mut datagrams = Datagrams::default();
             let taken = receiver
                 .receive(|octets, source| {
                     if flows.len() >= FLOWS_MAX {
                         // It fails only if the thread died; the next one says so.
                         let _ = common.send(mem::take(&mut flows));
                     }
+                    common.onward.note(octets, &source, &mut datagrams);
                     common.take(octets, &source, received_ns, &mut flows);
                 })
                 .context("receiving")?;
+            common.onward.repeat(datagrams);
             if taken == 0 {
                 return Ok(false);
             }

@@ -17,6 +17,22 @@ use std::{
 /// Buffer asked for: some seconds of a busy exporter.
 pub const RECEIVE_BUFFER_OCTETS: usize = 32 << 20;
 
+/// A raw socket for packets whose IP header we write ourselves (raw(7), `IPPROTO_RAW`); it never waits.
+///
+/// # Errors
+/// Without `CAP_NET_RAW`, or what else the operating system says.
+pub fn raw(is_v6: bool) -> io::Result<UdpSocket> {
+    let family = if is_v6 { libc::AF_INET6 } else { libc::AF_INET };
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the call takes no pointers.
+    let socket = unsafe { libc::socket(family, kind, libc::IPPROTO_RAW) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    Ok(UdpSocket::from(unsafe { OwnedFd::from_raw_fd(socket) }))
+}
+
 /// A multicast group to receive, and the interface to join it on; else where its route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Join {

@@ -1,0 +1,193 @@
+//! Forwarding: flows that a filter keeps, encoded anew, to another collector. Each target has a thread and a
+//! queue of its own.
+
+use std::{
+    net::SocketAddr,
+    str::FromStr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Result;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use serde_json::{Value, json};
+use weir_exporter::{ExportCounters, Version, pace::Pace};
+use weir_netflow::{ExportTime, FlowRecord};
+use weir_store::schema::StoredFlow;
+
+use crate::{aside::Aside, clock, flow_filter::FlowFilter, outlet::Outlet};
+
+/// Batches of flows that wait for a target.
+const BATCHES_MAX: usize = 64;
+/// How often is looked whether a datagram has waited long enough.
+const LOOK: Duration = Duration::from_millis(200);
+/// Datagrams a second, and at once: what a default socket buffer takes.
+const PACE: (u64, u64) = (24_000, 24);
+/// sysUptime at the start: no flow that comes began before that, and a restart shows.
+const UPTIME_MS: u64 = 86_400_000;
+
+/// A target, as `v9:ADDR:PORT[=FILTER]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardTo {
+    /// The format.
+    pub version: Version,
+    /// Where.
+    pub address: SocketAddr,
+    /// Which flows; none: all.
+    pub filter: Option<FlowFilter>,
+}
+
+impl FromStr for ForwardTo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || format!("`{text}` is no target: write v9:192.0.2.1:2055, or v9:192.0.2.1:2055='proto tcp'");
+        let (version, rest) = text.split_once(':').ok_or_else(form)?;
+        let (address, filter) = match rest.split_once('=') {
+            Some((address, filter)) => (address, Some(filter.parse()?)),
+            None => (rest, None),
+        };
+        Ok(Self {
+            version: self::version(version)?,
+            address: address.parse().map_err(|_| form())?,
+            filter,
+        })
+    }
+}
+
+/// A format by its name or number.
+///
+/// # Errors
+/// If there is none of that name.
+pub fn version(text: &str) -> Result<Version, String> {
+    match text {
+        "5" | "v5" => Ok(Version::V5),
+        "9" | "v9" => Ok(Version::V9),
+        "10" | "v10" | "ipfix" => Ok(Version::Ipfix),
+        _ => Err(format!(
+            "`{text}` is no format to send: write v5, v9 or ipfix"
+        )),
+    }
+}
+
+/// A target's near end.
+#[derive(Debug)]
+pub struct Forward {
+    to: ForwardTo,
+    aside: Aside<Vec<FlowRecord>>,
+    filtered: AtomicU64,
+    counters: Arc<Mutex<ExportCounters>>,
+}
+
+impl Forward {
+    /// Starts its thread.
+    ///
+    /// # Errors
+    /// If a socket or thread cannot be had.
+    pub fn start(to: &ForwardTo) -> Result<Self> {
+        let pace = Pace::new(PACE.0, PACE.1);
+        let mut outlet = Outlet::open(to.address, to.version, Some(pace))?;
+        let counters = Arc::new(Mutex::new(ExportCounters::default()));
+        let theirs = Arc::clone(&counters);
+        let work = move |batches: Receiver<Vec<FlowRecord>>| {
+            loop {
+                let is_end = match batches.recv_timeout(LOOK) {
+                    Ok(records) => {
+                        let now = now();
+                        records.iter().for_each(|record| outlet.push(record, &now));
+                        false
+                    }
+                    Err(RecvTimeoutError::Timeout) => false,
+                    Err(RecvTimeoutError::Disconnected) => true,
+                };
+                if is_end {
+                    outlet.flush(&now());
+                } else {
+                    outlet.flush_if_due(&now());
+                }
+                *theirs.lock().unwrap_or_else(PoisonError::into_inner) = *outlet.counters();
+                if is_end {
+                    return;
+                }
+            }
+        };
+        Ok(Self {
+            to: to.clone(),
+            aside: Aside::start("forward", BATCHES_MAX, work)?,
+            filtered: AtomicU64::new(0),
+            counters,
+        })
+    }
+
+    /// Gives it the flows that are meant; it never waits.
+    pub fn offer(&self, flows: &[StoredFlow]) {
+        let is_meant = |flow: &&StoredFlow| {
+            let filter = self.to.filter.as_ref();
+            filter.is_none_or(|filter| filter.keeps(flow))
+        };
+        let meant: Vec<FlowRecord> = flows
+            .iter()
+            .filter(is_meant)
+            .map(|flow| flow.record)
+            .collect();
+        let filtered = (flows.len() - meant.len()) as u64;
+        self.filtered.fetch_add(filtered, Ordering::Relaxed);
+        if !meant.is_empty() {
+            self.aside.offer(meant.len() as u64, || meant);
+        }
+    }
+
+    /// Ends it; its account.
+    #[must_use]
+    pub fn finish(self) -> Value {
+        let offered = self.aside.finish();
+        let counters = *self
+            .counters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        json!({
+            "target": self.to.address.to_string(),
+            "forward_filtered": self.filtered.into_inner(),
+            "forward_exported": counters.records_exported.records,
+            "forward_split": counters.records_split,
+            "forward_unsupported": counters.records_unsupported.records,
+            "forward_unsent": counters.records_unsent.records,
+            "forward_left_out": offered.saturating_sub(counters.records.records),
+            "forward_datagrams": counters.datagrams_sent,
+        })
+    }
+}
+
+fn now() -> ExportTime {
+    ExportTime {
+        unix_ns: clock::unix_ns(),
+        uptime_ms: UPTIME_MS + clock::monotonic_ns() / 1_000_000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_read() {
+        let to: ForwardTo = "v9:192.0.2.1:2055".parse().unwrap();
+        assert_eq!((to.version, to.filter), (Version::V9, None));
+        let to: ForwardTo = "ipfix:[2001:db8::1]:4739=dst port >= 1024".parse().unwrap();
+        assert_eq!(to.address, "[2001:db8::1]:4739".parse().unwrap());
+        assert!(to.filter.is_some());
+        for (wrong, words) in [
+            ("192.0.2.1:2055", "`192.0.2.1` is no format"),
+            ("v9", "is no target"),
+            ("v8:192.0.2.1:2055", "`v8` is no format"),
+            ("v9:router:2055", "is no target"),
+            ("v9:192.0.2.1:2055=bytes 7", "`bytes` does not fit"),
+        ] {
+            let says = wrong.parse::<ForwardTo>().unwrap_err();
+            assert!(says.contains(words), "{wrong}: {says}");
+        }
+    }
+}

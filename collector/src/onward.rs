@@ -1,0 +1,145 @@
+//! What is passed on beside the files: datagrams as they come ([`crate::repeat`]), flows encoded anew
+//! ([`crate::forward`]), and flows for other programs ([`crate::tap`]). None of it holds up receiving.
+//!
+//! With `--anonymise` files and taps have other addresses ([`crate::crypto_pan`]); what goes to other
+//! collectors has not: they get what exporters said.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Map, Value};
+use weir_store::schema::StoredFlow;
+
+use crate::{
+    crypto_pan::{self, CryptoPan},
+    exporters::Source,
+    forward::{Forward, ForwardTo},
+    prefix::Prefix,
+    repeat::{Datagrams, Repeater},
+    tap::{Shape, Tap},
+};
+
+/// Targets of `--forward` there may be.
+const FORWARDS_MAX: usize = 16;
+
+/// What is passed on.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Passing {
+    /// Send each datagram on to up to 16 others, unchanged
+    #[arg(long, value_name = "ADDR:PORT", value_delimiter = ',')]
+    pub repeat: Vec<SocketAddr>,
+
+    /// Have repeated datagrams come from the exporter's own address and port (needs CAP_NET_RAW)
+    #[arg(long, requires = "repeat")]
+    pub repeat_source: bool,
+
+    /// Send flows on, encoded as v5, v9 or ipfix; with a filter, those it keeps (may be repeated)
+    #[arg(long = "forward", value_name = "v9:ADDR:PORT[=FILTER]")]
+    pub forwards: Vec<ForwardTo>,
+
+    /// Append each flow to FILE as a line of JSON (`-`: standard output)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Append each flow to FILE as goflow2's protobuf, length-delimited (`-`: standard output)
+    #[arg(long, value_name = "FILE")]
+    pub protobuf: Option<PathBuf>,
+
+    /// Change the addresses that are written, by Crypto-PAn with the key in KEYFILE
+    #[arg(long, value_name = "KEYFILE")]
+    pub anonymise: Option<PathBuf>,
+}
+
+/// All of it, under way.
+#[derive(Debug, Default)]
+pub struct Onward {
+    repeater: Option<Repeater>,
+    forwards: Vec<Forward>,
+    taps: Vec<Tap>,
+    anonymiser: Option<CryptoPan>,
+}
+
+impl Onward {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If a target, file or key cannot be used.
+    pub fn start(options: &Passing, allowed: &[Prefix]) -> Result<Self> {
+        if options.forwards.len() > FORWARDS_MAX {
+            bail!(
+                "--forward is given {} times: {FORWARDS_MAX} are possible",
+                options.forwards.len()
+            );
+        }
+        if options.json.is_some() && options.json == options.protobuf {
+            bail!("--json and --protobuf need a file each: lines and messages do not mix");
+        }
+        // A key that cannot be used must not leave flows half written.
+        let anonymiser = options.anonymise.as_deref().map(crypto_pan::open);
+        let anonymiser = anonymiser.transpose()?;
+        let shapes = [
+            (Shape::Json, &options.json),
+            (Shape::Protobuf, &options.protobuf),
+        ];
+        let taps = shapes.into_iter().filter_map(|(shape, path)| {
+            let path = path.as_deref()?;
+            Some(Tap::start(shape, path))
+        });
+        Ok(Self {
+            repeater: Repeater::start(&options.repeat, options.repeat_source, allowed.to_vec())?,
+            forwards: options.forwards.iter().map(Forward::start).collect::<Result<_>>()?,
+            taps: taps.collect::<Result<_>>()?,
+            anonymiser,
+        })
+    }
+
+    /// Notes a datagram that is to be repeated.
+    pub fn note(&self, octets: &[u8], source: &Source, datagrams: &mut Datagrams) {
+        if let Some(repeater) = &self.repeater
+            && repeater.wants(source)
+        {
+            datagrams.push(octets, source);
+        }
+    }
+
+    /// Has datagrams repeated.
+    pub fn repeat(&self, datagrams: Datagrams) {
+        if let Some(repeater) = &self.repeater {
+            repeater.offer(datagrams);
+        }
+    }
+
+    /// Passes flows on; they are then as they are to be written.
+    pub fn pass(&self, flows: &mut [StoredFlow]) {
+        for forward in &self.forwards {
+            forward.offer(flows);
+        }
+        if let Some(anonymiser) = &self.anonymiser {
+            for flow in &mut *flows {
+                anonymiser.anonymise(&mut flow.record);
+            }
+        }
+        for tap in &self.taps {
+            tap.offer(flows);
+        }
+    }
+
+    /// Ends it; the account of each part that there was.
+    #[must_use]
+    pub fn finish(self) -> Map<String, Value> {
+        let mut account = Map::new();
+        if let Some(repeater) = self.repeater {
+            account.insert("repeat".to_owned(), repeater.finish());
+        }
+        if !self.forwards.is_empty() {
+            let forwards = self.forwards.into_iter().map(Forward::finish).collect();
+            account.insert("forward".to_owned(), forwards);
+        }
+        for tap in self.taps {
+            let (name, taken) = tap.finish();
+            account.insert(name.to_owned(), taken);
+        }
+        account
+    }
+}
