@@ -5,10 +5,11 @@
 //! writes windows of flat files ([`writer`], [`closing`]). [`upkeep`] follows rotations, [`maintain`] looks after
 //! closed files, [`talk`] keeps the log short. What is passed on beside the files is [`onward`]: datagrams by
 //! [`repeat`] ([`spoof`]), flows by [`forward`] ([`flow_filter`], [`outlet`]) and [`tap`] ([`goflow`]), each behind
-//! a queue of its own ([`aside`]); [`crypto_pan`] changes addresses. It links no aya and looks at no packet but
-//! those that sFlow samples.
+//! a queue of its own ([`aside`]); [`crypto_pan`] changes addresses. [`import`], [`replay`] and [`anonymise`]
+//! are about closed files again. It links no aya and looks at no packet but those that sFlow samples.
 
 pub mod announced;
+pub mod anonymise;
 pub mod aside;
 pub mod clock;
 pub mod closing;
@@ -23,6 +24,7 @@ pub mod flow_filter;
 pub mod forward;
 pub mod framing;
 pub mod goflow;
+pub mod import;
 pub mod loss;
 pub mod lru;
 pub mod maintain;
@@ -33,6 +35,7 @@ pub mod prefix;
 pub mod receive;
 pub mod receiving;
 pub mod repeat;
+pub mod replay;
 pub mod sampled;
 pub mod samples;
 pub mod saved;

@@ -1,5 +1,5 @@
-//! The words beside receiving: `expire`, `verify`, `repair`, `recompact`. What they did goes to standard
-//! output, a line a file.
+//! The words beside receiving: `expire`, `verify`, `repair`, `recompact`; `import`, `replay` and `anonymise` have
+//! files of their own. What they did goes to standard output, a line a file.
 
 use std::{path::Path, process::ExitCode};
 
@@ -14,7 +14,7 @@ use weir_store::{
     verify,
 };
 
-use crate::{clock, options::Command, units::display_octets};
+use crate::{anonymise, clock, import, options::Command, replay, units::display_octets};
 
 /// Does what the command line says.
 ///
@@ -34,6 +34,9 @@ pub fn run(command: &Command) -> Result<ExitCode> {
             older_than,
             dry_run,
         } => recompact(directory, *older_than, *dry_run),
+        Command::Import(options) => import::run(options),
+        Command::Replay(options) => replay::run(options),
+        Command::Anonymise(options) => anonymise::run(options),
     }
 }
 

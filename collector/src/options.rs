@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use weir_store::expire::Limits;
 
-use crate::{exporters::Settings, onward::Passing, prefix::Prefix, socket::Join, units};
+use crate::{
+    anonymise::Anonymise, exporters::Settings, import::Import, onward::Passing, prefix::Prefix,
+    replay::Replay, socket::Join, units,
+};
 
 /// Receives NetFlow, IPFIX and sFlow from any exporter, says exactly what was lost, and keeps the flows in flat
 /// files that any engine can read.
@@ -181,6 +184,12 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Take over files of nfdump and flow-tools
+    Import(Import),
+    /// Send the flows of closed files to a collector
+    Replay(Replay),
+    /// Copy closed files with other addresses (Crypto-PAn)
+    Anonymise(Anonymise),
 }
 
 #[cfg(test)]
@@ -227,12 +236,20 @@ mod tests {
         assert!(dry_run);
         assert_eq!(keep.limits().octets_max, Some(1 << 30));
         parse("recompact flows").unwrap();
+        parse("import a b -w flows --salvage").unwrap();
+        parse("replay flows --to 192.0.2.1:2055 -v 5 --speed 10").unwrap();
+        parse("anonymise flows others --key key").unwrap();
         for wrong in [
             "",
             "flows",
             "verify",
             "-w flows verify flows",
             "-w flows --sockets 0",
+            "-w flows --repeat-source",
+            "-w flows --forward v9:192.0.2.1:2055=bytes",
+            "import -w flows",
+            "replay flows",
+            "replay flows --to 192.0.2.1:2055 -v 7",
         ] {
             parse(wrong).unwrap_err();
         }

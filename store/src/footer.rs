@@ -19,7 +19,7 @@ use parquet::{
     },
 };
 
-use crate::{StoreError, schema};
+use crate::{StoreError, schema, verify};
 
 /// Octets of a Bloom filter that is read; a damaged length may be anything.
 const BLOOM_OCTETS_MAX: i32 = 32 << 20;
@@ -106,6 +106,15 @@ fn open(path: &Path) -> Result<(File, ArrowReaderMetadata), StoreError> {
     let file = File::open(path).map_err(StoreError::io("open", path))?;
     let loaded = load(&file).map_err(StoreError::parquet(path))?;
     Ok((file, loaded))
+}
+
+/// Whether a file has a note of this name in its metadata.
+///
+/// # Errors
+/// If the file is no Parquet file.
+pub fn has_note(path: &Path, key: &str) -> Result<bool, StoreError> {
+    let (_, loaded) = open(path)?;
+    Ok(note(loaded.metadata(), key).is_some())
 }
 
 /// False if the file's Bloom filters say that no row has the address in the column.
