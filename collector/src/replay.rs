@@ -104,7 +104,7 @@ pub fn run(options: &Replay) -> Result<ExitCode> {
     }
     // A damaged file is named when it comes to it.
     let flows = files.iter().filter_map(|path| footer::read(path).ok());
-    let total = flows.map(|footer| footer.flows).sum();
+    let total: u64 = flows.map(|footer| footer.flows).sum();
     let style = ProgressStyle::with_template(
         "  {bar:24} {human_pos} of {human_len} flows, {elapsed} of about {duration}  {msg}",
     )?;

@@ -267,7 +267,7 @@ fn compression(header: &[u8; HEADER_OCTETS]) -> Result<Compression, String> {
     }
     let number = header[16];
     Compression::from_number(number).ok_or_else(|| {
-        format!("its compression ({number}) is not known: `nfdump -r OLD -w NEW -z=zstd` makes one that is read")
+        format!("its compression ({number}) is not known: `nfdump -r OLD -w NEW` makes one that is read")
     })
 }
 

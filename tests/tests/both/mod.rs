@@ -131,12 +131,12 @@ pub fn weir_collects(folder: &Path, datagrams: &[Vec<u8>]) -> PathBuf {
     flows
 }
 
-/// nfcapd's files of the datagrams.
-pub fn nfcapd_collects(folder: &Path, datagrams: &[Vec<u8>]) -> PathBuf {
+/// nfcapd's files of the datagrams, compressed as an option says.
+pub fn nfcapd_collects(folder: &Path, datagrams: &[Vec<u8>], compression: &[&str]) -> PathBuf {
     let (port, flows) = (free_port(), folder.join("nfcapd"));
     fs::create_dir(&flows).unwrap();
     let mut command = Command::new("nfcapd");
-    command.arg("-w").arg(&flows);
+    command.arg("-w").arg(&flows).args(compression);
     command.args(["-b", "127.0.0.1", "-p", &port.to_string(), "-t", "3600"]);
     let daemon = Daemon::start(command, &folder.join("nfcapd.log")).unwrap();
     std::thread::sleep(Duration::from_millis(700));
