@@ -57,7 +57,8 @@ pub fn run(options: &Receive) -> Result<()> {
         Some(address) => Some(listen(address, &poll)?),
         None => None,
     };
-    let onward = Arc::new(Onward::start(&options.passing, &options.allowed)?);
+    let onward = Onward::start(&options.passing, options.listen, &options.allowed)?;
+    let onward = Arc::new(onward);
     let (closed, rotated) = unbounded();
     let writer = Writer::start(directory, options.rotation_s, closed)?;
     let limits = options.keep.limits();

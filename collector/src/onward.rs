@@ -65,7 +65,12 @@ impl Onward {
     ///
     /// # Errors
     /// If a target, file or key cannot be used.
-    pub fn start(options: &Passing, allowed: &[Prefix]) -> Result<Self> {
+    pub fn start(options: &Passing, listen: SocketAddr, allowed: &[Prefix]) -> Result<Self> {
+        let forwards = options.forwards.iter().map(|to| to.address);
+        let mut targets = options.repeat.iter().copied().chain(forwards);
+        if let Some(target) = targets.find(|target| is_own(listen, *target)) {
+            bail!("{target} is where this collector listens: what it passes on would come back for ever");
+        }
         if options.forwards.len() > FORWARDS_MAX {
             bail!(
                 "--forward is given {} times: {FORWARDS_MAX} are possible",
@@ -141,5 +146,37 @@ impl Onward {
             account.insert(name.to_owned(), taken);
         }
         account
+    }
+}
+
+/// Whether what is sent to a target arrives where the collector listens, as far as addresses tell.
+fn is_own(listen: SocketAddr, target: SocketAddr) -> bool {
+    let (ours, theirs) = (listen.ip(), target.ip());
+    let is_here = theirs.is_unspecified() || (ours.is_unspecified() && theirs.is_loopback());
+    listen.port() == target.port() && (ours == theirs || is_here)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_passed_on_to_the_collector_itself() {
+        for (listen, target, is_refused) in [
+            ("[::]:2055", "127.0.0.1:2055", true),
+            ("[::]:2055", "[::1]:2055", true),
+            ("192.0.2.1:2055", "192.0.2.1:2055", true),
+            ("192.0.2.1:2055", "0.0.0.0:2055", true),
+            ("192.0.2.1:2055", "127.0.0.1:2055", false),
+            ("[::]:2055", "127.0.0.1:2056", false),
+            ("[::]:2055", "192.0.2.1:2055", false),
+        ] {
+            let (listen, target) = (listen.parse().unwrap(), target.parse().unwrap());
+            let options = Passing {
+                repeat: vec![target],
+                ..Passing::default()
+            };
+            assert_eq!(Onward::start(&options, listen, &[]).is_err(), is_refused, "{target}");
+        }
     }
 }

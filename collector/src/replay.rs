@@ -42,7 +42,7 @@ pub struct Replay {
 
     /// Format: 5, 9 or 10 (IPFIX)
     #[arg(short = 'v', long = "format", value_name = "VERSION", default_value = "9", value_parser = forward::version)]
-    version: Version,
+    format: Version,
 
     /// `recorded`, so many times as fast (10, 0.5), or `full`
     #[arg(long, value_name = "SPEED", default_value = "recorded")]
@@ -111,7 +111,7 @@ pub fn run(options: &Replay) -> Result<ExitCode> {
     let bar = ProgressBar::new(total).with_style(style);
     let mut replaying = Replaying {
         options,
-        outlet: Outlet::open(options.to, options.version, None)?,
+        outlet: Outlet::open(options.to, options.format, None)?,
         began: None,
         latest_ns: 0,
         left_out: 0,
