@@ -64,6 +64,7 @@ pub struct Closed {
 }
 
 /// Closes windows as they come, `kept` at once, until nobody sends any more. Each file is told to `told`.
+#[must_use]
 pub fn close_windows(
     root: &Path,
     kept: Vec<Closing>,

@@ -99,7 +99,11 @@ pub fn run(options: &Receive) -> Result<()> {
     let done = upkeep.finish()?;
     let mut statistics = shards.statistics();
     statistics.kernel_drops = *kernel_drops.as_ref().unwrap_or(&0);
-    let accounts = [written.to_json(), done.to_json(), passed.unwrap_or_default().into()];
+    let accounts = [
+        written.to_json(),
+        done.to_json(),
+        passed.unwrap_or_default().into(),
+    ];
     report(options, &shards, &statistics, &written, accounts)?;
     outcome.and(kernel_drops.map(|_| ()))
 }

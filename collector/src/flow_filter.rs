@@ -107,9 +107,9 @@ impl Term {
             Self::Not(term) => !term.keeps(flow),
             Self::V6(wanted) => v6 == wanted,
             Self::Protocol(protocols) => protocols.contains(protocol),
-            Self::Address(side, prefixes) => side.any(*source, *destination, |address| {
-                in_one(prefixes, address)
-            }),
+            Self::Address(side, prefixes) => {
+                side.any(*source, *destination, |address| in_one(prefixes, address))
+            }
             Self::Port(side, ports) => side.any(*source_port, *destination_port, |port| {
                 ports
                     .iter()
@@ -222,7 +222,9 @@ impl Parser {
     fn single(&mut self) -> Result<Term, String> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(format!("more than {DEPTH_MAX} parentheses are within one another"));
+            return Err(format!(
+                "more than {DEPTH_MAX} parentheses are within one another"
+            ));
         }
         let term = self.term();
         self.depth -= 1;
@@ -329,7 +331,9 @@ fn protocol(word: &str) -> Result<u8, String> {
         ("ospf", 89),
         ("sctp", 132),
     ];
-    let known = named.iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
+    let known = named
+        .iter()
+        .find(|(name, _)| word.eq_ignore_ascii_case(name));
     known.map_or_else(
         || {
             word.parse()
@@ -366,6 +370,7 @@ mod tests {
             exporter: address("203.0.113.9"),
             source_id: 0,
             version: 9,
+            others: weir_store::others::Others::NONE,
         }
     }
 
@@ -389,7 +394,10 @@ mod tests {
             ("src port!=40000", false),
             ("port <= 443", true),
             ("exporter ip 203.0.113.9", true),
-            ("router net 203.0.113.0/24 and not (port 443 or port 80)", false),
+            (
+                "router net 203.0.113.0/24 and not (port 443 or port 80)",
+                false,
+            ),
             ("proto udp or proto tcp and dst port 443", true),
             ("(proto udp or proto tcp) and dst port 53", false),
             ("ip in [10.0.0.0/8 198.51.100.0/24]", true),

@@ -44,7 +44,11 @@ impl FromStr for ForwardTo {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let form = || format!("`{text}` is no target: write v9:192.0.2.1:2055, or v9:192.0.2.1:2055='proto tcp'");
+        let form = || {
+            format!(
+                "`{text}` is no target: write v9:192.0.2.1:2055, or v9:192.0.2.1:2055='proto tcp'"
+            )
+        };
         let (version, rest) = text.split_once(':').ok_or_else(form)?;
         let (address, filter) = match rest.split_once('=') {
             Some((address, filter)) => (address, Some(filter.parse()?)),
@@ -97,7 +101,9 @@ impl Forward {
                 let is_end = match batches.recv_timeout(LOOK) {
                     Ok(records) => {
                         let now = now();
-                        records.iter().for_each(|record| outlet.push(record, &now));
+                        for record in &records {
+                            outlet.push(record, &now);
+                        }
                         false
                     }
                     Err(RecvTimeoutError::Timeout) => false,
@@ -144,10 +150,7 @@ impl Forward {
     #[must_use]
     pub fn finish(self) -> Value {
         let offered = self.aside.finish();
-        let counters = *self
-            .counters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let counters = *self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         json!({
             "target": self.to.address.to_string(),
             "forward_filtered": self.filtered.into_inner(),

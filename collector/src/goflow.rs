@@ -202,6 +202,7 @@ mod tests {
             exporter: "::ffff:192.0.2.9".parse().unwrap(),
             source_id: 0,
             version: 9,
+            others: weir_store::others::Others::NONE,
         };
         let mut octets = Vec::new();
         append(&flow, &mut octets);

@@ -155,7 +155,9 @@ fn import(directory: &Directory, path: &Path, is_salvaging: bool) -> Result<u64>
     }
     if flows.is_empty() {
         read?;
-        archive.check().map_err(|wrong| anyhow::anyhow!("{shown}: {wrong}"))?;
+        archive
+            .check()
+            .map_err(|wrong| anyhow::anyhow!("{shown}: {wrong}"))?;
         println!("{shown}: no flows");
         return Ok(0);
     }

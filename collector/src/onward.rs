@@ -69,7 +69,9 @@ impl Onward {
         let forwards = options.forwards.iter().map(|to| to.address);
         let mut targets = options.repeat.iter().copied().chain(forwards);
         if let Some(target) = targets.find(|target| is_own(listen, *target)) {
-            bail!("{target} is where this collector listens: what it passes on would come back for ever");
+            bail!(
+                "{target} is where this collector listens: what it passes on would come back for ever"
+            );
         }
         if options.forwards.len() > FORWARDS_MAX {
             bail!(
@@ -93,7 +95,11 @@ impl Onward {
         });
         Ok(Self {
             repeater: Repeater::start(&options.repeat, options.repeat_source, allowed.to_vec())?,
-            forwards: options.forwards.iter().map(Forward::start).collect::<Result<_>>()?,
+            forwards: options
+                .forwards
+                .iter()
+                .map(Forward::start)
+                .collect::<Result<_>>()?,
             taps: taps.collect::<Result<_>>()?,
             anonymiser,
         })
@@ -176,7 +182,11 @@ mod tests {
                 repeat: vec![target],
                 ..Passing::default()
             };
-            assert_eq!(Onward::start(&options, listen, &[]).is_err(), is_refused, "{target}");
+            assert_eq!(
+                Onward::start(&options, listen, &[]).is_err(),
+                is_refused,
+                "{target}"
+            );
         }
     }
 }

@@ -158,15 +158,19 @@ impl Repeater {
             .map(|address| Target::open(*address, is_spoofed))
             .collect::<Result<_>>()?;
         let theirs = Arc::clone(&targets);
-        let aside = Aside::start("repeat", BATCHES_MAX, move |batches: Receiver<Datagrams>| {
-            for datagrams in batches {
-                datagrams.each(|source, datagram| {
-                    for target in &*theirs {
-                        target.send(source, datagram);
-                    }
-                });
-            }
-        })?;
+        let aside = Aside::start(
+            "repeat",
+            BATCHES_MAX,
+            move |batches: Receiver<Datagrams>| {
+                for datagrams in batches {
+                    datagrams.each(|source, datagram| {
+                        for target in &*theirs {
+                            target.send(source, datagram);
+                        }
+                    });
+                }
+            },
+        )?;
         Ok(Some(Self {
             targets,
             allowed,

@@ -85,12 +85,16 @@ impl FromStr for Speed {
 
 fn time_ns(text: &str) -> Result<u64, String> {
     let time = text.trim_end_matches('Z');
-    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
-        .iter()
-        .find_map(|form| NaiveDateTime::parse_from_str(time, form).ok())
-        .and_then(|time| time.and_utc().timestamp_nanos_opt())
-        .and_then(|ns| u64::try_from(ns).ok())
-        .ok_or_else(|| format!("`{text}` is no time: write 2026-11-21T05:00:00 (UTC)"))
+    [
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%dT%H:%M",
+    ]
+    .iter()
+    .find_map(|form| NaiveDateTime::parse_from_str(time, form).ok())
+    .and_then(|time| time.and_utc().timestamp_nanos_opt())
+    .and_then(|ns| u64::try_from(ns).ok())
+    .ok_or_else(|| format!("`{text}` is no time: write 2026-11-21T05:00:00 (UTC)"))
 }
 
 /// Does it.
@@ -126,7 +130,8 @@ pub fn run(options: &Replay) -> Result<ExitCode> {
 
 /// The closed files that are meant, by time.
 fn files(source: &Path) -> Result<Vec<PathBuf>> {
-    let found = fs::metadata(source).with_context(|| format!("cannot open {}", source.display()))?;
+    let found =
+        fs::metadata(source).with_context(|| format!("cannot open {}", source.display()))?;
     if found.is_file() {
         return Ok(vec![source.to_owned()]);
     }
@@ -171,12 +176,15 @@ impl Replaying<'_> {
                 path: path.to_owned(),
                 source,
             })?;
-            flows.iter().for_each(|flow| self.flow(flow));
+            for flow in &flows {
+                self.flow(flow);
+            }
             self.bar.inc(flows.len() as u64);
             Ok(())
         })?;
         for fault in &verified.faults {
-            self.bar.suspend(|| eprintln!("weir-collector: {}: {fault}", path.display()));
+            self.bar
+                .suspend(|| eprintln!("weir-collector: {}: {fault}", path.display()));
         }
         Ok(verified.faults.len())
     }

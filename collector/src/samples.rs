@@ -76,7 +76,11 @@ impl Samples {
             line.newest = sample.sequence;
             let more = sample.drops.wrapping_sub(line.drops);
             // One that falls began anew.
-            self.drops += if more.cast_signed() > 0 { more.into() } else { 0 };
+            self.drops += if more.cast_signed() > 0 {
+                more.into()
+            } else {
+                0
+            };
             line.drops = sample.drops;
         }
         true
@@ -177,7 +181,8 @@ mod tests {
         }
         let mut object = Map::new();
         samples.add_to_json(&mut object);
-        let expected = serde_json::json!({ "sources": 1, "samples": 5, "samples_lost": 0, "drops": 10 });
+        let expected =
+            serde_json::json!({ "sources": 1, "samples": 5, "samples_lost": 0, "drops": 10 });
         assert_eq!(Value::Object(object), expected);
     }
 

@@ -110,7 +110,11 @@ mod tests {
                 let packet = packet(&source(from), target, datagram).unwrap();
                 assert_eq!(packet.len(), header_octets + 8 + datagram.len());
                 let (ip, udp) = packet.split_at(header_octets);
-                let addresses = if header_octets == 20 { &ip[12..] } else { &ip[8..] };
+                let addresses = if header_octets == 20 {
+                    &ip[12..]
+                } else {
+                    &ip[8..]
+                };
                 let length = u16::try_from(udp.len()).unwrap();
                 let all = sum(addresses) + sum(udp) + u64::from(UDP) + u64::from(length);
                 assert_eq!(folded(all), 0xffff, "{from} {datagram:?}");

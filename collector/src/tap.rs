@@ -6,6 +6,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    net::Ipv6Addr,
     os::unix::fs::FileTypeExt as _,
     path::Path,
     sync::{
@@ -154,12 +155,13 @@ impl fmt::Display for Time {
     }
 }
 
-/// Appends a flow's line. Nothing in it needs to be escaped.
+/// Appends a flow's line: the store's columns in their order, without those that a flow has not. Nothing in
+/// it needs to be escaped.
 fn append_line(flow: &StoredFlow, octets: &mut Vec<u8>) -> io::Result<()> {
     let record = &flow.record;
     write!(
         octets,
-        r#"{{"flow_start":"{}","flow_end":"{}","received":"{}","exporter":"{}","source_id":{},"version":{},"src_addr":"{}","dst_addr":"{}","next_hop":"#,
+        r#"{{"flow_start":"{}","flow_end":"{}","received":"{}","exporter":"{}","source_id":{},"version":{},"src_addr":"{}","dst_addr":"{}""#,
         Time(record.start_ns),
         Time(record.end_ns),
         Time(flow.received_ns),
@@ -169,11 +171,7 @@ fn append_line(flow: &StoredFlow, octets: &mut Vec<u8>) -> io::Result<()> {
         display_address(record.source),
         display_address(record.destination),
     )?;
-    if record.next_hop.is_unspecified() {
-        octets.extend(b"null");
-    } else {
-        write!(octets, r#""{}""#, display_address(record.next_hop))?;
-    }
+    append_address(octets, "next_hop", record.next_hop)?;
     for (name, number) in [
         ("ip_version", if record.v6 { 6 } else { 4 }),
         ("protocol", record.protocol.into()),
@@ -196,40 +194,139 @@ fn append_line(flow: &StoredFlow, octets: &mut Vec<u8>) -> io::Result<()> {
     ] {
         write!(octets, r#","{name}":{number}"#)?;
     }
+    if flow.needs_all_columns() {
+        append_later(flow, octets)?;
+    }
     octets.extend(b"}\n");
     Ok(())
+}
+
+/// Appends what few flows have.
+fn append_later(flow: &StoredFlow, octets: &mut Vec<u8>) -> io::Result<()> {
+    let record = &flow.record;
+    append_address(octets, "bgp_next_hop", record.bgp_next_hop)?;
+    for (name, mac) in [
+        ("src_mac", record.source_mac),
+        ("dst_mac", record.destination_mac),
+    ] {
+        if mac != [0; 6] {
+            let [a, b, c, d, e, f] = mac;
+            write!(
+                octets,
+                r#","{name}":"{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}""#
+            )?;
+        }
+    }
+    let [label_1, label_2, label_3, label_4] = record.mpls_labels;
+    for (name, number) in [
+        ("inner_vlan", record.inner_vlan.into()),
+        ("mpls_label_1", label_1),
+        ("mpls_label_2", label_2),
+        ("mpls_label_3", label_3),
+        ("mpls_label_4", label_4),
+        ("flow_label", record.flow_label),
+    ] {
+        if number != 0 {
+            write!(octets, r#","{name}":{number}"#)?;
+        }
+    }
+    append_address(octets, "outer_src_addr", record.outer_source)?;
+    append_address(octets, "outer_dst_addr", record.outer_destination)?;
+    if !flow.others.is_empty() {
+        octets.extend(br#","others":{"#);
+        for (number, (key, value)) in flow.others.named().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            write!(octets, r#"{comma}"{key}":""#)?;
+            for octet in value {
+                write!(octets, "{octet:02x}")?;
+            }
+            octets.push(b'"');
+        }
+        octets.push(b'}');
+    }
+    Ok(())
+}
+
+fn append_address(octets: &mut Vec<u8>, name: &str, address: Ipv6Addr) -> io::Result<()> {
+    if address.is_unspecified() {
+        return Ok(());
+    }
+    write!(octets, r#","{name}":"{}""#, display_address(address))
 }
 
 #[cfg(test)]
 mod tests {
     use weir_netflow::FlowRecord;
-    use weir_store::schema;
+    use weir_store::{
+        others::{Gathering, Other, Others},
+        schema,
+    };
 
     use super::*;
 
+    /// The names in a flow's line, and the line.
+    fn line(flow: &StoredFlow) -> (Vec<String>, Value) {
+        let mut octets = Vec::new();
+        append_line(flow, &mut octets).unwrap();
+        let line: Value = serde_json::from_slice(&octets).unwrap();
+        let names = line.as_object().unwrap().keys().cloned().collect();
+        (names, line)
+    }
+
     #[test]
     fn a_line_has_the_stores_columns_in_their_order() {
+        let address = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        let mut gathering = Gathering::default();
+        let other = Other {
+            enterprise: 6871,
+            element: 14,
+            octets: &[1, 0xab],
+        };
+        gathering.add(&other, 2);
         let flow = StoredFlow {
             record: FlowRecord {
-                source: "::ffff:192.0.2.1".parse().unwrap(),
+                source: address("::ffff:192.0.2.1"),
                 octets: u64::MAX,
                 start_ns: 1_700_000_000_123_456_789,
                 ..FlowRecord::default()
             },
             received_ns: 0,
-            exporter: "2001:db8::1".parse().unwrap(),
+            exporter: address("2001:db8::1"),
             source_id: 7,
             version: 9,
+            others: Others::NONE,
         };
-        let mut octets = Vec::new();
-        append_line(&flow, &mut octets).unwrap();
-        let line: Value = serde_json::from_slice(&octets).unwrap();
-        let names: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
+        let full = StoredFlow {
+            record: FlowRecord {
+                next_hop: address("2001:db8::2"),
+                bgp_next_hop: address("2001:db8::3"),
+                source_mac: [2, 0, 0, 0, 0, 0x1f],
+                destination_mac: [2; 6],
+                inner_vlan: 1,
+                mpls_labels: [1, 2, 3, 4],
+                flow_label: 5,
+                outer_source: address("2001:db8::4"),
+                outer_destination: address("2001:db8::5"),
+                ..flow.record
+            },
+            others: gathering.finish(),
+            ..flow.clone()
+        };
         let columns = schema::schema();
-        let columns: Vec<_> = columns.fields().iter().map(|field| field.name().clone()).collect();
+        let columns: Vec<_> = columns
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        let (names, line_of_all) = line(&full);
         assert_eq!(names, columns);
+        assert_eq!(line_of_all["src_mac"], "02:00:00:00:00:1f");
+        assert_eq!(line_of_all["others"], json!({"6871.14": "01ab"}));
+        let (names, line) = line(&flow);
+        let always = columns.iter().take(schema::EARLIER_COLUMNS);
+        assert!(names.iter().eq(always.filter(|name| *name != "next_hop")));
         assert_eq!(line["flow_start"], "2023-11-14T22:13:20.123456789Z");
         assert_eq!(line["src_addr"], "192.0.2.1");
-        assert_eq!((&line["octets"], &line["next_hop"]), (&json!(u64::MAX), &Value::Null));
+        assert_eq!(line["octets"], json!(u64::MAX));
     }
 }

@@ -52,7 +52,10 @@ fn exporters() -> Exporters {
 /// A sample of a frame's first octets.
 fn sample(sequence: u32, host: u8) -> Vec<u8> {
     let taken = Taken { sequence, ..TAKEN };
-    made::flow_sample(&taken, &[made::header_record(1, 1518, &made::frame(host, 1234))])
+    made::flow_sample(
+        &taken,
+        &[made::header_record(1, 1518, &made::frame(host, 1234))],
+    )
 }
 
 fn account(exporters: &Exporters) -> Value {
@@ -102,14 +105,20 @@ fn a_frame_is_walked_as_the_sensor_walks_it() {
         element,
         octets,
     };
-    assert_eq!(others, [other(0, 59, &[0, 200]), other(14_706, 1007, &[0, 0, 0, 9])]);
+    assert_eq!(
+        others,
+        [other(0, 59, &[0, 200]), other(14_706, 1007, &[0, 0, 0, 9])]
+    );
 }
 
 #[test]
 fn fields_do_where_there_is_no_header_and_what_is_not_ip_is_counted() {
     let mut arp = made::frame(1, 1);
     (arp[16], arp[17]) = (0x08, 0x06);
-    let v6: [(Ipv6Addr, u16); 2] = [("2001:db8::1".parse().unwrap(), 1), ("::1".parse().unwrap(), 2)];
+    let v6: [(Ipv6Addr, u16); 2] = [
+        ("2001:db8::1".parse().unwrap(), 1),
+        ("::1".parse().unwrap(), 2),
+    ];
     let of = |records: &[Vec<u8>]| made::flow_sample(&TAKEN, records);
     let samples = [
         of(&[made::ipv6_record(60, v6)]),
@@ -128,7 +137,10 @@ fn fields_do_where_there_is_no_header_and_what_is_not_ip_is_counted() {
     assert!(flows[0].record.v6 && !flows[1].record.v6);
     let counted = exporters.statistics;
     assert_eq!((counted.flow_samples, counted.samples_not_ip), (5, 3));
-    assert_eq!(counted.records, counted.flow_samples - counted.samples_not_ip);
+    assert_eq!(
+        counted.records,
+        counted.flow_samples - counted.samples_not_ip
+    );
     assert_eq!(
         (
             counted.counter_samples,
@@ -146,15 +158,30 @@ fn c15_lost_datagrams_and_samples_are_told_and_a_restart_is_none() {
     let send = |exporters: &mut Exporters, sequence: u32, second: u32, numbers: [u32; 2]| {
         let samples = numbers.map(|number| sample(number, 1));
         let at_ns = NOW_NS + u64::from(second) * 1000 * MS_NS;
-        take(exporters, at_ns, &datagram(sequence, 100_000 + 1000 * second, &samples));
+        take(
+            exporters,
+            at_ns,
+            &datagram(sequence, 100_000 + 1000 * second, &samples),
+        );
     };
     for (sequence, second) in [(1, 0), (2, 1), (4, 3), (3, 2), (6, 5), (6, 5)] {
-        send(&mut exporters, sequence, second, [2 * sequence, 2 * sequence + 1]);
+        send(
+            &mut exporters,
+            sequence,
+            second,
+            [2 * sequence, 2 * sequence + 1],
+        );
     }
     let told = |exporters: &Exporters| {
         let account = account(exporters);
-        ["lost", "reordered", "duplicated", "restarts", "samples_lost"]
-            .map(|name| account[name].as_u64().unwrap())
+        [
+            "lost",
+            "reordered",
+            "duplicated",
+            "restarts",
+            "samples_lost",
+        ]
+        .map(|name| account[name].as_u64().unwrap())
     };
     assert_eq!(account(&exporters)["lost_unit"], "datagrams");
     assert_eq!(account(&exporters)["sampling_one_in"]["interface 5"], 1000);
@@ -164,7 +191,11 @@ fn c15_lost_datagrams_and_samples_are_told_and_a_restart_is_none() {
     for (sequence, uptime_ms, second) in [(1, 1000, 60), (2, 2000, 61), (3, 3000, 62)] {
         let samples = [sample(sequence, 1)];
         let at_ns = NOW_NS + second * 1000 * MS_NS;
-        take(&mut exporters, at_ns, &datagram(sequence, uptime_ms, &samples));
+        take(
+            &mut exporters,
+            at_ns,
+            &datagram(sequence, uptime_ms, &samples),
+        );
     }
     assert_eq!(told(&exporters), [1, 1, 1, 1, 2]);
 }
@@ -206,7 +237,13 @@ fn c01_c03_other_versions_and_what_goes_beyond_are_refused() {
         Refused::Malformed(Malformed::TooShort { octets: 20 })
     );
     assert_eq!(exporters.heard_count(), 0);
-    assert_eq!((exporters.statistics.malformed, exporters.statistics.unknown_version), (2, 1));
+    assert_eq!(
+        (
+            exporters.statistics.malformed,
+            exporters.statistics.unknown_version
+        ),
+        (2, 1)
+    );
 }
 
 /// Version 1 has no numbers: what was lost is not known, which is not 0.

@@ -126,13 +126,10 @@ impl<'a> DataRecord<'a> {
         } else {
             &[]
         };
-        let aside = self
-            .template
-            .values(octets)
-            .filter(|(field, role, value)| {
-                let is_padding = field.enterprise == 0 && field.element == element::PADDING;
-                role.slot == Slot::Aside && !is_padding && !value.is_empty()
-            });
+        let aside = self.template.values(octets).filter(|(field, role, value)| {
+            let is_padding = field.enterprise == 0 && field.element == element::PADDING;
+            role.slot == Slot::Aside && !is_padding && !value.is_empty()
+        });
         aside.map(|(field, _, value)| Aside {
             enterprise: field.enterprise,
             element: field.element,

@@ -278,7 +278,9 @@ pub fn coverage_text(coverage: &Coverage, flows: u64) -> String {
     match coverage.left_out().len() {
         0 => {}
         1 => lines.push("partial: one file was left out, or the rest of it".to_owned()),
-        files => lines.push(format!("partial: {files} files were left out, or the rest of them")),
+        files => lines.push(format!(
+            "partial: {files} files were left out, or the rest of them"
+        )),
     }
     if let (Some((first, last)), Some(complete)) = (coverage.flows_ns, coverage.complete_to_ns()) {
         lines.push(format!(
@@ -380,7 +382,11 @@ mod tests {
             (Cell::Share(0.1234), "12.3", json!(0.1234)),
             (Cell::Flag(true), "yes", json!(true)),
             (Cell::Real(0.5), "0.5", json!(0.5)),
-            (Cell::Number(443).named(Some("https")), "443 https", json!(443)),
+            (
+                Cell::Number(443).named(Some("https")),
+                "443 https",
+                json!(443),
+            ),
             (Cell::Number(1).named(None), "1", json!(1)),
             (Cell::Empty, "", Value::Null),
         ] {

@@ -644,7 +644,9 @@ mod tests {
         assert_eq!(complete_s(&coverage), 4700);
         // Of what has no footer its name tells when it began.
         let name = "/flows-19700101T010000Z.parquet";
-        coverage.unreadable.push((name.into(), "foreign".to_owned()));
+        coverage
+            .unreadable
+            .push((name.into(), "foreign".to_owned()));
         assert_eq!(complete_s(&coverage), 3300);
         assert_eq!(coverage.left_out().len(), 2);
     }

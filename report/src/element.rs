@@ -193,13 +193,7 @@ static KNOWN: [Known; 42] = [
         &["ip_version"],
         Shown::Number,
     ),
-    (
-        "srcmac",
-        "insrcmac",
-        "Source MAC",
-        &["src_mac"],
-        Shown::Mac,
-    ),
+    ("srcmac", "insrcmac", "Source MAC", &["src_mac"], Shown::Mac),
     (
         "dstmac",
         "outdstmac",
@@ -208,12 +202,24 @@ static KNOWN: [Known; 42] = [
         Shown::Mac,
     ),
     ("mac", "", "MAC", &["src_mac", "dst_mac"], Shown::Mac),
-    ("innervlan", "", "Inner VLAN", &["inner_vlan"], Shown::Number),
+    (
+        "innervlan",
+        "",
+        "Inner VLAN",
+        &["inner_vlan"],
+        Shown::Number,
+    ),
     ("mpls1", "", "MPLS label 1", &["mpls_label_1"], Shown::Mpls),
     ("mpls2", "", "MPLS label 2", &["mpls_label_2"], Shown::Mpls),
     ("mpls3", "", "MPLS label 3", &["mpls_label_3"], Shown::Mpls),
     ("mpls4", "", "MPLS label 4", &["mpls_label_4"], Shown::Mpls),
-    ("flowlabel", "", "Flow label", &["flow_label"], Shown::Number),
+    (
+        "flowlabel",
+        "",
+        "Flow label",
+        &["flow_label"],
+        Shown::Number,
+    ),
     (
         "nhbip",
         "bgpnext",
@@ -310,13 +316,14 @@ impl Element {
 
     /// What local files know of an address: `srcname`, `dstcountry`, `as-name` …
     fn known(name: &str) -> Option<Self> {
-        let (columns, side, what): (&[&'static str], _, _) = if let Some(what) = name.strip_prefix("src") {
-            (&["src_addr"], "Source ", what)
-        } else if let Some(what) = name.strip_prefix("dst") {
-            (&["dst_addr"], "Destination ", what)
-        } else {
-            (&["src_addr", "dst_addr"], "", name)
-        };
+        let (columns, side, what): (&[&'static str], _, _) =
+            if let Some(what) = name.strip_prefix("src") {
+                (&["src_addr"], "Source ", what)
+            } else if let Some(what) = name.strip_prefix("dst") {
+                (&["dst_addr"], "Destination ", what)
+            } else {
+                (&["src_addr", "dst_addr"], "", name)
+            };
         let (what, noun) = match what {
             "name" => (What::Name, "name"),
             "country" | "geo" => (What::Country, "country"),
@@ -326,7 +333,10 @@ impl Element {
         Some(Self {
             name: name.to_owned(),
             heading: format!("{side}{noun}"),
-            sides: columns.iter().map(|column| Key::Known(*column, what)).collect(),
+            sides: columns
+                .iter()
+                .map(|column| Key::Known(*column, what))
+                .collect(),
             shown: Shown::Text,
         })
     }

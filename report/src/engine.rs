@@ -144,7 +144,10 @@ mod tests {
         let inner = DataFusionError::ResourcesExhausted("Failed to allocate\nmore".to_owned());
         let error = anyhow::Error::from(inner.context("aggregating")).context("answering");
         let says = exhausted(&error).unwrap();
-        assert!(says.contains("--memory") && says.ends_with("(Failed to allocate)"), "{says}");
+        assert!(
+            says.contains("--memory") && says.ends_with("(Failed to allocate)"),
+            "{says}"
+        );
         assert!(exhausted(&anyhow::anyhow!("other")).is_none());
     }
 }

@@ -218,11 +218,7 @@ async fn print_text(
 }
 
 /// Prints an object a line; returns how many.
-async fn print_lines(
-    flows: DataFrame,
-    limit: Option<usize>,
-    output: &mut Output,
-) -> Result<u64> {
+async fn print_lines(flows: DataFrame, limit: Option<usize>, output: &mut Output) -> Result<u64> {
     let mut stream = first(flows, limit).await?;
     let mut printed = 0;
     while let Some(batch) = stream.next().await {
@@ -306,7 +302,10 @@ fn elements(entries: &StructArray) -> Value {
     };
     let entries = keys.iter().zip(values.iter()).map(|(key, value)| {
         let octets = value.unwrap_or_default();
-        (key.unwrap_or_default().to_owned(), json!(text::hexadecimal(octets)))
+        (
+            key.unwrap_or_default().to_owned(),
+            json!(text::hexadecimal(octets)),
+        )
     });
     Value::Object(entries.collect())
 }

@@ -20,11 +20,7 @@ impl<K: Ord, V> Leading<K, V> {
     #[must_use]
     pub fn new(lines_max: usize) -> Self {
         Self {
-            lines_max: if lines_max == 0 {
-                ALL_MAX
-            } else {
-                lines_max
-            },
+            lines_max: if lines_max == 0 { ALL_MAX } else { lines_max },
             found: Vec::new(),
             least: 0,
         }

@@ -82,7 +82,9 @@ pub fn require(what: What) -> Result<()> {
         return Ok(());
     }
     match what {
-        What::Name => bail!("no names are known: say --names FILE, a hosts file or lines of PREFIX,NAME"),
+        What::Name => {
+            bail!("no names are known: say --names FILE, a hosts file or lines of PREFIX,NAME")
+        }
         What::Country | What::AsName => bail!(
             "countries and AS names come from a MaxMind database: say --names FILE.mmdb, or put it into the \
              library's folder names"
@@ -136,7 +138,10 @@ impl LocalNames {
     /// `PREFIX,NAME`, which may be in quotes.
     fn add_network(&mut self, line: &str) -> Result<(), String> {
         let (prefix, name) = line.split_once(',').ok_or("write PREFIX,NAME")?;
-        let (prefix, name) = (prefix.trim().trim_matches('"'), name.trim().trim_matches('"'));
+        let (prefix, name) = (
+            prefix.trim().trim_matches('"'),
+            name.trim().trim_matches('"'),
+        );
         let (address, length) = prefix
             .split_once('/')
             .ok_or_else(|| format!("`{prefix}` is no prefix: write 192.0.2.0/24,NAME"))?;
@@ -150,13 +155,14 @@ impl LocalNames {
     fn of(&self, what: What, address: u128) -> Option<String> {
         match what {
             What::Name => self.name(address),
-            What::Country => self.entry(address, &[
-                PathElement::Key("country"),
-                PathElement::Key("iso_code"),
-            ]),
-            What::AsName => {
-                self.entry(address, &[PathElement::Key("autonomous_system_organization")])
-            }
+            What::Country => self.entry(
+                address,
+                &[PathElement::Key("country"), PathElement::Key("iso_code")],
+            ),
+            What::AsName => self.entry(
+                address,
+                &[PathElement::Key("autonomous_system_organization")],
+            ),
         }
     }
 
@@ -199,9 +205,14 @@ mod tests {
     fn a_host_comes_before_its_network_and_a_small_network_before_a_large_one() {
         let folder = tempfile::tempdir().unwrap();
         let hosts = folder.path().join("hosts");
-        fs::write(&hosts, "# ours\n10.1.0.7 web www\nfe80::1%lo0 lo\n::1 localhost # v6\n").unwrap();
+        fs::write(
+            &hosts,
+            "# ours\n10.1.0.7 web www\nfe80::1%lo0 lo\n::1 localhost # v6\n",
+        )
+        .unwrap();
         let networks = folder.path().join("campus.csv");
-        let text = "10.0.0.0/8,campus\n10.1.0.0/16,\"lab\"\n2001:db8::/32,v6 lab\n0.0.0.0/0,world\n";
+        let text =
+            "10.0.0.0/8,campus\n10.1.0.0/16,\"lab\"\n2001:db8::/32,v6 lab\n0.0.0.0/0,world\n";
         fs::write(&networks, text).unwrap();
         let mut names = LocalNames::default();
         names.read(&hosts).unwrap();

@@ -21,7 +21,9 @@ pub fn share_octets() -> u64 {
 
 /// `MemTotal` of /proc/meminfo (proc_meminfo(5)), octets.
 fn total_octets(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibioctets = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?;
     kibioctets.checked_mul(1024)
 }
@@ -39,7 +41,9 @@ fn limit_octets(root: &Path, own: &str) -> Option<u64> {
             _ => return None,
         };
         let group = root.join(group.trim_start_matches('/'));
-        let groups = group.ancestors().take_while(|group| group.starts_with(&root));
+        let groups = group
+            .ancestors()
+            .take_while(|group| group.starts_with(&root));
         // `max` is no limit, and no number either.
         let limit = |group: &Path| -> Option<u64> {
             let text = fs::read_to_string(group.join(name)).ok()?;

@@ -83,7 +83,10 @@ mod tests {
     fn a_picture_has_a_bar_an_interval_and_says_what_is_usual() {
         let bins = Bins::new(0, 40, 10).unwrap();
         let picture = draw("Bits a second", &bins, &[1_000_000, 0, 2_500_000, 7]).unwrap();
-        assert!(picture.starts_with("<svg") && picture.contains("</svg>"), "{picture}");
+        assert!(
+            picture.starts_with("<svg") && picture.contains("</svg>"),
+            "{picture}"
+        );
         assert!(picture.contains("95th percentile 2.5 M"), "{picture}");
         let bars = picture.matches("#1B9E77").count();
         assert!(bars >= 3, "{bars} of {picture}");

@@ -85,7 +85,10 @@ mod tests {
         let bar = Bar::default();
         let is_drawn = || bar.0.lock().unwrap().drawn.is_some();
         assert!(bar.tick(0, (1, 10)) && !is_drawn());
-        assert!(bar.tick(TICKS_HIDDEN, (0, 0)) && !is_drawn(), "nothing to read yet");
+        assert!(
+            bar.tick(TICKS_HIDDEN, (0, 0)) && !is_drawn(),
+            "nothing to read yet"
+        );
         assert!(bar.tick(TICKS_HIDDEN, (1, 10)) && is_drawn());
         bar.hide();
         assert!(!is_drawn() && !bar.tick(TICKS_HIDDEN, (2, 10)) && !is_drawn());

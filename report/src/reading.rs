@@ -51,7 +51,11 @@ impl Reading {
     /// A file, or what was not read of it yet, is left out. Several queries of one answer come upon the
     /// same damage: it is named once.
     pub fn leave_out(&self, path: PathBuf, reason: String) {
-        let mut left_out = self.0.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = self
+            .0
+            .left_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if left_out.iter().all(|(known, _)| *known != path) {
             left_out.push((path, reason));
         }
@@ -60,7 +64,11 @@ impl Reading {
     /// Files that were left out, or the rest of them, and why; by name.
     #[must_use]
     pub fn left_out(&self) -> Vec<(PathBuf, String)> {
-        let left_out = self.0.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = self
+            .0
+            .left_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut left_out = left_out.clone();
         left_out.sort();
         left_out

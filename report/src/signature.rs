@@ -85,7 +85,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         .iter()
         .map(|(signature, host, first_ns)| {
             let time = text::time_to_second(*first_ns);
-            format!("{}: {} was first, at {time} UTC", signature.name, host.text())
+            format!(
+                "{}: {} was first, at {time} UTC",
+                signature.name,
+                host.text()
+            )
         })
         .collect();
     let value = firsts.iter().map(|(signature, host, first_ns)| {
@@ -145,7 +149,10 @@ fn chosen(known: Vec<Signature>, names: &str) -> Result<Vec<Signature>> {
                     }
                     None => {
                         let all: Vec<_> = all.collect();
-                        bail!("no signature is called `{name}`: there are {}", all.join(", "));
+                        bail!(
+                            "no signature is called `{name}`: there are {}",
+                            all.join(", ")
+                        );
                     }
                 }
             }
@@ -274,8 +281,7 @@ mod tests {
 
     #[test]
     fn all_thresholds_count() {
-        let signature =
-            read("[a]\nfilter = 'any'\ntargets = 3\nflows = 10\nflows_per_minute = 2");
+        let signature = read("[a]\nfilter = 'any'\ntargets = 3\nflows = 10\nflows_per_minute = 2");
         let counts = |targets: u64, flows: u64, minutes: i64| Counts {
             flows,
             times_ns: (0, minutes * 60_000_000_000),
@@ -296,7 +302,10 @@ mod tests {
 
     #[test]
     fn names_choose_and_wrong_ones_are_told() {
-        let known = vec![read("[mirai]\nfilter = 'any'"), read("[slammer]\nfilter = 'any'")];
+        let known = vec![
+            read("[mirai]\nfilter = 'any'"),
+            read("[slammer]\nfilter = 'any'"),
+        ];
         let chosen = |name: &str| chosen(known.clone(), name);
         assert_eq!(chosen("all").unwrap().len(), 2);
         assert_eq!(chosen("slammer,mirai").unwrap()[0].name, "slammer");

@@ -154,7 +154,10 @@ mod tests {
             ("[a]\nfilter = 'dst bort 1'", "signature a: "),
             ("[a]\nfilter = 'tcp'\ntarget = 1", "did you mean `targets`?"),
             ("[a]\nfilter = 'tcp'\ncolour = 1", "there are filter, about"),
-            ("[a]\nfilter = 'tcp'\nflows = -1", "`flows` is a whole number"),
+            (
+                "[a]\nfilter = 'tcp'\nflows = -1",
+                "`flows` is a whole number",
+            ),
             ("[a]\nfilter = 1", "`filter` is text"),
             ("[a]\nfilter = 'tcp'\nby = 'port'", "not \"port\""),
             ("filter = 'tcp'", "begin with [NAME]"),
@@ -168,7 +171,10 @@ mod tests {
     #[test]
     fn ones_own_take_the_place_of_those_of_the_same_name() {
         let mut known = understood("[a]\nfilter = 'tcp'\n[b]\nfilter = 'udp'").unwrap();
-        add(&mut known, understood("[b]\nfilter = 'icmp'\n[c]\nfilter = 'any'").unwrap());
+        add(
+            &mut known,
+            understood("[b]\nfilter = 'icmp'\n[c]\nfilter = 'any'").unwrap(),
+        );
         let names: Vec<_> = known
             .iter()
             .map(|known| (known.name.as_str(), known.text.as_str()))

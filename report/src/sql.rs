@@ -15,7 +15,6 @@ use clap::{Args, ValueEnum};
 use datafusion::{
     error::DataFusionError,
     execution::context::SQLOptions,
-    physical_plan::RecordBatchStream as _,
     prelude::{DataFrame, SessionContext},
 };
 use futures::StreamExt as _;

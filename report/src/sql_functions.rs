@@ -39,7 +39,11 @@ pub fn register(session: &SessionContext) {
         What::Service,
     ] {
         let signature = Signature::one_of(
-            what.arities().iter().copied().map(TypeSignature::Any).collect(),
+            what.arities()
+                .iter()
+                .copied()
+                .map(TypeSignature::Any)
+                .collect(),
             Volatility::Immutable,
         );
         session.register_udf(ScalarUDF::new_from_impl(Function { what, signature }));
@@ -173,7 +177,10 @@ fn prefix(columns: &[ArrayRef]) -> Result<ColumnarValue> {
     };
     let v4 = lengths(&columns[1])?;
     let v6 = lengths(columns.last().unwrap_or(&columns[1]))?;
-    let (v4, v6) = (v4.as_primitive::<UInt8Type>(), v6.as_primitive::<UInt8Type>());
+    let (v4, v6) = (
+        v4.as_primitive::<UInt8Type>(),
+        v6.as_primitive::<UInt8Type>(),
+    );
     functions::addresses(addresses, |row, address| {
         ranges::cut(address, v4.value(row), v6.value(row))
     })
@@ -213,9 +220,7 @@ mod tests {
         let batches = session.sql(query).await?.collect().await?;
         let column = batches[0].column(0);
         let texts = match column.data_type() {
-            DataType::FixedSizeBinary(16) => {
-                text::address(column.as_fixed_size_binary().value(0))
-            }
+            DataType::FixedSizeBinary(16) => text::address(column.as_fixed_size_binary().value(0)),
             _ => cast(column, &DataType::Utf8)?
                 .as_string::<i32>()
                 .value(0)
@@ -235,7 +240,10 @@ mod tests {
             ("select ip('10.1.2.3')", "10.1.2.3"),
             ("select ip('2001:db8::1')", "2001:db8::1"),
             ("select prefix(ip('10.1.2.3'), 24)", "10.1.2.0"),
-            ("select prefix(ip('2001:db8:1:2::3'), 24, 48)", "2001:db8:1::"),
+            (
+                "select prefix(ip('2001:db8:1:2::3'), 24, 48)",
+                "2001:db8:1::",
+            ),
             ("select addr_text(prefix(ip('10.1.2.3'), 8))", "10.0.0.0"),
             ("select in_net(ip('10.1.2.3'), '10.0.0.0/8')", "true"),
             ("select in_net(ip('11.1.2.3'), '10.0.0.0/8')", "false"),
@@ -253,8 +261,14 @@ mod tests {
         for (query, words) in [
             ("select ip('10.1.2')", "`10.1.2` is no address"),
             ("select prefix('10.1.2.3', 24)", "an address fits here"),
-            ("select prefix(ip('10.1.2.3'), 300)", "a prefix length fits here"),
-            ("select in_net(ip('10.1.2.3'), '10/8')", "`10/8` is no network"),
+            (
+                "select prefix(ip('10.1.2.3'), 300)",
+                "a prefix length fits here",
+            ),
+            (
+                "select in_net(ip('10.1.2.3'), '10/8')",
+                "`10/8` is no network",
+            ),
         ] {
             let says = asked(query).unwrap_err().to_string();
             assert!(says.contains(words), "{query}: {says}");

@@ -1,7 +1,7 @@
 //! Answers as text: aligned columns, bold headings on a terminal; addresses and times as people
 //! write them.
 
-use std::{fmt::Write as _, io::Write as _, net::Ipv6Addr};
+use std::{fmt::Write as _, io::Write, net::Ipv6Addr};
 
 use anyhow::Result;
 use chrono::DateTime;
@@ -45,7 +45,15 @@ impl Table {
     /// # Errors
     /// What the writer says.
     pub fn print(&self, output: &mut Output) -> Result<()> {
-        let (bold, plain) = output.marks();
+        let marks = output.marks();
+        self.print_marked(output, marks)
+    }
+
+    /// Prints it, with these marks before and behind its headings.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn print_marked(&self, output: &mut impl Write, (bold, plain): (&str, &str)) -> Result<()> {
         let widths: Vec<_> = self
             .headings
             .iter()

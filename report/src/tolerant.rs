@@ -30,11 +30,7 @@ use datafusion::{
     },
 };
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
-use futures::{
-    FutureExt as _, StreamExt as _,
-    future,
-    stream::BoxStream,
-};
+use futures::{FutureExt as _, StreamExt as _, future, stream::BoxStream};
 use weir_store::verify::{self, Fault};
 
 use crate::reading::Reading;

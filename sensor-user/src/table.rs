@@ -89,7 +89,10 @@ impl Table {
             let copies = Mapping::anonymous(len * regions)?;
             for region in 0..regions {
                 // SAFETY: both ranges are valid, and nobody else knows the second.
-                unsafe { of.at(0).copy_to_nonoverlapping(copies.at(region * len), len) };
+                unsafe {
+                    of.at(0)
+                        .copy_to_nonoverlapping(copies.at(region * len), len)
+                };
             }
             Ok(copies)
         }

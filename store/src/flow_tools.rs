@@ -20,7 +20,7 @@ use std::{
 use flate2::read::ZlibDecoder;
 use weir_netflow::{ExportTime, FlowRecord};
 
-use crate::{StoreError, schema::StoredFlow};
+use crate::{StoreError, others::Others, schema::StoredFlow};
 
 /// The first two octets of a file.
 pub const MAGIC: [u8; 2] = [0xcf, 0x10];
@@ -294,6 +294,7 @@ fn flow(order: Order, octets: &[u8]) -> StoredFlow {
         exporter: address(12),
         source_id: u32::from(u16::from_be_bytes([octets[56], octets[57]])),
         version: 5,
+        others: Others::NONE,
     }
 }
 
@@ -427,14 +428,20 @@ mod tests {
             (changed(3, 1), "`flow-cat OLD > NEW`"),
             (changed(7, 0x7f), "its header claims"),
             (file(true, 7, false, 1), "export version 7"),
-            (file(true, 5, false, 2)[..180].to_vec(), "in the middle of a record"),
+            (
+                file(true, 5, false, 2)[..180].to_vec(),
+                "in the middle of a record",
+            ),
         ] {
             let said = says(&octets);
             assert!(said.contains(words), "{words}: {said}");
         }
         let short = file(true, 5, false, 100);
         let said = says(&short[..short.len() - 64]);
-        assert!(said.contains("its header says 100 flows; found were 99"), "{said}");
+        assert!(
+            said.contains("its header says 100 flows; found were 99"),
+            "{said}"
+        );
         // No octet of it makes the reader panic, or take much memory.
         for at in 0..whole.len() {
             let _ = read(&changed(at, whole[at] ^ 0x55));

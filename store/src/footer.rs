@@ -19,7 +19,7 @@ use parquet::{
     },
 };
 
-use crate::{StoreError, schema, verify};
+use crate::{StoreError, schema};
 
 /// Octets of a Bloom filter that is read; a damaged length may be anything.
 const BLOOM_OCTETS_MAX: i32 = 32 << 20;

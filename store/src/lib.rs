@@ -101,7 +101,8 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn arrow(path: &std::path::Path) -> impl FnOnce(arrow::error::ArrowError) -> Self {
+    /// Columns of a file that are not as they must be.
+    pub fn arrow(path: &std::path::Path) -> impl FnOnce(arrow::error::ArrowError) -> Self {
         let path = path.to_owned();
         move |source| Self::Arrow { path, source }
     }

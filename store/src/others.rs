@@ -55,6 +55,15 @@ impl Others {
             })
         })
     }
+
+    /// Each of them under its key.
+    pub fn named(&self) -> impl Iterator<Item = (String, &[u8])> {
+        let mut keys = Keys::default();
+        self.iter().enumerate().map(move |(place, other)| {
+            let key = keys.key(place, &other, self.iter().take(place));
+            (key.to_owned(), other.octets)
+        })
+    }
 }
 
 /// Gathers the elements of one flow after another.
@@ -96,6 +105,24 @@ impl Gathering {
     }
 }
 
+/// The elements under keys as they are stored; what has no such key is left out.
+pub(crate) fn of_keys<'a>(entries: impl Iterator<Item = (&'a str, &'a [u8])>) -> Others {
+    let mut gathering = Gathering::default();
+    for (key, octets) in entries {
+        let name = key.split_once('#').map_or(key, |(name, _)| name);
+        let (enterprise, element) = name.split_once('.').unwrap_or(("0", name));
+        if let (Ok(enterprise), Ok(element)) = (enterprise.parse(), element.parse()) {
+            let other = Other {
+                enterprise,
+                element,
+                octets,
+            };
+            gathering.add(&other, octets.len());
+        }
+    }
+    gathering.finish()
+}
+
 /// The keys of flows, remembered by their place in a record: records of one template are alike.
 #[derive(Debug, Default)]
 pub(crate) struct Keys(Vec<(u32, u16, String)>);
@@ -108,9 +135,8 @@ impl Keys {
         other: &Other<'_>,
         before: impl Iterator<Item = Other<'a>>,
     ) -> &str {
-        let is_same = |one: &Other<'_>| {
-            (one.enterprise, one.element) == (other.enterprise, other.element)
-        };
+        let is_same =
+            |one: &Other<'_>| (one.enterprise, one.element) == (other.enterprise, other.element);
         let repeated = before.filter(is_same).count();
         if place >= self.0.len() {
             self.0.resize(place + 1, (0, 0, String::new()));

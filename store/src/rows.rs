@@ -5,14 +5,18 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use arrow::{
     array::{
-        Array, FixedSizeBinaryArray, RecordBatch, StringArray, TimestampNanosecondArray,
-        UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+        Array, ArrayRef, ArrowPrimitiveType, BinaryArray, FixedSizeBinaryArray, MapArray,
+        PrimitiveArray, RecordBatch, StringArray, TimestampNanosecondArray, UInt8Array,
+        UInt16Array, UInt32Array, UInt64Array,
     },
     error::ArrowError,
 };
 use weir_netflow::{Direction, EndReason, FlowRecord};
 
-use crate::schema::StoredFlow;
+use crate::{
+    others::{self, Others},
+    schema::StoredFlow,
+};
 
 /// Flows of a batch with the store's columns.
 ///
@@ -65,6 +69,63 @@ struct Columns<'a> {
     direction: &'a UInt8Array,
     end_reason: &'a UInt8Array,
     sampling_interval: &'a UInt32Array,
+    later: Option<Later<'a>>,
+}
+
+/// What version 1 had not.
+struct Later<'a> {
+    bgp_next_hop: &'a FixedSizeBinaryArray,
+    macs: Pair<'a, FixedSizeBinaryArray>,
+    inner_vlan: &'a UInt16Array,
+    mpls_labels: [&'a UInt32Array; 4],
+    flow_label: &'a UInt32Array,
+    outer_addresses: Pair<'a, FixedSizeBinaryArray>,
+    others: &'a MapArray,
+    other_keys: &'a StringArray,
+    other_values: &'a BinaryArray,
+}
+
+impl<'a> Later<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, ArrowError> {
+        let others: &MapArray = column(batch, "others")?;
+        Ok(Self {
+            bgp_next_hop: column(batch, "bgp_next_hop")?,
+            macs: pair(batch, ["src_mac", "dst_mac"])?,
+            inner_vlan: column(batch, "inner_vlan")?,
+            mpls_labels: [
+                column(batch, "mpls_label_1")?,
+                column(batch, "mpls_label_2")?,
+                column(batch, "mpls_label_3")?,
+                column(batch, "mpls_label_4")?,
+            ],
+            flow_label: column(batch, "flow_label")?,
+            outer_addresses: pair(batch, ["outer_src_addr", "outer_dst_addr"])?,
+            others,
+            other_keys: typed(others.keys(), "others")?,
+            other_values: typed(others.values(), "others")?,
+        })
+    }
+
+    fn fill(&self, row: usize, record: &mut FlowRecord) {
+        record.bgp_next_hop = address(self.bgp_next_hop, row);
+        record.source_mac = mac(self.macs[0], row);
+        record.destination_mac = mac(self.macs[1], row);
+        record.inner_vlan = known(self.inner_vlan, row);
+        record.mpls_labels = self.mpls_labels.map(|label| known(label, row));
+        record.flow_label = known(self.flow_label, row);
+        record.outer_source = address(self.outer_addresses[0], row);
+        record.outer_destination = address(self.outer_addresses[1], row);
+    }
+
+    fn others(&self, row: usize) -> Others {
+        let ends = self.others.value_offsets();
+        if self.others.is_null(row) {
+            return Others::NONE;
+        }
+        let place = |end: i32| usize::try_from(end).unwrap_or(0);
+        let range = place(ends[row])..place(ends[row + 1]);
+        others::of_keys(range.map(|at| (self.other_keys.value(at), self.other_values.value(at))))
+    }
 }
 
 impl<'a> Columns<'a> {
@@ -94,6 +155,10 @@ impl<'a> Columns<'a> {
             direction: column(batch, "direction")?,
             end_reason: column(batch, "end_reason")?,
             sampling_interval: column(batch, "sampling_interval")?,
+            later: match batch.column_by_name("others") {
+                Some(_) => Some(Later::of(batch)?),
+                None => None,
+            },
         })
     }
 
@@ -103,7 +168,7 @@ impl<'a> Columns<'a> {
             1 => Direction::Egress,
             _ => Direction::Ingress,
         };
-        let record = FlowRecord {
+        let mut record = FlowRecord {
             source: address(self.addresses[0], row),
             destination: address(self.addresses[1], row),
             next_hop: address(self.next_hop, row),
@@ -129,7 +194,13 @@ impl<'a> Columns<'a> {
             sampling_interval: self.sampling_interval.value(row),
             ..FlowRecord::default()
         };
+        let mut others = Others::NONE;
+        if let Some(later) = &self.later {
+            later.fill(row, &mut record);
+            others = later.others(row);
+        }
         StoredFlow {
+            others,
             record,
             received_ns: time_ns(2),
             exporter,
@@ -139,14 +210,18 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn column<'a, A: Array + 'static>(
-    batch: &'a RecordBatch,
-    name: &str,
-) -> Result<&'a A, ArrowError> {
+fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A, ArrowError> {
     let column = batch.column_by_name(name);
-    column
-        .and_then(|column| column.as_any().downcast_ref())
-        .ok_or_else(|| ArrowError::SchemaError(format!("no column {name} as Weir writes it")))
+    column.map_or_else(|| Err(missing(name)), |column| typed(column, name))
+}
+
+fn typed<'a, A: Array + 'static>(column: &'a ArrayRef, name: &str) -> Result<&'a A, ArrowError> {
+    let column = column.as_any().downcast_ref();
+    column.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> ArrowError {
+    ArrowError::SchemaError(format!("no column {name} as Weir writes it"))
 }
 
 fn pair<'a, A: Array + 'static>(
@@ -164,10 +239,31 @@ fn address(column: &FixedSizeBinaryArray, row: usize) -> Ipv6Addr {
     <[u8; 16]>::try_from(column.value(row)).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
 }
 
+fn mac(column: &FixedSizeBinaryArray, row: usize) -> [u8; 6] {
+    if column.is_null(row) {
+        return [0; 6];
+    }
+    column.value(row).try_into().unwrap_or_default()
+}
+
+/// A number; zero if there is none.
+fn known<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, row: usize) -> T::Native
+where
+    T::Native: Default,
+{
+    if column.is_null(row) {
+        return T::Native::default();
+    }
+    column.value(row)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema;
+    use crate::{
+        others::{Gathering, Other},
+        schema,
+    };
 
     #[test]
     fn flows_come_back_as_they_were() {
@@ -197,12 +293,33 @@ mod tests {
             sampling_interval: 100,
             ..FlowRecord::default()
         };
+        let rich = FlowRecord {
+            bgp_next_hop: "2001:db8::5".parse().unwrap(),
+            source_mac: [2, 0, 0, 0, 0, 1],
+            inner_vlan: 13,
+            mpls_labels: [0x12_3451, 7, 0, 0],
+            flow_label: 14,
+            outer_source: "2001:db8::6".parse().unwrap(),
+            ..record
+        };
+        let mut gathering = Gathering::default();
+        for (enterprise, element) in [(0, 95), (6871, 14), (0, 95)] {
+            let octets = &[3, 0, 0, 80][..];
+            let other = Other {
+                enterprise,
+                element,
+                octets,
+            };
+            gathering.add(&other, octets.len());
+        }
+        let others = gathering.finish();
         let v6 = StoredFlow {
             record,
             received_ns: 1_700_000_002_000_000_001,
             exporter: "2001:db8::4".parse().unwrap(),
             source_id: 14,
             version: 10,
+            others: Others::NONE,
         };
         let v4 = StoredFlow {
             record: FlowRecord {
@@ -212,9 +329,16 @@ mod tests {
                 ..record
             },
             exporter: address_of("192.0.2.9"),
-            ..v6
+            ..v6.clone()
         };
-        let stored = [v6, v4, v4, v6];
+        let rich = StoredFlow {
+            record: rich,
+            others,
+            ..v6.clone()
+        };
+        let stored = [v6, v4.clone(), v4, rich];
+        let earlier = schema::earlier_batch(&stored[..3]).unwrap();
+        assert_eq!(flows(&earlier).unwrap(), stored[..3]);
         let batch = schema::batch(&stored).unwrap();
         assert_eq!(flows(&batch).unwrap(), stored);
         let fewer = batch.project(&[0, 1, 2]).unwrap();

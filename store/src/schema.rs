@@ -52,9 +52,9 @@ use std::{
 
 use arrow::{
     array::{
-        ArrayRef, BinaryBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, MapBuilder, MapFieldNames, RecordBatch,
-        StringBuilder, TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
-        new_null_array,
+        ArrayRef, BinaryBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, MapBuilder,
+        MapFieldNames, RecordBatch, StringBuilder, TimestampNanosecondArray, UInt8Array,
+        UInt16Array, UInt32Array, UInt64Array, new_null_array,
     },
     buffer::{Buffer, NullBuffer},
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
@@ -69,7 +69,7 @@ pub const SCHEMA_VERSION: &str = "2";
 /// The version before, whose columns are the first of them.
 const EARLIER_VERSION: &str = "1";
 /// How many it had.
-const EARLIER_COLUMNS: usize = 27;
+pub const EARLIER_COLUMNS: usize = 27;
 
 /// A flow as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +152,12 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 });
 
 static EARLIER_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let fields: Vec<_> = SCHEMA.fields().iter().take(EARLIER_COLUMNS).cloned().collect();
+    let fields: Vec<_> = SCHEMA
+        .fields()
+        .iter()
+        .take(EARLIER_COLUMNS)
+        .cloned()
+        .collect();
     Arc::new(Schema::new(fields))
 });
 
@@ -425,7 +430,10 @@ mod tests {
     fn version_1_is_the_first_columns() {
         let earlier = earlier_schema();
         assert_eq!(earlier.fields().len(), EARLIER_COLUMNS);
-        assert_eq!(earlier.field(EARLIER_COLUMNS - 1).name(), "sampling_interval");
+        assert_eq!(
+            earlier.field(EARLIER_COLUMNS - 1).name(),
+            "sampling_interval"
+        );
         let all = schema();
         let mut later = all.fields().iter().skip(EARLIER_COLUMNS);
         assert!(later.all(|field| field.is_nullable()));

@@ -257,8 +257,7 @@ mod tests {
         ))
         .unwrap();
         let footer = octets.len() - 8 - footer;
-        let loaded =
-            footer::load(&File::open(&path).unwrap()).unwrap();
+        let loaded = footer::load(&File::open(&path).unwrap()).unwrap();
         let blocks = blocks(loaded.metadata(), &mut Vec::new());
         let data_end = usize::try_from(blocks[2].end).unwrap();
         assert!(data_end <= footer);

@@ -37,7 +37,16 @@ impl Screen {
         let script = format!(
             "{command}; echo ended $?; if stty -a | grep -qw -- -icanon; then echo raw; else echo cooked; fi; sleep 600"
         );
-        let new = ["-f", "/dev/null", "new-session", "-d", "-x", "160", "-y", "30"];
+        let new = [
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            "160",
+            "-y",
+            "30",
+        ];
         let words = new.into_iter().chain([script.as_str()]);
         screen.tmux(words)?;
         Ok(screen)
@@ -97,9 +106,9 @@ impl Screen {
         command.args(["-u", "-L", &self.server]).args(words);
         // Another tmux around the test is none of its business.
         command.env_remove("TMUX").env("LC_ALL", "C.UTF-8");
-        let output = command
-            .output()
-            .context("tmux (Debian's package of that name; `cargo xtask setup --peers` installs it)")?;
+        let output = command.output().context(
+            "tmux (Debian's package of that name; `cargo xtask setup --peers` installs it)",
+        )?;
         if !output.status.success() {
             bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
         }

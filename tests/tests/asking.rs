@@ -140,7 +140,11 @@ fn damaged_files_are_named_and_the_rest_is_answered() {
     for arguments in [
         &["top", "--json"][..],
         &["flows", "--json"],
-        &["sql", "select src_addr, sum(octets) from flows group by src_addr", "--json"],
+        &[
+            "sql",
+            "select src_addr, sum(octets) from flows group by src_addr",
+            "--json",
+        ],
         &["group", "--by", "srcip", "--json"],
     ] {
         let output = archive.output(arguments);
@@ -163,7 +167,10 @@ fn damaged_files_are_named_and_the_rest_is_answered() {
     let lines = String::from_utf8(flows.stdout).unwrap();
     let clients = |hour: u32| {
         let prefix = format!("10.1.{hour}.");
-        lines.lines().filter(|line| line.starts_with(&prefix)).count()
+        lines
+            .lines()
+            .filter(|line| line.starts_with(&prefix))
+            .count()
     };
     assert_eq!([0, 1, 2, 3, 4].map(clients), [60, 60, 0, 0, 60]);
 }
@@ -193,14 +200,22 @@ fn sql_answers_and_changes_nothing() {
     assert_eq!(csv, "net,service,n\n10.1.0.0,https,60\n10.1.1.0,https,60\n");
     let narrowed = archive.json(&["sql", "select count(*) as n from flows", "src ip 10.1.2.7"]);
     assert_eq!(narrowed["rows"], json!([{ "n": 1 }]));
-    let one = archive.json(&["sql", "select dst_port from flows where src_addr = ip('10.1.2.7')"]);
+    let one = archive.json(&[
+        "sql",
+        "select dst_port from flows where src_addr = ip('10.1.2.7')",
+    ]);
     assert_eq!(one["rows"], json!([{ "dst_port": 443 }]));
     let text = archive.text(&["sql", "-n", "2", "select src_port from flows"]);
     assert!(text.contains("more than these 2 lines"), "{text}");
     assert!(text.contains("from 3 closed and 0 open files"), "{text}");
     let target = archive.folder.path().join("stolen.csv");
     let copy = format!("copy (select 1) to '{}'", target.display());
-    for query in [&copy[..], "create table t as select 1", "drop table flows", "selec 1"] {
+    for query in [
+        &copy[..],
+        "create table t as select 1",
+        "drop table flows",
+        "selec 1",
+    ] {
         let output = archive.output(&["sql", query]);
         assert_eq!(output.status.code(), Some(2), "{query}");
         assert!(output.stdout.is_empty(), "{query}");
@@ -229,7 +244,13 @@ fn a_worm_is_found_with_its_first_victim() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|row| (row["signature"].clone(), row["host"].clone(), row["targets"].clone()))
+        .map(|row| {
+            (
+                row["signature"].clone(),
+                row["host"].clone(),
+                row["targets"].clone(),
+            )
+        })
         .collect();
     let row = |host: &str| (json!("slammer"), json!(host), json!(50));
     assert_eq!(hosts, [row("10.1.0.31"), row("10.1.0.32")]);
@@ -238,7 +259,11 @@ fn a_worm_is_found_with_its_first_victim() {
     let folder = archive.folder.path().join("signatures");
     fs::create_dir(&folder).unwrap();
     let own = folder.join("own.toml");
-    fs::write(&own, "[busy]\nfilter = 'dst port 443'\nby = 'destination'\ntargets = 100\n").unwrap();
+    fs::write(
+        &own,
+        "[busy]\nfilter = 'dst port 443'\nby = 'destination'\ntargets = 100\n",
+    )
+    .unwrap();
     let answer = archive.json(&["signature", "busy"]);
     assert_eq!(answer["matches"][0]["host"], "198.51.100.1");
     assert!(archive.text(&["signature", "--list"]).contains("busy"));
@@ -246,7 +271,10 @@ fn a_worm_is_found_with_its_first_victim() {
     let output = archive.output(&["signature", "--check", own.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("signature busy") && said.contains("bort"), "{said}");
+    assert!(
+        said.contains("signature busy") && said.contains("bort"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -274,7 +302,10 @@ fn names_come_from_local_files() {
     );
     let output = archive.output(&["top", "--by", "country"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("--names FILE.mmdb"), "{said}");
+    assert!(
+        !output.status.success() && said.contains("--names FILE.mmdb"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -303,7 +334,10 @@ fn a_picture_is_drawn() {
     let path = archive.folder.path().join("series.svg");
     archive.text(&["series", "--svg", path.to_str().unwrap()]);
     let picture = fs::read_to_string(path).unwrap();
-    assert!(picture.contains("<svg") && picture.contains("95th percentile"), "{picture}");
+    assert!(
+        picture.contains("<svg") && picture.contains("95th percentile"),
+        "{picture}"
+    );
 }
 
 /// With little memory an answer is the same, or there is none, and never a wrong one; and nothing is left
@@ -317,7 +351,12 @@ fn little_memory_gives_the_same_answer_or_a_sentence() {
     });
     let archive = Archive::new(many.collect());
     let spilled = tempfile::tempdir().unwrap();
-    let little = ["--memory", "17M", "--temp-dir", spilled.path().to_str().unwrap()];
+    let little = [
+        "--memory",
+        "17M",
+        "--temp-dir",
+        spilled.path().to_str().unwrap(),
+    ];
     let asked = ["group", "--distinct", "srcip", "-n", "5"];
     let expected = archive.json(&asked);
     let output = archive.output(&[&asked[..], &little[..], &["--json"]].concat());
@@ -344,7 +383,10 @@ fn an_interrupted_query_ends_at_once() {
         .unwrap();
     // Nobody reads: it stands still when the pipe is full.
     std::thread::sleep(Duration::from_millis(1500));
-    assert!(child.try_wait().unwrap().is_none(), "there is more than a pipe takes");
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "there is more than a pipe takes"
+    );
     let interrupt = format!("kill -INT {}", child.id());
     let interrupted = Command::new("sh").args(["-c", &interrupt]).status();
     assert!(interrupted.unwrap().success());
@@ -372,7 +414,11 @@ fn a_directory_of_a_thousand_files_opens_soon() {
     let archive = Archive::new(hours(1));
     let file = archive.files().remove(0);
     for at in 1..FILES {
-        let name = format!("flows-20261120T{:02}{:02}00Z-{at}.parquet", at / 60, at % 60);
+        let name = format!(
+            "flows-20261120T{:02}{:02}00Z-{at}.parquet",
+            at / 60,
+            at % 60
+        );
         fs::copy(&file, file.with_file_name(name)).unwrap();
     }
     // The last minute of the files, which nothing fits: their footers are all that is read.

@@ -46,7 +46,10 @@ fn sampled(sequence: u32) -> Vec<u8> {
 
 fn weir(site: &Site, arguments: &[&str]) -> Value {
     let mut command = Command::new(binaries().unwrap().join("weir"));
-    command.args(arguments).args(["--json", "-r"]).arg(site.flows());
+    command
+        .args(arguments)
+        .args(["--json", "-r"])
+        .arg(site.flows());
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -83,7 +86,10 @@ fn what_some_flows_have_begins_another_window_and_all_are_one_table() {
     assert_eq!(site.closed().len(), 2);
     assert_eq!(site.totals(), (14, 14));
     let (is_sound, said) = site.maintain("verify", "");
-    assert!(is_sound && said.contains("14 flows in 2 sound files"), "{said}");
+    assert!(
+        is_sound && said.contains("14 flows in 2 sound files"),
+        "{said}"
+    );
 
     let answer = weir(&site, &["flows", "src mac 02:00:00:00:00:11"]);
     let flows = answer["flows"].as_array().unwrap();
@@ -91,7 +97,10 @@ fn what_some_flows_have_begins_another_window_and_all_are_one_table() {
     for flow in flows {
         assert_eq!(flow["src_mac"], "02:00:00:00:00:11");
         assert_eq!(flow["others"], json!({ "59": "00c8" }));
-        assert_eq!((&flow["octets"], &flow["sampling_interval"]), (&json!(1500), &json!(1000)));
+        assert_eq!(
+            (&flow["octets"], &flow["sampling_interval"]),
+            (&json!(1500), &json!(1000))
+        );
     }
     let others = weir(&site, &["flows", "not mac 02:00:00:00:00:11"]);
     let others = others["flows"].as_array().unwrap();

@@ -194,7 +194,10 @@ fn x02_what_a_router_threw_away_is_counted() {
     // The next one asks the kernel, which knows by now.
     let mut next = inside(b, || Destination::connect(collector).unwrap());
     let sent = next.send(&[0; 1400]);
-    assert!(matches!(sent, Sent::TooLong { refusals: 0, .. }), "{sent:?}");
+    assert!(
+        matches!(sent, Sent::TooLong { refusals: 0, .. }),
+        "{sent:?}"
+    );
 }
 
 #[test]

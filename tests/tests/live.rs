@@ -95,10 +95,16 @@ fn the_screen_follows_the_traffic_and_the_keys() {
     let collector = site.start("");
     let mut exporter = Exporter::new(&site);
     let screen = Screen::run(&live(&site, "-i 300ms")).unwrap();
-    screen.wait_for("help", |lines| lines.iter().any(|line| line.starts_with("q quit"))).unwrap();
+    screen
+        .wait_for("help", |lines| {
+            lines.iter().any(|line| line.starts_with("q quit"))
+        })
+        .unwrap();
     exporter.send(1, 15_000);
     let first = "export tcp 10.0.0.1:1001 10.0.0.9:80";
-    screen.wait_for("flow", |lines| has(lines, first, &["15,000", "150"])).unwrap();
+    screen
+        .wait_for("flow", |lines| has(lines, first, &["15,000", "150"]))
+        .unwrap();
     // The same flow again is the same line.
     exporter.send(1, 5000);
     exporter.send(2, 3000);
@@ -115,12 +121,16 @@ fn the_screen_follows_the_traffic_and_the_keys() {
         })
         .unwrap();
     screen.press(&["Escape"]).unwrap();
-    screen.wait_for("all flows", |lines| has(lines, first, &["20,000"])).unwrap();
+    screen
+        .wait_for("all flows", |lines| has(lines, first, &["20,000"]))
+        .unwrap();
     // Once nothing comes, octets decide among hosts without rates: the server has most.
     screen.press(&["Tab"]).unwrap();
     screen
         .wait_for("hosts", |lines| {
-            lines.get(2).is_some_and(|line| line.starts_with("10.0.0.9 0 0 23,000 230 2 0"))
+            lines
+                .get(2)
+                .is_some_and(|line| line.starts_with("10.0.0.9 0 0 23,000 230 2 0"))
         })
         .unwrap();
     screen.press(&["Enter"]).unwrap();
@@ -136,18 +146,32 @@ fn the_screen_follows_the_traffic_and_the_keys() {
         })
         .unwrap();
     screen.press(&["p"]).unwrap();
-    screen.wait_for("pause", |lines| lines[0].contains("PAUSED")).unwrap();
+    screen
+        .wait_for("pause", |lines| lines[0].contains("PAUSED"))
+        .unwrap();
     exporter.send(1, 700);
     thread::sleep(Duration::from_secs(3));
     assert!(has(&screen.lines().unwrap(), first, &["20,000"]));
     screen.press(&["p"]).unwrap();
-    screen.wait_for("what came meanwhile", |lines| has(lines, first, &["20,700"])).unwrap();
+    screen
+        .wait_for("what came meanwhile", |lines| {
+            has(lines, first, &["20,700"])
+        })
+        .unwrap();
     screen.press(&["q"]).unwrap();
     let lines = screen
-        .wait_for("end", |lines| lines.iter().any(|line| line == "cooked" || line == "raw"))
+        .wait_for("end", |lines| {
+            lines.iter().any(|line| line == "cooked" || line == "raw")
+        })
         .unwrap();
-    assert!(lines.contains(&"ended 0".to_owned()) && lines.contains(&"cooked".to_owned()), "{lines:?}");
-    assert!(!lines.iter().any(|line| line.starts_with("q quit")), "{lines:?}");
+    assert!(
+        lines.contains(&"ended 0".to_owned()) && lines.contains(&"cooked".to_owned()),
+        "{lines:?}"
+    );
+    assert!(
+        !lines.iter().any(|line| line.starts_with("q quit")),
+        "{lines:?}"
+    );
     assert!(collector.stop().unwrap().success());
 }
 
@@ -157,12 +181,21 @@ fn a_signal_gives_the_terminal_back() {
     let collector = site.start("");
     let command = format!("timeout --foreground -s TERM 2 {}", live(&site, ""));
     let screen = Screen::run(&command).unwrap();
-    screen.wait_for("help", |lines| lines.iter().any(|line| line.starts_with("q quit"))).unwrap();
+    screen
+        .wait_for("help", |lines| {
+            lines.iter().any(|line| line.starts_with("q quit"))
+        })
+        .unwrap();
     let lines = screen
-        .wait_for("end", |lines| lines.iter().any(|line| line == "cooked" || line == "raw"))
+        .wait_for("end", |lines| {
+            lines.iter().any(|line| line == "cooked" || line == "raw")
+        })
         .unwrap();
     // What timeout(1) says of a command it had to end.
-    assert!(lines.contains(&"ended 124".to_owned()) && lines.contains(&"cooked".to_owned()), "{lines:?}");
+    assert!(
+        lines.contains(&"ended 124".to_owned()) && lines.contains(&"cooked".to_owned()),
+        "{lines:?}"
+    );
     assert!(collector.stop().unwrap().success());
 }
 
@@ -174,22 +207,38 @@ fn without_a_terminal_it_is_a_table_or_objects() {
     // The collector appends what it has at least once a second.
     thread::sleep(Duration::from_secs(2));
     let run = |words: &str| {
-        let output = Command::new("sh").args(["-c", &live(&site, words)]).output().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", &live(&site, words)])
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), said)
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            said,
+        )
     };
     let (status, table, said) = run("-i 200ms");
     assert_eq!((status, said.as_str()), (Some(0), ""));
-    assert!(table.lines().count() < 6 && table.contains("10.0.0.1:1001") && table.contains("15,000"), "{table}");
+    assert!(
+        table.lines().count() < 6 && table.contains("10.0.0.1:1001") && table.contains("15,000"),
+        "{table}"
+    );
     let (_, object, _) = run("-i 200ms --once --json dst port 80");
     let object: Value = serde_json::from_str(&object).unwrap();
     let line = &object["lines"][0];
     assert_eq!((of(line, "octets"), of(line, "packets")), (15_000, 150));
     assert_eq!(line["src"], "10.0.0.1:1001");
     let (status, _, said) = run("dst bort 80");
-    assert!(status == Some(2) && said.contains("did you mean `port`?"), "{said}");
+    assert!(
+        status == Some(2) && said.contains("did you mean `port`?"),
+        "{said}"
+    );
     let (status, _, said) = run("-c /no/such/socket");
-    assert!(status == Some(1) && said.contains("no sensor answers at /no/such/socket"), "{said}");
+    assert!(
+        status == Some(1) && said.contains("no sensor answers at /no/such/socket"),
+        "{said}"
+    );
     assert!(collector.stop().unwrap().success());
 }
 
@@ -210,7 +259,9 @@ fn rates_add_up_to_what_was_sent() {
     let collector = site.start("");
     let mut exporter = Exporter::new(&site);
     let mut command = Command::new(weir());
-    command.args(["live", "--json", "-i", "400ms", "-r"]).arg(site.flows());
+    command
+        .args(["live", "--json", "-i", "400ms", "-r"])
+        .arg(site.flows());
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };

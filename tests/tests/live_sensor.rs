@@ -66,7 +66,10 @@ fn open_flows_are_on_the_screen_while_they_grow() {
         .unwrap();
     let object: Value = serde_json::from_slice(&output.stdout).unwrap();
     let lines = object["lines"].as_array().unwrap();
-    let sum: u64 = lines.iter().map(|line| line["octets"].as_u64().unwrap()).sum();
+    let sum: u64 = lines
+        .iter()
+        .map(|line| line["octets"].as_u64().unwrap())
+        .sum();
     assert_eq!((lines.len(), sum), (100, 150 * 40));
     assert_eq!(object["open_flows"], 100);
     world.stop(sensor);

@@ -83,7 +83,9 @@ fn filters_keep_the_flows_that_nfdump_keeps() {
 
 /// nfcapd's closed files.
 fn files(flows: &Path) -> Vec<PathBuf> {
-    let paths = fs::read_dir(flows).unwrap().map(|entry| entry.unwrap().path());
+    let paths = fs::read_dir(flows)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let is_closed = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap();
         name.starts_with("nfcapd.") && !name.starts_with("nfcapd.current")
@@ -123,7 +125,11 @@ fn nfcapds_files_are_taken_over_whatever_their_compression() {
         assert!(said.contains(&counted), "{compression:?}: {said}");
         let rows = of_weir(&ours, "any");
         assert_eq!(rows.len(), FLOWS);
-        assert_eq!(rows, of_nfdump(&theirs, "any"), "{version:?} {compression:?}");
+        assert_eq!(
+            rows,
+            of_nfdump(&theirs, "any"),
+            "{version:?} {compression:?}"
+        );
         // The exporter, which is in a record of its own or in the flow's.
         let known = of_weir(&ours, "router ip 127.0.0.1");
         assert_eq!(known.len(), FLOWS, "{version:?} {compression:?}");
@@ -141,10 +147,18 @@ fn a_file_that_holds_less_than_it_says_is_left_out_unless_it_is_to_be_salvaged()
     changed[40] -= 5;
     fs::write(&file, changed).unwrap();
     let ours = folder.path().join("imported");
-    let mut arguments = vec!["import".as_ref(), "-w".as_ref(), ours.as_os_str(), file.as_os_str()];
+    let mut arguments = vec![
+        "import".as_ref(),
+        "-w".as_ref(),
+        ours.as_os_str(),
+        file.as_os_str(),
+    ];
     let (is_success, said) = run("weir-collector", &arguments);
     assert!(!is_success && said.contains("its statistics say"), "{said}");
-    assert!(said.contains("0 flows of 0 files imported, 1 files"), "{said}");
+    assert!(
+        said.contains("0 flows of 0 files imported, 1 files"),
+        "{said}"
+    );
     arguments.push("--salvage".as_ref());
     let (is_success, said) = run("weir-collector", &arguments);
     assert!(!is_success && said.contains("of it are imported"), "{said}");
@@ -178,19 +192,41 @@ fn exported_files_are_nfdumps() {
         );
         assert!(is_success, "{said}");
         let mut nfdump = Command::new("nfdump");
-        nfdump.args(["-q", "-N", "-6", "-o", "fmt:%sa %sp %da %dp %pkt %byt", "-r"]);
+        nfdump.args([
+            "-q",
+            "-N",
+            "-6",
+            "-o",
+            "fmt:%sa %sp %da %dp %pkt %byt",
+            "-r",
+        ]);
         let read = rows(nfdump.arg(&file).arg("any"), ' ');
         assert_eq!(read, of_weir(&ours, "any"), "{version:?} {compression}");
         // Its statistics, too.
-        let output = Command::new("nfdump").arg("-I").arg("-r").arg(&file).output();
+        let output = Command::new("nfdump")
+            .arg("-I")
+            .arg("-r")
+            .arg(&file)
+            .output();
         let statistics = String::from_utf8(output.unwrap().stdout).unwrap();
-        let flows = statistics.lines().find_map(|line| line.strip_prefix("Flows:"));
-        assert_eq!(flows.map(str::trim), Some(FLOWS.to_string().as_str()), "{statistics}");
+        let flows = statistics
+            .lines()
+            .find_map(|line| line.strip_prefix("Flows:"));
+        assert_eq!(
+            flows.map(str::trim),
+            Some(FLOWS.to_string().as_str()),
+            "{statistics}"
+        );
         // And back again.
         let back = folder.path().join("back");
         let (is_success, said) = run(
             "weir-collector",
-            &["import".as_ref(), file.as_os_str(), "-w".as_ref(), back.as_os_str()],
+            &[
+                "import".as_ref(),
+                file.as_os_str(),
+                "-w".as_ref(),
+                back.as_os_str(),
+            ],
         );
         assert!(is_success, "{said}");
         assert_eq!(of_weir(&back, "any"), read);

@@ -140,29 +140,35 @@ fn nfdumps_statistic(flows: &Path, element: &str, order: &str) -> Vec<Row> {
     let statistic = format!("{element}/{order}");
     command.args(["-N", "-6", "-o", "csv", "-n", "0", "-s", &statistic, "-R"]);
     let text = output(command.arg(flows));
-    let lines = text.lines().skip_while(|line| !line.starts_with("ts,te,td,pr,val,fl,"));
-    let fields = lines.skip(1).map(|line| line.split(',').map(str::trim).collect::<Vec<_>>());
-    let rows = fields.take_while(|fields| fields.len() == 14).map(|fields| {
-        let number = |at: usize| fields[at].parse::<u64>().unwrap();
-        let key = match element {
-            "proto" => protocol(fields[4]),
-            split if split.ends_with(":p") => format!("{} {}", protocol(fields[3]), fields[4]),
-            _ => fields[4].to_owned(),
-        };
-        let at = match order {
-            "flows" => 5,
-            "packets" => 7,
-            "bytes" => 9,
-            "pps" => 11,
-            "bps" => 12,
-            _ => 13,
-        };
-        Row {
-            key,
-            counts: [number(5), number(7), number(9)],
-            measure: number(at),
-        }
-    });
+    let lines = text
+        .lines()
+        .skip_while(|line| !line.starts_with("ts,te,td,pr,val,fl,"));
+    let fields = lines
+        .skip(1)
+        .map(|line| line.split(',').map(str::trim).collect::<Vec<_>>());
+    let rows = fields
+        .take_while(|fields| fields.len() == 14)
+        .map(|fields| {
+            let number = |at: usize| fields[at].parse::<u64>().unwrap();
+            let key = match element {
+                "proto" => protocol(fields[4]),
+                split if split.ends_with(":p") => format!("{} {}", protocol(fields[3]), fields[4]),
+                _ => fields[4].to_owned(),
+            };
+            let at = match order {
+                "flows" => 5,
+                "packets" => 7,
+                "bytes" => 9,
+                "pps" => 11,
+                "bps" => 12,
+                _ => 13,
+            };
+            Row {
+                key,
+                counts: [number(5), number(7), number(9)],
+                measure: number(at),
+            }
+        });
     rows.collect()
 }
 

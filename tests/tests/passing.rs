@@ -106,7 +106,9 @@ fn each_datagram_is_repeated_unchanged_and_a_dead_target_costs_the_others_nothin
     let dead = socket().local_addr().unwrap().to_string();
     let daemon = site.start(&format!("--repeat {dead},{address} --allow 127.0.0.1"));
     let exporter = socket();
-    let mut sent: Vec<_> = (0..100).map(|number| v9_datagram(1, number, 5, true)).collect();
+    let mut sent: Vec<_> = (0..100)
+        .map(|number| v9_datagram(1, number, 5, true))
+        .collect();
     sent.push(b"no datagram of any version".to_vec());
     send(&exporter, site.address(), &sent);
     // Of a stranger nothing goes on.
@@ -116,7 +118,10 @@ fn each_datagram_is_repeated_unchanged_and_a_dead_target_costs_the_others_nothin
     let octets: Vec<_> = received.into_iter().map(|(octets, _)| octets).collect();
     assert_eq!(octets, sent);
     let found = site.stop(daemon);
-    expect(&found, "datagrams=104 not_allowed=3 records=500 records_written=500");
+    expect(
+        &found,
+        "datagrams=104 not_allowed=3 records=500 records_written=500",
+    );
     assert_repeated(&found["repeat"][0], 101);
     assert_repeated(&found["repeat"][1], 101);
     assert_eq!(of(&found["repeat"][1], "repeat_sent"), 101);
@@ -130,8 +135,12 @@ fn repeated_datagrams_come_from_the_exporter_if_that_is_asked_for() {
     let v6 = UdpSocket::bind("[::1]:0").unwrap();
     v6.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let v6_address = v6.local_addr().unwrap();
-    let daemon = site.start(&format!("--repeat {v4_address},{v6_address} --repeat-source"));
-    let sent: Vec<_> = (0..9).map(|number| v9_datagram(1, number, 3, true)).collect();
+    let daemon = site.start(&format!(
+        "--repeat {v4_address},{v6_address} --repeat-source"
+    ));
+    let sent: Vec<_> = (0..9)
+        .map(|number| v9_datagram(1, number, 3, true))
+        .collect();
     let exporter = UdpSocket::bind("127.0.0.7:0").unwrap();
     send(&exporter, site.address(), &sent);
     let exporter_v6 = UdpSocket::bind("[::1]:0").unwrap();
@@ -144,8 +153,14 @@ fn repeated_datagrams_come_from_the_exporter_if_that_is_asked_for() {
     }
     let found = site.stop(daemon);
     // An exporter's address of one family is none of the other.
-    expect(&found["repeat"][0], "repeat_sent=9 repeat_failed=4 repeat_left_out=0");
-    expect(&found["repeat"][1], "repeat_sent=4 repeat_failed=9 repeat_left_out=0");
+    expect(
+        &found["repeat"][0],
+        "repeat_sent=9 repeat_failed=4 repeat_left_out=0",
+    );
+    expect(
+        &found["repeat"][1],
+        "repeat_sent=4 repeat_failed=9 repeat_left_out=0",
+    );
 }
 
 #[test]
@@ -166,7 +181,10 @@ fn flows_that_a_filter_keeps_are_forwarded_in_each_format() {
     expect(&found, "records=200 records_written=200");
     for (number, (version, other)) in others.iter().enumerate() {
         let account = &found["forward"][number];
-        expect(account, "forward_filtered=0 forward_exported=200 forward_unsent=0 forward_left_out=0");
+        expect(
+            account,
+            "forward_filtered=0 forward_exported=200 forward_unsent=0 forward_left_out=0",
+        );
         other.stop(daemons.remove(0));
         assert_eq!(other.totals(), (u64::from(FLOWS), PACKETS), "{version}");
     }
@@ -179,13 +197,21 @@ fn what_a_filter_does_not_keep_is_counted_as_that() {
     let mut command = Site::command();
     command.arg("-w").arg(site.flows());
     command.args(["-l", &site.address().to_string(), "--forward"]);
-    command.arg(format!("ipfix:{}=dst port > 150 or src ip 10.1.0.1", other.address()));
-    command.arg("--statistics-json").arg(site.path("collector.json"));
+    command.arg(format!(
+        "ipfix:{}=dst port > 150 or src ip 10.1.0.1",
+        other.address()
+    ));
+    command
+        .arg("--statistics-json")
+        .arg(site.path("collector.json"));
     let mut daemon = weir_tests::process::Daemon::start(command, &site.path("log")).unwrap();
     daemon.wait_for("listening").unwrap();
     send(&socket(), site.address(), &datagrams());
     let found = site.stop(daemon);
-    expect(&found["forward"][0], "forward_filtered=149 forward_exported=51 forward_left_out=0");
+    expect(
+        &found["forward"][0],
+        "forward_filtered=149 forward_exported=51 forward_left_out=0",
+    );
     other.stop(other_daemon);
     let packets = 1 + (151..=200).sum::<u64>();
     assert_eq!(other.totals(), (51, packets));
@@ -215,19 +241,32 @@ fn messages(mut octets: &[u8]) -> Vec<usize> {
 fn flows_are_written_as_lines_and_messages_as_they_come() {
     let site = Site::new();
     let (lines, protobuf) = (site.path("flows.json"), site.path("flows.pb"));
-    let options = format!("--json {} --protobuf {}", lines.display(), protobuf.display());
+    let options = format!(
+        "--json {} --protobuf {}",
+        lines.display(),
+        protobuf.display()
+    );
     let daemon = site.start(&options);
     send(&socket(), site.address(), &datagrams());
     thread::sleep(Duration::from_millis(500));
     // They are there before any window is closed.
     let text = fs::read_to_string(&lines).unwrap();
-    let flows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let flows: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(flows.len(), usize::from(FLOWS));
-    assert_eq!(flows.iter().map(|flow| of(flow, "packets")).sum::<u64>(), PACKETS);
+    assert_eq!(
+        flows.iter().map(|flow| of(flow, "packets")).sum::<u64>(),
+        PACKETS
+    );
     assert_eq!(flows[0]["exporter"], "127.0.0.1");
     let lengths = messages(&fs::read(&protobuf).unwrap());
     assert_eq!(lengths.len(), usize::from(FLOWS));
-    assert!(lengths.iter().all(|length| (40..200).contains(length)), "{lengths:?}");
+    assert!(
+        lengths.iter().all(|length| (40..200).contains(length)),
+        "{lengths:?}"
+    );
     let found = site.stop(daemon);
     for tap in ["json", "protobuf"] {
         expect(&found[tap], "flows_written=200 flows_left_out=0");
@@ -238,15 +277,26 @@ fn flows_are_written_as_lines_and_messages_as_they_come() {
 fn a_reader_that_does_not_read_stops_nobody_and_misses_what_is_counted() {
     let site = Site::new();
     let pipe = site.path("pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     let daemon = site.start(&format!("--json {}", pipe.display()));
     let exporter = socket();
-    let sent: Vec<_> = (0..DATAGRAMS).map(|number| v9_datagram(1, number, 20, true)).collect();
+    let sent: Vec<_> = (0..DATAGRAMS)
+        .map(|number| v9_datagram(1, number, 20, true))
+        .collect();
     send(&exporter, site.address(), &sent);
     let found = site.stop(daemon);
     let flows = 20 * u64::from(DATAGRAMS);
     expect(&found, &format!("records={flows} records_written={flows}"));
-    let (written, left_out) = (of(&found["json"], "flows_written"), of(&found["json"], "flows_left_out"));
+    let (written, left_out) = (
+        of(&found["json"], "flows_written"),
+        of(&found["json"], "flows_left_out"),
+    );
     assert_eq!(written + left_out, flows);
     // A pipe has room for few of them.
     assert!(left_out > flows / 2, "{left_out} of {flows}");
@@ -255,7 +305,9 @@ fn a_reader_that_does_not_read_stops_nobody_and_misses_what_is_counted() {
 /// Source addresses in a directory.
 fn sources(flows: &Path) -> BTreeSet<String> {
     let mut command = Command::new(binaries().unwrap().join("weir"));
-    command.args(["flows", "-o", "csv:%sa,%da", "-r"]).arg(flows);
+    command
+        .args(["flows", "-o", "csv:%sa,%da", "-r"])
+        .arg(flows);
     let output = command.output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -324,11 +376,18 @@ fn files_are_replayed_in_each_format_at_any_speed() {
         assert!(is_success, "{said}");
         assert!(said.contains("200 flows read, 0 outside"), "{said}");
         assert!(said.contains("; 200 records sent"), "{said}");
-        assert!((seconds_min..seconds_min + 8).contains(&took_s), "{speed}: {took_s} s");
+        assert!(
+            (seconds_min..seconds_min + 8).contains(&took_s),
+            "{speed}: {took_s} s"
+        );
         other.stop(daemon);
         assert_eq!(other.totals(), (u64::from(FLOWS), PACKETS), "v{version}");
     }
-    let options = "--to 127.0.0.1:9 --speed full --from 2001-01-01T00:00 --to-time 2001-01-02T00:00";
+    let options =
+        "--to 127.0.0.1:9 --speed full --from 2001-01-01T00:00 --to-time 2001-01-02T00:00";
     let (is_success, said) = site.maintain("replay", options);
-    assert!(is_success && said.contains("200 flows read, 200 outside"), "{said}");
+    assert!(
+        is_success && said.contains("200 flows read, 200 outside"),
+        "{said}"
+    );
 }

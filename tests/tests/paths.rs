@@ -17,9 +17,7 @@ use weir_tests::{
     traffic::{self, flood_frame},
     wire::Wire,
 };
-use world::{
-    COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, kill, of, send_from, succeed,
-};
+use world::{COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, kill, of, send_from, succeed};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()

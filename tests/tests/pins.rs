@@ -69,7 +69,16 @@ fn a_start_that_fails_after_a_take_over_gives_an_account() {
     world.send(&flows(0..100));
     let sink = Sink::open(&world.pair.b);
     let mut command = world.command("weir-sensor");
-    command.args(["-i", &world.pair.b, "-i", "absent", "-c", "none", "-n", COLLECTOR]);
+    command.args([
+        "-i",
+        &world.pair.b,
+        "-i",
+        "absent",
+        "-c",
+        "none",
+        "-n",
+        COLLECTOR,
+    ]);
     command.args(arguments.split(' ')).arg("--statistics-json");
     let output = command.arg(world.path("json")).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -115,7 +124,9 @@ fn programs_are_taken_over_in_the_mode_they_are_in() {
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("start with --xdp generic"), "{refused}");
     let mut second = world.sensor(&arguments);
-    second.wait_for("received packets with generic XDP").unwrap();
+    second
+        .wait_for("received packets with generic XDP")
+        .unwrap();
     world.send(&flows(10..15));
     let found = world.stop(second);
     expect(&found, "ip_packets=5 adopted_packets=10");

@@ -10,8 +10,8 @@ mod sample;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-pub use self::sample::{DataSource, FlowSample, SampledHeader, SampledRecord};
 use self::fields::Cursor;
+pub use self::sample::{DataSource, FlowSample, SampledHeader, SampledRecord};
 use crate::{Malformed, read};
 
 /// The version field, of 32 bits: NetFlow's, of 16, is 0 there.

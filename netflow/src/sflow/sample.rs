@@ -252,7 +252,10 @@ fn path_end(cursor: &mut Cursor<'_>, own_as: u32) -> Option<u32> {
 
 /// A VLAN id; what is none (0xffffffff where it is unknown) is 0.
 fn vlan(word: u32) -> u16 {
-    u16::try_from(word).ok().filter(|id| *id < 0x0fff).unwrap_or(0)
+    u16::try_from(word)
+        .ok()
+        .filter(|id| *id < 0x0fff)
+        .unwrap_or(0)
 }
 
 fn low8(word: u32) -> u8 {

@@ -73,7 +73,23 @@ fn fields_of_a_packet_fill_a_flow() {
         // Next hop, own AS, source, its peer; a path of a sequence and a set; communities, preference.
         made::record(
             made::EXTENDED_GATEWAY,
-            &[1, SOURCE.to_bits(), 64_496, 64_497, 64_498, 2, 2, 2, 7, 8, 1, 1, 9, 0, 100],
+            &[
+                1,
+                SOURCE.to_bits(),
+                64_496,
+                64_497,
+                64_498,
+                2,
+                2,
+                2,
+                7,
+                8,
+                1,
+                1,
+                9,
+                0,
+                100,
+            ],
         ),
     ];
     for octets in [
@@ -163,7 +179,12 @@ fn other_samples_are_told_apart() {
     assert!(
         matches!(
             found[..],
-            [Sample::Counters, Sample::Other, Sample::Other, Sample::Flow(_)]
+            [
+                Sample::Counters,
+                Sample::Other,
+                Sample::Other,
+                Sample::Flow(_)
+            ]
         ),
         "{found:?}"
     );
@@ -197,7 +218,12 @@ fn c06_a_record_beyond_its_sample_spoils_the_sample() {
     let long = made::record(made::SAMPLED_HEADER, &[1, 64, 0, 0xffff_fff0]);
     let path = made::record(made::EXTENDED_GATEWAY, &[1, 0, 1, 1, 1, 0xffff_ffff]);
     let sound = made::flow_sample(&TAKEN, &[made::ipv4_record(40, [(SOURCE, 1); 2])]);
-    for record in [long, path, made::framed(1, &[0; 3]), vec![0, 0, 0, 1, 0, 0, 0, 9]] {
+    for record in [
+        long,
+        path,
+        made::framed(1, &[0; 3]),
+        vec![0, 0, 0, 1, 0, 0, 0, 9],
+    ] {
         let octets = datagram(&[made::flow_sample(&TAKEN, &[record]), sound.clone()]);
         let found: Vec<_> = decode(&octets).unwrap().samples().collect();
         assert!(

@@ -221,8 +221,8 @@ fn mac_number(text: &str) -> Option<u64> {
         return None;
     }
     octets.into_iter().try_fold(0, |number, octet| {
-        let is_octet = (1..=2).contains(&octet.len())
-            && octet.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let is_octet =
+            (1..=2).contains(&octet.len()) && octet.bytes().all(|digit| digit.is_ascii_hexdigit());
         let octet = u64::from_str_radix(octet, 16).ok().filter(|_| is_octet)?;
         Some(number << 8 | octet)
     })

@@ -7,8 +7,7 @@ pub const A_CONDITION: &str =
     "a condition fits here, such as `src ip 192.0.2.1`, `dst port 443`, `tcp` or `last 2h`";
 
 /// What fits behind a side.
-pub const AFTER_SIDE: &str =
-    "`src` and `dst` are followed by ip, net, port, as, mask, mac, tun, vlan, tos, `in` or `not in`";
+pub const AFTER_SIDE: &str = "`src` and `dst` are followed by ip, net, port, as, mask, mac, tun, vlan, tos, `in` or `not in`";
 
 /// Words a condition may begin with; those that were probably meant come first.
 pub const CONDITIONS: [&str; 46] = [

@@ -1,22 +1,9 @@
 //! Records as they arrive: the collector's open windows, read as they grow. A window that is closed is
 //! read to its end, since its file was opened before.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv6Addr},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use arrow::{
-    array::{Array, AsArray as _, RecordBatch},
-    datatypes::{
-        ArrowPrimitiveType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
-    },
-};
-use weir_netflow::{Direction, EndReason, FlowRecord};
-use weir_store::{StoreError, follow::Follower, read, schema::StoredFlow};
-
-use crate::filter::ranges;
+use weir_store::{StoreError, follow::Follower, read, rows, schema::StoredFlow};
 
 /// The windows of a directory.
 pub struct Arrivals {
@@ -57,7 +44,8 @@ impl Arrivals {
         }
         for (path, window) in &mut self.windows {
             let ended = window.read_on(|batch| {
-                flows(&batch, &mut arrived);
+                let flows = rows::flows(&batch).map_err(StoreError::arrow(path))?;
+                flows.iter().for_each(&mut arrived);
                 Ok::<(), StoreError>(())
             });
             match ended {
@@ -70,80 +58,6 @@ impl Arrivals {
         self.windows.retain(|path, _| listed.contains(path));
         trouble
     }
-}
-
-/// The flows of a batch; what it has no column for stays as it is by default.
-fn flows(batch: &RecordBatch, arrived: &mut impl FnMut(&StoredFlow)) {
-    let time = |name: &str, row: usize| {
-        let ns = value::<TimestampNanosecondType>(batch, name, row);
-        u64::try_from(ns.unwrap_or(0)).unwrap_or(0)
-    };
-    let octet = |name: &str, row| value::<UInt8Type>(batch, name, row).unwrap_or(0);
-    let short = |name: &str, row| value::<UInt16Type>(batch, name, row).unwrap_or(0);
-    let word = |name: &str, row| value::<UInt32Type>(batch, name, row).unwrap_or(0);
-    let long = |name: &str, row| value::<UInt64Type>(batch, name, row).unwrap_or(0);
-    for row in 0..batch.num_rows() {
-        let record = FlowRecord {
-            source: address(batch, "src_addr", row),
-            destination: address(batch, "dst_addr", row),
-            next_hop: address(batch, "next_hop", row),
-            v6: octet("ip_version", row) == 6,
-            source_port: short("src_port", row),
-            destination_port: short("dst_port", row),
-            protocol: octet("protocol", row),
-            tos: octet("tos", row),
-            tcp_flags: short("tcp_flags", row),
-            octets: long("octets", row),
-            packets: long("packets", row),
-            start_ns: time("flow_start", row),
-            end_ns: time("flow_end", row),
-            ingress_ifindex: word("ingress_ifindex", row),
-            egress_ifindex: word("egress_ifindex", row),
-            source_as: word("src_as", row),
-            destination_as: word("dst_as", row),
-            source_mask: octet("src_mask", row),
-            destination_mask: octet("dst_mask", row),
-            vlan: short("vlan", row),
-            direction: if octet("direction", row) == 0 {
-                Direction::Ingress
-            } else {
-                Direction::Egress
-            },
-            end_reason: EndReason::from_number(octet("end_reason", row)),
-            sampling_interval: word("sampling_interval", row),
-            ..FlowRecord::default()
-        };
-        arrived(&StoredFlow {
-            record,
-            received_ns: time("received", row),
-            exporter: exporter(batch, row),
-            source_id: word("source_id", row),
-            version: octet("version", row),
-        });
-    }
-}
-
-fn value<T: ArrowPrimitiveType>(batch: &RecordBatch, name: &str, row: usize) -> Option<T::Native> {
-    let column = batch.column_by_name(name)?.as_primitive_opt::<T>()?;
-    column.is_valid(row).then(|| column.value(row))
-}
-
-fn address(batch: &RecordBatch, name: &str, row: usize) -> Ipv6Addr {
-    let column = batch.column_by_name(name);
-    let column = column.and_then(|column| column.as_fixed_size_binary_opt());
-    let octets = column
-        .filter(|column| column.is_valid(row))
-        .and_then(|column| <[u8; 16]>::try_from(column.value(row)).ok());
-    octets.map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
-}
-
-fn exporter(batch: &RecordBatch, row: usize) -> Ipv6Addr {
-    let column = batch.column_by_name("exporter");
-    let text = column.and_then(|column| column.as_string_opt::<i32>());
-    let address = text.and_then(|text| text.value(row).parse::<IpAddr>().ok());
-    address.map_or(Ipv6Addr::UNSPECIFIED, |address| {
-        Ipv6Addr::from(ranges::number_of(address))
-    })
 }
 
 #[cfg(test)]
@@ -161,14 +75,16 @@ mod tests {
         let mut written = flow(1, 2, 700, 0);
         written.exporter = std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped();
         written.record.source_as = 64_500;
-        window.append(&[written, flow(3, 4, 100, 1)]).unwrap();
+        window
+            .append(&[written.clone(), flow(3, 4, 100, 1)])
+            .unwrap();
         let mut seen = Vec::new();
-        assert_eq!(arrivals.read(|flow| seen.push(*flow)), None);
+        assert_eq!(arrivals.read(|flow| seen.push(flow.clone())), None);
         assert_eq!(seen.len(), 2);
         assert_eq!(seen[0], written);
         window.append(&[flow(5, 6, 100, 2)]).unwrap();
         std::fs::remove_file(window.path()).unwrap();
-        assert_eq!(arrivals.read(|flow| seen.push(*flow)), None);
+        assert_eq!(arrivals.read(|flow| seen.push(flow.clone())), None);
         assert_eq!(seen.len(), 3);
         assert!(arrivals.windows.is_empty());
     }

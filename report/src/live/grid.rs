@@ -318,7 +318,9 @@ impl Column {
             Self::Packets => Cell::Count(line.packets),
             Self::Flows => Cell::Count(line.flows),
             Self::Open => Cell::Count(line.open),
-            Self::Flags if tuple.protocol == 6 => Cell::Text(crate::text::tcp_flags(line.tcp_flags)),
+            Self::Flags if tuple.protocol == 6 => {
+                Cell::Text(crate::text::tcp_flags(line.tcp_flags))
+            }
             Self::Flags => Cell::Empty,
             Self::Age => since(line.start_ns),
             Self::Idle => since(line.end_ns),
@@ -387,7 +389,12 @@ mod tests {
         let columns = [Column::Address, Column::Octets, Column::Open];
         assert_eq!(
             told(&flows, Level::Hosts, Column::Octets, columns),
-            ["10.0.0.2 1,700 1", "10.0.0.3 900 0", "10.0.0.1 800 1", "10.0.0.4 100 0"]
+            [
+                "10.0.0.2 1,700 1",
+                "10.0.0.3 900 0",
+                "10.0.0.1 800 1",
+                "10.0.0.4 100 0"
+            ]
         );
         let host = flows[0].flow.record.destination;
         assert_eq!(

@@ -1,10 +1,7 @@
 //! The account of what is seen: flows by their 5-tuple, what of them is open at the sensor and what has
 //! arrived at the collector, and how much that grew since the look before. Pure: times are arguments.
 
-use std::{
-    collections::HashMap,
-    net::Ipv6Addr,
-};
+use std::{collections::HashMap, net::Ipv6Addr};
 
 use weir_store::schema::StoredFlow;
 
@@ -44,7 +41,7 @@ impl Tuple {
 }
 
 /// A flow in the sensor's table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Open {
     /// What no other flow in the table has at that time.
     pub number: u64,
@@ -84,7 +81,7 @@ impl Rate {
 }
 
 /// A flow as it is shown: open and arrived parts together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shown {
     /// Its sums.
     pub flow: StoredFlow,
@@ -259,7 +256,7 @@ impl Ledger {
     /// All flows, in no order.
     pub fn flows(&self) -> impl Iterator<Item = Shown> + '_ {
         self.flows.values().filter_map(|entry| {
-            let mut sum = entry.open;
+            let mut sum = entry.open.clone();
             if let Some(arrived) = &entry.arrived {
                 add(&mut sum, arrived);
             }
@@ -275,7 +272,7 @@ impl Ledger {
 /// Adds a part of a flow.
 fn add(sum: &mut Option<StoredFlow>, part: &StoredFlow) {
     let Some(sum) = sum else {
-        *sum = Some(*part);
+        *sum = Some(part.clone());
         return;
     };
     let (record, other) = (&mut sum.record, &part.record);
@@ -389,6 +386,10 @@ pub mod tests {
         }
         ledger.look(None, KEPT_MAX as u64 + 10);
         assert_eq!(ledger.flows().count(), KEPT_MAX);
-        assert!(ledger.flows().all(|shown| shown.flow.record.source >= Ipv6Addr::from(10)));
+        assert!(
+            ledger
+                .flows()
+                .all(|shown| shown.flow.record.source >= Ipv6Addr::from(10))
+        );
     }
 }

@@ -34,7 +34,7 @@ use crate::{
     clock,
     data::Coverage,
     filter::{self, Filter, Surroundings, sets::Library, times},
-    question, text,
+    output, question, text,
 };
 use grid::{Column, Level};
 use look::{Look, Looker, Narrowed};
@@ -139,7 +139,8 @@ fn print(options: &Options, looker: &mut Looker, state: &mut State) -> Result<()
         if options.json {
             writeln!(output, "{}", document(state, options.lines))?;
         } else {
-            table(state, options.lines).print(&mut output)?;
+            let marks = output::marks(output.is_terminal(), output::BOLD);
+            table(state, options.lines).print_marked(&mut output, marks)?;
             writeln!(output, "\n{}", state.summary())?;
         }
         output.flush()?;
@@ -161,14 +162,20 @@ fn table(state: &State, lines_max: usize) -> text::Table {
             .collect(),
     );
     for line in shown(state, lines_max) {
-        let cells = columns.iter().map(|column| column.cell(line, state.now_ns()));
+        let cells = columns
+            .iter()
+            .map(|column| column.cell(line, state.now_ns()));
         table.push(cells.map(|cell| cell.text()).collect());
     }
     table
 }
 
 fn shown(state: &State, lines_max: usize) -> &[grid::Line] {
-    let most = if lines_max == 0 { usize::MAX } else { lines_max };
+    let most = if lines_max == 0 {
+        usize::MAX
+    } else {
+        lines_max
+    };
     &state.lines[..state.lines.len().min(most)]
 }
 
@@ -232,7 +239,9 @@ fn watch(
         match looks.try_recv() {
             Ok(look) => state.take(Arc::new(look)),
             Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => bail!("the thread that looks has died: this is a bug"),
+            Err(TryRecvError::Disconnected) => {
+                bail!("the thread that looks has died: this is a bug")
+            }
         }
         terminal.draw(|frame| screen::draw(frame, state))?;
         if event::poll(TICK)? {

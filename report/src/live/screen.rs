@@ -11,8 +11,10 @@ use ratatui::{
 use super::{grid::Line, state::State};
 use crate::text::Align;
 
-const KEYS: &str = "q quit  / filter  <> sort  r reverse  Enter into  Esc back  Tab flows/hosts  p pause";
-const KEYS_TYPING: &str = "Enter keep  Esc as before    a filter as in: src net 10.0.0.0/8 and not port 53";
+const KEYS: &str =
+    "q quit  / filter  <> sort  r reverse  Enter into  Esc back  Tab flows/hosts  p pause";
+const KEYS_TYPING: &str =
+    "Enter keep  Esc as before    a filter as in: src net 10.0.0.0/8 and not port 53";
 
 /// Draws it.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
@@ -145,7 +147,10 @@ mod tests {
     #[test]
     fn what_is_typed_is_shown_and_small_screens_do_no_harm() {
         let mut state = state();
-        press(&mut state, &[KeyCode::Char('/'), KeyCode::Char('x'), KeyCode::End]);
+        press(
+            &mut state,
+            &[KeyCode::Char('/'), KeyCode::Char('x'), KeyCode::End],
+        );
         let lines = drawn(&state, 100, 8);
         assert!(lines[6].starts_with("filter: x_   "), "{}", lines[6]);
         assert!(lines[7].starts_with("Enter keep"));

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 use weir_netflow::{Direction, FlowRecord, record::display_address};
-use weir_store::schema::StoredFlow;
+use weir_store::{others::Others, schema::StoredFlow};
 
 use super::{
     ledger::{Open, Table},
@@ -57,7 +57,9 @@ impl Sensor {
     pub fn table(&self, narrowed: Narrowed) -> Result<Told, String> {
         let name = self.path.display();
         let failed = |error: std::io::Error| {
-            format!("the sensor at {name} does not answer ({error}): is it running, and may you ask it?")
+            format!(
+                "the sensor at {name} does not answer ({error}): is it running, and may you ask it?"
+            )
         };
         let mut stream = UnixStream::connect(&self.path).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
@@ -65,7 +67,10 @@ impl Sensor {
             .write_all(question(narrowed).as_bytes())
             .map_err(failed)?;
         let mut lines = BufReader::new(stream.take(ANSWER_OCTETS_MAX)).lines();
-        let head = lines.next().unwrap_or_else(|| Ok(String::new())).map_err(failed)?;
+        let head = lines
+            .next()
+            .unwrap_or_else(|| Ok(String::new()))
+            .map_err(failed)?;
         let mut told = head_of(&head).map_err(|says| format!("the sensor at {name}: {says}"))?;
         for line in lines {
             let line = line.map_err(failed)?;
@@ -91,7 +96,9 @@ fn question(narrowed: Narrowed) -> String {
 /// The first line of an answer.
 fn head_of(line: &str) -> Result<Told, String> {
     if line.starts_with("Unknown control command") {
-        return Err("it is older than this weir, or softflowd, and cannot tell its flows".to_owned());
+        return Err(
+            "it is older than this weir, or softflowd, and cannot tell its flows".to_owned(),
+        );
     }
     if let Some(sentence) = line.strip_prefix("Refused: ") {
         return Err(sentence.to_owned());
@@ -158,6 +165,7 @@ fn flow_of(line: &str) -> Option<Open> {
             exporter: Ipv6Addr::UNSPECIFIED,
             source_id: 0,
             version: 0,
+            others: Others::NONE,
         },
     })
 }
@@ -166,24 +174,34 @@ fn flow_of(line: &str) -> Option<Open> {
 mod tests {
     use super::*;
 
-    const HEAD: &str = r#"{"monotonic_ns":5,"unix_ns":6,"flows":7,"octets":8,"packets":9,"changing":0,"told":1}"#;
+    const HEAD: &str =
+        r#"{"monotonic_ns":5,"unix_ns":6,"flows":7,"octets":8,"packets":9,"changing":0,"told":1}"#;
     const FLOW: &str = r#"{"number":3,"src":"10.0.0.1","dst":"10.0.0.2","src_port":1234,"dst_port":80,"proto":6,"tos":0,"vlan":0,"flags":18,"octets":1500,"packets":2,"first_ns":10,"last_ns":20,"ifindex":4,"egress":true}"#;
 
     #[test]
     fn an_answer_is_understood() {
         let told = head_of(HEAD).unwrap();
-        assert_eq!((told.table.monotonic_ns, told.table.unix_ns, told.flows), (5, 6, 7));
+        assert_eq!(
+            (told.table.monotonic_ns, told.table.unix_ns, told.flows),
+            (5, 6, 7)
+        );
         let open = flow_of(FLOW).unwrap();
         assert_eq!(open.number, 3);
         let record = open.flow.record;
-        assert_eq!((record.octets, record.egress_ifindex, record.v6), (1500, 4, false));
+        assert_eq!(
+            (record.octets, record.egress_ifindex, record.v6),
+            (1500, 4, false)
+        );
         assert_eq!(record.destination.to_ipv4_mapped(), "10.0.0.2".parse().ok());
     }
 
     #[test]
     fn another_answer_is_a_sentence() {
         for (line, words) in [
-            ("Unknown control command \"live 10000\"", "older than this weir"),
+            (
+                "Unknown control command \"live 10000\"",
+                "older than this weir",
+            ),
             ("Refused: no", "no"),
             ("", "no table"),
             ("{}", "`monotonic_ns`"),

@@ -85,7 +85,9 @@ impl State {
     /// The filter as it is, or is being typed.
     #[must_use]
     pub fn filter_words(&self) -> &str {
-        self.typing.as_ref().map_or(&self.filter.0, |(typed, _)| typed)
+        self.typing
+            .as_ref()
+            .map_or(&self.filter.0, |(typed, _)| typed)
     }
 
     /// Whether keys are letters of a filter.
@@ -334,22 +336,40 @@ pub mod tests {
     fn a_filter_applies_while_it_is_typed() {
         let mut state = state();
         press(&mut state, &[KeyCode::Char('/')]);
-        press(&mut state, &"src ip 10.0.0.2".chars().map(KeyCode::Char).collect::<Vec<_>>());
-        assert_eq!((sources(&state), &state.complaint), (vec!["10.0.0.2".to_owned()], &None));
+        press(
+            &mut state,
+            &"src ip 10.0.0.2"
+                .chars()
+                .map(KeyCode::Char)
+                .collect::<Vec<_>>(),
+        );
+        assert_eq!(
+            (sources(&state), &state.complaint),
+            (vec!["10.0.0.2".to_owned()], &None)
+        );
         press(&mut state, &[KeyCode::Char('q'), KeyCode::Enter]);
         assert!(state.complaint.is_some() && state.is_typing() && !state.is_over);
         press(&mut state, &[KeyCode::Backspace, KeyCode::Enter]);
         assert!(!state.is_typing());
         assert_eq!(state.lines.len(), 1);
-        press(&mut state, &[KeyCode::Char('/'), KeyCode::Backspace, KeyCode::Esc]);
-        assert_eq!((state.filter_words(), state.lines.len()), ("src ip 10.0.0.2", 1));
+        press(
+            &mut state,
+            &[KeyCode::Char('/'), KeyCode::Backspace, KeyCode::Esc],
+        );
+        assert_eq!(
+            (state.filter_words(), state.lines.len()),
+            ("src ip 10.0.0.2", 1)
+        );
     }
 
     #[test]
     fn keys_lead_from_hosts_to_peers_to_flows_and_back() {
         let mut state = state();
         press(&mut state, &[KeyCode::Tab]);
-        assert_eq!(sources(&state), ["10.0.0.9", "10.0.0.3", "10.0.0.2", "10.0.0.1"]);
+        assert_eq!(
+            sources(&state),
+            ["10.0.0.9", "10.0.0.3", "10.0.0.2", "10.0.0.1"]
+        );
         press(&mut state, &[KeyCode::Enter, KeyCode::Down]);
         assert_eq!(sources(&state), ["10.0.0.3", "10.0.0.2", "10.0.0.1"]);
         assert!(state.level.narrowed().host.is_some());
@@ -371,7 +391,10 @@ pub mod tests {
         press(&mut state, &[KeyCode::Char('p')]);
         state.take(Arc::new(Look::default()));
         assert_eq!((state.lines.len(), state.selected), (0, 0));
-        press(&mut state, &[KeyCode::Enter, KeyCode::Down, KeyCode::Char('q')]);
+        press(
+            &mut state,
+            &[KeyCode::Enter, KeyCode::Down, KeyCode::Char('q')],
+        );
         assert!(state.is_over);
     }
 }

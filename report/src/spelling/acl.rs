@@ -21,7 +21,9 @@ pub fn filter(text: &str, wanted: &str) -> Result<String, String> {
         Some(("dst", name)) => ("dst", name),
         Some(("next", name)) => ("next", name),
         Some((side, _)) => {
-            return Err(format!("`{side}:` is no side: src:, dst: or next: fits before the list's name"));
+            return Err(format!(
+                "`{side}:` is no side: src:, dst: or next: fits before the list's name"
+            ));
         }
         None => ("src", wanted),
     };
@@ -40,14 +42,22 @@ pub fn filter(text: &str, wanted: &str) -> Result<String, String> {
                 let extended = match *kind {
                     "standard" => false,
                     "extended" => true,
-                    kind => return Err(at(format!("`{kind}` is no kind of list: standard or extended fits here"))),
+                    kind => {
+                        return Err(at(format!(
+                            "`{kind}` is no kind of list: standard or extended fits here"
+                        )));
+                    }
                 };
                 current = Some(((*of).to_owned(), extended));
                 (*of, extended, rule)
             }
             rule => match &current {
                 Some((of, extended)) => (of.as_str(), *extended, rule),
-                None => return Err(at("no list has begun: `ip access-list standard NAME` begins one".to_owned())),
+                None => {
+                    return Err(at(
+                        "no list has begun: `ip access-list standard NAME` begins one".to_owned(),
+                    ));
+                }
             },
         };
         known.insert(of.to_owned());
@@ -60,11 +70,16 @@ pub fn filter(text: &str, wanted: &str) -> Result<String, String> {
     }
     if !list.is_there {
         let known: Vec<_> = known.into_iter().collect();
-        return Err(format!("it has no list `{name}`; there are {}", known.join(", ")));
+        return Err(format!(
+            "it has no list `{name}`; there are {}",
+            known.join(", ")
+        ));
     }
     if list.is_extended {
         if wanted != name {
-            return Err(format!("`{name}` is an extended list, which tells both sides: leave `{field}:` out"));
+            return Err(format!(
+                "`{name}` is an extended list, which tells both sides: leave `{field}:` out"
+            ));
         }
         return Ok(rules::first_match(&list.lines, false));
     }
@@ -104,7 +119,9 @@ impl List {
         let said = if extended {
             words.extended()?
         } else {
-            words.network()?.unwrap_or_else(|| "0.0.0.0/0 ::/0".to_owned())
+            words
+                .network()?
+                .unwrap_or_else(|| "0.0.0.0/0 ::/0".to_owned())
         };
         match words.0 {
             [] | ["log" | "log-input"] => {
@@ -139,7 +156,10 @@ impl<'a> Words<'a> {
             return Ok(Some(address(self.next("an address")?)?.to_string()));
         }
         let address = address(word)?;
-        let wildcard = self.0.first().and_then(|next| next.parse::<Ipv4Addr>().ok());
+        let wildcard = self
+            .0
+            .first()
+            .and_then(|next| next.parse::<Ipv4Addr>().ok());
         let Some(wildcard) = wildcard else {
             return Ok(Some(address.to_string()));
         };
@@ -147,7 +167,9 @@ impl<'a> Words<'a> {
         let ones = u32::from(wildcard);
         // Of the form 0…01…1, as a prefix leaves it.
         if ones & ones.wrapping_add(1) != 0 {
-            return Err(format!("the wildcard {wildcard} is of no prefix: write its networks one by one"));
+            return Err(format!(
+                "the wildcard {wildcard} is of no prefix: write its networks one by one"
+            ));
         }
         Ok(Some(format!("{address}/{}", ones.leading_zeros())))
     }
@@ -189,7 +211,9 @@ impl<'a> Words<'a> {
                 self.0 = &self.0[1..];
                 let (first, last) = (port(self.next("a port")?)?, port(self.next("a port")?)?);
                 if last < first {
-                    return Err(format!("ports {first} to {last} are none: the lower one stands first"));
+                    return Err(format!(
+                        "ports {first} to {last} are none: the lower one stands first"
+                    ));
                 }
                 return Ok(Some(format!("{side} port in [{first}-{last}]")));
             }
@@ -244,8 +268,14 @@ ip access-list extended edge
     #[test]
     fn lists_become_filters() {
         for (name, expected) in [
-            ("not_mail", "src in [192.0.2.0/24] - [192.0.2.32/28 192.0.2.25]"),
-            ("dst:not_mail", "dst in [192.0.2.0/24] - [192.0.2.32/28 192.0.2.25]"),
+            (
+                "not_mail",
+                "src in [192.0.2.0/24] - [192.0.2.32/28 192.0.2.25]",
+            ),
+            (
+                "dst:not_mail",
+                "dst in [192.0.2.0/24] - [192.0.2.32/28 192.0.2.25]",
+            ),
             ("10", "src in [0.0.0.0/0 ::/0 10.0.0.0/8]"),
             ("next:one", "next in [10.0.0.1]"),
             (
@@ -265,12 +295,32 @@ ip access-list extended edge
             (LISTS, "dst:edge", "leave `dst:` out"),
             (LISTS, "up:edge", "no side"),
             ("permit any", "x", "line 1: no list has begun"),
-            ("access-list 1 permit\n", "1", "line 1: an address is missing"),
-            ("\naccess-list 1 permit 10.0.0.0 0.255.0.255", "1", "line 2: the wildcard"),
+            (
+                "access-list 1 permit\n",
+                "1",
+                "line 1: an address is missing",
+            ),
+            (
+                "\naccess-list 1 permit 10.0.0.0 0.255.0.255",
+                "1",
+                "line 2: the wildcard",
+            ),
             ("access-list 1 allow any", "1", "line 1: `permit` or `deny`"),
-            ("access-list 1 permit any any", "1", "`any` is not understood"),
-            ("access-list 101 permit tcp any eq blub any", "101", "`blub` is no port"),
-            ("access-list 101 permit tcp any range 9 8 any", "101", "lower one stands first"),
+            (
+                "access-list 1 permit any any",
+                "1",
+                "`any` is not understood",
+            ),
+            (
+                "access-list 101 permit tcp any eq blub any",
+                "101",
+                "`blub` is no port",
+            ),
+            (
+                "access-list 101 permit tcp any range 9 8 any",
+                "101",
+                "lower one stands first",
+            ),
             ("ip access-list magic x", "x", "standard or extended"),
         ] {
             let error = filter(text, name).unwrap_err();

@@ -54,7 +54,8 @@ impl Words {
 /// Words as a shell takes them.
 fn shell(words: &[String]) -> String {
     let quoted = |word: &String| {
-        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:,=@+".contains(letter);
+        let is_plain =
+            |letter: char| letter.is_ascii_alphanumeric() || "-_./:,=@+".contains(letter);
         if !word.is_empty() && word.chars().all(is_plain) {
             word.clone()
         } else {

@@ -10,33 +10,87 @@ const LINES: &str = "10";
 
 /// Options that have no equivalent, and what to use.
 const REFUSED: [(char, &str); 22] = [
-    ('w', "-w writes nfdump's files: `weir export -r DIR -w FILE 'FILTER'` writes flows to a file"),
-    ('b', "-b folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both"),
-    ('B', "-B folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both"),
-    ('g', "-g is for gnuplot: `weir series -r DIR` has flows over time, and draws them"),
-    ('D', "-D asks a name server: Weir takes the system's; leave -D out"),
-    ('G', "-G reads nfdump's own database of countries: leave -G out"),
-    ('H', "-H reads nfdump's own database of Tor exits: leave -H out"),
-    ('i', "-i renames a source in a file: Weir tells exporters apart by address, `router ip A`"),
+    (
+        'w',
+        "-w writes nfdump's files: `weir export -r DIR -w FILE 'FILTER'` writes flows to a file",
+    ),
+    (
+        'b',
+        "-b folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both",
+    ),
+    (
+        'B',
+        "-B folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both",
+    ),
+    (
+        'g',
+        "-g is for gnuplot: `weir series -r DIR` has flows over time, and draws them",
+    ),
+    (
+        'D',
+        "-D asks a name server: Weir takes the system's; leave -D out",
+    ),
+    (
+        'G',
+        "-G reads nfdump's own database of countries: leave -G out",
+    ),
+    (
+        'H',
+        "-H reads nfdump's own database of Tor exits: leave -H out",
+    ),
+    (
+        'i',
+        "-i renames a source in a file: Weir tells exporters apart by address, `router ip A`",
+    ),
     ('v', "-v verifies a file: use `weir-collector verify DIR`"),
-    ('x', "-x lists maps of nfdump 1.6's files, which Weir's have not"),
-    ('J', "-J recompresses files: use `weir-collector recompact DIR`"),
-    ('X', "-X prints nfdump's own filter engine; Weir points at what it does not understand"),
-    ('Z', "-Z checks a filter: `weir flows -r DIR -n 1 'FILTER'` does, and points at what is wrong"),
-    ('T', "-T tags addresses for NfSen: leave it out, or use `weir flows -o ndjson`"),
+    (
+        'x',
+        "-x lists maps of nfdump 1.6's files, which Weir's have not",
+    ),
+    (
+        'J',
+        "-J recompresses files: use `weir-collector recompact DIR`",
+    ),
+    (
+        'X',
+        "-X prints nfdump's own filter engine; Weir points at what it does not understand",
+    ),
+    (
+        'Z',
+        "-Z checks a filter: `weir flows -r DIR -n 1 'FILTER'` does, and points at what is wrong",
+    ),
+    (
+        'T',
+        "-T tags addresses for NfSen: leave it out, or use `weir flows -o ndjson`",
+    ),
     ('V', "use `weir --version`"),
-    ('h', "`weir nfdump` takes nfdump's options, as in `weir nfdump -r DIR -s srcip/bytes -n 10 'FILTER'`; --native prints Weir's own command; `weir --help` lists those"),
+    (
+        'h',
+        "`weir nfdump` takes nfdump's options, as in `weir nfdump -r DIR -s srcip/bytes -n 10 'FILTER'`; --native prints Weir's own command; `weir --help` lists those",
+    ),
     ('e', "-e is not known to nfdump 1.7: leave it out"),
-    ('l', "-l is nfdump 1.6's limit of packets: say `packets > N` in the filter"),
-    ('L', "-L is nfdump 1.6's limit of bytes: say `bytes > N` in the filter"),
+    (
+        'l',
+        "-l is nfdump 1.6's limit of packets: say `packets > N` in the filter",
+    ),
+    (
+        'L',
+        "-L is nfdump 1.6's limit of bytes: say `bytes > N` in the filter",
+    ),
     ('K', "-K anonymises: Weir's answers do not"),
-    ('C', "-C reads nfdump's configuration: say the format with -o 'fmt:…'"),
+    (
+        'C',
+        "-C reads nfdump's configuration: say the format with -o 'fmt:…'",
+    ),
     ('P', "-P is for groups: use it with -a or -A"),
 ];
 
 /// Formats that print what Weir's files have not, or that are gone.
 const FORMATS_REFUSED: [(&str, &str); 8] = [
-    ("pipe", "the pipe format is gone from nfdump, too: use -o csv"),
+    (
+        "pipe",
+        "the pipe format is gone from nfdump, too: use -o csv",
+    ),
     ("raw", "use -o ndjson, which has every column"),
     ("gline", "Weir's files have no countries: use -o line"),
     ("glong", "Weir's files have no countries: use -o long"),
@@ -211,7 +265,10 @@ impl Asked {
                 sorted.group("")?
             }
             several if several.iter().any(is_record) => {
-                return Err("-s record stands alone: repeat the command for the other statistics".to_owned());
+                return Err(
+                    "-s record stands alone: repeat the command for the other statistics"
+                        .to_owned(),
+                );
             }
             elements => {
                 if let Some(order) = &self.order {
@@ -279,7 +336,9 @@ impl Asked {
             (Some(folder), Some(path)) => format!("{folder}/{path}"),
             (None, Some(path)) => path.clone(),
             (None, None) => {
-                return Err("say where the flows are: -r DIR or -R DIR, the collector's -w".to_owned());
+                return Err(
+                    "say where the flows are: -r DIR or -R DIR, the collector's -w".to_owned(),
+                );
             }
         };
         let (first, last) = folder.split_once(':').unwrap_or((&folder, ""));
@@ -379,7 +438,10 @@ fn file_time(name: &str) -> Result<String, String> {
 /// What was received from the beginning of one file to the end of another. The names tell beginnings;
 /// nfcapd's files are of five minutes, which the language has no sum for: the next five are named.
 fn span(first: &str, last: &str) -> String {
-    format!("received >= {first} and received < {}", five_minutes_on(last))
+    format!(
+        "received >= {first} and received < {}",
+        five_minutes_on(last)
+    )
 }
 
 fn five_minutes_on(time: &str) -> String {
@@ -405,7 +467,11 @@ fn window(text: &str) -> Result<String, String> {
         }
     };
     Ok(match text.split_once('-') {
-        Some((first, last)) => format!("first seen >= {} and last seen <= {}", time(first)?, time(last)?),
+        Some((first, last)) => format!(
+            "first seen >= {} and last seen <= {}",
+            time(first)?,
+            time(last)?
+        ),
         None => format!("first seen >= {}", time(text)?),
     })
 }
@@ -441,7 +507,10 @@ mod tests {
             ("-r /f -O bytes -n 5", "flows -O bytes -n 5 -r /f"),
             ("-r /f -n 0", "flows -r /f"),
             ("-m -r /f", "flows -O tstart -r /f"),
-            ("-R /f -s srcip/bytes -n 10 tcp", "top --by srcip/bytes -n 10 -r /f tcp"),
+            (
+                "-R /f -s srcip/bytes -n 10 tcp",
+                "top --by srcip/bytes -n 10 -r /f tcp",
+            ),
             ("-R /f -s srcip", "top --by srcip/flows -n 10 -r /f"),
             ("-R /f -s srcip/24", "top --by srcip/24/flows -n 10 -r /f"),
             (
@@ -451,9 +520,18 @@ mod tests {
             ("-R /f -s record/bytes", "group --order bytes -n 10 -r /f"),
             ("-R /f -S bytes -n 3", "group --order bytes -n 3 -r /f"),
             ("-R /f -a", "group -r /f"),
-            ("-R /f -A srcip4/24,dstport -O bytes", "group --by srcip4/24,dstport --order bytes -r /f"),
-            ("-R /f -A srcip4/24,dstip6/64,srcip6/48,proto", "group --by srcip/24/48,dstip6/64,proto -r /f"),
-            ("-R /f -a -P 'flows > 10' -n 7", "group -P flows > 10 -n 7 -r /f"),
+            (
+                "-R /f -A srcip4/24,dstport -O bytes",
+                "group --by srcip4/24,dstport --order bytes -r /f",
+            ),
+            (
+                "-R /f -A srcip4/24,dstip6/64,srcip6/48,proto",
+                "group --by srcip/24/48,dstip6/64,proto -r /f",
+            ),
+            (
+                "-R /f -a -P 'flows > 10' -n 7",
+                "group -P flows > 10 -n 7 -r /f",
+            ),
             ("-I -r /f", "stat summary -r /f"),
             ("-E /f", "health -r /f"),
             ("-r /f -f /x", "flows -r /f -f /x"),
@@ -464,7 +542,10 @@ mod tests {
                 "-r /f -t 2026/11/21.14:00:00-2026/11/21.15:00:00",
                 "flows -r /f first seen >= 2026-11-21T14:00:00 and last seen <= 2026-11-21T15:00:00",
             ),
-            ("-r /f -t 2026/11/21 'tcp # all'", "flows -r /f first seen >= 2026-11-21 and (tcp # all\n)"),
+            (
+                "-r /f -t 2026/11/21 'tcp # all'",
+                "flows -r /f first seen >= 2026-11-21 and (tcp # all\n)",
+            ),
             (
                 "-r /f/nfcapd.202611211400",
                 "flows -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-21T14:05:00",
@@ -473,7 +554,10 @@ mod tests {
                 "-R /f/nfcapd.202611211400:nfcapd.202611212355",
                 "flows -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-22T00:00:00",
             ),
-            ("-R /f/nfcapd.202611211400", "flows -r /f received >= 2026-11-21T14:00:00"),
+            (
+                "-R /f/nfcapd.202611211400",
+                "flows -r /f received >= 2026-11-21T14:00:00",
+            ),
         ] {
             assert_eq!(translated(line).as_deref(), Ok(expected), "{line}");
             let native = native(&words_of(line)).unwrap();

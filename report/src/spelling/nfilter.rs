@@ -20,7 +20,10 @@ pub fn filter(text: &str, name: &str) -> Result<String, String> {
         let known: Vec<_> = file.definitions.keys().copied().collect();
         return Err(match nearest(name, known.iter().copied()) {
             Some(meant) => format!("it has no definition `{name}`; did you mean `{meant}`?"),
-            None => format!("it has no definition `{name}`; there are {}", known.join(", ")),
+            None => format!(
+                "it has no definition `{name}`; there are {}",
+                known.join(", ")
+            ),
         });
     };
     let mut alternatives = Vec::new();
@@ -92,7 +95,10 @@ impl<'a> File<'a> {
                 }
                 (["filter-definition", name], _) => {
                     let groups = vec![Vec::new()];
-                    let definition = Definition { groups, ..Definition::default() };
+                    let definition = Definition {
+                        groups,
+                        ..Definition::default()
+                    };
                     file.definitions.insert(*name, definition);
                     within = Within::Definition(*name);
                 }
@@ -149,7 +155,10 @@ impl<'a> Primitive<'a> {
                     }
                     _ => {
                         let items = items.iter().flat_map(|word| word.split(','));
-                        items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
+                        items
+                            .filter(|item| !item.is_empty())
+                            .map(str::to_owned)
+                            .collect()
                     }
                 };
                 for item in items {
@@ -200,7 +209,9 @@ impl<'a> Primitive<'a> {
         }
         let each_line = |each: &dyn Fn(&str) -> String| -> Vec<(bool, String)> {
             let lines = self.lines.iter();
-            lines.map(|(_, permit, item)| (*permit, each(item))).collect()
+            lines
+                .map(|(_, permit, item)| (*permit, each(item)))
+                .collect()
         };
         Ok(match self.kind {
             "counter" | "double" | "time-date" => {
@@ -216,7 +227,11 @@ impl<'a> Primitive<'a> {
             }
             "ip-tos" => {
                 let mask = self.mask.unwrap_or(u8::MAX);
-                rules::membership(words, &each_line(&|item| octets_like(item, mask)), self.fallback)
+                rules::membership(
+                    words,
+                    &each_line(&|item| octets_like(item, mask)),
+                    self.fallback,
+                )
             }
             "ip-address-prefix" => {
                 let mut lines = each_line(&str::to_owned);
@@ -311,7 +326,9 @@ fn number_or_range(
         Some((first, last)) if first.bytes().all(|digit| digit.is_ascii_digit()) => {
             let (first, last) = (number(first)?, number(last)?);
             if last < first {
-                return Err(format!("{first}-{last} is no range: the lower number stands first"));
+                return Err(format!(
+                    "{first}-{last} is no range: the lower number stands first"
+                ));
             }
             Ok(format!("{first}-{last}"))
         }
@@ -387,12 +404,16 @@ fn sign_of(word: &str) -> Option<&'static str> {
 /// `ge 2026-11-21 14:00:00`.
 fn date(text: &str) -> Result<String, String> {
     let wrong = || {
-        format!("a comparison with a time such as `ge 2026-11-21 14:00:00` (UTC) fits here, not `{text}`")
+        format!(
+            "a comparison with a time such as `ge 2026-11-21 14:00:00` (UTC) fits here, not `{text}`"
+        )
     };
     let (sign, time) = text.split_once(' ').ok_or_else(wrong)?;
     let time = time.trim().replacen(' ', "T", 1);
     let starts = time.starts_with(|first: char| first.is_ascii_digit());
-    times::instant_ns(&time, 0).filter(|_| starts).ok_or_else(wrong)?;
+    times::instant_ns(&time, 0)
+        .filter(|_| starts)
+        .ok_or_else(wrong)?;
     Ok(format!("{} {time}", sign_of(sign).ok_or_else(wrong)?))
 }
 
@@ -406,7 +427,9 @@ fn octets_like(value: &str, mask: u8) -> String {
             _ => ranges.push((octet, octet)),
         }
     }
-    let each = ranges.into_iter().map(|(first, last)| format!("{first}-{last}"));
+    let each = ranges
+        .into_iter()
+        .map(|(first, last)| format!("{first}-{last}"));
     each.collect::<Vec<_>>().join(" ")
 }
 
@@ -426,7 +449,11 @@ fn flags(value: &str, mask: u8) -> String {
             format!("not flags {letter}")
         }
     });
-    ["tcp".to_owned()].into_iter().chain(each).collect::<Vec<_>>().join(" and ")
+    ["tcp".to_owned()]
+        .into_iter()
+        .chain(each)
+        .collect::<Vec<_>>()
+        .join(" and ")
 }
 
 #[cfg(test)]
@@ -485,8 +512,10 @@ filter-definition odd
         );
         assert_eq!(
             filter(FILE, "odd").as_deref(),
-            Ok("not ((((((octets >= 50)) and not ((octets < 100)))) and (((first seen >= 2026-11-21T14:00:00)))) \
-                or ((((tcp and flags S and not flags A))) and tos in [4-5] and src in [10.0.0.0/8] - [10.1.0.0/16]))")
+            Ok(
+                "not ((((((octets >= 50)) and not ((octets < 100)))) and (((first seen >= 2026-11-21T14:00:00)))) \
+                or ((((tcp and flags S and not flags A))) and tos in [4-5] and src in [10.0.0.0/8] - [10.1.0.0/16]))"
+            )
         );
     }
 
@@ -495,19 +524,51 @@ filter-definition odd
         for (text, name, words) in [
             (FILE, "mailer", "did you mean `mailers`?"),
             ("type as", "x", "line 1: `filter-primitive NAME`"),
-            ("filter-primitive p\n permit 1", "x", "line 2: `type` comes first"),
-            ("filter-primitive p\n type ip-port\n permit blub", "x", "line 3: `blub`"),
-            ("filter-primitive p\n type as\n permit 9-3", "x", "line 3: 9-3 is no range"),
-            ("filter-primitive p\n type tag\n permit 9", "x", "line 3: Weir's flows carry no tags"),
-            ("filter-primitive p\n type counter\n permit many", "x", "line 3: a comparison"),
-            ("filter-primitive p\n type ip-address-mask\n permit 10.0.0.0 255.0.255.0", "x", "with gaps"),
-            ("filter-definition d\n match ip-tos p", "d", "line 2: there is no filter-primitive `p`"),
+            (
+                "filter-primitive p\n permit 1",
+                "x",
+                "line 2: `type` comes first",
+            ),
+            (
+                "filter-primitive p\n type ip-port\n permit blub",
+                "x",
+                "line 3: `blub`",
+            ),
+            (
+                "filter-primitive p\n type as\n permit 9-3",
+                "x",
+                "line 3: 9-3 is no range",
+            ),
+            (
+                "filter-primitive p\n type tag\n permit 9",
+                "x",
+                "line 3: Weir's flows carry no tags",
+            ),
+            (
+                "filter-primitive p\n type counter\n permit many",
+                "x",
+                "line 3: a comparison",
+            ),
+            (
+                "filter-primitive p\n type ip-address-mask\n permit 10.0.0.0 255.0.255.0",
+                "x",
+                "with gaps",
+            ),
+            (
+                "filter-definition d\n match ip-tos p",
+                "d",
+                "line 2: there is no filter-primitive `p`",
+            ),
             (
                 "filter-primitive p\n type as\n permit 1\nfilter-definition d\n match ip-tos p",
                 "d",
                 "line 5: `ip-tos` takes a primitive of type ip-tos",
             ),
-            ("filter-definition d\n and", "d", "line 2: `match TYPE PRIMITIVE`"),
+            (
+                "filter-definition d\n and",
+                "d",
+                "line 2: `match TYPE PRIMITIVE`",
+            ),
         ] {
             let error = filter(text, name).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

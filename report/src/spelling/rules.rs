@@ -13,7 +13,9 @@ pub const NONE: &str = "not any";
 #[must_use]
 pub fn membership(field: &str, lines: &[(bool, String)], fallback: bool) -> String {
     // What the list says of members, against what is said of everything else.
-    let lines = lines.iter().map(|(permit, item)| (*permit != fallback, item));
+    let lines = lines
+        .iter()
+        .map(|(permit, item)| (*permit != fallback, item));
     let mut set = String::new();
     let mut sign = false;
     for (adds, item) in lines {
@@ -100,7 +102,11 @@ mod tests {
             ("-1 -2", true, "port not in [1 2]"),
             ("+9 -1 +2", true, "port not in [1] - [2]"),
         ] {
-            assert_eq!(membership("port", &lines(text), fallback), expected, "{text}");
+            assert_eq!(
+                membership("port", &lines(text), fallback),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -111,7 +117,11 @@ mod tests {
             ("", true, "((any))"),
             ("+a +b", false, "((a) or (b))"),
             ("-a +b", false, "(((b)) and not ((a)))"),
-            ("+a -b -c +d", false, "((a)) or (((d)) and not ((b) or (c)))"),
+            (
+                "+a -b -c +d",
+                false,
+                "((a)) or (((d)) and not ((b) or (c)))",
+            ),
             ("-a", true, "(((any)) and not ((a)))"),
         ] {
             assert_eq!(first_match(&lines(text), fallback), expected, "{text}");

@@ -55,8 +55,9 @@ pub fn expand(compression: Compression, octets: Vec<u8>) -> Result<Vec<u8>, Stri
             expanded.truncate(length);
             expanded
         }
-        Compression::Zstd => zstd::bulk::decompress(&octets, BLOCK_OCTETS_MAX)
-            .map_err(|error| error.to_string())?,
+        Compression::Zstd => {
+            zstd::bulk::decompress(&octets, BLOCK_OCTETS_MAX).map_err(|error| error.to_string())?
+        }
     };
     if expanded.len() > BLOCK_OCTETS_MAX {
         return Err("it is larger than any of nfdump's".to_owned());
@@ -70,9 +71,7 @@ pub fn compress(compression: Compression, octets: &[u8]) -> Result<Vec<u8>, Stri
         Compression::None => Ok(octets.to_vec()),
         Compression::Lz4 => Ok(lz4_flex::block::compress(octets)),
         // nfdump's default.
-        Compression::Zstd => {
-            zstd::bulk::compress(octets, 3).map_err(|error| error.to_string())
-        }
+        Compression::Zstd => zstd::bulk::compress(octets, 3).map_err(|error| error.to_string()),
         Compression::Lzo | Compression::Bzip2 => {
             Err("LZO and bzip2 are only read: write LZ4".to_owned())
         }

@@ -97,7 +97,10 @@ impl Expanding<'_> {
     }
 
     fn pair(&mut self) -> Result<usize, String> {
-        Ok(usize::from(u16::from_le_bytes([self.octet()?, self.octet()?])))
+        Ok(usize::from(u16::from_le_bytes([
+            self.octet()?,
+            self.octet()?,
+        ])))
     }
 
     /// A length: what the instruction says, or if that is 0, `base` and 255 for each octet of zero and
@@ -186,7 +189,10 @@ mod tests {
             (&[21, b'a'], "ends too early"),
             (&[0, 0], "ends too early"),
             (&[21, b'a', b'b', b'c', b'd', 0b1001_1100, 0], "before it"),
-            (&[21, b'a', b'b', b'c', b'd', 0x11, 0, 0, 7], "after its end"),
+            (
+                &[21, b'a', b'b', b'c', b'd', 0x11, 0, 0, 7],
+                "after its end",
+            ),
         ] {
             let says = expand(octets, 1000).unwrap_err();
             assert!(says.contains(words), "{octets:?}: {says}");

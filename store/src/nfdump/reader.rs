@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    BLOCK_HEADER_OCTETS, BLOCK_OCTETS_MAX, Compression, DATA_BLOCK, EXPORTER, FLOW,
-    HEADER_OCTETS, LAYOUT, MAGIC, NO_FLOWS, STATISTICS, Totals, block,
+    BLOCK_HEADER_OCTETS, BLOCK_OCTETS_MAX, Compression, DATA_BLOCK, EXPORTER, FLOW, HEADER_OCTETS,
+    LAYOUT, MAGIC, NO_FLOWS, STATISTICS, Totals, block,
     octets::{u16, u32, u64},
     record,
 };
@@ -182,7 +182,10 @@ impl Reader {
             return Err(format!("a block of {length} octets"));
         }
         if u16(&header, 8) != DATA_BLOCK {
-            return Err(format!("a block of kind {}, which is not known", u16(&header, 8)));
+            return Err(format!(
+                "a block of kind {}, which is not known",
+                u16(&header, 8)
+            ));
         }
         let mut octets = vec![0; length];
         if read_fully(&mut self.input, &mut octets).map_err(said)? < length {
@@ -222,7 +225,8 @@ impl Reader {
         }
         self.found.records += 1;
         self.found.flows = self.found.flows.wrapping_add(decoded.flows);
-        for flow in [Some(decoded.flow), decoded.reverse()].into_iter().flatten() {
+        let reverse = decoded.reverse();
+        for flow in [Some(decoded.flow), reverse].into_iter().flatten() {
             let found = &mut self.found;
             found.packets = found.packets.wrapping_add(flow.record.packets);
             found.octets = found.octets.wrapping_add(flow.record.octets);
@@ -254,7 +258,10 @@ fn compression(header: &[u8; HEADER_OCTETS]) -> Result<Compression, String> {
     match u16(header, 2) {
         LAYOUT => {}
         1 => {
-            return Err("nfdump 1.6 wrote it: `nfdump -r OLD -w NEW` of nfdump 1.7 makes one that is read".to_owned());
+            return Err(
+                "nfdump 1.6 wrote it: `nfdump -r OLD -w NEW` of nfdump 1.7 makes one that is read"
+                    .to_owned(),
+            );
         }
         layout => {
             return Err(format!(
@@ -263,11 +270,15 @@ fn compression(header: &[u8; HEADER_OCTETS]) -> Result<Compression, String> {
         }
     }
     if header[17] != 0 {
-        return Err("it is encrypted: `nfdump -r OLD -w NEW` with its key makes one that is not".to_owned());
+        return Err(
+            "it is encrypted: `nfdump -r OLD -w NEW` with its key makes one that is not".to_owned(),
+        );
     }
     let number = header[16];
     Compression::from_number(number).ok_or_else(|| {
-        format!("its compression ({number}) is not known: `nfdump -r OLD -w NEW` makes one that is read")
+        format!(
+            "its compression ({number}) is not known: `nfdump -r OLD -w NEW` makes one that is read"
+        )
     })
 }
 

@@ -23,7 +23,7 @@ use super::{
     FLOW,
     octets::{put_u16, put_u32, put_u64, u16, u32, u64},
 };
-use crate::schema::StoredFlow;
+use crate::{others::Others, schema::StoredFlow};
 
 const HEADER_OCTETS: usize = 12;
 const ELEMENT_HEADER_OCTETS: usize = 4;
@@ -46,7 +46,7 @@ const OBSERVATION: u16 = 33;
 const NS_PER_MS: u64 = 1_000_000;
 
 /// A record, decoded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Decoded {
     /// The flow.
     pub flow: StoredFlow,
@@ -73,6 +73,7 @@ pub fn decode(octets: &[u8]) -> Option<Decoded> {
             // v5's engine, unless something else is said.
             source_id: u32::from(u16::from_be_bytes([octets[6], octets[7]])),
             version: octets[11],
+            others: Others::NONE,
         },
         flows: 1,
         reverse: (0, 0),
@@ -148,7 +149,7 @@ impl Decoded {
         };
         Some(StoredFlow {
             record: swapped,
-            ..self.flow
+            ..self.flow.clone()
         })
     }
 

@@ -17,7 +17,12 @@ fn address(text: &str) -> std::net::Ipv6Addr {
 /// A flow with something in every field that the format has.
 fn flow(number: u64) -> StoredFlow {
     let v6 = number.is_multiple_of(2);
-    let side = |last: &str| address(&format!("{}{last}", if v6 { "2001:db8::" } else { "192.0.2." }));
+    let side = |last: &str| {
+        address(&format!(
+            "{}{last}",
+            if v6 { "2001:db8::" } else { "192.0.2." }
+        ))
+    };
     let record = FlowRecord {
         source: side("1"),
         destination: side("2"),
@@ -105,7 +110,10 @@ fn octets_are_where_nfdump_looks_for_them() {
     assert_eq!(octets[..4], [0x0c, 0xa5, 2, 0]);
     let number = |at: usize| usize::try_from(octets::u32(&octets, at)).unwrap();
     // One data block; its records, octets and kind.
-    assert_eq!((number(36), number(40), octets::u16(&octets, 48)), (1, 1, 3));
+    assert_eq!(
+        (number(36), number(40), octets::u16(&octets, 48)),
+        (1, 1, 3)
+    );
     let block = number(44);
     assert_eq!(octets::u64(&octets, 24), u64::try_from(52 + block).unwrap());
     // The record's kind and length, and its first element's number and length.
@@ -155,7 +163,10 @@ fn damaged_and_foreign_files_are_named() {
     };
     for (octets, words) in [
         (whole[..20].to_vec(), "within its header"),
-        (whole[..whole.len() - 1].to_vec(), "in the middle of a block"),
+        (
+            whole[..whole.len() - 1].to_vec(),
+            "in the middle of a block",
+        ),
         (changed(0, 0), "no file of nfdump's"),
         (changed(2, 1), "nfdump 1.6 wrote it"),
         (changed(2, 3), "its layout is 3"),

@@ -88,7 +88,10 @@ impl Writer {
         for (kind, value) in [(IDENT, name), (STATISTICS, statistics)] {
             put_u16(&mut self.block, kind);
             // Four octets of header, and less than 200.
-            put_u16(&mut self.block, u16::try_from(4 + value.len()).unwrap_or(u16::MAX));
+            put_u16(
+                &mut self.block,
+                u16::try_from(4 + value.len()).unwrap_or(u16::MAX),
+            );
             self.block.extend(value);
             self.records += 1;
         }
