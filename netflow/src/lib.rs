@@ -125,7 +125,6 @@ pub(crate) mod read {
     }
 
     /// An unsigned number of any width (RFC 7011 section 6.2 allows each); of wider ones the low end.
-    #[expect(clippy::many_single_char_names, reason = "octets in order")]
     pub fn number(octets: &[u8]) -> u64 {
         match *octets {
             [a] => u64::from(a),
@@ -139,7 +138,6 @@ pub(crate) mod read {
     }
 
     /// A float of either size: float64 may be sent as float32 (RFC 7011 section 6.2).
-    #[expect(clippy::many_single_char_names, reason = "octets in order")]
     pub fn float(octets: &[u8]) -> f64 {
         match *octets {
             [a, b, c, d] => f64::from(f32::from_be_bytes([a, b, c, d])),

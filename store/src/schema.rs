@@ -90,7 +90,8 @@ pub struct StoredFlow {
 
 impl StoredFlow {
     /// Whether it has any of what version 1 had no columns for.
-    fn needs_all_columns(&self) -> bool {
+    #[must_use]
+    pub fn needs_all_columns(&self) -> bool {
         let record = &self.record;
         !self.others.is_empty()
             || record.source_mac != [0; 6]
