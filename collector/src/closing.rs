@@ -4,6 +4,7 @@
 use std::{
     mem,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use weir_store::{
     rotate::{self, Rotated},
 };
 
-use crate::clock::Patience;
+use crate::{clock::Patience, writer::Progress};
 
 /// How often windows that stayed are tried again.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -63,13 +64,15 @@ pub struct Closed {
     pub flows_unreadable: u64,
 }
 
-/// Closes windows as they come, `kept` at once, until nobody sends any more. Each file is told to `told`.
+/// Closes windows as they come, `kept` at once, until nobody sends any more. Each file is told to `told`, and
+/// `progress` is kept.
 #[must_use]
 pub fn close_windows(
     root: &Path,
     kept: Vec<Closing>,
     windows: &Receiver<Closing>,
     told: &Sender<PathBuf>,
+    progress: &Mutex<Progress>,
 ) -> Closed {
     let mut closer = Closer {
         root,
@@ -88,6 +91,11 @@ pub fn close_windows(
             again = Patience::new(AGAIN);
             closer.again();
         }
+        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.windows_waiting = windows.len();
+        progress.written.windows_closed = closer.done.windows;
+        progress.written.windows_kept = closer.done.kept + closer.kept.len() as u64;
+        progress.written.flows_unreadable = closer.done.flows_unreadable;
     }
     closer.again();
     closer.done.kept += closer.kept.len() as u64;
@@ -190,7 +198,7 @@ mod tests {
         fs::remove_file(&obstacle).unwrap();
         let (sender, windows) = unbounded();
         drop(sender);
-        let done = close_windows(root, mem::take(&mut closer.kept), &windows, &told);
+        let done = close_windows(root, mem::take(&mut closer.kept), &windows, &told, &Mutex::default());
         let expected = Closed {
             windows: 1,
             ..Closed::default()

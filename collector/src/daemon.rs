@@ -1,11 +1,12 @@
 //! Receiving: sockets, threads, and what is done once a second, until it is told to end.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{self, Write as _},
     net::{SocketAddr, UdpSocket},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,17 +14,21 @@ use anyhow::{Context as _, Result, bail};
 use crossbeam::channel::unbounded;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use weir_store::layout;
+use weir_service::{http, notify::Notify};
+use weir_store::{expire::Limits, layout};
 
 use crate::{
     clock::{self, Patience},
+    confine,
     connections::Connections,
+    metrics::{self, Figures},
     onward::Onward,
     options::Receive,
     receive::Receiver,
     receiving::{Common, Receiving},
+    reload::Reload,
     saved,
     saving::Saving,
     shards::Shards,
@@ -39,14 +44,16 @@ const SIGNALS: Token = Token(0);
 const STREAMS: Token = Token(1);
 /// How often the exporters' accounts go to the writer, and waiting data is looked at.
 const ACCOUNT: Duration = Duration::from_secs(1);
+/// What the service manager is told to show.
+const RECEIVING: &str = "receiving";
 /// How often it is looked whether templates are to be saved.
 const SAVE: Duration = Duration::from_secs(30);
 
-/// Receives until SIGTERM or SIGINT.
+/// Receives until SIGTERM or SIGINT. `line` is the command line that the options are from, to be read again.
 ///
 /// # Errors
 /// If it cannot begin, or a part of it died.
-pub fn run(options: &Receive) -> Result<()> {
+pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let Some(directory) = &options.directory else {
         bail!("say where to write with -w");
     };
@@ -59,6 +66,9 @@ pub fn run(options: &Receive) -> Result<()> {
     };
     let onward = Onward::start(&options.passing, options.listen, &options.allowed)?;
     let onward = Arc::new(onward);
+    let scrapes = options.metrics.map(listen_for_scrapes).transpose()?;
+    // All threads are started from here on, and have no more than this one.
+    confine::confine(options);
     let (closed, rotated) = unbounded();
     let writer = Writer::start(directory, options.rotation_s, closed)?;
     let limits = options.keep.limits();
@@ -70,26 +80,40 @@ pub fn run(options: &Receive) -> Result<()> {
         talk: Arc::default(),
     };
     let folder = layout::open_folder(directory);
-    match saved::read(&folder, now_s()) {
-        Ok(remembered) => common.shards.remember(remembered),
-        Err(why) => eprintln!(
-            "weir-collector: {} is not used: {why}; exporters will repeat their templates",
-            folder.join(saved::FILE_NAME).display()
-        ),
-    }
+    remember(&common.shards, &folder);
     say_listening(options, &receivers, streams.as_ref(), directory)?;
     let threads = (0..)
         .zip(receivers)
         .map(|(number, receiver)| Receiving::start(receiver, common.clone(), number))
-        .collect::<Result<_>>()?;
+        .collect::<Result<Vec<_>>>()?;
+    let figures = Arc::new(Figures::default());
+    let source = metrics::Source {
+        directory: directory.clone(),
+        shards: Arc::clone(&common.shards),
+        writer: writer.progress(),
+        upkeep: upkeep.progress(),
+        receiving: threads.iter().map(Receiving::progress).cloned().collect(),
+        figures: Arc::clone(&figures),
+    };
+    let is_told = match scrapes {
+        Some(listener) => serve_scrapes(listener, source).map(|()| true)?,
+        None => false,
+    };
     let mut daemon = Daemon {
+        figures: is_told.then_some(figures),
+        notify: Notify::from_environment(),
+        reload: Reload::new(line, options.clone()),
+        limits: upkeep.limits(),
+        turns: vec![0; threads.len()],
         common,
         threads,
         streams,
         saving: Saving::new(folder),
         save: Patience::new(SAVE),
     };
+    daemon.notify.ready(RECEIVING);
     let outcome = daemon.until_told(&mut poll, signals);
+    daemon.notify.stopping("writing what is left");
     let kernel_drops = daemon.finish(&mut poll);
     let shards = Arc::clone(&daemon.common.shards);
     // The writer ends when nobody can give it flows any more.
@@ -106,6 +130,31 @@ pub fn run(options: &Receive) -> Result<()> {
     ];
     report(options, &shards, &statistics, &written, accounts)?;
     outcome.and(kernel_drops.map(|_| ()))
+}
+
+/// Takes the templates that outlived an earlier collector.
+fn remember(shards: &Shards, folder: &Path) {
+    match saved::read(folder, now_s()) {
+        Ok(remembered) => shards.remember(remembered),
+        Err(why) => eprintln!(
+            "weir-collector: {} is not used: {why}; exporters will repeat their templates",
+            folder.join(saved::FILE_NAME).display()
+        ),
+    }
+}
+
+fn listen_for_scrapes(address: SocketAddr) -> Result<http::Listener> {
+    http::Listener::bind(address).map_err(|error| cannot_listen(error, address, "tcp", "--metrics"))
+}
+
+fn serve_scrapes(listener: http::Listener, source: metrics::Source) -> Result<()> {
+    let address = listener.local_addr()?;
+    let make_page = move || Some(source.page().encode("weir_collector"));
+    listener
+        .serve(Box::new(make_page), clock::monotonic_ns, "weir-collector")
+        .context("starting the thread for --metrics")?;
+    eprintln!("weir-collector: figures at http://{address}/metrics");
+    Ok(())
 }
 
 fn now_s() -> u64 {
@@ -166,7 +215,7 @@ fn cannot_listen(error: io::Error, listen: SocketAddr, kind: &str, option: &str)
 }
 
 fn signals(poll: &Poll) -> Result<Signals> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     poll.registry()
         .register(&mut signals, SIGNALS, Interest::READABLE)?;
     Ok(signals)
@@ -201,8 +250,15 @@ fn say_listening(
 }
 
 struct Daemon {
+    /// If anybody is told of them.
+    figures: Option<Arc<Figures>>,
+    notify: Notify,
+    reload: Reload,
+    limits: Arc<Mutex<Limits>>,
     common: Common,
     threads: Vec<Receiving>,
+    /// Turns that the threads had taken a second ago.
+    turns: Vec<u64>,
     streams: Option<Connections>,
     saving: Saving,
     save: Patience,
@@ -223,9 +279,40 @@ impl Daemon {
                 account = Patience::new(ACCOUNT);
                 self.each_second()?;
             }
-            if signals.pending().next().is_some() {
-                return Ok(());
+            let mut is_reload = false;
+            for signal in signals.pending() {
+                if signal != SIGHUP {
+                    return Ok(());
+                }
+                is_reload = true;
             }
+            if is_reload {
+                self.read_settings_again();
+            }
+        }
+    }
+
+    /// Who is listened to and what is kept, as the command line and its file say now.
+    fn read_settings_again(&mut self) {
+        self.notify.reloading(clock::monotonic_ns());
+        match self.reload.read() {
+            Ok((options, done)) => {
+                self.common.shards.listen_to(&options.settings());
+                let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+                *limits = options.keep.limits();
+                eprintln!("weir-collector: the settings were read again: {done}");
+            }
+            Err(why) => eprintln!("weir-collector: the settings stay as they were: {why}"),
+        }
+        self.notify.ready(RECEIVING);
+    }
+
+    /// Tells the service manager that every receiving thread has taken a turn since it was told last.
+    fn sign_of_life(&mut self) {
+        let turns = self.threads.iter().map(|thread| thread.progress().turns());
+        if turns.clone().zip(&self.turns).all(|(now, before)| now > *before) {
+            self.turns = turns.collect();
+            self.notify.alive(clock::monotonic_ns());
         }
     }
 
@@ -233,10 +320,15 @@ impl Daemon {
         if self.threads.iter().any(Receiving::is_dead) {
             bail!("a receiving thread ended by itself");
         }
+        self.sign_of_life();
         let now_ns = clock::unix_ns();
         let shards = &self.common.shards;
         shards.each(|mut part| part.expire(now_ns));
-        let account = Message::Account(shards.counts());
+        let accounts = shards.counts();
+        if let Some(figures) = &self.figures {
+            figures.update(&accounts, self.common.writer.len());
+        }
+        let account = Message::Account(accounts);
         if self.common.writer.send(account).is_err() {
             bail!("the writing thread died");
         }

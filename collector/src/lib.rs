@@ -2,8 +2,9 @@
 //! TCP: [`streams`], [`connections`], [`framing`]), decodes them ([`decode`], [`sampled`]) with what is known of
 //! the exporter ([`exporter`], [`announced`], [`copies`], [`exporters`], [`shards`], [`lru`], [`prefix`],
 //! [`saved`], [`saving`]), counts exactly what was lost on the way ([`loss`], [`samples`], [`statistics`]), and
-//! writes windows of flat files ([`writer`], [`closing`]). [`upkeep`] follows rotations, [`maintain`] looks after
-//! closed files, [`talk`] keeps the log short. What is passed on beside the files is [`onward`]: datagrams by
+//! writes windows of flat files ([`writer`], [`closing`]). [`upkeep`] follows rotations, [`reload`] takes settings
+//! over while it receives, [`maintain`] looks after closed files, [`metrics`] tells Prometheus, [`confine`] gives up
+//! what is not needed, [`talk`] keeps the log short. What is passed on beside the files is [`onward`]: datagrams by
 //! [`repeat`] ([`spoof`]), flows by [`forward`] ([`flow_filter`], [`outlet`]) and [`tap`] ([`goflow`]), each behind
 //! a queue of its own ([`aside`]); [`crypto_pan`] changes addresses. [`import`], [`replay`] and [`anonymise`]
 //! are about closed files again. It links no aya and looks at no packet but those that sFlow samples.
@@ -13,6 +14,7 @@ pub mod anonymise;
 pub mod aside;
 pub mod clock;
 pub mod closing;
+pub mod confine;
 pub mod connections;
 pub mod copies;
 pub mod crypto_pan;
@@ -28,12 +30,14 @@ pub mod import;
 pub mod loss;
 pub mod lru;
 pub mod maintain;
+pub mod metrics;
 pub mod onward;
 pub mod options;
 pub mod outlet;
 pub mod prefix;
 pub mod receive;
 pub mod receiving;
+pub mod reload;
 pub mod repeat;
 pub mod replay;
 pub mod sampled;

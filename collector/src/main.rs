@@ -1,18 +1,38 @@
 //! `weir-collector`: receive, account, write; and what is done with the files afterwards.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser as _;
-use weir_collector::{daemon, maintain, options::CommandLine};
+use weir_collector::{
+    daemon, maintain,
+    options::{self, CommandLine, Receive},
+};
+use weir_service::config;
 
 fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    // It may be read again.
+    let arguments: Vec<OsString> =
+        config::anchored(std::env::args_os().collect(), &["--config"]);
+    let line = match CommandLine::read(&arguments) {
+        Ok(line) => line,
+        Err(refused) => return options::tell(&refused),
+    };
     let outcome = match &line.command {
         Some(command) => maintain::run(command),
-        None => daemon::run(&line.receive).map(|()| ExitCode::SUCCESS),
+        None if line.receive.check => return check(&line.receive),
+        None => daemon::run(&line.receive, arguments).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("weir-collector: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// `--check`: nothing is opened, made or listened at.
+fn check(options: &Receive) -> ExitCode {
+    if let Some(sentence) = options.refusal() {
+        eprintln!("weir-collector: {sentence}");
+        return ExitCode::FAILURE;
+    }
+    println!("weir-collector: the settings are right");
+    ExitCode::SUCCESS
 }

@@ -1,8 +1,12 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    ffi::OsString, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf,
+    process::ExitCode,
+};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use weir_service::config::{self, Refused};
 use weir_store::expire::Limits;
 
 use crate::{
@@ -29,8 +33,36 @@ pub struct CommandLine {
     pub receive: Receive,
 }
 
+impl CommandLine {
+    /// Reads a command line, which begins with the program's name, and what its `--config` names.
+    ///
+    /// # Errors
+    /// Why there is nothing to do: it is wrong, the file is, or its help was asked for.
+    pub fn read(line: &[OsString]) -> Result<Self, Refused> {
+        let arguments = config::arguments(&Self::command(), line)?;
+        Self::try_parse_from(&arguments.words).map_err(|error| arguments.refuse(error))
+    }
+}
+
+/// Tells why there is nothing to do; the exit status.
+#[must_use]
+pub fn tell(refused: &Refused) -> ExitCode {
+    const USAGE_STATUS: u8 = 2;
+    match refused {
+        Refused::Line(error) => {
+            // If it cannot be told, there is nobody to tell that.
+            let _ = error.print();
+            ExitCode::from(if error.use_stderr() { USAGE_STATUS } else { 0 })
+        }
+        Refused::File(sentence) => {
+            eprintln!("weir-collector: {sentence}");
+            ExitCode::from(USAGE_STATUS)
+        }
+    }
+}
+
 /// How to receive.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Receive {
     /// Directory for the flows
     #[arg(short = 'w', long = "write", value_name = "DIR", required = true)]
@@ -93,6 +125,21 @@ pub struct Receive {
     /// What is passed on.
     #[command(flatten)]
     pub passing: Passing,
+    /// Tell every counter to Prometheus at this address: `GET /metrics` (left out: nowhere)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<SocketAddr>,
+
+    /// Keep all system calls (for systems whose kernel or C library the list does not fit)
+    #[arg(long)]
+    pub no_seccomp: bool,
+
+    /// Take options from FILE, too, where their long names are keys (TOML); what the command line says wins
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Only look whether the settings are right, those of --config too
+    #[arg(long)]
+    pub check: bool,
 
     /// Write every counter to FILE at exit, as JSON (`-`: standard output)
     #[arg(long, value_name = "FILE")]
@@ -100,6 +147,26 @@ pub struct Receive {
 }
 
 impl Receive {
+    /// What is wrong with the settings and shows only once they are used, as a sentence.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        const EXECUTABLE: u32 = 0o111;
+        let command = self.on_rotate.as_ref()?;
+        // One without a folder is looked for where programs are.
+        if command.components().count() < 2 {
+            return None;
+        }
+        let why = match fs::metadata(command) {
+            Ok(metadata) if !metadata.is_file() => "is no file".to_owned(),
+            Ok(metadata) if metadata.permissions().mode() & EXECUTABLE == 0 => {
+                "is no program: it cannot be executed".to_owned()
+            }
+            Ok(_) => return None,
+            Err(error) => error.to_string(),
+        };
+        Some(format!("--on-rotate: {}: {why}", command.display()))
+    }
+
     /// What is believed of exporters.
     #[must_use]
     pub fn settings(&self) -> Settings {
@@ -113,7 +180,7 @@ impl Receive {
 }
 
 /// What is kept of closed files.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Keep {
     /// Remove closed files older than this (30d, 12h)
     #[arg(long, value_name = "TIME", value_parser = units::seconds)]
@@ -194,8 +261,6 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn parse(line: &str) -> Result<CommandLine, clap::Error> {

@@ -3,7 +3,10 @@
 use std::{
     io, mem,
     os::fd::AsRawFd as _,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -32,6 +35,8 @@ const SOCKET: Token = Token(1);
 const TURN_MAX: usize = 64;
 /// Flows that go to the writer at once, and those of one more datagram.
 pub const FLOWS_MAX: usize = 16_384;
+/// How long it waits for datagrams before it shows that it is there.
+const IDLE: Duration = Duration::from_millis(500);
 /// Turns taken to empty the socket's buffer at the end.
 const LAST_TURNS_MAX: usize = 64;
 /// A gap from this many units on is worth a line.
@@ -106,10 +111,32 @@ impl Common {
     }
 }
 
+/// How far a receiving thread is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    turns: AtomicU64,
+    kernel_drops: AtomicU64,
+}
+
+impl Progress {
+    /// Turns it has taken: some each second while it lives and what it received can be given on.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams the kernel dropped before it, so far.
+    #[must_use]
+    pub fn kernel_drops(&self) -> u64 {
+        self.kernel_drops.load(Ordering::Relaxed)
+    }
+}
+
 /// A receiving thread's near end.
 #[derive(Debug)]
 pub struct Receiving {
     waker: Waker,
+    progress: Arc<Progress>,
     thread: thread::JoinHandle<Result<u64>>,
 }
 
@@ -124,21 +151,33 @@ impl Receiving {
         let socket = receiver.socket().as_raw_fd();
         poll.registry()
             .register(&mut SourceFd(&socket), SOCKET, Interest::READABLE)?;
+        let progress: Arc<Progress> = Arc::default();
         let work = Work {
             receiver,
             common,
+            progress: Arc::clone(&progress),
             flows: 0,
         };
         let thread = thread::Builder::new()
             .name(format!("receive-{number}"))
             .spawn(move || work.run(poll))?;
-        Ok(Self { waker, thread })
+        Ok(Self {
+            waker,
+            progress,
+            thread,
+        })
     }
 
     /// Whether it ended before it was told to.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.thread.is_finished()
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// Has it take what is in the socket's buffer, and end; how many datagrams the kernel dropped.
@@ -156,6 +195,7 @@ impl Receiving {
 struct Work {
     receiver: Receiver,
     common: Common,
+    progress: Arc<Progress>,
     /// Flows of the last batch that had any: the next will have about as many.
     flows: usize,
 }
@@ -165,7 +205,8 @@ impl Work {
         let mut events = Events::with_capacity(4);
         let mut more = false;
         loop {
-            match poll.poll(&mut events, more.then_some(Duration::ZERO)) {
+            let wait = if more { Duration::ZERO } else { IDLE };
+            match poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error.into());
                 }
@@ -173,6 +214,9 @@ impl Work {
             }
             let told = events.iter().any(|event| event.token() == TOLD);
             more = self.turn()?;
+            self.progress.turns.fetch_add(1, Ordering::Relaxed);
+            let dropped = self.receiver.kernel_drops;
+            self.progress.kernel_drops.store(dropped, Ordering::Relaxed);
             if told {
                 // What is in the socket's buffer has reached us; what comes after has not.
                 for _ in 0..LAST_TURNS_MAX {

@@ -80,6 +80,14 @@ impl Shards {
         self.parts.iter().map(lock).for_each(work);
     }
 
+    /// Has other exporters listened to, as these settings say; the rest of them is not looked at.
+    pub fn listen_to(&self, settings: &Settings) {
+        self.each(|mut part| {
+            part.settings.allowed.clone_from(&settings.allowed);
+            part.settings.pin_port = settings.pin_port;
+        });
+    }
+
     /// Counts something that is no exporter's.
     pub fn count(&self, count: impl FnOnce(&mut Statistics)) {
         count(&mut lock(&self.parts[0]).statistics);

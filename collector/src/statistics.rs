@@ -5,11 +5,11 @@ use serde_json::Value;
 
 /// Defines the counters once: as fields, as JSON under the same names, and to be added up.
 macro_rules! statistics {
-    ($($(#[$what:meta])* $name:ident,)+) => {
+    ($($(#[doc = $what:literal])* $name:ident,)+) => {
         /// Counts since the collector started.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Statistics {
-            $($(#[$what])* pub $name: u64,)+
+            $($(#[doc = $what])* pub $name: u64,)+
         }
 
         impl Statistics {
@@ -18,6 +18,12 @@ macro_rules! statistics {
             pub fn to_json(&self) -> Value {
                 let counters = [$((stringify!($name).to_owned(), Value::from(self.$name)),)+];
                 Value::Object(counters.into_iter().collect())
+            }
+
+            /// Each by its name, with what it counts.
+            #[must_use]
+            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($what),*), self.$name)),+]
             }
 
             /// Adds another part's counts; those that exporters choose may wrap.

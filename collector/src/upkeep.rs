@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -64,6 +65,8 @@ impl Done {
 /// The thread's near end.
 #[derive(Debug)]
 pub struct Upkeep {
+    limits: Arc<Mutex<Limits>>,
+    progress: Arc<Mutex<Done>>,
     thread: thread::JoinHandle<Done>,
 }
 
@@ -78,10 +81,13 @@ impl Upkeep {
         limits: Limits,
         closed: Receiver<PathBuf>,
     ) -> Result<Self> {
+        let limits = Arc::new(Mutex::new(limits));
+        let progress = Arc::default();
         let state = State {
             root: root.to_owned(),
             command,
-            limits,
+            limits: Arc::clone(&limits),
+            progress: Arc::clone(&progress),
             waiting: VecDeque::new(),
             running: Vec::new(),
             done: Done::default(),
@@ -90,7 +96,23 @@ impl Upkeep {
         let thread = thread::Builder::new()
             .name("upkeep".to_owned())
             .spawn(move || state.run(&closed))?;
-        Ok(Self { thread })
+        Ok(Self {
+            limits,
+            progress,
+            thread,
+        })
+    }
+
+    /// What is kept; who changes it changes that from the next look on, which is within a minute.
+    #[must_use]
+    pub fn limits(&self) -> Arc<Mutex<Limits>> {
+        Arc::clone(&self.limits)
+    }
+
+    /// What was done so far, as of the last look.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Mutex<Done>> {
+        Arc::clone(&self.progress)
     }
 
     /// Waits until it has run what is left to run. Whoever tells it of closed files must have ended.
@@ -107,7 +129,8 @@ impl Upkeep {
 struct State {
     root: PathBuf,
     command: Option<PathBuf>,
-    limits: Limits,
+    limits: Arc<Mutex<Limits>>,
+    progress: Arc<Mutex<Done>>,
     waiting: VecDeque<PathBuf>,
     running: Vec<(PathBuf, Child)>,
     done: Done,
@@ -118,6 +141,7 @@ impl State {
     fn run(mut self, closed: &Receiver<PathBuf>) -> Done {
         let mut next_expiry = self.expire();
         loop {
+            *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = self.done;
             let wait = if self.running.is_empty() {
                 EXPIRE
             } else {
@@ -192,9 +216,10 @@ impl State {
 
     /// Has old files go; when to look again.
     fn expire(&mut self) -> Patience {
-        if self.limits.is_any() {
+        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        if limits.is_any() {
             let now_s = clock::unix_ns() / 1_000_000_000;
-            let expired = expire::expire(&self.root, &self.limits, now_s, false);
+            let expired = expire::expire(&self.root, &limits, now_s, false);
             let failure = match expired {
                 Ok(Expired { files, failed }) => {
                     self.done.files_expired += files.len() as u64;

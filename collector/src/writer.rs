@@ -3,6 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -78,11 +79,21 @@ impl Written {
     }
 }
 
+/// What the thread did so far, and what it has before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// What it did.
+    pub written: Written,
+    /// Windows that are over and wait to be closed into Parquet.
+    pub windows_waiting: usize,
+}
+
 /// The thread's near end.
 #[derive(Debug)]
 pub struct Writer {
     /// Where flows go.
     pub sender: Sender<Message>,
+    progress: Arc<Mutex<Progress>>,
     thread: thread::JoinHandle<Written>,
 }
 
@@ -110,9 +121,11 @@ impl Writer {
         let (sender, receiver) = bounded(BATCHES_MAX);
         let (windows, to_close) = unbounded();
         let root = folder.to_owned();
+        let progress: Arc<Mutex<Progress>> = Arc::default();
+        let told = Arc::clone(&progress);
         let closing_thread = thread::Builder::new()
             .name("rotate".to_owned())
-            .spawn(move || closing::close_windows(&root, kept, &to_close, &closed))?;
+            .spawn(move || closing::close_windows(&root, kept, &to_close, &closed, &told))?;
         let state = State {
             directory,
             rotation_s: i64::try_from(rotation_s)?.max(1),
@@ -124,6 +137,7 @@ impl Writer {
             needs_all_columns: false,
             windows,
             written: Written::default(),
+            progress: Arc::clone(&progress),
             failing: false,
         };
         let thread = thread::Builder::new()
@@ -138,7 +152,17 @@ impl Writer {
                 written.flows_unreadable = closed.flows_unreadable;
                 written
             })?;
-        Ok(Self { sender, thread })
+        Ok(Self {
+            sender,
+            progress,
+            thread,
+        })
+    }
+
+    /// What was done so far, as of the last flows written and the last window closed.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Mutex<Progress>> {
+        Arc::clone(&self.progress)
     }
 
     /// Writes what is left, closes the window, and ends the thread.
@@ -197,6 +221,7 @@ struct State {
     needs_all_columns: bool,
     windows: Sender<Closing>,
     written: Written,
+    progress: Arc<Mutex<Progress>>,
     failing: bool,
 }
 
@@ -256,6 +281,11 @@ impl State {
                 self.written.flows_unwritten += count;
             }
         }
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.written.flows = self.written.flows;
+        progress.written.flows_unwritten = self.written.flows_unwritten;
+        progress.windows_waiting = self.windows.len();
+        drop(progress);
         self.pending.clear();
     }
 

@@ -19,6 +19,13 @@ macro_rules! counters {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
+
+            /// What it counts, as a sentence.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                let text = match self { $(Self::$variant => concat!($($doc),*),)* };
+                text.trim_ascii()
+            }
         }
     };
 }

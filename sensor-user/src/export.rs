@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use weir_exporter::{
     Batcher, Destination, ExportCounters, Version,
@@ -24,8 +24,9 @@ use weir_exporter::{
     pace::Pace,
 };
 use weir_netflow::{ExportTime, FlowRecord, fixed};
+use weir_service::privileges;
 
-use crate::{clock::Now, privileges};
+use crate::clock::Now;
 
 /// Records in a batch that goes to the thread.
 pub const BATCH_RECORDS: usize = 1024;
@@ -46,14 +47,72 @@ pub enum Clock {
     Packets,
 }
 
-/// What goes to the thread: records, and the time they were taken at.
-type Batch = (ExportTime, Vec<FlowRecord>);
+/// Destinations that a sensor ever had: the account of each is kept.
+const LANES_MAX: usize = 64;
+
+/// What goes to the thread.
+enum Message {
+    /// Records, and the time they were taken at.
+    Records(ExportTime, Vec<FlowRecord>),
+    /// Which of the lanes those after it go to, and lanes to be added.
+    Lanes(Vec<bool>, Vec<Lane>),
+}
+
+/// What the near end knows of a lane.
+#[derive(Debug)]
+struct Way {
+    address: Option<SocketAddr>,
+    /// What it was given, up to when it ended last.
+    given: Tally,
+    /// What all was given when it began last, unless it has ended.
+    since: Option<Tally>,
+}
+
+impl Way {
+    fn new(address: Option<SocketAddr>, given: Tally) -> Self {
+        Self {
+            address,
+            given: Tally::default(),
+            since: Some(given),
+        }
+    }
+
+    /// What it was given, of all that was.
+    fn total(&self, given: Tally) -> Tally {
+        let mut total = self.given;
+        if let Some(since) = self.since {
+            total.merge(Tally {
+                records: given.records - since.records,
+                packets: given.packets - since.packets,
+                octets: given.octets - since.octets,
+            });
+        }
+        total
+    }
+
+    /// It is one that records go to from here on, or is not.
+    fn set(&mut self, is_on: bool, given: Tally) {
+        self.given = self.total(given);
+        self.since = is_on.then_some(given);
+    }
+}
+
+/// What changed about the destinations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redirected {
+    /// Records go there from here on.
+    pub added: Vec<SocketAddr>,
+    /// And no longer there.
+    pub ended: Vec<SocketAddr>,
+}
 
 /// What became of the records at one destination.
 #[derive(Clone, Debug)]
 pub struct Exported {
     /// The destination; none: they were encoded and counted only.
     pub address: Option<SocketAddr>,
+    /// Whether it was one for a part of the time only.
+    pub is_partial: bool,
     /// The account.
     pub counters: ExportCounters,
 }
@@ -70,7 +129,10 @@ struct Shared {
 /// The thread's near end.
 #[derive(Debug)]
 pub struct Export {
-    sender: Sender<Batch>,
+    sender: Sender<Message>,
+    options: BatchOptions,
+    /// In the order of the thread's lanes.
+    ways: Vec<Way>,
     pending: Vec<FlowRecord>,
     /// What was given to the thread, or would have been if it lived.
     given: Tally,
@@ -87,21 +149,17 @@ impl Export {
     /// # Errors
     /// If a socket cannot be made.
     pub fn start(addresses: &[SocketAddr], options: BatchOptions, clock: Clock) -> Result<Self> {
-        let mut lanes: Vec<Lane> = addresses
-            .iter()
-            .map(|address| {
-                let destination = Destination::connect(*address)
-                    .with_context(|| format!("cannot send to {address}"))?;
-                Ok(Lane::new(options, Some(Box::new(destination))))
-            })
-            .collect::<Result<_>>()?;
-        if lanes.is_empty() {
-            lanes.push(Lane::new(options, None));
-        }
-        Self::spawn(lanes, clock)
+        let lanes = wanted(addresses).into_iter();
+        let lanes = lanes.map(|address| Lane::connect(options, address));
+        Self::spawn(lanes.collect::<Result<_>>()?, options, clock)
     }
 
-    fn spawn(lanes: Vec<Lane>, clock: Clock) -> Result<Self> {
+    fn spawn(lanes: Vec<Lane>, options: BatchOptions, clock: Clock) -> Result<Self> {
+        let ways = lanes.iter().map(|lane| {
+            let address = lane.destination.as_ref().map(|way| way.address());
+            Way::new(address, Tally::default())
+        });
+        let ways = ways.collect();
         let (sender, receiver) = bounded(BATCHES_MAX);
         let shared = Arc::new(Shared::default());
         let mut exporter = Exporter {
@@ -120,6 +178,8 @@ impl Export {
         };
         Ok(Self {
             sender,
+            options,
+            ways,
             pending: Vec::with_capacity(BATCH_RECORDS),
             given: Tally::default(),
             shared,
@@ -144,8 +204,46 @@ impl Export {
         if !self.pending.is_empty() {
             let batch = mem::replace(&mut self.pending, Vec::with_capacity(BATCH_RECORDS));
             // It fails only if the thread is gone; `finish` counts what it did not send.
-            let _ = self.sender.send((now.export_time(), batch));
+            let _ = self.sender.send(Message::Records(now.export_time(), batch));
         }
+    }
+
+    /// Has the records from here on go to these addresses. Those that stay keep their numbers and
+    /// templates; those that end send what they have; one that comes again goes on counting.
+    ///
+    /// # Errors
+    /// If there is no socket for one of them, or there were too many; then nothing changes.
+    pub fn redirect(&mut self, addresses: &[SocketAddr], now: &Now) -> Result<Redirected> {
+        let mut is_on = vec![false; self.ways.len()];
+        let mut new = Vec::new();
+        for address in wanted(addresses) {
+            let mut known = self.ways.iter().zip(&mut is_on);
+            match known.find(|(way, is_on)| way.address == address && !**is_on) {
+                Some((_, is_on)) => *is_on = true,
+                None => new.push(address),
+            }
+        }
+        if self.ways.len() + new.len() > LANES_MAX {
+            bail!("there were {LANES_MAX} destinations since the start: restart the sensor for more");
+        }
+        let lanes = new.iter().map(|address| Lane::connect(self.options, *address));
+        let lanes: Vec<Lane> = lanes.collect::<Result<_>>()?;
+        let mut redirected = Redirected::default();
+        self.hand_over(now);
+        for (way, is_on) in self.ways.iter_mut().zip(&is_on) {
+            match (way.since.is_some(), *is_on) {
+                (true, false) => redirected.ended.extend(way.address),
+                (false, true) => redirected.added.extend(way.address),
+                _ => continue,
+            }
+            way.set(*is_on, self.given);
+        }
+        redirected.added.extend(new.iter().flatten());
+        let new = new.into_iter().map(|address| Way::new(address, self.given));
+        self.ways.extend(new);
+        // As for records.
+        let _ = self.sender.send(Message::Lanes(is_on, lanes));
+        Ok(redirected)
     }
 
     /// What became of the records so far, as of the last batch.
@@ -181,11 +279,29 @@ impl Export {
             if !self.dead {
                 say_dead();
             }
-            for destination in &mut exported {
-                destination.counters.lose_the_rest(self.given);
+            // It may have died before it learnt of the last of them.
+            let unknown = self.ways.iter().skip(exported.len());
+            let unknown: Vec<_> = unknown
+                .map(|way| Exported {
+                    address: way.address,
+                    is_partial: true,
+                    counters: ExportCounters::default(),
+                })
+                .collect();
+            exported.extend(unknown);
+            for (destination, way) in exported.iter_mut().zip(&self.ways) {
+                destination.counters.lose_the_rest(way.total(self.given));
             }
         }
         (exported, !came_to_its_end)
+    }
+}
+
+/// The lanes there are to be: one for each address; without any, one that only counts.
+fn wanted(addresses: &[SocketAddr]) -> Vec<Option<SocketAddr>> {
+    match addresses {
+        [] => vec![None],
+        _ => addresses.iter().copied().map(Some).collect(),
     }
 }
 
@@ -203,11 +319,11 @@ struct Exporter {
 }
 
 impl Exporter {
-    fn run(&mut self, receiver: &Receiver<Batch>) {
+    fn run(&mut self, receiver: &Receiver<Message>) {
         loop {
             self.publish();
             match receiver.recv_timeout(self.patience()) {
-                Ok((time, records)) => {
+                Ok(Message::Records(time, records)) => {
                     // What is open belongs to its own time, which a capture file may leave far
                     // behind.
                     if self.clock == Clock::Packets {
@@ -217,11 +333,12 @@ impl Exporter {
                     self.renew_templates();
                     let now = self.now();
                     for record in &records {
-                        for lane in &mut self.lanes {
+                        for lane in self.lanes.iter_mut().filter(|lane| lane.is_on) {
                             lane.export(record, &now);
                         }
                     }
                 }
+                Ok(Message::Lanes(is_on, lanes)) => self.switch(&is_on, lanes),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -232,6 +349,19 @@ impl Exporter {
         for lane in &mut self.lanes {
             lane.flush(&now);
         }
+    }
+
+    /// Switches lanes on and off, and adds some.
+    fn switch(&mut self, is_on: &[bool], lanes: Vec<Lane>) {
+        let now = self.now();
+        for (lane, is_on) in self.lanes.iter_mut().zip(is_on) {
+            lane.switch(*is_on, &now);
+        }
+        let lanes = lanes.into_iter().map(|lane| Lane {
+            is_partial: true,
+            ..lane
+        });
+        self.lanes.extend(lanes);
     }
 
     fn exported(&self) -> Vec<Exported> {
@@ -298,9 +428,37 @@ struct Lane {
     pace: Pace,
     counters: ExportCounters,
     reported: bool,
+    /// Whether records go this way.
+    is_on: bool,
+    /// Whether there was a time when they did not.
+    is_partial: bool,
 }
 
 impl Lane {
+    /// To an address, or to none.
+    fn connect(options: BatchOptions, address: Option<SocketAddr>) -> Result<Self> {
+        let Some(address) = address else {
+            return Ok(Self::new(options, None));
+        };
+        let destination = Destination::connect(address)
+            .with_context(|| format!("cannot send to {address}"))?;
+        Ok(Self::new(options, Some(Box::new(destination))))
+    }
+
+    /// From here on records go this way, or do not.
+    fn switch(&mut self, is_on: bool, now: &ExportTime) {
+        if self.is_on && !is_on {
+            self.flush(now);
+            self.is_partial = true;
+        }
+        if !self.is_on && is_on {
+            // Who listens there may have forgotten them, or be another.
+            self.batcher.send_templates_again();
+            self.reported = false;
+        }
+        self.is_on = is_on;
+    }
+
     fn new(options: BatchOptions, destination: Option<Box<dyn Carrier>>) -> Self {
         Self {
             batcher: Batcher::new(options),
@@ -309,12 +467,15 @@ impl Lane {
             pace: Pace::new(PACE.0, PACE.1),
             counters: ExportCounters::default(),
             reported: false,
+            is_on: true,
+            is_partial: false,
         }
     }
 
     fn exported(&self) -> Exported {
         Exported {
             address: self.destination.as_ref().map(|way| way.address()),
+            is_partial: self.is_partial,
             counters: self.counters,
         }
     }
@@ -482,7 +643,7 @@ mod tests {
     fn export_by(carrier: impl Carrier + 'static) -> Export {
         let options = BatchOptions::new(Version::V9);
         let lane = Lane::new(options, Some(Box::new(carrier)));
-        Export::spawn(vec![lane], Clock::Live).unwrap()
+        Export::spawn(vec![lane], options, Clock::Live).unwrap()
     }
 
     fn push(export: &mut Export, records: u64) {
@@ -540,6 +701,39 @@ mod tests {
         assert!(!died);
         assert_eq!(exported[0].counters.records_exported.records, 5000);
         assert_eq!(exported[0].counters.records_lost, Tally::default());
+    }
+
+    #[test]
+    fn each_destination_gets_what_came_while_it_was_one() {
+        let listen = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (one, two) = (listen(), listen());
+        let [first, second] = [&one, &two].map(|socket| socket.local_addr().unwrap());
+        let mut export = Export::start(&[first], BatchOptions::new(Version::V9), Clock::Live).unwrap();
+        let now = Now::read();
+        push(&mut export, 100);
+        let both = export.redirect(&[first, second], &now).unwrap();
+        assert_eq!((both.added, both.ended), (vec![second], vec![]));
+        push(&mut export, 10);
+        let other = export.redirect(&[second], &now).unwrap();
+        assert_eq!((other.added, other.ended), (vec![], vec![first]));
+        push(&mut export, 1);
+        let again = export.redirect(&[second, first], &now).unwrap();
+        assert_eq!((again.added, again.ended), (vec![first], vec![]));
+        push(&mut export, 1000);
+        assert_eq!(export.redirect(&[second, first], &now).unwrap(), Redirected::default());
+        assert_eq!(export.ways[0].total(export.given).records, 1110);
+        assert_eq!(export.ways[1].total(export.given).records, 1011);
+        let (exported, died) = export.finish(&now);
+        assert!(!died);
+        for (exported, (address, records)) in exported.iter().zip([(first, 1110), (second, 1011)]) {
+            let counters = exported.counters;
+            assert_eq!(exported.address, Some(address));
+            assert!(exported.is_partial);
+            assert_eq!(counters.records.records, records);
+            let sent = counters.records_exported.records + counters.records_unsent.records;
+            assert_eq!(sent, records);
+        }
+        assert_eq!(exported.len(), 2);
     }
 
     #[test]

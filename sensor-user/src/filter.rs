@@ -21,7 +21,9 @@ use aya::programs::{
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
 };
 
-use crate::{daemon, interface};
+use weir_service::daemon::program_name;
+
+use crate::{interface, options::PROGRAMS};
 
 /// Our place at a hook: priority and handle, "weir" in letters.
 const PRIORITY: u16 = 0x7765;
@@ -163,7 +165,7 @@ fn is_held(program: u32) -> bool {
             Err(error) => {
                 error.kind() == io::ErrorKind::PermissionDenied
                     && process != own
-                    && daemon::sensor_name(process).is_some()
+                    && program_name(process, &PROGRAMS).is_some()
             }
         };
         match fs::read_dir(process.join("fdinfo")) {

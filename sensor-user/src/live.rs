@@ -2,6 +2,11 @@
 //! sweep by the clock. Packets do not pass here; they drive nothing.
 
 mod orders;
+mod reload;
+mod scrapes;
+
+pub use reload::Reload;
+use scrapes::Scrapes;
 
 use std::{io, os::fd::AsRawFd as _, time::Duration};
 
@@ -9,6 +14,7 @@ use anyhow::{Context as _, Result};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
+use weir_service::{http, notify::Notify};
 
 use crate::{
     adopt::adopt,
@@ -18,7 +24,6 @@ use crate::{
     export::Export,
     grace,
     kernel::Kernel,
-    notify::Notify,
     pin::Dead,
     ports::Ports,
     pressure::{self, Pressure},
@@ -31,6 +36,7 @@ use crate::{
 const SIGNALS: Token = Token(0);
 const BELL: Token = Token(1);
 const ORDERS: Token = Token(2);
+const SCRAPES: Token = Token(3);
 
 /// Evicted flows taken from a ring before the loop looks at the clock again.
 const EVICTED_TURN_MAX: u32 = 8192;
@@ -45,6 +51,10 @@ pub struct Service {
     pub control: Option<Socket>,
     /// The service manager.
     pub notify: Notify,
+    /// Where figures are told to Prometheus, if they are.
+    pub metrics: Option<http::Listener>,
+    /// How the settings can be read again.
+    pub reload: Option<Reload>,
     /// Whether to say what each sweep takes.
     pub debug: bool,
 }
@@ -71,6 +81,8 @@ pub struct Live {
     service: Service,
     /// Where orders come in, once the loop runs.
     desk: Option<Desk>,
+    /// Where figures are asked for, likewise.
+    scrapes: Option<Scrapes>,
     /// Whether packets are to be metered.
     gathers: bool,
     /// Whether flows that are taken are thrown away.
@@ -110,6 +122,7 @@ impl Live {
             fullest: 0,
             service: Service::default(),
             desk: None,
+            scrapes: None,
             gathers: true,
             discards: false,
         })
@@ -160,7 +173,8 @@ impl Live {
         poll.registry()
             .register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
         self.open_control(&poll)?;
-        self.service.notify.ready();
+        self.open_metrics(&poll)?;
+        self.service.notify.ready("metering");
         let mut more = false;
         loop {
             let wait = if more {
@@ -174,14 +188,11 @@ impl Live {
                 }
                 _ => {}
             }
-            if events.iter().any(|event| event.token() == SIGNALS)
-                && self
-                    .signals
-                    .pending()
-                    .any(|signal| signal == SIGTERM || signal == SIGINT)
-            {
+            if events.iter().any(|event| event.token() == SIGNALS) && self.take_signals() {
                 break;
             }
+            self.end_reload();
+            self.answer_scrapes()?;
             if self.obey()? {
                 break;
             }
@@ -196,6 +207,19 @@ impl Live {
             }
         }
         self.stop()
+    }
+
+    /// Takes the signals that came; whether to end.
+    fn take_signals(&mut self) -> bool {
+        let (mut ends, mut is_reload) = (false, false);
+        for signal in self.signals.pending() {
+            is_reload |= signal == SIGHUP;
+            ends |= signal != SIGHUP;
+        }
+        if is_reload && !ends {
+            self.begin_reload();
+        }
+        ends
     }
 
     fn until_next(&self) -> Duration {
@@ -354,7 +378,9 @@ impl Live {
     /// # Errors
     /// If the operating system refuses what worked at start.
     pub fn stop(mut self) -> Result<Statistics> {
-        self.service.notify.stopping();
+        self.service
+            .notify
+            .stopping("exporting what is in the table");
         // The programs come off, unless they are pinned.
         self.ports.detach();
         grace::wait().context("waiting for a grace period")?;

@@ -1,9 +1,11 @@
 //! `weir-sensor`: meter an interface or a capture file, export NetFlow, give an account.
 #![expect(unsafe_code, reason = "system calls")]
 
-use std::{fs, io::IsTerminal as _, mem, net::SocketAddr, path::Path, process::ExitCode};
+use std::{
+    ffi::OsString, fs, io::IsTerminal as _, mem, net::SocketAddr, path::Path, process::ExitCode,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use weir_exporter::{Version, batch::BatchOptions};
@@ -12,36 +14,41 @@ use weir_sensor::{
     adopt::adopt,
     capture::End,
     clock::{self, Now, Ticks},
+    confine,
     control::{self, Socket, text::Protocols},
-    daemon::{Daemon, Fork},
     export::{Clock, Export},
     filter,
     fragments::Fragments,
     grace, interface,
     kernel::{self, Kernel, ProgramOptions},
-    live::{Live, Service},
+    live::{Live, Reload, Service},
     log,
-    notify::Notify,
     offline::{Offline, Reading},
-    options::{self, Settings, Style},
+    options::{self, PROGRAMS, Settings, Style},
     output::Output,
     pin::{Left, Pins},
     ports::{Ports, Wanted},
-    privileges,
     record::{self, Recorder},
     statistics::Statistics,
     table,
 };
 use weir_sensor_common::{Fields, KeyMask, hash::Seed, table::Shape};
+use weir_service::{
+    config, http,
+    daemon::{Daemon, Fork},
+    notify::Notify,
+};
 
 fn main() -> ExitCode {
-    let settings = match options::parse(std::env::args_os()) {
+    // It may be read again, and from another folder.
+    let line = config::anchored(std::env::args_os().collect(), &options::FILES);
+    let settings = match options::parse(line.clone()) {
         Ok(settings) => settings,
         Err(refusal) => return refusal.tell(),
     };
     // It outlives what is said about errors, which goes through it.
     let mut daemon = None;
-    match run(&settings, &mut daemon) {
+    match run(&settings, line, &mut daemon) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("weir-sensor: {error:#}");
@@ -50,12 +57,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(settings: &Settings, daemon: &mut Option<Daemon>) -> Result<ExitCode> {
+fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) -> Result<ExitCode> {
     if let Some(sentence) = settings.refusal() {
         bail!(sentence);
     }
     let version = settings.format.version().map_err(anyhow::Error::msg)?;
     if settings.check {
+        settings.addresses().map_err(anyhow::Error::msg)?;
         println!("weir-sensor: the settings are right");
         return Ok(ExitCode::SUCCESS);
     }
@@ -81,14 +89,14 @@ fn run(settings: &Settings, daemon: &mut Option<Daemon>) -> Result<ExitCode> {
         return start.read(path, &output);
     }
     if settings.daemon {
-        match Daemon::fork(&settings.pidfile, name(settings))? {
+        match Daemon::fork(&settings.pidfile, name(settings), &PROGRAMS)? {
             Fork::Parent(code) => return Ok(code),
             Fork::Child(child) => *daemon = Some(child),
         }
     }
     let (statistics, failure) = match &settings.pin {
         Some(folder) if settings.detach => (start.detach(folder)?, None),
-        _ => start.meter(daemon)?,
+        _ => start.meter(line, daemon)?,
     };
     output.write(&statistics)?;
     if !matches!(output, Output::Standard) {
@@ -197,12 +205,18 @@ impl Start<'_> {
 
     /// Meters; returns the account. A start that fails after it took tables over has an account, too, and
     /// beside it the reason.
-    fn meter(&self, daemon: &mut Option<Daemon>) -> Result<(Statistics, Option<anyhow::Error>)> {
+    fn meter(
+        &self,
+        line: Vec<OsString>,
+        daemon: &mut Option<Daemon>,
+    ) -> Result<(Statistics, Option<anyhow::Error>)> {
         let settings = self.settings;
         // Before there are threads.
         let service = Service {
             control: control_socket(settings)?,
             notify: Notify::from_environment(),
+            metrics: settings.metrics.map(listen_for_scrapes).transpose()?,
+            reload: Some(Reload::new(line, settings.clone())),
             debug: settings.debug,
         };
         refuse_unfit_kernel()?;
@@ -258,9 +272,7 @@ impl Start<'_> {
         if failure.is_some() {
             return Ok((live.stop()?, failure));
         }
-        if let Err(error) = privileges::keep(privileges::METERING) {
-            eprintln!("weir-sensor: privileges cannot be given up: {error}");
-        }
+        confine::confine(settings.seccomp);
         if let Some(daemon) = daemon {
             daemon.ready()?;
         }
@@ -404,6 +416,12 @@ fn control_socket(settings: &Settings) -> Result<Option<Socket>> {
             Ok(None)
         }
     }
+}
+
+fn listen_for_scrapes(address: SocketAddr) -> Result<http::Listener> {
+    http::Listener::bind(address).with_context(|| {
+        format!("--metrics: cannot listen on {address}; `ss -ltnp` lists who listens where")
+    })
 }
 
 fn shape(flows: u32, key_mask: KeyMask) -> Result<Shape> {

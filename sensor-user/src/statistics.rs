@@ -196,8 +196,10 @@ impl Statistics {
             "unexplained_packets": number(unexplained_packets),
             "unexplained_octets": number(unexplained_octets),
         });
-        // The first destination's account is also that of the whole.
-        let first = self.export.first().map(|first| first.counters);
+        // The account of the first destination that was one all the time is also that of the whole.
+        let mut whole = self.export.iter().filter(|exported| !exported.is_partial);
+        let first = whole.next().or(self.export.first());
+        let first = first.map(|first| first.counters);
         for part in [rest, destination(&first.unwrap_or_default())] {
             if let Value::Object(part) = part {
                 object.extend(part);
@@ -206,6 +208,7 @@ impl Statistics {
         let destinations = self.export.iter().map(|exported| {
             let mut object = destination(&exported.counters);
             object["address"] = json!(exported.address.map(|address| address.to_string()));
+            object["partial"] = json!(exported.is_partial);
             object
         });
         object.insert("destinations".to_owned(), destinations.collect());
@@ -286,9 +289,15 @@ impl Statistics {
     }
 
     fn export_to_text(&self, text: &mut String) {
-        for Exported { address, counters } in &self.export {
+        for exported in &self.export {
+            let Exported {
+                address,
+                is_partial,
+                counters,
+            } = exported;
             if let Some(address) = address.filter(|_| self.export.len() > 1) {
-                let _ = writeln!(text, "To {address}");
+                let some = if *is_partial { ", for a part of the time" } else { "" };
+                let _ = writeln!(text, "To {address}{some}");
             }
             let mut line = |label: &str, count: u64| {
                 let _ = writeln!(text, "{label:<28}{count:>16}");

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use weir_sensor::privileges;
+use weir_sensor::confine;
 use weir_tests::{
     process::{Daemon, binaries},
     traffic::flood_frame,
@@ -44,6 +44,17 @@ fn of_threads(process: &Path, field: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Each thread has so many filters of system calls beside those of this process.
+#[track_caller]
+fn assert_filtered(process: &Path, filters: u32) {
+    let count = |text: &str| text.parse::<u32>().unwrap();
+    let own = of_threads(Path::new("/proc/self"), "Seccomp_filters:");
+    let expected = count(&own[0].1) + filters;
+    for (name, found) in of_threads(process, "Seccomp_filters:") {
+        assert_eq!(count(&found), expected, "{name}");
+    }
+}
+
 /// Once it meters each thread has what it needs and no more, for good.
 #[test]
 fn v01_privileges_are_given_up_after_the_start() {
@@ -58,7 +69,7 @@ fn v01_privileges_are_given_up_after_the_start() {
         let held = u64::from_str_radix(capabilities, 16).unwrap();
         let may = match name.as_str() {
             "export" => 0,
-            _ => privileges::METERING,
+            _ => confine::METERING,
         };
         assert_eq!(held & !may, 0, "{name}: {capabilities}");
     }
@@ -71,6 +82,7 @@ fn v01_privileges_are_given_up_after_the_start() {
     for (name, on) in of_threads(&process, "NoNewPrivs:") {
         assert_eq!(on, "1", "{name}");
     }
+    assert_filtered(&process, 1);
     // What it keeps suffices for what happens later: an interface that goes and comes.
     let (a, b) = (&world.pair.a, &world.pair.b);
     world::ip(a, &format!("link del {a}"));
@@ -121,6 +133,15 @@ fn v01_a_sensor_without_root_needs_three_capabilities() {
         &world::json(&folder.join("json")),
         "ip_packets=10 unexplained_packets=0",
     );
+}
+
+#[test]
+fn v01_system_calls_can_be_kept() {
+    let world = World::new("v1c");
+    let sensor = world.controlled("--no-seccomp");
+    world.wait_for_answer("timeouts", "UDP timeout");
+    assert_filtered(&world.process(), 0);
+    world.stop(sensor);
 }
 
 /// The units of the package: what must be in them, and what systemd thinks of them.
@@ -303,6 +324,58 @@ fn v05_a_service_manager_is_told_when_it_meters_and_that_sweeps_get_through() {
         "{rest:?}"
     );
     assert!(sensor.stop().unwrap().success());
+}
+
+/// The collector's word to its service manager: READY once it receives, signs of life from the receiving
+/// threads, and what SIGHUP and SIGTERM do.
+#[test]
+fn v05_a_collector_tells_its_service_manager_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("notify");
+    let manager = Manager {
+        socket: UnixDatagram::bind(&place).unwrap(),
+        path: place,
+    };
+    manager
+        .socket
+        .set_read_timeout(Some(Duration::from_secs(3)))
+        .unwrap();
+    let mut command = Command::new(binaries().unwrap().join("weir-collector"));
+    command.env("NOTIFY_SOCKET", &manager.path);
+    command.env("WATCHDOG_USEC", "2000000");
+    command.arg("-w").arg(folder.path().join("flows"));
+    command.args(["-l", "127.0.0.1:0", "--sockets", "2"]);
+    let daemon = Daemon::start(command, &folder.path().join("log")).unwrap();
+    let next_but_signs = || {
+        let mut messages = std::iter::from_fn(|| manager.next());
+        messages.find(|message| message != "WATCHDOG=1\n")
+    };
+    assert_eq!(
+        manager.next().as_deref(),
+        Some("READY=1\nSTATUS=receiving\n")
+    );
+    for _ in 0..3 {
+        assert_eq!(manager.next().as_deref(), Some("WATCHDOG=1\n"));
+    }
+    let process = PathBuf::from(format!("/proc/{}", daemon.pid()));
+    for (name, capabilities) in of_threads(&process, "CapEff:") {
+        assert_eq!(u64::from_str_radix(&capabilities, 16), Ok(0), "{name}");
+    }
+    assert_filtered(&process, 1);
+    daemon.signal(libc::SIGSTOP);
+    thread::sleep(Duration::from_millis(200));
+    manager.socket.set_nonblocking(true).unwrap();
+    while manager.next().is_some() {}
+    manager.socket.set_nonblocking(false).unwrap();
+    assert_eq!(manager.next(), None);
+    daemon.signal(libc::SIGCONT);
+    daemon.signal(libc::SIGHUP);
+    let reloading = next_but_signs().unwrap();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert!(next_but_signs().unwrap().starts_with("READY=1\n"));
+    daemon.signal(libc::SIGTERM);
+    assert!(next_but_signs().unwrap().starts_with("STOPPING=1\n"));
+    assert!(daemon.stop().unwrap().success());
 }
 
 /// The sources that may use `unsafe` say so at their top, every package has the workspace's lints, and

@@ -226,6 +226,7 @@ mod tests {
             statistics.count_taken(&taken, &now);
         }
         statistics.export = vec![Exported {
+            is_partial: false,
             address: None,
             counters: ExportCounters {
                 records_exported: Tally {

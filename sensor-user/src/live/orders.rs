@@ -66,7 +66,7 @@ impl Live {
             Order::SendTemplate => self.export.send_templates_again(),
             Order::Statistics => {
                 self.look()?;
-                return Ok(self.statistics_now());
+                return Ok(Report::Statistics(Box::new(self.statistics_now())));
             }
             Order::Outlook => {
                 // What waits in the CPUs' queues is put in the table, which is then looked at.
@@ -102,16 +102,16 @@ impl Live {
     }
 
     /// The account as of now.
-    fn statistics_now(&self) -> Report {
+    pub(super) fn statistics_now(&self) -> StatisticsReport {
         let mut statistics = self.statistics.clone();
         statistics.read_counters(&self.kernel.states, self.kernel.cpus);
         statistics.export = self.export.progress();
         // In the table, in the CPUs' queues, in the rings.
         statistics.leave();
-        Report::Statistics(Box::new(StatisticsReport {
+        StatisticsReport {
             statistics,
             missed_frames: self.ports.missed(),
-        }))
+        }
     }
 
     /// Takes the programs off, or has them put on again at the next look at the interfaces.

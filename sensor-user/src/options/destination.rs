@@ -14,18 +14,29 @@ const DESTINATIONS_MAX: usize = 16;
 /// # Errors
 /// A sentence: not HOST:PORT, no such host or port, too many.
 pub fn addresses(collectors: &[String]) -> Result<Vec<SocketAddr>, String> {
-    if collectors.len() > DESTINATIONS_MAX {
-        return Err(format!("-n: at most {DESTINATIONS_MAX} collectors"));
-    }
+    check(collectors)?;
     collectors.iter().map(|name| address(name)).collect()
 }
 
+/// Whether collectors are written as they should be; none is looked up.
+///
+/// # Errors
+/// A sentence: not HOST:PORT, too many.
+pub fn check(collectors: &[String]) -> Result<(), String> {
+    if collectors.len() > DESTINATIONS_MAX {
+        return Err(format!("-n: at most {DESTINATIONS_MAX} collectors"));
+    }
+    collectors.iter().try_for_each(|name| parts(name).map(|_| ()))
+}
+
+fn parts(collector: &str) -> Result<(&str, &str), String> {
+    split(collector).ok_or_else(|| {
+        format!("-n {collector}: write HOST:PORT, as 192.0.2.1:2055 or [2001:db8::1]:2055")
+    })
+}
+
 fn address(collector: &str) -> Result<SocketAddr, String> {
-    let Some((host, port)) = split(collector) else {
-        return Err(format!(
-            "-n {collector}: write HOST:PORT, as 192.0.2.1:2055 or [2001:db8::1]:2055"
-        ));
-    };
+    let (host, port) = parts(collector)?;
     let number = port.parse().ok().or_else(|| {
         let services = fs::read_to_string("/etc/services").unwrap_or_default();
         service(&services, port)

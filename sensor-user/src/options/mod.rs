@@ -1,8 +1,10 @@
 //! What the command line asks for. There are two grammars and one result, [`Settings`]: `native` is
 //! weir-sensor's own command line, with long options; `softflowd` is that program's, for whoever
 //! calls this one by its name, with its defaults; `debian` makes such a line of an instance's file in
-//! `/etc/softflowd`. `values` are the words that all of them share.
+//! `/etc/softflowd`. `values` are the words that all of them share, `changes` what a
+//! running sensor can take over.
 
+mod changes;
 pub mod debian;
 pub mod destination;
 pub mod getopt;
@@ -18,6 +20,7 @@ use std::{
 };
 
 use weir_sensor_common::{Fields, tunnel::Tunnels};
+use weir_service::config;
 
 use crate::{
     attach::{AttachMode, Direction, How, TcMode},
@@ -30,6 +33,12 @@ use values::{Format, InterfaceName, Track, Wishes};
 pub const DEFAULT_CONTROL: &str = "/var/run/softflowd.ctl";
 /// The process number's, likewise.
 pub const DEFAULT_PIDFILE: &str = "/var/run/softflowd.pid";
+
+/// The names the sensor can be called by.
+pub const PROGRAMS: [&str; 2] = ["weir-sensor", "softflowd"];
+
+/// Options that name files of settings: they are read again when those are.
+pub const FILES: [&str; 2] = ["--config", "--softflowd-conf"];
 
 /// Exit status of a command line that is wrong.
 const USAGE_STATUS: u8 = 2;
@@ -129,6 +138,10 @@ pub struct Settings {
     pub cpu_clocks: bool,
     /// Print the kernel program's debug log.
     pub debug_log: bool,
+    /// Where figures are told to Prometheus.
+    pub metrics: Option<SocketAddr>,
+    /// Give up system calls once it meters.
+    pub seccomp: bool,
 }
 
 /// Why there are no settings.
@@ -142,7 +155,26 @@ pub enum Refusal {
     File(String),
 }
 
+impl From<config::Refused> for Refusal {
+    fn from(refused: config::Refused) -> Self {
+        match refused {
+            config::Refused::Line(error) => Self::Clap(error),
+            config::Refused::File(sentence) => Self::File(sentence),
+        }
+    }
+}
+
 impl Refusal {
+    /// Why there are no settings, as one line.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Clap(error) => config::sentence(error),
+            Self::Softflowd(refused) => refused.message.clone(),
+            Self::File(sentence) => sentence.clone(),
+        }
+    }
+
     /// Tells it; the exit status.
     #[must_use]
     pub fn tell(&self) -> ExitCode {

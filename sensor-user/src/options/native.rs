@@ -2,14 +2,17 @@
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     path::{PathBuf, absolute},
 };
 
 use clap::{ArgGroup, CommandFactory as _, Parser, error::ErrorKind};
 use weir_sensor_common::{Fields, tunnel::Tunnels};
+use weir_service::config;
 
 use super::{
-    ControlSettings, DEFAULT_CONTROL, DEFAULT_PIDFILE, Refusal, Settings, Style, debian, join,
+    ControlSettings, DEFAULT_CONTROL, DEFAULT_PIDFILE, Refusal, Settings, Style, debian, destination,
+    join,
     values::{
         Field, Format, InterfaceName, Switch, Tc, Track, Tunnel, Which, Wishes, WithoutEffect,
         XdpMode,
@@ -134,6 +137,7 @@ pub struct Options {
         short = 't',
         long = "timeout",
         value_name = "NAME=TIME",
+        value_parser = timeout,
         help_heading = "Flows"
     )]
     pub timeouts: Vec<String>,
@@ -192,6 +196,10 @@ pub struct Options {
     #[arg(long, value_name = "OCTETS", default_value_t = 2 << 20, value_parser = ring_octets, help_heading = "Flows")]
     pub ring: u32,
 
+    /// Take options from FILE, too, where their long names are keys (TOML); what the command line says wins
+    #[arg(long, value_name = "FILE", help_heading = "Service")]
+    pub config: Option<PathBuf>,
+
     /// Socket that weir-ctl and softflowctl talk to, `none` for none (left out:
     /// /var/run/softflowd.ctl, if it can be had)
     #[arg(short = 'c', long, value_name = "PATH", help_heading = "Service")]
@@ -223,13 +231,21 @@ pub struct Options {
     #[arg(short = 'D', long, help_heading = "Service")]
     pub debug: bool,
 
-    /// Only look whether the settings are right
+    /// Keep all system calls once it meters (for systems whose kernel or C library the list does not fit)
+    #[arg(long, help_heading = "Service")]
+    pub no_seccomp: bool,
+
+    /// Only look whether the settings are right, those of --config too
     #[arg(long, help_heading = "Service")]
     pub check: bool,
 
     /// Write every counter to FILE at exit, as JSON (`-`: standard output)
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub statistics_json: Option<PathBuf>,
+
+    /// Tell every counter to Prometheus at this address: `GET /metrics` (left out: nowhere)
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with_all = ["read", "detach"], help_heading = "Output")]
+    pub metrics: Option<SocketAddr>,
 
     /// Say at exit how much processor time was used
     #[arg(short = 'g', long, help_heading = "Output")]
@@ -248,14 +264,20 @@ pub struct Options {
 /// # Errors
 /// What is to be told about it: the help that was asked for, or what is wrong.
 pub fn settings(arguments: &[OsString]) -> Result<Settings, Refusal> {
-    let options = Options::try_parse_from(arguments).map_err(Refusal::Clap)?;
+    let arguments = config::arguments(&Options::command(), arguments)?;
+    let options = Options::try_parse_from(&arguments.words)
+        .map_err(|error| Refusal::from(arguments.refuse(error)))?;
+    if let Some(place) = arguments.place("collector") {
+        destination::check(&options.collector)
+            .map_err(|error| Refusal::File(format!("{place}{error}")))?;
+    }
     let refuse = |sentence: String| {
         Refusal::Clap(Options::command().error(ErrorKind::InvalidValue, sentence))
     };
     let Some(conf) = options.softflowd_conf.clone() else {
         return options.settings().map_err(refuse);
     };
-    if !stands_alone(arguments) {
+    if !stands_alone(&arguments.words) {
         let sentence =
             "--softflowd-conf: the file says everything; only --check may stand beside it";
         return Err(refuse(sentence.to_owned()));
@@ -344,6 +366,8 @@ impl Options {
             statistics_json: self.statistics_json,
             cpu_clocks: self.cpu_clocks,
             debug_log: self.debug_log,
+            metrics: self.metrics,
+            seccomp: !self.no_seccomp,
         })
     }
 }
@@ -351,6 +375,10 @@ impl Options {
 /// `none` is no path.
 pub(super) fn control_path(path: PathBuf) -> Option<PathBuf> {
     (path.as_os_str() != "none").then_some(path)
+}
+
+fn timeout(text: &str) -> Result<String, String> {
+    Timeouts::default().set(text).map(|()| text.to_owned())
 }
 
 fn ring_octets(text: &str) -> Result<u32, String> {

@@ -133,6 +133,8 @@ fn defaults() -> Settings {
         statistics_json: None,
         cpu_clocks: false,
         debug_log: false,
+        metrics: None,
+        seccomp: true,
     }
 }
 

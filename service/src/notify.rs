@@ -1,5 +1,5 @@
-//! Telling a service manager how things are (sd_notify(3)): that metering has begun, and, where a
-//! watchdog is set, that the data path is alive: a sweep that got through, not a timer, says so.
+//! Telling a service manager how things are (sd_notify(3)): that the work has begun, and, where a watchdog is
+//! set, that it goes on: whoever did some of it says so, not a timer.
 
 use std::{
     env, io,
@@ -39,12 +39,18 @@ impl Notify {
         }
     }
 
-    /// Metering has begun.
-    pub fn ready(&self) {
-        self.send("READY=1\nSTATUS=metering\n");
+    /// The work has begun, or goes on after [`Self::reloading`]; what it is, in a word.
+    pub fn ready(&self, status: &str) {
+        self.send(&format!("READY=1\nSTATUS={status}\n"));
     }
 
-    /// A sweep got through.
+    /// The settings are being read anew, since `monotonic_ns` (`Type=notify-reload`, systemd 253).
+    pub fn reloading(&self, monotonic_ns: u64) {
+        let monotonic_us = monotonic_ns / 1000;
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={monotonic_us}\n"));
+    }
+
+    /// Some work was done.
     pub fn alive(&mut self, monotonic_ns: u64) {
         let due = |interval_ns: u64| monotonic_ns.saturating_sub(self.signed_ns) >= interval_ns;
         if self.interval_ns.is_some_and(due) {
@@ -53,14 +59,14 @@ impl Notify {
         }
     }
 
-    /// What is in the table is being exported; then it ends.
-    pub fn stopping(&self) {
-        self.send("STOPPING=1\nSTATUS=exporting what is in the table\n");
+    /// It is about to end; what it does before, in a word.
+    pub fn stopping(&self, status: &str) {
+        self.send(&format!("STOPPING=1\nSTATUS={status}\n"));
     }
 
     fn send(&self, message: &str) {
         if let Some(socket) = &self.socket {
-            // A manager that does not read must not delay metering.
+            // A manager that does not read must not delay the work.
             let _ = socket.send(message.as_bytes());
         }
     }

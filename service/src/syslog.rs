@@ -10,14 +10,16 @@ use std::{
 const SOCKET: &str = "/dev/log";
 /// Facility daemon, severity notice (RFC 3164 section 4.1.1).
 const PRIORITY: u8 = 3 * 8 + 5;
-/// What messages on standard error begin with.
-const PREFIX: &str = "weir-sensor: ";
 
-/// Starts a thread that forwards what is written into the pipe, until its last writer is gone.
+/// Starts a thread that forwards what is written into the pipe, until its last writer is gone. Lines begin
+/// with the name of one of the `programs`, which syslog puts before them itself.
 ///
 /// # Errors
 /// If there is no pipe or no thread to be had.
-pub fn start(name: &'static str) -> io::Result<(PipeWriter, JoinHandle<()>)> {
+pub fn start(
+    name: &'static str,
+    programs: &'static [&'static str],
+) -> io::Result<(PipeWriter, JoinHandle<()>)> {
     let (reader, writer) = io::pipe()?;
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
@@ -25,7 +27,7 @@ pub fn start(name: &'static str) -> io::Result<(PipeWriter, JoinHandle<()>)> {
         .name("syslog".to_owned())
         .spawn(move || {
             forward(BufReader::new(reader), |line| {
-                let _ = socket.send_to(message(name, line).as_bytes(), SOCKET);
+                let _ = socket.send_to(message(name, programs, line).as_bytes(), SOCKET);
             });
         })?;
     Ok((writer, thread))
@@ -46,8 +48,11 @@ fn forward(mut reader: impl BufRead, mut send: impl FnMut(&str)) {
     }
 }
 
-fn message(name: &str, line: &str) -> String {
-    let line = line.strip_prefix(PREFIX).unwrap_or(line);
+fn message(name: &str, programs: &[&str], line: &str) -> String {
+    let mut programs = programs.iter();
+    let line = programs
+        .find_map(|program| line.strip_prefix(*program)?.strip_prefix(": "))
+        .unwrap_or(line);
     format!("<{PRIORITY}>{name}[{}]: {line}", std::process::id())
 }
 
@@ -69,7 +74,7 @@ mod tests {
                 "end"
             ]
         );
-        let message = message("softflowd", &sent[0]);
+        let message = message("softflowd", &["softflowd", "weir-sensor"], &sent[0]);
         assert!(message.starts_with("<29>softflowd[") && message.ends_with("]: metering eth0"));
     }
 }

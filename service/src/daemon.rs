@@ -1,5 +1,5 @@
 //! Going to the background, as daemons did before service managers: the parent waits until the child
-//! meters, so that whoever started it learns of every failure, and finds the process number written.
+//! does its work, so that whoever started it learns of every failure, and finds the process number written.
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::{
@@ -14,9 +14,6 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::syslog;
-
-/// The names a sensor can be called by.
-const PROGRAMS: [&str; 2] = ["weir-sensor", "softflowd"];
 
 /// Which of the two processes this is.
 pub enum Fork {
@@ -33,19 +30,26 @@ pub struct Daemon {
     pidfile: PathBuf,
     /// Under which name it speaks to syslog.
     name: &'static str,
+    /// The names it can be called by, as its messages begin.
+    programs: &'static [&'static str],
     /// Once it is ready.
     syslog: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
-    /// Divides the process. Only while it has one thread.
+    /// Divides the process. Only while it has one thread. `programs` are the names it can be called by: one
+    /// of those that runs already keeps its pidfile.
     ///
     /// # Errors
-    /// A sentence: another sensor has this pidfile, or there are no processes left.
-    pub fn fork(pidfile: &Path, name: &'static str) -> Result<Fork> {
+    /// A sentence: another one has this pidfile, or there are no processes left.
+    pub fn fork(
+        pidfile: &Path,
+        name: &'static str,
+        programs: &'static [&'static str],
+    ) -> Result<Fork> {
         // As softflowd has it: it is in `/` by the time it writes the file.
         let pidfile = Path::new("/").join(pidfile);
-        refuse_second(&pidfile)?;
+        refuse_second(&pidfile, programs)?;
         let (mut told, ready) = io::pipe()?;
         // SAFETY: there is one thread, so nothing is in the middle of anything.
         let child = unsafe { libc::fork() };
@@ -69,6 +73,7 @@ impl Daemon {
             ready,
             pidfile,
             name,
+            programs,
             syslog: None,
         }))
     }
@@ -81,7 +86,7 @@ impl Daemon {
         fs::write(&self.pidfile, format!("{}\n", std::process::id()))
             .with_context(|| format!("cannot write {}", self.pidfile.display()))?;
         std::env::set_current_dir("/")?;
-        let (stderr, thread) = syslog::start(self.name)?;
+        let (stderr, thread) = syslog::start(self.name, self.programs)?;
         let null = OpenOptions::new()
             .read(true)
             .write(true)
@@ -119,13 +124,13 @@ fn replace(standard: libc::c_int, file: &impl AsRawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Fails if the pidfile names a sensor that runs. A number that another program has by now is none.
-fn refuse_second(pidfile: &Path) -> Result<()> {
+/// Fails if the pidfile names one that runs. A number that another program has by now is none.
+fn refuse_second(pidfile: &Path, programs: &[&'static str]) -> Result<()> {
     let text = fs::read_to_string(pidfile).unwrap_or_default();
     let Ok(pid) = text.trim().parse::<u32>() else {
         return Ok(());
     };
-    if let Some(program) = sensor_name(Path::new(&format!("/proc/{pid}"))) {
+    if let Some(program) = program_name(Path::new(&format!("/proc/{pid}")), programs) {
         bail!(
             "{} says that {program} runs as process {pid}: end it, or give this one another file with -p",
             pidfile.display()
@@ -134,9 +139,9 @@ fn refuse_second(pidfile: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the sensor is called whose folder in /proc this is; `None` if it is no sensor.
+/// By which of these names the process is called whose folder in /proc this is; `None` if by none of them.
 #[must_use]
-pub fn sensor_name(process: &Path) -> Option<&'static str> {
+pub fn program_name(process: &Path, programs: &[&'static str]) -> Option<&'static str> {
     let found = fs::read_to_string(process.join("comm")).ok()?;
-    PROGRAMS.into_iter().find(|name| *name == found.trim())
+    programs.iter().copied().find(|name| *name == found.trim())
 }

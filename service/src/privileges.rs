@@ -1,20 +1,17 @@
-//! What the sensor may still do once it meters: all capabilities but a few are given up, and it can
-//! never get one back. Capabilities belong to threads: each gives up its own, and one that is started
-//! later has those of its parent.
+//! Capabilities are given up, but for a few, and can never be had back. They belong to threads: each gives
+//! up its own, and one that is started later has those of its parent.
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::io;
 
-/// Numbers of capabilities (linux/capability.h).
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_NET_RAW: u32 = 13;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
-
-/// What metering goes on needing: an interface that comes back is attached to again (`CAP_BPF`,
-/// `CAP_NET_ADMIN`, and `CAP_PERFMON` for programs that the verifier does not guard against
-/// speculation), and put in promiscuous mode (`CAP_NET_RAW`).
-pub const METERING: u64 = 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW | 1 << CAP_PERFMON | 1 << CAP_BPF;
+/// Interfaces, traffic control (linux/capability.h, as the others).
+pub const NET_ADMIN: u64 = 1 << 12;
+/// Packet sockets.
+pub const NET_RAW: u64 = 1 << 13;
+/// Programs that the verifier does not guard against speculation (Linux 5.8).
+pub const PERFMON: u64 = 1 << 38;
+/// Programs and maps (Linux 5.8).
+pub const BPF: u64 = 1 << 39;
 
 /// `_LINUX_CAPABILITY_VERSION_3`: two words of each set.
 const VERSION: u32 = 0x2008_0522;
@@ -26,7 +23,7 @@ struct Header {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Words {
     effective: u32,
     permitted: u32,
@@ -49,6 +46,7 @@ pub fn keep(capabilities: u64) -> io::Result<()> {
     let mut words = [Words::default(); 2];
     // SAFETY: version 3 has two words of each set.
     check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) })?;
+    let before = words;
     let [low, high] = [capabilities, capabilities >> 32].map(|kept| kept & u64::from(u32::MAX));
     for (words, kept) in words.iter_mut().zip([low, high]) {
         let kept = u32::try_from(kept).unwrap_or(0) & words.permitted;
@@ -58,6 +56,10 @@ pub fn keep(capabilities: u64) -> io::Result<()> {
             permitted: kept,
             inheritable: 0,
         };
+    }
+    // A service manager may have seen to it, and refuse the call.
+    if words == before {
+        return Ok(());
     }
     // SAFETY: as above.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) })
@@ -86,8 +88,8 @@ mod tests {
     fn nothing_is_left_but_what_is_kept() {
         let thread = std::thread::spawn(|| {
             let before = effective();
-            keep(METERING).unwrap();
-            assert_eq!(effective(), before & METERING);
+            keep(NET_ADMIN | BPF).unwrap();
+            assert_eq!(effective(), before & (NET_ADMIN | BPF));
             keep(0).unwrap();
             assert_eq!(effective(), 0);
         });

@@ -1,0 +1,229 @@
+//! What the collector counts, as Prometheus reads it: the figures of `--statistics-json` under their names
+//! there, with `weir_collector_` before them, those of each exporter by labels, and how long the queues are.
+
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use serde_json::Value;
+use weir_service::metrics::{Labels, Page};
+use weir_store::system;
+
+use crate::{receiving, shards::Shards, statistics::Statistics, upkeep::Done, writer};
+
+/// Exporters told of one by one, those with the most datagrams: each is a dozen time series. The sums are of
+/// all.
+const EXPORTERS_MAX: usize = 256;
+
+/// Of each exporter: name, key in its account, meaning.
+const EXPORTER: &[(&str, &str, &str)] = &[
+    ("exporter_datagrams", "datagrams", "Datagrams heard from the exporter."),
+    ("exporter_records", "records", "Flow records in them."),
+    ("exporter_lost", "lost", "Records, or with v9 and sFlow datagrams, that the exporter sent and that did not arrive; not told of v1, which has no numbers."),
+    ("exporter_reordered", "reordered", "Datagrams that came after later ones."),
+    ("exporter_duplicated", "duplicated", "Datagrams that came twice."),
+    ("exporter_restarts", "restarts", "Times the exporter began anew."),
+    ("exporter_doubtful", "doubtful", "Numbers that fitted nothing and were not believed."),
+];
+
+/// Likewise, what goes up and down.
+const EXPORTER_NOW: &[(&str, &str, &str)] = &[
+    ("exporter_templates", "templates", "Templates known of the exporter."),
+    ("exporter_waiting_sets", "waiting_sets", "Data sets that wait for their template."),
+];
+
+/// What the receiving loop tells once a second.
+#[derive(Debug, Default)]
+pub struct Figures {
+    accounts: Mutex<Value>,
+    writer_batches: AtomicUsize,
+}
+
+impl Figures {
+    /// Takes the exporters' accounts, and the batches that wait for the writer.
+    pub fn update(&self, accounts: &Value, writer_batches: usize) {
+        lock(&self.accounts).clone_from(accounts);
+        self.writer_batches.store(writer_batches, Ordering::Relaxed);
+    }
+}
+
+/// Where the figures are.
+#[derive(Debug)]
+pub struct Source {
+    /// Where the flows are.
+    pub directory: PathBuf,
+    /// The exporters.
+    pub shards: Arc<Shards>,
+    /// The writing thread.
+    pub writer: Arc<Mutex<writer::Progress>>,
+    /// What follows rotations.
+    pub upkeep: Arc<Mutex<Done>>,
+    /// The receiving threads.
+    pub receiving: Vec<Arc<receiving::Progress>>,
+    /// The receiving loop.
+    pub figures: Arc<Figures>,
+}
+
+impl Source {
+    /// The figures as of now; those of single exporters as of the last second.
+    #[must_use]
+    pub fn page(&self) -> Page {
+        let mut page = Page::default();
+        let drops = self.receiving.iter().map(|thread| thread.kernel_drops());
+        let statistics = Statistics {
+            kernel_drops: drops.sum(),
+            ..self.shards.statistics()
+        };
+        for (name, help, value) in statistics.each() {
+            page.counter(name, help, value);
+        }
+        self.add_files(&mut page);
+        let (exporters, lost_records, lost_datagrams) = self.shards.heard_and_lost();
+        page.gauge("exporters", "Exporters heard that are known now.", gauge(exporters));
+        page.counter(
+            "lost_records",
+            "Records that exporters sent and that did not arrive, but for v9 and sFlow.",
+            lost_records,
+        );
+        page.counter(
+            "lost_datagrams",
+            "Datagrams of v9 and sFlow that exporters sent and that did not arrive.",
+            lost_datagrams,
+        );
+        let accounts = lock(&self.figures.accounts);
+        add_exporters(&mut page, accounts.as_array().map_or(&[][..], Vec::as_slice));
+        page
+    }
+
+    fn add_files(&self, page: &mut Page) {
+        let writer::Progress {
+            written,
+            windows_waiting,
+        } = *lock(&self.writer);
+        let done = *lock(&self.upkeep);
+        for (name, help, value) in [
+            ("records_written", "Flow records written to windows.", written.flows),
+            ("records_unwritten", "Flow records that could not be written.", written.flows_unwritten),
+            ("records_unreadable", "Flow records written that could not be read back.", written.flows_unreadable),
+            ("windows_closed", "Windows closed into Parquet.", written.windows_closed),
+            ("windows_kept", "Windows that could not be closed, or not whole.", written.windows_kept),
+            ("commands", "Commands of --on-rotate that ended well.", done.commands),
+            ("commands_failed", "Commands of --on-rotate that did not.", done.commands_failed),
+            ("commands_skipped", "Closed files whose command was never run.", done.commands_skipped),
+            ("files_expired", "Closed files that expired.", done.files_expired),
+        ] {
+            page.counter(name, help, value);
+        }
+        let batches = self.figures.writer_batches.load(Ordering::Relaxed);
+        page.gauge("writer_queue_batches", "Batches of flows that wait to be written.", gauge(batches));
+        page.gauge("windows_waiting", "Windows that wait to be closed.", gauge(windows_waiting));
+        // What cannot be asked is not told.
+        if let Ok(octets) = system::free_octets(&self.directory) {
+            let octets = i64::try_from(octets).unwrap_or(i64::MAX);
+            page.gauge("disk_free_octets", "Octets left on the file system of the flows.", octets);
+        }
+    }
+}
+
+/// The accounts of the exporters that sent the most.
+fn add_exporters(page: &mut Page, accounts: &[Value]) {
+    // Several connections of one exporter are one here.
+    let mut exporters: BTreeMap<[String; 3], Vec<&Value>> = BTreeMap::new();
+    for account in accounts {
+        let key = ["exporter", "version", "source_id"].map(|name| match &account[name] {
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        });
+        exporters.entry(key).or_default().push(account);
+    }
+    let mut exporters: Vec<_> = exporters.into_iter().collect();
+    let sum = |accounts: &[&Value], name: &str| -> u64 {
+        accounts.iter().filter_map(|account| account[name].as_u64()).sum()
+    };
+    exporters.sort_by_cached_key(|(_, accounts)| Reverse(sum(accounts, "datagrams")));
+    let left_out = exporters.len().saturating_sub(EXPORTERS_MAX);
+    exporters.truncate(EXPORTERS_MAX);
+    page.gauge(
+        "exporters_left_out",
+        "Exporters that are in the sums only: others sent more.",
+        gauge(left_out),
+    );
+    let labels = |[exporter, version, domain]: &[String; 3]| -> Labels {
+        vec![
+            ("exporter", exporter.clone()),
+            ("version", version.clone()),
+            ("domain", domain.clone()),
+        ]
+    };
+    for (name, key, help) in EXPORTER {
+        // What an exporter's version cannot tell is null in its account.
+        let are_known = |accounts: &[&Value]| accounts.iter().any(|account| account[key].is_u64());
+        let values = exporters.iter().filter(|(_, accounts)| are_known(accounts));
+        let values = values.map(|(exporter, accounts)| (labels(exporter), sum(accounts, key)));
+        page.counters(name, help, values);
+    }
+    for (name, key, help) in EXPORTER_NOW {
+        let values = exporters.iter().map(|(exporter, accounts)| {
+            let value = i64::try_from(sum(accounts, key)).unwrap_or(i64::MAX);
+            (labels(exporter), value)
+        });
+        page.gauges(name, help, values);
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A thread that died in the middle left figures behind that are still right.
+fn lock<T>(figures: &Mutex<T>) -> MutexGuard<'_, T> {
+    figures.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn account(exporter: &str, domain: u32, datagrams: u64) -> Value {
+        json!({
+            "exporter": exporter, "version": 9, "source_id": domain, "port": 1, "datagrams": datagrams,
+            "records": 2 * datagrams, "lost": 1, "lost_unit": "datagrams", "templates": 1,
+            "waiting_sets": 0, "reordered": 0, "duplicated": 0, "restarts": 0, "doubtful": 0,
+        })
+    }
+
+    #[test]
+    fn the_exporters_that_sent_most_are_told_of_each_once() {
+        let mut accounts: Vec<_> = (0..300)
+            .map(|domain| account("192.0.2.1", domain, 1000 + u64::from(domain)))
+            .collect();
+        // Two connections of one.
+        accounts.push(account("192.0.2.1", 299, 5));
+        let mut page = Page::default();
+        add_exporters(&mut page, &accounts);
+        let text = page.encode("weir_collector");
+        assert!(text.contains("\nweir_collector_exporters_left_out 44\n"), "{text}");
+        let of = |name: &str, domain: u32| {
+            let start = format!(
+                "weir_collector_{name}{{exporter=\"192.0.2.1\",version=\"9\",domain=\"{domain}\"}} "
+            );
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(&start));
+            let found: Option<u64> = lines.next().map(|value| value.parse().unwrap());
+            assert!(lines.next().is_none(), "twice: {start}");
+            found
+        };
+        assert_eq!(of("exporter_datagrams_total", 299), Some(1304));
+        assert_eq!(of("exporter_lost_total", 299), Some(2));
+        assert_eq!(of("exporter_templates", 100), Some(1));
+        assert_eq!(of("exporter_datagrams_total", 44), Some(1044));
+        assert_eq!(of("exporter_datagrams_total", 43), None);
+    }
+}
