@@ -198,7 +198,13 @@ mod tests {
         fs::remove_file(&obstacle).unwrap();
         let (sender, windows) = unbounded();
         drop(sender);
-        let done = close_windows(root, mem::take(&mut closer.kept), &windows, &told, &Mutex::default());
+        let done = close_windows(
+            root,
+            mem::take(&mut closer.kept),
+            &windows,
+            &told,
+            &Mutex::default(),
+        );
         let expected = Closed {
             windows: 1,
             ..Closed::default()

@@ -310,7 +310,11 @@ impl Daemon {
     /// Tells the service manager that every receiving thread has taken a turn since it was told last.
     fn sign_of_life(&mut self) {
         let turns = self.threads.iter().map(|thread| thread.progress().turns());
-        if turns.clone().zip(&self.turns).all(|(now, before)| now > *before) {
+        if turns
+            .clone()
+            .zip(&self.turns)
+            .all(|(now, before)| now > *before)
+        {
             self.turns = turns.collect();
             self.notify.alive(clock::monotonic_ns());
         }

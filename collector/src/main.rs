@@ -10,8 +10,7 @@ use weir_service::config;
 
 fn main() -> ExitCode {
     // It may be read again.
-    let arguments: Vec<OsString> =
-        config::anchored(std::env::args_os().collect(), &["--config"]);
+    let arguments: Vec<OsString> = config::anchored(std::env::args_os().collect(), &["--config"]);
     let line = match CommandLine::read(&arguments) {
         Ok(line) => line,
         Err(refused) => return options::tell(&refused),

@@ -23,19 +23,51 @@ const EXPORTERS_MAX: usize = 256;
 
 /// Of each exporter: name, key in its account, meaning.
 const EXPORTER: &[(&str, &str, &str)] = &[
-    ("exporter_datagrams", "datagrams", "Datagrams heard from the exporter."),
+    (
+        "exporter_datagrams",
+        "datagrams",
+        "Datagrams heard from the exporter.",
+    ),
     ("exporter_records", "records", "Flow records in them."),
-    ("exporter_lost", "lost", "Records, or with v9 and sFlow datagrams, that the exporter sent and that did not arrive; not told of v1, which has no numbers."),
-    ("exporter_reordered", "reordered", "Datagrams that came after later ones."),
-    ("exporter_duplicated", "duplicated", "Datagrams that came twice."),
-    ("exporter_restarts", "restarts", "Times the exporter began anew."),
-    ("exporter_doubtful", "doubtful", "Numbers that fitted nothing and were not believed."),
+    (
+        "exporter_lost",
+        "lost",
+        "Records, or with v9 and sFlow datagrams, that the exporter sent and that did not arrive; not told of v1, which has no numbers.",
+    ),
+    (
+        "exporter_reordered",
+        "reordered",
+        "Datagrams that came after later ones.",
+    ),
+    (
+        "exporter_duplicated",
+        "duplicated",
+        "Datagrams that came twice.",
+    ),
+    (
+        "exporter_restarts",
+        "restarts",
+        "Times the exporter began anew.",
+    ),
+    (
+        "exporter_doubtful",
+        "doubtful",
+        "Numbers that fitted nothing and were not believed.",
+    ),
 ];
 
 /// Likewise, what goes up and down.
 const EXPORTER_NOW: &[(&str, &str, &str)] = &[
-    ("exporter_templates", "templates", "Templates known of the exporter."),
-    ("exporter_waiting_sets", "waiting_sets", "Data sets that wait for their template."),
+    (
+        "exporter_templates",
+        "templates",
+        "Templates known of the exporter.",
+    ),
+    (
+        "exporter_waiting_sets",
+        "waiting_sets",
+        "Data sets that wait for their template.",
+    ),
 ];
 
 /// What the receiving loop tells once a second.
@@ -85,7 +117,11 @@ impl Source {
         }
         self.add_files(&mut page);
         let (exporters, lost_records, lost_datagrams) = self.shards.heard_and_lost();
-        page.gauge("exporters", "Exporters heard that are known now.", gauge(exporters));
+        page.gauge(
+            "exporters",
+            "Exporters heard that are known now.",
+            gauge(exporters),
+        );
         page.counter(
             "lost_records",
             "Records that exporters sent and that did not arrive, but for v9 and sFlow.",
@@ -97,7 +133,10 @@ impl Source {
             lost_datagrams,
         );
         let accounts = lock(&self.figures.accounts);
-        add_exporters(&mut page, accounts.as_array().map_or(&[][..], Vec::as_slice));
+        add_exporters(
+            &mut page,
+            accounts.as_array().map_or(&[][..], Vec::as_slice),
+        );
         page
     }
 
@@ -108,25 +147,73 @@ impl Source {
         } = *lock(&self.writer);
         let done = *lock(&self.upkeep);
         for (name, help, value) in [
-            ("records_written", "Flow records written to windows.", written.flows),
-            ("records_unwritten", "Flow records that could not be written.", written.flows_unwritten),
-            ("records_unreadable", "Flow records written that could not be read back.", written.flows_unreadable),
-            ("windows_closed", "Windows closed into Parquet.", written.windows_closed),
-            ("windows_kept", "Windows that could not be closed, or not whole.", written.windows_kept),
-            ("commands", "Commands of --on-rotate that ended well.", done.commands),
-            ("commands_failed", "Commands of --on-rotate that did not.", done.commands_failed),
-            ("commands_skipped", "Closed files whose command was never run.", done.commands_skipped),
-            ("files_expired", "Closed files that expired.", done.files_expired),
+            (
+                "records_written",
+                "Flow records written to windows.",
+                written.flows,
+            ),
+            (
+                "records_unwritten",
+                "Flow records that could not be written.",
+                written.flows_unwritten,
+            ),
+            (
+                "records_unreadable",
+                "Flow records written that could not be read back.",
+                written.flows_unreadable,
+            ),
+            (
+                "windows_closed",
+                "Windows closed into Parquet.",
+                written.windows_closed,
+            ),
+            (
+                "windows_kept",
+                "Windows that could not be closed, or not whole.",
+                written.windows_kept,
+            ),
+            (
+                "commands",
+                "Commands of --on-rotate that ended well.",
+                done.commands,
+            ),
+            (
+                "commands_failed",
+                "Commands of --on-rotate that did not.",
+                done.commands_failed,
+            ),
+            (
+                "commands_skipped",
+                "Closed files whose command was never run.",
+                done.commands_skipped,
+            ),
+            (
+                "files_expired",
+                "Closed files that expired.",
+                done.files_expired,
+            ),
         ] {
             page.counter(name, help, value);
         }
         let batches = self.figures.writer_batches.load(Ordering::Relaxed);
-        page.gauge("writer_queue_batches", "Batches of flows that wait to be written.", gauge(batches));
-        page.gauge("windows_waiting", "Windows that wait to be closed.", gauge(windows_waiting));
+        page.gauge(
+            "writer_queue_batches",
+            "Batches of flows that wait to be written.",
+            gauge(batches),
+        );
+        page.gauge(
+            "windows_waiting",
+            "Windows that wait to be closed.",
+            gauge(windows_waiting),
+        );
         // What cannot be asked is not told.
         if let Ok(octets) = system::free_octets(&self.directory) {
             let octets = i64::try_from(octets).unwrap_or(i64::MAX);
-            page.gauge("disk_free_octets", "Octets left on the file system of the flows.", octets);
+            page.gauge(
+                "disk_free_octets",
+                "Octets left on the file system of the flows.",
+                octets,
+            );
         }
     }
 }
@@ -144,7 +231,10 @@ fn add_exporters(page: &mut Page, accounts: &[Value]) {
     }
     let mut exporters: Vec<_> = exporters.into_iter().collect();
     let sum = |accounts: &[&Value], name: &str| -> u64 {
-        accounts.iter().filter_map(|account| account[name].as_u64()).sum()
+        accounts
+            .iter()
+            .filter_map(|account| account[name].as_u64())
+            .sum()
     };
     exporters.sort_by_cached_key(|(_, accounts)| Reverse(sum(accounts, "datagrams")));
     let left_out = exporters.len().saturating_sub(EXPORTERS_MAX);
@@ -210,7 +300,10 @@ mod tests {
         let mut page = Page::default();
         add_exporters(&mut page, &accounts);
         let text = page.encode("weir_collector");
-        assert!(text.contains("\nweir_collector_exporters_left_out 44\n"), "{text}");
+        assert!(
+            text.contains("\nweir_collector_exporters_left_out 44\n"),
+            "{text}"
+        );
         let of = |name: &str, domain: u32| {
             let start = format!(
                 "weir_collector_{name}{{exporter=\"192.0.2.1\",version=\"9\",domain=\"{domain}\"}} "

@@ -24,7 +24,7 @@ use crate::{
 const FORWARDS_MAX: usize = 16;
 
 /// What is passed on.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct Passing {
     /// Send each datagram on to up to 16 others, unchanged
     #[arg(long, value_name = "ADDR:PORT", value_delimiter = ',')]

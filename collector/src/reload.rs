@@ -55,9 +55,11 @@ fn changes(before: &Receive, after: &Receive) -> String {
         tcp,
         allowed,
         pin_port,
+        keep_copies,
         rotation_s,
         on_rotate,
         keep,
+        passing,
         config: _,
         check: _,
         statistics_json,
@@ -76,6 +78,8 @@ fn changes(before: &Receive, after: &Receive) -> String {
         ("sockets", *sockets == after.sockets),
         ("join", *joins == after.joins),
         ("tcp", *tcp == after.tcp),
+        ("keep-copies", *keep_copies == after.keep_copies),
+        ("what is passed on", *passing == after.passing),
         ("rotate", *rotation_s == after.rotation_s),
         ("on-rotate", *on_rotate == after.on_rotate),
         ("statistics-json", *statistics_json == after.statistics_json),
@@ -110,7 +114,11 @@ mod tests {
         let file = folder.path().join("collector.toml");
         let write = |text: &str| std::fs::write(&file, text).unwrap();
         write("write = 'x'\nallow = '192.0.2.0/24'");
-        let line: [OsString; 3] = ["weir-collector".into(), "--config".into(), file.clone().into()];
+        let line: [OsString; 3] = [
+            "weir-collector".into(),
+            "--config".into(),
+            file.clone().into(),
+        ];
         let receive = CommandLine::read(&line).unwrap().receive;
         let mut reload = Reload::new(line.to_vec(), receive);
         assert_eq!(reload.read().unwrap().1, "nothing has changed");

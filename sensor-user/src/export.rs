@@ -224,9 +224,13 @@ impl Export {
             }
         }
         if self.ways.len() + new.len() > LANES_MAX {
-            bail!("there were {LANES_MAX} destinations since the start: restart the sensor for more");
+            bail!(
+                "there were {LANES_MAX} destinations since the start: restart the sensor for more"
+            );
         }
-        let lanes = new.iter().map(|address| Lane::connect(self.options, *address));
+        let lanes = new
+            .iter()
+            .map(|address| Lane::connect(self.options, *address));
         let lanes: Vec<Lane> = lanes.collect::<Result<_>>()?;
         let mut redirected = Redirected::default();
         self.hand_over(now);
@@ -440,8 +444,8 @@ impl Lane {
         let Some(address) = address else {
             return Ok(Self::new(options, None));
         };
-        let destination = Destination::connect(address)
-            .with_context(|| format!("cannot send to {address}"))?;
+        let destination =
+            Destination::connect(address).with_context(|| format!("cannot send to {address}"))?;
         Ok(Self::new(options, Some(Box::new(destination))))
     }
 
@@ -708,7 +712,8 @@ mod tests {
         let listen = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let (one, two) = (listen(), listen());
         let [first, second] = [&one, &two].map(|socket| socket.local_addr().unwrap());
-        let mut export = Export::start(&[first], BatchOptions::new(Version::V9), Clock::Live).unwrap();
+        let mut export =
+            Export::start(&[first], BatchOptions::new(Version::V9), Clock::Live).unwrap();
         let now = Now::read();
         push(&mut export, 100);
         let both = export.redirect(&[first, second], &now).unwrap();
@@ -720,7 +725,10 @@ mod tests {
         let again = export.redirect(&[second, first], &now).unwrap();
         assert_eq!((again.added, again.ended), (vec![first], vec![]));
         push(&mut export, 1000);
-        assert_eq!(export.redirect(&[second, first], &now).unwrap(), Redirected::default());
+        assert_eq!(
+            export.redirect(&[second, first], &now).unwrap(),
+            Redirected::default()
+        );
         assert_eq!(export.ways[0].total(export.given).records, 1110);
         assert_eq!(export.ways[1].total(export.given).records, 1011);
         let (exported, died) = export.finish(&now);

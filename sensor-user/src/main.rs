@@ -34,8 +34,9 @@ use weir_sensor::{
 };
 use weir_sensor_common::{Fields, KeyMask, hash::Seed, table::Shape};
 use weir_service::{
-    config, http,
+    config,
     daemon::{Daemon, Fork},
+    http,
     notify::Notify,
 };
 

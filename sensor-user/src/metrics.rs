@@ -14,49 +14,146 @@ const COUNTERS: &[(&str, &str)] = &[
         "unsupported_link_packets",
         "Frames of a capture file whose link layer is not known.",
     ),
-    ("deleted_flows", "Flows thrown away because a client of the control socket said so."),
+    (
+        "deleted_flows",
+        "Flows thrown away because a client of the control socket said so.",
+    ),
     ("deleted_packets", "Packets of those."),
     ("deleted_octets", "Octets of those."),
-    ("adopted_flows", "Flows taken over from the tables of sensors that ended."),
+    (
+        "adopted_flows",
+        "Flows taken over from the tables of sensors that ended.",
+    ),
     ("adopted_packets", "Packets of those."),
     ("adopted_octets", "Octets of those."),
-    ("adopted_lost_packets", "Packets that programs of sensors that ended lost by name, and no sensor told of."),
+    (
+        "adopted_lost_packets",
+        "Packets that programs of sensors that ended lost by name, and no sensor told of.",
+    ),
     ("adopted_lost_octets", "Octets of those."),
 ];
 
 /// What may go down.
 const GAUGES: &[(&str, &str)] = &[
-    ("adopted_taken_packets", "Packets of flows that sensors which ended had taken out of their tables."),
+    (
+        "adopted_taken_packets",
+        "Packets of flows that sensors which ended had taken out of their tables.",
+    ),
     ("adopted_taken_octets", "Octets of those."),
-    ("adopted_left_packets", "Packets that sensors which ended told as left in their tables."),
+    (
+        "adopted_left_packets",
+        "Packets that sensors which ended told as left in their tables.",
+    ),
     ("adopted_left_octets", "Octets of those."),
-    ("left_packets", "Packets of the flows that are in the table, the queues and the rings."),
+    (
+        "left_packets",
+        "Packets of the flows that are in the table, the queues and the rings.",
+    ),
     ("left_octets", "Octets of those."),
-    ("unexplained_packets", "IP packets that are in no record and no counter: 0, or there is a bug."),
+    (
+        "unexplained_packets",
+        "IP packets that are in no record and no counter: 0, or there is a bug.",
+    ),
     ("unexplained_octets", "Octets of those."),
 ];
 
 /// Of each destination: name, where it is in the account, meaning.
 const DESTINATION: &[(&str, &str, &str)] = &[
-    ("export_records", "/records", "Records given to the destination."),
-    ("export_exported_records", "/records_exported", "Records in datagrams that were sent."),
-    ("export_exported_packets", "/packets_exported", "Packets of those."),
-    ("export_exported_octets", "/octets_exported", "Octets of those."),
-    ("export_split_records", "/records_split", "Records added by splitting counts that do not fit."),
-    ("export_unsupported_records", "/records_unsupported/records", "Records that the version cannot carry."),
-    ("export_unsupported_packets", "/records_unsupported/packets", "Packets of those."),
-    ("export_unsupported_octets", "/records_unsupported/octets", "Octets of those."),
-    ("export_unsent_records", "/records_unsent/records", "Records in datagrams that could not be sent."),
-    ("export_unsent_packets", "/records_unsent/packets", "Packets of those."),
-    ("export_unsent_octets", "/records_unsent/octets", "Octets of those."),
-    ("export_lost_records", "/records_lost/records", "Records that the export thread took with it."),
-    ("export_lost_packets", "/records_lost/packets", "Packets of those."),
-    ("export_lost_octets", "/records_lost/octets", "Octets of those."),
-    ("export_sent_datagrams", "/datagrams_sent", "Datagrams sent."),
-    ("export_sent_octets", "/datagram_octets", "Octets of those, without UDP and IP headers."),
-    ("export_unsent_datagrams", "/datagrams_unsent", "Datagrams that could not be sent."),
-    ("export_shortened_datagrams", "/datagrams_shortened", "Datagrams that the path was too narrow for; their records left in shorter ones."),
-    ("export_refused_datagrams", "/datagrams_refused", "Times the network said that a datagram was not received."),
+    (
+        "export_records",
+        "/records",
+        "Records given to the destination.",
+    ),
+    (
+        "export_exported_records",
+        "/records_exported",
+        "Records in datagrams that were sent.",
+    ),
+    (
+        "export_exported_packets",
+        "/packets_exported",
+        "Packets of those.",
+    ),
+    (
+        "export_exported_octets",
+        "/octets_exported",
+        "Octets of those.",
+    ),
+    (
+        "export_split_records",
+        "/records_split",
+        "Records added by splitting counts that do not fit.",
+    ),
+    (
+        "export_unsupported_records",
+        "/records_unsupported/records",
+        "Records that the version cannot carry.",
+    ),
+    (
+        "export_unsupported_packets",
+        "/records_unsupported/packets",
+        "Packets of those.",
+    ),
+    (
+        "export_unsupported_octets",
+        "/records_unsupported/octets",
+        "Octets of those.",
+    ),
+    (
+        "export_unsent_records",
+        "/records_unsent/records",
+        "Records in datagrams that could not be sent.",
+    ),
+    (
+        "export_unsent_packets",
+        "/records_unsent/packets",
+        "Packets of those.",
+    ),
+    (
+        "export_unsent_octets",
+        "/records_unsent/octets",
+        "Octets of those.",
+    ),
+    (
+        "export_lost_records",
+        "/records_lost/records",
+        "Records that the export thread took with it.",
+    ),
+    (
+        "export_lost_packets",
+        "/records_lost/packets",
+        "Packets of those.",
+    ),
+    (
+        "export_lost_octets",
+        "/records_lost/octets",
+        "Octets of those.",
+    ),
+    (
+        "export_sent_datagrams",
+        "/datagrams_sent",
+        "Datagrams sent.",
+    ),
+    (
+        "export_sent_octets",
+        "/datagram_octets",
+        "Octets of those, without UDP and IP headers.",
+    ),
+    (
+        "export_unsent_datagrams",
+        "/datagrams_unsent",
+        "Datagrams that could not be sent.",
+    ),
+    (
+        "export_shortened_datagrams",
+        "/datagrams_shortened",
+        "Datagrams that the path was too narrow for; their records left in shorter ones.",
+    ),
+    (
+        "export_refused_datagrams",
+        "/datagrams_refused",
+        "Times the network said that a datagram was not received.",
+    ),
 ];
 
 /// The account; `missed_frames` are those that the cards had no room for.
@@ -99,10 +196,13 @@ pub fn page(statistics: &Statistics, missed_frames: u64) -> Page {
         });
         page.counters(name, help, values);
     }
-    let destinations = told["destinations"].as_array().map_or(&[][..], Vec::as_slice);
+    let destinations = told["destinations"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
     for (name, place, help) in DESTINATION {
         let values = (0u32..).zip(destinations);
-        let values = values.map(|(number, account)| (labels(number, account), count(account, place)));
+        let values =
+            values.map(|(number, account)| (labels(number, account), count(account, place)));
         page.counters(name, help, values);
     }
     page
@@ -173,12 +273,16 @@ mod tests {
         found.retain(|place| !of_destination.contains(place) && !place.starts_with("/expired/"));
         for place in found {
             let name = place[1..].replace('/', "_");
-            let is_told = [format!("\nweir_sensor_{name} "), format!("\nweir_sensor_{name}_total ")]
-                .iter()
-                .any(|line| text.contains(line));
+            let is_told = [
+                format!("\nweir_sensor_{name} "),
+                format!("\nweir_sensor_{name}_total "),
+            ]
+            .iter()
+            .any(|line| text.contains(line));
             assert!(is_told, "{place}: {text}");
         }
-        let first = "weir_sensor_export_records_total{destination=\"192.0.2.1:2055\",number=\"0\"} 0\n";
+        let first =
+            "weir_sensor_export_records_total{destination=\"192.0.2.1:2055\",number=\"0\"} 0\n";
         assert!(text.contains(first), "{text}");
         assert!(text.contains("weir_sensor_expired_flows_total{reason=\"tcp.rst\"} 0\n"));
     }

@@ -296,7 +296,11 @@ impl Statistics {
                 counters,
             } = exported;
             if let Some(address) = address.filter(|_| self.export.len() > 1) {
-                let some = if *is_partial { ", for a part of the time" } else { "" };
+                let some = if *is_partial {
+                    ", for a part of the time"
+                } else {
+                    ""
+                };
                 let _ = writeln!(text, "To {address}{some}");
             }
             let mut line = |label: &str, count: u64| {

@@ -131,9 +131,8 @@ impl Arguments {
 /// another folder.
 #[must_use]
 pub fn anchored(line: Vec<OsString>, options: &[&str]) -> Vec<OsString> {
-    let anchor = |path: &OsStr| {
-        absolute(path).map_or_else(|_| path.to_owned(), PathBuf::into_os_string)
-    };
+    let anchor =
+        |path: &OsStr| absolute(path).map_or_else(|_| path.to_owned(), PathBuf::into_os_string);
     let mut is_path = false;
     let words = line.into_iter().map(|word| {
         if mem::take(&mut is_path) {
@@ -404,18 +403,30 @@ mod tests {
     fn mistakes_are_told_with_line_and_key() {
         for (text, told) in [
             ("\nno-such = 1", "2: no-such: there is no such option"),
-            ("exact_clock = true", "1: exact_clock: there is no such option"),
-            ("sampling = 99999999", "1: sampling: invalid value '99999999'"),
+            (
+                "exact_clock = true",
+                "1: exact_clock: there is no such option",
+            ),
+            (
+                "sampling = 99999999",
+                "1: sampling: invalid value '99999999'",
+            ),
             ("sampling = 'many'", "1: sampling: invalid value 'many'"),
             ("sampling = 1.5", "1: sampling: put the value in quotes"),
             ("sampling = [1, 2]", "1: sampling: has one value"),
             ("sampling = true", "1: sampling: has a value"),
-            ("\n\nexact-clock = 'yes'", "3: exact-clock: is true or false"),
+            (
+                "\n\nexact-clock = 'yes'",
+                "3: exact-clock: is true or false",
+            ),
             ("pin = 7", "1: pin: put the value in quotes"),
             ("[pin]\nx = 1", "1: pin: is no table"),
             ("check = true", "1: check: belongs on the command line"),
             ("config = 'x'", "1: config: belongs on the command line"),
-            ("collector = [['a']]", "1: collector: put the value in quotes"),
+            (
+                "collector = [['a']]",
+                "1: collector: put the value in quotes",
+            ),
             ("sampling = \n", "1: sampling: "),
             ("sampling = 1\nsampling = 2", "2: sampling: "),
             ("pin = '/x'\nexact-clock = true", "1: pin: "),

@@ -194,12 +194,19 @@ impl Server {
                 None => return Ok(is_open),
                 Some(Asked::Page) => {
                     let is_fresh = |made_ns: u64| now_ns.saturating_sub(made_ns) < FRESH_NS;
-                    if !self.made.as_ref().is_some_and(|(made_ns, _)| is_fresh(*made_ns)) {
+                    if !self
+                        .made
+                        .as_ref()
+                        .is_some_and(|(made_ns, _)| is_fresh(*made_ns))
+                    {
                         self.made = (self.page)().map(|page| (now_ns, page));
                     }
                     match &self.made {
                         Some((_, page)) => answer("200 OK", page),
-                        None => answer("503 Service Unavailable", "the figures are not to be had now\n"),
+                        None => answer(
+                            "503 Service Unavailable",
+                            "the figures are not to be had now\n",
+                        ),
                     }
                 }
                 Some(Asked::Other(status)) => answer(status, ""),
@@ -316,13 +323,22 @@ mod tests {
     fn requests_are_understood_or_refused() {
         let other = |status| Some(Asked::Other(status));
         for (request, expected) in [
-            ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", Some(Asked::Page)),
+            (
+                "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+                Some(Asked::Page),
+            ),
             ("GET /metrics?a=b HTTP/1.0\n\n", Some(Asked::Page)),
             ("GET /metrics HTTP/1.1\r\nHost: x\r\n", None),
             ("", None),
             ("GET / HTTP/1.1\r\n\r\n", other("404 Not Found")),
-            ("POST /metrics HTTP/1.1\r\n\r\n", other("405 Method Not Allowed")),
-            ("GET /metrics HTTP/2\r\n\r\n", other("505 HTTP Version Not Supported")),
+            (
+                "POST /metrics HTTP/1.1\r\n\r\n",
+                other("405 Method Not Allowed"),
+            ),
+            (
+                "GET /metrics HTTP/2\r\n\r\n",
+                other("505 HTTP Version Not Supported"),
+            ),
             ("GET /metrics\r\n\r\n", other("400 Bad Request")),
             ("\r\n\r\n", other("400 Bad Request")),
             ("a b c d\r\n\r\n", other("400 Bad Request")),
@@ -343,7 +359,9 @@ mod tests {
 
     fn get(address: SocketAddr) -> String {
         let mut stream = net::TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -370,8 +388,15 @@ mod tests {
         deaf.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
         for _ in 0..50 {
             let answer = get(address);
-            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{}", &answer[..80]);
-            assert!(answer.contains("\r\n\r\npage 1 "), "one page while the clock stands");
+            assert!(
+                answer.starts_with("HTTP/1.1 200 OK\r\n"),
+                "{}",
+                &answer[..80]
+            );
+            assert!(
+                answer.contains("\r\n\r\npage 1 "),
+                "one page while the clock stands"
+            );
             assert!(answer.len() > 1 << 20);
         }
         CLOCK_NS.fetch_add(FRESH_NS, Ordering::Relaxed);

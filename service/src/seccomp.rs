@@ -192,8 +192,7 @@ fn install(allowed: Allowed<'_>, flags: libc::c_ulong) -> Result<(), String> {
     const UNUSED: libc::c_ulong = 0;
     let program = program::of(allowed).map_err(|error| error.to_string())?;
     // SAFETY: the call takes no pointers.
-    let result =
-        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, ON, UNUSED, UNUSED, UNUSED) };
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, ON, UNUSED, UNUSED, UNUSED) };
     if result < 0 {
         return Err(io::Error::last_os_error().to_string());
     }

@@ -41,22 +41,65 @@ fn v04_files_that_are_right_are_found_right() {
 fn v04_a_mistake_is_one_line_with_file_line_and_key() {
     for (program, text, told) in [
         ("weir-sensor", "\ninterfaces = 'eth0'", "2: interfaces: "),
-        ("weir-sensor", "interface = 'eth0'\ntimeout = 'ftp=3'", "2: timeout: "),
-        ("weir-sensor", "interface = 'eth0'\ncollector = '192.0.2.1'", "2: collector: "),
-        ("weir-sensor", "interface = 'eth0'\nnetflow-version = 7", "2: netflow-version: "),
-        ("weir-sensor", "interface = 'eth0'\nring = 5000", "2: ring: "),
+        (
+            "weir-sensor",
+            "interface = 'eth0'\ntimeout = 'ftp=3'",
+            "2: timeout: ",
+        ),
+        (
+            "weir-sensor",
+            "interface = 'eth0'\ncollector = '192.0.2.1'",
+            "2: collector: ",
+        ),
+        (
+            "weir-sensor",
+            "interface = 'eth0'\nnetflow-version = 7",
+            "2: netflow-version: ",
+        ),
+        (
+            "weir-sensor",
+            "interface = 'eth0'\nring = 5000",
+            "2: ring: ",
+        ),
         ("weir-sensor", "interface = 'eth0'\nread = 'file'", ": "),
-        ("weir-sensor", "interface = 'eth0'\ndrop = 1", "2: drop: is true or false"),
+        (
+            "weir-sensor",
+            "interface = 'eth0'\ndrop = 1",
+            "2: drop: is true or false",
+        ),
         ("weir-sensor", "interface = eth0", "1: interface: "),
-        ("weir-collector", "write = 5", "1: write: put the value in quotes"),
-        ("weir-collector", "write = 'x'\n\nlisten = 2055", "3: listen: "),
-        ("weir-collector", "write = 'x'\nallow = ['192.0.2.9/24']", "2: allow: "),
-        ("weir-collector", "write = 'x'\nmax-age = 'old'", "2: max-age: "),
-        ("weir-collector", "write = 'x'\n[limits]\nmax-age = '30d'", "2: limits: "),
+        (
+            "weir-collector",
+            "write = 5",
+            "1: write: put the value in quotes",
+        ),
+        (
+            "weir-collector",
+            "write = 'x'\n\nlisten = 2055",
+            "3: listen: ",
+        ),
+        (
+            "weir-collector",
+            "write = 'x'\nallow = ['192.0.2.9/24']",
+            "2: allow: ",
+        ),
+        (
+            "weir-collector",
+            "write = 'x'\nmax-age = 'old'",
+            "2: max-age: ",
+        ),
+        (
+            "weir-collector",
+            "write = 'x'\n[limits]\nmax-age = '30d'",
+            "2: limits: ",
+        ),
     ] {
         let (status, said) = check(program, text, "");
         assert_eq!(status, Some(2), "{text}: {said}");
-        assert!(said.starts_with("FILE:") && said.contains(told), "{text}: {said}");
+        assert!(
+            said.starts_with("FILE:") && said.contains(told),
+            "{text}: {said}"
+        );
         assert_eq!(said.lines().count(), 1, "{said}");
     }
 }
@@ -82,14 +125,22 @@ fn the_files_of_the_package_are_right() {
         let uncommented: String = uncommented.collect();
         assert!(options > 2, "{uncommented}");
         for text in [text, uncommented] {
-            assert_eq!(check(program, &text, line), (Some(0), String::new()), "{text}");
+            assert_eq!(
+                check(program, &text, line),
+                (Some(0), String::new()),
+                "{text}"
+            );
         }
     }
 }
 
 #[test]
 fn what_shows_only_in_use_is_found_too() {
-    let (status, said) = check("weir-collector", "write = 'x'\non-rotate = '/no/program'", "");
+    let (status, said) = check(
+        "weir-collector",
+        "write = 'x'\non-rotate = '/no/program'",
+        "",
+    );
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("/no/program"), "{said}");
     let (status, said) = check("weir-sensor", "interface = 'eth0'", "-n host.invalid:2055");

@@ -371,7 +371,10 @@ fn v05_a_collector_tells_its_service_manager_too() {
     daemon.signal(libc::SIGCONT);
     daemon.signal(libc::SIGHUP);
     let reloading = next_but_signs().unwrap();
-    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert!(
+        reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
     assert!(next_but_signs().unwrap().starts_with("READY=1\n"));
     daemon.signal(libc::SIGTERM);
     assert!(next_but_signs().unwrap().starts_with("STOPPING=1\n"));

@@ -31,14 +31,24 @@ type Figures = BTreeMap<String, i64>;
 /// Asks at an address; what is not as OpenMetrics has it fails.
 fn scrape(address: &str) -> Figures {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    assert!(head.contains("Content-Type: application/openmetrics-text; version=1.0.0"), "{head}");
-    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    assert!(
+        head.contains("Content-Type: application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("Content-Length: {}", body.len())),
+        "{head}"
+    );
     assert!(body.ends_with("\n# EOF\n"), "{body}");
     let (mut figures, mut helps) = (Figures::new(), 0);
     for line in body.lines() {
@@ -64,7 +74,12 @@ fn address(log: &str) -> String {
 
 /// Clients that say nothing, half a request, garbage, or take no answer.
 fn annoy(address: &str) -> Vec<TcpStream> {
-    let says = [&b""[..], b"GET /met", &[0xff; 9000], b"GET /metrics HTTP/1.1\r\n\r\n"];
+    let says = [
+        &b""[..],
+        b"GET /met",
+        &[0xff; 9000],
+        b"GET /metrics HTTP/1.1\r\n\r\n",
+    ];
     let clients = (0..40).flat_map(|_| says).map(|says| {
         let mut stream = TcpStream::connect(address).unwrap();
         // One that was ended meanwhile cannot be written to.
@@ -130,9 +145,8 @@ fn a_sensors_figures_are_its_account() {
         ("sent_datagrams", "datagrams_sent"),
         ("sent_octets", "datagram_octets"),
     ] {
-        let name = format!(
-            "weir_sensor_export_{name}_total{{destination=\"{COLLECTOR}\",number=\"0\"}}"
-        );
+        let name =
+            format!("weir_sensor_export_{name}_total{{destination=\"{COLLECTOR}\",number=\"0\"}}");
         assert_figure(&figures, &name, destination, key);
     }
     let idle = "weir_sensor_expired_packets_total{reason=\"tcp\"}";
@@ -164,7 +178,10 @@ fn a_collectors_figures_are_its_account() {
     thread::sleep(FRESH);
     let figures = scrape(&address);
     let found = site.stop(daemon);
-    site::expect(&found, "datagrams=505 malformed=10 records=9900 records_written=9900");
+    site::expect(
+        &found,
+        "datagrams=505 malformed=10 records=9900 records_written=9900",
+    );
     for name in [
         "datagrams",
         "datagram_octets",
@@ -177,7 +194,12 @@ fn a_collectors_figures_are_its_account() {
         "records_written",
         "records_unwritten",
     ] {
-        assert_figure(&figures, &format!("weir_collector_{name}_total"), &found, name);
+        assert_figure(
+            &figures,
+            &format!("weir_collector_{name}_total"),
+            &found,
+            name,
+        );
     }
     let exporter = &found["exporters"][0];
     for key in ["datagrams", "records", "lost", "restarts"] {

@@ -81,7 +81,12 @@ fn a_sensor_takes_over_destinations_and_timeouts_and_loses_nothing() {
         assert_eq!(of(account, "records"), records, "{account:#}");
         assert!(records > 0 && sink.unreadable == 0, "{name}");
         let numbers = sink.counts.iter().map(|(number, ..)| *number);
-        assert!(numbers.clone().zip(numbers.skip(1)).all(|(a, b)| b == a + 1));
+        assert!(
+            numbers
+                .clone()
+                .zip(numbers.skip(1))
+                .all(|(a, b)| b == a + 1)
+        );
     }
     assert!(second.records.len() < first.records.len());
 }
@@ -107,7 +112,10 @@ fn a_collector_takes_over_its_allow_list_and_accounts_for_every_datagram() {
     };
     send(0..EACH);
     for (text, told) in [
-        ("allow = ['127.0.0.1']\nsockets = 2", "read again: allow changed; sockets cannot"),
+        (
+            "allow = ['127.0.0.1']\nsockets = 2",
+            "read again: allow changed; sockets cannot",
+        ),
         ("allow = ['127.0.0.1/8']", "stay as they were"),
     ] {
         write(text);
@@ -117,7 +125,10 @@ fn a_collector_takes_over_its_allow_list_and_accounts_for_every_datagram() {
     }
     send(EACH..2 * EACH);
     let found = site.stop(daemon);
-    site::expect(&found, "datagrams=800 not_allowed=200 records=1800 records_written=1800");
+    site::expect(
+        &found,
+        "datagrams=800 not_allowed=200 records=1800 records_written=1800",
+    );
     for exporter in found["exporters"].as_array().unwrap() {
         site::expect(exporter, "lost=0 restarts=0");
     }

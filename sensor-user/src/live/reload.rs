@@ -79,7 +79,9 @@ impl Live {
         }
         self.service.notify.reloading(Now::read().monotonic_ns);
         if !reload.begin() {
-            eprintln!("weir-sensor: the settings stay as they were: there is no thread to read them");
+            eprintln!(
+                "weir-sensor: the settings stay as they were: there is no thread to read them"
+            );
             self.service.notify.ready("metering");
         }
     }

@@ -26,7 +26,9 @@ pub fn check(collectors: &[String]) -> Result<(), String> {
     if collectors.len() > DESTINATIONS_MAX {
         return Err(format!("-n: at most {DESTINATIONS_MAX} collectors"));
     }
-    collectors.iter().try_for_each(|name| parts(name).map(|_| ()))
+    collectors
+        .iter()
+        .try_for_each(|name| parts(name).map(|_| ()))
 }
 
 fn parts(collector: &str) -> Result<(&str, &str), String> {

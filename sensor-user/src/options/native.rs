@@ -11,8 +11,8 @@ use weir_sensor_common::{Fields, tunnel::Tunnels};
 use weir_service::config;
 
 use super::{
-    ControlSettings, DEFAULT_CONTROL, DEFAULT_PIDFILE, Refusal, Settings, Style, debian, destination,
-    join,
+    ControlSettings, DEFAULT_CONTROL, DEFAULT_PIDFILE, Refusal, Settings, Style, debian,
+    destination, join,
     values::{
         Field, Format, InterfaceName, Switch, Tc, Track, Tunnel, Which, Wishes, WithoutEffect,
         XdpMode,
