@@ -65,6 +65,8 @@ counters! {
     LostBusyOctets = "table_busy_octets",
     /// Pieces of fragmented packets; they are in flows like all others.
     Fragments = "fragment_packets",
+    /// Packets that the filter expression does not match.
+    Filtered = "filtered_packets",
 }
 
 /// Room for counters in a [`Block`].
@@ -81,7 +83,8 @@ pub struct Block {
 const _: () = assert!(size_of::<Block>() == 192 && Counter::ALL.len() <= COUNTERS_MAX as usize);
 
 /// The packets that are in no flow, by reason.
-pub const UNMETERED: [Counter; 7] = [
+pub const UNMETERED: [Counter; 8] = [
+    Counter::Filtered,
     Counter::SampledOut,
     Counter::AlreadyMetered,
     Counter::NonIp,

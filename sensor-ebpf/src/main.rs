@@ -5,7 +5,10 @@
 //! packet is read and queued by the first. Any other is walked by the second and queued by the
 //! third. When the queue is full the fourth has what it needs of the table fetched, and the fifth
 //! accounts it. Where tunnels are entered, one more after the walk does that, once for each; where
-//! more is asked for than the key, one before it reads that of every packet. So the verifier looks at each by itself, from a clean slate; in one program their paths
+//! more is asked for than the key, one before it reads that of every packet. Where there is a filter
+//! expression the first only counts the packet: a program that user space makes of the expression
+//! (weir-sensor's `prefilter`) is next, and for what it matches `wanted`, which does the rest of the
+//! first's work. So the verifier looks at each by itself, from a clean slate; in one program their paths
 //! multiply beyond what it follows.
 //!
 //! This file is the summary; [`meter`] is what the steps do, [`frame`] reads the frame, [`maps`]
@@ -38,13 +41,13 @@ use aya_ebpf::{
 use crate::meter::{Direction, Next};
 
 /// The programs of a hook, first step first, and the map by which they go on; user space fills it
-/// in.
+/// in, two places of it with programs of its own making.
 macro_rules! steps {
     ($map:ident, #[$kind:meta] $context:ty, $direction:expr, $verdict:expr => $code:ty:
      $usual:ident $walk:ident $queue:ident $fetch:ident $account:ident
-     $enter:ident $extra:ident) => {
+     $enter:ident $extra:ident $wanted:ident) => {
         #[map]
-        static $map: ProgramArray = ProgramArray::with_max_entries(6, 0);
+        static $map: ProgramArray = ProgramArray::with_max_entries(9, 0);
 
         #[$kind]
         pub fn $usual(context: $context) -> $code {
@@ -93,6 +96,13 @@ macro_rules! steps {
             go_on(&context, &$map, next);
             $verdict
         }
+
+        #[$kind]
+        pub fn $wanted(context: $context) -> $code {
+            let next = meter::wanted(&context, $direction);
+            go_on(&context, &$map, next);
+            $verdict
+        }
     };
 }
 
@@ -100,21 +110,21 @@ macro_rules! steps {
 steps! {
     XDP_STEPS, #[xdp(frags)] XdpContext, Direction::Received, xdp_verdict() => u32:
     weir_ingress weir_ingress_walk weir_ingress_queue weir_ingress_fetch weir_ingress_account
-    weir_ingress_enter weir_ingress_extra
+    weir_ingress_enter weir_ingress_extra weir_ingress_wanted
 }
 
 // What tc runs for each packet that is sent.
 steps! {
     EGRESS_STEPS, #[classifier] TcContext, Direction::Sent, TC_ACT_UNSPEC => i32:
     weir_egress weir_egress_walk weir_egress_queue weir_egress_fetch weir_egress_account
-    weir_egress_enter weir_egress_extra
+    weir_egress_enter weir_egress_extra weir_egress_wanted
 }
 
 // What tc runs for each packet that is received, where XDP does not.
 steps! {
     TC_INGRESS_STEPS, #[classifier] TcContext, Direction::Received, tc_verdict() => i32:
     weir_tc_ingress weir_tc_ingress_walk weir_tc_ingress_queue weir_tc_ingress_fetch
-    weir_tc_ingress_account weir_tc_ingress_enter weir_tc_ingress_extra
+    weir_tc_ingress_account weir_tc_ingress_enter weir_tc_ingress_extra weir_tc_ingress_wanted
 }
 
 /// Goes on with the next step, if there is one. It does not come back, unless the kernel cannot run
@@ -146,6 +156,14 @@ fn go_on(context: &impl EbpfContext, steps: &ProgramArray, next: Next) {
         }
         Next::Extra => {
             unsafe { steps.tail_call(context, 5) };
+            meter::lose_packet();
+        }
+        Next::Filter => {
+            unsafe { steps.tail_call(context, 7) };
+            meter::lose_packet();
+        }
+        Next::FilterRaw => {
+            unsafe { steps.tail_call(context, 8) };
             meter::lose_packet();
         }
     }

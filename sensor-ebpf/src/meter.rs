@@ -43,6 +43,10 @@ pub struct Found {
 #[derive(Clone, Copy)]
 pub enum Next {
     Done,
+    /// Ask the filter for frames with an Ethernet header whether the packet is wanted.
+    Filter,
+    /// Ask the filter for frames without one.
+    FilterRaw,
     /// Read of the packet what is asked for beside its key.
     Extra,
     /// Walk the packet's headers.
@@ -57,16 +61,39 @@ pub enum Next {
     Account,
 }
 
-/// The first step: counts the packet, and queues it if it is the usual kind.
+/// The first step: counts the packet, and queues it if it is the usual kind and there is no filter.
 #[inline(always)]
 pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
-    source.pull(USUAL_OCTETS);
     let cpu = options::cpu();
     // Missing maps are the one thing that may fail here; there is nothing to count in then.
     let Some(state) = CpuState::of(cpu) else {
         return Next::Done;
     };
     state.add(Counter::Packets, 1);
+    if !options::filter() {
+        first_look(source, state, cpu, direction)
+    } else if is_raw(source) {
+        Next::FilterRaw
+    } else {
+        Next::Filter
+    }
+}
+
+/// The step after the filter: goes on with a packet that it matches as the first step does with any
+/// where there is none.
+#[inline(always)]
+pub fn wanted<S: Source>(source: &S, direction: Direction) -> Next {
+    let cpu = options::cpu();
+    match CpuState::of(cpu) {
+        Some(state) => first_look(source, state, cpu, direction),
+        None => Next::Done,
+    }
+}
+
+/// Queues the packet if it is the usual kind.
+#[inline(always)]
+fn first_look<S: Source>(source: &S, state: CpuState, cpu: u32, direction: Direction) -> Next {
+    source.pull(USUAL_OCTETS);
     if left_out(&state) {
         state.add(Counter::SampledOut, 1);
         return Next::Done;

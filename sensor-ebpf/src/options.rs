@@ -24,6 +24,8 @@ static RAW: u8 = 0;
 #[unsafe(no_mangle)]
 static DROP: u8 = 0;
 #[unsafe(no_mangle)]
+static FILTER: u8 = 0;
+#[unsafe(no_mangle)]
 static JOIN_FRAGMENTS: u8 = 0;
 #[unsafe(no_mangle)]
 static TUNNELS: u8 = 0;
@@ -92,6 +94,12 @@ pub fn raw() -> bool {
 #[inline(always)]
 pub fn drop() -> bool {
     optional(&DROP) != 0
+}
+
+/// Whether packets pass a filter first, which user space makes of an expression.
+#[inline(always)]
+pub fn filter() -> bool {
+    optional(&FILTER) != 0
 }
 
 /// Whether later fragments inherit ports.
