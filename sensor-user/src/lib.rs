@@ -29,6 +29,7 @@ pub mod options;
 pub mod output;
 pub mod pin;
 pub mod ports;
+pub mod prefilter;
 pub mod pressure;
 pub mod record;
 pub mod settle;
