@@ -152,6 +152,9 @@ impl Port {
         pins: Option<&Pins>,
     ) -> Result<Self> {
         let ifindex = known.ifindex;
+        if let Some(reason) = kernel.filter_refusal(interface::is_raw(name)) {
+            bail!("{name} cannot be metered: {reason}");
+        }
         let mut port = Self {
             name: name.to_owned(),
             ifindex,

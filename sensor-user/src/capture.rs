@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, Read},
+    ops::ControlFlow,
     path::Path,
 };
 
@@ -48,6 +49,20 @@ const BUFFER_OCTETS: usize = 1 << 20;
 /// # Errors
 /// If it cannot be opened, or is no capture at all.
 pub fn read(path: &Path, mut frame: impl FnMut(Frame<'_>)) -> Result<End> {
+    read_until(path, |found| {
+        frame(found);
+        ControlFlow::Continue(())
+    })
+}
+
+/// As [`read`], but no further than to a frame that breaks off, with the reason.
+///
+/// # Errors
+/// As there.
+pub fn read_until(
+    path: &Path,
+    mut frame: impl FnMut(Frame<'_>) -> ControlFlow<String>,
+) -> Result<End> {
     let name = path.display();
     let input = open(path).with_context(|| format!("cannot read {name}"))?;
     let mut reader = match create_reader(BUFFER_OCTETS, input) {
@@ -61,8 +76,10 @@ pub fn read(path: &Path, mut frame: impl FnMut(Frame<'_>)) -> Result<End> {
     loop {
         match reader.next() {
             Ok((octets, block)) => {
-                if let Some(found) = interfaces.frame(&block, &mut clock) {
-                    frame(found);
+                if let Some(found) = interfaces.frame(&block, &mut clock)
+                    && let ControlFlow::Break(reason) = frame(found)
+                {
+                    return Ok(End::Partial(reason));
                 }
                 reader.consume(octets);
             }

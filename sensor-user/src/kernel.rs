@@ -18,7 +18,15 @@ use weir_sensor_common::{
     tunnel::Tunnels,
 };
 
-use crate::{evicted::Evicted, extras::Extras, mapping::Mapping, pin, settle, table::Table};
+use crate::{
+    evicted::Evicted,
+    extras::Extras,
+    mapping::Mapping,
+    pin,
+    prefilter::{PacketFilter, install::Hooks, translate::Hook},
+    settle,
+    table::Table,
+};
 
 /// What is fixed before the programs are loaded.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +44,8 @@ pub struct ProgramOptions {
     pub raw: bool,
     /// Whether received frames end here.
     pub drop: bool,
+    /// Whether there is a filter, which [`Kernel::set_filter`] then sets.
+    pub filter: bool,
     /// First fragments remembered; 0: later ones have no ports.
     pub fragments: u32,
     /// Which tunnels are entered.
@@ -63,6 +73,7 @@ impl ProgramOptions {
             several: false,
             raw: false,
             drop: false,
+            filter: false,
             fragments: 0,
             tunnels: Tunnels::NONE,
             extra: Fields::of_key(KeyMask(shape.key_mask)),
@@ -91,6 +102,9 @@ pub struct Kernel {
     pub cpus: u32,
     extra: Fields,
     tunnels: Tunnels,
+    drop: bool,
+    filters: bool,
+    filter: Option<PacketFilter>,
 }
 
 impl Kernel {
@@ -190,6 +204,9 @@ impl Kernel {
             cpus,
             extra: options.extra,
             tunnels: options.tunnels,
+            drop: options.drop,
+            filters: options.filter,
+            filter: None,
         };
         // The others are loaded when they are attached: not everyone needs them.
         kernel.program(Self::SETTLE).map_err(program_error)?;
@@ -227,7 +244,7 @@ impl Kernel {
             Self::EGRESS => "EGRESS_STEPS",
             _ => "TC_INGRESS_STEPS",
         };
-        // The last two only where there is something for them to do.
+        // The last three only where there is something for them to do.
         let steps = [
             ("walk", true),
             ("queue", true),
@@ -235,6 +252,7 @@ impl Kernel {
             ("account", true),
             ("enter", self.tunnels != Tunnels::NONE),
             ("extra", self.extra != Fields::NONE),
+            ("wanted", self.filters),
         ];
         let wanted = (0..).zip(steps).filter(|(_, (_, wanted))| *wanted);
         for (index, (step, _)) in wanted {
@@ -260,6 +278,43 @@ impl Kernel {
             _ => return Err(ProgramError::UnexpectedProgramType),
         }
         Ok(())
+    }
+
+    /// Sets which packets are metered: the programs that were made of an expression become steps of
+    /// all hooks, in place of those that are there. Before anything is attached, if there are none.
+    ///
+    /// # Errors
+    /// If the kernel refuses one, or the expression is too long for it.
+    pub fn set_filter(&mut self, filter: PacketFilter) -> Result<()> {
+        for (map, hook) in [
+            ("XDP_STEPS", Hook::Xdp),
+            ("TC_INGRESS_STEPS", Hook::TcReceived),
+            ("EGRESS_STEPS", Hook::TcSent),
+        ] {
+            let map = self.ebpf.map(map);
+            let Some((Map::ProgramArray(steps), Map::Array(cpus))) = map.zip(self.ebpf.map("CPUS"))
+            else {
+                bail!("the maps of the steps are missing from the program");
+            };
+            let hooks = Hooks {
+                steps: steps.fd().as_fd(),
+                cpus: cpus.fd().as_fd(),
+                drop: self.drop,
+            };
+            for raw in [false, true] {
+                if let Ok(program) = filter.program(raw) {
+                    hooks.set_filter(hook, raw, program)?;
+                }
+            }
+        }
+        self.filter = Some(filter);
+        Ok(())
+    }
+
+    /// Why packets of an interface with Ethernet headers, or without (`raw`), cannot be filtered.
+    #[must_use]
+    pub fn filter_refusal(&self, raw: bool) -> Option<&str> {
+        self.filter.as_ref()?.program(raw).err()
     }
 
     /// The program for received frames, for test runs.
@@ -407,7 +462,7 @@ impl Sizes {
 }
 
 /// The options that are on or off, as the program's constants.
-fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 7] {
+fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 8] {
     let flag = |on: bool| if on { &1 } else { &0 };
     [
         ("EXACT_CLOCK", flag(options.exact_clock)),
@@ -415,6 +470,7 @@ fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 7] {
         ("SEVERAL", flag(options.several)),
         ("RAW", flag(options.raw)),
         ("DROP", flag(options.drop)),
+        ("FILTER", flag(options.filter)),
         ("JOIN_FRAGMENTS", flag(options.fragments > 0)),
         ("SAMPLING_RANDOM", flag(options.sampling_random)),
     ]

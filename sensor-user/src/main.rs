@@ -28,6 +28,7 @@ use weir_sensor::{
     output::Output,
     pin::{Left, Pins},
     ports::{Ports, Wanted},
+    prefilter::{FileFilter, PacketFilter},
     record::{self, Recorder},
     statistics::Statistics,
     table,
@@ -63,6 +64,7 @@ fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) ->
         bail!(sentence);
     }
     let version = settings.format.version().map_err(anyhow::Error::msg)?;
+    let filter = packet_filter(settings)?;
     if settings.check {
         settings.addresses().map_err(anyhow::Error::msg)?;
         println!("weir-sensor: the settings are right");
@@ -78,6 +80,7 @@ fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) ->
         addresses,
         key_mask: KeyMask::from(settings.track),
         fields: carried(settings, version),
+        filter,
     };
     if settings.detach {
         detach_filters(&settings.wanted())?;
@@ -150,6 +153,8 @@ struct Start<'a> {
     key_mask: KeyMask,
     /// What records carry besides.
     fields: Fields,
+    /// Which packets are metered, if not all are.
+    filter: Option<PacketFilter>,
 }
 
 impl Start<'_> {
@@ -170,8 +175,10 @@ impl Start<'_> {
             extra: self.extra(),
         };
         let timeouts = settings.timeouts;
+        let filter = settings.filter.as_deref().map(FileFilter::new);
+        let filter = filter.transpose().map_err(anyhow::Error::msg)?;
         let offline = Offline::new(shape, fragments, reading, timeouts, recorder, export)?;
-        let (statistics, end) = offline.run(path)?;
+        let (statistics, end) = offline.with_filter(filter).run(path)?;
         if !matches!(output, Output::Standard) {
             print!(
                 "{}",
@@ -226,7 +233,7 @@ impl Start<'_> {
         if settings.debug_log {
             log::start();
         }
-        let mut kernel = Kernel::load(&programs)?;
+        let mut kernel = self.load(&programs)?;
         let export = self.export(
             Sampling {
                 interval: settings.sampling,
@@ -278,6 +285,14 @@ impl Start<'_> {
             daemon.ready()?;
         }
         Ok((live.run()?, None))
+    }
+
+    fn load(&self, programs: &ProgramOptions) -> Result<Kernel> {
+        let mut kernel = Kernel::load(programs)?;
+        if let Some(filter) = &self.filter {
+            kernel.set_filter(filter.clone())?;
+        }
+        Ok(kernel)
     }
 
     fn say_what_is_done(&self, kernel: &Kernel) {
@@ -355,6 +370,7 @@ impl Start<'_> {
             several: !one,
             raw: one && interface::is_raw(&names[0]),
             drop: settings.drop,
+            filter: self.filter.is_some(),
             fragments: settings.fragments_max(),
             tunnels: settings.tunnels,
             extra: self.extra(),
@@ -365,6 +381,24 @@ impl Start<'_> {
             ..ProgramOptions::new(shape)
         })
     }
+}
+
+/// The filter expression, compiled; what is wrong with it is told before anything is attached.
+fn packet_filter(settings: &Settings) -> Result<Option<PacketFilter>> {
+    let Some(expression) = &settings.filter else {
+        return Ok(None);
+    };
+    let first = settings.interfaces.first();
+    let first = first.map(|interface| interface.name.as_str());
+    let filter = PacketFilter::compile(expression, first).map_err(anyhow::Error::msg)?;
+    if let Wanted::Named(names) = settings.wanted() {
+        for name in names {
+            if let Err(sentence) = filter.program(interface::is_raw(&name)) {
+                bail!("{name} cannot be metered: {sentence}");
+            }
+        }
+    }
+    Ok(Some(filter))
 }
 
 /// `--detach -i`: what a sensor left where tc has no links is taken off.

@@ -1,7 +1,7 @@
 //! `-r FILE`: a capture through the same walk, table, policy and export as live packets. Packet
 //! time is the clock.
 
-use std::{mem, path::Path, thread};
+use std::{mem, ops::ControlFlow, path::Path, thread};
 
 use anyhow::{Result, anyhow};
 use crossbeam::channel::{Sender, bounded};
@@ -20,6 +20,7 @@ use crate::{
     extras::Extras,
     fragments::Fragments,
     mapping::Mapping,
+    prefilter::{FileFilter, run::Packet as Filterable},
     record::Recorder,
     statistics::Statistics,
     sweep::{Sweep, Take, Taken},
@@ -37,9 +38,10 @@ const BATCHES_MAX: usize = 16;
 #[derive(Clone, Copy)]
 struct Packet {
     unix_ns: u64,
-    /// Whether its link layer is known.
+    /// Whether its link layer is known, if that was asked.
     supported: bool,
-    walked: Result<Walked, Unmetered>,
+    /// Its flow, or what counts that it is in none.
+    walked: Result<Walked, Counter>,
 }
 
 /// Packets, and what lies beside each, if anything was asked for.
@@ -67,16 +69,29 @@ pub struct Reading {
 }
 
 /// Reads the file, walks each frame's headers.
-fn read(path: &Path, reading: Reading, sender: &Sender<Batch>) -> Result<End> {
+fn read(
+    path: &Path,
+    reading: Reading,
+    mut filter: Option<FileFilter>,
+    sender: &Sender<Batch>,
+) -> Result<End> {
     let mut batch = Batch::new();
-    let end = capture::read(path, |frame| {
-        let walked = capture::walk(&frame, reading.tunnels);
+    let end = capture::read_until(path, |frame| {
+        let wanted = match wants(filter.as_mut(), &frame) {
+            Ok(wanted) => wanted,
+            Err(reason) => return ControlFlow::Break(reason),
+        };
+        let walked = if wanted {
+            capture::walk(&frame, reading.tunnels).map_err(counter)
+        } else {
+            Err(Counter::Filtered)
+        };
         if reading.extra != Fields::NONE {
             batch.extras.push(extra(&frame, walked, reading.extra));
         }
         batch.packets.push(Packet {
             unix_ns: frame.unix_ns,
-            supported: capture::supported(frame.link),
+            supported: !wanted || capture::supported(frame.link),
             walked,
         });
         if batch.packets.len() == BATCH {
@@ -84,12 +99,26 @@ fn read(path: &Path, reading: Reading, sender: &Sender<Batch>) -> Result<End> {
             // It fails only if the other thread is gone.
             let _ = sender.send(full);
         }
+        ControlFlow::Continue(())
     });
     let _ = sender.send(batch);
     end
 }
 
-fn extra(frame: &Frame<'_>, walked: Result<Walked, Unmetered>, which: Fields) -> Extra {
+/// Whether the filter wants a frame; without one all are wanted.
+fn wants(filter: Option<&mut FileFilter>, frame: &Frame<'_>) -> Result<bool, String> {
+    let Some(filter) = filter else {
+        return Ok(true);
+    };
+    let captured = &frame.captured;
+    let packet = Filterable {
+        octets: captured.octets,
+        wire_octets: u32::try_from(captured.wire_octets).unwrap_or(u32::MAX),
+    };
+    filter.wants(frame.link.0, packet)
+}
+
+fn extra(frame: &Frame<'_>, walked: Result<Walked, Counter>, which: Fields) -> Extra {
     let mut extra = capture::extra(frame, which);
     if let Ok(walked) = walked
         && which.has(Fields::FLOW_LABEL)
@@ -113,6 +142,7 @@ pub struct Offline {
     queue_extras: Vec<Extra>,
     fragments: Fragments,
     reading: Reading,
+    filter: Option<FileFilter>,
     sweep: Sweep,
     timeouts: Timeouts,
     recorder: Recorder,
@@ -150,6 +180,7 @@ impl Offline {
             queue_extras: Vec::new(),
             fragments,
             reading,
+            filter: None,
             sweep: Sweep::default(),
             timeouts,
             recorder,
@@ -161,6 +192,12 @@ impl Offline {
         })
     }
 
+    /// With a filter: what it does not want is counted, and in no flow.
+    #[must_use]
+    pub fn with_filter(self, filter: Option<FileFilter>) -> Self {
+        Self { filter, ..self }
+    }
+
     /// Reads the file to its end and exports everything. Reading and walking headers is one
     /// thread's work, this one accounts, and the exporter has its own.
     ///
@@ -168,9 +205,9 @@ impl Offline {
     /// If the file cannot be read at all, or a thread died.
     pub fn run(mut self, path: &Path) -> Result<(Statistics, End)> {
         let (sender, receiver) = bounded(BATCHES_MAX);
-        let reading = self.reading;
+        let (reading, filter) = (self.reading, self.filter.take());
         let end = thread::scope(|scope| {
-            let reader = scope.spawn(move || read(path, reading, &sender));
+            let reader = scope.spawn(move || read(path, reading, filter, &sender));
             for Batch { packets, extras } in receiver {
                 for (index, packet) in packets.into_iter().enumerate() {
                     self.packet(packet, extras.get(index));
@@ -193,9 +230,9 @@ impl Offline {
                 self.fragments.join(&mut walked);
                 self.metered(&walked, packet.unix_ns, extra);
             }
-            Err(reason) => {
+            Err(counter) => {
                 self.statistics.unsupported_link_packets += u64::from(!packet.supported);
-                self.statistics.add(counter(reason), 1);
+                self.statistics.add(counter, 1);
             }
         }
     }

@@ -235,6 +235,7 @@ impl Statistics {
             line(label, self.get(counter));
         }
         for (label, counter) in [
+            ("  not wanted by the filter", Counter::Filtered),
             ("  fragments", Counter::Fragments),
             ("  left out by sampling", Counter::SampledOut),
             ("  metered where they came in", Counter::AlreadyMetered),

@@ -116,7 +116,7 @@ fn a_start_that_fails_is_known_to_who_started_it_and_leaves_nothing() {
         ("-i lo -n nowhere", 1, "write HOST:PORT"),
         ("-i lo -v 7", 1, "Invalid NetFlow version"),
         ("-i lo -Z", 1, "Invalid commandline option."),
-        ("-i lo port 80", 1, "the filter `port 80`"),
+        ("-i lo tcp porf 80", 1, "the filter `tcp porf 80`"),
         ("", 1, "-i, -r or -R option not specified."),
         ("-h", 0, "Usage: softflowd"),
     ] {

@@ -19,12 +19,14 @@ const DEBIAN_LLVM: [&str; 4] = [
 const DEBIAN_LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 const BPF_LINKER_VERSION: &str = "0.13.0";
 /// Programs the tests and benches compare with, and their packages.
-const PEERS: [(&str, &str); 9] = [
+const PEERS: [(&str, &str); 10] = [
     ("softflowd", "softflowd"),
     ("nfcapd", "nfdump"),
     ("pmacctd", "pmacct"),
     ("tshark", "tshark"),
     ("tcpreplay", "tcpreplay"),
+    // It brings libpcap, by which the sensor compiles filter expressions.
+    ("tcpdump", "tcpdump"),
     ("bpftool", "bpftool"),
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),

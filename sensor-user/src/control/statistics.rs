@@ -40,7 +40,9 @@ pub fn layout(
             Counter::StepMissing,
         ];
         let lost: u64 = lost.iter().map(|counter| statistics.get(*counter)).sum();
+        // libpcap counts what its filter lets through.
         let seen = statistics.get(Counter::Packets);
+        let seen = seen.saturating_sub(statistics.get(Counter::Filtered));
         let _ = writeln!(text, "Packets received by libpcap: {seen}");
         let _ = writeln!(text, "Packets dropped by libpcap: {lost}");
         let _ = writeln!(text, "Packets dropped by interface: {missed_frames}");
@@ -192,7 +194,8 @@ mod tests {
     fn statistics() -> Statistics {
         let mut statistics = Statistics::default();
         for (counter, count) in [
-            (Counter::Packets, 1000),
+            (Counter::Packets, 1500),
+            (Counter::Filtered, 500),
             (Counter::SampledOut, 40),
             (Counter::NonIp, 20),
             (Counter::TooShort, 1),

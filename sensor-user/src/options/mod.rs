@@ -234,11 +234,6 @@ impl Settings {
     /// What is asked for and cannot be done, as a sentence.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
-        if let Some(filter) = &self.filter {
-            return Some(format!(
-                "the filter `{filter}` cannot be compiled yet: leave it out, and filter at the collector"
-            ));
-        }
         if self.psamp_port.is_some() {
             return Some(
                 "-R: softflowd's packet samples are not read here: use -i or -r".to_owned(),
@@ -380,7 +375,6 @@ mod tests {
     #[test]
     fn what_cannot_be_done_yet_is_refused_with_a_sentence() {
         for (line, named) in [
-            ("-i eth0 port 80", "`port 80`"),
             ("-R 4739", "-R"),
             ("-r file -s 10", "-s"),
             ("-i eth0 -P tcp", "-P tcp"),
@@ -399,7 +393,7 @@ mod tests {
             let sentence = settings.refusal().unwrap();
             assert!(sentence.contains(named), "{line}: {sentence}");
         }
-        let Ok(settings) = parse(words("softflowd -i eth0 -n h:1 -6 -x 0 -P udp")) else {
+        let Ok(settings) = parse(words("softflowd -i eth0 -n h:1 -6 -x 0 -P udp port 80")) else {
             panic!("refused")
         };
         assert_eq!(settings.refusal(), None);

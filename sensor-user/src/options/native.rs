@@ -54,7 +54,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub softflowd_conf: Option<PathBuf>,
 
-    /// Only these packets, in tcpdump's language
+    /// Only these packets, in tcpdump's language (pcap-filter(7)); all words together. The rest is
+    /// counted and passed on, or with --drop dropped
     #[arg(value_name = "FILTER", help_heading = "Source")]
     pub filter: Vec<String>,
 
