@@ -314,17 +314,21 @@ fn dropping_is_refused_where_it_would_cut_off() {
     );
     let mut frame = traffic::ethernet(None, 0x0800, &packet);
     frame[..6].copy_from_slice(&[0xff; 6]);
-    for (options, arrives) in [
-        ("--direction in", true),
-        ("--drop --drop-anyway", false),
-        ("--xdp off --drop --drop-anyway", false),
+    for (options, arrives, metered) in [
+        ("--direction in", true, 1),
+        ("--direction in tcp", true, 0),
+        ("--drop --drop-anyway", false, 1),
+        ("--xdp off --drop --drop-anyway", false, 1),
+        // What a filter leaves out is dropped, too.
+        ("--drop --drop-anyway tcp", false, 0),
+        ("--xdp off --drop --drop-anyway tcp", false, 0),
     ] {
         let socket = listen();
         let sensor = world.sensor(options);
         world.send(&[frame.clone()]);
         assert_eq!(socket.recv(&mut [0; 9]).is_ok(), arrives, "{options}");
         let found = world.stop(sensor);
-        expect(&found, "ip_packets=1");
+        expect(&found, &format!("ip_packets={metered}"));
     }
 }
 
