@@ -30,7 +30,7 @@ const BAR: Bar = Bar::at_most(1.05, 1.05);
 /// An option, switched on.
 type Case = (&'static str, fn(&mut ProgramOptions));
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     ("nothing (a second time: the noise)", |_| {}),
     ("several interfaces", |options| options.several = true),
     ("sampling 1 in 100, which leaves out 99", |options| {
@@ -45,6 +45,7 @@ const CASES: [Case; 9] = [
     ("exact clock", |options| options.exact_clock = true),
     ("debug log", |options| options.debug_log = true),
     ("--drop", |options| options.drop = true),
+    ("the filter `tcp or udp`", |options| options.filter = true),
 ];
 
 pub fn measure(report: &mut Report, quick: bool) -> Result<()> {

@@ -13,6 +13,7 @@ use aya::{
 use weir_sensor::{
     kernel::{Kernel, ProgramOptions},
     mapping::Mapping,
+    prefilter::PacketFilter,
 };
 use weir_sensor_common::{KeyMask, hash::Seed, interface::Interface, table::Shape};
 use weir_tests::traffic::{self, Random};
@@ -86,6 +87,10 @@ impl Programs {
                 ifindex: 1,
                 ..Interface::default()
             })?;
+        }
+        if options.filter {
+            let filter = PacketFilter::compile("tcp or udp", None);
+            kernel.set_filter(filter.map_err(anyhow::Error::msg)?)?;
         }
         draw(&mut kernel, flows)?;
         let mut programs = Self {

@@ -277,11 +277,11 @@ fn decode(encoded: Encoded, at: usize, len: usize) -> Option<Instruction> {
         usize::try_from(to).ok().filter(|to| *to < len)
     };
     // Class, and size and mode, operation or what is returned.
-    Some(match (code & 0x07, code & 0xf8) {
+    Some(match (code & 0x07, code & !0x07) {
         (0x00, 0x00) => Instruction::Set(Register::A, k),
         (0x00, 0x60) => Instruction::Recall(Register::A, word()?),
         (0x00, 0x80) => Instruction::Length(Register::A),
-        (0x00, mode) => load(size(mode & 0x18)?, mode & 0xe0, k)?,
+        (0x00, mode) => load(size(mode & 0x18)?, mode & !0x18, k)?,
         (0x01, 0x00) => Instruction::Set(Register::X, k),
         (0x01, 0x60) => Instruction::Recall(Register::X, word()?),
         (0x01, 0x80) => Instruction::Length(Register::X),
@@ -290,13 +290,11 @@ fn decode(encoded: Encoded, at: usize, len: usize) -> Option<Instruction> {
         (0x02, 0x00) => Instruction::Keep(Register::A, word()?),
         (0x03, 0x00) => Instruction::Keep(Register::X, word()?),
         (0x04, 0x80) => Instruction::Negate,
-        (0x04, operation) => {
-            Instruction::Arithmetic(arithmetic(operation & 0xf0, operand)?, operand)
-        }
+        (0x04, operation) => Instruction::Arithmetic(arithmetic(operation & !X, operand)?, operand),
         // The distance is signed.
         (0x05, 0x00) => Instruction::Jump(target(k.cast_signed().into())?),
         (0x05, comparison) => Instruction::Branch {
-            condition: condition(comparison & 0xf0)?,
+            condition: condition(comparison & !X)?,
             operand,
             holds: target(encoded.jump_true.into())?,
             fails: target(encoded.jump_false.into())?,
@@ -438,6 +436,10 @@ mod tests {
             encoded(0x20, 0, 0, ANCILLARY + 44),
             // Codes of nothing.
             encoded(0xffff, 0, 0, 0),
+            encoded(0x0106, 0, 0, 0),
+            encoded(0x0104, 0, 0, 0),
+            encoded(0x0115, 0, 0, 0),
+            encoded(0x0128, 0, 0, 0),
             encoded(0x38, 0, 0, 0),
             encoded(0xc4, 0, 0, 0),
             encoded(0x55, 0, 0, 0),

@@ -63,7 +63,7 @@ impl Head {
     }
 
     /// Where an octet of it is.
-    fn at(&self, offset: u32) -> i16 {
+    fn at(self, offset: u32) -> i16 {
         self.start + offset as i16
     }
 }

@@ -138,10 +138,7 @@ fn compute(arithmetic: Arithmetic, accumulator: u32, operand: u32) -> Option<u32
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::classic::{Encoded, Program},
-        *,
-    };
+    use super::{super::classic::Encoded, *};
 
     fn program(instructions: &[(u16, u8, u8, u32)]) -> Program {
         let encoded: Vec<_> = instructions
