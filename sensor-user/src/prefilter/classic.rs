@@ -11,11 +11,6 @@ use std::fmt;
 /// Words of memory.
 pub const MEMORY_WORDS: usize = 16;
 
-/// How often a program may jump back. Only `ip protochain` and `ip6 protochain` do, once for each
-/// header they skip; a packet with a longer chain is not matched. The kernel's verifier follows every
-/// round.
-pub const JUMPS_BACK_MAX: u32 = 192;
-
 /// An instruction as libpcap has it (`struct bpf_insn`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

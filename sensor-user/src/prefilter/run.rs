@@ -1,8 +1,7 @@
 //! Runs a program on the packets of capture files.
 
 use super::classic::{
-    Arithmetic, Condition, Instruction, JUMPS_BACK_MAX, MEMORY_WORDS, Operand, Program, Register,
-    Size,
+    Arithmetic, Condition, Instruction, MEMORY_WORDS, Operand, Program, Register, Size,
 };
 
 /// A captured packet.
@@ -14,10 +13,21 @@ pub struct Packet<'a> {
     pub wire_octets: u32,
 }
 
+/// How often a program may jump back: `ip protochain` and `ip6 protochain` do, once for each header of
+/// at least eight octets that they skip.
+const JUMPS_BACK_MAX: u32 = 1 << 16;
+
 /// Whether a packet is wanted. A program that asks for what a file does not have wants none.
 #[must_use]
 pub fn matches(program: &Program, packet: Packet<'_>) -> bool {
-    Machine::default().run(program, packet).unwrap_or(false)
+    matches_within(program, packet, JUMPS_BACK_MAX)
+}
+
+/// The same for a program that ends if it jumps back more often: in the kernel it may do so less often.
+#[must_use]
+pub fn matches_within(program: &Program, packet: Packet<'_>, jumps_back_max: u32) -> bool {
+    let wanted = Machine::default().run(program, packet, jumps_back_max);
+    wanted.unwrap_or(false)
 }
 
 #[derive(Default)]
@@ -29,7 +39,7 @@ struct Machine {
 
 impl Machine {
     /// `None` if it ends where classic BPF says that it ends with 0.
-    fn run(&mut self, program: &Program, packet: Packet<'_>) -> Option<bool> {
+    fn run(&mut self, program: &Program, packet: Packet<'_>, jumps_back_max: u32) -> Option<bool> {
         let instructions = program.instructions();
         let mut jumps_back = 0;
         let mut at = 0;
@@ -81,7 +91,7 @@ impl Machine {
             }
             if next <= at {
                 jumps_back += 1;
-                if jumps_back > JUMPS_BACK_MAX {
+                if jumps_back > jumps_back_max {
                     return None;
                 }
             }

@@ -10,12 +10,12 @@
 
 use std::mem::offset_of;
 
-use weir_sensor_common::{Counter, stage::Cpu};
+use weir_sensor_common::{Counter, stage::Cpu, walk::V6_EXTENSIONS_MAX};
 
 use super::{
     classic::{
-        Ancillary, Arithmetic, Condition, Instruction, JUMPS_BACK_MAX, MEMORY_WORDS, Operand,
-        Program, Register as Classic, Size,
+        Ancillary, Arithmetic, Condition, Instruction, MEMORY_WORDS, Operand, Program,
+        Register as Classic, Size,
     },
     ebpf::{
         self, Assembler, Comparison, Label, Operation,
@@ -24,6 +24,11 @@ use super::{
     },
     reads::{Head, Near},
 };
+
+/// How often a loop of the program may jump back. Only `ip protochain` and `ip6 protochain` do, once for
+/// each header they skip; a packet with a longer chain is not matched. The verifier follows every round,
+/// and what that costs it grows by the square; the walk skips as many headers.
+pub const ROUNDS_MAX: u32 = V6_EXTENSIONS_MAX as u32;
 
 /// Where the program will run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +91,7 @@ pub(super) const LENGTH: Register = R9;
 pub(super) const SCRATCH: i16 = -8;
 /// By how much offsets behind the VLAN tag are to be lowered.
 pub(super) const SHIFT: i16 = -16;
-/// How often the program may still jump back.
+/// How often the loop may still jump back.
 const ROUNDS: i16 = -24;
 pub(super) const MEMORY: i16 = ROUNDS - 4 * MEMORY_WORDS as i16;
 
@@ -103,6 +108,14 @@ pub fn translate(program: &Program, place: &Place) -> Result<Vec<ebpf::Instructi
     let mut to = Assembler::default();
     let (matched, filtered) = (to.label(), to.label());
     let labels = reachable.iter().map(|_| to.label()).collect();
+    let mut loops = vec![None; reachable.len()];
+    for (at, instruction) in &runs {
+        if let Instruction::Jump(head) = *instruction
+            && head <= *at
+        {
+            loops[head].get_or_insert_with(|| to.label());
+        }
+    }
     let mut translator = Translator {
         to,
         place,
@@ -110,6 +123,7 @@ pub fn translate(program: &Program, place: &Place) -> Result<Vec<ebpf::Instructi
         matched,
         filtered,
         labels,
+        loops,
         near: Vec::new(),
     };
     translator.begin(&runs);
@@ -131,6 +145,8 @@ pub(super) struct Translator<'a> {
     pub(super) filtered: Label,
     /// Of the classic instructions.
     labels: Vec<Label>,
+    /// Where a loop begins at one of them: for its later rounds.
+    loops: Vec<Option<Label>>,
     /// What is still to be written.
     pub(super) near: Vec<Near>,
 }
@@ -154,11 +170,6 @@ impl Translator<'_> {
         if runs.iter().any(recalls) {
             self.clear(MEMORY, ROUNDS);
         }
-        if runs.iter().any(jumps_back) {
-            let rounds = JUMPS_BACK_MAX.cast_signed();
-            self.to.compute_32(Operation::Mov, R0, rounds);
-            self.to.store(Width::Eight, R10, ROUNDS, R0);
-        }
         self.load_first();
     }
 
@@ -171,6 +182,12 @@ impl Translator<'_> {
 
     fn instruction(&mut self, at: usize, instruction: Instruction, next: Option<usize>) {
         self.to.place(self.labels[at]);
+        if let Some(round) = self.loops[at] {
+            let rounds = ROUNDS_MAX.cast_signed();
+            self.to.compute_32(Operation::Mov, R0, rounds);
+            self.to.store(Width::Eight, R10, ROUNDS, R0);
+            self.to.place(round);
+        }
         match instruction {
             Instruction::Load(size, offset) => self.load(ACCUMULATOR, size, offset),
             Instruction::LoadIndexed(size, offset) => self.load_indexed(size, offset),
@@ -201,12 +218,10 @@ impl Translator<'_> {
             }
             Instruction::Arithmetic(arithmetic, operand) => self.arithmetic(arithmetic, operand),
             Instruction::Negate => self.to.compute_32(Operation::Neg, ACCUMULATOR, 0),
-            Instruction::Jump(to) => {
-                if to <= at {
-                    self.count_round();
-                }
-                self.to.jump(self.labels[to]);
-            }
+            Instruction::Jump(to) => match self.loops[to] {
+                Some(round) if to <= at => self.next_round(round),
+                _ => self.to.jump(self.labels[to]),
+            },
             Instruction::Branch {
                 condition,
                 operand,
@@ -286,12 +301,13 @@ impl Translator<'_> {
         self.to.place(done);
     }
 
-    /// Before a jump back.
-    fn count_round(&mut self) {
+    /// Jumps back, if it may.
+    fn next_round(&mut self, round: Label) {
         self.to.load(Width::Eight, R0, R10, ROUNDS);
         self.to.jump_if_64(Comparison::Equal, R0, 0, self.filtered);
         self.to.compute_64(Operation::Sub, R0, 1);
         self.to.store(Width::Eight, R10, ROUNDS, R0);
+        self.to.jump(round);
     }
 
     fn end(&mut self) {
@@ -332,10 +348,6 @@ impl Translator<'_> {
         self.to.compute_32(Operation::Mov, R0, self.place.verdict);
         self.to.exit();
     }
-}
-
-fn jumps_back((at, instruction): &(usize, Instruction)) -> bool {
-    matches!(instruction, Instruction::Jump(to) if to <= at)
 }
 
 fn of(register: Classic) -> Register {
