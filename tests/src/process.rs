@@ -57,7 +57,15 @@ impl Daemon {
     /// # Errors
     /// If it ends before, or does not within ten seconds.
     pub fn wait_for(&mut self, words: &str) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        self.wait_long_for(words, Duration::from_secs(10))
+    }
+
+    /// The same of a program that is slow to start.
+    ///
+    /// # Errors
+    /// If it ends before, or does not in time.
+    pub fn wait_long_for(&mut self, words: &str, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
         while !self.log().contains(words) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended with {status}:\n{}", self.name, self.log());

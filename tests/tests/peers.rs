@@ -460,42 +460,6 @@ fn weir_reads_what_pmacctd_sends() {
     }
 }
 
-/// The engines people have open the directory as it is.
-#[test]
-fn duckdb_and_pyarrow_open_the_directory() {
-    let python = binaries()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .join("venv/bin/python");
-    assert!(
-        python.exists(),
-        "{} is missing: `cargo xtask test` makes it",
-        python.display()
-    );
-    let folder = tempfile::tempdir().unwrap();
-    let (capture, _) = capture(folder.path(), true);
-    let found = collect(folder.path(), |port| drop(weir(&capture, port, "9")));
-    let script = "import sys, duckdb, pyarrow.dataset as d\n\
-        root = sys.argv[1]\n\
-        t = d.dataset(root, partitioning='hive').to_table()\n\
-        print(t.num_rows, sum(t['packets'].to_pylist()), sum(t['octets'].to_pylist()))\n\
-        print(*duckdb.sql(f\"select count(*), sum(packets)::bigint, sum(octets)::bigint from read_parquet('{root}/**/*.parquet', hive_partitioning=true) where date is not null\").fetchall()[0])\n";
-    let output = text(&succeed(
-        Command::new(python)
-            .args(["-c", script])
-            .arg(folder.path().join("flows")),
-    ));
-    let expected = format!(
-        "{} {} {}",
-        found["records"], found["packets"], found["octets"]
-    );
-    assert_eq!(
-        output.lines().collect::<Vec<_>>(),
-        [&expected[..], &expected[..]]
-    );
-}
-
 /// A socket that takes nothing: the sensor says so, counts, and goes on.
 #[test]
 fn a_port_where_nobody_listens_is_noticed() {

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: what CI runs, in the order in which it fails fastest.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
@@ -43,23 +43,35 @@ pub fn run() -> Result<()> {
     ]))
 }
 
-/// A Python with the engines that a test and a bench have open Weir's files, under `target/`.
-pub fn engines() -> Result<()> {
-    let venv = root().join("target/venv");
+/// A Python with the engines that a test and a bench have open Weir's files.
+pub fn engines() -> Result<PathBuf> {
+    venv(
+        "venv",
+        "duckdb, pyarrow.dataset",
+        &["duckdb", "pyarrow", "pytz"],
+    )
+}
+
+/// A Python under `target/` that can import modules, from packages of PyPI.
+pub fn venv(name: &str, modules: &str, packages: &[&str]) -> Result<PathBuf> {
+    let venv = root().join("target").join(name);
     let python = venv.join("bin/python");
-    let imports = ["-c", "import duckdb, pyarrow.dataset"];
+    let import = format!("import {modules}");
     if python
         .to_str()
-        .is_some_and(|python| succeeds(python, &imports))
+        .is_some_and(|python| succeeds(python, &["-c", &import]))
     {
-        return Ok(());
+        return Ok(python);
     }
-    step("DuckDB and pyarrow, from PyPI, to open Weir's files with");
+    step(&format!(
+        "{}, from PyPI, to open Weir's files with",
+        packages.join(", ")
+    ));
     if !succeeds("python3", &["-c", "import ensurepip, venv"]) {
         setup::apt_install(&["python3-venv"])?;
     }
     shown(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    shown(Command::new(&python).args([
-        "-m", "pip", "install", "--quiet", "duckdb", "pyarrow", "pytz",
-    ]))
+    let mut pip = Command::new(&python);
+    shown(pip.args(["-m", "pip", "install", "--quiet"]).args(packages))?;
+    Ok(python)
 }

@@ -8,6 +8,7 @@ mod demo;
 mod run;
 mod setup;
 mod soak;
+mod spark;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ enum Command {
     Bench(bench::Options),
     /// Play random rounds of options, traffic and mishaps; every account must balance
     Soak(soak::Options),
+    /// Have a Spark cluster of two workers answer what `weir` answers, over the same files
+    Spark,
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Test | Command::Ci => ci::run(),
         Command::Bench(options) => bench::run(&options),
         Command::Soak(options) => soak::run(&options),
+        Command::Spark => spark::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
