@@ -1,12 +1,14 @@
 //! What end-to-end tests, benches and the demo share: a traffic generator whose frames are counted
-//! ([`traffic`]), datagrams of sFlow ([`sflow`]), filters at random ([`filters`]), network namespaces that
-//! vanish with their owner ([`netns`]), raw sending ([`wire`]), a relay that loses datagrams and knows which
-//! ([`relay`]), child processes that end with theirs ([`process`]), a terminal that can be read ([`tmux`]), one
-//! question to several engines ([`engines`]), and the test data beside the repository ([`testdata`]).
+//! ([`traffic`]), datagrams of sFlow ([`sflow`]), filters at random ([`filters`]), changes to what was valid
+//! ([`mutate`]), network namespaces that vanish with their owner ([`netns`]), raw sending ([`wire`]), a relay
+//! that loses datagrams and knows which ([`relay`]), child processes that end with theirs ([`process`]), a
+//! terminal that can be read ([`tmux`]), one question to several engines ([`engines`]), and the test data
+//! beside the repository ([`testdata`]).
 //! It links none of Weir's crates, so that `cargo xtask` builds in seconds.
 
 pub mod engines;
 pub mod filters;
+pub mod mutate;
 pub mod netns;
 pub mod process;
 pub mod relay;

@@ -20,6 +20,7 @@ use weir_store::{
 };
 use weir_tests::{
     filters::{self, ADDRESSES, COUNTS, Dialect, FLAGS, PORTS, PROTOCOLS, SMALL, pick},
+    mutate::mutated,
     traffic::Random,
 };
 
@@ -272,6 +273,29 @@ fn hostile_filters_are_refused_or_read_in_bounded_stack() {
             let _ = error.to_string();
         }
     }
+}
+
+/// Filters that were right, with some of their octets changed.
+#[test]
+fn changed_filters_are_planned_or_pointed_at() {
+    let mut random = Random::new(6);
+    let filters: Vec<_> = (0..200)
+        .map(|_| filters::filter(&mut random, Dialect::Weir).into_bytes())
+        .collect();
+    let mut understood = 0;
+    for _ in 0..50_000 {
+        let octets = mutated(&mut random, &filters);
+        match parsed(&String::from_utf8_lossy(&octets)) {
+            Ok(filter) => {
+                understood += 1;
+                let _ = plan::plan(&filter);
+            }
+            Err(error) => {
+                let _ = error.to_string();
+            }
+        }
+    }
+    assert!(understood > 500, "only {understood} tested the plan");
 }
 
 #[test]
