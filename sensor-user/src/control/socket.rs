@@ -85,7 +85,12 @@ fn make_way(path: &Path) -> Result<()> {
             .with_context(|| format!("cannot look at {name}"))?
             .file_type(),
     };
-    if !kind.is_socket() {
+    // Debian's softflowd has links for sockets, from one place to another, which may both be empty.
+    if kind.is_symlink() && !path.exists() {
+        return fs::remove_file(path)
+            .with_context(|| format!("cannot remove {name}, a link to nothing"));
+    }
+    if !fs::metadata(path).is_ok_and(|target| target.file_type().is_socket()) {
         bail!("{name} is there and is no socket: remove it, or give another path with -c");
     }
     // One that does not block: a sensor that hangs has no room for a connection.
@@ -125,7 +130,7 @@ fn find_group(groups: &str, name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::{fs::symlink, net::UnixStream};
 
     /// A folder of the test's own.
     struct Folder(PathBuf);
@@ -173,6 +178,23 @@ mod tests {
         let groups = "root:x:0:\nadm:x:4:syslog,weir\n";
         assert_eq!(find_group(groups, "adm"), Some(4));
         assert_eq!(find_group(groups, "weir"), None);
+    }
+
+    #[test]
+    fn links_to_nothing_make_way_and_links_to_a_sensor_do_not() {
+        let folder = Folder::new("links");
+        let (path, other) = (folder.0.join("ctl"), folder.0.join("other"));
+        symlink(&other, &path).unwrap();
+        let first = Socket::open(&path, None).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
+        symlink(&path, &other).unwrap();
+        let error = Socket::open(&other, None).unwrap_err();
+        assert!(
+            error.to_string().contains("another sensor answers"),
+            "{error}"
+        );
+        drop(first);
+        Socket::open(&other, None).unwrap();
     }
 
     #[test]

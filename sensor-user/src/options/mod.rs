@@ -1,10 +1,11 @@
 //! What the command line asks for. There are two grammars and one result, [`Settings`]: `native` is
 //! weir-sensor's own command line, with long options; `softflowd` is that program's, for whoever
 //! calls this one by its name, with its defaults; `debian` makes such a line of an instance's file in
-//! `/etc/softflowd`. `values` are the words that all of them share, `changes` what a
-//! running sensor can take over.
+//! `/etc/softflowd`. `values` are the words that all of them share, `changes` what a running sensor can take
+//! over. `ctl` is weir-ctl's command line.
 
 mod changes;
+pub mod ctl;
 pub mod debian;
 pub mod destination;
 pub mod getopt;
@@ -216,6 +217,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Settings, 
         .collect::<Result<_, _>>()
         .map_err(|word| Refusal::File(format!("the argument {} is not UTF-8", word.display())))?;
     softflowd::settings(&words).map_err(Refusal::Softflowd)
+}
+
+/// weir-sensor's own command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    <native::Options as clap::CommandFactory>::command()
 }
 
 /// Whether a program was called by a name, whatever its folder.

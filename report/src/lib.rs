@@ -1,0 +1,217 @@
+//! `weir`: the operator's questions, answered from the collector's files, the open window included.
+//! It writes nothing but what is asked for, and talks to no daemon, but for `live`, which asks a sensor.
+//! It is a library for its binary, and for whoever writes down what its command line is.
+
+mod account;
+mod answer;
+mod biflow;
+mod bins;
+mod clock;
+mod compare;
+mod data;
+mod element;
+mod engine;
+mod export;
+mod filter;
+mod flows;
+mod format;
+mod functions;
+mod gather;
+mod group;
+mod health;
+mod host;
+mod interrupt;
+mod leading;
+mod local_names;
+mod memory;
+mod live;
+mod names;
+mod output;
+mod picture;
+mod progress;
+mod question;
+mod reading;
+mod row;
+mod scans;
+mod series;
+mod signature;
+mod signatures;
+mod sql;
+mod sql_functions;
+mod spelling;
+mod stat;
+mod text;
+mod tolerant;
+mod top;
+mod two_way;
+mod who;
+
+use std::{io, process::ExitCode};
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::{data::Coverage, filter::Misunderstood};
+
+/// Answers questions from the flows that weir-collector keeps.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show flows
+    Flows(flows::Options),
+    /// Show who has most
+    Top(top::Options),
+    /// Show one of flow-stat's reports
+    Stat(stat::Options),
+    /// Gather flows by any elements
+    Group(group::Options),
+    /// Show traffic over time
+    Series(series::Options),
+    /// Show what a host did, and with whom
+    Host(host::Options),
+    /// Show who uses the services of a catalogue
+    Who(who::Options),
+    /// Show who scans hosts or ports
+    Scans(scans::Options),
+    /// Show what is new or has grown since an earlier time
+    Compare(compare::Options),
+    /// Show whether the data is complete
+    Health(health::Options),
+    /// Show what matches saved patterns: worms, brute force, amplification, and who was first
+    Signature(signature::Options),
+    /// Ask in SQL, of the table `flows`
+    Sql(sql::Options),
+    /// Show what is going on now: open flows of a sensor, records as they arrive
+    Live(live::Options),
+    /// Write flows to a Parquet, CSV or nfdump file
+    Export(export::Options),
+    /// Take nfdump's own command line (--native prints Weir's)
+    #[command(disable_help_flag = true)]
+    Nfdump(spelling::Words),
+    /// Take flow-stat's own command line, with -r DIR (--native prints Weir's)
+    #[command(disable_help_flag = true)]
+    FlowStat(spelling::Words),
+    /// Take flow-print's own command line, with -r DIR (--native prints Weir's)
+    #[command(disable_help_flag = true)]
+    FlowPrint(spelling::Words),
+}
+
+impl Command {
+    /// Weir's own command for another program's words; nothing if that was only to be shown.
+    fn native(self) -> Result<Option<Self>, String> {
+        let words = match &self {
+            Self::Nfdump(words) => words.translate(spelling::nfdump::native)?,
+            Self::FlowStat(words) => words.translate(spelling::flow_tools::stat)?,
+            Self::FlowPrint(words) => words.translate(spelling::flow_tools::print)?,
+            _ => return Ok(Some(self)),
+        };
+        let parse = |words: Vec<String>| {
+            let words = ["weir".to_owned()].into_iter().chain(words);
+            Options::parse_from(words).command
+        };
+        Ok(words.map(parse))
+    }
+}
+
+/// The command line, with every subcommand.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Options as clap::CommandFactory>::command()
+}
+
+/// The whole program: takes the command line of this process, prints the answer.
+#[must_use]
+pub fn main() -> ExitCode {
+    let command = match Options::parse().command.native() {
+        Ok(Some(command)) => command,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("weir: {sentence}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Err(error) = interrupt::watch() {
+        eprintln!("weir: cannot wait for signals: {error}");
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("weir: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(&command)) {
+        Ok(coverage) => {
+            coverage.reading.bar().hide();
+            let left_out = coverage.left_out();
+            answer::report_partial(&left_out);
+            if left_out.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) if closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            interrupt::tidy_up();
+            match engine::exhausted(&error) {
+                Some(says) => eprintln!("weir: {says}"),
+                None => eprintln!("weir: {error:#}"),
+            }
+            // What is asked wrongly is a usage error, as clap has it.
+            if error.is::<Misunderstood>() || error.is::<sql::Refused>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+async fn run(command: &Command) -> Result<Coverage> {
+    match command {
+        Command::Flows(options) => flows::run(options).await,
+        Command::Top(options) => top::run(options).await,
+        Command::Stat(options) => stat::run(options).await,
+        Command::Group(options) => group::run(options).await,
+        Command::Series(options) => series::run(options).await,
+        Command::Host(options) => host::run(options).await,
+        Command::Who(options) => who::run(options).await,
+        Command::Scans(options) => scans::run(options).await,
+        Command::Compare(options) => compare::run(options).await,
+        Command::Health(options) => health::run(options).await,
+        Command::Signature(options) => signature::run(options).await,
+        Command::Sql(options) => sql::run(options).await,
+        Command::Live(options) => live::run(options),
+        Command::Export(options) => export::run(options).await,
+        Command::Nfdump(_) | Command::FlowStat(_) | Command::FlowPrint(_) => {
+            bail!("words of another program were not translated: this is a bug")
+        }
+    }
+}
+
+/// Whether the reader of our output had enough (`weir flows | head`).
+fn closed(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+        let options = Options::parse_from(["weir", "nfdump", "-r", "/f", "-s", "srcip", "--native"]);
+        assert!(matches!(options.command, Command::Nfdump(_)));
+    }
+}
