@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::Result;
 
 use crate::{
+    package,
     run::{cargo, root, shown, step, succeeds},
     setup, soak,
 };
@@ -22,6 +23,7 @@ pub fn run() -> Result<()> {
     step("tests");
     // Tests measure and load this machine's kernel: one after the other.
     shown(cargo(&["test"]).env("RUST_TEST_THREADS", "1"))?;
+    package::quick()?;
     step("soak");
     soak::soak(SOAK_SECONDS, None)?;
     step("lints");

@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+mod package;
 mod run;
 mod setup;
 mod soak;
@@ -37,6 +38,12 @@ enum Command {
     Ci,
     /// Measure, and compare with the bars
     Bench(bench::Options),
+    /// Make Debian packages: weir, and weir-softflowd in softflowd's place
+    Deb(package::DebOptions),
+    /// Make an archive of programs that need no libraries
+    Tarball(package::TarballOptions),
+    /// Install the packages in a fresh Debian, and in a machine that is booted with its kernel
+    PackageTest(package::TestOptions),
     /// Play random rounds of options, traffic and mishaps; every account must balance
     Soak(soak::Options),
     /// Have a Spark cluster of two workers answer what `weir` answers, over the same files
@@ -51,6 +58,9 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test | Command::Ci => ci::run(),
         Command::Bench(options) => bench::run(&options),
+        Command::Deb(options) => package::deb(&options),
+        Command::Tarball(options) => package::tarball(&options),
+        Command::PackageTest(options) => package::test(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Spark => spark::run(),
     };

@@ -148,7 +148,7 @@ fn install_peers() -> Result<()> {
     apt_install(&missing)
 }
 
-fn on_path(program: &str) -> bool {
+pub fn on_path(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/sbin".into()])
@@ -199,6 +199,6 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
     )
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     output("id", &["-u"]) == "0"
 }
