@@ -22,7 +22,7 @@ check "the collector's example is right" weir-collector --config /etc/weir/colle
 check "softflowd is as it was" is "" "$(dpkg --verify softflowd | grep -v ' c /')"
 
 check "weir-softflowd takes softflowd's place" dpkg --install weir-softflowd_*.deb
-check "softflowd is removed" is "deinstall ok config-files" "$(dpkg-query -W -f '${Status}' softflowd)"
+check "softflowd is removed" is config-files "$(dpkg-query -W -f '${db:Status-Status}' softflowd)"
 check "no file was lost" is "" "$(dpkg --verify weir-softflowd)"
 for path in /usr/sbin/softflowd /usr/sbin/softflowctl /lib/systemd/system/softflowd@.service \
     /lib/systemd/system/softflowd.service /lib/systemd/system-generators/softflowd-generator; do

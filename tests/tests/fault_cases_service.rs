@@ -148,7 +148,7 @@ fn v01_system_calls_can_be_kept() {
 #[test]
 fn v02_units_are_confined() {
     const BOTH: [&str; 9] = [
-        "DynamicUser=yes",
+        "User=weir",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
         "PrivateTmp=yes",

@@ -57,9 +57,9 @@ pub fn write(package: &Package, stage: &Path) -> Result<()> {
         &control,
         &[
             ("VERSION", VERSION),
-            ("ARCHITECTURE", &architecture),
-            ("INSTALLED_SIZE", &size_kib.to_string()),
-            ("DEPENDS", &depends),
+            ("ARCHITECTURE", architecture.as_str()),
+            ("INSTALLED_SIZE", size_kib.to_string().as_str()),
+            ("DEPENDS", depends.as_str()),
         ],
     )?;
     put(&folder.join("control"), &control, 0o644)?;
