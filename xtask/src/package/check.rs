@@ -30,6 +30,13 @@ const FOLDERS: [&str; 14] = [
     "usr/share/man/",
     "usr/share/zsh/vendor-completions/",
 ];
+/// Those of them whose files are run.
+const PROGRAMS: [&str; 4] = [
+    "lib/systemd/system-generators/",
+    "usr/bin/",
+    "usr/lib/weir/",
+    "usr/sbin/",
+];
 /// What must be there, of both packages.
 const NEEDED: [&str; 19] = [
     "etc/weir/collector.toml",
@@ -163,9 +170,7 @@ impl<'a> Listed<'a> {
         if !FOLDERS.iter().any(|folder| path.starts_with(folder)) {
             return of("is in a folder where packages have nothing");
         }
-        let is_program = ["usr/bin/", "usr/sbin/", "usr/lib/weir/", "lib/systemd/system-generators/"]
-            .iter()
-            .any(|folder| path.starts_with(folder));
+        let is_program = PROGRAMS.iter().any(|folder| path.starts_with(folder));
         if target.is_none() && is_program != (*mode == "-rwxr-xr-x") {
             return of(&format!("has mode {mode}"));
         }
