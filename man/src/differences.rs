@@ -12,11 +12,7 @@ struct Difference {
     weir: &'static str,
 }
 
-const fn difference(
-    what: &'static str,
-    softflowd: &'static str,
-    weir: &'static str,
-) -> Difference {
+const fn difference(what: &'static str, softflowd: &'static str, weir: &'static str) -> Difference {
     Difference {
         what,
         softflowd,
@@ -110,11 +106,7 @@ const DIFFERENCES: &[Difference] = &[
         "the same number twice, 0 unless -i has one",
         "the number the kernel has for it, or that of -i; in and out as they were",
     ),
-    difference(
-        "direction",
-        "which address is lower",
-        "received or sent",
-    ),
+    difference("direction", "which address is lower", "received or sent"),
     difference(
         "end reason",
         "a flow that is pushed out has the one of an end of life",
@@ -125,11 +117,7 @@ const DIFFERENCES: &[Difference] = &[
         "one that is dead, or all, fail together",
         "each by itself, with its own sequence numbers and counters",
     ),
-    difference(
-        "-P sctp",
-        "taken",
-        "refused: no collector in use takes it",
-    ),
+    difference("-P sctp", "taken", "refused: no collector in use takes it"),
     difference(
         "-v psamp, -R",
         "a packet format of its own",
@@ -160,11 +148,7 @@ const DIFFERENCES: &[Difference] = &[
         "a client that says nothing stops capture and export; the file is left behind",
         "served apart, within bounds; removed at the end",
     ),
-    difference(
-        "pidfile",
-        "left behind",
-        "removed at the end",
-    ),
+    difference("pidfile", "left behind", "removed at the end"),
     difference(
         "-r",
         "pcap with the older link types",
@@ -226,7 +210,8 @@ mod tests {
             }
             let flag = format!("-{}", argument.get_short().unwrap());
             assert!(
-                rows.iter().any(|row| row.split_whitespace().any(|word| word == flag)),
+                rows.iter()
+                    .any(|row| row.split_whitespace().any(|word| word == flag)),
                 "{flag} has no row"
             );
         }

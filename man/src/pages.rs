@@ -110,7 +110,14 @@ mod tests {
         for page in programs() {
             let name = page.name().to_owned();
             let text = page.render().unwrap();
-            for section in ["NAME", "SYNOPSIS", "EXAMPLES", "FILES", "\"EXIT STATUS\"", "\"SEE ALSO\""] {
+            for section in [
+                "NAME",
+                "SYNOPSIS",
+                "EXAMPLES",
+                "FILES",
+                "\"EXIT STATUS\"",
+                "\"SEE ALSO\"",
+            ] {
                 let heading = format!("\n.SH {section}\n");
                 assert!(text.contains(&heading), "{name} lacks {section}");
             }
@@ -136,7 +143,11 @@ mod tests {
                 .output()
                 .unwrap();
             let wrong = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success() && wrong.is_empty(), "{}: {wrong}", page.name());
+            assert!(
+                output.status.success() && wrong.is_empty(),
+                "{}: {wrong}",
+                page.name()
+            );
             assert!(output.stdout.len() > 200, "{} is empty", page.name());
         }
     }

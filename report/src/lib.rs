@@ -22,9 +22,9 @@ mod health;
 mod host;
 mod interrupt;
 mod leading;
+mod live;
 mod local_names;
 mod memory;
-mod live;
 mod names;
 mod output;
 mod picture;
@@ -36,9 +36,9 @@ mod scans;
 mod series;
 mod signature;
 mod signatures;
+mod spelling;
 mod sql;
 mod sql_functions;
-mod spelling;
 mod stat;
 mod text;
 mod tolerant;
@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
-        let options = Options::parse_from(["weir", "nfdump", "-r", "/f", "-s", "srcip", "--native"]);
+        let options =
+            Options::parse_from(["weir", "nfdump", "-r", "/f", "-s", "srcip", "--native"]);
         assert!(matches!(options.command, Command::Nfdump(_)));
     }
 }

@@ -250,12 +250,18 @@ fn units(unpacked: &Path) -> Result<Vec<String>> {
             .arg(rewritten.join(unit))
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let Some(last) = text.lines().rev().find(|line| line.contains("exposure level")) else {
+        let Some(last) = text
+            .lines()
+            .rev()
+            .find(|line| line.contains("exposure level"))
+        else {
             bail!("systemd-analyze security said nothing of {unit}");
         };
         eprintln!("{last}");
         if !output.status.success() {
-            mistakes.push(format!("{unit}: is exposed more than {most} tenths: {last}"));
+            mistakes.push(format!(
+                "{unit}: is exposed more than {most} tenths: {last}"
+            ));
         }
     }
     Ok(mistakes)
@@ -306,7 +312,11 @@ mod tests {
 
     #[test]
     fn a_units_programs_are_found() {
-        let unit = "[Service]\nExecStart=/usr/sbin/a -x\nExecStopPost=+/usr/lib/b c\n# ExecStart=/no\n";
-        assert_eq!(programs(unit).collect::<Vec<_>>(), ["/usr/sbin/a", "/usr/lib/b"]);
+        let unit =
+            "[Service]\nExecStart=/usr/sbin/a -x\nExecStopPost=+/usr/lib/b c\n# ExecStart=/no\n";
+        assert_eq!(
+            programs(unit).collect::<Vec<_>>(),
+            ["/usr/sbin/a", "/usr/lib/b"]
+        );
     }
 }

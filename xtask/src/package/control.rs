@@ -203,10 +203,7 @@ fn has_place(text: &str) -> bool {
 
 fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
     fs::write(path, text)?;
-    Ok(fs::set_permissions(
-        path,
-        fs::Permissions::from_mode(mode),
-    )?)
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
 }
 
 #[cfg(test)]
@@ -222,7 +219,8 @@ mod tests {
 
     #[test]
     fn control_files_are_filled() {
-        let values = ["VERSION", "ARCHITECTURE", "INSTALLED_SIZE", "DEPENDS"].map(|name| (name, "x"));
+        let values =
+            ["VERSION", "ARCHITECTURE", "INSTALLED_SIZE", "DEPENDS"].map(|name| (name, "x"));
         for package in ["weir", "weir-softflowd"] {
             let path = root().join("packaging/deb").join(package).join("control");
             fill(&fs::read_to_string(path).unwrap(), &values).unwrap();

@@ -18,7 +18,8 @@ use crate::{
 const RELEASE: &str = "bookworm";
 /// What is in the root besides the base: what units need, Debian's kernel for `machine`, and softflowd, to be
 /// replaced.
-const INCLUDED: &str = "systemd,systemd-sysv,udev,kmod,iproute2,procps,linux-image-cloud-amd64,softflowd";
+const INCLUDED: &str =
+    "systemd,systemd-sysv,udev,kmod,iproute2,procps,linux-image-cloud-amd64,softflowd";
 /// Programs that may be missing here, and their packages.
 const NEEDED: [(&str, &str); 2] = [("debootstrap", "debootstrap"), ("mkfs.ext4", "e2fsprogs")];
 
@@ -51,7 +52,11 @@ pub fn base(folder: &Path) -> Result<Result<PathBuf, String>> {
     fs::create_dir_all(folder)?;
     let made = shown(
         Command::new("debootstrap")
-            .args(["--variant=minbase", &format!("--include={INCLUDED}"), RELEASE])
+            .args([
+                "--variant=minbase",
+                &format!("--include={INCLUDED}"),
+                RELEASE,
+            ])
             .arg(&unfinished)
             .stdout(std::process::Stdio::null()),
     );

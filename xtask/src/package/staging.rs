@@ -104,7 +104,10 @@ impl Package {
                 format!("{documents}/README.Debian"),
                 "deb/weir-softflowd/README.Debian",
             ),
-            Entry::copy("usr/lib/tmpfiles.d/softflowd.conf", "softflowd-tmpfiles.conf"),
+            Entry::copy(
+                "usr/lib/tmpfiles.d/softflowd.conf",
+                "softflowd-tmpfiles.conf",
+            ),
         ];
         for unit in ["softflowd.service", "softflowd@.service"] {
             entries.push(Entry::copy(format!("{UNITS}/{unit}"), unit));
@@ -159,7 +162,10 @@ fn service() -> Vec<Entry> {
 /// What is to be read.
 fn documents() -> Result<Vec<Entry>> {
     let folder = "usr/share/doc/weir";
-    let mut entries = vec![Entry::copy(format!("{folder}/copyright"), "deb/weir/copyright")];
+    let mut entries = vec![Entry::copy(
+        format!("{folder}/copyright"),
+        "deb/weir/copyright",
+    )];
     for (name, source) in [
         ("README.md.gz", "README.md"),
         ("changelog.gz", "CHANGELOG.md"),
