@@ -243,7 +243,7 @@ mod tests {
             (vec![9; 32], true),
             (digits.clone().into_bytes(), true),
             (format!("{}\n", digits.to_uppercase()).into_bytes(), true),
-            (digits[1..].as_bytes().to_vec(), false),
+            (digits.as_bytes()[1..].to_vec(), false),
             (digits.replace('7', "g").into_bytes(), false),
             (vec![9; 33], false),
             (Vec::new(), false),

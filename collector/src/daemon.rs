@@ -60,10 +60,8 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let receivers = receivers(options)?;
     let mut poll = Poll::new()?;
     let signals = signals(&poll)?;
-    let streams = match options.tcp {
-        Some(address) => Some(listen(address, &poll)?),
-        None => None,
-    };
+    let streams = options.tcp.map(|address| listen(address, &poll));
+    let streams = streams.transpose()?;
     let onward = Onward::start(&options.passing, options.listen, &options.allowed)?;
     let onward = Arc::new(onward);
     let scrapes = options.metrics.map(listen_for_scrapes).transpose()?;
@@ -95,10 +93,8 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
         receiving: threads.iter().map(Receiving::progress).cloned().collect(),
         figures: Arc::clone(&figures),
     };
-    let is_told = match scrapes {
-        Some(listener) => serve_scrapes(listener, source).map(|()| true)?,
-        None => false,
-    };
+    let is_told = scrapes.is_some();
+    scrapes.map_or(Ok(()), |scrapes| serve_scrapes(scrapes, source))?;
     let mut daemon = Daemon {
         figures: is_told.then_some(figures),
         notify: Notify::from_environment(),

@@ -195,6 +195,11 @@ impl Source {
         ] {
             page.counter(name, help, value);
         }
+        self.add_room(page, windows_waiting);
+    }
+
+    /// What waits, and how much room is left for it.
+    fn add_room(&self, page: &mut Page, windows_waiting: usize) {
         let batches = self.figures.writer_batches.load(Ordering::Relaxed);
         page.gauge(
             "writer_queue_batches",

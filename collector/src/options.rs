@@ -63,6 +63,7 @@ pub fn tell(refused: &Refused) -> ExitCode {
 
 /// How to receive.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option by itself")]
 pub struct Receive {
     /// Directory for the flows
     #[arg(short = 'w', long = "write", value_name = "DIR", required = true)]

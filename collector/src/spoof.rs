@@ -124,6 +124,6 @@ mod tests {
         let target = "[2001:db8::2]:2055".parse().unwrap();
         assert!(packet(&source("192.0.2.1"), target, b"").is_none());
         let target = "198.51.100.2:2055".parse().unwrap();
-        assert!(packet(&source("192.0.2.1"), target, &[0; 65_530]).is_none());
+        assert!(packet(&source("192.0.2.1"), target, &vec![0; 65_530]).is_none());
     }
 }

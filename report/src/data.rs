@@ -521,7 +521,9 @@ mod tests {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let batches = runtime.block_on(async {
                 let context = SessionContext::new();
-                let (flows, coverage) = open(&context, root, &filter).await.unwrap();
+                let (flows, coverage) = open(&context, root, &filter, &Reading::default())
+                    .await
+                    .unwrap();
                 assert!(coverage.unreadable.is_empty(), "{:?}", coverage.unreadable);
                 assert_eq!((coverage.closed, coverage.open), (2, 2));
                 let kept = flows.filter(plan::plan(&filter)).unwrap();

@@ -335,7 +335,7 @@ impl Element {
             heading: format!("{side}{noun}"),
             sides: columns
                 .iter()
-                .map(|column| Key::Known(*column, what))
+                .map(|column| Key::Known(column, what))
                 .collect(),
             shown: Shown::Text,
         })

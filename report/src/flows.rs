@@ -190,10 +190,10 @@ async fn print_text(
     let columns: Vec<Expr> = row::COLUMNS.map(col).to_vec();
     let mut stream = first(flows.select(columns)?, options.limit).await?;
     let (bold, plain) = output.marks();
-    let mut heading = match options.quiet {
-        true => String::new(),
-        false => format!("{bold}{}{plain}\n", format.heading()),
-    };
+    let mut heading = String::new();
+    if !options.quiet {
+        heading = format!("{bold}{}{plain}\n", format.heading());
+    }
     let mut text = String::with_capacity(TEXT_OCTETS);
     let mut printed = 0;
     while let Some(batch) = stream.next().await {

@@ -139,22 +139,18 @@ fn chosen(known: Vec<Signature>, names: &str) -> Result<Vec<Signature>> {
     let mut chosen = Vec::new();
     for name in names.split(',') {
         let found = known.iter().find(|signature| signature.name == name);
-        match found {
-            Some(signature) => chosen.push(signature.clone()),
-            None => {
-                let all = known.iter().map(|signature| signature.name.as_str());
-                match nearest(name, all.clone()) {
-                    Some(meant) => {
-                        bail!("no signature is called `{name}`; did you mean `{meant}`?")
-                    }
-                    None => {
-                        let all: Vec<_> = all.collect();
-                        bail!(
-                            "no signature is called `{name}`: there are {}",
-                            all.join(", ")
-                        );
-                    }
-                }
+        if let Some(signature) = found {
+            chosen.push(signature.clone())
+        } else {
+            let all = known.iter().map(|signature| signature.name.as_str());
+            if let Some(meant) = nearest(name, all.clone()) {
+                bail!("no signature is called `{name}`; did you mean `{meant}`?")
+            } else {
+                let all: Vec<_> = all.collect();
+                bail!(
+                    "no signature is called `{name}`: there are {}",
+                    all.join(", ")
+                );
             }
         }
     }

@@ -69,7 +69,10 @@ impl Tolerate {
         let Some(scan) = scan else {
             return Transformed::no(node);
         };
-        let files = scan.file_groups.iter().flat_map(|group| group.iter());
+        let files = scan
+            .file_groups
+            .iter()
+            .flat_map(datafusion_datasource::file_groups::FileGroup::iter);
         self.reading
             .expect(files.map(PartitionedFile::effective_size).sum());
         let mut scan = scan.clone();

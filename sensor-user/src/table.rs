@@ -91,8 +91,8 @@ impl Table {
                 // SAFETY: both ranges are valid, and nobody else knows the second.
                 unsafe {
                     of.at(0)
-                        .copy_to_nonoverlapping(copies.at(region * len), len)
-                };
+                        .copy_to_nonoverlapping(copies.at(region * len), len);
+                }
             }
             Ok(copies)
         }

@@ -393,7 +393,9 @@ mod tests {
                         exporter,
                         source_id,
                         version,
+                        ref others,
                     } = flows[7];
+                    assert!(others.is_empty());
                     assert_eq!(received_ns, 1_700_000_000_500_000_000);
                     assert_eq!(record.start_ns, 1_699_999_997_500_000_000);
                     assert_eq!(record.end_ns, 1_699_999_999_500_000_000);
@@ -443,8 +445,8 @@ mod tests {
             "{said}"
         );
         // No octet of it makes the reader panic, or take much memory.
-        for at in 0..whole.len() {
-            let _ = read(&changed(at, whole[at] ^ 0x55));
+        for (at, octet) in whole.iter().enumerate() {
+            let _ = read(&changed(at, octet ^ 0x55));
         }
     }
 }

@@ -98,6 +98,7 @@ mod tests {
             exporter: Ipv6Addr::LOCALHOST,
             source_id: 0,
             version: 9,
+            others: crate::others::Others::NONE,
         };
         (0..number).map(flow).collect()
     }

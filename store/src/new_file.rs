@@ -108,6 +108,7 @@ mod tests {
             exporter: Ipv6Addr::LOCALHOST,
             source_id: 0,
             version: 5,
+            others: crate::others::Others::NONE,
         }
     }
 

@@ -265,6 +265,20 @@ mod tests {
         schema,
     };
 
+    fn others() -> Others {
+        let mut gathering = Gathering::default();
+        for (enterprise, element) in [(0, 95), (6871, 14), (0, 95)] {
+            let octets = &[3, 0, 0, 80][..];
+            let other = Other {
+                enterprise,
+                element,
+                octets,
+            };
+            gathering.add(&other, octets.len());
+        }
+        gathering.finish()
+    }
+
     #[test]
     fn flows_come_back_as_they_were() {
         let record = FlowRecord {
@@ -302,17 +316,7 @@ mod tests {
             outer_source: "2001:db8::6".parse().unwrap(),
             ..record
         };
-        let mut gathering = Gathering::default();
-        for (enterprise, element) in [(0, 95), (6871, 14), (0, 95)] {
-            let octets = &[3, 0, 0, 80][..];
-            let other = Other {
-                enterprise,
-                element,
-                octets,
-            };
-            gathering.add(&other, octets.len());
-        }
-        let others = gathering.finish();
+        let others = others();
         let v6 = StoredFlow {
             record,
             received_ns: 1_700_000_002_000_000_001,

@@ -13,7 +13,9 @@ use std::{
 
 use serde_json::{Value, json};
 use weir_netflow::FlowRecord;
-use weir_store::{layout::Directory, read, rotate, schema::StoredFlow, window::Window};
+use weir_store::{
+    layout::Directory, others::Others, read, rotate, schema::StoredFlow, window::Window,
+};
 use weir_tests::process::binaries;
 
 /// 2026-11-20 00:00:00 UTC.
@@ -50,6 +52,7 @@ fn flow(at_s: u64, from: &str, to: &str, protocol: u8, ports: (u16, u16)) -> Sto
         exporter: address("192.0.2.1"),
         source_id: 7,
         version: 9,
+        others: Others::NONE,
     }
 }
 

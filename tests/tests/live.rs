@@ -1,4 +1,5 @@
 //! `weir live` in a real terminal, under changing traffic: what is on the screen is what was sent.
+#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[expect(dead_code, reason = "a part of it is for other tests")]
@@ -89,6 +90,7 @@ fn has(lines: &[String], words: &str, numbers: &[&str]) -> bool {
     numbers.iter().all(|number| line_words.contains(number))
 }
 
+#[expect(clippy::too_many_lines, reason = "one session, from beginning to end")]
 #[test]
 fn the_screen_follows_the_traffic_and_the_keys() {
     let site = Site::new();

@@ -8,6 +8,7 @@ mod site;
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     fs,
     net::{SocketAddr, UdpSocket},
     os::unix::fs::PermissionsExt as _,
@@ -82,7 +83,7 @@ fn target() -> (UdpSocket, String) {
 
 /// So many datagrams, and whom they came from.
 fn receive(target: &UdpSocket, count: usize) -> Vec<(Vec<u8>, SocketAddr)> {
-    let mut buffer = [0; 65_536];
+    let mut buffer = vec![0; 65_536];
     let mut one = || {
         let (length, from) = target.recv_from(&mut buffer).unwrap();
         (buffer[..length].to_vec(), from)
@@ -171,7 +172,8 @@ fn flows_that_a_filter_keeps_are_forwarded_in_each_format() {
     let mut daemons = Vec::new();
     for (version, other) in &others {
         daemons.push(other.start(""));
-        options += &format!("--forward {version}:{}=port>39999 ", other.address());
+        let address = other.address();
+        write!(options, "--forward {version}:{address}=port>39999 ").unwrap();
     }
     let daemon = site.start(&options);
     send(&socket(), site.address(), &datagrams());

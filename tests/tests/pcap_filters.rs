@@ -170,7 +170,7 @@ fn tcpdump(folder: &Path, file: &Path, expression: &str) -> Result<Vec<u64>, Str
     fs::write(&matched, output.stdout).unwrap();
     let mut seconds = Vec::new();
     capture::read(&matched, |frame| {
-        seconds.push(frame.unix_ns / 1_000_000_000)
+        seconds.push(frame.unix_ns / 1_000_000_000);
     })
     .unwrap();
     Ok(seconds)

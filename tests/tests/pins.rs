@@ -223,7 +223,7 @@ fn flows_that_are_taken_off_have_their_own_sampling_rate() {
     assert!(!datagrams.is_empty());
     for datagram in &datagrams {
         let said = u16::from_be_bytes([datagram[22], datagram[23]]);
-        assert_eq!(said, 2 << 14 | 10, "one in ten, at random");
+        assert_eq!(said, (2 << 14) + 10, "one in ten, at random");
     }
     // Another sensor's datagrams tell one rate, its own.
     sampled();

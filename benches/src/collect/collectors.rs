@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use weir_benches::live::receiver::number_after;
 use weir_sensor::clock::Now;
-use weir_store::read;
+use weir_store::{footer, read};
 use weir_tests::process::{self, Daemon};
 
 use crate::{
@@ -256,7 +256,7 @@ impl Running {
         let account: Value = serde_json::from_str(&json)?;
         let mut left = Left::default();
         for path in read::list(&self.flows())?.closed {
-            left.flows += read::parquet_flows(&path)?;
+            left.flows += footer::read(&path)?.flows;
             left.octets += fs::metadata(&path)?.len();
             left.files += 1;
         }

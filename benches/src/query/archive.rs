@@ -228,6 +228,7 @@ fn stored(record: &FlowRecord) -> StoredFlow {
         exporter: Ipv4Addr::LOCALHOST.to_ipv6_mapped(),
         source_id: 0,
         version: 9,
+        others: weir_store::others::Others::NONE,
     }
 }
 
@@ -317,7 +318,7 @@ mod tests {
         let flows = files
             .closed
             .iter()
-            .map(|path| weir_store::read::parquet_flows(path).unwrap());
+            .map(|path| weir_store::footer::read(path).unwrap().flows);
         assert_eq!((files.closed.len(), flows.sum::<u64>()), (3, 300));
     }
 }

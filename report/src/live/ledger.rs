@@ -312,13 +312,14 @@ pub mod tests {
             exporter: Ipv6Addr::UNSPECIFIED,
             source_id: 0,
             version: 0,
+            others: weir_store::others::Others::NONE,
         }
     }
 
     fn table(second: u64, flows: &[(u64, StoredFlow)]) -> Table {
         let flows = flows.iter().map(|(number, flow)| Open {
             number: *number,
-            flow: *flow,
+            flow: flow.clone(),
         });
         Table {
             monotonic_ns: 7 + second * SECOND_NS,
@@ -330,7 +331,7 @@ pub mod tests {
     /// Octets, whether it is open, and bits a second of the only flow.
     fn only(ledger: &Ledger) -> (u64, bool, Option<u64>) {
         let shown: Vec<_> = ledger.flows().collect();
-        let [shown] = shown[..] else {
+        let [shown] = &shown[..] else {
             panic!("{shown:?}");
         };
         let bits = shown.rate.map(|rate| rate.bits);

@@ -91,7 +91,7 @@ impl<'a> File<'a> {
                 ([], _) => {}
                 (["filter-primitive", name], _) => {
                     file.primitives.insert(*name, Primitive::default());
-                    within = Within::Primitive(*name);
+                    within = Within::Primitive(name);
                 }
                 (["filter-definition", name], _) => {
                     let groups = vec![Vec::new()];
@@ -100,7 +100,7 @@ impl<'a> File<'a> {
                         ..Definition::default()
                     };
                     file.definitions.insert(*name, definition);
-                    within = Within::Definition(*name);
+                    within = Within::Definition(name);
                 }
                 (words, Within::Primitive(name)) => {
                     let primitive = file.primitives.entry(name).or_default();

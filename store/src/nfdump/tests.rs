@@ -57,6 +57,7 @@ fn flow(number: u64) -> StoredFlow {
         exporter: side("9"),
         source_id: if v6 { 77_000 } else { 0x0102 },
         version: if v6 { 10 } else { 5 },
+        others: crate::others::Others::NONE,
     }
 }
 
@@ -136,8 +137,8 @@ fn a_record_of_two_directions_is_two_flows() {
     }
     octets[4] += 1;
     let decoded = record::decode(&octets).unwrap();
-    assert_eq!((decoded.flow, decoded.flows), (flow(1), 2));
     let reverse = decoded.reverse().unwrap().record;
+    assert_eq!((decoded.flow, decoded.flows), (flow(1), 2));
     assert_eq!((reverse.packets, reverse.octets), (7, 700));
     assert_eq!(reverse.source, flow(1).record.destination);
     assert_eq!(reverse.source_port, 443);
@@ -180,8 +181,8 @@ fn damaged_and_foreign_files_are_named() {
         assert!(said.contains(words), "{words}: {said}");
     }
     // No octet of it makes the reader panic, or take much memory.
-    for at in 0..whole.len() {
-        fs::write(&path, changed(at, whole[at] ^ 0x55)).unwrap();
+    for (at, octet) in whole.iter().enumerate() {
+        fs::write(&path, changed(at, octet ^ 0x55)).unwrap();
         let _ = read(&path);
     }
     let big_endian = [&[0xa5, 0x0c][..], &[0; 60]].concat();

@@ -121,7 +121,7 @@ pub fn stream(octets: &[u8]) {
         {
             break;
         }
-        assert!(framing.pending() <= usize::from(u16::MAX));
+        assert!(u16::try_from(framing.pending()).is_ok());
     }
     collector.finish();
 }

@@ -64,7 +64,9 @@ fn peak_kib() -> u64 {
 /// Datagrams for one collector after the other. All of the valid ones are applied, and give `records` flows.
 fn play_datagrams(seed: u64, inputs: &[Vec<u8>], records: u64) {
     let mut collector = Collector::new(0);
-    inputs.iter().for_each(|input| collector.take(input));
+    for input in inputs {
+        collector.take(input);
+    }
     assert_eq!(collector.finish(), (inputs.len() as u64, records));
     entry::datagrams(&[], &inputs::framed(inputs));
     let mut collector = Collector::new(0);
@@ -81,7 +83,9 @@ fn play_datagrams(seed: u64, inputs: &[Vec<u8>], records: u64) {
 #[test]
 fn frames_end_the_walk() {
     let frames = inputs::frames();
-    frames.iter().for_each(|frame| entry::packet(frame));
+    for frame in &frames {
+        entry::packet(frame);
+    }
     play(1, MANY, &frames, entry::packet);
 }
 

@@ -174,7 +174,8 @@ impl<'a> Listed<'a> {
         if target.is_none() && is_program != (*mode == "-rwxr-xr-x") {
             return of(&format!("has mode {mode}"));
         }
-        if path.starts_with("usr/share/man/") && !path.ends_with(".gz") {
+        if path.starts_with("usr/share/man/") && Path::new(path).extension() != Some("gz".as_ref())
+        {
             return of("is a man page that is not compressed");
         }
         None
