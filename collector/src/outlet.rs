@@ -134,6 +134,12 @@ impl Outlet {
         let (refusals, error) = match self.destination.send(&datagram.octets) {
             Sent::Yes { refusals } => (refusals, None),
             Sent::No { refusals, error } => (refusals, Some(error)),
+            Sent::Anew => {
+                for record in self.lanes[lane].1.begin_anew(datagram) {
+                    self.batch(lane, &record, now);
+                }
+                return;
+            }
             Sent::TooLong {
                 refusals,
                 octets_max,

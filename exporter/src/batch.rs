@@ -5,7 +5,7 @@
 
 use std::mem;
 
-use weir_netflow::{ExportTime, FlowRecord, Optional, Sampling};
+use weir_netflow::{ExportTime, FlowRecord, Layout, Sampling};
 
 use crate::{
     counters::Tally,
@@ -27,8 +27,8 @@ pub struct BatchOptions {
     pub source_id: u32,
     /// How packets were chosen.
     pub sampling: Sampling,
-    /// What v9's and IPFIX's records carry beside the usual.
-    pub optional: Optional,
+    /// What v9's and IPFIX's records have, and in which order.
+    pub layout: Layout,
 }
 
 impl BatchOptions {
@@ -45,7 +45,7 @@ impl BatchOptions {
             template_interval_ns: 60_000_000_000,
             source_id: 0,
             sampling: Sampling::NONE,
-            optional: Optional::NONE,
+            layout: Layout::WEIR,
         }
     }
 
@@ -57,7 +57,7 @@ impl BatchOptions {
     }
 
     fn format(&self) -> Format {
-        Format::new(self.version, self.source_id, self.sampling, self.optional)
+        Format::new(self.version, self.source_id, self.sampling, self.layout)
     }
 }
 
@@ -98,6 +98,8 @@ impl Batcher {
     /// A batcher that has sent nothing yet.
     #[must_use]
     pub fn new(options: BatchOptions) -> Self {
+        // softflowd's v9 counts from one.
+        let counts_from_one = options.version == Version::V9 && options.layout.softflowd.is_some();
         Self {
             format: options.format(),
             options,
@@ -105,7 +107,7 @@ impl Batcher {
             octets: 0,
             opened_ns: 0,
             with_templates: false,
-            sequence: 0,
+            sequence: u32::from(counts_from_one),
             templates: TemplateState {
                 due: true,
                 sent_ns: 0,
@@ -177,6 +179,19 @@ impl Batcher {
         records
     }
 
+    /// Takes the last datagram back, since it did not leave, and begins anew: the collector knows
+    /// nothing of what was sent before. IPFIX numbers records from zero in each session (RFC 7011
+    /// section 3.1); other versions know no sessions, and their numbers go on. Returns its records and
+    /// those that waited behind them, to be pushed again.
+    #[must_use]
+    pub fn begin_anew(&mut self, datagram: Datagram) -> Vec<FlowRecord> {
+        let records = self.take_back(datagram, usize::MAX);
+        if self.options.version == Version::Ipfix {
+            self.sequence = 0;
+        }
+        records
+    }
+
     /// How the datagrams are made.
     #[must_use]
     pub fn options(&self) -> &BatchOptions {
@@ -214,7 +229,8 @@ impl Batcher {
 
     /// Octets a record adds, with its set's header and padding if it begins one.
     fn octets_of(&self, record: &FlowRecord) -> usize {
-        let begins_set = self.pending.last().is_none_or(|last| last.v6 != record.v6);
+        let last = self.pending.last();
+        let begins_set = last.is_none_or(|last| !self.format.share_set(last, record));
         self.format.record_octets(record, begins_set)
     }
 }
@@ -224,7 +240,12 @@ mod tests {
     use std::collections::HashMap;
 
     use weir_netflow::{
-        Malformed, TimeBase, data, ipfix, options, set::Set, template::Template, v1, v5, v9,
+        Malformed, Optional, Reverse, TimeBase, data, ipfix,
+        layout::{Softflowd, Times},
+        options,
+        set::{Definition, Set},
+        template::Template,
+        v1, v5, v9,
     };
 
     use super::*;
@@ -305,7 +326,10 @@ mod tests {
         for version in [Version::V1, Version::V5, Version::V9, Version::Ipfix] {
             for optional in [Optional::NONE, all] {
                 let options = BatchOptions {
-                    optional,
+                    layout: Layout {
+                        optional,
+                        ..Layout::WEIR
+                    },
                     ..sampled(version)
                 };
                 let record = FlowRecord {
@@ -426,6 +450,27 @@ mod tests {
     }
 
     #[test]
+    fn a_new_session_begins_with_templates_and_number_zero() {
+        let mut batcher = Batcher::new(BatchOptions::new(Version::Ipfix));
+        for number in 1..=3 {
+            batcher.push(&flow(number), &at(1));
+            batcher.flush(&at(1)).unwrap();
+        }
+        batcher.push(&flow(4), &at(1));
+        let lost = batcher.flush(&at(1)).unwrap();
+        batcher.push(&flow(5), &at(1));
+        let records = batcher.begin_anew(lost);
+        assert_eq!(records, [flow(4), flow(5)]);
+        for record in &records {
+            assert!(batcher.push(record, &at(2)).is_none());
+        }
+        let octets = batcher.flush(&at(2)).unwrap().octets;
+        assert_eq!(ipfix::decode_header(&octets).unwrap().sequence, 0);
+        let sets = ipfix::decode_sets(&octets).unwrap();
+        assert!(matches!(sets[0], Set::Templates(_)));
+    }
+
+    #[test]
     fn numbers_wrap() {
         let now = at(0);
         for (version, next) in [(Version::V5, 0), (Version::V9, 0), (Version::Ipfix, 1)] {
@@ -448,7 +493,10 @@ mod tests {
         ];
         for version in [Version::V9, Version::Ipfix] {
             let mut batcher = Batcher::new(BatchOptions {
-                optional: optional.into_iter().fold(Optional::NONE, Optional::and),
+                layout: Layout {
+                    optional: optional.into_iter().fold(Optional::NONE, Optional::and),
+                    ..Layout::WEIR
+                },
                 ..BatchOptions::new(version)
             });
             let records = (1..=2000).map(|number| FlowRecord {
@@ -477,6 +525,142 @@ mod tests {
                 assert_eq!(flow.inner_vlan, 5);
             }
             assert_whole(&flows);
+        }
+    }
+
+    /// softflowd's options, and its numbers.
+    fn as_softflowd(version: Version) -> BatchOptions {
+        let softflowd = Softflowd {
+            vlan: true,
+            process: 77,
+            ifindex: 3,
+            interface: *b"eth0\0\0\0\0\0\0\0\0\0\0\0\0",
+            exporter: None,
+        };
+        BatchOptions {
+            layout: Layout {
+                softflowd: Some(softflowd),
+                ..Layout::WEIR
+            },
+            ..BatchOptions::new(version)
+        }
+    }
+
+    #[test]
+    fn in_softflowds_layout_flows_icmp_and_times_come_back() {
+        for version in [Version::V9, Version::Ipfix] {
+            for times in [None, Some(Times::Milliseconds), Some(Times::Nanoseconds)] {
+                let options = as_softflowd(version);
+                let mut batcher = Batcher::new(BatchOptions {
+                    layout: Layout {
+                        times,
+                        ..options.layout
+                    },
+                    ..options
+                });
+                let icmp = FlowRecord {
+                    protocol: 1,
+                    destination_port: 0x0800,
+                    ..flow(2)
+                };
+                for record in [flow(1), icmp, flow(3)] {
+                    assert!(batcher.push(&record, &at(1)).is_none());
+                }
+                let octets = batcher.flush(&at(1)).unwrap().octets;
+                let mut known = HashMap::new();
+                let boot_ms = (at(1).unix_ns / 1_000_000).checked_sub(at(1).uptime_ms);
+                let (sets, base, sequence) = if version == Version::V9 {
+                    let header = v9::decode_header(&octets).unwrap();
+                    assert_eq!(usize::from(header.count), 4 + 2 + 3);
+                    (
+                        v9::decode_sets(&octets),
+                        header.time_base(),
+                        header.sequence,
+                    )
+                } else {
+                    let header = ipfix::decode_header(&octets).unwrap();
+                    let sets = ipfix::decode_sets(&octets);
+                    (sets, header.time_base(boot_ms), header.sequence)
+                };
+                assert_eq!(sequence, u32::from(version == Version::V9));
+                let mut flows = Vec::new();
+                for set in sets.unwrap() {
+                    match set {
+                        Set::Templates(new) => {
+                            let new = new.iter().filter_map(Definition::template);
+                            known.extend(new.map(|one| (one.id(), one.clone())));
+                        }
+                        Set::Data { id: 256, .. } => {}
+                        Set::Data { id, octets } => {
+                            let records = data::records(&known[&id], octets, base);
+                            flows.extend(records.map(|record| record.flow));
+                        }
+                        Set::Reserved => panic!("a reserved set"),
+                    }
+                }
+                let ids: Vec<_> = flows.iter().map(|flow| flow.destination_port).collect();
+                assert_eq!(ids, [0, 0x0800, 0], "{version:?} {times:?}");
+                let packets: Vec<_> = flows.iter().map(|flow| flow.packets).collect();
+                assert_eq!(packets, [1, 2, 3]);
+                for flow in flows {
+                    assert_eq!((flow.start_ns, flow.end_ns), (at(0).unix_ns, at(1).unix_ns));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_of_both_directions_is_read_as_two() {
+        let record = FlowRecord {
+            protocol: 6,
+            source_port: 1234,
+            destination_port: 80,
+            reverse: Some(Reverse {
+                octets: 9000,
+                packets: 9,
+                tos: 4,
+                tcp_flags: 0x12,
+            }),
+            ..flow(1)
+        };
+        for options in [
+            BatchOptions::new(Version::Ipfix),
+            as_softflowd(Version::Ipfix),
+        ] {
+            let mut batcher = Batcher::new(BatchOptions {
+                layout: Layout {
+                    biflow: true,
+                    times: Some(Times::Milliseconds),
+                    ..options.layout
+                },
+                ..options
+            });
+            assert!(batcher.push(&record, &at(1)).is_none());
+            let datagram = batcher.flush(&at(1)).unwrap();
+            assert_eq!((datagram.tally.records, datagram.tally.packets), (1, 10));
+            let header = ipfix::decode_header(&datagram.octets).unwrap();
+            let sets = ipfix::decode_sets(&datagram.octets).unwrap();
+            let mut known = HashMap::new();
+            let mut reverse = None;
+            for set in sets {
+                match set {
+                    Set::Templates(new) => {
+                        let new = new.iter().filter_map(Definition::template);
+                        known.extend(new.map(|one| (one.id(), one.clone())));
+                    }
+                    Set::Data { id: 256, .. } | Set::Reserved => {}
+                    Set::Data { id, octets } => {
+                        let base = header.time_base(None);
+                        reverse = data::records(&known[&id], octets, base)
+                            .next()
+                            .unwrap()
+                            .reverse();
+                    }
+                }
+            }
+            let reverse = reverse.unwrap();
+            assert_eq!((reverse.packets, reverse.octets, reverse.tos), (9, 9000, 4));
+            assert_eq!((reverse.source_port, reverse.tcp_flags), (80, 0x12));
         }
     }
 

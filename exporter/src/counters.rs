@@ -29,6 +29,21 @@ pub struct ExportCounters {
 }
 
 impl ExportCounters {
+    /// Adds another destination's, where each got a share.
+    pub fn merge(&mut self, other: &Self) {
+        self.records.merge(other.records);
+        self.records_exported.merge(other.records_exported);
+        self.records_unsupported.merge(other.records_unsupported);
+        self.records_unsent.merge(other.records_unsent);
+        self.records_lost.merge(other.records_lost);
+        self.records_split += other.records_split;
+        self.datagrams_sent += other.datagrams_sent;
+        self.datagram_octets += other.datagram_octets;
+        self.datagrams_unsent += other.datagrams_unsent;
+        self.datagrams_shortened += other.datagrams_shortened;
+        self.refusals += other.refusals;
+    }
+
     /// Counts as lost what was given and is in no other counter: who had it is gone.
     pub fn lose_the_rest(&mut self, given: Tally) {
         let mut explained = self.records_exported;
@@ -55,13 +70,24 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds a record.
+    /// Adds a record, with what went either way.
     pub fn add(&mut self, record: &weir_netflow::FlowRecord) {
+        let reverse = record.reverse.unwrap_or_default();
         self.merge(Self {
             records: 1,
-            packets: record.packets,
-            octets: record.octets,
+            packets: record.packets.saturating_add(reverse.packets),
+            octets: record.octets.saturating_add(reverse.octets),
         });
+    }
+
+    /// What is left without another tally, which is a part of it.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self {
+            records: self.records.saturating_sub(other.records),
+            packets: self.packets.saturating_sub(other.packets),
+            octets: self.octets.saturating_sub(other.octets),
+        }
     }
 
     /// Adds another tally.

@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use crate::socket::{self, Kind, Way};
+
 /// What takes datagrams to a collector: a socket, or what stands for one in a test.
 pub trait Carrier: fmt::Debug + Send {
     /// Where it takes them.
@@ -24,6 +26,12 @@ pub trait Carrier: fmt::Debug + Send {
 
     /// Lets datagrams that are longer than the path takes leave in fragments from here on.
     fn allow_fragments(&mut self);
+
+    /// Sends what is not on its way yet, and ends: nothing comes after it, unless it begins again.
+    fn finish(&mut self) {}
+
+    /// Makes ready for what comes: before the first, and again after an end.
+    fn begin(&mut self) {}
 }
 
 /// A connected socket.
@@ -51,6 +59,9 @@ pub enum Sent {
         /// Octets that the path takes, without UDP and IP headers; less than was told before.
         octets_max: usize,
     },
+    /// It did not: there is a new connection, of which the collector knows nothing. Numbers and
+    /// templates begin anew (RFC 7011 sections 3.1 and 8.4).
+    Anew,
     /// It did not, for this reason.
     No {
         /// ICMP errors read.
@@ -71,15 +82,16 @@ impl Destination {
     /// # Errors
     /// What the operating system says.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let any: SocketAddr = if address.is_ipv4() {
-            ([0, 0, 0, 0], 0).into()
-        } else {
-            ([0u16; 8], 0).into()
-        };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(address)?;
+        Self::connect_by(address, &Way::default())
+    }
+
+    /// Connects a socket to the collector, to be reached by this way.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn connect_by(address: SocketAddr, way: &Way) -> io::Result<Self> {
         let destination = Self {
-            socket,
+            socket: socket::open(Kind::Datagrams, address, way)?.into(),
             address,
             octets_max: OCTETS_MAX,
         };

@@ -2,8 +2,8 @@
 //! octets. Pure functions of records and times.
 
 use weir_netflow::{
-    ExportTime, FlowRecord, Optional, Sampling, flow_template::FlowTemplates, ipfix, set, v1, v5,
-    v9,
+    ExportTime, FlowRecord, Layout, Sampling, flow_template::FlowTemplates, ipfix, set, softflowd,
+    v1, v5, v9,
 };
 
 /// Sets are padded to four octets.
@@ -67,22 +67,29 @@ pub(crate) struct Format {
     /// v9's source id, IPFIX's domain, v5's engine type and id (its low 16 bits).
     pub source_id: u32,
     pub sampling: Sampling,
+    layout: Layout,
     /// Versions without templates leave them alone.
     flows: FlowTemplates,
 }
 
 impl Format {
-    pub fn new(version: Version, source_id: u32, sampling: Sampling, optional: Optional) -> Self {
+    pub fn new(version: Version, source_id: u32, sampling: Sampling, layout: Layout) -> Self {
         let flows = match version {
-            Version::V1 | Version::V5 | Version::V9 => v9::flow_templates(optional),
-            Version::Ipfix => ipfix::flow_templates(optional),
+            Version::V1 | Version::V5 | Version::V9 => v9::templates(&layout),
+            Version::Ipfix => ipfix::templates(&layout),
         };
         Self {
             version,
             source_id,
             sampling,
+            layout,
             flows,
         }
+    }
+
+    /// Whether two records, one after the other, are in one set.
+    pub fn share_set(&self, one: &FlowRecord, other: &FlowRecord) -> bool {
+        self.flows.of(one).id == self.flows.of(other).id
     }
 
     /// Octets of a record, and what its set's header and padding take if it begins one.
@@ -103,17 +110,18 @@ impl Format {
 
     /// Octets of the templates, and of what is said with them.
     pub fn templates_octets(&self) -> usize {
-        let options_octets = match self.version {
-            Version::V1 | Version::V5 => return 0,
-            Version::V9 => v9::SAMPLING_OCTETS,
-            Version::Ipfix => ipfix::SAMPLING_OCTETS,
+        let options_octets = match (self.options(), self.version) {
+            (Options::None, _) | (_, Version::V1 | Version::V5) => 0,
+            (Options::Sampling, Version::V9) => v9::SAMPLING_OCTETS,
+            (Options::Sampling, Version::Ipfix) => ipfix::SAMPLING_OCTETS,
+            (Options::Softflowd(_), Version::V9) => softflowd::V9_OCTETS,
+            (Options::Softflowd(of), Version::Ipfix) => softflowd::ipfix_octets(&of),
         };
-        let options_octets = if says(self.sampling) {
-            options_octets
+        if self.version.has_templates() {
+            self.flows.definition_octets() + options_octets
         } else {
             0
-        };
-        self.flows.definition_octets() + options_octets
+        }
     }
 
     /// Octets that a datagram needs at least, as far as paths go.
@@ -123,18 +131,35 @@ impl Format {
 
     /// Octets of a datagram with the templates and the longest record.
     pub fn one_record_octets(&self) -> usize {
-        let longest = FlowRecord {
-            v6: true,
-            ..FlowRecord::default()
+        let record_octets = match self.version {
+            Version::V1 => v1::RECORD_OCTETS,
+            Version::V5 => v5::RECORD_OCTETS,
+            Version::V9 | Version::Ipfix => {
+                self.flows.record_octets_max() + set::HEADER_OCTETS + SET_PADDING_OCTETS_MAX
+            }
         };
-        let record_octets = self.record_octets(&longest, true);
         self.version.header_octets() + self.templates_octets() + record_octets
+    }
+
+    /// What is said with the templates.
+    fn options(&self) -> Options {
+        let needs_boot = self.version == Version::Ipfix && self.layout.needs_boot();
+        match self.layout.softflowd {
+            Some(of) => Options::Softflowd(of),
+            None if self.sampling.interval > 1 || needs_boot => Options::Sampling,
+            None => Options::None,
+        }
     }
 }
 
-/// Whether something is to be said about sampling.
-fn says(sampling: Sampling) -> bool {
-    sampling.interval > 1
+/// What is said with the templates.
+#[derive(Clone, Copy, Debug)]
+enum Options {
+    None,
+    /// How packets were chosen; in IPFIX also when the sensor booted.
+    Sampling,
+    /// What softflowd says.
+    Softflowd(weir_netflow::layout::Softflowd),
 }
 
 /// What goes into one datagram.
@@ -162,7 +187,7 @@ impl Contents<'_> {
 
     /// Whether it carries an options record.
     fn with_options(&self) -> bool {
-        self.with_templates && says(self.format.sampling)
+        self.with_templates && !matches!(self.format.options(), Options::None)
     }
 
     /// The datagram, as of now.
@@ -220,11 +245,23 @@ impl Contents<'_> {
         let mut count = self.records.len();
         if self.with_templates {
             self.format.flows.encode_definition(&mut octets);
-            count += 2;
-        }
-        if self.with_options() {
-            v9::encode_sampling(&mut octets, &self.format.sampling, self.format.source_id);
-            count += v9::SAMPLING_RECORDS;
+            count += FlowTemplates::COUNT;
+            let Format {
+                sampling,
+                source_id,
+                ..
+            } = self.format;
+            match self.format.options() {
+                Options::None => {}
+                Options::Sampling => {
+                    v9::encode_sampling(&mut octets, sampling, *source_id);
+                    count += v9::SAMPLING_RECORDS;
+                }
+                Options::Softflowd(of) => {
+                    softflowd::encode_v9(&mut octets, &of, sampling);
+                    count += softflowd::V9_RECORDS;
+                }
+            }
         }
         self.encode_sets(&mut octets, &instant);
         let header = v9::Header {
@@ -242,14 +279,20 @@ impl Contents<'_> {
         octets.resize(ipfix::HEADER_OCTETS, 0);
         if self.with_templates {
             self.format.flows.encode_definition(&mut octets);
-        }
-        if self.with_options() {
-            ipfix::encode_sampling(
-                &mut octets,
-                &self.format.sampling,
-                self.format.source_id,
-                now,
-            );
+            let Format {
+                sampling,
+                source_id,
+                ..
+            } = self.format;
+            match self.format.options() {
+                Options::None => {}
+                Options::Sampling => {
+                    ipfix::encode_sampling(&mut octets, sampling, *source_id, now);
+                }
+                Options::Softflowd(of) => {
+                    softflowd::encode_ipfix(&mut octets, &of, sampling, now);
+                }
+            }
         }
         self.encode_sets(&mut octets, now);
         let header = ipfix::Header {
@@ -262,10 +305,10 @@ impl Contents<'_> {
         octets
     }
 
-    /// Data sets, one for each run of records of one family, padded to four octets (RFC 3954
+    /// Data sets, one for each run of records of one template, padded to four octets (RFC 3954
     /// section 5.3, RFC 7011 section 3.3.1).
     fn encode_sets(&self, octets: &mut Vec<u8>, time: &ExportTime) {
-        for records in self.records.chunk_by(|a, b| a.v6 == b.v6) {
+        for records in self.records.chunk_by(|a, b| self.format.share_set(a, b)) {
             let Some(first) = records.first() else {
                 continue;
             };

@@ -6,8 +6,12 @@ pub mod counters;
 pub mod destination;
 pub mod format;
 pub mod pace;
+pub mod socket;
+pub mod stream;
 
 pub use batch::Batcher;
 pub use counters::ExportCounters;
 pub use destination::Destination;
 pub use format::Version;
+pub use socket::Way;
+pub use stream::Stream;

@@ -124,12 +124,18 @@ pub const INTERFACE_DESCRIPTION: Element = 83;
 pub const TOTAL_OCTETS: Element = 85;
 /// packetTotalCount.
 pub const TOTAL_PACKETS: Element = 86;
+/// exporterIPv4Address.
+pub const EXPORTER_V4: Element = 130;
+/// exporterIPv6Address.
+pub const EXPORTER_V6: Element = 131;
 /// flowEndReason.
 pub const END_REASON: Element = 136;
 /// icmpTypeCodeIPv6.
 pub const ICMP_TYPE_V6: Element = 139;
 /// meteringProcessId.
 pub const METERING_PROCESS: Element = 143;
+/// exportingProcessId.
+pub const EXPORTING_PROCESS: Element = 144;
 /// templateId.
 pub const TEMPLATE_ID: Element = 145;
 /// flowStartSeconds.
@@ -180,6 +186,8 @@ pub const PADDING: Element = 210;
 pub const INITIATOR_OCTETS: Element = 231;
 /// responderOctets.
 pub const RESPONDER_OCTETS: Element = 232;
+/// biflowDirection.
+pub const BIFLOW_DIRECTION: Element = 239;
 /// dot1qVlanId.
 pub const DOT1Q_VLAN: Element = 243;
 /// dot1qCustomerVlanId.
@@ -210,6 +218,10 @@ pub const OBSERVED_MS: Element = 323;
 pub const OBSERVED_US: Element = 324;
 /// observationTimeNanoseconds.
 pub const OBSERVED_NS: Element = 325;
+/// originalExporterIPv4Address.
+pub const ORIGINAL_EXPORTER_V4: Element = 403;
+/// originalExporterIPv6Address.
+pub const ORIGINAL_EXPORTER_V6: Element = 404;
 
 // A tunnel's endpoints have no element of IANA's. These are ntop's (of NTOP_PEN; v9 adds 57472 to their
 // numbers): ntopng and Wireshark know them.

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::{ExportTime, FlowRecord, Malformed, low32, read, v1, v5, v7, v8};
+use crate::{ExportTime, FlowRecord, Malformed, Reverse, low32, read, v1, v5, v7, v8};
 
 /// A datagram of any of them, as far as they are alike.
 #[derive(Clone, Copy, Debug)]
@@ -159,16 +159,36 @@ const AS_TRANS: u16 = 23456;
 /// Records whose counts fit these formats, from one whose counts may not: packets and octets are
 /// spread over several, none is lost. IPv6 yields none.
 pub fn parts(record: &FlowRecord) -> impl Iterator<Item = FlowRecord> + use<> {
-    let most = u64::from(u32::MAX);
+    spread(record, if record.v6 { 0 } else { parts_needed(record) })
+}
+
+/// Likewise for templates whose counters have 32 bits, which carry either family.
+pub fn narrow_parts(record: &FlowRecord) -> impl Iterator<Item = FlowRecord> + use<> {
+    spread(record, parts_needed(record))
+}
+
+fn parts_needed(record: &FlowRecord) -> u64 {
+    let reverse = record.reverse.unwrap_or_default();
+    let counts = [
+        record.octets,
+        record.packets,
+        reverse.octets,
+        reverse.packets,
+    ];
+    let largest = counts.into_iter().max().unwrap_or(0);
+    largest.div_ceil(u64::from(u32::MAX)).max(1)
+}
+
+fn spread(record: &FlowRecord, count: u64) -> impl Iterator<Item = FlowRecord> + use<> {
     let record = *record;
-    let count = if record.v6 {
-        0
-    } else {
-        record.octets.max(record.packets).div_ceil(most).max(1)
-    };
     (0..count).map(move |index| FlowRecord {
         octets: share(record.octets, count, index),
         packets: share(record.packets, count, index),
+        reverse: record.reverse.map(|reverse| Reverse {
+            octets: share(reverse.octets, count, index),
+            packets: share(reverse.packets, count, index),
+            ..reverse
+        }),
         ..record
     })
 }
@@ -366,6 +386,21 @@ mod tests {
         );
         assert_eq!(parts.iter().map(|part| part.packets).sum::<u64>(), 5);
         assert!(parts.iter().all(|part| u32::try_from(part.octets).is_ok()));
+        let both_ways = FlowRecord {
+            v6: true,
+            octets: 7,
+            packets: 1,
+            reverse: Some(Reverse {
+                octets: 1 << 33,
+                packets: 9,
+                ..Reverse::default()
+            }),
+            ..FlowRecord::default()
+        };
+        let parts: Vec<_> = narrow_parts(&both_ways).collect();
+        assert_eq!(parts.iter().map(|part| part.octets).sum::<u64>(), 7);
+        let reverse = parts.iter().filter_map(|part| part.reverse);
+        assert_eq!(reverse.map(|reverse| reverse.octets).sum::<u64>(), 1 << 33);
     }
 
     #[test]

@@ -6,16 +6,19 @@ use std::{
 };
 
 use crate::{
-    ExportTime, FlowRecord, Optional,
+    ExportTime, FlowRecord,
     element::{self, Element},
+    layout::Layout,
     optional,
+    said::{ICMP, ICMPV6},
     set::{self, Dialect},
     template::Field,
+    time,
 };
 
 /// A template the sensor sends. Ids, order and types are softflowd's, so that collectors which
-/// know it know this; counters are 64 bits wide, the VLAN id stands at the end, and optional fields
-/// after that.
+/// know it know this; in Weir's own way counters are 64 bits wide, the VLAN id stands at the end, and
+/// optional fields after that (see [`Layout`]).
 #[derive(Clone, Debug)]
 pub struct FlowTemplate {
     /// The format it is written in.
@@ -26,44 +29,80 @@ pub struct FlowTemplate {
     pub fields: Cow<'static, [Field]>,
 }
 
-/// The templates a sensor sends.
+/// The templates a sensor sends: ICMP has its type and code in an element of its own, since there are
+/// collectors that find them nowhere else.
 #[derive(Clone, Debug)]
 pub struct FlowTemplates {
     /// For IPv4 flows.
     pub v4: FlowTemplate,
+    /// For ICMP flows.
+    pub icmp_v4: FlowTemplate,
     /// For IPv6 flows.
     pub v6: FlowTemplate,
+    /// For ICMPv6 flows.
+    pub icmp_v6: FlowTemplate,
 }
 
 impl FlowTemplates {
-    /// These with optional fields.
-    pub(crate) fn new(v4: &FlowTemplate, v6: &FlowTemplate, optional: Optional) -> Self {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+
+    /// Those of a layout.
+    pub(crate) fn new(dialect: Dialect, layout: &Layout) -> Self {
+        let template = |v6, icmp| FlowTemplate {
+            dialect,
+            id: layout.id(v6, icmp),
+            fields: layout.fields(dialect, v6, icmp).into(),
+        };
         Self {
-            v4: v4.with(optional.number(), optional.fields(v4.dialect, false)),
-            v6: v6.with(optional.number(), optional.fields(v6.dialect, true)),
+            v4: template(false, false),
+            icmp_v4: template(false, true),
+            v6: template(true, false),
+            icmp_v6: template(true, true),
         }
     }
 
-    /// The template for a record's family.
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> [&FlowTemplate; Self::COUNT] {
+        [&self.v4, &self.icmp_v4, &self.v6, &self.icmp_v6]
+    }
+
+    /// The template for a record's family and protocol. ICMP of the other family is none: its type
+    /// has no element there.
     #[must_use]
     pub fn of(&self, record: &FlowRecord) -> &FlowTemplate {
-        if record.v6 { &self.v6 } else { &self.v4 }
+        match (record.v6, record.protocol) {
+            (false, ICMP) => &self.icmp_v4,
+            (false, _) => &self.v4,
+            (true, ICMPV6) => &self.icmp_v6,
+            (true, _) => &self.v6,
+        }
     }
 
-    /// Octets of the template set that defines both.
+    /// Octets of the template set that defines them.
     #[must_use]
     pub fn definition_octets(&self) -> usize {
-        set::HEADER_OCTETS + self.v4.definition_octets() + self.v6.definition_octets()
+        let definitions = self.all().map(FlowTemplate::definition_octets);
+        set::HEADER_OCTETS + definitions.iter().sum::<usize>()
     }
 
-    /// Appends the template set that defines both.
+    /// Octets of the longest record.
+    #[must_use]
+    pub fn record_octets_max(&self) -> usize {
+        let octets = self.all().map(FlowTemplate::record_octets);
+        octets.into_iter().max().unwrap_or(0)
+    }
+
+    /// Appends the template set that defines them.
     pub fn encode_definition(&self, datagram: &mut Vec<u8>) {
         let length = u16::try_from(self.definition_octets()).unwrap_or(u16::MAX);
         let (id, _) = self.v4.dialect.template_sets();
         datagram.extend_from_slice(&id.to_be_bytes());
         datagram.extend_from_slice(&length.to_be_bytes());
-        self.v4.encode_definition(datagram);
-        self.v6.encode_definition(datagram);
+        for template in self.all() {
+            template.encode_definition(datagram);
+        }
     }
 }
 
@@ -121,17 +160,6 @@ const fn fields(addresses: [Field; 2], times: [Field; 2]) -> [Field; 17] {
 }
 
 impl FlowTemplate {
-    /// The same with more fields, the `number`-th set of them. Its id differs, so that a collector
-    /// that missed a new definition does not read records by the old one. It is even, since odd ones
-    /// are softflowd's for ICMP.
-    fn with(&self, number: u8, more: impl Iterator<Item = Field>) -> Self {
-        Self {
-            dialect: self.dialect,
-            id: self.id + 2 * u16::from(number),
-            fields: self.fields.iter().copied().chain(more).collect(),
-        }
-    }
-
     /// Octets of a record.
     #[must_use]
     pub fn record_octets(&self) -> usize {
@@ -187,10 +215,9 @@ fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time:
             address.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
         ))
     };
-    if field.enterprise != 0 {
-        return optional::encode(datagram, field, record);
-    }
     let number = match field.element {
+        _ if field.enterprise == element::REVERSE_PEN => reverse_number(field, record),
+        _ if field.enterprise != 0 => return optional::encode(datagram, field, record),
         element::SOURCE_V6 => return datagram.extend_from_slice(&record.source.octets()),
         element::DESTINATION_V6 => return datagram.extend_from_slice(&record.destination.octets()),
         element::SOURCE_V4 => v4(record.source),
@@ -199,6 +226,12 @@ fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time:
         element::END_UPTIME_MS => u64::from(time.relative_ms(record.end_ns)),
         element::START_MS => record.start_ns / 1_000_000,
         element::END_MS => record.end_ns / 1_000_000,
+        element::START_S => record.start_ns / 1_000_000_000,
+        element::END_S => record.end_ns / 1_000_000_000,
+        element::START_US => time::to_ntp_microseconds(record.start_ns),
+        element::END_US => time::to_ntp_microseconds(record.end_ns),
+        element::START_NS => time::to_ntp_nanoseconds(record.start_ns),
+        element::END_NS => time::to_ntp_nanoseconds(record.end_ns),
         element::OCTETS => record.octets,
         element::PACKETS => record.packets,
         element::INGRESS_IFINDEX => u64::from(record.ingress_ifindex),
@@ -206,7 +239,9 @@ fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time:
         element::DIRECTION => record.direction as u64,
         element::END_REASON => record.end_reason as u64,
         element::SOURCE_PORT => u64::from(record.source_port),
-        element::DESTINATION_PORT => u64::from(record.destination_port),
+        element::DESTINATION_PORT | element::ICMP_TYPE_V4 | element::ICMP_TYPE_V6 => {
+            u64::from(record.destination_port)
+        }
         element::PROTOCOL => u64::from(record.protocol),
         element::TCP_FLAGS => u64::from(record.tcp_flags),
         element::IP_VERSION => {
@@ -217,9 +252,27 @@ fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time:
             }
         }
         element::TOS => u64::from(record.tos),
-        element::VLAN => u64::from(record.vlan),
+        // A sensor that looks on changes no tag.
+        element::VLAN | element::POST_VLAN => u64::from(record.vlan),
+        element::BIFLOW_DIRECTION => INITIATOR,
         _ => return optional::encode(datagram, field, record),
     };
     let octets = number.to_be_bytes();
     datagram.extend_from_slice(&octets[8 - usize::from(field.octets.min(8))..]);
+}
+
+/// biflowDirection: the record's source sent the first packet that was seen (RFC 5103 section 6.3).
+const INITIATOR: u64 = 1;
+
+/// What a field of the reverse direction says; zeros if nothing went that way. ICMP is never of two
+/// directions: a reply has another type.
+fn reverse_number(field: Field, record: &FlowRecord) -> u64 {
+    let reverse = record.reverse.unwrap_or_default();
+    match field.element {
+        element::OCTETS => reverse.octets,
+        element::PACKETS => reverse.packets,
+        element::TOS => u64::from(reverse.tos),
+        element::TCP_FLAGS => u64::from(reverse.tcp_flags),
+        _ => 0,
+    }
 }

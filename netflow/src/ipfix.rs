@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    ExportTime, Malformed, Optional, Sampling, TimeBase, element,
+    ExportTime, Layout, Malformed, Optional, Sampling, TimeBase, element,
     flow_template::{self, FlowTemplate, FlowTemplates},
     low32, read,
     set::{self, Dialect, Set},
@@ -63,7 +63,16 @@ const V6_FIELDS: &[Field] = &flow_template::fields_v6(element::START_MS, element
 /// The templates of flows with these optional fields.
 #[must_use]
 pub fn flow_templates(optional: Optional) -> FlowTemplates {
-    FlowTemplates::new(&FLOWS_V4, &FLOWS_V6, optional)
+    templates(&Layout {
+        optional,
+        ..Layout::WEIR
+    })
+}
+
+/// The templates of flows in this layout.
+#[must_use]
+pub fn templates(layout: &Layout) -> FlowTemplates {
+    FlowTemplates::new(Dialect::Ipfix, layout)
 }
 
 /// softflowd's options template: the metering process, when it booted, how packets were chosen. What

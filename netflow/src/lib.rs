@@ -12,6 +12,7 @@ pub mod element;
 pub mod fixed;
 pub mod flow_template;
 pub mod ipfix;
+pub mod layout;
 pub mod optional;
 pub mod options;
 pub mod record;
@@ -20,6 +21,7 @@ mod said;
 pub mod sampling;
 pub mod set;
 pub mod sflow;
+pub mod softflowd;
 pub mod template;
 pub mod time;
 pub mod v1;
@@ -28,8 +30,9 @@ pub mod v7;
 pub mod v8;
 pub mod v9;
 
+pub use layout::Layout;
 pub use optional::Optional;
-pub use record::{Direction, EndReason, FlowRecord};
+pub use record::{Direction, EndReason, FlowRecord, Reverse};
 pub use sampling::Sampling;
 pub use time::{ExportTime, TimeBase};
 

@@ -70,6 +70,22 @@ pub struct FlowRecord {
     pub outer_source: Ipv6Addr,
     /// Its destination, likewise.
     pub outer_destination: Ipv6Addr,
+    /// What went the other way, if the record is to carry both directions (RFC 5103). Decoders give
+    /// two records instead.
+    pub reverse: Option<Reverse>,
+}
+
+/// The other direction of a flow, without what both have in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reverse {
+    /// Octets by the IP length field.
+    pub octets: u64,
+    /// Packets.
+    pub packets: u64,
+    /// IPv4 `ToS` or IPv6 traffic class.
+    pub tos: u8,
+    /// TCP flags of all packets, or-ed.
+    pub tcp_flags: u16,
 }
 
 impl Default for FlowRecord {
@@ -106,6 +122,7 @@ impl Default for FlowRecord {
             flow_label: 0,
             outer_source: Ipv6Addr::UNSPECIFIED,
             outer_destination: Ipv6Addr::UNSPECIFIED,
+            reverse: None,
         }
     }
 }

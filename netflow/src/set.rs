@@ -87,6 +87,16 @@ impl Dialect {
     }
 }
 
+/// Appends a set of this body, padded to four octets (RFC 3954 section 5.3, RFC 7011 section 3.3.1).
+pub(crate) fn push(datagram: &mut Vec<u8>, id: u16, body: &[u8]) {
+    let octets = (HEADER_OCTETS + body.len()).next_multiple_of(4);
+    let end = datagram.len() + octets;
+    datagram.extend_from_slice(&id.to_be_bytes());
+    datagram.extend_from_slice(&u16::try_from(octets).unwrap_or(u16::MAX).to_be_bytes());
+    datagram.extend_from_slice(body);
+    datagram.resize(end, 0);
+}
+
 /// Reads the sets from an offset on. All of them or none: a caller applies templates only once the
 /// whole datagram made sense. Zeros up to the end (some exporters fill a fixed size) are padding.
 ///

@@ -129,9 +129,32 @@ pub fn of_ntp_microseconds(ntp: u64) -> u64 {
     ntp_seconds_ns(ntp) + ((fraction * 1_000_000 + (1 << 31)) >> 32) * 1000
 }
 
+/// The inverse of [`of_ntp_nanoseconds`].
+#[must_use]
+pub fn to_ntp_nanoseconds(unix_ns: u64) -> u64 {
+    let fraction_ns = unix_ns % 1_000_000_000;
+    // Rounded up, so that cutting off gives the same again.
+    ntp_seconds(unix_ns) << 32 | (fraction_ns << 32).div_ceil(1_000_000_000)
+}
+
+/// The inverse of [`of_ntp_microseconds`]; the low eleven bits are zeros.
+#[must_use]
+pub fn to_ntp_microseconds(unix_ns: u64) -> u64 {
+    let fraction_us = unix_ns % 1_000_000_000 / 1000;
+    let fraction = (fraction_us << 32).div_ceil(1_000_000);
+    ntp_seconds(unix_ns) << 32 | fraction & !0x7ff
+}
+
+/// Seconds since 1900, in 32 bits.
+fn ntp_seconds(unix_ns: u64) -> u64 {
+    u64::from(low32(unix_ns / 1_000_000_000).wrapping_add(UNIX_EPOCH_S))
+}
+
+/// Seconds from 1900 to 1970.
+const UNIX_EPOCH_S: u32 = 2_208_988_800;
+
 /// The seconds wrap in 2036; a time before 1970 is one after that.
 fn ntp_seconds_ns(ntp: u64) -> u64 {
-    const UNIX_EPOCH_S: u32 = 2_208_988_800;
     u64::from(low32(ntp >> 32).wrapping_sub(UNIX_EPOCH_S)) * 1_000_000_000
 }
 
@@ -222,6 +245,21 @@ mod tests {
         for units in [4096, 4294, 6143] {
             let found = of_ntp_microseconds(second(3_786_825_600, units));
             assert_eq!(found, 1_577_836_800_000_001_000, "{units} units");
+        }
+    }
+
+    #[test]
+    fn ntp_times_are_written_as_they_are_read() {
+        for unix_ns in [
+            0,
+            1_577_836_800_999_999_999,
+            1_577_836_800_000_000_001,
+            1_577_836_800_123_456_789,
+            2_085_978_496_000_000_000,
+        ] {
+            assert_eq!(of_ntp_nanoseconds(to_ntp_nanoseconds(unix_ns)), unix_ns);
+            let us = unix_ns / 1000;
+            assert_eq!(of_ntp_microseconds(to_ntp_microseconds(unix_ns)), us * 1000);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    ExportTime, Malformed, Optional, Sampling, TimeBase, element,
+    ExportTime, Layout, Malformed, Optional, Sampling, TimeBase, element,
     flow_template::{self, FlowTemplate, FlowTemplates},
     low32, read,
     set::{self, Dialect, Set},
@@ -62,7 +62,16 @@ const V6_FIELDS: &[Field] =
 /// The templates of flows with these optional fields.
 #[must_use]
 pub fn flow_templates(optional: Optional) -> FlowTemplates {
-    FlowTemplates::new(&FLOWS_V4, &FLOWS_V6, optional)
+    templates(&Layout {
+        optional,
+        ..Layout::WEIR
+    })
+}
+
+/// The templates of flows in this layout.
+#[must_use]
+pub fn templates(layout: &Layout) -> FlowTemplates {
+    FlowTemplates::new(Dialect::V9, layout)
 }
 
 /// The options templates that say how packets were chosen, for all of the exporter (scope System).
@@ -106,19 +115,9 @@ pub fn encode_sampling(datagram: &mut Vec<u8>, sampling: &Sampling, source_id: u
                 _ => record.push(sampling.algorithm()),
             }
         }
-        push_set(datagram, OPTIONS_TEMPLATE_SET, &definition);
-        push_set(datagram, id, &record);
+        set::push(datagram, OPTIONS_TEMPLATE_SET, &definition);
+        set::push(datagram, id, &record);
     }
-}
-
-/// Appends a FlowSet, padded to four octets (RFC 3954 section 5.3).
-fn push_set(datagram: &mut Vec<u8>, id: u16, body: &[u8]) {
-    let octets = (set::HEADER_OCTETS + body.len()).next_multiple_of(4);
-    let end = datagram.len() + octets;
-    datagram.extend_from_slice(&id.to_be_bytes());
-    datagram.extend_from_slice(&u16::try_from(octets).unwrap_or(u16::MAX).to_be_bytes());
-    datagram.extend_from_slice(body);
-    datagram.resize(end, 0);
 }
 
 /// The header's octets.
@@ -232,6 +231,11 @@ mod tests {
         let v6 = [&[(27, 16), (28, 16)][..], &common[..]].concat();
         assert_eq!((pairs(&FLOWS_V4), pairs(&FLOWS_V6)), (v4, v6));
         assert_eq!((FLOWS_V4.id, FLOWS_V6.id), (1024, 2048));
+        let made = flow_templates(Optional::NONE);
+        assert_eq!(
+            (&made.v4.fields, &made.v6.fields),
+            (&FLOWS_V4.fields, &FLOWS_V6.fields)
+        );
     }
 
     #[test]
@@ -261,7 +265,18 @@ mod tests {
             v6: true,
             ..v4
         };
-        for record in [v4, v6] {
+        let icmp = |record| FlowRecord {
+            protocol: if record == v4 { 1 } else { 58 },
+            source_port: 0,
+            destination_port: 0x0301,
+            ..record
+        };
+        // What is written of the other family's ICMP is read as it was meant, too.
+        let odd = FlowRecord {
+            protocol: 58,
+            ..icmp(v4)
+        };
+        for record in [v4, v6, icmp(v4), icmp(v6), odd] {
             let templates = flow_templates(Optional::NONE);
             let flow = templates.of(&record);
             let mut octets = Vec::new();
@@ -286,9 +301,10 @@ mod tests {
                 datagram.len(),
                 HEADER_OCTETS + templates.definition_octets()
             );
-            let expected = [&templates.v4, &templates.v6].map(template_of);
+            let expected = templates.all().map(template_of);
             let counts = expected.each_ref().map(|one| one.fields().len());
-            assert_eq!(counts, [fields; 2]);
+            // ICMP has one element where others have ports and flags.
+            assert_eq!(counts, [fields, fields - 2, fields, fields - 2]);
             let expected = Set::Templates(expected.map(Definition::Template).to_vec());
             assert_eq!(decode_sets(&datagram), Ok(vec![expected]));
         }

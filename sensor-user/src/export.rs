@@ -3,7 +3,7 @@
 //! counted by the kernel program: memory stays what it was.
 
 use std::{
-    mem,
+    io, mem,
     net::SocketAddr,
     panic::{self, AssertUnwindSafe},
     sync::{
@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use weir_exporter::{
-    Batcher, Destination, ExportCounters, Version,
+    Batcher, Destination, ExportCounters, Stream, Way,
     batch::{BatchOptions, Datagram},
     counters::Tally,
     destination::{Carrier, Sent},
@@ -26,7 +26,10 @@ use weir_exporter::{
 use weir_netflow::{ExportTime, FlowRecord, fixed};
 use weir_service::privileges;
 
-use crate::clock::Now;
+use crate::{
+    clock::Now,
+    pair::{self, Pairing},
+};
 
 /// Records in a batch that goes to the thread.
 pub const BATCH_RECORDS: usize = 1024;
@@ -47,6 +50,42 @@ pub enum Clock {
     Packets,
 }
 
+/// How records leave.
+#[derive(Clone, Debug)]
+pub struct How {
+    /// How datagrams are made.
+    pub batch: BatchOptions,
+    /// How they go.
+    pub way: Way,
+    /// By TCP instead of UDP.
+    pub by_stream: bool,
+    /// Each goes to one collector, in turn, instead of to all.
+    pub in_turn: bool,
+    /// What becomes of the directions of a conversation; `None`: each is by itself.
+    pub pairing: Option<Pairing>,
+}
+
+impl How {
+    /// By UDP, to all.
+    #[must_use]
+    pub fn new(batch: BatchOptions) -> Self {
+        Self {
+            batch,
+            way: Way::default(),
+            by_stream: false,
+            in_turn: false,
+            pairing: None,
+        }
+    }
+
+    fn carrier(&self, address: SocketAddr) -> io::Result<Box<dyn Carrier>> {
+        if self.by_stream {
+            return Ok(Box::new(Stream::connect(address, self.way.clone())?));
+        }
+        Ok(Box::new(Destination::connect_by(address, &self.way)?))
+    }
+}
+
 /// Destinations that a sensor ever had: the account of each is kept.
 const LANES_MAX: usize = 64;
 
@@ -60,15 +99,15 @@ enum Message {
 
 /// What the near end knows of a lane.
 #[derive(Debug)]
-struct Way {
+struct Known {
     address: Option<SocketAddr>,
-    /// What it was given, up to when it ended last.
+    /// What it was given, up to when it ended last; of those that take turns, what all were meanwhile.
     given: Tally,
     /// What all was given when it began last, unless it has ended.
     since: Option<Tally>,
 }
 
-impl Way {
+impl Known {
     fn new(address: Option<SocketAddr>, given: Tally) -> Self {
         Self {
             address,
@@ -81,11 +120,7 @@ impl Way {
     fn total(&self, given: Tally) -> Tally {
         let mut total = self.given;
         if let Some(since) = self.since {
-            total.merge(Tally {
-                records: given.records - since.records,
-                packets: given.packets - since.packets,
-                octets: given.octets - since.octets,
-            });
+            total.merge(given.without(since));
         }
         total
     }
@@ -113,8 +148,52 @@ pub struct Exported {
     pub address: Option<SocketAddr>,
     /// Whether it was one for a part of the time only.
     pub is_partial: bool,
+    /// Whether it got a share of the records, and the others the rest.
+    pub in_turn: bool,
     /// The account.
     pub counters: ExportCounters,
+}
+
+impl Exported {
+    /// The account of the whole: of destinations that take turns the sum. Else each gets everything, and
+    /// it is that of the first which was one all the time; if none was, the first one's.
+    #[must_use]
+    pub fn whole(all: &[Self]) -> ExportCounters {
+        if all.iter().any(|exported| exported.in_turn) {
+            return all
+                .iter()
+                .fold(ExportCounters::default(), |mut sum, exported| {
+                    sum.merge(&exported.counters);
+                    sum
+                });
+        }
+        let mut steady = all.iter().filter(|exported| !exported.is_partial);
+        let first = steady.next().or(all.first());
+        first.map(|first| first.counters).unwrap_or_default()
+    }
+
+    /// Counts as lost what was given to a thread that died, and is in no counter.
+    fn lose_the_rest(all: &mut [Self], known: &[Known], given: Tally) {
+        if !all.iter().any(|exported| exported.in_turn) {
+            for (exported, known) in all.iter_mut().zip(known) {
+                exported.counters.lose_the_rest(known.total(given));
+            }
+            return;
+        }
+        let mut left = given;
+        for exported in all.iter_mut() {
+            let got = exported.counters.records;
+            exported.counters.lose_the_rest(got);
+            left = left.without(got);
+        }
+        // Whose turn it would have been nobody knows: the first one's that has not ended.
+        let first = known.iter().position(|known| known.since.is_some());
+        if let Some(first) = all.get_mut(first.unwrap_or(0)) {
+            let mut got = first.counters.records;
+            got.merge(left);
+            first.counters.lose_the_rest(got);
+        }
+    }
 }
 
 /// What both ends see while the thread runs.
@@ -130,10 +209,12 @@ struct Shared {
 #[derive(Debug)]
 pub struct Export {
     sender: Sender<Message>,
-    options: BatchOptions,
+    how: How,
     /// In the order of the thread's lanes.
-    ways: Vec<Way>,
+    known: Vec<Known>,
     pending: Vec<FlowRecord>,
+    /// The last pending record's other direction may come yet.
+    open: bool,
     /// What was given to the thread, or would have been if it lived.
     given: Tally,
     shared: Arc<Shared>,
@@ -143,27 +224,34 @@ pub struct Export {
 }
 
 impl Export {
-    /// Starts the thread; each destination gets every record. Without any, records are encoded and
-    /// counted but not sent.
+    /// Starts the thread; each destination gets every record, or each its share. Without any, records are
+    /// encoded and counted but not sent.
     ///
     /// # Errors
     /// If a socket cannot be made.
-    pub fn start(addresses: &[SocketAddr], options: BatchOptions, clock: Clock) -> Result<Self> {
+    pub fn start(addresses: &[SocketAddr], how: &How, clock: Clock) -> Result<Self> {
         let lanes = wanted(addresses).into_iter();
-        let lanes = lanes.map(|address| Lane::connect(options, address));
-        Self::spawn(lanes.collect::<Result<_>>()?, options, clock)
+        let lanes = lanes.map(|address| Lane::connect(how, address));
+        Self::spawn(lanes.collect::<Result<_>>()?, how, clock)
     }
 
-    fn spawn(lanes: Vec<Lane>, options: BatchOptions, clock: Clock) -> Result<Self> {
-        let ways = lanes.iter().map(|lane| {
+    /// Whether both directions of a conversation are to come one after the other.
+    #[must_use]
+    pub fn wants_pairs(&self) -> bool {
+        self.how.pairing.is_some()
+    }
+
+    fn spawn(lanes: Vec<Lane>, how: &How, clock: Clock) -> Result<Self> {
+        let known = lanes.iter().map(|lane| {
             let address = lane.destination.as_ref().map(|way| way.address());
-            Way::new(address, Tally::default())
+            Known::new(address, Tally::default())
         });
-        let ways = ways.collect();
+        let known = known.collect();
         let (sender, receiver) = bounded(BATCHES_MAX);
         let shared = Arc::new(Shared::default());
         let mut exporter = Exporter {
             lanes,
+            turn: how.in_turn.then_some(0),
             shared: Arc::clone(&shared),
             clock,
             latest: Now::read().export_time(),
@@ -178,9 +266,10 @@ impl Export {
         };
         Ok(Self {
             sender,
-            options,
-            ways,
+            how: how.clone(),
+            known,
             pending: Vec::with_capacity(BATCH_RECORDS),
+            open: false,
             given: Tally::default(),
             shared,
             thread: thread::Builder::new()
@@ -192,17 +281,47 @@ impl Export {
 
     /// Gives a record to the thread; waits while it is behind.
     pub fn push(&mut self, record: FlowRecord, now: &Now) {
-        self.given.add(&record);
-        self.pending.push(record);
+        let Some(pairing) = self.how.pairing else {
+            self.pending.push(record);
+            if self.pending.len() >= BATCH_RECORDS {
+                self.hand_over(now);
+            }
+            return;
+        };
+        let partner = self
+            .pending
+            .pop_if(|last| self.open && pair::are_partners(last, &record));
+        if let Some(partner) = partner {
+            let (first, second) = pairing.of_both(partner, record);
+            self.pending.push(first);
+            self.pending.extend(second);
+            self.open = false;
+            return;
+        }
+        self.close_last();
         if self.pending.len() >= BATCH_RECORDS {
             self.hand_over(now);
         }
+        self.pending.push(record);
+        self.open = true;
+    }
+
+    /// Nobody answered the last pending record.
+    fn close_last(&mut self) {
+        if let (true, Some(pairing), Some(last)) =
+            (self.open, self.how.pairing, self.pending.last_mut())
+        {
+            *last = pairing.of_one(*last);
+        }
+        self.open = false;
     }
 
     /// Gives the thread what is pending.
     pub fn hand_over(&mut self, now: &Now) {
+        self.close_last();
         if !self.pending.is_empty() {
             let batch = mem::replace(&mut self.pending, Vec::with_capacity(BATCH_RECORDS));
+            batch.iter().for_each(|record| self.given.add(record));
             // It fails only if the thread is gone; `finish` counts what it did not send.
             let _ = self.sender.send(Message::Records(now.export_time(), batch));
         }
@@ -214,37 +333,37 @@ impl Export {
     /// # Errors
     /// If there is no socket for one of them, or there were too many; then nothing changes.
     pub fn redirect(&mut self, addresses: &[SocketAddr], now: &Now) -> Result<Redirected> {
-        let mut is_on = vec![false; self.ways.len()];
+        let mut is_on = vec![false; self.known.len()];
         let mut new = Vec::new();
         for address in wanted(addresses) {
-            let mut known = self.ways.iter().zip(&mut is_on);
-            match known.find(|(way, is_on)| way.address == address && !**is_on) {
+            let mut known = self.known.iter().zip(&mut is_on);
+            match known.find(|(known, is_on)| known.address == address && !**is_on) {
                 Some((_, is_on)) => *is_on = true,
                 None => new.push(address),
             }
         }
-        if self.ways.len() + new.len() > LANES_MAX {
+        if self.known.len() + new.len() > LANES_MAX {
             bail!(
                 "there were {LANES_MAX} destinations since the start: restart the sensor for more"
             );
         }
-        let lanes = new
-            .iter()
-            .map(|address| Lane::connect(self.options, *address));
+        let lanes = new.iter().map(|address| Lane::connect(&self.how, *address));
         let lanes: Vec<Lane> = lanes.collect::<Result<_>>()?;
         let mut redirected = Redirected::default();
         self.hand_over(now);
-        for (way, is_on) in self.ways.iter_mut().zip(&is_on) {
-            match (way.since.is_some(), *is_on) {
-                (true, false) => redirected.ended.extend(way.address),
-                (false, true) => redirected.added.extend(way.address),
+        for (known, is_on) in self.known.iter_mut().zip(&is_on) {
+            match (known.since.is_some(), *is_on) {
+                (true, false) => redirected.ended.extend(known.address),
+                (false, true) => redirected.added.extend(known.address),
                 _ => continue,
             }
-            way.set(*is_on, self.given);
+            known.set(*is_on, self.given);
         }
         redirected.added.extend(new.iter().flatten());
-        let new = new.into_iter().map(|address| Way::new(address, self.given));
-        self.ways.extend(new);
+        let new = new
+            .into_iter()
+            .map(|address| Known::new(address, self.given));
+        self.known.extend(new);
         // As for records.
         let _ = self.sender.send(Message::Lanes(is_on, lanes));
         Ok(redirected)
@@ -284,18 +403,17 @@ impl Export {
                 say_dead();
             }
             // It may have died before it learnt of the last of them.
-            let unknown = self.ways.iter().skip(exported.len());
+            let unknown = self.known.iter().skip(exported.len());
             let unknown: Vec<_> = unknown
-                .map(|way| Exported {
-                    address: way.address,
+                .map(|known| Exported {
+                    address: known.address,
                     is_partial: true,
+                    in_turn: self.how.in_turn,
                     counters: ExportCounters::default(),
                 })
                 .collect();
             exported.extend(unknown);
-            for (destination, way) in exported.iter_mut().zip(&self.ways) {
-                destination.counters.lose_the_rest(way.total(self.given));
-            }
+            Exported::lose_the_rest(&mut exported, &self.known, self.given);
         }
         (exported, !came_to_its_end)
     }
@@ -316,7 +434,10 @@ fn say_dead() {
 }
 
 struct Exporter {
+    /// One of them is on, at least.
     lanes: Vec<Lane>,
+    /// Whose turn it is, if they take turns.
+    turn: Option<usize>,
     shared: Arc<Shared>,
     clock: Clock,
     latest: ExportTime,
@@ -324,6 +445,7 @@ struct Exporter {
 
 impl Exporter {
     fn run(&mut self, receiver: &Receiver<Message>) {
+        self.lanes.iter_mut().for_each(Lane::begin);
         loop {
             self.publish();
             match receiver.recv_timeout(self.patience()) {
@@ -337,9 +459,7 @@ impl Exporter {
                     self.renew_templates();
                     let now = self.now();
                     for record in &records {
-                        for lane in self.lanes.iter_mut().filter(|lane| lane.is_on) {
-                            lane.export(record, &now);
-                        }
+                        self.export(record, &now);
                     }
                 }
                 Ok(Message::Lanes(is_on, lanes)) => self.switch(&is_on, lanes),
@@ -350,9 +470,35 @@ impl Exporter {
             self.flush_if_due(&now, now);
         }
         let now = self.now();
-        for lane in &mut self.lanes {
-            lane.flush(&now);
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_on) {
+            lane.finish(&now);
         }
+    }
+
+    fn export(&mut self, record: &FlowRecord, now: &ExportTime) {
+        let Some(turn) = self.turn else {
+            for lane in self.lanes.iter_mut().filter(|lane| lane.is_on) {
+                lane.export(record, now);
+            }
+            return;
+        };
+        let lane = &mut self.lanes[turn];
+        let before = lane.datagrams();
+        lane.export(record, now);
+        if lane.datagrams() != before {
+            self.pass_turn();
+        }
+    }
+
+    /// The next one's turn comes with the next datagram.
+    fn pass_turn(&mut self) {
+        let Some(turn) = self.turn else {
+            return;
+        };
+        let count = self.lanes.len();
+        let mut others = (1..count).map(|step| (turn + step) % count);
+        let next = others.find(|lane| self.lanes[*lane].is_on);
+        self.turn = Some(next.unwrap_or(turn));
     }
 
     /// Switches lanes on and off, and adds some.
@@ -365,11 +511,18 @@ impl Exporter {
             is_partial: true,
             ..lane
         });
+        let known = self.lanes.len();
         self.lanes.extend(lanes);
+        self.lanes.iter_mut().skip(known).for_each(Lane::begin);
+        if self.turn.is_some_and(|turn| !self.lanes[turn].is_on) {
+            self.pass_turn();
+        }
     }
 
     fn exported(&self) -> Vec<Exported> {
-        self.lanes.iter().map(Lane::exported).collect()
+        let lanes = self.lanes.iter();
+        let exported = lanes.map(|lane| lane.exported(self.turn.is_some()));
+        exported.collect()
     }
 
     fn publish(&self) {
@@ -411,7 +564,8 @@ impl Exporter {
 
     /// Sends the open datagrams that have waited long enough, stamped with `stamp`.
     fn flush_if_due(&mut self, now: &ExportTime, stamp: ExportTime) {
-        for lane in &mut self.lanes {
+        let mut is_over = false;
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
             // A clock set back must not make it wait for long either.
             let due = lane
                 .batcher
@@ -419,7 +573,11 @@ impl Exporter {
                 .is_some_and(|opened_ns| now.unix_ns.abs_diff(opened_ns) >= DELAY_MAX_NS);
             if due {
                 lane.flush(&stamp);
+                is_over |= self.turn == Some(number);
             }
+        }
+        if is_over {
+            self.pass_turn();
         }
     }
 }
@@ -427,7 +585,6 @@ impl Exporter {
 /// The way to one destination: its own datagrams, sequence numbers, pace and errors.
 struct Lane {
     batcher: Batcher,
-    version: Version,
     destination: Option<Box<dyn Carrier>>,
     pace: Pace,
     counters: ExportCounters,
@@ -440,24 +597,30 @@ struct Lane {
 
 impl Lane {
     /// To an address, or to none.
-    fn connect(options: BatchOptions, address: Option<SocketAddr>) -> Result<Self> {
-        let Some(address) = address else {
-            return Ok(Self::new(options, None));
-        };
-        let destination =
-            Destination::connect(address).with_context(|| format!("cannot send to {address}"))?;
-        Ok(Self::new(options, Some(Box::new(destination))))
+    fn connect(how: &How, address: Option<SocketAddr>) -> Result<Self> {
+        let carrier = address.map(|address| {
+            how.carrier(address)
+                .with_context(|| format!("cannot send to {address}"))
+        });
+        Ok(Self::new(how.batch, carrier.transpose()?))
+    }
+
+    fn begin(&mut self) {
+        if let Some(destination) = &mut self.destination {
+            destination.begin();
+        }
     }
 
     /// From here on records go this way, or do not.
     fn switch(&mut self, is_on: bool, now: &ExportTime) {
         if self.is_on && !is_on {
-            self.flush(now);
+            self.finish(now);
             self.is_partial = true;
         }
         if !self.is_on && is_on {
             // Who listens there may have forgotten them, or be another.
             self.batcher.send_templates_again();
+            self.begin();
             self.reported = false;
         }
         self.is_on = is_on;
@@ -466,7 +629,6 @@ impl Lane {
     fn new(options: BatchOptions, destination: Option<Box<dyn Carrier>>) -> Self {
         Self {
             batcher: Batcher::new(options),
-            version: options.version,
             destination,
             pace: Pace::new(PACE.0, PACE.1),
             counters: ExportCounters::default(),
@@ -476,12 +638,18 @@ impl Lane {
         }
     }
 
-    fn exported(&self) -> Exported {
+    fn exported(&self, in_turn: bool) -> Exported {
         Exported {
             address: self.destination.as_ref().map(|way| way.address()),
             is_partial: self.is_partial,
+            in_turn,
             counters: self.counters,
         }
+    }
+
+    /// Datagrams so far, whatever became of them.
+    fn datagrams(&self) -> u64 {
+        self.counters.datagrams_sent + self.counters.datagrams_unsent
     }
 
     fn flush(&mut self, now: &ExportTime) {
@@ -491,19 +659,41 @@ impl Lane {
         }
     }
 
+    /// Sends what is left: nothing comes after it, unless it is switched on again.
+    fn finish(&mut self, now: &ExportTime) {
+        self.flush(now);
+        if let Some(destination) = &mut self.destination {
+            destination.finish();
+        }
+    }
+
     fn export(&mut self, record: &FlowRecord, now: &ExportTime) {
         self.counters.records.add(record);
-        if self.version.has_templates() {
-            return self.batch(record, now);
+        let options = self.batcher.options();
+        if !options.version.has_templates() {
+            self.batch_parts(record, fixed::parts(record), now);
+        } else if options.layout.is_narrow() {
+            self.batch_parts(record, fixed::narrow_parts(record), now);
+        } else {
+            self.batch(record, now);
         }
-        let mut parts = 0;
-        for part in fixed::parts(record) {
-            parts += 1;
+    }
+
+    /// A record whose counts may not fit, as others that fit; none if the version has no place for it.
+    fn batch_parts(
+        &mut self,
+        record: &FlowRecord,
+        parts: impl Iterator<Item = FlowRecord>,
+        now: &ExportTime,
+    ) {
+        let mut count = 0;
+        for part in parts {
+            count += 1;
             self.batch(&part, now);
         }
-        match parts {
+        match count {
             0 => self.counters.records_unsupported.add(record),
-            parts => self.counters.records_split += parts - 1,
+            count => self.counters.records_split += count - 1,
         }
     }
 
@@ -526,6 +716,14 @@ impl Lane {
         let (refusals, error) = match sent {
             Sent::Yes { refusals } => (refusals, None),
             Sent::No { refusals, error } => (refusals, Some(error)),
+            Sent::Anew => {
+                eprintln!("weir-sensor: connected to {address}");
+                self.reported = false;
+                for record in self.batcher.begin_anew(datagram) {
+                    self.batch(&record, now);
+                }
+                return;
+            }
             Sent::TooLong {
                 refusals,
                 octets_max,
@@ -596,6 +794,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use weir_exporter::Version;
+
     use super::*;
 
     /// Takes some datagrams and panics at the next.
@@ -644,10 +844,20 @@ mod tests {
         }
     }
 
+    fn v9() -> How {
+        How::new(BatchOptions::new(Version::V9))
+    }
+
+    fn in_turn() -> How {
+        How {
+            in_turn: true,
+            ..v9()
+        }
+    }
+
     fn export_by(carrier: impl Carrier + 'static) -> Export {
-        let options = BatchOptions::new(Version::V9);
-        let lane = Lane::new(options, Some(Box::new(carrier)));
-        Export::spawn(vec![lane], options, Clock::Live).unwrap()
+        let lane = Lane::new(v9().batch, Some(Box::new(carrier)));
+        Export::spawn(vec![lane], &v9(), Clock::Live).unwrap()
     }
 
     fn push(export: &mut Export, records: u64) {
@@ -712,8 +922,7 @@ mod tests {
         let listen = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let (one, two) = (listen(), listen());
         let [first, second] = [&one, &two].map(|socket| socket.local_addr().unwrap());
-        let mut export =
-            Export::start(&[first], BatchOptions::new(Version::V9), Clock::Live).unwrap();
+        let mut export = Export::start(&[first], &v9(), Clock::Live).unwrap();
         let now = Now::read();
         push(&mut export, 100);
         let both = export.redirect(&[first, second], &now).unwrap();
@@ -729,8 +938,8 @@ mod tests {
             export.redirect(&[second, first], &now).unwrap(),
             Redirected::default()
         );
-        assert_eq!(export.ways[0].total(export.given).records, 1110);
-        assert_eq!(export.ways[1].total(export.given).records, 1011);
+        assert_eq!(export.known[0].total(export.given).records, 1110);
+        assert_eq!(export.known[1].total(export.given).records, 1011);
         let (exported, died) = export.finish(&now);
         assert!(!died);
         for (exported, (address, records)) in exported.iter().zip([(first, 1110), (second, 1011)]) {
@@ -742,6 +951,113 @@ mod tests {
             assert_eq!(sent, records);
         }
         assert_eq!(exported.len(), 2);
+    }
+
+    #[test]
+    fn directions_leave_together_or_in_one() {
+        let now = Now::read();
+        let record = |from: u16, to: u16| FlowRecord {
+            source: [0, 0, 0, 0, 0, 0, 0, from].into(),
+            destination: [0, 0, 0, 0, 0, 0, 0, to].into(),
+            v6: true,
+            packets: 1,
+            octets: 100,
+            ..FlowRecord::default()
+        };
+        for (pairing, records) in [
+            (Pairing::Shared, 3 * 700),
+            (Pairing::Biflow, 2 * 700),
+            (Pairing::SoftflowdBiflow, 2 * 700),
+        ] {
+            let how = How {
+                pairing: Some(pairing),
+                ..How::new(BatchOptions::new(Version::Ipfix))
+            };
+            let mut export = Export::start(&[], &how, Clock::Live).unwrap();
+            for number in 0..700 {
+                export.push(record(2 * number + 2, 1), &now);
+                export.push(record(1, 2 * number + 2), &now);
+                export.push(record(2 * number + 3, 1), &now);
+            }
+            let (exported, _) = export.finish(&now);
+            let counters = exported[0].counters;
+            assert_eq!(counters.records.records, records, "{pairing:?}");
+            assert_eq!(counters.records_exported.packets, 3 * 700);
+            assert_eq!(counters.records_exported.octets, 300 * 700);
+        }
+    }
+
+    #[test]
+    fn taking_turns_each_gets_a_share_and_together_all() {
+        for (left, dies) in [(1000, false), (20, true)] {
+            let lanes = (0..3).map(|_| Lane::new(v9().batch, Some(Box::new(Fuse { left }))));
+            let mut export = Export::spawn(lanes.collect(), &in_turn(), Clock::Live).unwrap();
+            push(&mut export, 5000);
+            let (exported, died) = export.finish(&Now::read());
+            assert_eq!(died, dies);
+            let whole = Exported::whole(&exported);
+            assert_eq!(
+                (whole.records.records, whole.records.packets),
+                (5000, 15_000)
+            );
+            let (sent, lost) = (whole.records_exported, whole.records_lost);
+            assert_eq!(sent.records + lost.records, 5000);
+            assert_eq!(lost.records > 0, dies);
+            for one in exported {
+                let datagrams = one.counters.datagrams_sent;
+                assert!(datagrams * 3 + 6 > whole.datagrams_sent, "{whole:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn turns_go_over_the_destinations_of_the_moment() {
+        let listen = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sockets = [listen(), listen(), listen()];
+        let [one, two, three] = sockets
+            .each_ref()
+            .map(|socket| socket.local_addr().unwrap());
+        let mut export = Export::start(&[one, two], &in_turn(), Clock::Live).unwrap();
+        let now = Now::read();
+        push(&mut export, 1000);
+        export.redirect(&[two, three], &now).unwrap();
+        push(&mut export, 1000);
+        export.redirect(&[three], &now).unwrap();
+        push(&mut export, 500);
+        export.redirect(&[one, three], &now).unwrap();
+        push(&mut export, 1000);
+        let (exported, died) = export.finish(&now);
+        assert!(!died && exported.len() == 3);
+        let whole = Exported::whole(&exported);
+        assert_eq!(
+            (whole.records.records, whole.records.packets),
+            (3500, 10_500)
+        );
+        let sent = whole.records_exported.records + whole.records_unsent.records;
+        assert_eq!(sent, 3500);
+        let [first, second, third] = [0, 1, 2].map(|lane| exported[lane].counters.records.records);
+        // Of 2,000 each two had the half, and all was the third one's while it was alone.
+        assert!(first > 800 && second > 800 && third > 1300, "{exported:?}");
+    }
+
+    /// A lane whose datagrams are full at no time has its turn, too.
+    #[test]
+    fn a_turn_ends_with_a_datagram_that_waited_long_enough() {
+        let lanes = (0..2).map(|_| Lane::new(v9().batch, Some(Box::new(Fuse { left: 10 }))));
+        let mut export = Export::spawn(lanes.collect(), &in_turn(), Clock::Packets).unwrap();
+        for second in [0, 2, 4, 6] {
+            let now = Now {
+                unix_ns: 1_700_000_000_000_000_000 + second * 1_000_000_000,
+                ..Now::default()
+            };
+            export.push(FlowRecord::default(), &now);
+            export.hand_over(&now);
+        }
+        let (exported, died) = export.finish(&Now::default());
+        assert!(!died);
+        for one in exported {
+            assert_eq!(one.counters.datagrams_sent, 2, "{one:?}");
+        }
     }
 
     #[test]

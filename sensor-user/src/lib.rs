@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod offline;
 pub mod options;
 pub mod output;
+pub mod pair;
 pub mod pin;
 pub mod ports;
 pub mod prefilter;

@@ -108,7 +108,7 @@ impl Live {
             kernel,
             ports,
             signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
-            sweep: Sweep::default(),
+            sweep: Sweep::new(export.wants_pairs()),
             timeouts,
             recorder,
             export,

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use weir_exporter::{Version, batch::BatchOptions};
+use weir_exporter::Version;
 use weir_netflow::Sampling;
 use weir_sensor::{
     adopt::adopt,
@@ -29,7 +29,7 @@ use weir_sensor::{
     pin::{Left, Pins},
     ports::{Ports, Wanted},
     prefilter::{FileFilter, PacketFilter},
-    record::{self, Recorder},
+    record::Recorder,
     statistics::Statistics,
     table,
 };
@@ -70,7 +70,8 @@ fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) ->
         println!("weir-sensor: the settings are right");
         return Ok(ExitCode::SUCCESS);
     }
-    for note in &settings.notes {
+    let of_format = settings.wishes.notes(settings.format);
+    for note in settings.notes.iter().chain(&of_format) {
         eprintln!("weir-sensor: {note}");
     }
     let addresses = settings.addresses().map_err(anyhow::Error::msg)?;
@@ -127,14 +128,20 @@ fn code(statistics: &Statistics) -> ExitCode {
 /// Those of the fields that the export format has a place for; says so if that is none.
 fn carried(settings: &Settings, version: Version) -> Fields {
     let fields = settings.fields();
-    if fields != Fields::NONE && !version.has_templates() {
+    if version.has_templates() {
+        return fields;
+    }
+    // What -x asks for is told elsewhere.
+    let told = settings
+        .fields_asked
+        .and(Fields::of_key(settings.track.into()));
+    if told != Fields::NONE {
         let number = if version == Version::V1 { 1 } else { 5 };
         eprintln!(
             "weir-sensor: NetFlow v{number} has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 and -v 10 carry them"
         );
-        return Fields::NONE;
     }
-    fields
+    Fields::NONE
 }
 
 /// Under which name the sensor is known to syslog.
@@ -162,17 +169,13 @@ impl Start<'_> {
     fn read(&self, path: &Path, output: &Output) -> Result<ExitCode> {
         let settings = self.settings;
         let shape = shape(settings.flows_per_cpu.unwrap_or(1 << 18), self.key_mask)?;
-        let export = self.export(Sampling::NONE, Clock::Packets)?;
-        let recorder = Recorder {
-            ifindexes: vec![0],
-            ifindexes_given: Vec::new(),
-            key_mask: self.key_mask,
-            sampling_interval: 1,
-        };
+        let export = self.export(self.sampling(), Clock::Packets)?;
+        let recorder = self.recorder(vec![0], Vec::new());
         let fragments = Fragments::new(settings.fragments_max());
         let reading = Reading {
             tunnels: settings.tunnels,
             extra: self.extra(),
+            sampling: settings.sampling,
         };
         let timeouts = settings.timeouts;
         let filter = settings.filter.as_deref().map(FileFilter::new);
@@ -198,12 +201,25 @@ impl Start<'_> {
     }
 
     fn export(&self, sampling: Sampling, clock: Clock) -> Result<Export> {
-        let batch = BatchOptions {
-            sampling,
-            optional: record::optional(self.fields),
-            ..BatchOptions::new(self.version)
-        };
-        Export::start(&self.addresses, batch, clock)
+        let how = self.settings.export(self.version, self.fields, sampling);
+        Export::start(&self.addresses, &how, clock)
+    }
+
+    fn sampling(&self) -> Sampling {
+        Sampling {
+            interval: self.settings.sampling,
+            random: self.settings.sampling_random,
+        }
+    }
+
+    fn recorder(&self, ifindexes: Vec<u32>, ifindexes_given: Vec<Option<u32>>) -> Recorder {
+        Recorder {
+            ifindexes,
+            ifindexes_given,
+            key_mask: self.key_mask,
+            sampling_interval: self.settings.sampling,
+            as_softflowd: self.settings.style == Style::Softflowd,
+        }
     }
 
     /// What is read of packets beside the key: what records carry, and what the key needs.
@@ -234,13 +250,7 @@ impl Start<'_> {
             log::start();
         }
         let mut kernel = self.load(&programs)?;
-        let export = self.export(
-            Sampling {
-                interval: settings.sampling,
-                random: settings.sampling_random,
-            },
-            Clock::Live,
-        )?;
+        let export = self.export(self.sampling(), Clock::Live)?;
         let (pins, dead) = match &settings.pin {
             Some(folder) => {
                 let (pins, dead) = Pins::new(folder, &kernel, &programs)?;
@@ -260,12 +270,7 @@ impl Start<'_> {
             Err(error) => return Err(error),
         };
         self.say_what_is_done(&kernel);
-        let recorder = Recorder {
-            ifindexes: ports.ifindexes(),
-            ifindexes_given: settings.ifindexes_given(),
-            key_mask: self.key_mask,
-            sampling_interval: settings.sampling,
-        };
+        let recorder = self.recorder(ports.ifindexes(), settings.ifindexes_given());
         let mut live = Live::new(
             kernel,
             ports,

@@ -250,6 +250,7 @@ mod tests {
         statistics.export = vec![Exported {
             address: Some(([192, 0, 2, 1], 2055).into()),
             is_partial: false,
+            in_turn: false,
             counters: ExportCounters::default(),
         }];
         let told = statistics.to_json();

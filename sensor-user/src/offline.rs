@@ -66,6 +66,8 @@ pub struct Reading {
     pub tunnels: Tunnels,
     /// What is read beside the key; what the key needs must be among it.
     pub extra: Fields,
+    /// One packet in so many is metered, at least 1.
+    pub sampling: u32,
 }
 
 /// Reads the file, walks each frame's headers.
@@ -151,6 +153,8 @@ pub struct Offline {
     now: Now,
     first_ns: Option<u64>,
     swept_ns: u64,
+    /// Packets to be left out before the next one that is metered.
+    leave_out: u32,
 }
 
 impl Offline {
@@ -181,7 +185,7 @@ impl Offline {
             fragments,
             reading,
             filter: None,
-            sweep: Sweep::default(),
+            sweep: Sweep::new(export.wants_pairs()),
             timeouts,
             recorder,
             export,
@@ -189,6 +193,7 @@ impl Offline {
             now: Now::default(),
             first_ns: None,
             swept_ns: 0,
+            leave_out: 0,
         })
     }
 
@@ -225,8 +230,15 @@ impl Offline {
     fn packet(&mut self, packet: Packet, extra: Option<&Extra>) {
         self.tell_time(packet.unix_ns);
         self.statistics.add(Counter::Packets, 1);
+        if self.leave_out > 0 {
+            self.leave_out -= 1;
+            self.statistics.add(Counter::SampledOut, 1);
+            return;
+        }
         match packet.walked {
             Ok(mut walked) => {
+                // softflowd's count goes on only with packets that it metered or left out.
+                self.leave_out = self.reading.sampling.saturating_sub(1);
                 self.fragments.join(&mut walked);
                 self.metered(&walked, packet.unix_ns, extra);
             }

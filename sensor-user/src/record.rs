@@ -19,6 +19,9 @@ pub struct Recorder {
     pub key_mask: KeyMask,
     /// One packet in so many was metered.
     pub sampling_interval: u32,
+    /// As softflowd has it: both interfaces of a record are the one where its packets were seen (else
+    /// the one that is not known is 0), and where ports do not tell flows apart they have no TCP flags.
+    pub as_softflowd: bool,
 }
 
 impl Recorder {
@@ -30,6 +33,7 @@ impl Recorder {
             ifindexes_given: Vec::new(),
             key_mask: origin.key_mask,
             sampling_interval: origin.sampling.interval,
+            as_softflowd: false,
         }
     }
 
@@ -54,13 +58,25 @@ impl Recorder {
             destination_port: if ports { key.destination_port() } else { 0 },
             protocol: if protocol { key.protocol() } else { 0 },
             tos: key.tos(),
-            tcp_flags: u16::from(taken.tcp_flags),
+            tcp_flags: if ports || !self.as_softflowd {
+                u16::from(taken.tcp_flags)
+            } else {
+                0
+            },
             octets: taken.octets,
             packets: taken.packets,
             start_ns: now.unix_ns_of(taken.first_tick),
             end_ns: now.unix_ns_of(taken.last_tick),
-            ingress_ifindex: if egress { 0 } else { ifindex },
-            egress_ifindex: if egress { ifindex } else { 0 },
+            ingress_ifindex: if egress && !self.as_softflowd {
+                0
+            } else {
+                ifindex
+            },
+            egress_ifindex: if egress || self.as_softflowd {
+                ifindex
+            } else {
+                0
+            },
             vlan: key.vlan(),
             direction: if egress {
                 Direction::Egress

@@ -35,7 +35,7 @@ pub struct Statistics {
     pub left: Option<(i128, i128)>,
     /// Frames of a capture whose link layer is not known; they are also `non_ip_packets`.
     pub unsupported_link_packets: u64,
-    /// What became of the records, by destination: each gets all of them.
+    /// What became of the records, by destination: each gets all of them, or its share.
     pub export: Vec<Exported>,
     /// Whether the export thread died before its time.
     pub export_died: bool,
@@ -196,11 +196,7 @@ impl Statistics {
             "unexplained_packets": number(unexplained_packets),
             "unexplained_octets": number(unexplained_octets),
         });
-        // The account of the first destination that was one all the time is also that of the whole.
-        let mut whole = self.export.iter().filter(|exported| !exported.is_partial);
-        let first = whole.next().or(self.export.first());
-        let first = first.map(|first| first.counters);
-        for part in [rest, destination(&first.unwrap_or_default())] {
+        for part in [rest, destination(&Exported::whole(&self.export))] {
             if let Value::Object(part) = part {
                 object.extend(part);
             }
@@ -295,6 +291,7 @@ impl Statistics {
                 address,
                 is_partial,
                 counters,
+                ..
             } = exported;
             if let Some(address) = address.filter(|_| self.export.len() > 1) {
                 let some = if *is_partial {

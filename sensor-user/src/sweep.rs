@@ -6,6 +6,7 @@ use weir_sensor_common::{Extra, FlowKey, KeyMask, Slot, SlotWords as _, handover
 use crate::{
     clock::Now,
     expiry::{Reason, State, Timeouts, expired, remaining_ns},
+    pair,
     table::{Place, Table},
 };
 
@@ -151,6 +152,8 @@ pub struct Sweep {
     due_ns: Vec<u64>,
     /// What it was reckoned with.
     timeouts: Option<Timeouts>,
+    /// Both directions of a conversation are taken together, when it is over.
+    pairs: bool,
 }
 
 /// Which flows to take.
@@ -164,7 +167,20 @@ pub enum Take<'a> {
     Everything,
 }
 
+/// A flow in the table: the first of its slots, and a copy of that.
+type Found = (Place, Slot);
+
 impl Sweep {
+    /// A sweep that takes both directions of a conversation together and one after the other, once
+    /// it is over; if not `pairs`, each flow by itself.
+    #[must_use]
+    pub fn new(pairs: bool) -> Self {
+        Self {
+            pairs,
+            ..Self::default()
+        }
+    }
+
     /// Closes flows; returns the number of slots closed. If it is 0 there is nothing to wait for.
     pub fn close(&mut self, table: &Table, now: &Now, take: Take<'_>) -> usize {
         self.tickets.clear();
@@ -238,7 +254,11 @@ impl Sweep {
             Take::Expired(timeouts) => timeouts,
             Take::Interface(number) if words.hook >> 1 != number => return 0,
             Take::Interface(_) | Take::Everything => {
+                let partner = self.partner(table, place, &words);
                 self.close_flow(table, place, &words, Reason::Flushed);
+                if let Some((place, words)) = partner {
+                    self.close_flow(table, place, &words, Reason::Flushed);
+                }
                 return 0;
             }
         };
@@ -247,15 +267,47 @@ impl Sweep {
         if expired(&state, timeouts).is_none() {
             return remaining_ns(&state, timeouts);
         }
-        // Other CPUs may have seen later packets of it.
-        let mut flow = Taken::of(&words, Reason::Flushed);
-        for other in others(table, place, &words) {
-            flow.add(&Taken::of(&table.copy(other), Reason::Flushed));
-        }
-        if let Some(reason) = expired(&flow.state(now), timeouts) {
+        // Other CPUs may have seen later packets of it, and the other direction may go on. Where a
+        // conversation is over, one of its directions is so by itself.
+        let partner = self.partner(table, place, &words);
+        let state = whole(table, place, &words).state(now);
+        let state = match &partner {
+            Some((place, words)) => pair::both(&state, &whole(table, *place, words).state(now)),
+            None if self.pairs => pair::alone(&state),
+            None => state,
+        };
+        if let Some(reason) = expired(&state, timeouts) {
             self.close_flow(table, place, &words, reason);
+            if let Some((place, words)) = partner {
+                self.close_flow(table, place, &words, reason);
+            }
         }
         0
+    }
+
+    /// The other direction, if it is wanted and there: where this one was seen, as on a mirror port;
+    /// else where packets go the other way, as on a host, unless this direction was seen there, too.
+    fn partner(&self, table: &Table, place: Place, words: &Slot) -> Option<Found> {
+        if !self.pairs || words.key.source == words.key.destination {
+            return None;
+        }
+        let macs = table.extra(place).macs;
+        let (reversed, turned) = (pair::reversed(&words.key), pair::turned(macs));
+        let find = |key: FlowKey, hook: u8, macs: &[u32; 3]| {
+            let wanted = Slot {
+                key,
+                hook,
+                ..*words
+            };
+            let mut regions = 0..table.regions();
+            regions.find_map(|region| table.find(region, &wanted, macs))
+        };
+        let other_way = words.hook ^ 1;
+        let found = find(reversed, words.hook, &turned).or_else(|| {
+            let found = find(reversed, other_way, &turned)?;
+            find(words.key, other_way, &macs).is_none().then_some(found)
+        });
+        found.map(|place| (place, table.copy(place)))
     }
 
     fn close_flow(&mut self, table: &Table, place: Place, words: &Slot, reason: Reason) {
@@ -302,6 +354,15 @@ impl Sweep {
             emit(whole);
         }
     }
+}
+
+/// What all CPUs saw of a flow.
+fn whole(table: &Table, place: Place, words: &Slot) -> Taken {
+    let mut flow = Taken::of(words, Reason::Flushed);
+    for other in others(table, place, words) {
+        flow.add(&Taken::of(&table.copy(other), Reason::Flushed));
+    }
+    flow
 }
 
 /// The flow's slots in the other CPUs' regions.
@@ -509,6 +570,50 @@ mod tests {
         assert_eq!(packets, [3; 10]);
         assert_eq!(sweep.close(&table, &at(61_010), Take::Everything), 3 * 5);
         assert_eq!(sweep.fullest(), 0);
+    }
+
+    /// One direction is reset and the other goes on for a while: both are over together, one after the
+    /// other. A flow that nothing answers is over by itself, and a FIN alone ends none.
+    #[test]
+    fn directions_are_taken_together() {
+        let shape = shape(100);
+        let mut table = Table::anonymous(shape).unwrap();
+        let packet = |key: FlowKey, tcp_flags: u8, ms: u64| Sighting {
+            key,
+            hash: shape.hash(&key, 0),
+            octets: 100,
+            tick: at(ms).tick(),
+            packets: 1,
+            tcp_flags,
+            ..Sighting::default()
+        };
+        let key = |last: u8| FlowKey {
+            source: FlowKey::v4_mapped([10, 0, 0, last]),
+            destination: FlowKey::v4_mapped([192, 0, 2, 1]),
+            attributes: FlowKey::pack(1, 2, TCP, 0, 0),
+        };
+        for packet in [
+            packet(key(1), 0x02, 0),
+            packet(pair::reversed(&key(1)), 0x14, 10),
+            packet(key(1), 0x10, 3000),
+            packet(key(2), 0x11, 0),
+        ] {
+            account(&mut table.local(&mut Vec::new()), &shape, &packet).unwrap();
+        }
+        let timeouts = Timeouts::default();
+        let mut sweep = Sweep::new(true);
+        let mut taken = Vec::new();
+        for ms in [1000, 5500, 7000, 8100] {
+            sweep.close(&table, &at(ms), Take::Expired(&timeouts));
+            sweep.collect(&mut table, |flow| taken.push((ms, flow)));
+        }
+        let found: Vec<_> = taken.iter().map(|(ms, flow)| (*ms, flow.reason)).collect();
+        assert_eq!(found, [(8100, Reason::TcpRst); 2]);
+        assert_eq!(taken[0].1.key, pair::reversed(&taken[1].1.key));
+        taken.clear();
+        sweep.close(&table, &at(61_000), Take::Expired(&timeouts));
+        sweep.collect(&mut table, |flow| taken.push((61_000, flow)));
+        assert_eq!((taken.len(), taken[0].1.reason), (1, Reason::Tcp));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What end-to-end tests, benches and the demo share: a traffic generator whose frames are counted
 //! ([`traffic`]), datagrams of sFlow ([`sflow`]), filters at random ([`filters`]), changes to what was valid
-//! ([`mutate`]), network namespaces that vanish with their owner ([`netns`]), raw sending ([`wire`]), a relay
+//! ([`mutate`]), network namespaces that vanish with their owner ([`netns`]), raw sending ([`wire`]), what an
+//! exporter sends of a capture ([`sent`]), a relay
 //! that loses datagrams and knows which ([`relay`]), child processes that end with theirs ([`process`]), a
 //! terminal that can be read ([`tmux`]), one question to several engines ([`engines`]), and the test data
 //! beside the repository ([`testdata`]).
@@ -12,6 +13,7 @@ pub mod mutate;
 pub mod netns;
 pub mod process;
 pub mod relay;
+pub mod sent;
 pub mod sflow;
 pub mod testdata;
 pub mod tmux;

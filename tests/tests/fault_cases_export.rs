@@ -184,6 +184,7 @@ fn x02_what_a_router_threw_away_is_counted() {
                 refusals,
                 octets_max,
             } => (refusals, Some(octets_max)),
+            Sent::Anew => panic!("there are no connections in UDP"),
             Sent::No { error, .. } => panic!("{error}"),
         }
     };

@@ -90,9 +90,7 @@ fn flows(text: &mut String, statistics: &Statistics) {
     let expired: u64 = statistics.expired.iter().map(|tally| tally.records).sum();
     let forced = statistics.expired[Reason::Forced as usize].records;
     let _ = writeln!(text, "Flows expired: {expired} ({forced} forced)");
-    // Each destination gets everything: the first one's account is that of the whole.
-    let first = statistics.export.first().map(|first| first.counters);
-    let first = first.unwrap_or_default();
+    let whole = Exported::whole(&statistics.export);
     let failures: u64 = statistics
         .export
         .iter()
@@ -100,12 +98,12 @@ fn flows(text: &mut String, statistics: &Statistics) {
             counters.records_unsent.records + counters.records_lost.records
         })
         .sum();
-    let records = first.records_exported.records;
+    let records = whole.records_exported.records;
     let _ = writeln!(
         text,
         "Flows exported: {} ({records} records) in {} packets ({failures} failures)",
-        records.saturating_sub(first.records_split),
-        first.datagrams_sent
+        records.saturating_sub(whole.records_split),
+        whole.datagrams_sent
     );
 }
 
@@ -243,6 +241,7 @@ mod tests {
                 datagrams_sent: 2,
                 ..ExportCounters::default()
             },
+            in_turn: false,
         }];
         statistics
     }

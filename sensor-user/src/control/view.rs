@@ -6,6 +6,7 @@ use weir_sensor_common::{Extra, FlowKey, Slot};
 use crate::{
     clock::Now,
     expiry::{Reason, State},
+    pair::{reversed, turned},
     sweep::Taken,
     table::{Look, Place, Table},
 };
@@ -196,26 +197,6 @@ impl Conversation {
             idle_ns: 0,
         })
     }
-}
-
-/// The key of the other direction.
-fn reversed(key: &FlowKey) -> FlowKey {
-    const PORTS: u64 = 0xffff_ffff;
-    let [a, b, c, d, ..] = key.attributes.to_le_bytes();
-    let ports = u32::from_le_bytes([c, d, a, b]);
-    FlowKey {
-        source: key.destination,
-        destination: key.source,
-        attributes: key.attributes & !PORTS | u64::from(ports),
-    }
-}
-
-/// The MAC addresses of the other direction's frames, see [`Extra::macs`].
-fn turned(macs: [u32; 3]) -> [u32; 3] {
-    const ADDRESS_OCTETS: usize = 6;
-    let mut frame = macs.map(u32::to_ne_bytes);
-    frame.as_flattened_mut().rotate_left(ADDRESS_OCTETS);
-    frame.map(u32::from_ne_bytes)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod ctl;
 pub mod debian;
 pub mod destination;
 pub mod getopt;
+mod leaving;
 mod native;
 pub mod softflowd;
 pub mod values;
@@ -246,9 +247,6 @@ impl Settings {
                 "-R: softflowd's packet samples are not read here: use -i or -r".to_owned(),
             );
         }
-        if self.read.is_some() && self.sampling > 1 {
-            return Some("-s: a capture file is metered whole: leave -s out".to_owned());
-        }
         self.wishes.refusal().map(Into::into)
     }
 
@@ -288,11 +286,17 @@ impl Settings {
         }
     }
 
-    /// Fields that records carry besides: those asked for, and at track level `ether` the MAC
-    /// addresses, as softflowd has it.
+    /// Fields that records carry besides: those asked for, at track level `ether` the MAC addresses,
+    /// as softflowd has it, and with `-x` MPLS labels.
     #[must_use]
     pub fn fields(&self) -> Fields {
-        self.fields_asked.and(Fields::of_key(self.track.into()))
+        let labels = if self.wishes.mpls_labels > 0 {
+            Fields::MPLS
+        } else {
+            Fields::NONE
+        };
+        let of_key = Fields::of_key(self.track.into());
+        self.fields_asked.and(of_key).and(labels)
     }
 
     /// First fragments remembered.
@@ -383,16 +387,7 @@ mod tests {
     fn what_cannot_be_done_yet_is_refused_with_a_sentence() {
         for (line, named) in [
             ("-R 4739", "-R"),
-            ("-r file -s 10", "-s"),
-            ("-i eth0 -P tcp", "-P tcp"),
             ("-i eth0 -P sctp", "-P sctp"),
-            ("-i eth0 -l", "-l"),
-            ("-i eth0 -b", "-b"),
-            ("-i eth0 -A sec", "-A"),
-            ("-i eth0 -x 1", "-x"),
-            ("-i eth0 -L 1", "-L"),
-            ("-i eth0 -S eth1", "-S"),
-            ("-i eth0 -e ::1", "-e"),
         ] {
             let Ok(settings) = parse(words(&format!("softflowd {line}"))) else {
                 panic!("{line}")
@@ -400,9 +395,15 @@ mod tests {
             let sentence = settings.refusal().unwrap();
             assert!(sentence.contains(named), "{line}: {sentence}");
         }
-        let Ok(settings) = parse(words("softflowd -i eth0 -n h:1 -6 -x 0 -P udp port 80")) else {
-            panic!("refused")
-        };
-        assert_eq!(settings.refusal(), None);
+        for line in [
+            "-i eth0 -n h:1 -6 -x 0 -P udp port 80",
+            "-i eth0 -P tcp -l -b -v 10 -A sec -x 1 -L 1 -S eth1 -e ::1",
+            "-r file -s 10",
+        ] {
+            let Ok(settings) = parse(words(&format!("softflowd {line}"))) else {
+                panic!("{line}")
+            };
+            assert_eq!(settings.refusal(), None, "{line}");
+        }
     }
 }

@@ -82,7 +82,7 @@ pub struct Options {
     pub no_promiscuous: bool,
 
     /// Meter one packet in N (0 and 1: all); counters in records stay unscaled, and records say N
-    #[arg(short = 's', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=16383), conflicts_with = "read", help_heading = "Source")]
+    #[arg(short = 's', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=16383), help_heading = "Source")]
     pub sampling: u32,
 
     /// Draw the one in N at random, instead of taking every Nth of each CPU
@@ -108,8 +108,8 @@ pub struct Options {
     #[arg(long, requires = "drop", help_heading = "Source")]
     pub drop_anyway: bool,
 
-    /// Collectors to send to, up to 16 of them, each gets everything; without one flows are metered
-    /// and counted only
+    /// Collectors to send to, up to 16 of them, each gets everything (but see -l); without one flows are
+    /// metered and counted only
     #[arg(
         short = 'n',
         long,

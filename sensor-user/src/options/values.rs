@@ -263,7 +263,7 @@ pub enum TimeUnit {
 /// How records are to leave, beyond format and collectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Wishes {
-    /// Transport of the datagrams
+    /// Transport of the datagrams; over TCP a collector that is away is looked for until it is back
     #[arg(
         short = 'P',
         long,
@@ -282,7 +282,8 @@ pub struct Wishes {
     #[arg(short = 'b', long, help_heading = "Export")]
     pub biflow: bool,
 
-    /// Absolute times in records, in this unit (with -v 9 or 10; left out: since the sensor's start)
+    /// Absolute times in records, in this unit (with -v 9 or 10; left out: since the sensor's start in
+    /// -v 9, milliseconds in -v 10)
     #[arg(
         short = 'A',
         long,
@@ -292,13 +293,17 @@ pub struct Wishes {
     )]
     pub absolute_time: Option<TimeUnit>,
 
-    /// MPLS labels in records, 0 to 10 (with -v 9 or 10)
+    /// MPLS labels in records, 0 to 10 (with -v 9 or 10); those after the fourth are 0
     #[arg(short = 'x', long, value_name = "LABELS", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=10), help_heading = "Export")]
     pub mpls_labels: u8,
 
     /// TTL or hop limit of the datagrams (left out: the system's)
     #[arg(short = 'L', long, value_name = "HOPS", help_heading = "Export")]
     pub hop_limit: Option<u8>,
+
+    /// Differentiated services code point of the datagrams, 0 to 63
+    #[arg(long, value_name = "DSCP", value_parser = clap::value_parser!(u8).range(0..=63), help_heading = "Export")]
+    pub dscp: Option<u8>,
 
     /// Interface the datagrams leave by
     #[arg(short = 'S', long, value_name = "IF", help_heading = "Export")]
@@ -310,60 +315,12 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    /// What is asked for and not done yet, as a sentence. Who does it deletes its line here.
+    /// What is asked for and not done, as a sentence.
     #[must_use]
     pub fn refusal(&self) -> Option<&'static str> {
-        let Self {
-            transport,
-            balance,
-            biflow,
-            absolute_time,
-            mpls_labels,
-            hop_limit,
-            device,
-            exporter_address,
-        } = self;
-        let asked = [
-            (
-                *transport == Transport::Tcp,
-                "-P tcp: datagrams leave by UDP only, so far: leave -P out",
-            ),
-            (
-                *transport == Transport::Sctp,
-                "-P sctp: no collector in use takes it, and nothing here sends it: leave -P out",
-            ),
-            (
-                *balance,
-                "-l: every collector gets everything, so far: leave -l out",
-            ),
-            (
-                *biflow,
-                "-b: records are of one direction, so far: leave -b out",
-            ),
-            (
-                absolute_time.is_some(),
-                "-A: times in records are relative to the sensor's start, so far: leave -A out",
-            ),
-            (
-                *mpls_labels > 0,
-                "-x: how many MPLS labels records have cannot be chosen: leave -x out; --fields mpls of weir-sensor gives up to four",
-            ),
-            (
-                hop_limit.is_some(),
-                "-L: the hop limit cannot be set yet: leave -L out",
-            ),
-            (
-                device.is_some(),
-                "-S: the outgoing interface cannot be chosen yet: leave -S out, and let routes decide",
-            ),
-            (
-                exporter_address.is_some(),
-                "-e: the source address cannot be chosen yet: leave -e out, and let routes decide",
-            ),
-        ];
-        asked
-            .into_iter()
-            .find_map(|(asked, sentence)| asked.then_some(sentence))
+        (self.transport == Transport::Sctp).then_some(
+            "-P sctp: no collector in use takes it, and nothing here sends it: leave -P out, or use -P tcp",
+        )
     }
 }
 

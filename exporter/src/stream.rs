@@ -1,0 +1,337 @@
+//! A collector's TCP connection (RFC 7011 section 10.4). Nothing here waits for the collector: one
+//! that is away is looked for by a thread beside, one that takes nothing for a while is given a
+//! moment once. What cannot leave meanwhile is for the caller to count.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Weak, mpsc},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    destination::{Carrier, Sent},
+    socket::{self, Kind, Way},
+};
+
+/// A connection, or the search for one.
+#[derive(Debug)]
+pub struct Stream {
+    address: SocketAddr,
+    way: Way,
+    state: State,
+    /// The end of a message of which the kernel took the beginning.
+    rest: Vec<u8>,
+    /// It took nothing for as long as is waited: it is not waited for again before it takes something.
+    stalled: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Connected(TcpStream),
+    Looking(Search),
+    /// Neither: it has not begun yet, or has ended.
+    Closed,
+}
+
+/// A thread that connects. It ends when it has, or when nobody waits for that any more.
+#[derive(Debug)]
+struct Search {
+    found: mpsc::Receiver<TcpStream>,
+    _wanted: Arc<()>,
+}
+
+impl Stream {
+    /// Tries for a message there is no room for.
+    const TRIES_MAX: u32 = 20;
+    /// Wait between them.
+    const RETRY_WAIT: Duration = Duration::from_millis(2);
+    /// What a message is waited for at the end.
+    const LAST_TRIES_MAX: u32 = 500;
+    /// Wait between attempts to connect, at first and at most.
+    const LOOK_WAIT: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(16)];
+
+    /// Connects to the collector. One that is not there is looked for once the carrier begins, by a thread
+    /// with the privileges of the one that has it begin.
+    ///
+    /// # Errors
+    /// If the way there is none.
+    pub fn connect(address: SocketAddr, way: Way) -> io::Result<Self> {
+        let state = match connected(address, &way) {
+            Ok(stream) => State::Connected(stream),
+            Err(error) if is_absence(&error) => State::Closed,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            address,
+            way,
+            state,
+            rest: Vec::new(),
+            stalled: false,
+        })
+    }
+
+    /// Writes to the connection, first what is left of the message before.
+    fn write(&mut self, message: &[u8]) -> io::Result<()> {
+        let State::Connected(stream) = &mut self.state else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        if is_closed(stream) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let tries_max = if self.stalled { 1 } else { Self::TRIES_MAX };
+        write_all(stream, &mut self.rest, tries_max)?;
+        if !self.rest.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut message = message.to_vec();
+        let octets = message.len();
+        write_all(stream, &mut message, tries_max)?;
+        if message.len() == octets {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.rest = message;
+        Ok(())
+    }
+
+    /// Looks for the collector again.
+    fn look(&mut self) {
+        self.rest.clear();
+        self.stalled = false;
+        // If no thread can be had now, there is one the next time.
+        if let Ok(search) = Search::start(self.address, &self.way) {
+            self.state = State::Looking(search);
+        }
+    }
+}
+
+impl Carrier for Stream {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn send(&mut self, octets: &[u8]) -> Sent {
+        self.begin();
+        if let State::Looking(search) = &self.state
+            && let Ok(stream) = search.found.try_recv()
+        {
+            self.state = State::Connected(stream);
+            return Sent::Anew;
+        }
+        match self.write(octets) {
+            Ok(()) => {
+                self.stalled = false;
+                Sent::Yes { refusals: 0 }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.stalled = true;
+                let error = io::Error::new(error.kind(), "it takes nothing for now");
+                Sent::No { refusals: 0, error }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                let error = io::Error::new(error.kind(), "it is not there; looking for it");
+                Sent::No { refusals: 0, error }
+            }
+            // What the kernel had taken may not have arrived either.
+            Err(error) => {
+                self.look();
+                Sent::No { refusals: 1, error }
+            }
+        }
+    }
+
+    fn allow_fragments(&mut self) {}
+
+    fn finish(&mut self) {
+        if let State::Connected(stream) = &mut self.state {
+            // If it fails the collector is gone, and knows that it has half a message.
+            let _ = write_all(stream, &mut self.rest, Self::LAST_TRIES_MAX);
+        }
+        self.rest.clear();
+        self.state = State::Closed;
+    }
+
+    fn begin(&mut self) {
+        if matches!(self.state, State::Closed) {
+            self.look();
+        }
+    }
+}
+
+impl Search {
+    fn start(address: SocketAddr, way: &Way) -> io::Result<Self> {
+        let (sender, found) = mpsc::sync_channel(1);
+        let (wanted, way) = (Arc::new(()), way.clone());
+        let still_wanted = Arc::downgrade(&wanted);
+        thread::Builder::new()
+            .name("connect".to_owned())
+            .spawn(move || look(address, &way, &still_wanted, &sender))?;
+        Ok(Self {
+            found,
+            _wanted: wanted,
+        })
+    }
+}
+
+fn look(address: SocketAddr, way: &Way, wanted: &Weak<()>, found: &mpsc::SyncSender<TcpStream>) {
+    let [mut wait, wait_max] = Stream::LOOK_WAIT;
+    while wanted.strong_count() > 0 {
+        if let Ok(stream) = connected(address, way) {
+            // It fails only if nobody waits.
+            let _ = found.send(stream);
+            return;
+        }
+        thread::sleep(wait);
+        wait = (wait * 2).min(wait_max);
+    }
+}
+
+fn connected(address: SocketAddr, way: &Way) -> io::Result<TcpStream> {
+    let stream = TcpStream::from(socket::open(Kind::Stream, address, way)?);
+    stream.set_nonblocking(true)?;
+    // Messages are as long as they are to be.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Whether the collector is not there, which may change; anything else is a mistake.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNREFUSED
+                | libc::EINPROGRESS
+                | libc::ETIMEDOUT
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::ECONNRESET
+                | libc::EHOSTDOWN
+        )
+    )
+}
+
+/// Whether the collector has closed the connection: what is written then is lost, and is told only at
+/// the message after. Collectors send nothing.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0; 64]) {
+        Ok(octets) => octets == 0,
+        Err(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+        ),
+    }
+}
+
+/// Writes what it can, and takes that from the front of `octets`.
+fn write_all(stream: &mut TcpStream, octets: &mut Vec<u8>, tries_max: u32) -> io::Result<()> {
+    let mut tries = 0;
+    while !octets.is_empty() {
+        match stream.write(octets) {
+            Ok(written) => drop(octets.drain(..written)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tries += 1;
+                if tries >= tries_max {
+                    return Ok(());
+                }
+                thread::sleep(Stream::RETRY_WAIT);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn send_until(stream: &mut Stream, wanted: impl Fn(&Sent) -> bool) -> u32 {
+        for tries in 0..1000 {
+            if wanted(&stream.send(b"message")) {
+                return tries;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("never")
+    }
+
+    #[test]
+    fn a_collector_that_comes_back_is_found_and_told_anew() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut stream = Stream::connect(address, Way::default()).unwrap();
+        assert!(matches!(stream.send(b"first"), Sent::Yes { .. }));
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut first = [0; 5];
+        connection.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"first");
+        drop(connection);
+        send_until(&mut stream, |sent| {
+            matches!(sent, Sent::No { refusals: 1, .. })
+        });
+        send_until(&mut stream, |sent| matches!(sent, Sent::Anew));
+        assert!(matches!(stream.send(b"again"), Sent::Yes { .. }));
+        stream.finish();
+        drop(stream);
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        connection.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"again");
+    }
+
+    #[test]
+    fn after_its_end_it_begins_with_another_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut stream = Stream::connect(address, Way::default()).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(stream.send(b"first"), Sent::Yes { .. }));
+            stream.finish();
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut all = Vec::new();
+            connection.read_to_end(&mut all).unwrap();
+            assert_eq!(all, b"first");
+            stream.begin();
+            send_until(&mut stream, |sent| matches!(sent, Sent::Anew));
+        }
+    }
+
+    #[test]
+    fn a_collector_that_is_not_there_yet_is_waited_for_by_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let mut stream = Stream::connect(address, Way::default()).unwrap();
+        assert!(matches!(stream.send(b"x"), Sent::No { refusals: 0, .. }));
+        let _listener = TcpListener::bind(address).unwrap();
+        send_until(&mut stream, |sent| matches!(sent, Sent::Anew));
+    }
+
+    #[test]
+    fn a_collector_that_reads_nothing_gets_whole_messages_in_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut stream = Stream::connect(address, Way::default()).unwrap();
+        let (mut connection, _) = listener.accept().unwrap();
+        let (mut sent, mut refused) = (0, 0);
+        while refused < 3 {
+            match stream.send(&[7; 1400]) {
+                Sent::Yes { .. } => sent += 1,
+                Sent::No { refusals: 0, .. } => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        let reader = thread::spawn(move || {
+            let mut all = Vec::new();
+            connection.read_to_end(&mut all).unwrap();
+            all.len()
+        });
+        stream.finish();
+        drop(stream);
+        assert_eq!(reader.join().unwrap(), sent * 1400);
+    }
+}

@@ -1,0 +1,195 @@
+//! How records leave, as the command line says it and the export thread takes it.
+
+use weir_exporter::{Version, Way, batch::BatchOptions};
+use weir_netflow::{
+    Layout, Sampling,
+    layout::{Softflowd, Times},
+};
+use weir_sensor_common::Fields;
+
+use super::{
+    Settings, Style,
+    values::{Format, TimeUnit, Track, Transport, Wishes},
+};
+use crate::{export::How, interface, pair::Pairing, record};
+
+/// Octets of a datagram of softflowd's, at most.
+const SOFTFLOWD_OCTETS_MAX: usize = 1428;
+
+impl From<TimeUnit> for Times {
+    fn from(unit: TimeUnit) -> Self {
+        match unit {
+            TimeUnit::Sec => Self::Seconds,
+            TimeUnit::Milli => Self::Milliseconds,
+            TimeUnit::Micro => Self::Microseconds,
+            TimeUnit::Nano => Self::Nanoseconds,
+        }
+    }
+}
+
+impl Settings {
+    /// How records with these fields leave.
+    #[must_use]
+    pub fn export(&self, version: Version, fields: Fields, sampling: Sampling) -> How {
+        let wishes = &self.wishes;
+        let as_softflowd = self.style == Style::Softflowd;
+        let biflow = wishes.biflow && version == Version::Ipfix;
+        let new = BatchOptions::new(version);
+        let batch = BatchOptions {
+            sampling,
+            layout: Layout {
+                times: wishes.absolute_time.map(Into::into),
+                optional: record::optional(fields),
+                labels: wishes.mpls_labels,
+                biflow,
+                softflowd: as_softflowd.then(|| self.softflowd()),
+            },
+            datagram_octets_max: if as_softflowd && version.has_templates() {
+                SOFTFLOWD_OCTETS_MAX
+            } else {
+                new.datagram_octets_max
+            },
+            ..new
+        };
+        How {
+            batch,
+            way: Way {
+                source: wishes.exporter_address,
+                device: wishes.device.clone(),
+                hop_limit: wishes.hop_limit,
+                dscp: wishes.dscp,
+            },
+            by_stream: wishes.transport == Transport::Tcp,
+            in_turn: wishes.balance,
+            pairing: match (as_softflowd, biflow) {
+                (false, false) => None,
+                (false, true) => Some(Pairing::Biflow),
+                (true, false) => Some(Pairing::Shared),
+                (true, true) => Some(Pairing::SoftflowdBiflow),
+            },
+        }
+    }
+
+    /// What softflowd's options tell of the process; of several interfaces the first.
+    fn softflowd(&self) -> Softflowd {
+        let first = self.interfaces.first();
+        let file = self.read.as_deref().map(|path| path.display().to_string());
+        let name = first.map(|interface| interface.name.clone()).or(file);
+        let mut interface = [0; 16];
+        let octets = name.unwrap_or_default().into_bytes();
+        for (octet, of_name) in interface.iter_mut().zip(octets) {
+            *octet = of_name;
+        }
+        let ifindex = first.and_then(|first| {
+            let given = first.ifindex.map(u32::from);
+            given.or_else(|| interface::ifindex(&first.name))
+        });
+        Softflowd {
+            vlan: matches!(self.track, Track::Vlan | Track::Ether),
+            process: std::process::id(),
+            ifindex: ifindex.unwrap_or(0),
+            interface,
+            exporter: self.wishes.exporter_address,
+        }
+    }
+}
+
+impl Wishes {
+    /// What has no effect with a format, or less than it says: a sentence each.
+    #[must_use]
+    pub fn notes(&self, format: Format) -> Vec<String> {
+        /// Of a packet's labels so many are read.
+        const LABELS_READ: u8 = 4;
+        let has_templates = matches!(format, Format::V9 | Format::Ipfix);
+        let notes = [
+            (
+                self.biflow && format != Format::Ipfix,
+                "-b is without effect: only -v 10 has records of both directions",
+            ),
+            (
+                self.absolute_time.is_some() && !has_templates,
+                "-A is without effect: times in -v 1 and 5 are relative to the sensor's start",
+            ),
+            (
+                self.mpls_labels > 0 && !has_templates,
+                "-x is without effect: -v 1 and 5 have no place for MPLS labels",
+            ),
+            (
+                self.mpls_labels > LABELS_READ && has_templates,
+                "-x: the first four labels of a packet are read, those after them are 0 in records",
+            ),
+        ];
+        let given = notes.into_iter().filter(|(given, _)| *given);
+        given.map(|(_, note)| note.to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::parse;
+
+    fn export(line: &str) -> (How, Vec<String>) {
+        let words = line.split_whitespace().map(Into::into);
+        let Ok(settings) = parse(words) else {
+            panic!("{line}")
+        };
+        let version = settings.format.version().unwrap();
+        let how = settings.export(version, settings.fields(), Sampling::NONE);
+        (how, settings.wishes.notes(settings.format))
+    }
+
+    #[test]
+    fn by_its_own_name_records_are_of_one_direction_and_in_weirs_layout() {
+        let (how, notes) = export("weir-sensor -r x -v 10");
+        assert_eq!(how.batch.layout, Layout::WEIR);
+        assert_eq!(
+            (how.pairing, how.in_turn, how.by_stream),
+            (None, false, false)
+        );
+        assert_eq!(how.way, Way::default());
+        assert!(notes.is_empty());
+        let (how, _) = export("weir-sensor -r x -v 10 -b -A nano -x 3 --dscp 10 -L 9");
+        assert_eq!(how.pairing, Some(Pairing::Biflow));
+        assert_eq!(how.batch.layout.times, Some(Times::Nanoseconds));
+        assert_eq!(
+            (how.batch.layout.labels, how.batch.layout.biflow),
+            (3, true)
+        );
+        assert_eq!((how.way.dscp, how.way.hop_limit), (Some(10), Some(9)));
+    }
+
+    #[test]
+    fn by_softflowds_name_they_are_in_its_layout() {
+        let line = "softflowd -r some-file-with-a-long-name -v 9 -T vlan -l -P tcp -e 192.0.2.1";
+        let (how, _) = export(line);
+        assert_eq!(how.pairing, Some(Pairing::Shared));
+        assert!(how.in_turn && how.by_stream);
+        assert_eq!(how.batch.datagram_octets_max, SOFTFLOWD_OCTETS_MAX);
+        let softflowd = how.batch.layout.softflowd.unwrap();
+        assert!(softflowd.vlan && softflowd.exporter == how.way.source);
+        assert_eq!(&softflowd.interface, b"some-file-with-a");
+        assert_eq!(softflowd.ifindex, 0);
+        let (how, _) = export("softflowd -r x -v 10 -b");
+        assert_eq!(how.pairing, Some(Pairing::SoftflowdBiflow));
+    }
+
+    #[test]
+    fn what_a_format_has_no_place_for_is_told() {
+        for (line, flags) in [
+            ("-v 5 -b -A sec -x 2", "-b -A -x"),
+            ("-v 9 -b -A sec -x 2", "-b"),
+            ("-v 9 -x 5", "-x:"),
+            ("-v 10 -b -A sec -x 4", ""),
+        ] {
+            let (how, notes) = export(&format!("softflowd -r x {line}"));
+            let told: Vec<_> = notes
+                .iter()
+                .filter_map(|note| note.split(' ').next())
+                .collect();
+            assert_eq!(told.join(" "), flags, "{line}");
+            let is_two_way = how.pairing.is_some_and(Pairing::is_biflow);
+            assert_eq!(is_two_way, line.starts_with("-v 10"));
+        }
+    }
+}
