@@ -99,7 +99,8 @@ impl Layout {
 
     /// Whether times cannot be read without knowing when the sensor booted, which IPFIX has no place
     /// for but in options.
-    pub(crate) const fn needs_boot(&self) -> bool {
+    #[must_use]
+    pub const fn needs_boot(&self) -> bool {
         matches!(self.times(Dialect::Ipfix), Times::Uptime)
     }
 
@@ -172,18 +173,15 @@ impl Layout {
         } else {
             self.optional.without(Optional::MPLS)
         };
-        match self.softflowd {
-            Some(softflowd) => {
-                if softflowd.vlan {
-                    fields.extend([(element::VLAN, 2), (element::POST_VLAN, 2)].map(field));
-                }
-                // It has RFC 3954's MAC elements in IPFIX, too.
-                fields.extend(optional.fields(Dialect::V9, v6));
+        if let Some(softflowd) = self.softflowd {
+            if softflowd.vlan {
+                fields.extend([(element::VLAN, 2), (element::POST_VLAN, 2)].map(field));
             }
-            None => {
-                fields.push(field((element::VLAN, 2)));
-                fields.extend(optional.fields(dialect, v6));
-            }
+            // It has RFC 3954's MAC elements in IPFIX, too.
+            fields.extend(optional.fields(Dialect::V9, v6));
+        } else {
+            fields.push(field((element::VLAN, 2)));
+            fields.extend(optional.fields(dialect, v6));
         }
         let labels = u16::from(self.labels.min(LABELS_MAX));
         fields.extend((0..labels).map(|label| field((element::MPLS_LABEL_1 + label, 3))));

@@ -138,21 +138,17 @@ fn chosen(known: Vec<Signature>, names: &str) -> Result<Vec<Signature>> {
     }
     let mut chosen = Vec::new();
     for name in names.split(',') {
-        let found = known.iter().find(|signature| signature.name == name);
-        if let Some(signature) = found {
-            chosen.push(signature.clone())
-        } else {
-            let all = known.iter().map(|signature| signature.name.as_str());
-            if let Some(meant) = nearest(name, all.clone()) {
-                bail!("no signature is called `{name}`; did you mean `{meant}`?")
-            } else {
-                let all: Vec<_> = all.collect();
-                bail!(
-                    "no signature is called `{name}`: there are {}",
-                    all.join(", ")
-                );
-            }
+        if let Some(signature) = known.iter().find(|signature| signature.name == name) {
+            chosen.push(signature.clone());
+            continue;
         }
+        let all = known.iter().map(|signature| signature.name.as_str());
+        if let Some(meant) = nearest(name, all.clone()) {
+            bail!("no signature is called `{name}`; did you mean `{meant}`?");
+        }
+        let all: Vec<_> = all.collect();
+        let all = all.join(", ");
+        bail!("no signature is called `{name}`: there are {all}");
     }
     Ok(chosen)
 }

@@ -321,7 +321,9 @@ impl Export {
         self.close_last();
         if !self.pending.is_empty() {
             let batch = mem::replace(&mut self.pending, Vec::with_capacity(BATCH_RECORDS));
-            batch.iter().for_each(|record| self.given.add(record));
+            for record in &batch {
+                self.given.add(record);
+            }
             // It fails only if the thread is gone; `finish` counts what it did not send.
             let _ = self.sender.send(Message::Records(now.export_time(), batch));
         }

@@ -29,6 +29,7 @@ impl Pairing {
     }
 
     /// The record or records of both directions.
+    #[must_use]
     pub fn of_both(self, one: FlowRecord, other: FlowRecord) -> (FlowRecord, Option<FlowRecord>) {
         let start_ns = one.start_ns.min(other.start_ns);
         let end_ns = one.end_ns.max(other.end_ns);

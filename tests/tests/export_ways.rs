@@ -25,7 +25,7 @@ use weir_tests::{
 use world::{Decoded, assert_account, expect, json, of};
 
 fn capture(folder: &Path) -> Traffic {
-    let is_ip = |frame: &[u8]| matches!(frame[12..14], [8, 0] | [0x81, 0] | [0x86, 0xdd]);
+    let is_ip = |frame: &[u8]| matches!(frame[12..14], [8 | 0x81, 0] | [0x86, 0xdd]);
     let traffic = traffic::mix(2000, 11).filtered(is_ip);
     let frames = traffic.frames.iter().map(Vec::as_slice);
     let file = traffic::capture_file(frames, |index| 1_700_000_000_000_000 + 1000 * index);

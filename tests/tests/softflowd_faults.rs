@@ -54,7 +54,8 @@ impl Both {
                 .args(arguments.split_whitespace())
                 .args(["-a", "-r"]);
             sent(command.arg(&path)).unwrap_or_else(|error| {
-                panic!("{program:?}: {error}; `cargo xtask setup --peers` installs it")
+                let program = program.display();
+                panic!("{program}: {error}; `cargo xtask setup --peers` installs it")
             })
         })
     }

@@ -22,7 +22,7 @@ pub fn run() -> Result<()> {
     engines()?;
     step("tests");
     // Tests measure and load this machine's kernel: one after the other.
-    shown(cargo(&["test"]).env("RUST_TEST_THREADS", "1"))?;
+    shown(cargo(&["test", "--no-fail-fast"]).env("RUST_TEST_THREADS", "1"))?;
     package::quick()?;
     step("soak");
     soak::soak(SOAK_SECONDS, None)?;

@@ -385,10 +385,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_yet_is_refused_with_a_sentence() {
-        for (line, named) in [
-            ("-R 4739", "-R"),
-            ("-i eth0 -P sctp", "-P sctp"),
-        ] {
+        for (line, named) in [("-R 4739", "-R"), ("-i eth0 -P sctp", "-P sctp")] {
             let Ok(settings) = parse(words(&format!("softflowd {line}"))) else {
                 panic!("{line}")
             };

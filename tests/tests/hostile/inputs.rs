@@ -93,7 +93,7 @@ pub fn exported(version: Version) -> Vec<Vec<u8>> {
             interval: 10,
             random: true,
         };
-        options.optional = Optional::MAC
+        options.layout.optional = Optional::MAC
             .and(Optional::INNER_VLAN)
             .and(Optional::MPLS)
             .and(Optional::FLOW_LABEL)
