@@ -13,7 +13,7 @@ use weir_store::{
     StoreError,
     layout::{self, Directory},
     new_file::NewFile,
-    read, rows, verify,
+    read, repair, rows, verify,
 };
 
 use crate::crypto_pan::{self, CryptoPan};
@@ -45,12 +45,12 @@ pub fn run(options: &Anonymise) -> Result<ExitCode> {
     if fs::canonicalize(&options.from)? == fs::canonicalize(&options.to)? {
         bail!("the anonymised flows need a directory of their own");
     }
-    let (mut flows, mut damaged) = (0, 0);
+    let (mut flows, mut damaged, mut gone) = (0, 0, 0);
     for path in &files.closed {
         match anonymise(&directory, path, &anonymiser) {
             Ok(taken) => flows += taken,
             // Expired or recompacted meanwhile.
-            Err(_) if !path.exists() => {}
+            Err(_) if !path.exists() => gone += 1,
             Err(error) => {
                 damaged += 1;
                 eprintln!("weir-collector: {error:#}");
@@ -59,10 +59,15 @@ pub fn run(options: &Anonymise) -> Result<ExitCode> {
     }
     println!(
         "{flows} flows of {} files anonymised, {damaged} damaged files left out, {} open windows too",
-        files.closed.len() - damaged,
+        files.closed.len() - damaged - gone,
         files.open.len()
     );
-    Ok(if damaged == 0 {
+    if gone > 0 {
+        eprintln!(
+            "weir-collector: {gone} files expired or became part of a larger one meanwhile: do it again into an empty directory"
+        );
+    }
+    Ok(if damaged + gone == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -72,7 +77,8 @@ pub fn run(options: &Anonymise) -> Result<ExitCode> {
 /// Rewrites a file; how many flows. Of a damaged one nothing is taken.
 fn anonymise(directory: &Directory, path: &Path, anonymiser: &CryptoPan) -> Result<u64> {
     let start_s = layout::window_start_s(path).unwrap_or(0);
-    let notes = [("weir.anonymised".to_owned(), "Crypto-PAn".to_owned())];
+    let mut notes = repair::notes_of(path);
+    notes.push(("weir.anonymised".to_owned(), "Crypto-PAn".to_owned()));
     let mut file = NewFile::create(directory, start_s, &notes)?;
     let read = verify::read_sound(path, |batch| {
         let mut flows = rows::flows(&batch).map_err(|source| StoreError::Arrow {
@@ -80,7 +86,7 @@ fn anonymise(directory: &Directory, path: &Path, anonymiser: &CryptoPan) -> Resu
             source,
         })?;
         for flow in &mut flows {
-            anonymiser.anonymise(&mut flow.record);
+            anonymiser.anonymise(flow);
         }
         file.write(&flows)
     });

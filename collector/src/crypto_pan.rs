@@ -20,7 +20,7 @@ use aes::{
     cipher::{BlockEncrypt as _, KeyInit as _},
 };
 use anyhow::{Context as _, Result, bail};
-use weir_netflow::FlowRecord;
+use weir_store::{others::Others, schema::StoredFlow};
 
 const KEY_OCTETS: usize = 32;
 /// Digits of a key, and a line's end.
@@ -113,12 +113,16 @@ impl CryptoPan {
         }
     }
 
-    /// Changes a record's addresses; those that are not there stay so.
-    pub fn anonymise(&self, record: &mut FlowRecord) {
+    /// Changes a flow's addresses; those that are not there stay so. What no column has goes: there may be
+    /// addresses in it (those that NAT translated, say), and MAC addresses go.
+    pub fn anonymise(&self, flow: &mut StoredFlow) {
+        flow.others = Others::NONE;
+        let record = &mut flow.record;
         for address in [
             &mut record.source,
             &mut record.destination,
             &mut record.next_hop,
+            &mut record.bgp_next_hop,
             &mut record.outer_source,
             &mut record.outer_destination,
         ] {
@@ -174,6 +178,9 @@ pub fn open(path: &Path) -> Result<CryptoPan> {
 #[cfg(test)]
 mod tests {
     use std::{net::IpAddr, os::unix::fs::PermissionsExt as _};
+
+    use weir_netflow::FlowRecord;
+    use weir_store::others::{Gathering, Other};
 
     use super::*;
 
@@ -258,5 +265,40 @@ mod tests {
         assert!(says.contains("chmod 600"), "{says}");
         let says = format!("{:#}", Key::read(&folder.path().join("none")).unwrap_err());
         assert!(says.contains("openssl rand -hex 32"), "{says}");
+    }
+
+    #[test]
+    fn no_address_of_a_flow_stays() {
+        let address: Ipv6Addr = "::ffff:192.0.2.7".parse().unwrap();
+        let mut gathering = Gathering::default();
+        let translated = Other {
+            enterprise: 0,
+            element: 225,
+            octets: &[192, 0, 2, 7],
+        };
+        gathering.add(&translated, 4);
+        let mut flow = StoredFlow {
+            record: FlowRecord {
+                source: address,
+                destination: address,
+                next_hop: address,
+                bgp_next_hop: address,
+                outer_source: address,
+                outer_destination: address,
+                source_mac: [2; 6],
+                destination_mac: [2; 6],
+                ..FlowRecord::default()
+            },
+            received_ns: 0,
+            exporter: Ipv6Addr::LOCALHOST,
+            source_id: 0,
+            version: 10,
+            others: gathering.finish(),
+        };
+        CryptoPan::new(&Key([7; KEY_OCTETS])).anonymise(&mut flow);
+        let said = format!("{flow:?}");
+        assert!(!said.contains("192.0.2.7"), "{said}");
+        assert!(!said.contains("192, 0, 2, 7"), "{said}");
+        assert!(!said.contains("[2, 2, 2, 2, 2, 2]"), "{said}");
     }
 }

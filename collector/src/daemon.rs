@@ -62,7 +62,11 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let signals = signals(&poll)?;
     let streams = options.tcp.map(|address| listen(address, &poll));
     let streams = streams.transpose()?;
-    let onward = Onward::start(&options.passing, options.listen, &options.allowed)?;
+    let own: Vec<_> = [Some(options.listen), options.sflow]
+        .into_iter()
+        .flatten()
+        .collect();
+    let onward = Onward::start(&options.passing, &own)?;
     let onward = Arc::new(onward);
     let scrapes = options.metrics.map(listen_for_scrapes).transpose()?;
     // All threads are started from here on, and have no more than this one.

@@ -12,13 +12,18 @@ use std::{
 };
 
 use anyhow::Result;
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::RecvTimeoutError;
 use serde_json::{Value, json};
 use weir_exporter::{ExportCounters, Version, pace::Pace};
 use weir_netflow::{ExportTime, FlowRecord};
 use weir_store::schema::StoredFlow;
 
-use crate::{aside::Aside, clock, flow_filter::FlowFilter, outlet::Outlet};
+use crate::{
+    aside::{Aside, Pieces},
+    clock,
+    flow_filter::FlowFilter,
+    outlet::Outlet,
+};
 
 /// Batches of flows that wait for a target.
 const BATCHES_MAX: usize = 64;
@@ -96,9 +101,9 @@ impl Forward {
         let mut outlet = Outlet::open(to.address, to.version, Some(pace))?;
         let counters = Arc::new(Mutex::new(ExportCounters::default()));
         let theirs = Arc::clone(&counters);
-        let work = move |batches: Receiver<Vec<FlowRecord>>| {
+        let work = move |batches: Pieces<Vec<FlowRecord>>| {
             loop {
-                let is_end = match batches.recv_timeout(LOOK) {
+                let is_end = match batches.next_within(LOOK) {
                     Ok(records) => {
                         let now = now();
                         for record in &records {

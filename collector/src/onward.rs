@@ -13,9 +13,7 @@ use weir_store::schema::StoredFlow;
 
 use crate::{
     crypto_pan::{self, CryptoPan},
-    exporters::Source,
     forward::{Forward, ForwardTo},
-    prefix::Prefix,
     repeat::{Datagrams, Repeater},
     tap::{Shape, Tap},
 };
@@ -65,10 +63,11 @@ impl Onward {
     ///
     /// # Errors
     /// If a target, file or key cannot be used.
-    pub fn start(options: &Passing, listen: SocketAddr, allowed: &[Prefix]) -> Result<Self> {
+    pub fn start(options: &Passing, listen: &[SocketAddr]) -> Result<Self> {
         let forwards = options.forwards.iter().map(|to| to.address);
         let mut targets = options.repeat.iter().copied().chain(forwards);
-        if let Some(target) = targets.find(|target| is_own(listen, *target)) {
+        if let Some(target) = targets.find(|target| listen.iter().any(|own| is_own(*own, *target)))
+        {
             bail!(
                 "{target} is where this collector listens: what it passes on would come back for ever"
             );
@@ -94,7 +93,7 @@ impl Onward {
             Some(Tap::start(shape, path))
         });
         Ok(Self {
-            repeater: Repeater::start(&options.repeat, options.repeat_source, allowed.to_vec())?,
+            repeater: Repeater::start(&options.repeat, options.repeat_source)?,
             forwards: options
                 .forwards
                 .iter()
@@ -105,13 +104,10 @@ impl Onward {
         })
     }
 
-    /// Notes a datagram that is to be repeated.
-    pub fn note(&self, octets: &[u8], source: &Source, datagrams: &mut Datagrams) {
-        if let Some(repeater) = &self.repeater
-            && repeater.wants(source)
-        {
-            datagrams.push(octets, source);
-        }
+    /// Whether datagrams are repeated.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        self.repeater.is_some()
     }
 
     /// Has datagrams repeated.
@@ -128,7 +124,7 @@ impl Onward {
         }
         if let Some(anonymiser) = &self.anonymiser {
             for flow in &mut *flows {
-                anonymiser.anonymise(&mut flow.record);
+                anonymiser.anonymise(flow);
             }
         }
         for tap in &self.taps {
@@ -183,7 +179,7 @@ mod tests {
                 ..Passing::default()
             };
             assert_eq!(
-                Onward::start(&options, listen, &[]).is_err(),
+                Onward::start(&options, &["[::]:6343".parse().unwrap(), listen]).is_err(),
                 is_refused,
                 "{target}"
             );

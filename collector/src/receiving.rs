@@ -240,13 +240,17 @@ impl Work {
                 receiver, common, ..
             } = self;
             let mut datagrams = Datagrams::default();
+            let repeats = self.common.onward.repeats();
             let taken = receiver
                 .receive(|octets, source| {
                     if flows.len() >= FLOWS_MAX {
                         // It fails only if the thread died; the next one says so.
                         let _ = common.send(mem::take(&mut flows));
                     }
-                    common.onward.note(octets, &source, &mut datagrams);
+                    // Of exporters that are not allowed nothing goes on.
+                    if repeats && common.shards.of(source.address).allows(source.address) {
+                        datagrams.push(octets, &source);
+                    }
                     common.take(octets, &source, received_ns, &mut flows);
                 })
                 .context("receiving")?;

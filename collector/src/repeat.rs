@@ -11,15 +11,18 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use crossbeam::channel::Receiver;
 use serde_json::{Value, json};
 
-use crate::{aside::Aside, exporters::Source, prefix::Prefix, socket, spoof};
+use crate::{
+    aside::{Aside, Pieces},
+    exporters::Source,
+    socket, spoof,
+};
 
 /// Targets there may be.
 const TARGETS_MAX: usize = 16;
 /// Batches of datagrams that wait: some 6 MiB of usual ones, 256 MiB if each has 64 KiB.
-const BATCHES_MAX: usize = 64;
+const BATCHES_MAX: usize = 16;
 
 /// Datagrams that came together, one after the other.
 #[derive(Debug, Default)]
@@ -130,20 +133,15 @@ fn raw(target: SocketAddr) -> Result<UdpSocket> {
 #[derive(Debug)]
 pub struct Repeater {
     targets: Arc<[Target]>,
-    allowed: Vec<Prefix>,
     aside: Aside<Datagrams>,
 }
 
 impl Repeater {
-    /// Starts it; none if there are no targets. Of exporters that are not allowed nothing goes on.
+    /// Starts it; none if there are no targets.
     ///
     /// # Errors
     /// If there are too many targets, or a socket cannot be had.
-    pub fn start(
-        addresses: &[SocketAddr],
-        is_spoofed: bool,
-        allowed: Vec<Prefix>,
-    ) -> Result<Option<Self>> {
+    pub fn start(addresses: &[SocketAddr], is_spoofed: bool) -> Result<Option<Self>> {
         if addresses.is_empty() {
             return Ok(None);
         }
@@ -158,31 +156,16 @@ impl Repeater {
             .map(|address| Target::open(*address, is_spoofed))
             .collect::<Result<_>>()?;
         let theirs = Arc::clone(&targets);
-        let aside = Aside::start(
-            "repeat",
-            BATCHES_MAX,
-            move |batches: Receiver<Datagrams>| {
-                for datagrams in batches {
-                    datagrams.each(|source, datagram| {
-                        for target in &*theirs {
-                            target.send(source, datagram);
-                        }
-                    });
-                }
-            },
-        )?;
-        Ok(Some(Self {
-            targets,
-            allowed,
-            aside,
-        }))
-    }
-
-    /// Whether an exporter's datagrams go on.
-    #[must_use]
-    pub fn wants(&self, source: &Source) -> bool {
-        let mut allowed = self.allowed.iter();
-        self.allowed.is_empty() || allowed.any(|prefix| prefix.contains(source.address))
+        let aside = Aside::start("repeat", BATCHES_MAX, move |batches: Pieces<Datagrams>| {
+            for datagrams in batches {
+                datagrams.each(|source, datagram| {
+                    for target in &*theirs {
+                        target.send(source, datagram);
+                    }
+                });
+            }
+        })?;
+        Ok(Some(Self { targets, aside }))
     }
 
     /// Gives it datagrams; it never waits.

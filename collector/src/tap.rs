@@ -17,12 +17,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use chrono::DateTime;
-use crossbeam::channel::Receiver;
 use serde_json::{Value, json};
 use weir_netflow::record::display_address;
 use weir_store::schema::StoredFlow;
 
-use crate::{aside::Aside, goflow};
+use crate::{
+    aside::{Aside, Pieces},
+    goflow,
+};
 
 /// Batches of flows that wait for the reader.
 const BATCHES_MAX: usize = 64;
@@ -80,8 +82,8 @@ impl Tap {
         let written = Arc::new(AtomicU64::new(0));
         let theirs = Arc::clone(&written);
         let shown = path.display().to_string();
-        let work = move |batches: Receiver<Vec<StoredFlow>>| {
-            if let Err(error) = write(shape, output, &batches, &theirs) {
+        let work = move |batches: Pieces<Vec<StoredFlow>>| {
+            if let Err(error) = write(shape, output, batches, &theirs) {
                 eprintln!(
                     "weir-collector: {shown} gets no more flows: {error}; they are counted as left out until the next start"
                 );
@@ -129,7 +131,7 @@ fn open(path: &Path) -> io::Result<File> {
 fn write(
     shape: Shape,
     mut output: impl Write,
-    batches: &Receiver<Vec<StoredFlow>>,
+    batches: Pieces<Vec<StoredFlow>>,
     written: &AtomicU64,
 ) -> io::Result<()> {
     let mut octets = Vec::new();

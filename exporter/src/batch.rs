@@ -620,6 +620,7 @@ mod tests {
                 packets: 9,
                 tos: 4,
                 tcp_flags: 0x12,
+                ..Reverse::default()
             }),
             ..flow(1)
         };

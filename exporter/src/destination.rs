@@ -41,6 +41,8 @@ pub struct Destination {
     address: SocketAddr,
     /// Octets that the path takes, as was told last.
     octets_max: usize,
+    /// Whether the device had no room for the datagram before.
+    stalled: bool,
 }
 
 /// What became of a datagram.
@@ -94,6 +96,7 @@ impl Destination {
             socket: socket::open(Kind::Datagrams, address, way)?.into(),
             address,
             octets_max: OCTETS_MAX,
+            stalled: false,
         };
         destination.set_discovery(libc::IP_PMTUDISC_DO)?;
         Ok(destination)
@@ -162,7 +165,10 @@ impl Carrier for Destination {
     fn send(&mut self, octets: &[u8]) -> Sent {
         let mut refusals = 0;
         let mut last = io::Error::other("not tried");
-        for _ in 0..Self::TRIES_MAX {
+        // A device that takes nothing is asked once a datagram until it does.
+        let tries_max = if self.stalled { 1 } else { Self::TRIES_MAX };
+        self.stalled = false;
+        for attempt in 1..=tries_max {
             match self.socket.send(octets) {
                 Ok(_) => return Sent::Yes { refusals },
                 // The error belongs to an earlier datagram; this one was not sent.
@@ -177,7 +183,10 @@ impl Carrier for Destination {
                     ) =>
                 {
                     last = error;
-                    std::thread::sleep(Self::RETRY_WAIT);
+                    self.stalled = attempt == tries_max;
+                    if !self.stalled {
+                        std::thread::sleep(Self::RETRY_WAIT);
+                    }
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                     if let Some(octets_max) = self.path_octets_max() {

@@ -49,6 +49,10 @@ pub(crate) fn open(kind: Kind, address: SocketAddr, way: &Way) -> io::Result<Own
             tv_usec: 0,
         };
         set(&socket, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &wait)?;
+        // A collector that lost its power answers nothing: the kernel by itself would wait for a quarter of an
+        // hour (tcp(7)).
+        let wait_ms: libc::c_uint = 30_000;
+        set(&socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &wait_ms)?;
     }
     prepare(&socket, address, way)?;
     Name::of(address).connect(&socket)?;

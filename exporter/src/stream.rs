@@ -72,6 +72,18 @@ impl Stream {
         })
     }
 
+    /// To a collector that is looked for when something is to be sent, without waiting for it now.
+    #[must_use]
+    pub fn later(address: SocketAddr, way: Way) -> Self {
+        Self {
+            address,
+            way,
+            state: State::Closed,
+            rest: Vec::new(),
+            stalled: false,
+        }
+    }
+
     /// Writes to the connection, first what is left of the message before.
     fn write(&mut self, message: &[u8]) -> io::Result<()> {
         let State::Connected(stream) = &mut self.state else {

@@ -254,7 +254,10 @@ fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time:
         element::TOS => u64::from(record.tos),
         // A sensor that looks on changes no tag.
         element::VLAN | element::POST_VLAN => u64::from(record.vlan),
-        element::BIFLOW_DIRECTION => INITIATOR,
+        element::BIFLOW_DIRECTION => match record.reverse {
+            Some(reverse) if reverse.is_arbitrary => ARBITRARY,
+            _ => INITIATOR,
+        },
         _ => return optional::encode(datagram, field, record),
     };
     let octets = number.to_be_bytes();
@@ -263,6 +266,8 @@ fn encode_field(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord, time:
 
 /// biflowDirection: the record's source sent the first packet that was seen (RFC 5103 section 6.3).
 const INITIATOR: u64 = 1;
+/// Which of the two sent it is not known.
+const ARBITRARY: u64 = 0;
 
 /// What a field of the reverse direction says; zeros if nothing went that way. ICMP is never of two
 /// directions: a reply has another type.

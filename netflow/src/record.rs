@@ -86,6 +86,8 @@ pub struct Reverse {
     pub tos: u8,
     /// TCP flags of all packets, or-ed.
     pub tcp_flags: u16,
+    /// Whether it is not known which direction began.
+    pub is_arbitrary: bool,
 }
 
 impl Default for FlowRecord {

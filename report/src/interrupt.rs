@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicI32, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use signal_hook::{
@@ -23,6 +24,10 @@ use signal_hook::{
 static TIDYING: Mutex<Vec<Box<dyn Fn() + Send>>> = Mutex::new(Vec::new());
 /// The pager's process id; 0: there is none.
 static PAGER: AtomicI32 = AtomicI32::new(0);
+
+/// How often, and after how long, it is looked whether a pager that was told to end has.
+const PAGER_LOOKS: u32 = 50;
+const PAGER_LOOK: Duration = Duration::from_millis(20);
 
 /// Has this done before the process ends by a signal.
 pub fn before_exit(tidy: impl Fn() + Send + 'static) {
@@ -70,15 +75,33 @@ fn end(signal: i32) -> ! {
     std::process::exit(128 + signal);
 }
 
+/// Waits until a pager has ended. It stays to be reaped.
+pub fn wait_for_pager(id: u32) {
+    // SAFETY: all zeros are a valid `siginfo_t`, which outlives the call; it is written and not read.
+    unsafe {
+        let mut told: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(
+            libc::P_PID,
+            id,
+            &raw mut told,
+            libc::WEXITED | libc::WNOWAIT,
+        );
+    }
+}
+
 /// A pager restores the terminal when it is asked to end.
 fn end_pager(pager: i32) {
     // SAFETY: no memory is passed. The child has not been waited for: `pager` is cleared before that.
     unsafe {
         libc::kill(pager, libc::SIGTERM);
     }
-    // SAFETY: the status may be null, and the call only waits; that the other thread waits for the same
-    // child makes one of the two fail, which is as good.
-    unsafe {
-        libc::waitpid(pager, std::ptr::null_mut(), 0);
+    // One that does not want to end is left: it is not worth the wait.
+    for _ in 0..PAGER_LOOKS {
+        // SAFETY: the status may be null. That the other thread waits for the same child makes one of the
+        // two fail, which is as good.
+        if unsafe { libc::waitpid(pager, std::ptr::null_mut(), libc::WNOHANG) } != 0 {
+            return;
+        }
+        thread::sleep(PAGER_LOOK);
     }
 }

@@ -125,8 +125,11 @@ impl Drop for Output {
         // Its pipe is closed: that is its end of file.
         self.writer = None;
         if let Some(mut pager) = self.pager.take() {
-            let _ = pager.wait();
+            // It is waited for without being reaped: until it is no more told to end at a signal, its number
+            // stays its own.
+            interrupt::wait_for_pager(pager.id());
             interrupt::pager(None);
+            let _ = pager.wait();
         }
     }
 }

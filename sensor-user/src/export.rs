@@ -78,7 +78,10 @@ impl How {
         }
     }
 
-    fn carrier(&self, address: SocketAddr) -> io::Result<Box<dyn Carrier>> {
+    fn carrier(&self, address: SocketAddr, waits: bool) -> io::Result<Box<dyn Carrier>> {
+        if self.by_stream && !waits {
+            return Ok(Box::new(Stream::later(address, self.way.clone())));
+        }
         if self.by_stream {
             return Ok(Box::new(Stream::connect(address, self.way.clone())?));
         }
@@ -231,7 +234,7 @@ impl Export {
     /// If a socket cannot be made.
     pub fn start(addresses: &[SocketAddr], how: &How, clock: Clock) -> Result<Self> {
         let lanes = wanted(addresses).into_iter();
-        let lanes = lanes.map(|address| Lane::connect(how, address));
+        let lanes = lanes.map(|address| Lane::connect(how, address, true));
         Self::spawn(lanes.collect::<Result<_>>()?, how, clock)
     }
 
@@ -349,7 +352,9 @@ impl Export {
                 "there were {LANES_MAX} destinations since the start: restart the sensor for more"
             );
         }
-        let lanes = new.iter().map(|address| Lane::connect(&self.how, *address));
+        let lanes = new
+            .iter()
+            .map(|address| Lane::connect(&self.how, *address, false));
         let lanes: Vec<Lane> = lanes.collect::<Result<_>>()?;
         let mut redirected = Redirected::default();
         self.hand_over(now);
@@ -598,10 +603,10 @@ struct Lane {
 }
 
 impl Lane {
-    /// To an address, or to none.
-    fn connect(how: &How, address: Option<SocketAddr>) -> Result<Self> {
+    /// To an address, or to none. If it `waits`, a connection is there at once, or it is known why not.
+    fn connect(how: &How, address: Option<SocketAddr>, waits: bool) -> Result<Self> {
         let carrier = address.map(|address| {
-            how.carrier(address)
+            how.carrier(address, waits)
                 .with_context(|| format!("cannot send to {address}"))
         });
         Ok(Self::new(how.batch, carrier.transpose()?))

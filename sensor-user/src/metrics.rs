@@ -50,11 +50,6 @@ const GAUGES: &[(&str, &str)] = &[
         "Packets of the flows that are in the table, the queues and the rings.",
     ),
     ("left_octets", "Octets of those."),
-    (
-        "unexplained_packets",
-        "IP packets that are in no record and no counter: 0, or there is a bug.",
-    ),
-    ("unexplained_octets", "Octets of those."),
 ];
 
 /// Of each destination: name, where it is in the account, meaning.

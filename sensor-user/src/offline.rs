@@ -230,6 +230,11 @@ impl Offline {
     fn packet(&mut self, packet: Packet, extra: Option<&Extra>) {
         self.tell_time(packet.unix_ns);
         self.statistics.add(Counter::Packets, 1);
+        // As in the kernel: of what a filter keeps one in so many is metered.
+        if packet.walked.as_ref().err() == Some(&Counter::Filtered) {
+            self.statistics.add(Counter::Filtered, 1);
+            return;
+        }
         if self.leave_out > 0 {
             self.leave_out -= 1;
             self.statistics.add(Counter::SampledOut, 1);

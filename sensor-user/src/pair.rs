@@ -33,8 +33,11 @@ impl Pairing {
     pub fn of_both(self, one: FlowRecord, other: FlowRecord) -> (FlowRecord, Option<FlowRecord>) {
         let start_ns = one.start_ns.min(other.start_ns);
         let end_ns = one.end_ns.max(other.end_ns);
+        let is_tie = one.start_ns == other.start_ns;
         let swap = match self {
             Self::Shared | Self::SoftflowdBiflow => other.source < one.source,
+            // Times are of a few milliseconds: a client's port is mostly the higher one.
+            Self::Biflow if is_tie => other.source_port > one.source_port,
             Self::Biflow => other.start_ns < one.start_ns,
         };
         let [first, second] = if swap { [other, one] } else { [one, other] };
@@ -46,7 +49,10 @@ impl Pairing {
         if self == Self::Shared {
             return (first, Some(second));
         }
-        let reverse = Some(reverse_of(&second));
+        let reverse = Some(Reverse {
+            is_arbitrary: is_tie,
+            ..reverse_of(&second)
+        });
         (FlowRecord { reverse, ..first }, None)
     }
 
@@ -83,6 +89,7 @@ fn reverse_of(record: &FlowRecord) -> Reverse {
         packets: record.packets,
         tos: record.tos,
         tcp_flags: record.tcp_flags,
+        is_arbitrary: false,
     }
 }
 

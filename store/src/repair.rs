@@ -17,12 +17,14 @@ use crate::{
 };
 
 /// Notes that go over into the new file.
-const NOTES: [&str; 5] = [
+const NOTES: [&str; 7] = [
     account::TOTALS,
     account::SHARE,
     footer::HEARD,
     "weir.recovered",
     "weir.recompacted",
+    "weir.anonymised",
+    "weir.imported",
 ];
 
 /// What became of a file.
@@ -107,7 +109,9 @@ fn sync_both(one: &Path, other: &Path) -> Result<(), StoreError> {
     folders.try_for_each(layout::sync_folder)
 }
 
-fn notes_of(path: &Path) -> Vec<(String, String)> {
+/// Notes that stay true of a file's flows when they go to another file.
+#[must_use]
+pub fn notes_of(path: &Path) -> Vec<(String, String)> {
     let Ok(footer) = footer::read(path) else {
         return Vec::new();
     };

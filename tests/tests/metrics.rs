@@ -113,7 +113,6 @@ fn a_sensors_figures_are_its_account() {
                     let figures = scrape(&address);
                     let now = figures["weir_sensor_packets_total"];
                     assert!(now >= seen, "{now} packets after {seen}");
-                    assert_eq!(figures["weir_sensor_unexplained_packets"], 0);
                     (scrapes, seen) = (scrapes + 1, now);
                 }
                 drop(annoying);

@@ -27,10 +27,8 @@ impl Arrivals {
         let mut trouble = None;
         let listed = match read::list_open(&self.root) {
             Ok(listed) => listed,
-            Err(error) => {
-                trouble = Some(error.to_string());
-                Vec::new()
-            }
+            // Windows that were forgotten would be read from their beginning again.
+            Err(error) => return Some(error.to_string()),
         };
         for path in &listed {
             if !self.windows.contains_key(path) {

@@ -34,7 +34,7 @@ use crate::{
     clock,
     data::Coverage,
     filter::{self, Filter, Surroundings, sets::Library, times},
-    output, question, text,
+    interrupt, output, question, text,
 };
 use grid::{Column, Level};
 use look::{Look, Looker, Narrowed};
@@ -214,6 +214,8 @@ fn terminal(options: &Options, looker: Looker, state: &mut State) -> Result<()> 
         .name("look".to_owned())
         .spawn(move || looker.follow(interval, &narrowed, &looks_in))
         .context("starting the thread that looks")?;
+    // Whichever hears of a signal first gives the terminal back.
+    interrupt::before_exit(ratatui::restore);
     let watched = ratatui::try_init().map_err(anyhow::Error::from);
     let watched = watched.and_then(|mut terminal| {
         // Names are not looked up while somebody types: that may take seconds.

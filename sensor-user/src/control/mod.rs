@@ -35,6 +35,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::{Poll, Waker, net::UnixListener};
+use weir_service::privileges;
 
 use answer::Facts;
 use order::{Order, Report};
@@ -98,6 +99,8 @@ impl Socket {
         let thread = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
+                // It has all it needs, and strangers talk to it. If it fails it keeps what the loop has.
+                let _ = privileges::keep(0);
                 if let Err(error) = server.run() {
                     eprintln!("weir-sensor: the control socket is closed: {error}");
                 }
