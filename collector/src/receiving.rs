@@ -240,7 +240,7 @@ impl Work {
                 receiver, common, ..
             } = self;
             let mut datagrams = Datagrams::default();
-            let repeats = self.common.onward.repeats();
+            let repeats = common.onward.repeats();
             let taken = receiver
                 .receive(|octets, source| {
                     if flows.len() >= FLOWS_MAX {
