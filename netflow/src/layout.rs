@@ -163,6 +163,9 @@ impl Layout {
         if self.biflow && dialect == Dialect::Ipfix {
             self.add_reverse(&mut fields, count_octets, v6, icmp);
         }
+        // softflowd has them behind the reverse direction.
+        let labels = u16::from(self.labels.min(LABELS_MAX));
+        fields.extend((0..labels).map(|label| field((element::MPLS_LABEL_1 + label, 3))));
         fields
     }
 
@@ -183,8 +186,6 @@ impl Layout {
             fields.push(field((element::VLAN, 2)));
             fields.extend(optional.fields(dialect, v6));
         }
-        let labels = u16::from(self.labels.min(LABELS_MAX));
-        fields.extend((0..labels).map(|label| field((element::MPLS_LABEL_1 + label, 3))));
     }
 
     fn add_reverse(&self, fields: &mut Vec<Field>, count_octets: u16, v6: bool, icmp: bool) {

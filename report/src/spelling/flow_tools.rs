@@ -170,7 +170,7 @@ mod tests {
             "flows -o fmt:%sa %da %pr %sp %dp %byt %pkt -r /f src port 80"
         );
         for (line, says) in [
-            ("-f9", "-r DIR"),
+            ("-f5", "-r DIR"),
             ("-f9 -r /f", "no tags"),
             ("-f10 -r /f", "weir group --by srcas,dstas"),
             ("-f25 -r /f", "0 to 24"),
