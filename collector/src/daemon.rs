@@ -62,12 +62,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let signals = signals(&poll)?;
     let streams = options.tcp.map(|address| listen(address, &poll));
     let streams = streams.transpose()?;
-    let own: Vec<_> = [Some(options.listen), options.sflow]
-        .into_iter()
-        .flatten()
-        .collect();
-    let onward = Onward::start(&options.passing, &own)?;
-    let onward = Arc::new(onward);
+    let onward = pass_on(options)?;
     let scrapes = options.metrics.map(listen_for_scrapes).transpose()?;
     // All threads are started from here on, and have no more than this one.
     confine::confine(options);
@@ -130,6 +125,15 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     ];
     report(options, &shards, &statistics, &written, accounts)?;
     outcome.and(kernel_drops.map(|_| ()))
+}
+
+/// What is passed on, but not to where this collector listens.
+fn pass_on(options: &Receive) -> Result<Arc<Onward>> {
+    let own: Vec<_> = [Some(options.listen), options.sflow]
+        .into_iter()
+        .flatten()
+        .collect();
+    Onward::start(&options.passing, &own).map(Arc::new)
 }
 
 /// Takes the templates that outlived an earlier collector.

@@ -77,9 +77,10 @@ fn end(signal: i32) -> ! {
 
 /// Waits until a pager has ended. It stays to be reaped.
 pub fn wait_for_pager(id: u32) {
-    // SAFETY: all zeros are a valid `siginfo_t`, which outlives the call; it is written and not read.
+    // SAFETY: all zeros are a valid `siginfo_t`.
+    let mut told: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: it outlives the call, which writes it; nobody reads it.
     unsafe {
-        let mut told: libc::siginfo_t = std::mem::zeroed();
         libc::waitid(
             libc::P_PID,
             id,
