@@ -51,6 +51,8 @@ pub struct TestOptions {
 /// A part of `package-test`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// The packages alone, of the programs as they are built: what CI looks at
+    Contents,
     /// Packages in a fresh Debian root: installed, softflowd replaced, purged
     Installation,
     /// A booted machine with Debian's kernel: units, restart under traffic, stop
@@ -136,6 +138,9 @@ pub fn quick() -> Result<()> {
 
 /// `cargo xtask package-test`.
 pub fn test(options: &TestOptions) -> Result<()> {
+    if options.part == [Part::Contents] {
+        return quick();
+    }
     let folder = root().join("target/package-test");
     let debs = debs(&folder.join("packages"))?;
     let base = match installation::base(&folder)? {
@@ -151,6 +156,10 @@ pub fn test(options: &TestOptions) -> Result<()> {
             continue;
         }
         let outcome = match part {
+            Part::Contents => {
+                quick()?;
+                continue;
+            }
             Part::Installation => installation::run(&base, &debs)?,
             Part::Machine => machine::run(&base, &debs, "machine.sh", MACHINE_S)?,
             Part::Verifier => machine::run(&base, &debs, "verifier.sh", VERIFIER_S)?,
