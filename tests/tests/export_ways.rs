@@ -112,10 +112,9 @@ fn collectors_that_take_turns_get_a_share_each_without_a_gap() {
         (of(&found, "packets_exported"), traffic.ip_octets)
     );
     let of_all: Vec<_> = datagrams.iter().map(Vec::len).collect();
-    assert!(
-        of_all.iter().max().unwrap() - of_all.iter().min().unwrap() <= 3,
-        "{of_all:?}"
-    );
+    // A turn is over with the datagram that a record closes, of which a layout may close two at once.
+    let (least, most) = (of_all.iter().min().unwrap(), of_all.iter().max().unwrap());
+    assert!((most - least) * 10 <= *most, "{of_all:?}");
 }
 
 /// Every kind of record a collector can be sent has the same packets and octets in it.
