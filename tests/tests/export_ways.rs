@@ -112,7 +112,7 @@ fn collectors_that_take_turns_get_a_share_each_without_a_gap() {
         (of(&found, "packets_exported"), traffic.ip_octets)
     );
     let of_all: Vec<_> = datagrams.iter().map(Vec::len).collect();
-    // A turn is over with the datagram that a record closes, of which a layout may close two at once.
+    // What one has begun when its turn is over may leave for its age, before it is full.
     let (least, most) = (of_all.iter().min().unwrap(), of_all.iter().max().unwrap());
     assert!((most - least) * 10 <= *most, "{of_all:?}");
 }
