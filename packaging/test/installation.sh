@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run in a Debian root that has softflowd: Weir beside it, then in its place, then gone.
-. /root/test/checks.sh
-cd /root/test || exit
+. /srv/test/checks.sh
+cd /srv/test || exit
 
 conf='interface="eth9"
 options="-v 9 -n 127.0.0.1:9995 -t maxlife=60"'

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run in a booted machine: the units, restart under traffic, stop. A veth pair, the far end in a namespace.
-. /root/test/checks.sh
+. /srv/test/checks.sh
 near=192.0.2.1
 far=192.0.2.2
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run in a booted machine: whether this kernel's verifier takes the programs, with every combination of options
 # that changes them. What is told to be wrong has the last lines of the sensor's words.
-. /root/test/checks.sh
+. /srv/test/checks.sh
 
 ip link add near0 type veth peer name far0
 ip link set near0 up

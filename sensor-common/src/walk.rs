@@ -29,7 +29,7 @@ pub const HEADERS_OCTETS_MAX: usize = 4096;
 
 /// EtherTypes and header numbers (IEEE 802 Numbers and IANA Protocol Numbers).
 pub mod number {
-    #![allow(missing_docs, reason = "the names are the registries'")]
+    #![expect(missing_docs, reason = "the names are the registries'")]
     pub const ETHERTYPE_IPV4: u16 = 0x0800;
     pub const ETHERTYPE_IPV6: u16 = 0x86dd;
     pub const ETHERTYPE_VLAN: u16 = 0x8100;

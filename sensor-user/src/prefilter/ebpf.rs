@@ -15,7 +15,7 @@ pub struct Instruction {
 /// The general registers: 0 has results, 1 to 5 arguments, which calls spoil, 10 the stack's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "they are numbers")]
+#[expect(missing_docs, reason = "they are numbers")]
 pub enum Register {
     R0,
     R1,
@@ -33,7 +33,7 @@ pub enum Register {
 /// Octets that a load or store moves; the code's size bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "they are numbers")]
+#[expect(missing_docs, reason = "they are numbers")]
 pub enum Width {
     Four = 0x00,
     Two = 0x08,
@@ -44,7 +44,7 @@ pub enum Width {
 /// Arithmetic; the code's operation bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "as RFC 9669 section 4.1 has them")]
+#[expect(missing_docs, reason = "as RFC 9669 section 4.1 has them")]
 pub enum Operation {
     Add = 0x00,
     Sub = 0x10,
@@ -63,7 +63,7 @@ pub enum Operation {
 /// Comparisons, unsigned; the code's operation bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "as RFC 9669 section 4.3 has them")]
+#[expect(missing_docs, reason = "as RFC 9669 section 4.3 has them")]
 pub enum Comparison {
     Equal = 0x10,
     Greater = 0x20,

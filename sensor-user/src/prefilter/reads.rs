@@ -5,7 +5,7 @@
 //! however many buffers it is in. Where tc sees an Ethernet frame whose VLAN tag the kernel or the card
 //! keeps beside it, the program reads the frame as it was on the wire: the tag lies at offset 12, as
 //! libpcap has it, and what is behind it four octets further.
-#![allow(
+#![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     reason = "places on a stack of 512 octets, sizes of a few"

@@ -2,7 +2,7 @@
 //! with the step after it, all others are counted and end there.
 //!
 //! `reads.rs` is how it reads the packet; the rest of the instructions have their like.
-#![allow(
+#![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     reason = "places on a stack of 512 octets, counters' indexes"

@@ -75,7 +75,7 @@ pub fn base(folder: &Path) -> Result<Result<PathBuf, String>> {
     Ok(Ok(base))
 }
 
-/// A copy of the root, with packages and scripts in `/root/test`.
+/// A copy of the root, with packages and scripts in `/srv/test`.
 pub fn copy(base: &Path, debs: &[PathBuf], name: &str) -> Result<PathBuf> {
     let folder = base.parent().context("a folder")?;
     let copy = folder.join(name);
@@ -88,7 +88,7 @@ pub fn copy(base: &Path, debs: &[PathBuf], name: &str) -> Result<PathBuf> {
             .arg(base)
             .arg(&copy),
     )?;
-    let inside = copy.join("root/test");
+    let inside = copy.join("srv/test");
     fs::create_dir_all(&inside)?;
     for deb in debs {
         fs::copy(deb, inside.join(deb.file_name().context("a name")?))?;
@@ -120,7 +120,7 @@ pub fn run(base: &Path, debs: &[PathBuf]) -> Result<Outcome> {
     step("packages in a fresh Debian root");
     let copy = copy(base, debs, "installation")?;
     let output = within(&copy, "/bin/sh")
-        .arg("/root/test/installation.sh")
+        .arg("/srv/test/installation.sh")
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let outcome = judge(&text);

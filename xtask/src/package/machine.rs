@@ -82,18 +82,18 @@ pub fn run(base: &Path, debs: &[PathBuf], script: &str, seconds: u64) -> Result<
 
 /// Installs Weir's own package, and a unit that runs the script.
 fn install(root: &Path, script: &str) -> Result<()> {
-    let deb = fs::read_dir(root.join("root/test"))?
+    let deb = fs::read_dir(root.join("srv/test"))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .find(|name| name.starts_with("weir_"))
         .context("the package weir")?;
     shown(
         within(root, "dpkg")
-            .args(["--install", &format!("/root/test/{deb}")])
+            .args(["--install", &format!("/srv/test/{deb}")])
             .stdout(Stdio::null()),
     )?;
     let unit = format!(
         "[Unit]\nAfter=basic.target\n\n[Service]\nType=oneshot\nTimeoutStartSec=infinity\n\
-         ExecStart=/bin/sh -c 'sh /root/test/{script} >/dev/ttyS0 2>&1; sync; systemctl poweroff --force'\n"
+         ExecStart=/bin/sh -c 'sh /srv/test/{script} >/dev/ttyS0 2>&1; sync; systemctl poweroff --force'\n"
     );
     let units = root.join("etc/systemd/system");
     fs::write(units.join("weir-test.service"), unit)?;

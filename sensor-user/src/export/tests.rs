@@ -1,0 +1,282 @@
+//! Records through the thread, by carriers that fail in one way or another.
+
+use weir_exporter::Version;
+
+use super::*;
+
+/// Takes some datagrams and panics at the next.
+#[derive(Debug)]
+struct Fuse {
+    left: u32,
+}
+
+impl Carrier for Fuse {
+    fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 2055).into()
+    }
+
+    fn send(&mut self, _octets: &[u8]) -> Sent {
+        assert!(self.left > 0, "meant to happen: the fuse has burnt down");
+        self.left -= 1;
+        Sent::Yes { refusals: 0 }
+    }
+
+    fn allow_fragments(&mut self) {}
+}
+
+/// Takes so many octets at once.
+#[derive(Debug)]
+struct Narrow {
+    octets_max: usize,
+}
+
+impl Carrier for Narrow {
+    fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 2055).into()
+    }
+
+    fn send(&mut self, octets: &[u8]) -> Sent {
+        if octets.len() <= self.octets_max {
+            return Sent::Yes { refusals: 0 };
+        }
+        Sent::TooLong {
+            refusals: 0,
+            octets_max: self.octets_max,
+        }
+    }
+
+    fn allow_fragments(&mut self) {
+        self.octets_max = usize::MAX;
+    }
+}
+
+fn v9() -> How {
+    How::new(BatchOptions::new(Version::V9))
+}
+
+fn in_turn() -> How {
+    How {
+        in_turn: true,
+        ..v9()
+    }
+}
+
+fn export_by(carrier: impl Carrier + 'static) -> Export {
+    let lane = Lane::new(v9().batch, Some(Box::new(carrier)));
+    Export::spawn(vec![lane], &v9(), Clock::Live).unwrap()
+}
+
+fn push(export: &mut Export, records: u64) {
+    let now = Now::read();
+    for _ in 0..records {
+        let record = FlowRecord {
+            packets: 3,
+            octets: 200,
+            ..FlowRecord::default()
+        };
+        export.push(record, &now);
+    }
+    export.hand_over(&now);
+}
+
+#[test]
+fn what_a_dead_thread_did_not_send_is_counted() {
+    let mut export = export_by(Fuse { left: 2 });
+    push(&mut export, 5000);
+    while !export.is_dead() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    // More than the channel holds: nobody may wait for a dead thread.
+    push(&mut export, 100_000);
+    let (exported, died) = export.finish(&Now::read());
+    let [Exported { counters, .. }] = exported[..] else {
+        panic!("{exported:?}")
+    };
+    assert!(died && counters.datagrams_sent == 2);
+    assert_eq!(counters.records.records, 105_000);
+    let (sent, lost) = (counters.records_exported, counters.records_lost);
+    assert!(sent.records > 0 && lost.records > 100_000, "{counters:?}");
+    for some in [sent, lost] {
+        let expected = (3 * some.records, 200 * some.records);
+        assert_eq!((some.packets, some.octets), expected);
+    }
+    assert_eq!(sent.records + lost.records, 105_000);
+}
+
+#[test]
+fn a_thread_that_dies_of_its_last_datagram_is_noticed() {
+    let mut export = export_by(Fuse { left: 0 });
+    push(&mut export, 1);
+    let (exported, died) = export.finish(&Now::read());
+    assert!(died);
+    assert_eq!(exported[0].counters.records_lost.packets, 3);
+}
+
+#[test]
+fn a_thread_that_lives_loses_nothing() {
+    let mut export = export_by(Fuse { left: 1000 });
+    push(&mut export, 5000);
+    assert!(!export.is_dead());
+    let (exported, died) = export.finish(&Now::read());
+    assert!(!died);
+    assert_eq!(exported[0].counters.records_exported.records, 5000);
+    assert_eq!(exported[0].counters.records_lost, Tally::default());
+}
+
+#[test]
+fn each_destination_gets_what_came_while_it_was_one() {
+    let listen = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (one, two) = (listen(), listen());
+    let [first, second] = [&one, &two].map(|socket| socket.local_addr().unwrap());
+    let mut export = Export::start(&[first], &v9(), Clock::Live).unwrap();
+    let now = Now::read();
+    push(&mut export, 100);
+    let both = export.redirect(&[first, second], &now).unwrap();
+    assert_eq!((both.added, both.ended), (vec![second], vec![]));
+    push(&mut export, 10);
+    let other = export.redirect(&[second], &now).unwrap();
+    assert_eq!((other.added, other.ended), (vec![], vec![first]));
+    push(&mut export, 1);
+    let again = export.redirect(&[second, first], &now).unwrap();
+    assert_eq!((again.added, again.ended), (vec![first], vec![]));
+    push(&mut export, 1000);
+    assert_eq!(
+        export.redirect(&[second, first], &now).unwrap(),
+        Redirected::default()
+    );
+    assert_eq!(export.known[0].total(export.given).records, 1110);
+    assert_eq!(export.known[1].total(export.given).records, 1011);
+    let (exported, died) = export.finish(&now);
+    assert!(!died);
+    for (exported, (address, records)) in exported.iter().zip([(first, 1110), (second, 1011)]) {
+        let counters = exported.counters;
+        assert_eq!(exported.address, Some(address));
+        assert!(exported.is_partial);
+        assert_eq!(counters.records.records, records);
+        let sent = counters.records_exported.records + counters.records_unsent.records;
+        assert_eq!(sent, records);
+    }
+    assert_eq!(exported.len(), 2);
+}
+
+#[test]
+fn directions_leave_together_or_in_one() {
+    let now = Now::read();
+    let record = |from: u16, to: u16| FlowRecord {
+        source: [0, 0, 0, 0, 0, 0, 0, from].into(),
+        destination: [0, 0, 0, 0, 0, 0, 0, to].into(),
+        v6: true,
+        packets: 1,
+        octets: 100,
+        ..FlowRecord::default()
+    };
+    for (pairing, records) in [
+        (Pairing::Shared, 3 * 700),
+        (Pairing::Biflow, 2 * 700),
+        (Pairing::SoftflowdBiflow, 2 * 700),
+    ] {
+        let how = How {
+            pairing: Some(pairing),
+            ..How::new(BatchOptions::new(Version::Ipfix))
+        };
+        let mut export = Export::start(&[], &how, Clock::Live).unwrap();
+        for number in 0..700 {
+            export.push(record(2 * number + 2, 1), &now);
+            export.push(record(1, 2 * number + 2), &now);
+            export.push(record(2 * number + 3, 1), &now);
+        }
+        let (exported, _) = export.finish(&now);
+        let counters = exported[0].counters;
+        assert_eq!(counters.records.records, records, "{pairing:?}");
+        assert_eq!(counters.records_exported.packets, 3 * 700);
+        assert_eq!(counters.records_exported.octets, 300 * 700);
+    }
+}
+
+#[test]
+fn taking_turns_each_gets_a_share_and_together_all() {
+    for (left, dies) in [(1000, false), (20, true)] {
+        let lanes = (0..3).map(|_| Lane::new(v9().batch, Some(Box::new(Fuse { left }))));
+        let mut export = Export::spawn(lanes.collect(), &in_turn(), Clock::Live).unwrap();
+        push(&mut export, 5000);
+        let (exported, died) = export.finish(&Now::read());
+        assert_eq!(died, dies);
+        let whole = Exported::whole(&exported);
+        assert_eq!(
+            (whole.records.records, whole.records.packets),
+            (5000, 15_000)
+        );
+        let (sent, lost) = (whole.records_exported, whole.records_lost);
+        assert_eq!(sent.records + lost.records, 5000);
+        assert_eq!(lost.records > 0, dies);
+        for one in exported {
+            let datagrams = one.counters.datagrams_sent;
+            assert!(datagrams * 3 + 6 > whole.datagrams_sent, "{whole:?}");
+        }
+    }
+}
+
+#[test]
+fn turns_go_over_the_destinations_of_the_moment() {
+    let listen = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sockets = [listen(), listen(), listen()];
+    let [one, two, three] = sockets
+        .each_ref()
+        .map(|socket| socket.local_addr().unwrap());
+    let mut export = Export::start(&[one, two], &in_turn(), Clock::Live).unwrap();
+    let now = Now::read();
+    push(&mut export, 1000);
+    export.redirect(&[two, three], &now).unwrap();
+    push(&mut export, 1000);
+    export.redirect(&[three], &now).unwrap();
+    push(&mut export, 500);
+    export.redirect(&[one, three], &now).unwrap();
+    push(&mut export, 1000);
+    let (exported, died) = export.finish(&now);
+    assert!(!died && exported.len() == 3);
+    let whole = Exported::whole(&exported);
+    assert_eq!(
+        (whole.records.records, whole.records.packets),
+        (3500, 10_500)
+    );
+    let sent = whole.records_exported.records + whole.records_unsent.records;
+    assert_eq!(sent, 3500);
+    let [first, second, third] = [0, 1, 2].map(|lane| exported[lane].counters.records.records);
+    // Of 2,000 each two had the half, and all was the third one's while it was alone.
+    assert!(first > 800 && second > 800 && third > 1300, "{exported:?}");
+}
+
+/// A lane whose datagrams are full at no time has its turn, too.
+#[test]
+fn a_turn_ends_with_a_datagram_that_waited_long_enough() {
+    let lanes = (0..2).map(|_| Lane::new(v9().batch, Some(Box::new(Fuse { left: 10 }))));
+    let mut export = Export::spawn(lanes.collect(), &in_turn(), Clock::Packets).unwrap();
+    for second in [0, 2, 4, 6] {
+        let now = Now {
+            unix_ns: 1_700_000_000_000_000_000 + second * 1_000_000_000,
+            ..Now::default()
+        };
+        export.push(FlowRecord::default(), &now);
+        export.hand_over(&now);
+    }
+    let (exported, died) = export.finish(&Now::default());
+    assert!(!died);
+    for one in exported {
+        assert_eq!(one.counters.datagrams_sent, 2, "{one:?}");
+    }
+}
+
+#[test]
+fn a_narrow_path_loses_nothing() {
+    for octets_max in [700, 100] {
+        let mut export = export_by(Narrow { octets_max });
+        push(&mut export, 5000);
+        let (exported, _) = export.finish(&Now::read());
+        let counters = exported[0].counters;
+        assert_eq!(counters.records_exported.records, 5000);
+        assert_eq!(counters.records_exported.packets, 3 * 5000);
+        assert_eq!(counters.datagrams_shortened, 1);
+        let mean = counters.datagram_octets / counters.datagrams_sent;
+        assert!(mean <= 700, "{counters:?}");
+    }
+}
