@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -17,6 +17,8 @@ use crate::traffic::Random;
 
 /// When nothing has come for that long, nothing is held back any more.
 pub const QUIET: Duration = Duration::from_millis(100);
+/// How many datagrams may wait in the relay's own buffer: few enough for any buffer size.
+const WAITING_MAX: usize = 64;
 
 /// What befalls datagrams, in percent of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +47,7 @@ pub struct Ledger {
 pub struct Relay {
     address: SocketAddr,
     told: Arc<AtomicBool>,
+    taken: Arc<AtomicUsize>,
     thread: thread::JoinHandle<io::Result<Ledger>>,
 }
 
@@ -58,13 +61,27 @@ impl Relay {
         socket.set_read_timeout(Some(QUIET))?;
         let address = socket.local_addr()?;
         let told = Arc::new(AtomicBool::new(false));
-        let (told_too, targets) = (Arc::clone(&told), targets.to_vec());
-        let thread = thread::spawn(move || run(&socket, &targets, mishaps, seed, &told_too));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let thread = thread::spawn({
+            let (told, taken) = (Arc::clone(&told), Arc::clone(&taken));
+            let targets = targets.to_vec();
+            move || run(&socket, &targets, mishaps, seed, &told, &taken)
+        });
         Ok(Self {
             address,
             told,
+            taken,
             thread,
         })
+    }
+
+    /// Waits until the relay, to which so many datagrams were sent, has taken all but a few: a busy machine
+    /// then delays a test instead of overflowing the relay's buffer. Returns too if the relay is dead.
+    pub fn keep_up(&self, sent: usize) {
+        while sent > self.taken.load(Ordering::Relaxed) + WAITING_MAX && !self.thread.is_finished()
+        {
+            thread::sleep(Duration::from_micros(200));
+        }
     }
 
     /// Where it takes datagrams.
@@ -91,6 +108,7 @@ fn run(
     mishaps: Mishaps,
     seed: u64,
     told: &AtomicBool,
+    taken: &AtomicUsize,
 ) -> io::Result<Ledger> {
     let mut fate = Fate::new(mishaps, seed);
     let mut ledger = Ledger::default();
@@ -99,6 +117,7 @@ fn run(
         let due = match socket.recv(&mut buffer) {
             Ok(octets) => {
                 ledger.taken += 1;
+                taken.store(ledger.taken, Ordering::Relaxed);
                 fate.take(&buffer[..octets])
             }
             Err(error) if is_quiet(&error) => {
