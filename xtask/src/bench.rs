@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    ci,
+    build, ci,
     run::{cargo, shown},
     setup,
 };
@@ -15,23 +15,24 @@ pub struct Options {
     arguments: Vec<String>,
 }
 
-/// The programs a bench runs, beside the sensor; the query engine takes a quarter of an hour to build.
-const PROGRAMS: [(&str, &str); 2] = [("collect", "weir-collector"), ("query", "weir-report")];
+/// Benches that run more of Weir's programs than the sensor: the query engine takes a quarter of an hour to
+/// build, so they have all that `cargo xtask build --release` builds, and `deb` packs.
+const WHOLE: [&str; 2] = ["collect", "query"];
 
 pub fn run(options: &Options) -> Result<()> {
     setup::run(&setup::Options { peers: true })?;
-    shown(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "weir-sensor",
-    ]))?;
-    for (bench, package) in PROGRAMS {
-        if is_wanted(&options.arguments, bench) {
-            shown(&mut cargo(&["build", "--release", "--package", package]))?;
-        }
+    let is_wanted = |bench| is_wanted(&options.arguments, bench);
+    if WHOLE.into_iter().any(is_wanted) {
+        build::run(&build::Options { release: true })?;
+    } else {
+        shown(&mut cargo(&[
+            "build",
+            "--release",
+            "--package",
+            "weir-sensor",
+        ]))?;
     }
-    if is_wanted(&options.arguments, "query") {
+    if is_wanted("query") {
         ci::engines()?;
     }
     shown(cargo(&["run", "--release", "--package", "weir-benches", "--"]).args(&options.arguments))
@@ -58,10 +59,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_are_built_for_the_benches_that_run_them() {
+    fn all_is_built_for_the_benches_that_run_it() {
         let wanted = |line: &str| {
             let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
-            PROGRAMS.map(|(bench, _)| is_wanted(&words, bench))
+            WHOLE.map(|bench| is_wanted(&words, bench))
         };
         assert_eq!(wanted(""), [true, true]);
         assert_eq!(wanted("--quick"), [true, true]);

@@ -1,8 +1,12 @@
 //! `cargo xtask test`: what CI runs, in the order in which it fails fastest.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{
     package,
@@ -13,21 +17,70 @@ use crate::{
 /// Some fifteen rounds.
 const SOAK_SECONDS: u64 = 60;
 
+type Step = (&'static str, fn() -> Result<()>);
+
+/// Without these there is nothing to test.
+const FIRST: [Step; 4] = [
+    ("set-up", || setup::run(&setup::Options { peers: true })),
+    ("format", format),
+    ("build", build),
+    ("engines", || engines().map(drop)),
+];
+
+/// One that fails keeps none of the others from running: a run is too long to learn one thing from it.
+const CHECKS: [Step; 6] = [
+    ("tests", tests),
+    ("packages", package::quick),
+    ("soak", || soak::soak(SOAK_SECONDS, None)),
+    ("lints", lints),
+    ("tests of the benches", benches),
+    ("the table's ratios", gate),
+];
+
 pub fn run() -> Result<()> {
-    setup::run(&setup::Options { peers: true })?;
-    step("format");
-    shown(&mut cargo(&["fmt", "--all", "--check"]))?;
-    step("build");
-    // Tests have features of their own: with them everything is built once.
-    shown(&mut cargo(&["build", "--all-targets"]))?;
-    engines()?;
-    step("tests");
-    // Tests measure and load this machine's kernel: one after the other.
-    shown(cargo(&["test", "--no-fail-fast"]).env("RUST_TEST_THREADS", "1"))?;
-    package::quick()?;
-    step("soak");
-    soak::soak(SOAK_SECONDS, None)?;
-    step("lints");
+    let mut times = Vec::new();
+    for first in FIRST {
+        timed(first, &mut times)?;
+    }
+    let mut failed = 0;
+    for check in CHECKS {
+        if let Err(error) = timed(check, &mut times) {
+            failed += 1;
+            eprintln!("{}: {error:#}", check.0);
+        }
+    }
+    for (name, time, is_passed) in times {
+        let seconds = time.as_secs();
+        let outcome = if is_passed { "" } else { "  FAILED" };
+        eprintln!("{:>4}:{:02} {name}{outcome}", seconds / 60, seconds % 60);
+    }
+    ensure!(failed == 0, "{failed} of {} checks failed", CHECKS.len());
+    Ok(())
+}
+
+fn timed((name, run): Step, times: &mut Vec<(&'static str, Duration, bool)>) -> Result<()> {
+    step(name);
+    let start = Instant::now();
+    let result = run();
+    times.push((name, start.elapsed(), result.is_ok()));
+    result
+}
+
+fn format() -> Result<()> {
+    shown(&mut cargo(&["fmt", "--all", "--check"]))
+}
+
+/// Tests have features of their own: with them everything is built once.
+fn build() -> Result<()> {
+    shown(&mut cargo(&["build", "--all-targets"]))
+}
+
+/// They measure and load this machine's kernel: one after the other.
+fn tests() -> Result<()> {
+    shown(cargo(&["test", "--no-fail-fast"]).env("RUST_TEST_THREADS", "1"))
+}
+
+fn lints() -> Result<()> {
     for package in [&["--all-targets"][..], &["--package", "weir-benches"]] {
         shown(
             cargo(&["clippy"])
@@ -35,8 +88,14 @@ pub fn run() -> Result<()> {
                 .args(["--", "--deny", "warnings"]),
         )?;
     }
-    step("benches: their tests, and the table's ratios");
-    shown(&mut cargo(&["test", "--package", "weir-benches"]))?;
+    Ok(())
+}
+
+fn benches() -> Result<()> {
+    shown(&mut cargo(&["test", "--package", "weir-benches"]))
+}
+
+fn gate() -> Result<()> {
     shown(&mut cargo(&[
         "run",
         "--package",
