@@ -6,13 +6,14 @@
 #[expect(dead_code, reason = "a part of it is for other tests")]
 mod site;
 
-use std::{net::Ipv4Addr, process::Command, thread, time::Duration};
+use std::{fs, net::Ipv4Addr, process::Command, thread, time::Duration};
 
 use serde_json::{Value, json};
 use site::{Site, expect, socket, v9_datagram};
 use weir_tests::{
     process::binaries,
     sflow::{self, Header, Taken},
+    traffic,
 };
 
 /// What is pending is written after half a second.
@@ -106,4 +107,65 @@ fn what_some_flows_have_begins_another_window_and_all_are_one_table() {
     let others = others["flows"].as_array().unwrap();
     assert_eq!(others.len(), 10);
     assert!(others.iter().all(|flow| flow.get("src_mac").is_none()));
+}
+
+/// A UDP packet between 10.0.0.`client` and a server, to it or back.
+fn query(client: u8, is_reply: bool) -> Vec<u8> {
+    let (client, server) = (([10, 0, 0, client], 40_000u16), ([198, 51, 100, 1], 53u16));
+    let (from, to) = if is_reply {
+        (server, client)
+    } else {
+        (client, server)
+    };
+    let datagram = [from.1, to.1, 8, 0].map(u16::to_be_bytes);
+    let packet = traffic::ipv4(from.0, to.0, 17, datagram.as_flattened());
+    traffic::ethernet(None, 0x0800, &packet)
+}
+
+/// Of a query that was answered within a tick the sensor cannot tell who began, and says so (biflowDirection
+/// 0, RFC 5103 section 6.3); the files have both directions of either, and keep what was said.
+#[test]
+fn a_biflow_whose_beginning_is_not_known_is_two_flows_and_says_so() {
+    const MS: u64 = 1000;
+    let site = Site::new();
+    let daemon = site.start("");
+    let (at_once, later) = (1, 2);
+    let packets = [
+        (query(at_once, true), 0),
+        (query(at_once, false), 0),
+        (query(at_once, true), 50 * MS),
+        (query(later, false), 100 * MS),
+        (query(later, true), 300 * MS),
+        (query(later, true), 301 * MS),
+    ];
+    let capture = site.path("pcap");
+    let frames = packets.iter().map(|(frame, _)| frame.as_slice());
+    let at_us = |index: u64| 1_700_000_000_000_000 + packets[usize::try_from(index).unwrap()].1;
+    fs::write(&capture, traffic::capture_file(frames, at_us)).unwrap();
+    let mut sensor = Command::new(binaries().unwrap().join("weir-sensor"));
+    sensor.args(["-v", "10", "-b", "-n", &format!("127.0.0.1:{}", site.port)]);
+    let output = sensor.arg("-r").arg(&capture).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let found = site.stop(daemon);
+    expect(
+        &found,
+        "records=4 reverse_records=2 records_written=4 packets=6",
+    );
+    for (client, direction) in [(at_once, "00"), (later, "01")] {
+        let flow = |filter: &str| {
+            let answer = weir(&site, &["flows", &format!("{filter} 10.0.0.{client}")]);
+            let flows = answer["flows"].as_array().unwrap();
+            assert_eq!(flows.len(), 1, "{answer:#}");
+            flows[0].clone()
+        };
+        let (there, back) = (flow("src ip"), flow("dst ip"));
+        assert_eq!(there["others"]["239"], direction, "{there:#}");
+        assert!(back.get("others").is_none(), "{back:#}");
+        let numbers = |flow: &Value| {
+            ["src_port", "dst_port", "packets", "octets"].map(|name| flow[name].as_u64())
+        };
+        assert_eq!(numbers(&there), [40_000u64, 53, 1, 28].map(Some));
+        assert_eq!(numbers(&back), [53, 40_000u64, 2, 56].map(Some));
+    }
 }

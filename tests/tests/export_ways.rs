@@ -283,3 +283,48 @@ fn a_capture_is_sampled_as_softflowd_does() {
     expect(&found, &format!("packets={frames} ip_packets={metered}"));
     expect(&found, &format!("sampled_out_packets={}", frames - metered));
 }
+
+/// A filter comes before sampling, in files as in the kernel: of what it keeps one packet in ten is metered,
+/// the first of each ten.
+#[test]
+fn what_a_filter_keeps_of_a_capture_is_sampled() {
+    let folder = tempfile::tempdir().unwrap();
+    let traffic = capture(folder.path());
+    let frames = traffic.frames.len() as u64;
+    // Without a tag: libpcap's `udp` does not look behind one.
+    let is_udp = |frame: &[u8]| match frame[12..14] {
+        [8, 0] => frame[23] == 17,
+        [0x86, 0xdd] => frame[20] == 17,
+        _ => false,
+    };
+    let kept = traffic.filtered(is_udp).frames;
+    let metered: Vec<_> = kept.iter().step_by(10).collect();
+    let octets: u64 = metered.iter().map(|frame| ip_octets(frame)).sum();
+    let found = meter(folder.path(), "-v 9 -s 10 udp");
+    let (kept, metered) = (kept.len() as u64, metered.len() as u64);
+    assert!(metered > 10 && kept < frames / 2, "{kept} of {frames}");
+    expect(
+        &found,
+        &format!("packets={frames} filtered_packets={}", frames - kept),
+    );
+    expect(
+        &found,
+        &format!(
+            "sampled_out_packets={} ip_packets={metered}",
+            kept - metered
+        ),
+    );
+    expect(
+        &found,
+        &format!("ip_octets={octets} packets_exported={metered} octets_exported={octets}"),
+    );
+}
+
+/// Octets of a frame's packet by its IP header; the frame has no tag.
+fn ip_octets(frame: &[u8]) -> u64 {
+    let number = |at: usize| u64::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+    match frame[12] {
+        8 => number(16),
+        _ => 40 + number(18),
+    }
+}

@@ -177,27 +177,37 @@ fn the_screen_follows_the_traffic_and_the_keys() {
     assert!(collector.stop().unwrap().success());
 }
 
+/// Whichever signal ends it, the shell behind it gets its lines and its screen back.
 #[test]
 fn a_signal_gives_the_terminal_back() {
     let site = Site::new();
     let collector = site.start("");
-    let command = format!("timeout --foreground -s TERM 2 {}", live(&site, ""));
-    let screen = Screen::run(&command).unwrap();
-    screen
-        .wait_for("help", |lines| {
-            lines.iter().any(|line| line.starts_with("q quit"))
-        })
-        .unwrap();
-    let lines = screen
-        .wait_for("end", |lines| {
-            lines.iter().any(|line| line == "cooked" || line == "raw")
-        })
-        .unwrap();
-    // What timeout(1) says of a command it had to end.
-    assert!(
-        lines.contains(&"ended 124".to_owned()) && lines.contains(&"cooked".to_owned()),
-        "{lines:?}"
-    );
+    let is_help = |line: &String| line.starts_with("q quit");
+    for signal in ["INT", "TERM", "HUP"] {
+        // The shell makes way for the program, whose process id is then the one it wrote.
+        let pid = site.path("pid");
+        let command = format!(
+            "sh -c 'echo $$ > {}; exec {}'",
+            pid.display(),
+            live(&site, "")
+        );
+        let screen = Screen::run(&command).unwrap();
+        screen
+            .wait_for("help", |lines| lines.iter().any(is_help))
+            .unwrap();
+        let kill = format!("kill -s {signal} $(cat {})", pid.display());
+        let told = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(told.success(), "{signal}");
+        let lines = screen
+            .wait_for("end", |lines| {
+                lines.iter().any(|line| line == "cooked" || line == "raw")
+            })
+            .unwrap();
+        assert!(
+            lines.contains(&"cooked".to_owned()) && !lines.iter().any(is_help),
+            "{signal}: {lines:?}"
+        );
+    }
     assert!(collector.stop().unwrap().success());
 }
 

@@ -9,18 +9,26 @@ mod world;
 
 use std::{
     fs,
-    net::UdpSocket,
+    io::Write as _,
+    net::{TcpStream, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use site::{Site, UNDER_WAY, v9_datagram};
+use site::{Site, UNDER_WAY, unix_ns, v9_datagram};
+use weir_exporter::{
+    Version,
+    batch::{BatchOptions, Batcher},
+};
+use weir_netflow::ExportTime;
 use weir_tests::traffic::flood_frame;
 use world::{Sink, World, of};
 
 const FIRST: &str = "127.0.0.1:2055";
 const SECOND: &str = "127.0.0.1:2056";
+/// Records of each message over TCP.
+const RECORDS: u64 = 10;
 
 #[test]
 fn a_sensor_takes_over_destinations_and_timeouts_and_loses_nothing() {
@@ -132,4 +140,99 @@ fn a_collector_takes_over_its_allow_list_and_accounts_for_every_datagram() {
     for exporter in found["exporters"].as_array().unwrap() {
         site::expect(exporter, "lost=0 restarts=0");
     }
+}
+
+/// An exporter's IPFIX over TCP until it is over: its connection, which stays open, and its messages.
+fn send_messages(site: &Site, is_over: &AtomicBool) -> (TcpStream, u64) {
+    let mut stream = TcpStream::connect(site.address()).unwrap();
+    let mut batcher = Batcher::new(BatchOptions::new(Version::Ipfix));
+    let mut messages = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let now_ns = unix_ns();
+        let time = ExportTime {
+            unix_ns: now_ns,
+            uptime_ms: 5_000_000,
+        };
+        for _ in 0..RECORDS {
+            assert!(batcher.push(&site::record(now_ns), &time).is_none());
+        }
+        let message = batcher.flush(&time).unwrap();
+        stream.write_all(&message.octets).unwrap();
+        messages += 1;
+        thread::sleep(Duration::from_millis(1));
+    }
+    (stream, messages)
+}
+
+/// Nobody sends again what a connection took: each message is in the files or counted, the connections stay
+/// with their templates and numbers, and who is allowed follows the file.
+#[test]
+fn a_collector_reads_its_settings_again_and_keeps_its_connections() {
+    let site = Site::new();
+    let file = site.path("collector.toml");
+    let write = |text: &str| fs::write(&file, text).unwrap();
+    write("allow = ['127.0.0.1', '192.0.2.1']");
+    let mut daemon = site.start(&format!(
+        "--tcp 127.0.0.1:{} --config {}",
+        site.port,
+        file.display()
+    ));
+    let is_over = AtomicBool::new(false);
+    let sent: Vec<(TcpStream, u64)> = thread::scope(|scope| {
+        let exporters = [(); 4].map(|()| scope.spawn(|| send_messages(&site, &is_over)));
+        thread::sleep(UNDER_WAY);
+        let mut reload = |text: &str, told: &str| {
+            write(text);
+            daemon.signal(libc::SIGHUP);
+            let found = daemon.wait_for(told);
+            thread::sleep(UNDER_WAY);
+            found
+        };
+        let outcome = reload(
+            "allow = ['127.0.0.1']\nmax-age = '3d'",
+            "read again: allow, max-age, max-size or min-free changed",
+        )
+        .and_then(|()| reload("allow = ['127.0.0.1'", "stay as they were"))
+        .and_then(|()| {
+            reload(
+                "allow = ['192.0.2.1']\nmax-age = '3d'",
+                "read again: allow changed",
+            )
+        })
+        .and_then(|()| {
+            reload(
+                "allow = ['127.0.0.1']\nmax-age = '3d'\nsockets = 2",
+                "read again: allow changed; sockets cannot",
+            )
+        });
+        // One after the other, some while the last one is at work.
+        for _ in 0..50 {
+            daemon.signal(libc::SIGHUP);
+            thread::sleep(Duration::from_millis(3));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let sent = exporters.map(|exporter| exporter.join().unwrap());
+        outcome.unwrap();
+        sent.into()
+    });
+    let messages: u64 = sent.iter().map(|(_, messages)| messages).sum();
+    let found = site.stop(daemon);
+    let not_allowed = of(&found, "not_allowed");
+    assert!(
+        not_allowed > 0 && not_allowed < messages,
+        "{not_allowed} of {messages}"
+    );
+    let records = RECORDS * (messages - not_allowed);
+    site::expect(
+        &found,
+        &format!("datagrams={messages} malformed=0 records={records} records_written={records}"),
+    );
+    site::expect(
+        &found,
+        "streams=4 streams_refused=0 streams_broken=0 streams_cut_off=0",
+    );
+    let exporters = found["exporters"].as_array().unwrap();
+    let lost: u64 = exporters.iter().map(|exporter| of(exporter, "lost")).sum();
+    assert_eq!(lost, RECORDS * not_allowed, "{found:#}");
+    assert_eq!(site.totals(), (records, records));
 }

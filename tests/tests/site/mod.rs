@@ -157,6 +157,18 @@ pub fn unix_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap()
 }
 
+/// A flow of a packet, at a moment.
+pub fn record(at_ns: u64) -> FlowRecord {
+    FlowRecord {
+        packets: 1,
+        octets: 40,
+        protocol: 17,
+        start_ns: at_ns,
+        end_ns: at_ns,
+        ..FlowRecord::default()
+    }
+}
+
 /// A v9 datagram of so many flows of a packet each, with or without the template.
 pub fn v9_datagram(domain: u32, sequence: u32, flows: u16, has_template: bool) -> Vec<u8> {
     let template = &v9::FLOWS_V4;
@@ -165,14 +177,7 @@ pub fn v9_datagram(domain: u32, sequence: u32, flows: u16, has_template: bool) -
         unix_ns: now_ns,
         uptime_ms: 5_000_000 + now_ns / 1_000_000 % 1_000_000_000,
     };
-    let record = FlowRecord {
-        packets: 1,
-        octets: 40,
-        protocol: 17,
-        start_ns: now_ns,
-        end_ns: now_ns,
-        ..FlowRecord::default()
-    };
+    let record = record(now_ns);
     let (mut definition, mut data) = (Vec::new(), Vec::new());
     template.encode_definition(&mut definition);
     for _ in 0..flows {
