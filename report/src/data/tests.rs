@@ -1,0 +1,227 @@
+//! Closed files and open windows as one table, also when some cannot be read.
+
+use std::{fs, net::Ipv6Addr};
+
+use parquet::{
+    arrow::ArrowWriter,
+    file::{metadata::KeyValue, properties::WriterProperties},
+};
+use weir_netflow::FlowRecord;
+use weir_store::{
+    layout::{self, Directory},
+    others::{Gathering, Other, Others},
+    recompact, rotate,
+    schema::StoredFlow,
+    window::Window,
+};
+
+use super::*;
+use crate::filter::plan;
+
+/// 2026-11-21 05:00:00 UTC.
+const START_S: i64 = 1_795_237_200;
+
+fn flow(packets: u64) -> StoredFlow {
+    StoredFlow {
+        record: FlowRecord {
+            packets,
+            start_ns: START_S.unsigned_abs() * 1_000_000_000,
+            end_ns: START_S.unsigned_abs() * 1_000_000_000,
+            ..FlowRecord::default()
+        },
+        received_ns: START_S.unsigned_abs() * 1_000_000_000,
+        exporter: Ipv6Addr::LOCALHOST,
+        source_id: 7,
+        version: 9,
+        others: Others::NONE,
+    }
+}
+
+/// One with a MAC address and an element that no column has.
+fn flow_of_version_2(packets: u64) -> StoredFlow {
+    let mut gathering = Gathering::default();
+    let other = Other {
+        enterprise: 0,
+        element: 95,
+        octets: &[3, 0, 0, 80],
+    };
+    assert!(gathering.add(&other, 4));
+    let mut flow = flow(packets);
+    flow.record.source_mac = [2, 0, 0, 0, 0, 1];
+    flow.others = gathering.finish();
+    flow
+}
+
+/// A closed file as version 1 wrote it.
+fn close_as_version_1(root: &Path, flows: &[StoredFlow]) {
+    let path = layout::closed_path(root, START_S, &layout::window_stem(START_S));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let version = KeyValue::new("weir.schema_version".to_owned(), "1".to_owned());
+    let properties = WriterProperties::builder()
+        .set_key_value_metadata(Some(vec![version]))
+        .build();
+    let file = fs::File::create(path).unwrap();
+    let columns = schema::earlier_schema();
+    let mut writer = ArrowWriter::try_new(file, columns, Some(properties)).unwrap();
+    writer
+        .write(&schema::earlier_batch(flows).unwrap())
+        .unwrap();
+    writer.close().unwrap();
+}
+
+/// Fault case D12: files and windows of both versions are one table.
+#[test]
+fn d12_both_versions_are_one_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let directory = Directory::lock(root).unwrap();
+    close_as_version_1(root, &[flow(1), flow(2)]);
+    let mut window = Window::create(&directory.window_path(START_S + 300)).unwrap();
+    window.append(&[flow(4), flow_of_version_2(8)]).unwrap();
+    rotate::close(root, window.path(), &[]).unwrap();
+    let mut narrow = Window::create_narrow(&directory.window_path(START_S + 600)).unwrap();
+    narrow.append(&[flow(16)]).unwrap();
+    let mut open_window = Window::create(&directory.window_path(START_S + 900)).unwrap();
+    open_window.append(&[flow_of_version_2(32)]).unwrap();
+
+    let packets = |text: &str| -> Vec<u64> {
+        let around = crate::filter::Surroundings {
+            now_ns: 0,
+            library: &crate::filter::sets::Library::new("/no/such/folder".into()),
+            resolve: |_| Vec::new(),
+        };
+        let filter = crate::filter::parse(text, &around).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let batches = runtime.block_on(async {
+            let context = SessionContext::new();
+            let (flows, coverage) = open(&context, root, &filter, &Reading::default())
+                .await
+                .unwrap();
+            assert!(coverage.unreadable.is_empty(), "{:?}", coverage.unreadable);
+            assert_eq!((coverage.closed, coverage.open), (2, 2));
+            let kept = flows.filter(plan::plan(&filter)).unwrap();
+            kept.collect().await.unwrap()
+        });
+        let mut packets = Vec::new();
+        for batch in &batches {
+            assert!(batch.column_by_name("others").is_some());
+            let column = batch.column_by_name("packets").unwrap();
+            let column = column.as_primitive::<arrow::datatypes::UInt64Type>();
+            packets.extend(column.values().iter().copied());
+        }
+        packets.sort_unstable();
+        packets
+    };
+    assert_eq!(packets("any"), [1, 2, 4, 8, 16, 32]);
+    assert_eq!(packets("src mac 2:0:0:0:0:1"), [8, 32]);
+    assert_eq!(packets("not src mac 2:0:0:0:0:1"), [1, 2, 4, 16]);
+    assert!(packets("mpls label > 0").is_empty());
+}
+
+/// Fault case D5: what can be read of it counts, and the answer says that it is partial.
+#[test]
+fn d05_a_window_that_was_cut_off_makes_a_partial_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::lock(folder.path()).unwrap();
+    let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+    let flows = vec![flow(1); 10];
+    window.append(&flows).unwrap();
+    let all = Filter::All(Vec::new());
+    let coverage = look(folder.path(), &all).unwrap().coverage;
+    assert_eq!((coverage.open, coverage.unreadable.len()), (1, 0));
+    let whole = fs::metadata(window.path()).unwrap().len();
+    window.append(&flows).unwrap();
+    let file = fs::File::options().write(true).open(window.path()).unwrap();
+    file.set_len(whole + 100).unwrap();
+    let coverage = look(folder.path(), &all).unwrap().coverage;
+    assert_eq!((coverage.open, coverage.flows), (1, 10));
+    let [(path, reason)] = &coverage.unreadable[..] else {
+        panic!("{:?}", coverage.unreadable);
+    };
+    assert_eq!(path, window.path());
+    assert!(reason.contains("after its first 10 flows"), "{reason}");
+}
+
+/// Twenty minutes of silence stay so when the hour's files become one.
+#[test]
+fn recompaction_leaves_gaps() {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let directory = Directory::lock(root).unwrap();
+    for start_s in [0, 300, 1800, 2100].map(|after_s| START_S + after_s) {
+        let mut window = Window::create(&directory.window_path(start_s)).unwrap();
+        let received = |after_s: i64| StoredFlow {
+            received_ns: ((start_s + after_s) * SECOND_NS).unsigned_abs(),
+            ..flow(1)
+        };
+        window.append(&[received(0), received(299)]).unwrap();
+        rotate::close(root, window.path(), &[]).unwrap();
+    }
+    let all = Filter::All(Vec::new());
+    let gap = [599, 1800].map(|after_s| (START_S + after_s) * SECOND_NS);
+    for files in [4, 1] {
+        let coverage = look(root, &all).unwrap().coverage;
+        assert_eq!((coverage.closed, coverage.flows), (files, 8));
+        assert_eq!(coverage.gaps_ns(), [(gap[0], gap[1])]);
+        recompact::recompact(root, START_S + 7200, false, |_| {}).unwrap();
+    }
+}
+
+#[test]
+fn stretches_without_datagrams_are_gaps() {
+    const MINUTE_NS: i64 = 60_000_000_000;
+    let minutes = |from: i64, to: i64| (from * MINUTE_NS, to * MINUTE_NS);
+    let coverage = Coverage {
+        heard_ns: vec![
+            minutes(40, 45),
+            minutes(0, 5),
+            minutes(5, 20),
+            minutes(7, 8),
+            minutes(50, 51),
+        ],
+        ..Coverage::default()
+    };
+    assert_eq!(coverage.gaps_ns(), [minutes(20, 40)]);
+    assert_eq!(coverage.complete_to_ns(), Some(46 * MINUTE_NS));
+    for (from, to, gap) in [
+        (0, 30, Some((20, 30))),
+        (30, 60, Some((30, 40))),
+        (0, 20, None),
+        (40, 60, None),
+    ] {
+        let coverage = Coverage {
+            asked_ns: (Some(from * MINUTE_NS), Some(to * MINUTE_NS)),
+            ..coverage.clone()
+        };
+        let gap: Vec<_> = gap
+            .into_iter()
+            .map(|(from, to)| minutes(from, to))
+            .collect();
+        assert_eq!(coverage.gaps_ns(), gap, "{from} to {to}");
+    }
+    assert_eq!(Coverage::default().complete_to_ns(), None);
+}
+
+#[test]
+fn an_answer_is_complete_up_to_what_was_left_out() {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let mut coverage = Coverage {
+        heard_ns: vec![(0, 10_000 * SECOND_NS)],
+        began_ns: [("/known".into(), 5000 * SECOND_NS)].into(),
+        ..Coverage::default()
+    };
+    let complete_s = |coverage: &Coverage| coverage.complete_to_ns().unwrap() / SECOND_NS;
+    assert_eq!(complete_s(&coverage), 9700);
+    coverage
+        .reading
+        .leave_out("/known".into(), "damaged".to_owned());
+    assert_eq!(complete_s(&coverage), 4700);
+    // Of what has no footer its name tells when it began.
+    let name = "/flows-19700101T010000Z.parquet";
+    coverage
+        .unreadable
+        .push((name.into(), "foreign".to_owned()));
+    assert_eq!(complete_s(&coverage), 3300);
+    assert_eq!(coverage.left_out().len(), 2);
+}
