@@ -1,0 +1,121 @@
+//! nfdump's command lines as Weir's.
+
+use super::*;
+
+fn words_of(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    // A quoted filter is one word.
+    for (at, part) in line.split('\'').enumerate() {
+        if at % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+fn translated(line: &str) -> Result<String, String> {
+    native(&words_of(line)).map(|words| words.join(" "))
+}
+
+#[test]
+fn nfdumps_words_have_native_ones() {
+    for (line, expected) in [
+        ("-r /f", "flows -r /f"),
+        ("-R /f 'tcp and port 80'", "flows -r /f tcp and port 80"),
+        ("-r /f -o long -c 20 any", "flows -o long -n 20 -r /f any"),
+        ("-r /f -qN6 -o fmt:%sa", "flows -o fmt:%sa -q -r /f"),
+        ("-r /f -O bytes -n 5", "flows -O bytes -n 5 -r /f"),
+        ("-r /f -n 0", "flows -r /f"),
+        ("-m -r /f", "flows -O tstart -r /f"),
+        (
+            "-R /f -s srcip/bytes -n 10 tcp",
+            "top --by srcip/bytes -n 10 -r /f tcp",
+        ),
+        ("-R /f -s srcip", "top --by srcip/flows -n 10 -r /f"),
+        ("-R /f -s srcip/24", "top --by srcip/24/flows -n 10 -r /f"),
+        (
+            "-R /f -s dstport:p/packets/bps -s proto/bytes -n 0 -o json",
+            "top --by dstport:p/packets/bps --by proto/bytes --json -n 0 -r /f",
+        ),
+        ("-R /f -s record/bytes", "group --order bytes -n 10 -r /f"),
+        ("-R /f -S bytes -n 3", "group --order bytes -n 3 -r /f"),
+        ("-R /f -a", "group -r /f"),
+        (
+            "-R /f -A srcip4/24,dstport -O bytes",
+            "group --by srcip4/24,dstport --order bytes -r /f",
+        ),
+        (
+            "-R /f -A srcip4/24,dstip6/64,srcip6/48,proto",
+            "group --by srcip/24/48,dstip6/64,proto -r /f",
+        ),
+        (
+            "-R /f -a -P 'flows > 10' -n 7",
+            "group -P flows > 10 -n 7 -r /f",
+        ),
+        ("-I -r /f", "stat summary -r /f"),
+        ("-E /f", "health -r /f"),
+        ("-r /f -f /x", "flows -r /f -f /x"),
+        ("-r /f -f /x udp", "flows -r /f udp"),
+        ("-M /f -z -j", "flows -r /f"),
+        ("-r /f -z=lz4:3", "flows -r /f"),
+        (
+            "-r /f -t 2026/11/21.14:00:00-2026/11/21.15:00:00",
+            "flows -r /f first seen >= 2026-11-21T14:00:00 and last seen <= 2026-11-21T15:00:00",
+        ),
+        (
+            "-r /f -t 2026/11/21 'tcp # all'",
+            "flows -r /f first seen >= 2026-11-21 and (tcp # all\n)",
+        ),
+        (
+            "-r /f/nfcapd.202611211400",
+            "flows -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-21T14:05:00",
+        ),
+        (
+            "-R /f/nfcapd.202611211400:nfcapd.202611212355",
+            "flows -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-22T00:00:00",
+        ),
+        (
+            "-R /f/nfcapd.202611211400",
+            "flows -r /f received >= 2026-11-21T14:00:00",
+        ),
+    ] {
+        assert_eq!(translated(line).as_deref(), Ok(expected), "{line}");
+        let native = native(&words_of(line)).unwrap();
+        let words = ["weir".to_owned()].into_iter().chain(native);
+        let parsed = <crate::Options as clap::Parser>::try_parse_from(words);
+        assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_what_to_use() {
+    for (line, words) in [
+        ("tcp", "-r DIR"),
+        ("-r /f -w /x", "weir export"),
+        ("-r /f -b", "conn (FILTER)"),
+        ("-r /f -B", "weir host"),
+        ("-r /f -J 2", "recompact"),
+        ("-v /f", "weir-collector verify"),
+        ("-M /a:b -r x", "router ip A"),
+        ("-r /f -o pipe", "-o csv"),
+        ("-r /f -o gline", "-o line"),
+        ("-r /f -s srcip -o csv", "-o json"),
+        ("-r /f -s srcip -q", "-o json"),
+        ("-r /f -s srcip -O bytes", "-s srcip/bytes"),
+        ("-r /f -s srcip -c 9", "last 1h"),
+        ("-r /f -a -s srcip", "weir group"),
+        ("-r /f -s record/bytes/flows", "one order"),
+        ("-r /f -s record -s srcip", "stands alone"),
+        ("-r /f -c 5 -O bytes", "use -n"),
+        ("-r /f -P 'flows > 1'", "-a or -A"),
+        ("-r /f -t +10", "last 10m"),
+        ("-R /f/a:b", "from 14:00 to 15:00"),
+        ("-r /f -k", "no option -k"),
+        ("-h", "--native"),
+    ] {
+        let refused = translated(line).unwrap_err();
+        assert!(refused.contains(words), "{line}: {refused}");
+    }
+}
