@@ -14,15 +14,14 @@ use arrow::{
 };
 use datafusion::{
     error::{DataFusionError, Result},
-    logical_expr::{
-        ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
-    },
+    logical_expr::{ScalarUDF, TypeSignature, cast},
     prelude::{Expr, col},
 };
 
 use crate::{
     filter::ranges::{self, Ranges},
     local_names::{self, What as Known},
+    over_columns::{self, OverColumns},
 };
 
 /// How addresses are stored: 16 octets.
@@ -73,33 +72,33 @@ fn ratio(above: u128, below: u64) -> u64 {
 /// Duration in milliseconds, from the columns `flow_start` and `flow_end`.
 #[must_use]
 pub fn duration_expression() -> Expr {
-    Rate::expression(What::DurationMs, vec![col("flow_start"), col("flow_end")])
+    Rate::DurationMs.expression(vec![col("flow_start"), col("flow_end")])
 }
 
 /// Milliseconds by which a flow ended after it was received, 0 if it ended before, as it should.
 #[must_use]
 pub fn ahead_expression() -> Expr {
-    Rate::expression(What::DurationMs, vec![col("received"), col("flow_end")])
+    Rate::DurationMs.expression(vec![col("received"), col("flow_end")])
 }
 
 /// Packets a second, from the flow's columns.
 #[must_use]
 pub fn packets_per_second_expression() -> Expr {
     let columns = vec![col("packets"), col("flow_start"), col("flow_end")];
-    Rate::expression(What::PacketsPerSecond, columns)
+    Rate::PacketsPerSecond.expression(columns)
 }
 
 /// Bits a second, from the flow's columns.
 #[must_use]
 pub fn bits_per_second_expression() -> Expr {
     let columns = vec![col("octets"), col("flow_start"), col("flow_end")];
-    Rate::expression(What::BitsPerSecond, columns)
+    Rate::BitsPerSecond.expression(columns)
 }
 
 /// Octets a packet, from the flow's columns.
 #[must_use]
 pub fn octets_per_packet_expression() -> Expr {
-    Rate::expression(What::OctetsPerPacket, vec![col("octets"), col("packets")])
+    Rate::OctetsPerPacket.expression(vec![col("octets"), col("packets")])
 }
 
 /// A count, to be added up.
@@ -111,10 +110,7 @@ pub fn addend_expression(count: Expr) -> Expr {
 /// A sum of those as a count again; if it is more than 64 bits hold, as many as they hold.
 #[must_use]
 pub fn sum_expression(sum: Expr) -> Expr {
-    let saturated = Saturated {
-        signature: Signature::exact(vec![WIDE], Volatility::Immutable),
-    };
-    ScalarUDF::new_from_impl(saturated).call(vec![sum])
+    exact(Saturated, vec![WIDE]).call(vec![sum])
 }
 
 /// An address cut to a prefix of so many bits of its family.
@@ -124,90 +120,72 @@ pub fn network_expression(address: Expr, v4_bits: u8, v6_bits: u8) -> Expr {
         name: format!("network_{v4_bits}_{v6_bits}"),
         v4_bits,
         v6_bits,
-        signature: Signature::exact(vec![ADDRESS], Volatility::Immutable),
     };
-    ScalarUDF::new_from_impl(network).call(vec![address])
+    exact(network, vec![ADDRESS]).call(vec![address])
 }
 
 /// An address cut to a prefix whose length is in another column.
 #[must_use]
 pub fn own_network_expression(address: Expr, bits: Expr) -> Expr {
-    let network = OwnNetwork {
-        signature: Signature::exact(vec![ADDRESS, DataType::UInt8], Volatility::Immutable),
-    };
-    ScalarUDF::new_from_impl(network).call(vec![address, bits])
+    exact(OwnNetwork, vec![ADDRESS, DataType::UInt8]).call(vec![address, bits])
 }
 
 /// What local files know of an address.
 #[must_use]
 pub fn known_expression(address: Expr, what: Known) -> Expr {
-    let known = OfAddress {
-        what,
-        signature: Signature::exact(vec![ADDRESS], Volatility::Immutable),
-    };
-    ScalarUDF::new_from_impl(known).call(vec![address])
+    exact(OfAddress(what), vec![ADDRESS]).call(vec![address])
 }
 
 /// Whether an address (as octets or as text) or a number of 64 bits is in a set.
 #[must_use]
 pub fn within_expression(value: Expr, ranges: Ranges) -> Expr {
-    let within = Within {
-        ranges: Arc::new(ranges),
-        signature: Signature::any(1, Volatility::Immutable),
-    };
-    ScalarUDF::new_from_impl(within).call(vec![value])
+    let within = Within(Arc::new(ranges));
+    over_columns::function(within, TypeSignature::Any(1)).call(vec![value])
 }
 
+/// A function of columns of these types.
+fn exact(function: impl OverColumns, types: Vec<DataType>) -> ScalarUDF {
+    over_columns::function(function, TypeSignature::Exact(types))
+}
+
+/// A number computed from counts and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum What {
+enum Rate {
     DurationMs,
     PacketsPerSecond,
     BitsPerSecond,
     OctetsPerPacket,
 }
 
-/// A number computed from counts and times.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Rate {
-    what: What,
-    signature: Signature,
-}
-
 impl Rate {
-    fn expression(what: What, columns: Vec<Expr>) -> Expr {
+    fn expression(self, columns: Vec<Expr>) -> Expr {
         let time = || DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
-        let types = match what {
-            What::DurationMs => vec![time(), time()],
-            What::PacketsPerSecond | What::BitsPerSecond => {
+        let types = match self {
+            Self::DurationMs => vec![time(), time()],
+            Self::PacketsPerSecond | Self::BitsPerSecond => {
                 vec![DataType::UInt64, time(), time()]
             }
-            What::OctetsPerPacket => vec![DataType::UInt64, DataType::UInt64],
+            Self::OctetsPerPacket => vec![DataType::UInt64, DataType::UInt64],
         };
-        let signature = Signature::exact(types, Volatility::Immutable);
-        ScalarUDF::new_from_impl(Self { what, signature }).call(columns)
+        exact(self, types).call(columns)
     }
 }
 
-impl ScalarUDFImpl for Rate {
+impl OverColumns for Rate {
     fn name(&self) -> &'static str {
-        match self.what {
-            What::DurationMs => "duration_ms",
-            What::PacketsPerSecond => "packets_per_second",
-            What::BitsPerSecond => "bits_per_second",
-            What::OctetsPerPacket => "octets_per_packet",
+        match self {
+            Self::DurationMs => "duration_ms",
+            Self::PacketsPerSecond => "packets_per_second",
+            Self::BitsPerSecond => "bits_per_second",
+            Self::OctetsPerPacket => "octets_per_packet",
         }
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn made(&self) -> DataType {
+        DataType::UInt64
     }
 
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::UInt64)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+    fn of(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let counts = |at: usize| columns[at].as_primitive::<UInt64Type>().values();
         let durations = |at: usize| {
             let starts = columns[at].as_primitive::<TimestampNanosecondType>();
@@ -215,52 +193,45 @@ impl ScalarUDFImpl for Rate {
             let pairs = starts.values().iter().zip(ends.values().iter());
             pairs.map(|(start, end)| duration_ms(*start, *end))
         };
-        let values: Vec<u64> = match self.what {
-            What::DurationMs => durations(0).collect(),
-            What::PacketsPerSecond => {
+        let values: Vec<u64> = match self {
+            Self::DurationMs => durations(0).collect(),
+            Self::PacketsPerSecond => {
                 let both = counts(0).iter().zip(durations(1));
                 both.map(|(count, duration)| per_second(*count, duration))
                     .collect()
             }
-            What::BitsPerSecond => {
+            Self::BitsPerSecond => {
                 let both = counts(0).iter().zip(durations(1));
                 both.map(|(octets, duration)| bits_per_second(*octets, duration))
                     .collect()
             }
-            What::OctetsPerPacket => {
+            Self::OctetsPerPacket => {
                 let both = counts(0).iter().zip(counts(1));
                 both.map(|(octets, packets)| octets_per_packet(*octets, *packets))
                     .collect()
             }
         };
-        Ok(ColumnarValue::Array(Arc::new(UInt64Array::from(values))))
+        Ok(Arc::new(UInt64Array::from(values)))
     }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Saturated {
-    signature: Signature,
-}
+struct Saturated;
 
-impl ScalarUDFImpl for Saturated {
+impl OverColumns for Saturated {
     fn name(&self) -> &'static str {
         "saturated"
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn made(&self) -> DataType {
+        DataType::UInt64
     }
 
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::UInt64)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+    fn of(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let sums = columns[0].as_primitive::<Decimal128Type>().iter();
         let saturated = |sum: i128| u64::try_from(sum).unwrap_or(u64::MAX);
         let counts: UInt64Array = sums.map(|sum| sum.map(saturated)).collect();
-        Ok(ColumnarValue::Array(Arc::new(counts)))
+        Ok(Arc::new(counts))
     }
 }
 
@@ -270,24 +241,18 @@ struct Network {
     name: String,
     v4_bits: u8,
     v6_bits: u8,
-    signature: Signature,
 }
 
-impl ScalarUDFImpl for Network {
+impl OverColumns for Network {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn made(&self) -> DataType {
+        ADDRESS
     }
 
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(ADDRESS)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+    fn of(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         addresses(columns[0].as_fixed_size_binary(), |_, address| {
             ranges::cut(address, self.v4_bits, self.v6_bits)
         })
@@ -295,25 +260,18 @@ impl ScalarUDFImpl for Network {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct OwnNetwork {
-    signature: Signature,
-}
+struct OwnNetwork;
 
-impl ScalarUDFImpl for OwnNetwork {
+impl OverColumns for OwnNetwork {
     fn name(&self) -> &'static str {
         "own_network"
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn made(&self) -> DataType {
+        ADDRESS
     }
 
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(ADDRESS)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+    fn of(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let bits = columns[1].as_primitive::<UInt8Type>();
         addresses(columns[0].as_fixed_size_binary(), |row, address| {
             ranges::cut(address, bits.value(row), bits.value(row))
@@ -322,30 +280,22 @@ impl ScalarUDFImpl for OwnNetwork {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct OfAddress {
-    what: Known,
-    signature: Signature,
-}
+struct OfAddress(Known);
 
-impl ScalarUDFImpl for OfAddress {
+impl OverColumns for OfAddress {
     fn name(&self) -> &'static str {
-        match self.what {
+        match self.0 {
             Known::Name => "known_name",
             Known::Country => "known_country",
             Known::AsName => "known_as_name",
         }
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn made(&self) -> DataType {
+        DataType::Utf8
     }
 
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+    fn of(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let addresses = columns[0].as_fixed_size_binary();
         // The same addresses come again and again.
         let mut found: HashMap<u128, Option<String>> = HashMap::new();
@@ -357,10 +307,10 @@ impl ScalarUDFImpl for OfAddress {
             };
             let known = found
                 .entry(address)
-                .or_insert_with(|| local_names::of(self.what, address));
+                .or_insert_with(|| local_names::of(self.0, address));
             made.append_option(known.as_deref());
         }
-        Ok(ColumnarValue::Array(Arc::new(made.finish())))
+        Ok(Arc::new(made.finish()))
     }
 }
 
@@ -371,7 +321,7 @@ impl ScalarUDFImpl for OfAddress {
 pub fn addresses(
     column: &FixedSizeBinaryArray,
     of: impl Fn(usize, u128) -> u128,
-) -> Result<ColumnarValue> {
+) -> Result<ArrayRef> {
     let mut made = FixedSizeBinaryBuilder::with_capacity(column.len(), 16);
     for row in 0..column.len() {
         match address_at(column, row) {
@@ -379,7 +329,7 @@ pub fn addresses(
             None => made.append_null(),
         }
     }
-    Ok(ColumnarValue::Array(Arc::new(made.finish())))
+    Ok(Arc::new(made.finish()))
 }
 
 /// The address in a row, if there is one.
@@ -393,30 +343,22 @@ pub fn address_at(column: &FixedSizeBinaryArray, row: usize) -> Option<u128> {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Within {
-    ranges: Arc<Ranges>,
-    signature: Signature,
-}
+struct Within(Arc<Ranges>);
 
-impl ScalarUDFImpl for Within {
+impl OverColumns for Within {
     fn name(&self) -> &'static str {
         "within"
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn made(&self) -> DataType {
+        DataType::Boolean
     }
 
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
+    fn of(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
         let members = members(&columns[0])?;
-        let within = members.map(|member| member.is_some_and(|it| self.ranges.contains(it)));
+        let within = members.map(|member| member.is_some_and(|it| self.0.contains(it)));
         let within: BooleanArray = within.map(Some).collect();
-        Ok(ColumnarValue::Array(Arc::new(within)))
+        Ok(Arc::new(within))
     }
 }
 

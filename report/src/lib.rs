@@ -27,6 +27,7 @@ mod local_names;
 mod memory;
 mod names;
 mod output;
+mod over_columns;
 mod picture;
 mod progress;
 mod question;

@@ -12,10 +12,7 @@ use arrow::{
 };
 use datafusion::{
     error::{DataFusionError, Result},
-    logical_expr::{
-        ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
-        Volatility,
-    },
+    logical_expr::TypeSignature,
     prelude::SessionContext,
 };
 
@@ -25,7 +22,9 @@ use crate::{
         sets::Items,
     },
     functions::{self, ADDRESS},
-    names, text,
+    names,
+    over_columns::{self, OverColumns},
+    text,
 };
 
 /// Has a session know them.
@@ -38,15 +37,9 @@ pub fn register(session: &SessionContext) {
         What::ProtocolName,
         What::Service,
     ] {
-        let signature = Signature::one_of(
-            what.arities()
-                .iter()
-                .copied()
-                .map(TypeSignature::Any)
-                .collect(),
-            Volatility::Immutable,
-        );
-        session.register_udf(ScalarUDF::new_from_impl(Function { what, signature }));
+        let arities = what.arities().iter().copied().map(TypeSignature::Any);
+        let takes = TypeSignature::OneOf(arities.collect());
+        session.register_udf(over_columns::function(what, takes));
     }
 }
 
@@ -77,54 +70,43 @@ impl What {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Function {
-    what: What,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Function {
+impl OverColumns for What {
     fn name(&self) -> &'static str {
-        match self.what {
-            What::Ip => "ip",
-            What::Prefix => "prefix",
-            What::InNet => "in_net",
-            What::AddressText => "addr_text",
-            What::ProtocolName => "proto_name",
-            What::Service => "service",
+        match self {
+            Self::Ip => "ip",
+            Self::Prefix => "prefix",
+            Self::InNet => "in_net",
+            Self::AddressText => "addr_text",
+            Self::ProtocolName => "proto_name",
+            Self::Service => "service",
         }
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+    fn made(&self) -> DataType {
+        match self {
+            Self::Ip | Self::Prefix => ADDRESS,
+            Self::InNet => DataType::Boolean,
+            Self::AddressText | Self::ProtocolName | Self::Service => DataType::Utf8,
+        }
     }
 
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(match self.what {
-            What::Ip | What::Prefix => ADDRESS,
-            What::InNet => DataType::Boolean,
-            What::AddressText | What::ProtocolName | What::Service => DataType::Utf8,
-        })
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let made: ArrayRef = match self.what {
-            What::Ip => parsed(&columns[0])?,
-            What::Prefix => return prefix(&columns),
-            What::InNet => in_net(&columns[0], &columns[1])?,
-            What::AddressText => {
+    fn of(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
+        let made: ArrayRef = match self {
+            Self::Ip => parsed(&columns[0])?,
+            Self::Prefix => prefix(columns)?,
+            Self::InNet => in_net(&columns[0], &columns[1])?,
+            Self::AddressText => {
                 let addresses = stored(&columns[0])?.iter();
                 let texts = addresses.map(|octets| octets.map(text::address));
                 Arc::new(texts.collect::<StringArray>())
             }
-            What::ProtocolName => {
+            Self::ProtocolName => {
                 let numbers = cast(&columns[0], &DataType::UInt8)?;
                 let numbers = numbers.as_primitive::<UInt8Type>().iter();
                 let names = numbers.map(|number| number.map(names::protocol_name));
                 Arc::new(names.collect::<StringArray>())
             }
-            What::Service => {
+            Self::Service => {
                 let ports = cast(&columns[0], &DataType::UInt16)?;
                 let ports = ports.as_primitive::<UInt16Type>().iter();
                 let name = |port: u16| {
@@ -134,7 +116,7 @@ impl ScalarUDFImpl for Function {
                 Arc::new(names.collect::<StringArray>())
             }
         };
-        Ok(ColumnarValue::Array(made))
+        Ok(made)
     }
 }
 
@@ -166,7 +148,7 @@ fn parsed(column: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(made.finish()))
 }
 
-fn prefix(columns: &[ArrayRef]) -> Result<ColumnarValue> {
+fn prefix(columns: &[ArrayRef]) -> Result<ArrayRef> {
     let addresses = stored(&columns[0])?;
     let lengths = |column: &ArrayRef| -> Result<ArrayRef> {
         let lengths = cast(column, &DataType::UInt8)?;
