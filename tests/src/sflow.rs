@@ -62,38 +62,29 @@ pub struct Taken {
 /// A flow sample of these records.
 #[must_use]
 pub fn flow_sample(taken: &Taken, records: &[Vec<u8>]) -> Vec<u8> {
-    let [ingress, egress] = taken.interfaces;
-    let head = [
-        taken.sequence,
-        taken.ifindex,
-        taken.rate,
-        taken.sequence.wrapping_mul(taken.rate),
-        taken.drops,
-        ingress,
-        egress,
-        count(records.len()),
-    ];
-    framed(1, &[words(&head), records.concat()].concat())
+    sample(1, &[], taken, records)
 }
 
-/// An expanded one.
+/// An expanded one: classes and formats have words of their own.
 #[must_use]
 pub fn expanded_flow_sample(taken: &Taken, records: &[Vec<u8>]) -> Vec<u8> {
+    sample(3, &[0], taken, records)
+}
+
+/// A flow sample whose interfaces have these words before their numbers.
+fn sample(format: u32, class: &[u32], taken: &Taken, records: &[Vec<u8>]) -> Vec<u8> {
+    let interface = |number: u32| [class, &[number]].concat();
     let [ingress, egress] = taken.interfaces;
+    let packets = taken.sequence.wrapping_mul(taken.rate);
     let head = [
-        taken.sequence,
-        0,
-        taken.ifindex,
-        taken.rate,
-        taken.sequence.wrapping_mul(taken.rate),
-        taken.drops,
-        0,
-        ingress,
-        0,
-        egress,
-        count(records.len()),
+        vec![taken.sequence],
+        interface(taken.ifindex),
+        vec![taken.rate, packets, taken.drops],
+        interface(ingress),
+        interface(egress),
+        vec![count(records.len())],
     ];
-    framed(3, &[words(&head), records.concat()].concat())
+    framed(format, &[words(&head.concat()), records.concat()].concat())
 }
 
 /// A counter sample without counters.
