@@ -5,7 +5,8 @@
 use std::{hash::BuildHasher as _, mem};
 
 use weir_netflow::{
-    ExportTime, Malformed, TimeBase, fixed, ipfix, low32, set::Set, sflow, v1, v5, v7, v8, v9,
+    ExportTime, FlowRecord, Malformed, TimeBase, fixed, ipfix, low32, set::Set, sflow, v1, v5, v7,
+    v8, v9,
 };
 use weir_store::{others::Others, schema::StoredFlow};
 
@@ -125,17 +126,9 @@ impl Exporters {
         exporter.records += u64::from(datagram.count);
         self.statistics.count_mismatches += u64::from(!datagram.is_whole);
         self.statistics.values_not_stored += datagram.values_aside();
-        let [_, version] = key.version.to_be_bytes();
         flows.reserve(usize::from(datagram.count));
         datagram.for_each(|record| {
-            flows.push(StoredFlow {
-                record,
-                received_ns,
-                exporter: source.address,
-                source_id: key.domain,
-                version,
-                others: Others::NONE,
-            });
+            flows.push(stored(&key, record, received_ns, Others::NONE));
         });
         Ok(step)
     }
@@ -238,16 +231,8 @@ impl Exporters {
         let in_session = key.session != 0;
         let (mut counted, mut changed) = (Statistics::default(), false);
         let (mut records, mut records_unread) = (0u32, 0u32);
-        let [_, version] = key.version.to_be_bytes();
         let mut flow = |record, received_ns, others| {
-            flows.push(StoredFlow {
-                record,
-                received_ns,
-                exporter: source.address,
-                source_id: key.domain,
-                version,
-                others,
-            });
+            flows.push(stored(&key, record, received_ns, others));
         };
         for set in sets {
             match set {
@@ -327,6 +312,24 @@ pub(crate) fn key(source: &Source, version: u16, domain: u32) -> Key {
         version,
         domain,
         session: source.session,
+    }
+}
+
+/// A flow of a stream as it is kept.
+pub(crate) fn stored(
+    key: &Key,
+    record: FlowRecord,
+    received_ns: u64,
+    others: Others,
+) -> StoredFlow {
+    let [_, version] = key.version.to_be_bytes();
+    StoredFlow {
+        record,
+        received_ns,
+        exporter: key.address,
+        source_id: key.domain,
+        version,
+        others,
     }
 }
 

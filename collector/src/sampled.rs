@@ -96,7 +96,6 @@ impl Exporters {
         let is_numbered = !matches!(step, Step::Duplicate | Step::Doubtful);
         let mut counted = Statistics::default();
         let mut gathering = Gathering::default();
-        let [_, version] = key.version.to_be_bytes();
         for sample in datagram.samples() {
             *kind(&sample, &mut counted) += 1;
             let Sample::Flow(sample) = sample else {
@@ -116,14 +115,8 @@ impl Exporters {
                 continue;
             };
             exporter.records += 1;
-            flows.push(StoredFlow {
-                record,
-                received_ns,
-                exporter: source.address,
-                source_id: key.domain,
-                version,
-                others: others(&sample, &mut gathering, &mut counted),
-            });
+            let others = others(&sample, &mut gathering, &mut counted);
+            flows.push(decode::stored(&key, record, received_ns, others));
         }
         self.statistics.add(&counted);
         Ok(Some(step))
