@@ -271,6 +271,16 @@ pub(super) mod tests {
         }
     }
 
+    /// The words of a line.
+    pub fn words(line: &str) -> Vec<&str> {
+        line.split_whitespace().collect()
+    }
+
+    /// A line of a table with one space between words.
+    pub fn spaced(line: &str) -> String {
+        words(line).join(" ")
+    }
+
     /// All that a task has to say at a time.
     pub fn told(mut task: impl Task, view: &View, now: &Now) -> String {
         let mut output = String::new();
@@ -343,7 +353,7 @@ pub(super) mod tests {
             ..Flows::new(outlook())
         };
         let found = told(flows, &view, &at(3000));
-        let mut lines: Vec<_> = found.lines().skip(1).map(words).collect();
+        let mut lines: Vec<_> = found.lines().skip(1).map(spaced).collect();
         lines.sort();
         assert_eq!(
             lines,
@@ -352,9 +362,5 @@ pub(super) mod tests {
                 "tcp 10.0.0.9:80 10.0.0.1:1234 1 70 30 3.0 3.0 eth0 out"
             ]
         );
-    }
-
-    fn words(line: &str) -> String {
-        line.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }

@@ -225,12 +225,12 @@ mod tests {
 
     use super::*;
     use crate::control::{
-        flows::tests::{outlook, told},
+        flows::tests::{outlook, told, words},
         view::tests::{Packet, at, view},
     };
 
     fn query(line: &str) -> Result<Query, String> {
-        Query::parse(&line.split_whitespace().collect::<Vec<_>>())
+        Query::parse(&words(line))
     }
 
     /// The sums, and the flows.

@@ -297,12 +297,12 @@ impl Task for Top {
 mod tests {
     use super::*;
     use crate::control::{
-        flows::tests::{outlook, told},
+        flows::tests::{outlook, spaced, told, words},
         view::tests::{Packet, at, view},
     };
 
     fn query(line: &str) -> Result<Query, String> {
-        Query::parse(&line.split_whitespace().collect::<Vec<_>>())
+        Query::parse(&words(line))
     }
 
     #[test]
@@ -344,8 +344,7 @@ mod tests {
             Packet([2, 9], [1000, 53], 17, 1, 150, 0),
         ]);
         let found = told(Top::new(query(line).unwrap(), outlook()), &view, &at(0));
-        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        found.lines().map(words).collect()
+        found.lines().map(spaced).collect()
     }
 
     #[test]
