@@ -1,19 +1,22 @@
-//! What flows are gathered by, by nfdump's names for `-s` and `-A`.
+//! What flows are gathered by, by nfdump's names for `-s` and `-A`: most are in the table `known`; `shown`
+//! is about their values.
+
+mod known;
+mod shown;
 
 use anyhow::{Result, bail};
-use arrow::{
-    array::{Array as _, ArrayRef, AsArray as _},
-    datatypes::{DataType, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
-};
 use datafusion::prelude::{Expr, bitwise_and, bitwise_shift_right, col, lit};
 
 use crate::{
     answer::Cell,
-    filter::{error::nearest, ranges},
+    filter::error::nearest,
     functions,
     local_names::{self, What},
-    names, text,
 };
+use known::{KNOWN, Known};
+use shown::Shown;
+
+pub use shown::{KeyValue, key_value};
 
 /// What flows are gathered by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,218 +48,6 @@ enum Key {
     /// What local files know of an address.
     Known(&'static str, What),
 }
-
-/// How its value is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
-    Address,
-    /// An address with the length it was cut to.
-    Network(u8, u8),
-    Number,
-    Port,
-    Protocol,
-    Flags,
-    Direction,
-    EndReason,
-    /// A MAC address, whose number it is.
-    Mac,
-    /// An MPLS label stack entry.
-    Mpls,
-    Text,
-}
-
-/// A value that flows were gathered by; its order is that of lines with equal counts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum KeyValue {
-    /// The flow has none.
-    None,
-    /// A number.
-    Number(u64),
-    /// An address.
-    Address(u128),
-    /// Words.
-    Text(String),
-}
-
-/// Name, other name, heading, columns, how it is shown.
-type Known = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-    Shown,
-);
-
-static KNOWN: [Known; 42] = [
-    (
-        "srcip",
-        "src",
-        "Source address",
-        &["src_addr"],
-        Shown::Address,
-    ),
-    (
-        "dstip",
-        "dst",
-        "Destination address",
-        &["dst_addr"],
-        Shown::Address,
-    ),
-    (
-        "ip",
-        "host",
-        "Address",
-        &["src_addr", "dst_addr"],
-        Shown::Address,
-    ),
-    ("srcport", "", "Source port", &["src_port"], Shown::Port),
-    (
-        "dstport",
-        "",
-        "Destination port",
-        &["dst_port"],
-        Shown::Port,
-    ),
-    ("port", "", "Port", &["src_port", "dst_port"], Shown::Port),
-    ("proto", "", "Protocol", &["protocol"], Shown::Protocol),
-    ("flags", "", "TCP flags", &["tcp_flags"], Shown::Flags),
-    ("tos", "srctos", "ToS", &["tos"], Shown::Number),
-    ("dir", "", "Direction", &["direction"], Shown::Direction),
-    ("end", "", "End reason", &["end_reason"], Shown::EndReason),
-    ("srcas", "", "Source AS", &["src_as"], Shown::Number),
-    ("dstas", "", "Destination AS", &["dst_as"], Shown::Number),
-    ("as", "", "AS", &["src_as", "dst_as"], Shown::Number),
-    (
-        "inif",
-        "",
-        "Input interface",
-        &["ingress_ifindex"],
-        Shown::Number,
-    ),
-    (
-        "outif",
-        "",
-        "Output interface",
-        &["egress_ifindex"],
-        Shown::Number,
-    ),
-    (
-        "if",
-        "",
-        "Interface",
-        &["ingress_ifindex", "egress_ifindex"],
-        Shown::Number,
-    ),
-    (
-        "srcmask",
-        "",
-        "Source prefix length",
-        &["src_mask"],
-        Shown::Number,
-    ),
-    (
-        "dstmask",
-        "",
-        "Destination prefix length",
-        &["dst_mask"],
-        Shown::Number,
-    ),
-    (
-        "mask",
-        "",
-        "Prefix length",
-        &["src_mask", "dst_mask"],
-        Shown::Number,
-    ),
-    ("vlan", "srcvlan", "VLAN", &["vlan"], Shown::Number),
-    ("nhip", "next", "Next hop", &["next_hop"], Shown::Address),
-    ("router", "exporter", "Exporter", &["exporter"], Shown::Text),
-    (
-        "odid",
-        "",
-        "Observation domain",
-        &["source_id"],
-        Shown::Number,
-    ),
-    ("nfv", "", "Export version", &["version"], Shown::Number),
-    (
-        "sampling",
-        "",
-        "Sampling interval",
-        &["sampling_interval"],
-        Shown::Number,
-    ),
-    (
-        "ipversion",
-        "",
-        "IP version",
-        &["ip_version"],
-        Shown::Number,
-    ),
-    ("srcmac", "insrcmac", "Source MAC", &["src_mac"], Shown::Mac),
-    (
-        "dstmac",
-        "outdstmac",
-        "Destination MAC",
-        &["dst_mac"],
-        Shown::Mac,
-    ),
-    ("mac", "", "MAC", &["src_mac", "dst_mac"], Shown::Mac),
-    (
-        "innervlan",
-        "",
-        "Inner VLAN",
-        &["inner_vlan"],
-        Shown::Number,
-    ),
-    ("mpls1", "", "MPLS label 1", &["mpls_label_1"], Shown::Mpls),
-    ("mpls2", "", "MPLS label 2", &["mpls_label_2"], Shown::Mpls),
-    ("mpls3", "", "MPLS label 3", &["mpls_label_3"], Shown::Mpls),
-    ("mpls4", "", "MPLS label 4", &["mpls_label_4"], Shown::Mpls),
-    (
-        "flowlabel",
-        "",
-        "Flow label",
-        &["flow_label"],
-        Shown::Number,
-    ),
-    (
-        "nhbip",
-        "bgpnext",
-        "BGP next hop",
-        &["bgp_next_hop"],
-        Shown::Address,
-    ),
-    (
-        "srctunip",
-        "",
-        "Tunnel source address",
-        &["outer_src_addr"],
-        Shown::Address,
-    ),
-    (
-        "dsttunip",
-        "",
-        "Tunnel destination address",
-        &["outer_dst_addr"],
-        Shown::Address,
-    ),
-    (
-        "tunip",
-        "",
-        "Tunnel address",
-        &["outer_src_addr", "outer_dst_addr"],
-        Shown::Address,
-    ),
-    ("packets", "", "Packets a flow", &["packets"], Shown::Number),
-    (
-        "bytes",
-        "octets",
-        "Octets a flow",
-        &["octets"],
-        Shown::Number,
-    ),
-];
 
 impl Element {
     /// An element by its name: nfdump's, with a prefix length behind addresses (`srcip/24`, `srcip/24/48`,
@@ -453,57 +244,7 @@ impl Element {
     /// As a cell of a table.
     #[must_use]
     pub fn cell(&self, value: &KeyValue) -> Cell {
-        let address = |number: u128| text::address(&ranges::octets_of(number));
-        match (self.shown, value) {
-            (_, KeyValue::None) => Cell::Empty,
-            (Shown::Network(v4, v6), KeyValue::Address(number)) => {
-                let bits = if ranges::is_v4(*number) { v4 } else { v6 };
-                let whole = if ranges::is_v4(*number) { 32 } else { 128 };
-                Cell::Text(if bits == whole {
-                    address(*number)
-                } else {
-                    format!("{}/{bits}", address(*number))
-                })
-            }
-            (_, KeyValue::Address(number)) => {
-                let name = local_names::of(What::Name, *number);
-                Cell::Text(address(*number)).named(name.as_deref())
-            }
-            (Shown::Port, KeyValue::Number(number)) => {
-                let name = u16::try_from(*number).ok().and_then(names::service);
-                Cell::Number(*number).named(name)
-            }
-            (Shown::Protocol, KeyValue::Number(number)) => {
-                let name = u8::try_from(*number).map(names::protocol_name);
-                Cell::Text(name.unwrap_or_else(|_| number.to_string()))
-            }
-            (Shown::Flags, KeyValue::Number(number)) => {
-                Cell::Text(text::tcp_flags(u16::try_from(*number).unwrap_or(0)))
-            }
-            (Shown::Mac, KeyValue::Number(number)) => {
-                let [_, _, octets @ ..] = number.to_be_bytes();
-                Cell::Text(text::mac(&octets))
-            }
-            (Shown::Mpls, KeyValue::Number(number)) => {
-                Cell::Text(text::mpls(u32::try_from(*number).unwrap_or(0)))
-            }
-            (Shown::Direction, KeyValue::Number(number)) => Cell::Text(match number {
-                0 => "ingress".to_owned(),
-                1 => "egress".to_owned(),
-                other => other.to_string(),
-            }),
-            (Shown::EndReason, KeyValue::Number(number)) => Cell::Text(match number {
-                0 => "unknown".to_owned(),
-                1 => "idle".to_owned(),
-                2 => "active".to_owned(),
-                3 => "end of flow".to_owned(),
-                4 => "forced".to_owned(),
-                5 => "lack of resources".to_owned(),
-                other => other.to_string(),
-            }),
-            (_, KeyValue::Number(number)) => Cell::Number(*number),
-            (_, KeyValue::Text(text)) => Cell::Text(text.clone()),
-        }
+        self.shown.cell(value)
     }
 }
 
@@ -524,37 +265,10 @@ fn unknown(name: &str) -> String {
     }
 }
 
-/// A value of a column.
-#[must_use]
-pub fn key_value(column: &ArrayRef, row: usize) -> KeyValue {
-    if column.is_null(row) {
-        return KeyValue::None;
-    }
-    let number = |number: u64| KeyValue::Number(number);
-    match column.data_type() {
-        DataType::FixedSizeBinary(6) => {
-            let octets = column.as_fixed_size_binary().value(row).iter();
-            number(octets.fold(0, |number, octet| number << 8 | u64::from(*octet)))
-        }
-        DataType::FixedSizeBinary(_) => {
-            let octets = <[u8; 16]>::try_from(column.as_fixed_size_binary().value(row));
-            octets.map_or(KeyValue::None, |octets| {
-                KeyValue::Address(u128::from_be_bytes(octets))
-            })
-        }
-        DataType::UInt8 => number(column.as_primitive::<UInt8Type>().value(row).into()),
-        DataType::UInt16 => number(column.as_primitive::<UInt16Type>().value(row).into()),
-        DataType::UInt32 => number(column.as_primitive::<UInt32Type>().value(row).into()),
-        DataType::UInt64 => number(column.as_primitive::<UInt64Type>().value(row)),
-        DataType::Utf8View => KeyValue::Text(column.as_string_view().value(row).to_owned()),
-        DataType::Utf8 => KeyValue::Text(column.as_string::<i32>().value(row).to_owned()),
-        _ => KeyValue::None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::ranges;
 
     #[test]
     fn elements_have_nfdumps_names() {
