@@ -1,104 +1,17 @@
 //! nfdump's command line (1.7) as Weir's: statistics become `top` and `group`, aggregations `group`,
 //! lists `flows`. What Weir has not, or has elsewhere, is refused with the words to use.
 
+mod moments;
+mod refused;
+
 use super::getopt;
+use moments::{file_time, span, window};
+use refused::{FORMATS_REFUSED, REFUSED};
 
 /// nfdump's options, of 1.6 and 1.7.
 const LETTERS: &str = "r:w:f:C:R:M:O:t:c:aA:bBIgD:G:H:s:S:n:o:6qi:v:E:x:z::yjJ:XZTVhNmP:l:L:K:W:e";
 /// Lines of a statistic, if nothing else is said.
 const LINES: &str = "10";
-
-/// Options that have no equivalent, and what to use.
-const REFUSED: [(char, &str); 22] = [
-    (
-        'w',
-        "-w writes nfdump's files: `weir export -r DIR -w FILE 'FILTER'` writes flows to a file",
-    ),
-    (
-        'b',
-        "-b folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both",
-    ),
-    (
-        'B',
-        "-B folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both",
-    ),
-    (
-        'g',
-        "-g is for gnuplot: `weir series -r DIR` has flows over time, and draws them",
-    ),
-    (
-        'D',
-        "-D asks a name server: Weir takes the system's; leave -D out",
-    ),
-    (
-        'G',
-        "-G reads nfdump's own database of countries: leave -G out",
-    ),
-    (
-        'H',
-        "-H reads nfdump's own database of Tor exits: leave -H out",
-    ),
-    (
-        'i',
-        "-i renames a source in a file: Weir tells exporters apart by address, `router ip A`",
-    ),
-    ('v', "-v verifies a file: use `weir-collector verify DIR`"),
-    (
-        'x',
-        "-x lists maps of nfdump 1.6's files, which Weir's have not",
-    ),
-    (
-        'J',
-        "-J recompresses files: use `weir-collector recompact DIR`",
-    ),
-    (
-        'X',
-        "-X prints nfdump's own filter engine; Weir points at what it does not understand",
-    ),
-    (
-        'Z',
-        "-Z checks a filter: `weir flows -r DIR -n 1 'FILTER'` does, and points at what is wrong",
-    ),
-    (
-        'T',
-        "-T tags addresses for NfSen: leave it out, or use `weir flows -o ndjson`",
-    ),
-    ('V', "use `weir --version`"),
-    (
-        'h',
-        "`weir nfdump` takes nfdump's options, as in `weir nfdump -r DIR -s srcip/bytes -n 10 'FILTER'`; --native prints Weir's own command; `weir --help` lists those",
-    ),
-    ('e', "-e is not known to nfdump 1.7: leave it out"),
-    (
-        'l',
-        "-l is nfdump 1.6's limit of packets: say `packets > N` in the filter",
-    ),
-    (
-        'L',
-        "-L is nfdump 1.6's limit of bytes: say `bytes > N` in the filter",
-    ),
-    ('K', "-K anonymises: Weir's answers do not"),
-    (
-        'C',
-        "-C reads nfdump's configuration: say the format with -o 'fmt:…'",
-    ),
-    ('P', "-P is for groups: use it with -a or -A"),
-];
-
-/// Formats that print what Weir's files have not, or that are gone.
-const FORMATS_REFUSED: [(&str, &str); 8] = [
-    (
-        "pipe",
-        "the pipe format is gone from nfdump, too: use -o csv",
-    ),
-    ("raw", "use -o ndjson, which has every column"),
-    ("gline", "Weir's files have no countries: use -o line"),
-    ("glong", "Weir's files have no countries: use -o long"),
-    ("nsel", "Weir's files have no firewall events: use -o line"),
-    ("nel", "Weir's files have no NAT events: use -o line"),
-    ("nat", "Weir's files have no NAT events: use -o line"),
-    ("tor", "Weir knows no Tor exits: use -o line"),
-];
 
 /// What was asked.
 #[derive(Default)]
@@ -411,69 +324,6 @@ fn with_order(statistic: &str) -> String {
     } else {
         format!("{}/flows", statistic.trim_end_matches('/'))
     }
-}
-
-/// The time in a name of nfcapd's files, `nfcapd.YYYYMMDDhhmm` with or without seconds.
-fn file_time(name: &str) -> Result<String, String> {
-    let digits = name.strip_prefix("nfcapd.").unwrap_or(name);
-    let is_time = matches!(digits.len(), 12 | 14) && digits.bytes().all(|it| it.is_ascii_digit());
-    if !is_time {
-        return Err(format!(
-            "`{name}` tells no time as nfcapd.202611211400 does: say the directory, and the time in the filter (`from \
-             14:00 to 15:00`)"
-        ));
-    }
-    let part = |from: usize, to: usize| &digits[from..to];
-    let seconds = digits.get(12..14).unwrap_or("00");
-    Ok(format!(
-        "{}-{}-{}T{}:{}:{seconds}",
-        part(0, 4),
-        part(4, 6),
-        part(6, 8),
-        part(8, 10),
-        part(10, 12)
-    ))
-}
-
-/// What was received from the beginning of one file to the end of another. The names tell beginnings;
-/// nfcapd's files are of five minutes, which the language has no sum for: the next five are named.
-fn span(first: &str, last: &str) -> String {
-    format!(
-        "received >= {first} and received < {}",
-        five_minutes_on(last)
-    )
-}
-
-fn five_minutes_on(time: &str) -> String {
-    const FIVE_MINUTES_NS: i64 = 300_000_000_000;
-    crate::filter::times::instant_ns(time, 0)
-        .map(|ns| ns.saturating_add(FIVE_MINUTES_NS))
-        .map_or_else(
-            || time.to_owned(),
-            |ns| crate::text::time_to_second(ns).replace(' ', "T"),
-        )
-}
-
-/// `-t YYYY/MM/dd.hh:mm:ss[-YYYY/MM/dd.hh:mm:ss]`: flows that lie in it as a whole.
-fn window(text: &str) -> Result<String, String> {
-    let time = |text: &str| {
-        let time = text.replace('/', "-").replacen('.', "T", 1);
-        match crate::filter::times::instant_ns(&time, 0) {
-            Some(_) if time.starts_with(|first: char| first.is_ascii_digit()) => Ok(time),
-            _ => Err(format!(
-                "-t takes times such as 2026/11/21.14:00:00-2026/11/21.15:00:00, not `{text}`: `last 10m` in the \
-                 filter is the last ten minutes"
-            )),
-        }
-    };
-    Ok(match text.split_once('-') {
-        Some((first, last)) => format!(
-            "first seen >= {} and last seen <= {}",
-            time(first)?,
-            time(last)?
-        ),
-        None => format!("first seen >= {}", time(text)?),
-    })
 }
 
 #[cfg(test)]
