@@ -1,0 +1,105 @@
+//! Arithmetic on a bucket's tags: two words of four lanes, 16 bits a way, all four at a time.
+
+const LANES_TOP: u64 = 0x8000_8000_8000_8000;
+const LANES_LOW: u64 = 0x7fff_7fff_7fff_7fff;
+const LANES_ONE: u64 = 0x0001_0001_0001_0001;
+
+/// The lanes of `word` whose low 15 bits equal `tag`: bit 15 of each such lane. Exact: no lane's
+/// sum can carry into the next.
+#[inline(always)]
+pub fn equal_lanes(word: u64, tag: u16) -> u64 {
+    let difference = (word & LANES_LOW) ^ (u64::from(tag) * LANES_ONE);
+    !(difference.wrapping_add(LANES_LOW)) & LANES_TOP
+}
+
+/// The lane (0–3) of the lowest set bit among bits 15, 31, 47 and 63.
+#[inline(always)]
+pub fn lane(matches: u64) -> u32 {
+    const POSITION: u64 = (1 << 46) | (2 << 30) | (3 << 14);
+    let lowest = matches & matches.wrapping_neg();
+    ((lowest >> 15).wrapping_mul(POSITION) >> 62) as u32
+}
+
+/// The ways whose two parity bits are equal, a bit each.
+#[inline(always)]
+#[must_use]
+pub fn free_ways(tags: [u64; 2], released: u8) -> u8 {
+    !(parities(tags[0]) | (parities(tags[1]) << 4)) ^ released
+}
+
+/// The top bit of each lane, gathered into bits 0–3.
+#[inline(always)]
+fn parities(word: u64) -> u8 {
+    const GATHER: u64 = (1 << 48) | (1 << 33) | (1 << 18) | (1 << 3);
+    ((((word >> 15) & LANES_ONE).wrapping_mul(GATHER) >> 48) & 0xf) as u8
+}
+
+/// A way's 16 bits: tag and parity.
+#[inline(always)]
+pub fn tag_of(tags: [u64; 2], way: u32) -> u16 {
+    let word = if way < 4 { tags[0] } else { tags[1] };
+    (word >> (16 * (way & 3))) as u16
+}
+
+/// How many bits are set.
+#[inline(always)]
+pub fn ones(bits: u8) -> u8 {
+    let pairs = bits.wrapping_sub((bits >> 1) & 0x55);
+    let nibbles = (pairs & 0x33) + ((pairs >> 2) & 0x33);
+    (nibbles + (nibbles >> 4)) & 0x0f
+}
+
+/// The number of the lowest set bit; 8 if none is.
+#[inline(always)]
+pub fn lowest(bits: u8) -> u32 {
+    // No branches: the verifier would follow each of them to the end.
+    u32::from(ones((bits & bits.wrapping_neg()).wrapping_sub(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_match_exactly() {
+        let tags = [0x8001_7fff_0001_0000u64, 0];
+        assert_eq!(equal_lanes(tags[0], 1), 0x8000_0000_8000_0000);
+        assert_eq!(equal_lanes(tags[0], 0), 0x8000);
+        assert_eq!(equal_lanes(tags[0], 0x7fff), 0x0000_8000_0000_0000);
+        assert_eq!(equal_lanes(0, 5), 0);
+    }
+
+    #[test]
+    fn lane_numbers() {
+        for n in 0..4 {
+            let bit = 1u64 << (16 * n + 15);
+            assert_eq!(lane(bit), n);
+            assert_eq!(lane(bit | 1 << 63), n);
+        }
+    }
+
+    #[test]
+    fn free_ways_are_those_with_equal_parity() {
+        for kernel in 0..=255u8 {
+            let mut tags = [0x1234_4321_0000_7fffu64; 2];
+            for way in 0..8u32 {
+                let word = &mut tags[(way / 4) as usize];
+                *word &= !(1 << (16 * (way % 4) + 15));
+                *word |= u64::from(kernel >> way & 1) << (16 * (way % 4) + 15);
+            }
+            for user in [0, 0xff, kernel, !kernel, 0x5a] {
+                assert_eq!(free_ways(tags, user), !(kernel ^ user));
+            }
+        }
+    }
+
+    #[test]
+    fn small_bit_counts() {
+        for bits in 0..=255u8 {
+            assert_eq!(u32::from(ones(bits)), bits.count_ones());
+            if bits != 0 {
+                assert_eq!(lowest(bits), bits.trailing_zeros());
+            }
+        }
+    }
+}
