@@ -1,20 +1,23 @@
 //! The kernel half, from here: load the programs with their options as constants, and map the
 //! memory they share.
 
-use std::{io, os::fd::AsFd as _, path::Path};
+mod interfaces;
+mod memory;
+mod options;
+mod refused;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use std::{os::fd::AsFd as _, path::Path};
+
+use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, Map, MapData, ProgramArray, RingBuf},
+    maps::{Map, MapData, ProgramArray, RingBuf},
     programs::{Program, ProgramError, Xdp},
-    util::KernelVersion,
 };
 use weir_sensor_common::{
-    Fields, KeyMask,
-    interface::{INTERFACES_MAX, Interface},
+    Fields,
+    interface::INTERFACES_MAX,
     stage::{Cpu, STAGES_MAX},
-    table::{Shape, WAYS},
     tunnel::Tunnels,
 };
 
@@ -27,63 +30,13 @@ use crate::{
     settle,
     table::Table,
 };
+use memory::{Sizes, extras_of, map_table, of_map};
+use options::flags;
+use refused::{load_error, program_error};
 
-/// What is fixed before the programs are loaded.
-#[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option by itself")]
-pub struct ProgramOptions {
-    /// The table's shape: buckets a CPU, hash seed, key mask.
-    pub shape: Shape,
-    /// Packets of a CPU's queue, see `weir_sensor_common::stage`.
-    pub stages: u32,
-    /// Entries of each CPU's ring of evicted flows, a power of two.
-    pub ring_flows: u32,
-    /// Whether there may be several interfaces.
-    pub several: bool,
-    /// Whether the frames of the one interface have no Ethernet header.
-    pub raw: bool,
-    /// Whether received frames end here.
-    pub drop: bool,
-    /// Whether there is a filter, which [`Kernel::set_filter`] then sets.
-    pub filter: bool,
-    /// First fragments remembered; 0: later ones have no ports.
-    pub fragments: u32,
-    /// Which tunnels are entered.
-    pub tunnels: Tunnels,
-    /// What is read of a packet beside its key; what the key needs must be among it.
-    pub extra: Fields,
-    /// One packet in so many is metered.
-    pub sampling: u32,
-    /// Whether it is drawn at random.
-    pub sampling_random: bool,
-    /// Read the exact clock for each packet.
-    pub exact_clock: bool,
-    /// Write the program's debug log.
-    pub debug_log: bool,
-}
-
-impl ProgramOptions {
-    /// The least for a table of this shape: one interface with Ethernet headers, every packet.
-    #[must_use]
-    pub fn new(shape: Shape) -> Self {
-        Self {
-            shape,
-            stages: stages(&shape),
-            ring_flows: 1 << 15,
-            several: false,
-            raw: false,
-            drop: false,
-            filter: false,
-            fragments: 0,
-            tunnels: Tunnels::NONE,
-            extra: Fields::of_key(KeyMask(shape.key_mask)),
-            sampling: 1,
-            sampling_random: false,
-            exact_clock: false,
-            debug_log: false,
-        }
-    }
-}
+pub use memory::cpus;
+pub use options::{ProgramOptions, stages};
+pub use refused::root;
 
 /// The loaded programs and the memory they share.
 pub struct Kernel {
@@ -337,61 +290,6 @@ impl Kernel {
         Ok(())
     }
 
-    /// Tells the programs of an interface. Before anything is attached to it.
-    ///
-    /// # Errors
-    /// If there is another with the same place in the table.
-    pub fn set_interface(&mut self, interface: Interface) -> Result<()> {
-        let map = self.ebpf.map_mut("INTERFACES").context("map INTERFACES")?;
-        let mut map: Array<_, u64> = map.try_into()?;
-        if map.len() == 1 {
-            return Ok(());
-        }
-        let place = interface.ifindex % INTERFACES_MAX;
-        let there: Interface = bytemuck::cast(map.get(&place, 0)?);
-        if there.ifindex != 0 && there.ifindex != interface.ifindex {
-            bail!(
-                "interfaces {} and {} cannot be metered by one sensor: start two",
-                there.ifindex,
-                interface.ifindex
-            );
-        }
-        map.set(place, bytemuck::cast::<Interface, u64>(interface), 0)?;
-        Ok(())
-    }
-
-    /// The same for an interface that has none of our programs, where its place is free.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn set_interface_if_free(&mut self, interface: Interface) -> Result<()> {
-        let map = self.ebpf.map("INTERFACES").context("map INTERFACES")?;
-        let map: Array<_, u64> = map.try_into()?;
-        let place = interface.ifindex % INTERFACES_MAX;
-        if map.len() > 1 && map.get(&place, 0)? == 0 {
-            self.set_interface(interface)?;
-        }
-        Ok(())
-    }
-
-    /// Has the programs forget an interface, if they know it.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn forget_interface(&mut self, ifindex: u32) -> Result<()> {
-        let map = self.ebpf.map_mut("INTERFACES").context("map INTERFACES")?;
-        let mut map: Array<_, u64> = map.try_into()?;
-        if map.len() == 1 {
-            return Ok(());
-        }
-        let place = ifindex % INTERFACES_MAX;
-        let there: Interface = bytemuck::cast(map.get(&place, 0)?);
-        if there.ifindex == ifindex {
-            map.set(place, 0u64, 0)?;
-        }
-        Ok(())
-    }
-
     /// Has each CPU account the packets of its queue; returns the program's tick.
     ///
     /// # Errors
@@ -416,98 +314,6 @@ impl Kernel {
     }
 }
 
-/// Elements of the shared arrays.
-#[derive(Clone, Copy)]
-struct Sizes {
-    cpus: u32,
-    /// Of the table, of all CPUs.
-    buckets: u32,
-    /// Entries of the rings, of all CPUs.
-    evicted: u32,
-    /// Whether there are side arrays.
-    extras: bool,
-}
-
-impl Sizes {
-    fn new(options: &ProgramOptions) -> Result<Self> {
-        let cpus = cpus()?;
-        Ok(Self {
-            cpus,
-            buckets: cpus
-                .checked_mul(options.shape.bucket_mask + 1)
-                .filter(|buckets| buckets.checked_mul(WAYS).is_some())
-                .ok_or_else(|| anyhow!("the flow table is too large for {cpus} CPUs: lower -m"))?,
-            evicted: cpus
-                .checked_mul(options.ring_flows)
-                .ok_or_else(|| anyhow!("the ring is too large for {cpus} CPUs: lower --ring"))?,
-            extras: options.extra != Fields::NONE,
-        })
-    }
-
-    fn maps(&self) -> [(&'static str, u32); 10] {
-        let side = |len: u32| if self.extras { len } else { 1 };
-        [
-            ("SLOTS", self.buckets * WAYS),
-            ("TAGS", self.buckets),
-            ("RELEASED", self.buckets.div_ceil(8)),
-            ("CPUS", self.cpus),
-            ("FOUND", self.cpus),
-            ("EVICTED", self.evicted),
-            ("TAKEN", self.cpus),
-            ("EXTRAS", side(self.buckets * WAYS)),
-            ("EXTRA_STAGE", side(self.cpus * STAGES_MAX)),
-            ("EVICTED_EXTRA", side(self.evicted)),
-        ]
-    }
-}
-
-/// The options that are on or off, as the program's constants.
-fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 8] {
-    let flag = |on: bool| if on { &1 } else { &0 };
-    [
-        ("EXACT_CLOCK", flag(options.exact_clock)),
-        ("DEBUG_LOG", flag(options.debug_log)),
-        ("SEVERAL", flag(options.several)),
-        ("RAW", flag(options.raw)),
-        ("DROP", flag(options.drop)),
-        ("FILTER", flag(options.filter)),
-        ("JOIN_FRAGMENTS", flag(options.fragments > 0)),
-        ("SAMPLING_RANDOM", flag(options.sampling_random)),
-    ]
-}
-
-/// Length of the CPUs' queues for a table of this shape: one packet while a region fits a cache,
-/// see `weir_sensor_common::stage`, and before Linux 6.3, where a test run does not keep a packet's
-/// run from coming in between, so that a queue could not be settled.
-#[must_use]
-pub fn stages(shape: &Shape) -> u32 {
-    const CACHED_SLOTS_MAX: u32 = 1 << 13;
-    let settles =
-        KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 3, 0));
-    if settles && (shape.bucket_mask + 1) * WAYS > CACHED_SLOTS_MAX {
-        STAGES_MAX
-    } else {
-        1
-    }
-}
-
-/// CPUs that may run the program, counted by the highest number one may have.
-///
-/// # Errors
-/// If the kernel does not say.
-pub fn cpus() -> Result<u32> {
-    const FILE: &str = "/sys/devices/system/cpu/possible";
-    let list = std::fs::read_to_string(FILE).with_context(|| format!("cannot read {FILE}"))?;
-    let numbers = list
-        .trim()
-        .split([',', '-'])
-        .filter_map(|number| number.parse::<u32>().ok());
-    let highest = numbers
-        .max()
-        .with_context(|| format!("{FILE} says {list:?}"))?;
-    Ok(highest + 1)
-}
-
 /// The object that `build.rs` made, for benches that load other programs of it.
 #[cfg(feature = "generator")]
 #[must_use]
@@ -524,70 +330,4 @@ fn program() -> &'static [u8] {
 #[cfg(feature = "bare")]
 fn bare_program() -> &'static [u8] {
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-meter-bare"))
-}
-
-/// The table's memory, as many buckets as were made for this many CPUs, and what lies beside it.
-fn map_table(ebpf: &Ebpf, cpus: u32, shape: Shape, extra: Fields) -> Result<Table> {
-    let buckets = cpus * (shape.bucket_mask + 1);
-    let table = Table::new(
-        of_map(ebpf, "SLOTS", buckets * WAYS)?,
-        of_map(ebpf, "TAGS", buckets)?,
-        of_map(ebpf, "RELEASED", buckets.div_ceil(8) * 8)?,
-        cpus,
-        shape,
-    );
-    Ok(table.with_extras(extras_of(ebpf, extra, "EXTRAS", buckets * WAYS)?))
-}
-
-fn of_map<T>(ebpf: &Ebpf, name: &str, len: u32) -> Result<Mapping<T>> {
-    let Some(Map::Array(map)) = ebpf.map(name) else {
-        bail!("map {name} is missing from the program");
-    };
-    Mapping::of_map(map.fd().as_fd(), len as usize)
-        .with_context(|| format!("mapping {name} into memory"))
-}
-
-fn extras_of(ebpf: &Ebpf, fields: Fields, name: &str, len: u32) -> Result<Extras> {
-    if fields == Fields::NONE {
-        return Ok(Extras::default());
-    }
-    Ok(Extras::new(of_map(ebpf, name, len)?))
-}
-
-fn load_error(error: aya::EbpfError) -> anyhow::Error {
-    match root(&error).raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => no_permission(),
-        Some(libc::ENOMEM) => anyhow!("not enough memory for the flow table: lower -m"),
-        _ => anyhow::Error::new(error)
-            .context("loading the kernel program (Linux 5.18 or newer is needed)"),
-    }
-}
-
-fn program_error(error: ProgramError) -> anyhow::Error {
-    match root(&error).raw_os_error() {
-        Some(libc::EPERM) => no_permission(),
-        _ => anyhow::Error::new(error)
-            .context("the kernel refuses the program (Linux 5.18 or newer is needed)"),
-    }
-}
-
-fn no_permission() -> anyhow::Error {
-    anyhow!(
-        "no permission to load the kernel program: run as root, or with CAP_BPF and CAP_NET_ADMIN"
-    )
-}
-
-/// The operating system's error behind an error, if there is one.
-pub fn root(error: &(dyn std::error::Error + 'static)) -> io::Error {
-    let mut next = Some(error);
-    while let Some(current) = next {
-        if let Some(found) = current.downcast_ref::<io::Error>() {
-            return found.raw_os_error().map_or_else(
-                || io::Error::other(found.to_string()),
-                io::Error::from_raw_os_error,
-            );
-        }
-        next = current.source();
-    }
-    io::Error::other(error.to_string())
 }

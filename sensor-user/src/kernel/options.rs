@@ -1,0 +1,97 @@
+//! What is fixed before the programs are loaded: their constants.
+
+use aya::util::KernelVersion;
+use weir_sensor_common::{
+    Fields, KeyMask,
+    stage::STAGES_MAX,
+    table::{Shape, WAYS},
+    tunnel::Tunnels,
+};
+
+/// What is fixed before the programs are loaded.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option by itself")]
+pub struct ProgramOptions {
+    /// The table's shape: buckets a CPU, hash seed, key mask.
+    pub shape: Shape,
+    /// Packets of a CPU's queue, see `weir_sensor_common::stage`.
+    pub stages: u32,
+    /// Entries of each CPU's ring of evicted flows, a power of two.
+    pub ring_flows: u32,
+    /// Whether there may be several interfaces.
+    pub several: bool,
+    /// Whether the frames of the one interface have no Ethernet header.
+    pub raw: bool,
+    /// Whether received frames end here.
+    pub drop: bool,
+    /// Whether there is a filter, which [`super::Kernel::set_filter`] then sets.
+    pub filter: bool,
+    /// First fragments remembered; 0: later ones have no ports.
+    pub fragments: u32,
+    /// Which tunnels are entered.
+    pub tunnels: Tunnels,
+    /// What is read of a packet beside its key; what the key needs must be among it.
+    pub extra: Fields,
+    /// One packet in so many is metered.
+    pub sampling: u32,
+    /// Whether it is drawn at random.
+    pub sampling_random: bool,
+    /// Read the exact clock for each packet.
+    pub exact_clock: bool,
+    /// Write the program's debug log.
+    pub debug_log: bool,
+}
+
+impl ProgramOptions {
+    /// The least for a table of this shape: one interface with Ethernet headers, every packet.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            stages: stages(&shape),
+            ring_flows: 1 << 15,
+            several: false,
+            raw: false,
+            drop: false,
+            filter: false,
+            fragments: 0,
+            tunnels: Tunnels::NONE,
+            extra: Fields::of_key(KeyMask(shape.key_mask)),
+            sampling: 1,
+            sampling_random: false,
+            exact_clock: false,
+            debug_log: false,
+        }
+    }
+}
+
+/// The options that are on or off, as the program's constants.
+#[must_use]
+pub fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 8] {
+    let flag = |on: bool| if on { &1 } else { &0 };
+    [
+        ("EXACT_CLOCK", flag(options.exact_clock)),
+        ("DEBUG_LOG", flag(options.debug_log)),
+        ("SEVERAL", flag(options.several)),
+        ("RAW", flag(options.raw)),
+        ("DROP", flag(options.drop)),
+        ("FILTER", flag(options.filter)),
+        ("JOIN_FRAGMENTS", flag(options.fragments > 0)),
+        ("SAMPLING_RANDOM", flag(options.sampling_random)),
+    ]
+}
+
+/// Length of the CPUs' queues for a table of this shape: one packet while a region fits a cache,
+/// see `weir_sensor_common::stage`, and before Linux 6.3, where a test run does not keep a packet's
+/// run from coming in between, so that a queue could not be settled.
+#[must_use]
+pub fn stages(shape: &Shape) -> u32 {
+    const CACHED_SLOTS_MAX: u32 = 1 << 13;
+    let settles =
+        KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 3, 0));
+    if settles && (shape.bucket_mask + 1) * WAYS > CACHED_SLOTS_MAX {
+        STAGES_MAX
+    } else {
+        1
+    }
+}
