@@ -1,0 +1,69 @@
+//! The folder of pins: who uses it, what is in it, and how that is removed.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Array, Map, MapData};
+
+use super::{IDENTITY, MAPS};
+use crate::{filter, interface};
+
+/// Holds a folder: one sensor uses it at a time.
+pub fn lock(folder: &Path) -> Result<File> {
+    let file = File::open(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another weir-sensor uses {}: end it first",
+            folder.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// What tells who a table is.
+pub fn open_identity(table: &Path) -> Result<Array<MapData, u64>> {
+    let path = table.join(IDENTITY);
+    let map =
+        MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(Map::Array(map).try_into()?)
+}
+
+/// Numbers of the tables in a folder.
+pub fn tables(folder: &Path) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("table-"));
+        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    Ok(numbers)
+}
+
+/// Attachments that are pinned in a folder.
+pub fn links(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("link-"))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Removes what is pinned of a table. Its identity goes first: a table without one holds nothing.
+pub fn remove_table(table: &Path) {
+    for name in [IDENTITY].iter().chain(&MAPS) {
+        let _ = fs::remove_file(table.join(name));
+    }
+    let _ = fs::remove_dir(table);
+}
+
+/// Takes tc filters of dead sensors off interfaces, those that are still there; how many.
+pub fn remove_filters(ifindexes: impl Iterator<Item = u32>) -> Result<usize> {
+    ifindexes
+        .filter_map(interface::name)
+        .map(|name| filter::remove_dead(&name))
+        .sum()
+}
