@@ -1,20 +1,20 @@
 //! Where the programs are attached, and whether they still are.
 
+mod mode;
+mod places;
+
 use std::{
     collections::HashMap,
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Result, anyhow, bail};
-use aya::{
-    programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
-        links::FdLink,
-        tc::{SchedClassifierLink, TcAttachOptions},
-        xdp::XdpLink,
-    },
-    util::KernelVersion,
+use aya::programs::{
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
+    links::FdLink,
+    tc::{SchedClassifierLink, TcAttachOptions},
+    xdp::XdpLink,
 };
 use weir_sensor_common::interface::{Interface, RECEIVED};
 
@@ -25,87 +25,8 @@ use crate::{
     pin::{self, Pins},
 };
 
-/// How received packets are seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttachMode {
-    /// In the driver.
-    Native,
-    /// In the network stack, after an skb was made.
-    Generic,
-    /// By tc, after that: it also sees tags that the card took out, and merged packets.
-    Tc,
-}
-
-impl AttachMode {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Tc];
-
-    /// The hook in the names of pinned links, and for XDP also what `--xdp` calls it.
-    #[must_use]
-    pub const fn hook(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-            Self::Tc => "tc_ingress",
-        }
-    }
-}
-
-impl fmt::Display for AttachMode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Native => "native XDP",
-            Self::Generic => "generic XDP",
-            Self::Tc => "tc",
-        })
-    }
-}
-
-/// How tc's programs are attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TcMode {
-    /// By links, which go with their process unless they are pinned (Linux 6.6).
-    Tcx,
-    /// As filters, see [`filter`].
-    Clsact,
-}
-
-impl TcMode {
-    /// Links, if this kernel has them.
-    #[must_use]
-    pub fn of_kernel() -> Self {
-        let tcx = KernelVersion::new(6, 6, 0);
-        if KernelVersion::current().is_ok_and(|version| version >= tcx) {
-            Self::Tcx
-        } else {
-            Self::Clsact
-        }
-    }
-}
-
-/// Which packets of an interface are metered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Those it receives.
-    In,
-    /// Those it sends.
-    Out,
-    /// All.
-    Both,
-}
-
-/// How to attach to an interface.
-#[derive(Clone, Copy, Debug)]
-pub struct How {
-    /// As wished; native, else generic, if there is no wish.
-    pub mode: Option<AttachMode>,
-    /// How tc's programs are attached.
-    pub tc: TcMode,
-    /// Which packets.
-    pub direction: Direction,
-    /// Whether to switch on promiscuous mode.
-    pub promiscuous: bool,
-}
+pub use mode::{AttachMode, Direction, How, TcMode};
+pub use places::places;
 
 /// An interface with programs on it. They come off when it is dropped.
 pub struct Port {
@@ -390,7 +311,7 @@ impl Port {
         anyhow!("cannot attach to {}: {}", self.name, sentence(error))
     }
 
-    /// What has changed since it was attached; `places` is from [`places`].
+    /// What has changed since it was attached; `places` is from [`places()`].
     #[must_use]
     pub fn change(&self, places: &HashMap<u32, u32>) -> Option<Change> {
         let Some(name) = interface::name(self.ifindex) else {
@@ -428,26 +349,6 @@ impl Port {
     }
 }
 
-/// Where this process's links are attached: ifIndex by link id, 0 if nowhere any more (the kernel
-/// tells it of each descriptor in `/proc/self/fdinfo`).
-#[must_use]
-pub fn places() -> HashMap<u32, u32> {
-    let files = fs::read_dir("/proc/self/fdinfo").into_iter().flatten();
-    files
-        .flatten()
-        .filter_map(|file| place(&fs::read_to_string(file.path()).ok()?))
-        .collect()
-}
-
-fn place(fdinfo: &str) -> Option<(u32, u32)> {
-    let field = |name: &str| {
-        fdinfo
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-    };
-    Some((field("link_id:")?, field("ifindex:")?))
-}
-
 /// A tc program's hook, from its name.
 fn hook(program: &str) -> &str {
     program.trim_start_matches("weir_")
@@ -466,17 +367,5 @@ fn sentence(error: &ProgramError) -> String {
         }
         Some(libc::ENODEV) => "the interface is gone".to_owned(),
         _ => error.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_links_place_is_in_its_fdinfo() {
-        let text = "pos:\t0\nflags:\t02000000\nlink_type:\txdp\nlink_id:\t7\nprog_tag:\tx\nprog_id:\t9\nifindex:\t12\n";
-        assert_eq!(place(text), Some((7, 12)));
-        assert_eq!(place("pos:\t0\n"), None);
     }
 }
