@@ -1,7 +1,8 @@
 //! The interfaces that are metered, over time: they go down, come back, change their names, and
 //! somebody takes programs off them.
 
-use std::{fmt::Write as _, mem};
+mod related;
+mod words;
 
 use anyhow::{Result, bail};
 use weir_sensor_common::interface::{Interface, NUMBER_MAX, RAW, RECEIVED};
@@ -13,6 +14,7 @@ use crate::{
     pin::Pins,
     statistics::Statistics,
 };
+use words::{description, seen};
 
 /// Which interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,48 +131,6 @@ impl Ports {
             }
         }
         Ok(sentences)
-    }
-
-    /// Tells the programs where dead sensors' meter what is received, before the first of those is
-    /// exchanged: what is forwarded from there is in a dead sensor's table.
-    fn announce_dead(&mut self, kernel: &mut Kernel) -> Result<()> {
-        let Some(pins) = &self.pins else {
-            return Ok(());
-        };
-        for ifindex in pins.received_by_dead() {
-            let name = interface::name(ifindex);
-            let uppers = name.map_or_else(Vec::new, |name| interface::uppers(&name));
-            let uppers = uppers.iter().filter_map(|name| interface::ifindex(name));
-            self.received_by_dead.push(ifindex);
-            self.received_by_dead.extend(uppers);
-        }
-        for ifindex in &self.received_by_dead {
-            // Its number is not asked for before our programs are there.
-            kernel.set_interface_if_free(Interface {
-                ifindex: *ifindex,
-                flags: RECEIVED,
-                ..Interface::default()
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Has the programs forget what only dead sensors' metered, which are off now.
-    fn forget_dead(&mut self, kernel: &mut Kernel) -> Result<()> {
-        for ifindex in mem::take(&mut self.received_by_dead) {
-            let is_it = |entry: &Entry| entry.port.is_some() && entry.ifindex == ifindex;
-            let Some(number) = self.entries.iter().position(is_it) else {
-                if !self.related.iter().any(|known| known.ifindex == ifindex) {
-                    kernel.forget_interface(ifindex)?;
-                }
-                continue;
-            };
-            let Entry { name, port, .. } = &self.entries[number];
-            if port.as_ref().is_some_and(|port| port.received.is_none()) {
-                kernel.set_interface(numbered(number, name, ifindex)?)?;
-            }
-        }
-        Ok(())
     }
 
     /// ifIndex by number.
@@ -367,59 +327,6 @@ impl Ports {
         Ok(sentence)
     }
 
-    /// What the programs are to know besides, because of the interface of this number. The kernel says
-    /// of a packet where it was received last: on a bridge, bond or VLAN that stands on a metered one.
-    /// And a bond's programs run for the interfaces below it.
-    fn related_to(&self, number: usize) -> Result<Vec<Interface>> {
-        let mut related = Vec::new();
-        let port = self.entries[number].port.as_ref();
-        let Some(port) = port.filter(|port| port.received.is_some()) else {
-            return Ok(related);
-        };
-        let names = [interface::uppers(&port.name), interface::lowers(&port.name)].concat();
-        for ifindex in names.iter().filter_map(|name| interface::ifindex(name)) {
-            let mut other = numbered(number, &port.name, ifindex)?;
-            other.flags |= RECEIVED;
-            if !self.is_metered(ifindex) {
-                related.push(other);
-            }
-        }
-        Ok(related)
-    }
-
-    /// Tells the programs of interfaces, each once.
-    fn relate(&mut self, kernel: &mut Kernel, related: Vec<Interface>) -> Result<()> {
-        for other in related {
-            let same = |known: &Interface| known.ifindex == other.ifindex;
-            if !self.related.iter().any(same) {
-                kernel.set_interface_if_free(other)?;
-                self.related.push(other);
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the programs of interfaces that have come to stand on metered ones, and has them forget
-    /// those that do not any more: their ifIndexes may come to be others'.
-    fn follow_related(&mut self, kernel: &mut Kernel) -> Result<()> {
-        if matches!(&self.wanted, Wanted::Named(names) if names.len() == 1) {
-            return Ok(());
-        }
-        let mut now = Vec::new();
-        for number in 0..self.entries.len() {
-            now.extend(self.related_to(number)?);
-        }
-        let before = mem::take(&mut self.related);
-        let (kept, over): (Vec<_>, _) = before.into_iter().partition(|known| now.contains(known));
-        self.related = kept;
-        for Interface { ifindex, .. } in over {
-            if !self.is_metered(ifindex) {
-                kernel.forget_interface(ifindex)?;
-            }
-        }
-        self.relate(kernel, now)
-    }
-
     fn is_metered(&self, ifindex: u32) -> bool {
         let mut entries = self.entries.iter();
         entries.any(|entry| entry.port.is_some() && entry.ifindex == ifindex)
@@ -434,45 +341,4 @@ fn numbered(number: usize, name: &str, ifindex: u32) -> Result<Interface> {
         flags: if interface::is_raw(name) { RAW } else { 0 },
         reserved: [0; 2],
     })
-}
-
-/// What is seen on a port, and how.
-fn seen(port: &Port) -> String {
-    let reason = port
-        .reason
-        .as_ref()
-        .map_or_else(String::new, |reason| format!(" ({reason})"));
-    let received = port
-        .received
-        .map(|mode| format!("received packets with {mode}{reason}"));
-    let sent = port.sent.then(|| "sent ones with tc".to_owned());
-    let how: Vec<_> = received.into_iter().chain(sent).collect();
-    how.join(", ")
-}
-
-/// The same as a sentence, with advice.
-fn description(port: &Port) -> String {
-    let mut sentence = format!("metering {}: {}", port.name, seen(port));
-    if port.dead_filters > 0 {
-        let _ = write!(
-            sentence,
-            "; tc filters that a dead weir-sensor had left there, replaced or taken off: {}",
-            port.dead_filters
-        );
-    }
-    if port.may_miss_vlan_tags() {
-        let name = &port.name;
-        let _ = write!(
-            sentence,
-            "; if the card strips VLAN tags, XDP does not see them: `ethtool -K {name} rxvlan off`"
-        );
-    }
-    if port.may_see_merged_packets() {
-        let name = &port.name;
-        let _ = write!(
-            sentence,
-            "; packets merged on receipt (GRO) count as one: `ethtool -K {name} gro off`, or --xdp off, which counts each"
-        );
-    }
-    sentence
 }
