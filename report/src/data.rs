@@ -1,8 +1,9 @@
 //! The flows of a directory as one table, open and closed files alike, and what it covers. Files that
 //! cannot hold what is asked for are left out before any row is read.
 
+mod coverage;
+
 use std::{
-    collections::BTreeMap,
     num::NonZero,
     panic,
     path::{Path, PathBuf},
@@ -23,7 +24,6 @@ use datafusion::{
 use weir_store::{
     account,
     footer::{self, Ends, Footer},
-    layout,
     read::{self, Ended},
     schema,
 };
@@ -39,114 +39,10 @@ use crate::{
     reading::Reading,
 };
 
-/// What an answer is drawn from.
-#[derive(Clone, Debug, Default)]
-pub struct Coverage {
-    /// Closed files of the time asked for.
-    pub closed: usize,
-    /// Open windows read.
-    pub open: usize,
-    /// Closed files that hold nothing that fits, and were not read.
-    pub skipped: usize,
-    /// Flows in closed files and open windows.
-    pub flows: u64,
-    /// First and last time of flows in them.
-    pub flows_ns: Option<Ends>,
-    /// When each file's flows were received, in order.
-    pub received_ns: Vec<Ends>,
-    /// The same of all files, those included that hold nothing of the time asked for.
-    pub heard_ns: Vec<Ends>,
-    /// The time asked for, where it has an end.
-    pub asked_ns: (Option<i64>, Option<i64>),
-    /// What the exporters' accounts say of those files.
-    pub accounts: Accounts,
-    /// Files without an account: open ones, and those that were recovered.
-    pub unaccounted: usize,
-    /// Files that could not be opened, and why; see [`Self::left_out`].
-    pub unreadable: Vec<(PathBuf, String)>,
-    /// When the first flow of each closed file was received, nanoseconds since 1970-01-01 UTC.
-    pub began_ns: BTreeMap<PathBuf, i64>,
-    /// What came of reading the others.
-    pub reading: Reading,
-}
+pub use coverage::Coverage;
 
-/// Flows still open at their exporters are exported after this long, nanoseconds: the usual active
-/// timeout.
-const EXPORT_DELAY_NS: i64 = 300_000_000_000;
-/// A stretch without any datagram that is longer is a gap, nanoseconds.
-const GAP_NS: i64 = 600_000_000_000;
 /// Readers of footers for each processor: they mostly wait for the disk.
 const READERS_A_CPU: usize = 4;
-
-impl Coverage {
-    /// When the last flow was received, of the files that the answer is drawn from.
-    #[must_use]
-    pub fn last_received_ns(&self) -> Option<i64> {
-        self.received_ns.iter().map(|(_, last)| *last).max()
-    }
-
-    /// Files that could not be read, or not to their end, and why. It is known when all was read.
-    #[must_use]
-    pub fn left_out(&self) -> Vec<(PathBuf, String)> {
-        let mut left_out = self.unreadable.clone();
-        left_out.extend(self.reading.left_out());
-        left_out
-    }
-
-    /// Until when all flows have arrived, if exporters export open flows every five minutes; where a file
-    /// is left out, until the flows that were in it.
-    #[must_use]
-    pub fn complete_to_ns(&self) -> Option<i64> {
-        let left_out = self.left_out();
-        let missing = left_out.iter().filter_map(|(path, _)| {
-            let by_name_ns = || Some(layout::window_start_s(path)?.saturating_mul(1_000_000_000));
-            self.began_ns.get(path).copied().or_else(by_name_ns)
-        });
-        let heard_ns = self.heard_ns.iter().map(|(_, last)| *last).max();
-        let received = [heard_ns?].into_iter().chain(missing).min()?;
-        Some(received.saturating_sub(EXPORT_DELAY_NS))
-    }
-
-    /// Stretches in which nothing was received, as far as they are in the time asked for. Files that hold
-    /// nothing of that time say too when somebody was heard: it is no gap that they were left out.
-    #[must_use]
-    pub fn gaps_ns(&self) -> Vec<Ends> {
-        let (asked_from, asked_to) = self.asked_ns;
-        let cut = |(from, to): Ends| {
-            let from = from.max(asked_from.unwrap_or(i64::MIN));
-            let to = to.min(asked_to.unwrap_or(i64::MAX));
-            (from < to).then_some((from, to))
-        };
-        let mut spans = self.heard_ns.clone();
-        spans.sort_unstable();
-        let mut gaps = Vec::new();
-        let mut heard: Option<i64> = None;
-        for (first, last) in spans {
-            if let Some(heard) = heard
-                && first.saturating_sub(heard) > GAP_NS
-            {
-                gaps.extend(cut((heard, first)));
-            }
-            heard = heard.max(Some(last));
-        }
-        gaps
-    }
-
-    fn include(
-        &mut self,
-        flows: u64,
-        start: Option<Ends>,
-        end: Option<Ends>,
-        received: Option<Ends>,
-    ) {
-        self.flows = self.flows.saturating_add(flows);
-        self.received_ns.extend(received);
-        for (first, last) in start.into_iter().chain(end) {
-            let (from, to) = self.flows_ns.unwrap_or((first, last));
-            self.flows_ns = Some((from.min(first), to.max(last)));
-        }
-    }
-}
 
 /// The flows of a directory that may fit a filter: all of the schema's columns, and `flows`, which is 1.
 ///
