@@ -39,7 +39,7 @@ const DIFFERENCES: &[Difference] = &[
     difference(
         "a flow",
         "of both directions, which share their times and are exported as two records",
-        "of one direction, with times of its own",
+        "of one direction, with times of its own (by softflowd\u{2019}s name: as there)",
     ),
     difference(
         "ToS, VLAN",
@@ -104,13 +104,13 @@ const DIFFERENCES: &[Difference] = &[
     difference(
         "interface",
         "the same number twice, 0 unless -i has one",
-        "the number the kernel has for it, or that of -i; in and out as they were",
+        "the number the kernel has for it, or that of -i; 0 for the side that is not known (by softflowd\u{2019}s name: twice, as there)",
     ),
     difference("direction", "which address is lower", "received or sent"),
     difference(
         "end reason",
-        "a flow that is pushed out has the one of an end of life",
-        "forced end (4)",
+        "of a flow that is pushed out or flushed: the one it would have had without that",
+        "lack of resources (5), forced end (4)",
     ),
     difference(
         "-n",

@@ -51,9 +51,9 @@ counters! {
     StepMissing = "step_missing_packets",
     /// Flows opened in the table.
     FlowsCreated = "flows",
-    /// Flows pushed out of a full table and handed over through the ring buffer.
+    /// Flows pushed out of a full table and handed over through the CPU's ring.
     FlowsEvicted = "evicted_flows",
-    /// Flows pushed out while the ring buffer was full: their packets and octets follow.
+    /// Flows pushed out while that ring was full: their packets and octets follow.
     LostRingFlows = "ring_full_flows",
     /// Packets of those.
     LostRingPackets = "ring_full_packets",

@@ -20,7 +20,7 @@
 //!   grace period, so 3 sees the packet.
 //! - *It read `closed` after 1*: the slot is not live, so it neither adds, nor pushes the flow out,
 //!   nor (parity unequal) opens another flow here. The returning flow opens a new slot.
-//! - *It read `closed` before 1 and pushed the flow out*: the flow's words went to the ring buffer
+//! - *It read `closed` before 1 and pushed the flow out*: the flow's words went to the ring
 //!   or to the loss counters, and it wrote `born = h`, `h != g`. Step 3 sees `h` and leaves the
 //!   slot alone: it holds another, live flow (`closed = g != h`). There is at most one such run a
 //!   CPU, because the next one reads `closed` after 1.

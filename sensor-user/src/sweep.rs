@@ -1,5 +1,5 @@
-//! The sweep: looks at every slot, closes the flows that are over, and after a grace period takes
-//! them out, whole, one record a flow whatever number of CPUs saw it.
+//! The sweep: looks at each bucket in which a flow can be over, closes those that are, and after a
+//! grace period takes them out, whole, one record a flow whatever number of CPUs saw it.
 
 use weir_sensor_common::{Extra, FlowKey, KeyMask, Slot, SlotWords as _, handover, slot::Sighting};
 

@@ -189,7 +189,7 @@ pub struct Options {
     )]
     pub fragments: Switch,
 
-    /// Stamp flows with the exact clock instead of the timer's (dearer; see ARCHITECTURE.md)
+    /// Stamp flows to the millisecond instead of the timer's tick (1 to 10 ms), by a call for each packet
     #[arg(long, help_heading = "Flows")]
     pub exact_clock: bool,
 

@@ -4,15 +4,15 @@
 pub const REFUSED: [(char, &str); 22] = [
     (
         'w',
-        "-w writes nfdump's files: `weir export -r DIR -w FILE 'FILTER'` writes flows to a file",
+        "-w writes nfdump's files: `weir export -r DIR -w FILE --as nfdump 'FILTER'` does",
     ),
     (
         'b',
-        "-b folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both",
+        "-b folds both directions into one line: `weir group -r DIR --biflow 'FILTER'` does, `weir flows 'conn (FILTER)'` shows both",
     ),
     (
         'B',
-        "-B folds both directions into one line: `weir host ADDR` tells them apart, `weir flows 'conn (FILTER)'` shows both",
+        "-B folds both directions into one line: `weir group -r DIR --biflow 'FILTER'` does, `weir host ADDR` tells them apart",
     ),
     (
         'g',
@@ -69,7 +69,10 @@ pub const REFUSED: [(char, &str); 22] = [
         'L',
         "-L is nfdump 1.6's limit of bytes: say `bytes > N` in the filter",
     ),
-    ('K', "-K anonymises: Weir's answers do not"),
+    (
+        'K',
+        "-K anonymises: `weir-collector anonymise DIR DIR2 --key FILE` does, and `weir` asks DIR2",
+    ),
     (
         'C',
         "-C reads nfdump's configuration: say the format with -o 'fmt:…'",
