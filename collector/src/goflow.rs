@@ -4,6 +4,7 @@
 use std::net::Ipv6Addr;
 
 use prost::Message as _;
+use weir_netflow::sflow;
 use weir_store::schema::StoredFlow;
 
 const ICMP: u8 = 1;
@@ -12,7 +13,7 @@ const ICMPV6: u8 = 58;
 /// `flowpb.FlowMessage`, as far as Weir has it; the numbers are goflow2's.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FlowMessage {
-    /// 2: NetFlow v5, 3: v9, 4: IPFIX, else 0.
+    /// 1: sFlow v5, 2: NetFlow v5, 3: v9, 4: IPFIX, else 0.
     #[prost(int32, tag = "1")]
     pub kind: i32,
     /// One packet in so many.
@@ -96,6 +97,9 @@ pub struct FlowMessage {
     /// MPLS labels from the top.
     #[prost(uint32, repeated, tag = "81")]
     pub mpls_label: Vec<u32>,
+    /// Empty if unknown.
+    #[prost(bytes = "vec", tag = "100")]
+    pub bgp_next_hop: Vec<u8>,
     /// Nanoseconds since 1970-01-01 UTC, as those of the next two.
     #[prost(uint64, tag = "110")]
     pub time_received_ns: u64,
@@ -117,6 +121,7 @@ impl From<&StoredFlow> for FlowMessage {
         let labels = record.mpls_labels.iter().filter(|label| **label != 0);
         Self {
             kind: match flow.version {
+                sflow::VERSION_NUMBER => 1,
                 5 => 2,
                 9 => 3,
                 10 => 4,
@@ -150,6 +155,7 @@ impl From<&StoredFlow> for FlowMessage {
             observation_domain_id: flow.source_id,
             // The label itself, without traffic class and bottom of stack.
             mpls_label: labels.map(|label| label >> 4).collect(),
+            bgp_next_hop: octets(record.bgp_next_hop),
             time_received_ns: flow.received_ns,
             time_flow_start_ns: record.start_ns,
             time_flow_end_ns: record.end_ns,
@@ -185,10 +191,8 @@ mod tests {
 
     use super::*;
 
-    /// Octet by octet, as protobuf's encoding has it: so that the numbers are no longer ours alone.
-    #[test]
-    fn a_message_is_what_goflow2s_readers_expect() {
-        let flow = StoredFlow {
+    fn flow() -> StoredFlow {
+        StoredFlow {
             record: FlowRecord {
                 source: "::ffff:192.0.2.1".parse().unwrap(),
                 destination: "::ffff:192.0.2.2".parse().unwrap(),
@@ -203,7 +207,31 @@ mod tests {
             source_id: 0,
             version: 9,
             others: weir_store::others::Others::NONE,
-        };
+        }
+    }
+
+    /// goflow2's `FlowType` knows sFlow, and its field 100 is what the gateway record says.
+    #[test]
+    fn sflow_has_its_number_and_its_next_hop_by_bgp() {
+        let mut flow = flow();
+        flow.version = sflow::VERSION_NUMBER;
+        flow.record.bgp_next_hop = "::ffff:192.0.2.7".parse().unwrap();
+        let mut octets = Vec::new();
+        append(&flow, &mut octets);
+        assert_eq!(octets[1..3], [8, 1]);
+        // 100 × 8 and 2 for octets, before the times.
+        let next_hop: [u8; 7] = [0xa2, 6, 4, 192, 0, 2, 7];
+        assert!(octets.windows(7).any(|some| some == next_hop));
+        for (version, kind) in [(5, 2), (9, 3), (10, 4), (1, 0), (7, 0)] {
+            flow.version = version;
+            assert_eq!(FlowMessage::from(&flow).kind, kind, "version {version}");
+        }
+    }
+
+    /// Octet by octet, as protobuf's encoding has it: so that the numbers are no longer ours alone.
+    #[test]
+    fn a_message_is_what_goflow2s_readers_expect() {
+        let flow = flow();
         let mut octets = Vec::new();
         append(&flow, &mut octets);
         let expected = [
