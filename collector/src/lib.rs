@@ -9,6 +9,10 @@
 //! a queue of its own ([`aside`]); [`crypto_pan`] changes addresses. [`import`], [`replay`] and [`anonymise`]
 //! are about closed files again. It links no aya and looks at no packet but those that sFlow samples.
 
+// In place of the standard library's, which panic.
+#[macro_use(eprintln, println)]
+extern crate weir_service;
+
 pub mod announced;
 pub mod anonymise;
 pub mod aside;

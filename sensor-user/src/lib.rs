@@ -4,6 +4,10 @@
 //! records to the exporter. It does not parse packets or encode datagrams itself, and it links
 //! neither Arrow nor a query engine.
 
+// In place of the standard library's, which panic.
+#[macro_use(eprint, eprintln)]
+extern crate weir_service;
+
 pub mod adopt;
 pub mod attach;
 pub mod capture;

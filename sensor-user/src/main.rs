@@ -1,5 +1,9 @@
 //! `weir-sensor`: meter an interface or a capture file, export NetFlow, give an account.
 
+// In place of the standard library's, which panic.
+#[macro_use(eprint, eprintln)]
+extern crate weir_service;
+
 mod start;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -84,7 +84,7 @@ impl Listener {
             // Telling figures needs none; what cannot be given up is not there.
             let _ = privileges::keep(0);
             if let Err(error) = server.run(monotonic_ns) {
-                eprintln!("{program}: figures are told no more: {error}");
+                crate::eprintln!("{program}: figures are told no more: {error}");
             }
         };
         thread::Builder::new()

@@ -1,0 +1,86 @@
+//! What programs say where nobody takes it, as a log on a full disk or a pipe whose reader has gone: they
+//! go on, and end as they should.
+#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[expect(dead_code, reason = "a part of it is for other tests")]
+mod site;
+
+use std::{
+    fs::File,
+    io,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use site::{Site, of, socket, v9_datagram};
+use weir_tests::process::{Daemon, binaries};
+
+/// Whatever is written to it fails as on a full disk.
+fn full() -> Stdio {
+    File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap()
+        .into()
+}
+
+/// Its files may be on another disk than its log.
+#[test]
+fn d03_a_log_that_takes_nothing_does_not_end_a_collector() {
+    let site = Site::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"]);
+    command.arg(binaries().unwrap().join("weir-collector"));
+    command.arg("-w").arg(site.flows());
+    command.args(["-l", &site.address().to_string(), "--statistics-json"]);
+    command.arg(site.path("collector.json"));
+    let daemon = Daemon::start(command, &site.path("log")).unwrap();
+    let socket = socket();
+    // It cannot say that it receives: its window does.
+    let is_writing = (0..200).any(|number| {
+        let datagram = v9_datagram(0, number, 20, true);
+        socket.send_to(&datagram, site.address()).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        site.flows().join(".open").is_dir() && !site.open(".arrows").is_empty()
+    });
+    assert!(is_writing);
+    let found = site.stop(daemon);
+    assert!(of(&found, "records_written") > 0, "{found:#}");
+}
+
+#[test]
+fn a_sensor_that_cannot_say_why_it_fails_fails() {
+    let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+    command.args(["-i", "absent", "-c", "none"]).stderr(full());
+    assert_eq!(command.status().unwrap().code(), Some(1));
+}
+
+/// As `verify DIR | head -1`, and as `verify DIR >FILE` on a full disk.
+#[test]
+fn a_reader_that_has_enough_is_no_failure_and_a_full_disk_is_one() {
+    let site = Site::new();
+    let daemon = site.start("");
+    let datagram = v9_datagram(0, 1, 20, true);
+    socket().send_to(&datagram, site.address()).unwrap();
+    site.stop(daemon);
+    let verify = |stdout: Stdio| {
+        let mut command = Site::command();
+        command.arg("verify").arg(site.flows()).stdout(stdout);
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(verify(writer.into()), (Some(0), String::new()));
+    let (code, said) = verify(full());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("does not have all of it: No space left"),
+        "{said}"
+    );
+}
