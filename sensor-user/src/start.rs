@@ -174,8 +174,8 @@ impl Start<'_> {
             return Ok((live.stop()?, failure));
         }
         confine::confine(settings.seccomp);
-        if let Some(daemon) = daemon {
-            daemon.ready()?;
+        if let Some(Err(error)) = daemon.as_mut().map(Daemon::ready) {
+            return Ok((live.stop()?, Some(error)));
         }
         Ok((live.run()?, None))
     }

@@ -83,6 +83,15 @@ impl Daemon {
     /// # Errors
     /// A sentence: the file cannot be written, or there is no thread for syslog.
     pub fn ready(&mut self) -> Result<()> {
+        let left = self.leave_terminal();
+        if left.is_err() {
+            // What there is of it names a process that ends.
+            let _ = fs::remove_file(&self.pidfile);
+        }
+        left
+    }
+
+    fn leave_terminal(&mut self) -> Result<()> {
         fs::write(&self.pidfile, format!("{}\n", std::process::id()))
             .with_context(|| format!("cannot write {}", self.pidfile.display()))?;
         std::env::set_current_dir("/")?;

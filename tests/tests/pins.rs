@@ -91,6 +91,32 @@ fn a_start_that_fails_after_a_take_over_gives_an_account() {
     assert_eq!(sink.decode().sums().0, 100);
 }
 
+/// The last step of a start fails: it took over by then, and has begun to meter.
+#[test]
+fn a_start_without_room_for_its_process_number_gives_an_account() {
+    let world = World::new("pnq");
+    let bpf = Bpf::mount(&world);
+    let arguments = format!("--direction in -t idle=1h --pin {}", bpf.pin());
+    kill(world.sensor(&arguments));
+    world.send(&flows(0..100));
+    let sink = Sink::open(&world.pair.b);
+    let mut command = world.command("weir-sensor");
+    command.args(["-i", &world.pair.b, "-c", "none", "-n", COLLECTOR]);
+    command.args(arguments.split(' ')).arg("--statistics-json");
+    command
+        .arg(world.path("json"))
+        .args(["--daemon", "--pidfile"]);
+    let output = command.arg(world.path("absent/pid")).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{said}");
+    let last = said.lines().next_back().unwrap();
+    assert!(last.contains("absent/pid: No such file"), "{said}");
+    let found = world::json(&world.path("json"));
+    expect(&found, "adopted_packets=100 records_exported=100");
+    world::assert_account(&found);
+    assert_eq!(sink.decode().sums().0, 100);
+}
+
 #[test]
 fn what_the_next_sensor_does_not_use_comes_off() {
     let world = World::new("pno");
