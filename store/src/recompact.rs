@@ -131,28 +131,26 @@ fn hour(root: &Path, start_s: i64, files: &[ClosedFile]) -> Result<Recompacted, 
         return Ok(left(reason));
     }
     let hidden = hidden_folder(&folder);
-    let stem = format!("{}{HOUR_SUFFIX}", layout::window_stem(start_s));
-    let name = format!("{stem}.parquet");
-    fs::create_dir(&hidden).map_err(StoreError::io("make", &hidden))?;
-    let partial = hidden.join(format!("{stem}{}", rotate::PARTIAL_SUFFIX));
-    let flows = match write_sorted(files, &partial)? {
-        Ok(flows) => flows,
-        Err(reason) => {
-            fs::remove_dir_all(&hidden).map_err(StoreError::io("remove", &hidden))?;
-            return Ok(left(reason));
-        }
+    let name = format!("{}{HOUR_SUFFIX}.parquet", layout::window_stem(start_s));
+    let exchanged = in_hidden(&hidden, || {
+        let large = hidden.join(&name);
+        let flows = match write_large(files, &large)? {
+            Ok(flows) => flows,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let octets = octets(&large);
+        layout::sync_folder(&hidden)?;
+        Ok(match system::exchange(&folder, &hidden) {
+            Ok(()) => Ok((flows, octets)),
+            Err(error) => Err(format!(
+                "this file system cannot exchange folders ({error})"
+            )),
+        })
+    });
+    let (flows, octets) = match exchanged? {
+        Ok(made) => made,
+        Err(reason) => return Ok(left(reason)),
     };
-    keep_time(files, &partial)?;
-    let large = hidden.join(&name);
-    fs::rename(&partial, &large).map_err(StoreError::io("rename", &partial))?;
-    let octets = octets(&large);
-    layout::sync_folder(&hidden)?;
-    if let Err(error) = system::exchange(&folder, &hidden) {
-        fs::remove_dir_all(&hidden).map_err(StoreError::io("remove", &hidden))?;
-        return Ok(left(format!(
-            "this file system cannot exchange folders ({error})"
-        )));
-    }
     sync_parent(&folder)?;
     clear_hour(&hidden)?;
     Ok(Recompacted::Done {
@@ -162,6 +160,33 @@ fn hour(root: &Path, start_s: i64, files: &[ClosedFile]) -> Result<Recompacted, 
         octets_before: files.iter().map(|file| file.octets).sum(),
         octets,
     })
+}
+
+/// Makes a hidden folder and what is to be in it. If that comes to nothing the folder goes: it would take
+/// room that there may be none of, and that [`expire`] does not know of.
+fn in_hidden<T>(
+    hidden: &Path,
+    make: impl FnOnce() -> Result<Result<T, String>, StoreError>,
+) -> Result<Result<T, String>, StoreError> {
+    fs::create_dir(hidden).map_err(StoreError::io("make", hidden))?;
+    let made = make();
+    if !matches!(made, Ok(Ok(_))) {
+        let removed = fs::remove_dir_all(hidden).map_err(StoreError::io("remove", hidden));
+        // Of two errors the first is told.
+        return made.and_then(|left| removed.map(|()| left));
+    }
+    made
+}
+
+/// Writes the flows of all files as one, under its name once it is whole; how many, or why not.
+fn write_large(files: &[ClosedFile], large: &Path) -> Result<Result<u64, String>, StoreError> {
+    let partial = large.with_extension(rotate::PARTIAL_SUFFIX.trim_start_matches('.'));
+    let written = write_sorted(files, &partial)?;
+    if written.is_ok() {
+        keep_time(files, &partial)?;
+        fs::rename(&partial, large).map_err(StoreError::io("rename", &partial))?;
+    }
+    Ok(written)
 }
 
 /// Why an hour cannot be recompacted now.

@@ -136,6 +136,40 @@ fn d03_a_rotation_on_a_full_disk_is_done_later() {
     assert!(said.contains(&format!("{written} flows in ")), "{said}");
 }
 
+/// A large file that finds no room is not left half written where nothing counts it.
+#[test]
+fn d03_recompaction_on_a_full_disk_leaves_nothing_behind() {
+    assert!(netns::possible(), "root is needed to mount");
+    let site = with_closed_file(200);
+    let disk = Disk::mount(&site.path("disk"), "6m");
+    let flows = disk.0.join("flows");
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(site.flows()).arg(&flows);
+    assert!(copy.status().unwrap().success());
+    let hour = flows.join("date=2026-01-01/hour=00");
+    fs::create_dir_all(&hour).unwrap();
+    for minute in ["00", "05"] {
+        let name = format!("flows-20260101T00{minute}00Z.parquet");
+        fs::copy(&site.closed()[0], hour.join(name)).unwrap();
+    }
+    let recompact = || {
+        let mut command = Site::command();
+        command.arg("recompact").arg(&flows).output().unwrap()
+    };
+    let ballast = disk.fill();
+    let output = recompact();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && said.contains("No space left"),
+        "{said}"
+    );
+    assert!(!hour.with_file_name(".hour=00").exists());
+    assert_eq!(fs::read_dir(&hour).unwrap().count(), 2);
+    fs::remove_file(ballast).unwrap();
+    assert!(recompact().status.success());
+    assert_eq!(fs::read_dir(&hour).unwrap().count(), 1);
+}
+
 /// A file system of its own, gone when dropped.
 struct Disk(PathBuf);
 

@@ -259,6 +259,31 @@ fn d01_killed_at_any_step_each_flow_is_in_one_file() {
     }
 }
 
+/// A disk that is full by the time a large file is half written.
+#[test]
+fn d03_what_came_to_nothing_takes_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let hidden = folder.path().join(".hour=05");
+    let make = |made: Result<Result<u64, String>, StoreError>| {
+        let made = in_hidden(&hidden, || {
+            fs::write(hidden.join("flows-hour.parquet.partial"), "PAR1").unwrap();
+            made
+        });
+        (made, hidden.exists())
+    };
+    let full = std::io::ErrorKind::StorageFull.into();
+    let (made, exists) = make(Err(StoreError::io("write", folder.path())(full)));
+    assert!(made.unwrap_err().to_string().starts_with("cannot write "));
+    assert!(!exists);
+    let (made, exists) = make(Ok(Err("left".to_owned())));
+    assert_eq!(
+        (made.unwrap().unwrap_err(), exists),
+        ("left".to_owned(), false)
+    );
+    let (made, exists) = make(Ok(Ok(7)));
+    assert_eq!((made.unwrap(), exists), (Ok(7), true));
+}
+
 #[test]
 fn one_process_at_a_time() {
     let folder = directory();
