@@ -73,21 +73,37 @@ pub fn repair(directory: &Directory, path: &Path) -> Result<Repaired, StoreError
         });
     }
     let partial = layout::open_folder(directory.root()).join("repair.parquet.partial");
-    let faults: Vec<_> = found.faults.iter().map(ToString::to_string).collect();
-    let mut notes = vec![("weir.repaired".to_owned(), faults.join("; "))];
-    notes.extend(notes_of(path));
-    let mut writer = ClosedWriter::create(&partial, &notes)?;
-    verify::read_sound(path, |batch| writer.write(&batch))?;
-    let flows = writer.finish()?;
-    // Both names lead to the damaged file until the new one takes the first.
-    fs::hard_link(path, &aside).map_err(StoreError::io("link", path))?;
-    fs::rename(&partial, path).map_err(StoreError::io("rename", &partial))?;
+    let flows = save(path, &found.faults, &partial, &aside)?;
     sync_both(path, &aside)?;
     Ok(Repaired::Saved {
         flows,
         aside,
         faults: found.faults,
     })
+}
+
+/// Puts what is sound of a file in its place, and the file aside; how many flows were saved.
+fn save(path: &Path, faults: &[Fault], partial: &Path, aside: &Path) -> Result<u64, StoreError> {
+    let saved = write_sound(path, faults, partial).and_then(|flows| {
+        // Both names lead to the damaged file until the new one takes the first.
+        fs::hard_link(path, aside).map_err(StoreError::io("link", path))?;
+        fs::rename(partial, path).map_err(StoreError::io("rename", partial))?;
+        Ok(flows)
+    });
+    if saved.is_err() {
+        // It would take room that there may be none of.
+        let _ = fs::remove_file(partial);
+    }
+    saved
+}
+
+fn write_sound(path: &Path, faults: &[Fault], partial: &Path) -> Result<u64, StoreError> {
+    let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    let mut notes = vec![("weir.repaired".to_owned(), faults.join("; "))];
+    notes.extend(notes_of(path));
+    let mut writer = ClosedWriter::create(partial, &notes)?;
+    verify::read_sound(path, |batch| writer.write(&batch))?;
+    writer.finish()
 }
 
 /// A name beside the open windows that is not taken.
@@ -209,6 +225,22 @@ mod tests {
         flip(&path, 10);
         repair(&directory, &path).unwrap();
         assert_eq!(fs::read(aside).unwrap(), damaged);
+    }
+
+    /// What a full disk does, by a name that is taken.
+    #[test]
+    fn d03_a_repair_that_fails_leaves_the_file_as_it_was_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = closed(folder.path(), 3);
+        let damaged = flip(&path, 10);
+        let faults = verify::verify(&path).unwrap().faults;
+        let (partial, aside) = (folder.path().join("partial"), folder.path().join("aside"));
+        fs::write(&aside, "another").unwrap();
+        let refused = save(&path, &faults, &partial, &aside).unwrap_err();
+        assert!(refused.to_string().starts_with("cannot link "), "{refused}");
+        assert!(!partial.exists());
+        assert_eq!(fs::read(&path).unwrap(), damaged);
+        assert_eq!(fs::read(&aside).unwrap(), b"another");
     }
 
     #[test]
