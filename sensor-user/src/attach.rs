@@ -60,8 +60,8 @@ pub enum Change {
 }
 
 impl Port {
-    /// Attaches to an interface, which the programs know as `known`, and tells them once what it receives
-    /// is metered.
+    /// Attaches what sees received packets to an interface, which the programs know as `known`, and tells them
+    /// once these are metered; [`Port::attach_sent`] comes after it.
     ///
     /// # Errors
     /// A sentence that says what to do.
@@ -95,18 +95,32 @@ impl Port {
                 ..known
             })?;
         }
+        Ok(port)
+    }
+
+    /// Attaches the rest. What it sees sent may have been received on any interface: the programs are to have
+    /// been told of all of them by then, or a packet on its way between two of them would be metered twice.
+    ///
+    /// # Errors
+    /// A sentence that says what to do.
+    pub fn attach_sent(
+        &mut self,
+        kernel: &mut Kernel,
+        how: How,
+        pins: Option<&Pins>,
+    ) -> Result<()> {
         // What the loopback sends it also receives.
-        if how.direction != Direction::In && !interface::is_loopback(name) {
-            port.attach_tc(kernel, how.tc, TcAttachType::Egress, pins)?;
-            port.sent = true;
+        if how.direction != Direction::In && !interface::is_loopback(&self.name) {
+            self.attach_tc(kernel, how.tc, TcAttachType::Egress, pins)?;
+            self.sent = true;
         }
         // Those at hooks that are not used now.
-        port.dead_filters += filter::remove_dead(name)?;
-        if how.promiscuous && port.received.is_some() {
+        self.dead_filters += filter::remove_dead(&self.name)?;
+        if how.promiscuous && self.received.is_some() {
             // Without it unicast frames for others are missing, which a host does not want anyway.
-            port.promiscuous = Promiscuous::on(ifindex).ok();
+            self.promiscuous = Promiscuous::on(self.ifindex).ok();
         }
-        Ok(port)
+        Ok(())
     }
 
     fn attach_received(

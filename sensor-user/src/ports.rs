@@ -120,7 +120,10 @@ impl Ports {
                     if self.entries.iter().any(|entry| entry.name == name) {
                         bail!("-i {name} is given twice");
                     }
-                    sentences.push(self.add(kernel, &name)?);
+                    self.add(kernel, &name)?;
+                }
+                for number in 0..self.entries.len() {
+                    sentences.push(self.put_sent(kernel, number)?);
                 }
             }
             Wanted::Any => {
@@ -258,20 +261,28 @@ impl Ports {
     }
 
     fn find_new(&mut self, kernel: &mut Kernel, sentences: &mut Vec<String>) -> Result<()> {
+        // Its entry stays without a port, so that it is said once.
+        let refused = |name: &str, error: anyhow::Error| format!("not metering {name}: {error:#}");
+        let mut found = Vec::new();
         for name in interface::all()? {
             if self.entries.iter().any(|entry| entry.name == name) {
                 continue;
             }
             match self.add(kernel, &name) {
-                Ok(sentence) => sentences.push(sentence),
-                // Its entry stays without a port, so that it is said once.
-                Err(error) => sentences.push(format!("not metering {name}: {error:#}")),
+                Ok(number) => found.push(number),
+                Err(error) => sentences.push(refused(&name, error)),
             }
+        }
+        for number in found {
+            let put = self.put_sent(kernel, number);
+            let name = &self.entries[number].name;
+            sentences.push(put.unwrap_or_else(|error| refused(name, error)));
         }
         Ok(())
     }
 
-    fn add(&mut self, kernel: &mut Kernel, name: &str) -> Result<String> {
+    /// Attaches what sees received packets to an interface that has no number yet; says which it has.
+    fn add(&mut self, kernel: &mut Kernel, name: &str) -> Result<usize> {
         let entry = Entry {
             name: name.to_owned(),
             ifindex: 0,
@@ -291,11 +302,18 @@ impl Ports {
                 self.entries.len() - 1
             }
         };
-        self.put(kernel, number, name)
+        self.put_received(kernel, number, name)?;
+        Ok(number)
     }
 
     /// Attaches to an interface under a number; says how.
     fn put(&mut self, kernel: &mut Kernel, number: usize, name: &str) -> Result<String> {
+        self.put_received(kernel, number, name)?;
+        self.put_sent(kernel, number)
+    }
+
+    /// Attaches what sees received packets.
+    fn put_received(&mut self, kernel: &mut Kernel, number: usize, name: &str) -> Result<()> {
         let Some(ifindex) = interface::ifindex(name) else {
             bail!("there is no interface `{name}`: `ip -brief link` lists those there are");
         };
@@ -314,7 +332,6 @@ impl Ports {
                 return Err(error);
             }
         };
-        let sentence = description(&port);
         let entry = &mut self.entries[number];
         entry.ifindex = port.ifindex;
         entry.port = Some(port);
@@ -324,7 +341,22 @@ impl Ports {
         if let Some(pins) = &mut self.pins {
             pins.set_ifindexes(&ifindexes)?;
         }
-        Ok(sentence)
+        Ok(())
+    }
+
+    /// Attaches what sees sent packets, where received ones are seen by now; says how it is metered. What was
+    /// received on any interface is known only once all that are attached to together see what they receive.
+    fn put_sent(&mut self, kernel: &mut Kernel, number: usize) -> Result<String> {
+        let Entry { ifindex, port, .. } = &mut self.entries[number];
+        let Some(attached) = port else {
+            bail!("the interface is gone");
+        };
+        if let Err(error) = attached.attach_sent(kernel, self.how, self.pins.as_ref()) {
+            *port = None;
+            kernel.forget_interface(*ifindex)?;
+            return Err(error);
+        }
+        Ok(description(attached))
     }
 
     fn is_metered(&self, ifindex: u32) -> bool {

@@ -210,6 +210,35 @@ fn a_table_with_mac_addresses_in_its_key_is_taken_over() {
     assert_eq!(found, [(0, 10), (1, 10), (2, 10)]);
 }
 
+/// The kernel numbers links as they are made. What leaves an interface may have come in by any other, and is
+/// to be known as metered by then.
+#[test]
+fn all_that_is_received_is_seen_before_anything_that_is_sent() {
+    let world = World::new("pns");
+    let bpf = Bpf::mount(&world);
+    ip(&world.pair.b, "link add first type veth peer name second");
+    let pin = bpf.pin();
+    let sensor = world.sensor(&format!("-i first -i second --direction both --pin {pin}"));
+    let made = |is_egress: bool| -> Vec<u32> {
+        let names = bpf.names().into_iter();
+        let names = names
+            .filter(|name| name.starts_with("link-") && name.ends_with("-egress") == is_egress);
+        names
+            .map(|name| {
+                let link = weir_sensor::pin::adopt(&Path::new(&pin).join(name));
+                link.unwrap().info().unwrap().id()
+            })
+            .collect()
+    };
+    let (received, sent) = (made(false), made(true));
+    assert_eq!((received.len(), sent.len()), (3, 3));
+    assert!(
+        received.iter().max() < sent.iter().min(),
+        "{received:?} {sent:?}"
+    );
+    world.stop(sensor);
+}
+
 #[test]
 fn a_pinned_link_comes_off_before_its_file_is_gone() {
     let world = World::new("pnu");
