@@ -328,7 +328,7 @@ impl Ports {
         let port = match Port::attach(kernel, name, entry, self.how, self.pins.as_ref()) {
             Ok(port) => port,
             Err(error) => {
-                kernel.forget_interface(ifindex)?;
+                self.forget(kernel, ifindex)?;
                 return Err(error);
             }
         };
@@ -352,11 +352,19 @@ impl Ports {
             bail!("the interface is gone");
         };
         if let Err(error) = attached.attach_sent(kernel, self.how, self.pins.as_ref()) {
+            let ifindex = *ifindex;
             *port = None;
-            kernel.forget_interface(*ifindex)?;
+            self.forget(kernel, ifindex)?;
             return Err(error);
         }
         Ok(description(attached))
+    }
+
+    /// Has the programs forget an interface that cannot be metered. If it stands on a metered one they are
+    /// told so again with the next look.
+    fn forget(&mut self, kernel: &mut Kernel, ifindex: u32) -> Result<()> {
+        self.related.retain(|known| known.ifindex != ifindex);
+        kernel.forget_interface(ifindex)
     }
 
     fn is_metered(&self, ifindex: u32) -> bool {

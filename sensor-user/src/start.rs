@@ -115,8 +115,8 @@ impl Start<'_> {
         self.fields.and(Fields::of_key(self.key_mask))
     }
 
-    /// Meters; returns the account. A start that fails after it took tables over has an account, too, and
-    /// beside it the reason.
+    /// Meters; returns the account. A start that fails after it took tables over, or has metered already,
+    /// has an account, too, and beside it the reason.
     pub fn meter(
         &self,
         line: Vec<OsString>,
