@@ -108,9 +108,8 @@ impl Pins {
         kernel.pin(&table).with_context(not_bpf)?;
         let identity: Array<MapData, u64> = Array::create(IDENTITY_LEN, 0)?;
         identity.pin(table.join(IDENTITY))?;
-        let mut identity = open_identity(&table)?;
+        let identity = open_identity(&table)?;
         let head = [
-            LAYOUT,
             u64::from(kernel.cpus),
             u64::from(options.shape.bucket_mask),
             options.shape.key_mask,
@@ -120,9 +119,6 @@ impl Pins {
             u64::from(options.extra.0),
             u64::from(options.sampling_random),
         ];
-        for (index, value) in (0..).zip(head) {
-            identity.set(index, value, 0)?;
-        }
         let mut pins = Self {
             folder: folder.to_owned(),
             table,
@@ -132,6 +128,11 @@ impl Pins {
             _lock: lock,
         };
         pins.note_boot()?;
+        for (index, value) in (1..).zip(head) {
+            pins.identity.set(index, value, 0)?;
+        }
+        // Last: a table whose layout is known is taken over, and must say all that this takes.
+        pins.identity.set(0, LAYOUT, 0)?;
         Ok((pins, dead))
     }
 
