@@ -57,6 +57,9 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let Some(directory) = &options.directory else {
         bail!("say where to write with -w");
     };
+    if let Some(sentence) = options.shared_output() {
+        bail!(sentence);
+    }
     let receivers = receivers(options)?;
     let mut poll = Poll::new()?;
     let signals = signals(&poll)?;

@@ -152,6 +152,9 @@ impl Receive {
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         const EXECUTABLE: u32 = 0o111;
+        if let Some(sentence) = self.shared_output() {
+            return Some(sentence);
+        }
         let command = self.on_rotate.as_ref()?;
         // One without a folder is looked for where programs are.
         if command.components().count() < 2 {
@@ -166,6 +169,23 @@ impl Receive {
             Err(error) => error.to_string(),
         };
         Some(format!("--on-rotate: {}: {why}", command.display()))
+    }
+
+    /// Flows and the statistics at one place, as a sentence. They do not mix; and whoever reads flows from
+    /// standard output and stops would have the end wait for them for ever.
+    #[must_use]
+    pub fn shared_output(&self) -> Option<String> {
+        let statistics = self.statistics_json.as_ref()?;
+        let taps = [
+            ("--json", &self.passing.json),
+            ("--protobuf", &self.passing.protobuf),
+        ];
+        let mut taps = taps.into_iter();
+        let (option, _) = taps.find(|(_, path)| *path == &self.statistics_json)?;
+        let shown = statistics.display();
+        Some(format!(
+            "{option} and --statistics-json both write to `{shown}`: give one of them another file"
+        ))
     }
 
     /// What is believed of exporters.
@@ -291,6 +311,27 @@ mod tests {
         assert_eq!(sflow("--sflow -w flows"), Some(expected));
         let expected = "0.0.0.0:7000".parse().unwrap();
         assert_eq!(sflow("-w flows --sflow 0.0.0.0:7000"), Some(expected));
+    }
+
+    #[test]
+    fn flows_and_statistics_go_to_places_of_their_own() {
+        let refusal = |line: &str| parse(line).unwrap().receive.refusal();
+        for line in [
+            "-w flows --json - --statistics-json -",
+            "-w flows --json flows.json --protobuf - --statistics-json -",
+            "-w flows --protobuf same --statistics-json same",
+        ] {
+            let sentence = refusal(line).unwrap();
+            assert!(sentence.contains("give one of them another file"), "{sentence}");
+        }
+        for line in [
+            "-w flows --json - --statistics-json file",
+            "-w flows --json file --statistics-json -",
+            "-w flows --json -",
+            "-w flows --statistics-json -",
+        ] {
+            assert_eq!(refusal(line), None, "{line}");
+        }
     }
 
     #[test]
