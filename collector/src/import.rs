@@ -102,6 +102,10 @@ impl Archive {
     /// What somebody who compares counts has to know.
     fn remark(&self) -> String {
         match self {
+            Self::Nfdump(reader) if reader.found().octets_behind > 0 => format!(
+                " ({} octets behind the records that its blocks say they have are left out)",
+                reader.found().octets_behind
+            ),
             Self::Nfdump(reader) if reader.found().flows > reader.found().records => format!(
                 " ({} flows, which nfdump had aggregated into {} records)",
                 reader.found().flows,

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! A file that nfcapd has not closed says that it has no blocks and no appendix: it is read to its end,
-//! and has no statistics to be held against. Sources: nfdump 1.7's nffileV2.h, nfxV3.h, exporter.h.
+//! and has no statistics to be held against: octets behind the records that a block says it has are counted,
+//! and told. Sources: nfdump 1.7's nffileV2.h, nfxV3.h, exporter.h.
 
 mod block;
 mod lzo;

@@ -36,6 +36,8 @@ pub struct Found {
     pub octets: u64,
     /// Records that are of no known kind, or contradict themselves.
     pub unread: u64,
+    /// Octets of blocks behind the last record that each block says it has.
+    pub octets_behind: u64,
 }
 
 /// A file being read.
@@ -136,7 +138,13 @@ impl Reader {
             ));
         }
         let Some(stated) = &self.stated else {
-            return Ok(());
+            // Nothing tells whether these are flows.
+            return match found.octets_behind {
+                0 => Ok(()),
+                octets => Err(format!(
+                    "it was never closed, and {octets} octets lie behind the records that its blocks say they have"
+                )),
+            };
         };
         // nfcapd counts records; nfdump the flows that they stand for.
         let are_flows_told = [found.records, found.flows].contains(&stated.flows[0]);
@@ -202,12 +210,14 @@ impl Reader {
         octets: &[u8],
         flows: &mut Vec<StoredFlow>,
     ) -> Result<(), String> {
-        each_record(records, octets, |kind, record| match kind {
+        let behind = each_record(records, octets, |kind, record| match kind {
             FLOW => self.take_flow(record, flows),
             EXPORTER if record.len() >= EXPORTER_OCTETS => self.take_exporter(record),
             kind if NO_FLOWS.contains(&kind) => {}
             _ => self.found.unread += 1,
-        })
+        })?;
+        self.found.octets_behind += behind as u64;
+        Ok(())
     }
 
     fn take_flow(&mut self, octets: &[u8], flows: &mut Vec<StoredFlow>) {
@@ -282,12 +292,13 @@ fn compression(header: &[u8; HEADER_OCTETS]) -> Result<Compression, String> {
     })
 }
 
-/// Does something with each record of a block: its kind, and its octets with their header.
+/// Does something with each record of a block: its kind, and its octets with their header. How many octets
+/// are left behind the last.
 fn each_record(
     records: u32,
     octets: &[u8],
     mut take: impl FnMut(u16, &[u8]),
-) -> Result<(), String> {
+) -> Result<usize, String> {
     let mut rest = octets;
     for _ in 0..records {
         let length = usize::from(u16(rest, 2));
@@ -298,7 +309,7 @@ fn each_record(
         take(u16(record, 0), record);
         rest = behind;
     }
-    Ok(())
+    Ok(rest.len())
 }
 
 /// Reads until the buffer is full or the file ends; how many octets.

@@ -200,3 +200,42 @@ fn a_file_that_is_not_closed_is_read_to_its_end() {
     assert!(flows.len() > 3_000, "{}", flows.len());
     assert_eq!((reader.stated(), reader.check()), (None, Ok(())));
 }
+
+/// Without statistics nothing tells whether what lies behind a block's records is flows: it is counted.
+#[test]
+fn what_lies_behind_the_records_of_a_file_that_is_not_closed_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    write(&path, Compression::None, 10);
+    let whole = fs::read(&path).unwrap();
+    let block = usize::try_from(octets::u32(&whole, 44)).unwrap();
+    // As nfcapd leaves it: no appendix, no number of blocks. The block says that it has nine records.
+    let mut open = whole[..HEADER_OCTETS + BLOCK_HEADER_OCTETS + block].to_vec();
+    open[18..40].fill(0);
+    open[40] = 9;
+    fs::write(&path, &open).unwrap();
+    let (flows, reader) = read(&path).unwrap();
+    assert_eq!((flows.len(), reader.stated()), (9, None));
+    let mut last = Vec::new();
+    record::encode(&flow(9), &mut last);
+    assert_eq!(reader.found().octets_behind, last.len() as u64);
+    let said = reader.check().unwrap_err();
+    assert!(said.contains(&format!("{} octets lie behind", last.len())), "{said}");
+    // The statistics of one that was closed say that nothing is missing.
+    let mut padded = [
+        &open[..HEADER_OCTETS],
+        &10u32.to_le_bytes(),
+        &u32::try_from(block + 4).unwrap().to_le_bytes(),
+        &whole[48..HEADER_OCTETS + BLOCK_HEADER_OCTETS + block],
+        &[0; 4],
+        &whole[HEADER_OCTETS + BLOCK_HEADER_OCTETS + block..],
+    ]
+    .concat();
+    padded[18..40].copy_from_slice(&whole[18..40]);
+    let appendix = octets::u64(&whole, 24) + 4;
+    padded[24..32].copy_from_slice(&appendix.to_le_bytes());
+    fs::write(&path, &padded).unwrap();
+    let (flows, reader) = read(&path).unwrap();
+    assert_eq!((flows.len(), reader.check()), (10, Ok(())));
+    assert_eq!(reader.found().octets_behind, 4);
+}
