@@ -67,12 +67,18 @@ impl Nfcapd {
         Ok(Self::of_usage(&version, &String::from_utf8_lossy(&usage)))
     }
 
-    /// The one that says so of itself.
+    /// The one that says so of itself. From 1.7.2 on its version names what was compiled in, and its usage
+    /// all that could be; 1.7.2 itself has zstd, by its name, and a usage that does not say so.
     pub fn of_usage(version: &str, usage: &str) -> Self {
+        let options = version.split_once("Options:").map(|(_, options)| options);
+        let has_zstd = options.map_or_else(
+            || usage.contains("zstd"),
+            |options| options.contains("ZSTD"),
+        );
         Self {
             version: version.to_owned(),
             by_name: usage.contains("-z="),
-            has_zstd: usage.contains("zstd"),
+            has_zstd,
         }
     }
 
@@ -327,12 +333,18 @@ mod tests {
         let old = "-z\t\tLZO compress flows in output file.\n-y\t\tLZ4 compress flows\n";
         let new = "-z=lzo\tLZO compress\n-z=lz4[:level]\tLZ4\n-z=zstd[:level]\tZSTD\n";
         let without = "-z=lzo\tLZO compress\n-z=lz4[:level]\tLZ4\n";
-        for (usage, lz4, has_zstd) in [
-            (old, "-y", false),
-            (new, "-z=lz4", true),
-            (without, "-z=lz4", false),
+        let compiled = "nfcapd: Version: 1.7.4-release Options: ZSTD BZIP2 Date: 2024-03-17";
+        let bare = "nfcapd: Version: 1.7.4-release Options: BZIP2 Date: 2024-03-17";
+        for (version, usage, lz4, has_zstd) in [
+            ("/usr/bin/nfcapd: Version: 1.7.1", old, "-y", false),
+            ("", new, "-z=lz4", true),
+            ("", without, "-z=lz4", false),
+            (compiled, new, "-z=lz4", true),
+            (compiled, old, "-y", true),
+            // Its usage is the same whatever it was built with.
+            (bare, new, "-z=lz4", false),
         ] {
-            let nfcapd = Nfcapd::of_usage("", usage);
+            let nfcapd = Nfcapd::of_usage(version, usage);
             assert_eq!(nfcapd.option(Who::Lz4), lz4);
             assert_eq!(nfcapd.has_zstd, has_zstd);
         }
