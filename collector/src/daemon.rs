@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     fs,
     io::{self, Write as _},
-    net::{SocketAddr, UdpSocket},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -25,6 +24,7 @@ use crate::{
     connections::Connections,
     metrics::{self, Figures},
     onward::Onward,
+    opening::Opened,
     options::Receive,
     receive::Receiver,
     receiving::{Common, Receiving},
@@ -32,7 +32,6 @@ use crate::{
     saved,
     saving::Saving,
     shards::Shards,
-    socket,
     statistics::Statistics,
     streams,
     upkeep::Upkeep,
@@ -57,33 +56,27 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let Some(directory) = &options.directory else {
         bail!("say where to write with -w");
     };
-    if let Some(sentence) = options.shared_output() {
-        bail!(sentence);
-    }
-    let receivers = receivers(options)?;
     let mut poll = Poll::new()?;
     let signals = signals(&poll)?;
-    let streams = options.tcp.map(|address| listen(address, &poll));
-    let streams = streams.transpose()?;
-    let onward = pass_on(options)?;
-    let scrapes = options.metrics.map(listen_for_scrapes).transpose()?;
+    let opened = Opened::open(options, &poll, STREAMS)?;
     // All threads are started from here on, and have no more than this one.
     confine::confine(options);
+    let onward = opened.onward.start().map(Arc::new)?;
     let (closed, rotated) = unbounded();
     let writer = Writer::start(directory, options.rotation_s, closed)?;
     let limits = options.keep.limits();
     let upkeep = Upkeep::start(directory, options.on_rotate.clone(), limits, rotated)?;
     let common = Common {
-        shards: Arc::new(Shards::new(&options.settings(), receivers.len())),
+        shards: Arc::new(Shards::new(&options.settings(), opened.receivers.len())),
         writer: writer.sender.clone(),
         onward: Arc::clone(&onward),
         talk: Arc::default(),
     };
     let folder = layout::open_folder(directory);
     remember(&common.shards, &folder);
-    say_listening(options, &receivers, streams.as_ref(), directory)?;
+    say_listening(options, &opened.receivers, opened.streams.as_ref())?;
     let threads = (0..)
-        .zip(receivers)
+        .zip(opened.receivers)
         .map(|(number, receiver)| Receiving::start(receiver, common.clone(), number))
         .collect::<Result<Vec<_>>>()?;
     let figures = Arc::new(Figures::default());
@@ -95,8 +88,9 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
         receiving: threads.iter().map(Receiving::progress).cloned().collect(),
         figures: Arc::clone(&figures),
     };
-    let is_told = scrapes.is_some();
-    scrapes.map_or(Ok(()), |scrapes| serve_scrapes(scrapes, source))?;
+    let is_told = opened.scrapes.is_some();
+    let serve = |scrapes| serve_scrapes(scrapes, source);
+    opened.scrapes.map_or(Ok(()), serve)?;
     let mut daemon = Daemon {
         figures: is_told.then_some(figures),
         notify: Notify::from_environment(),
@@ -105,7 +99,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
         turns: vec![0; threads.len()],
         common,
         threads,
-        streams,
+        streams: opened.streams,
         saving: Saving::new(folder),
         save: Patience::new(SAVE),
     };
@@ -130,15 +124,6 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     outcome.and(kernel_drops.map(|_| ()))
 }
 
-/// What is passed on, but not to where this collector listens.
-fn pass_on(options: &Receive) -> Result<Arc<Onward>> {
-    let own: Vec<_> = [Some(options.listen), options.sflow]
-        .into_iter()
-        .flatten()
-        .collect();
-    Onward::start(&options.passing, &own).map(Arc::new)
-}
-
 /// Takes the templates that outlived an earlier collector.
 fn remember(shards: &Shards, folder: &Path) {
     match saved::read(folder, now_s()) {
@@ -148,10 +133,6 @@ fn remember(shards: &Shards, folder: &Path) {
             folder.join(saved::FILE_NAME).display()
         ),
     }
-}
-
-fn listen_for_scrapes(address: SocketAddr) -> Result<http::Listener> {
-    http::Listener::bind(address).map_err(|error| cannot_listen(error, address, "tcp", "--metrics"))
 }
 
 fn serve_scrapes(listener: http::Listener, source: metrics::Source) -> Result<()> {
@@ -168,59 +149,6 @@ fn now_s() -> u64 {
     clock::unix_ns() / 1_000_000_000
 }
 
-/// Sockets with their buffers and groups.
-fn receivers(options: &Receive) -> Result<Vec<Receiver>> {
-    let mut sockets = bind(options)?;
-    let mut granted = usize::MAX;
-    if let Some(address) = options.sflow {
-        let opened = socket::open(address, 1);
-        sockets.extend(opened.map_err(|error| cannot_listen(error, address, "udp", "--sflow"))?);
-    }
-    for socket in &sockets {
-        granted = granted.min(socket::prepare(socket)?);
-    }
-    if granted < socket::RECEIVE_BUFFER_OCTETS {
-        eprintln!(
-            "weir-collector: the kernel grants a receive buffer of {} KiB only, and drops what comes in larger bursts; `sysctl -w net.core.rmem_max={}` allows more",
-            granted >> 10,
-            socket::RECEIVE_BUFFER_OCTETS
-        );
-    }
-    // One of them: each would get a copy.
-    for group in &options.joins {
-        socket::join(&sockets[0], group).with_context(|| {
-            format!("cannot join {group}: is there such an interface, and is the group of the family of --listen?")
-        })?;
-    }
-    Ok(sockets.into_iter().map(Receiver::new).collect())
-}
-
-fn bind(options: &Receive) -> Result<Vec<UdpSocket>> {
-    let listen = options.listen;
-    match socket::open(listen, usize::from(options.sockets)) {
-        Ok(sockets) => Ok(sockets),
-        Err(error) => Err(cannot_listen(error, listen, "udp", "-l")),
-    }
-}
-
-fn listen(address: SocketAddr, poll: &Poll) -> Result<Connections> {
-    Connections::listen(address, poll.registry(), STREAMS)
-        .map_err(|error| cannot_listen(error, address, "tcp", "--tcp"))
-}
-
-fn cannot_listen(error: io::Error, listen: SocketAddr, kind: &str, option: &str) -> anyhow::Error {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "{listen} is taken by another program: `ss -lpn '{kind} sport = {}'` names it, {option} takes another port",
-            listen.port()
-        ),
-        io::ErrorKind::PermissionDenied => anyhow::anyhow!(
-            "no permission to listen on {listen}: take a port above 1023 with {option}, or run as root"
-        ),
-        _ => anyhow::Error::new(error).context(format!("cannot listen on {listen}")),
-    }
-}
-
 fn signals(poll: &Poll) -> Result<Signals> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     poll.registry()
@@ -232,7 +160,6 @@ fn say_listening(
     options: &Receive,
     receivers: &[Receiver],
     streams: Option<&Connections>,
-    directory: &Path,
 ) -> Result<()> {
     let address = receivers[0].socket().local_addr()?;
     let sockets = match options.sockets {
@@ -250,7 +177,11 @@ fn say_listening(
     };
     eprintln!(
         "weir-collector: listening on {address}{sockets}{sflow}{tcp}, writing to {} every {} s",
-        directory.display(),
+        options
+            .directory
+            .as_deref()
+            .unwrap_or(Path::new(""))
+            .display(),
         options.rotation_s
     );
     Ok(())

@@ -82,6 +82,12 @@ pub fn version(text: &str) -> Result<Version, String> {
     }
 }
 
+/// A target with its socket; nothing is sent yet.
+pub struct Opened {
+    to: ForwardTo,
+    outlet: Outlet,
+}
+
 /// A target's near end.
 #[derive(Debug)]
 pub struct Forward {
@@ -92,13 +98,23 @@ pub struct Forward {
 }
 
 impl Forward {
+    /// Opens a target's socket.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub fn open(to: &ForwardTo) -> Result<Opened> {
+        let pace = Pace::new(PACE.0, PACE.1);
+        Ok(Opened {
+            to: to.clone(),
+            outlet: Outlet::open(to.address, to.version, Some(pace))?,
+        })
+    }
+
     /// Starts its thread.
     ///
     /// # Errors
-    /// If a socket or thread cannot be had.
-    pub fn start(to: &ForwardTo) -> Result<Self> {
-        let pace = Pace::new(PACE.0, PACE.1);
-        let mut outlet = Outlet::open(to.address, to.version, Some(pace))?;
+    /// If there is no thread to be had.
+    pub fn start(Opened { to, mut outlet }: Opened) -> Result<Self> {
         let counters = Arc::new(Mutex::new(ExportCounters::default()));
         let theirs = Arc::clone(&counters);
         let work = move |batches: Pieces<Vec<FlowRecord>>| {
@@ -126,7 +142,7 @@ impl Forward {
             }
         };
         Ok(Self {
-            to: to.clone(),
+            to,
             aside: Aside::start("forward", BATCHES_MAX, work)?,
             filtered: AtomicU64::new(0),
             counters,

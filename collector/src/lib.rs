@@ -2,9 +2,10 @@
 //! TCP: [`streams`], [`connections`], [`framing`]), decodes them ([`decode`], [`sampled`]) with what is known of
 //! the exporter ([`exporter`], [`announced`], [`copies`], [`exporters`], [`shards`], [`lru`], [`prefix`],
 //! [`saved`], [`saving`]), counts exactly what was lost on the way ([`loss`], [`samples`], [`statistics`]), and
-//! writes windows of flat files ([`writer`], [`closing`]). [`upkeep`] follows rotations, [`reload`] takes settings
-//! over while it receives, [`maintain`] looks after closed files, [`metrics`] tells Prometheus, [`confine`] gives up
-//! what is not needed, [`talk`] keeps the log short. What is passed on beside the files is [`onward`]: datagrams by
+//! writes windows of flat files ([`writer`], [`closing`]). What takes privileges is opened before they are given
+//! up and threads start ([`opening`]). [`upkeep`] follows rotations, [`reload`] takes settings over while it
+//! receives, [`maintain`] looks after closed files, [`metrics`] tells Prometheus, [`confine`] gives up what is not
+//! needed, [`talk`] keeps the log short. What is passed on beside the files is [`onward`]: datagrams by
 //! [`repeat`] ([`spoof`]), flows by [`forward`] ([`flow_filter`], [`outlet`]) and [`tap`] ([`goflow`]), each behind
 //! a queue of its own ([`aside`]); [`crypto_pan`] changes addresses. [`import`], [`replay`] and [`anonymise`]
 //! are about closed files again. It links no aya and looks at no packet but those that sFlow samples.
@@ -36,6 +37,7 @@ pub mod lru;
 pub mod maintain;
 pub mod metrics;
 pub mod onward;
+pub mod opening;
 pub mod options;
 pub mod outlet;
 pub mod prefix;

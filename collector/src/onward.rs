@@ -13,9 +13,9 @@ use weir_store::schema::StoredFlow;
 
 use crate::{
     crypto_pan::{self, CryptoPan},
-    forward::{Forward, ForwardTo},
-    repeat::{Datagrams, Repeater},
-    tap::{Shape, Tap},
+    forward::{self, Forward, ForwardTo},
+    repeat::{Datagrams, Repeater, Targets},
+    tap::{self, Shape, Tap},
 };
 
 /// Targets of `--forward` there may be.
@@ -49,21 +49,21 @@ pub struct Passing {
     pub anonymise: Option<PathBuf>,
 }
 
-/// All of it, under way.
-#[derive(Debug, Default)]
-pub struct Onward {
-    repeater: Option<Repeater>,
-    forwards: Vec<Forward>,
-    taps: Vec<Tap>,
+/// Sockets and files of all of it; no thread has been started. They are opened with the privileges the
+/// collector was started with, which its threads must not have.
+pub struct Opened {
+    repeater: Option<Targets>,
+    forwards: Vec<forward::Opened>,
+    taps: Vec<tap::Opened>,
     anonymiser: Option<CryptoPan>,
 }
 
-impl Onward {
-    /// Starts it.
+impl Opened {
+    /// Opens what the options name; `listen` is where this collector does.
     ///
     /// # Errors
     /// If a target, file or key cannot be used.
-    pub fn start(options: &Passing, listen: &[SocketAddr]) -> Result<Self> {
+    pub fn open(options: &Passing, listen: &[SocketAddr]) -> Result<Self> {
         let forwards = options.forwards.iter().map(|to| to.address);
         let mut targets = options.repeat.iter().copied().chain(forwards);
         if let Some(target) = targets.find(|target| listen.iter().any(|own| is_own(*own, *target)))
@@ -90,20 +90,46 @@ impl Onward {
         ];
         let taps = shapes.into_iter().filter_map(|(shape, path)| {
             let path = path.as_deref()?;
-            Some(Tap::start(shape, path))
+            Some(Tap::open(shape, path))
         });
         Ok(Self {
-            repeater: Repeater::start(&options.repeat, options.repeat_source)?,
+            repeater: Targets::open(&options.repeat, options.repeat_source)?,
             forwards: options
                 .forwards
                 .iter()
-                .map(Forward::start)
+                .map(Forward::open)
                 .collect::<Result<_>>()?,
             taps: taps.collect::<Result<_>>()?,
             anonymiser,
         })
     }
 
+    /// Starts the threads, once there are no privileges left to inherit.
+    ///
+    /// # Errors
+    /// If a thread cannot be had.
+    pub fn start(self) -> Result<Onward> {
+        let forwards = self.forwards.into_iter().map(Forward::start);
+        let taps = self.taps.into_iter().map(Tap::start);
+        Ok(Onward {
+            repeater: self.repeater.map(Repeater::start).transpose()?,
+            forwards: forwards.collect::<Result<_>>()?,
+            taps: taps.collect::<Result<_>>()?,
+            anonymiser: self.anonymiser,
+        })
+    }
+}
+
+/// All of it, under way.
+#[derive(Debug, Default)]
+pub struct Onward {
+    repeater: Option<Repeater>,
+    forwards: Vec<Forward>,
+    taps: Vec<Tap>,
+    anonymiser: Option<CryptoPan>,
+}
+
+impl Onward {
     /// Whether datagrams are repeated.
     #[must_use]
     pub fn repeats(&self) -> bool {
@@ -179,7 +205,7 @@ mod tests {
                 ..Passing::default()
             };
             assert_eq!(
-                Onward::start(&options, &["[::]:6343".parse().unwrap(), listen]).is_err(),
+                Opened::open(&options, &["[::]:6343".parse().unwrap(), listen]).is_err(),
                 is_refused,
                 "{target}"
             );

@@ -322,7 +322,10 @@ mod tests {
             "-w flows --protobuf same --statistics-json same",
         ] {
             let sentence = refusal(line).unwrap();
-            assert!(sentence.contains("give one of them another file"), "{sentence}");
+            assert!(
+                sentence.contains("give one of them another file"),
+                "{sentence}"
+            );
         }
         for line in [
             "-w flows --json - --statistics-json file",

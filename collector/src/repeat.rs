@@ -129,19 +129,16 @@ fn raw(target: SocketAddr) -> Result<UdpSocket> {
     })
 }
 
-/// The repeater's near end.
+/// Targets with their sockets; nothing is sent yet.
 #[derive(Debug)]
-pub struct Repeater {
-    targets: Arc<[Target]>,
-    aside: Aside<Datagrams>,
-}
+pub struct Targets(Arc<[Target]>);
 
-impl Repeater {
-    /// Starts it; none if there are no targets.
+impl Targets {
+    /// Opens the sockets, which may take privileges; none if there are no targets.
     ///
     /// # Errors
     /// If there are too many targets, or a socket cannot be had.
-    pub fn start(addresses: &[SocketAddr], is_spoofed: bool) -> Result<Option<Self>> {
+    pub fn open(addresses: &[SocketAddr], is_spoofed: bool) -> Result<Option<Self>> {
         if addresses.is_empty() {
             return Ok(None);
         }
@@ -151,10 +148,27 @@ impl Repeater {
                 addresses.len()
             );
         }
-        let targets: Arc<[Target]> = addresses
+        let targets = addresses
             .iter()
             .map(|address| Target::open(*address, is_spoofed))
             .collect::<Result<_>>()?;
+        Ok(Some(Self(targets)))
+    }
+}
+
+/// The repeater's near end.
+#[derive(Debug)]
+pub struct Repeater {
+    targets: Arc<[Target]>,
+    aside: Aside<Datagrams>,
+}
+
+impl Repeater {
+    /// Starts its thread.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(Targets(targets): Targets) -> Result<Self> {
         let theirs = Arc::clone(&targets);
         let aside = Aside::start("repeat", BATCHES_MAX, move |batches: Pieces<Datagrams>| {
             for datagrams in batches {
@@ -165,7 +179,7 @@ impl Repeater {
                 });
             }
         })?;
-        Ok(Some(Self { targets, aside }))
+        Ok(Self { targets, aside })
     }
 
     /// Gives it datagrams; it never waits.

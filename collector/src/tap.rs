@@ -59,6 +59,14 @@ impl Shape {
     }
 }
 
+/// Where flows are to go; nothing is written yet.
+pub struct Opened {
+    shape: Shape,
+    output: Box<dyn Write + Send>,
+    /// Its name in messages.
+    shown: String,
+}
+
 /// The near end.
 #[derive(Debug)]
 pub struct Tap {
@@ -68,20 +76,36 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Starts it; `-` is standard output.
+    /// Opens a file, which may take privileges; `-` is standard output.
     ///
     /// # Errors
-    /// If the file cannot be opened.
-    pub fn start(shape: Shape, path: &Path) -> Result<Self> {
+    /// If it cannot be opened.
+    pub fn open(shape: Shape, path: &Path) -> Result<Opened> {
         let output: Box<dyn Write + Send> = if path == Path::new("-") {
             Box::new(io::stdout())
         } else {
             let file = open(path).with_context(|| format!("cannot write {}", path.display()))?;
             Box::new(file)
         };
+        Ok(Opened {
+            shape,
+            output,
+            shown: path.display().to_string(),
+        })
+    }
+
+    /// Starts its thread.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(opened: Opened) -> Result<Self> {
+        let Opened {
+            shape,
+            output,
+            shown,
+        } = opened;
         let written = Arc::new(AtomicU64::new(0));
         let theirs = Arc::clone(&written);
-        let shown = path.display().to_string();
         let work = move |batches: Pieces<Vec<StoredFlow>>| {
             if let Err(error) = write(shape, output, batches, &theirs) {
                 eprintln!(

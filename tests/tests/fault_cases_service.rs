@@ -18,6 +18,7 @@ use std::{
 
 use weir_sensor::confine;
 use weir_tests::{
+    netns,
     process::{Daemon, binaries},
     traffic::flood_frame,
 };
@@ -378,6 +379,46 @@ fn v05_a_collector_tells_its_service_manager_too() {
     assert!(next_but_signs().unwrap().starts_with("READY=1\n"));
     daemon.signal(libc::SIGTERM);
     assert!(next_but_signs().unwrap().starts_with("STOPPING=1\n"));
+    assert!(daemon.stop().unwrap().success());
+}
+
+/// What is passed on has threads of its own: they have no more than the others, though their sockets took
+/// privileges to open.
+#[test]
+fn v01_a_collectors_threads_have_no_privileges_whatever_they_do() {
+    assert!(netns::possible(), "root is needed");
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(binaries().unwrap().join("weir-collector"));
+    command.arg("-w").arg(folder.path().join("flows"));
+    command.args(["-l", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
+    command.args(["--repeat", "127.0.0.1:9", "--repeat-source"]);
+    command.args(["--forward", "v9:127.0.0.1:9"]);
+    command.arg("--json").arg(folder.path().join("flows.json"));
+    let mut daemon = Daemon::start(command, &folder.path().join("log")).unwrap();
+    // Said last, when all threads are there.
+    daemon.wait_for("figures at").unwrap();
+    let process = PathBuf::from(format!("/proc/{}", daemon.pid()));
+    let threads = of_threads(&process, "CapPrm:");
+    for name in [
+        "weir-collector",
+        "repeat",
+        "forward",
+        "json",
+        "write",
+        "receive-0",
+    ] {
+        assert!(
+            threads.iter().any(|(found, _)| found == name),
+            "{name}: {threads:?}"
+        );
+    }
+    for (name, capabilities) in &threads {
+        assert_eq!(u64::from_str_radix(capabilities, 16), Ok(0), "{name}");
+    }
+    for (name, on) in of_threads(&process, "NoNewPrivs:") {
+        assert_eq!(on, "1", "{name}");
+    }
+    assert_filtered(&process, 1);
     assert!(daemon.stop().unwrap().success());
 }
 

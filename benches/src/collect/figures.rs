@@ -222,9 +222,15 @@ mod tests {
             line.unwrap_or_else(|| panic!("{text}"))
         };
         let open = line("nfcapd with zstd");
-        assert!(open.contains("not measured") && open.contains("stays open"), "{open}");
+        assert!(
+            open.contains("not measured") && open.contains("stays open"),
+            "{open}"
+        );
         let stand_in = line("lz4, stand-in for zstd");
-        assert!(stand_in.contains("1.50") && stand_in.contains("aim missed"), "{stand_in}");
+        assert!(
+            stand_in.contains("1.50") && stand_in.contains("aim missed"),
+            "{stand_in}"
+        );
     }
 
     #[test]

@@ -220,7 +220,10 @@ fn what_lies_behind_the_records_of_a_file_that_is_not_closed_is_told() {
     record::encode(&flow(9), &mut last);
     assert_eq!(reader.found().octets_behind, last.len() as u64);
     let said = reader.check().unwrap_err();
-    assert!(said.contains(&format!("{} octets lie behind", last.len())), "{said}");
+    assert!(
+        said.contains(&format!("{} octets lie behind", last.len())),
+        "{said}"
+    );
     // The statistics of one that was closed say that nothing is missing.
     let mut padded = [
         &open[..HEADER_OCTETS],
