@@ -1,5 +1,5 @@
 //! What the collector may still do once its sockets are bound: it has no privileges, and the system calls that
-//! receiving and writing need.
+//! receiving and writing need. Commands of `--on-rotate` have all calls: [`crate::runner`].
 
 use weir_service::{
     privileges,
@@ -10,17 +10,8 @@ use crate::options::Receive;
 
 /// Gives up the rest, for threads that are started later too.
 pub fn confine(options: &Receive) {
-    if let Err(error) = privileges::keep(0) {
-        eprintln!("weir-collector: privileges cannot be given up: {error}");
-    }
+    give_up_privileges();
     if options.no_seccomp {
-        return;
-    }
-    if options.on_rotate.is_some() {
-        // A filter cannot be taken off again, and nobody knows what the command needs.
-        eprintln!(
-            "weir-collector: system calls are not given up: the commands of --on-rotate would inherit that"
-        );
         return;
     }
     let restricted = seccomp::restrict(Allowed {
@@ -31,5 +22,12 @@ pub fn confine(options: &Receive) {
         eprintln!(
             "weir-collector: system calls cannot be given up: {error}; --no-seccomp does without"
         );
+    }
+}
+
+/// Gives up this thread's privileges, and those of threads and processes it starts later.
+pub fn give_up_privileges() {
+    if let Err(error) = privileges::keep(0) {
+        eprintln!("weir-collector: privileges cannot be given up: {error}");
     }
 }

@@ -65,7 +65,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let (closed, rotated) = unbounded();
     let writer = Writer::start(directory, options.rotation_s, closed)?;
     let limits = options.keep.limits();
-    let upkeep = Upkeep::start(directory, options.on_rotate.clone(), limits, rotated)?;
+    let upkeep = Upkeep::start(directory, opened.runner, limits, rotated)?;
     let common = Common {
         shards: Arc::new(Shards::new(&options.settings(), opened.receivers.len())),
         writer: writer.sender.clone(),

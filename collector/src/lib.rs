@@ -3,7 +3,7 @@
 //! the exporter ([`exporter`], [`announced`], [`copies`], [`exporters`], [`shards`], [`lru`], [`prefix`],
 //! [`saved`], [`saving`]), counts exactly what was lost on the way ([`loss`], [`samples`], [`statistics`]), and
 //! writes windows of flat files ([`writer`], [`closing`]). What takes privileges is opened before they are given
-//! up and threads start ([`opening`]). [`upkeep`] follows rotations, [`reload`] takes settings over while it
+//! up and threads start ([`opening`]). [`upkeep`] follows rotations ([`runner`]), [`reload`] takes settings over while it
 //! receives, [`maintain`] looks after closed files, [`metrics`] tells Prometheus, [`confine`] gives up what is not
 //! needed, [`talk`] keeps the log short. What is passed on beside the files is [`onward`]: datagrams by
 //! [`repeat`] ([`spoof`]), flows by [`forward`] ([`flow_filter`], [`outlet`]) and [`tap`] ([`goflow`]), each behind
@@ -46,6 +46,7 @@ pub mod receiving;
 pub mod reload;
 pub mod repeat;
 pub mod replay;
+pub mod runner;
 pub mod sampled;
 pub mod samples;
 pub mod saved;

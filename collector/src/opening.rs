@@ -1,5 +1,5 @@
-//! What the collector opens before it gives up its privileges: sockets to listen on, and sockets and files of
-//! what is passed on. No thread is started here, since it would keep them.
+//! What the collector opens before it gives up its privileges and system calls: sockets to listen on, sockets and
+//! files of what is passed on, and the process that runs commands. No thread is started here, since it would keep them.
 
 use std::{
     io,
@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use mio::{Poll, Token};
 use weir_service::http;
 
-use crate::{connections::Connections, onward, options::Receive, receive::Receiver, socket};
+use crate::{
+    connections::Connections, onward, options::Receive, receive::Receiver, runner::Runner, socket,
+};
 
 /// All of it.
 pub struct Opened {
@@ -22,6 +24,8 @@ pub struct Opened {
     pub onward: onward::Opened,
     /// Prometheus.
     pub scrapes: Option<http::Listener>,
+    /// The process that runs the commands of `--on-rotate`.
+    pub runner: Option<Runner>,
 }
 
 impl Opened {
@@ -40,6 +44,11 @@ impl Opened {
             streams: streams.transpose()?,
             onward: pass_on(options)?,
             scrapes: options.metrics.map(listen_for_scrapes).transpose()?,
+            runner: options
+                .on_rotate
+                .as_deref()
+                .map(Runner::start)
+                .transpose()?,
         })
     }
 }

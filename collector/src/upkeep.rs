@@ -4,7 +4,6 @@
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -17,6 +16,7 @@ use weir_store::expire::{self, Expired, Limits};
 
 use crate::{
     clock::{self, Patience},
+    runner::Runner,
     units,
 };
 
@@ -44,6 +44,13 @@ pub struct Done {
 }
 
 impl Done {
+    /// Counts a command that failed, and says why.
+    fn failed(&mut self, path: &Path, why: &str) {
+        self.commands_failed += 1;
+        let path = path.display();
+        eprintln!("weir-collector: the --on-rotate command for {path} failed: {why}");
+    }
+
     /// As a JSON object.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -71,13 +78,14 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Starts it for a directory that this process has locked; it is told of each closed file.
+    /// Starts it for a directory that this process has locked; it is told of each closed file, for which
+    /// `runner` runs a command.
     ///
     /// # Errors
     /// If there is no thread to be had.
     pub fn start(
         root: &Path,
-        command: Option<PathBuf>,
+        runner: Option<Runner>,
         limits: Limits,
         closed: Receiver<PathBuf>,
     ) -> Result<Self> {
@@ -85,7 +93,7 @@ impl Upkeep {
         let progress = Arc::default();
         let state = State {
             root: root.to_owned(),
-            command,
+            runner,
             limits: Arc::clone(&limits),
             progress: Arc::clone(&progress),
             waiting: VecDeque::new(),
@@ -128,11 +136,11 @@ impl Upkeep {
 
 struct State {
     root: PathBuf,
-    command: Option<PathBuf>,
+    runner: Option<Runner>,
     limits: Arc<Mutex<Limits>>,
     progress: Arc<Mutex<Done>>,
     waiting: VecDeque<PathBuf>,
-    running: Vec<(PathBuf, Child)>,
+    running: Vec<PathBuf>,
     done: Done,
     is_failing: bool,
 }
@@ -164,7 +172,7 @@ impl State {
     }
 
     fn queue(&mut self, path: PathBuf) {
-        if self.command.is_none() {
+        if self.runner.is_none() {
             return;
         }
         if self.waiting.len() < WAITING_MAX {
@@ -178,38 +186,33 @@ impl State {
         );
     }
 
-    /// Sees which commands ended, and runs more.
+    /// Sees which commands ended, and has more run.
     fn look(&mut self) {
-        let done = &mut self.done;
-        self.running.retain_mut(|(path, child)| {
-            let failure = match child.try_wait() {
-                Ok(None) => return true,
-                Ok(Some(status)) if status.success() => {
-                    done.commands += 1;
-                    return false;
+        let Some(runner) = &mut self.runner else {
+            return;
+        };
+        match runner.ended() {
+            Ok(ended) => {
+                for one in ended {
+                    self.running.retain(|path| *path != one.path);
+                    match one.failure {
+                        None => self.done.commands += 1,
+                        Some(why) => self.done.failed(&one.path, &why),
+                    }
                 }
-                Ok(Some(status)) => status.to_string(),
-                Err(error) => error.to_string(),
-            };
-            done.commands_failed += 1;
-            say_failed(path, &failure);
-            false
-        });
+            }
+            Err(error) => {
+                for path in self.running.drain(..) {
+                    self.done.failed(&path, &error.to_string());
+                }
+            }
+        }
         while self.running.len() < RUNNING_MAX
-            && let Some(command) = &self.command
             && let Some(path) = self.waiting.pop_front()
         {
-            // No shell: a path is an argument, whatever is in it.
-            let child = Command::new(command)
-                .arg(&path)
-                .stdin(Stdio::null())
-                .spawn();
-            match child {
-                Ok(child) => self.running.push((path, child)),
-                Err(error) => {
-                    self.done.commands_failed += 1;
-                    say_failed(&path, &error.to_string());
-                }
+            match runner.run(&path) {
+                Ok(()) => self.running.push(path),
+                Err(error) => self.done.failed(&path, &error.to_string()),
             }
         }
     }
@@ -255,16 +258,11 @@ impl State {
             thread::sleep(LOOK);
             self.look();
         }
-        for (path, _) in &self.running {
-            say_failed(path, "it still runs; it is left to itself");
+        for path in &self.running {
+            self.done
+                .failed(path, "it still runs; it is left to itself");
         }
-        self.done.commands_failed += self.running.len() as u64;
         self.done.commands_skipped += self.waiting.len() as u64;
         self.done
     }
-}
-
-fn say_failed(path: &Path, why: &str) {
-    let path = path.display();
-    eprintln!("weir-collector: the --on-rotate command for {path} failed: {why}");
 }

@@ -430,3 +430,36 @@ fn a_command_is_run_for_each_closed_file() {
     assert!(of(&found, "commands_failed") > 0, "{found:#}");
     assert!(site.log().contains("exit status: 1"), "{}", site.log());
 }
+
+/// Commands have all system calls, and no privileges; the collector that has them run has given its calls up.
+#[test]
+fn commands_keep_the_system_calls_that_the_collector_gives_up() {
+    let site = Site::new();
+    let (script, list) = (site.path("on-rotate"), site.path("list"));
+    let text = format!(
+        "#!/bin/sh\ngrep -e Seccomp_filters -e CapEff /proc/self/status >> '{}'\n",
+        list.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let field = |status: &str, name: &str| -> Vec<u64> {
+        let values = status.lines().filter_map(|line| line.strip_prefix(name));
+        let number = |value: &str| u64::from_str_radix(value.trim(), 16).unwrap();
+        values.map(number).collect()
+    };
+    let filters = |status: &str| field(status, "Seccomp_filters:");
+    let own = filters(&fs::read_to_string("/proc/self/status").unwrap())[0];
+    let daemon = site.start(&format!("-t 1 --on-rotate {}", script.display()));
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    assert_eq!(filters(&status), [own + 1]);
+    send(&site, 0..10);
+    thread::sleep(Duration::from_millis(2500));
+    // What is closed at the end has its command, too.
+    send(&site, 10..20);
+    let found = site.stop(daemon);
+    let told = fs::read_to_string(&list).unwrap();
+    assert_eq!(of(&found, "commands_failed"), 0, "{found:#}");
+    let count = usize::try_from(of(&found, "windows_closed")).unwrap();
+    assert_eq!(filters(&told), vec![own; count], "{told}");
+    assert_eq!(field(&told, "CapEff:"), vec![0; count], "{told}");
+}
