@@ -109,12 +109,12 @@ impl Announced {
         Value::Object(interfaces.collect())
     }
 
-    /// The sampling rate of a record of a template, by what says most about it: 1 if none does. That of an
-    /// interface is that of its own records, and of those that name none if all interfaces have the same.
+    /// The sampling rate of a record of a template, by what says most about it; none if nothing does. That of
+    /// an interface is that of its own records, and of those that name none if all interfaces have the same.
     #[must_use]
-    pub fn one_in(&self, record: &DataRecord<'_>, template: u16) -> u32 {
+    pub fn one_in(&self, record: &DataRecord<'_>, template: u16) -> Option<u32> {
         if self.one_in.is_empty() {
-            return 1;
+            return None;
         }
         let known = |sampler| self.one_in.get(&sampler).copied();
         let interfaces = [record.flow.ingress_ifindex, record.flow.egress_ifindex];
@@ -131,7 +131,6 @@ impl Announced {
             .or_else(|| known(Sampler::Interface(interfaces[1])))
             .or_else(|| known(Sampler::All))
             .or(of_all)
-            .unwrap_or(1)
     }
 
     /// As entries of a JSON object, those that say something, in a stable order.
@@ -186,7 +185,7 @@ mod tests {
         let (template, base) = (template.unwrap(), TimeBase::booted(0, None));
         let octets = [sampler, ifindex];
         let record = data::records(&template, &octets, base).next().unwrap();
-        announced.one_in(&record, template.id())
+        announced.one_in(&record, template.id()).unwrap_or(1)
     }
 
     fn rate(sampler: Sampler, one_in: u32) -> Announcement<'static> {

@@ -230,12 +230,12 @@ impl Daemon {
         }
     }
 
-    /// Who is listened to and what is kept, as the command line and its file say now.
+    /// Who is listened to, sampling rates and what is kept, as the command line and its file say now.
     fn read_settings_again(&mut self) {
         self.notify.reloading(clock::monotonic_ns());
         match self.reload.read() {
             Ok((options, done)) => {
-                self.common.shards.listen_to(&options.settings());
+                self.common.shards.take_over(&options.settings());
                 let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
                 *limits = options.keep.limits();
                 eprintln!("weir-collector: the settings were read again: {done}");

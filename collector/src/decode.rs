@@ -12,7 +12,7 @@ use weir_store::{others::Others, schema::StoredFlow};
 
 use crate::{
     copies::Units,
-    exporter::{DataSet, Exporter, Room},
+    exporter::{DataSet, Exporter, RATE_NOT_TOLD, Room},
     exporters::{Exporters, Key, Refused, Source},
     loss::{Numbered, Step},
     statistics::Statistics,
@@ -48,7 +48,8 @@ impl Exporters {
         self.statistics.datagram_octets += octets.len() as u64;
         let before = flows.len();
         let result = self.dispatch(octets, source, received_ns, flows);
-        for StoredFlow { record, .. } in &flows[before..] {
+        for StoredFlow { record, .. } in &mut flows[before..] {
+            record.sampling_interval = self.settings.one_in(record.sampling_interval);
             let counted = &mut self.statistics;
             counted.records += 1;
             // Exporters choose these.
@@ -127,7 +128,11 @@ impl Exporters {
         self.statistics.count_mismatches += u64::from(!datagram.is_whole);
         self.statistics.values_not_stored += datagram.values_aside();
         flows.reserve(usize::from(datagram.count));
-        datagram.for_each(|record| {
+        datagram.for_each(|mut record| {
+            // Most have no word for it, and v5 says 0 or 1 whether it knows or not.
+            if record.sampling_interval == 1 {
+                record.sampling_interval = RATE_NOT_TOLD;
+            }
             flows.push(stored(&key, record, received_ns, Others::NONE));
         });
         Ok(step)

@@ -30,6 +30,8 @@ pub const WAITING_MAX_NS: u64 = 120_000_000_000;
 /// Records of waiting data that one datagram has decoded, and those of one more set: as many as a datagram
 /// can hold itself. A template of records of an octet would make a million of a megabyte.
 pub const LATE_RECORDS_MAX: u64 = 1 << 16;
+/// The sampling interval of a flow of which nobody told one, until [`crate::exporters::Settings`] do.
+pub(crate) const RATE_NOT_TOLD: u32 = 0;
 /// What a waiting set takes besides its octets.
 const WAITING_OVERHEAD_OCTETS: usize = 128;
 
@@ -311,7 +313,13 @@ impl Exporter {
                 counted.values_not_stored += u64::from(!is_whole);
             }
             counted.untimed_records += u64::from(!record.timed);
+            let untold = if record.is_rate_told {
+                1
+            } else {
+                RATE_NOT_TOLD
+            };
             let announced = self.announced.one_in(&record, set.template);
+            let announced = announced.unwrap_or(untold);
             let sampled = |flow: FlowRecord| FlowRecord {
                 sampling_interval: match flow.sampling_interval {
                     1 => announced,

@@ -10,7 +10,7 @@ use weir_netflow::{
 };
 
 use crate::{
-    exporter::{Exporter, Held, Room},
+    exporter::{Exporter, Held, RATE_NOT_TOLD, Room},
     loss::Numbering,
     lru::Lru,
     prefix::Prefix,
@@ -39,6 +39,20 @@ pub struct Settings {
     pub interfaces_max: usize,
     /// Whether what is in copies of datagrams is stored again.
     pub keep_copies: bool,
+    /// Of how many packets one was looked at, where the exporter does not tell.
+    pub default_one_in: u32,
+    /// The same, whatever exporters tell.
+    pub forced_one_in: Option<u32>,
+}
+
+impl Settings {
+    /// The sampling interval of a flow, by what its exporter told.
+    pub(crate) fn one_in(&self, told: u32) -> u32 {
+        self.forced_one_in.unwrap_or(match told {
+            RATE_NOT_TOLD => self.default_one_in,
+            told => told,
+        })
+    }
 }
 
 impl Default for Settings {
@@ -51,6 +65,8 @@ impl Default for Settings {
             waiting_octets_max: 32 << 20,
             interfaces_max: 1 << 14,
             keep_copies: false,
+            default_one_in: 1,
+            forced_one_in: None,
         }
     }
 }

@@ -111,6 +111,14 @@ pub struct Receive {
     #[arg(long)]
     pub keep_copies: bool,
 
+    /// Take flows whose exporter tells no sampling rate as of one packet in N
+    #[arg(long = "sampling", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub default_one_in: u32,
+
+    /// Take all flows as of one packet in N, whatever their exporters tell
+    #[arg(long = "force-sampling", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub forced_one_in: Option<u32>,
+
     /// Seconds a window lasts before it becomes a Parquet file
     #[arg(short = 't', long = "rotate", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub rotation_s: u64,
@@ -195,6 +203,8 @@ impl Receive {
             allowed: self.allowed.clone(),
             pin_port: self.pin_port,
             keep_copies: self.keep_copies,
+            default_one_in: self.default_one_in,
+            forced_one_in: self.forced_one_in,
             ..Settings::default()
         }
     }

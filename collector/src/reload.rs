@@ -1,4 +1,4 @@
-//! Settings read anew while it receives (SIGHUP): who is listened to and what is kept change, the rest is named
+//! Settings read anew while it receives (SIGHUP): who is listened to, sampling rates and what is kept change, the rest is named
 //! and stays. A file that is wrong changes nothing.
 
 use std::ffi::OsString;
@@ -38,6 +38,8 @@ impl Reload {
         let done = changes(&self.options, &fresh);
         self.options.allowed.clone_from(&fresh.allowed);
         self.options.pin_port = fresh.pin_port;
+        self.options.default_one_in = fresh.default_one_in;
+        self.options.forced_one_in = fresh.forced_one_in;
         self.options.keep = fresh.keep.clone();
         Ok((fresh, done))
     }
@@ -56,6 +58,8 @@ fn changes(before: &Receive, after: &Receive) -> String {
         allowed,
         pin_port,
         keep_copies,
+        default_one_in,
+        forced_one_in,
         rotation_s,
         on_rotate,
         keep,
@@ -69,6 +73,8 @@ fn changes(before: &Receive, after: &Receive) -> String {
     let may = [
         ("allow", *allowed == after.allowed),
         ("pin-port", *pin_port == after.pin_port),
+        ("sampling", *default_one_in == after.default_one_in),
+        ("force-sampling", *forced_one_in == after.forced_one_in),
         ("max-age, max-size or min-free", *keep == after.keep),
     ];
     let may_not = [
@@ -129,9 +135,20 @@ mod tests {
             done,
             "allow, max-age, max-size or min-free changed; write cannot change while it runs: restart it"
         );
+        assert_eq!(fresh.settings().default_one_in, 1);
         // What did change is not told again, what did not is.
         let (_, done) = reload.read().unwrap();
         assert_eq!(done, "write cannot change while it runs: restart it");
+        write(
+            "write = 'x'\nallow = '192.0.3.0/24'\nmax-age = '3d'\nsampling = 100\nforce-sampling = 7",
+        );
+        let (fresh, done) = reload.read().unwrap();
+        assert_eq!(done, "sampling, force-sampling changed");
+        let settings = fresh.settings();
+        let rates = (settings.default_one_in, settings.forced_one_in);
+        assert_eq!(rates, (100, Some(7)));
+        write("sampling = 0");
+        assert!(reload.read().unwrap_err().contains(":1: sampling: "));
         write("allow = 5");
         assert!(reload.read().unwrap_err().contains(":1: allow: "));
     }

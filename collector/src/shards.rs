@@ -80,11 +80,13 @@ impl Shards {
         self.parts.iter().map(lock).for_each(work);
     }
 
-    /// Has other exporters listened to, as these settings say; the rest of them is not looked at.
-    pub fn listen_to(&self, settings: &Settings) {
+    /// Takes over who is listened to and the sampling rates; the rest of these settings is not looked at.
+    pub fn take_over(&self, settings: &Settings) {
         self.each(|mut part| {
             part.settings.allowed.clone_from(&settings.allowed);
             part.settings.pin_port = settings.pin_port;
+            part.settings.default_one_in = settings.default_one_in;
+            part.settings.forced_one_in = settings.forced_one_in;
         });
     }
 

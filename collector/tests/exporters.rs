@@ -119,6 +119,49 @@ fn c10_only_exporters_on_the_list_are_listened_to() {
     assert_eq!(exporters.heard_count(), 2);
 }
 
+/// Fault case C17: an exporter that tells no rate has the collector's, one that tells one its own, unless that
+/// is overruled; what changes holds from the next datagram on.
+#[test]
+fn c17_rates_that_are_not_told_or_not_believed() {
+    const INTERVAL: (u16, u16) = (34, 4);
+    const PACKETS: (u16, u16) = (2, 4);
+    let settings = |default_one_in, forced_one_in| Settings {
+        default_one_in,
+        forced_one_in,
+        ..Settings::default()
+    };
+    let told = |one_in: u32| {
+        let record = [&1u32.to_be_bytes()[..], &one_in.to_be_bytes()].concat();
+        set(300, &record)
+    };
+    let shards = Shards::new(&settings(1, None), 2);
+    let mut sequence = 0;
+    let mut rates = || {
+        let sets = [
+            flow_template(),
+            template(300, &[PACKETS, INTERVAL]),
+            flow(1),
+            told(1),
+            told(50),
+        ];
+        let octets = datagram(0, sequence, &sets);
+        sequence += 1;
+        let mut flows = Vec::new();
+        shards
+            .datagram(&octets, &source(1), NOW_NS, &mut flows)
+            .unwrap();
+        let rates = flows.iter().map(|flow| flow.record.sampling_interval);
+        rates.collect::<Vec<_>>()
+    };
+    assert_eq!(rates(), [1, 1, 50]);
+    shards.take_over(&settings(1000, None));
+    assert_eq!(rates(), [1000, 1, 50]);
+    shards.take_over(&settings(1000, Some(7)));
+    assert_eq!(rates(), [7, 7, 7]);
+    shards.take_over(&settings(1, None));
+    assert_eq!(rates(), [1, 1, 50]);
+}
+
 #[test]
 fn c10_an_exporter_is_held_to_its_port_until_it_is_silent() {
     let mut exporters = Exporters::new(Settings {

@@ -32,6 +32,8 @@ pub struct DataRecord<'a> {
     pub flow: FlowRecord,
     /// The sampler that chose its packets (48, 302), to be looked up in what options said.
     pub sampler: Option<u64>,
+    /// Whether it said a sampling rate; otherwise the flow's is 1.
+    pub is_rate_told: bool,
     /// Whether it said when; otherwise the flow has the export's time.
     pub timed: bool,
     reverse: Option<Reverse>,
@@ -72,6 +74,7 @@ fn decode<'a>(template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataR
     DataRecord {
         flow: said.flow(span.unwrap_or((base.export_ns, base.export_ns))),
         sampler: said.sampler,
+        is_rate_told: said.is_rate_told(),
         timed: span.is_some(),
         reverse: said.reverse(base),
         template,

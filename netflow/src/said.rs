@@ -259,6 +259,11 @@ impl Said {
         }
     }
 
+    /// Whether it said of how many packets one was looked at.
+    pub fn is_rate_told(&self) -> bool {
+        self.rate.one_in().is_some()
+    }
+
     /// The flow, with the times it turned out to have.
     pub fn flow(&self, (start_ns, end_ns): (u64, u64)) -> FlowRecord {
         let said_or = |count, otherwise| if count == 0 { otherwise } else { count };

@@ -100,6 +100,45 @@ fn a_sensor_takes_over_destinations_and_timeouts_and_loses_nothing() {
 }
 
 #[test]
+fn a_collector_takes_over_its_sampling_rates() {
+    let site = Site::new();
+    let (file, lines) = (site.path("collector.toml"), site.path("flows.json"));
+    let exporter = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let write = |text: &str| fs::write(&file, text).unwrap();
+    write("sampling = 10");
+    let options = format!("--config {} --json {}", file.display(), lines.display());
+    let mut daemon = site.start(&options);
+    let send = |number: u32| {
+        let datagram = v9_datagram(1, number, 1, true);
+        exporter.send_to(&datagram, site.address()).unwrap();
+        thread::sleep(UNDER_WAY);
+    };
+    send(0);
+    for (number, text, told) in [
+        (1, "sampling = 20", "read again: sampling changed"),
+        (
+            2,
+            "sampling = 20\nforce-sampling = 3",
+            "read again: force-sampling changed",
+        ),
+        (3, "sampling = 0", "stay as they were"),
+    ] {
+        write(text);
+        daemon.signal(libc::SIGHUP);
+        daemon.wait_for(told).unwrap();
+        thread::sleep(UNDER_WAY);
+        send(number);
+    }
+    site::expect(&site.stop(daemon), "records_written=4");
+    let text = fs::read_to_string(&lines).unwrap();
+    let rates = text.lines().map(|line| {
+        let flow: serde_json::Value = serde_json::from_str(line).unwrap();
+        of(&flow, "sampling_interval")
+    });
+    assert_eq!(rates.collect::<Vec<_>>(), [10, 20, 3, 3]);
+}
+
+#[test]
 fn a_collector_takes_over_its_allow_list_and_accounts_for_every_datagram() {
     const EACH: u32 = 200;
     let site = Site::new();
