@@ -268,7 +268,7 @@ impl Daemon {
         shards.each(|mut part| part.expire(now_ns));
         let accounts = shards.counts();
         if let Some(figures) = &self.figures {
-            figures.update(&accounts, self.common.writer.len());
+            figures.update(&accounts, shards.others(), self.common.writer.len());
         }
         let account = Message::Account(accounts);
         if self.common.writer.send(account).is_err() {

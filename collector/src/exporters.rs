@@ -1,20 +1,20 @@
 //! What the collector knows about all exporters. Keyed by address and domain, since source ports
 //! change; bounded, the least recently heard leaves, and those heard only a few times before others.
 
-use std::net::Ipv6Addr;
+use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use hashbrown::DefaultHashBuilder;
 use serde_json::{Value, json};
 use weir_netflow::{
-    Malformed, ipfix, options::Sampler, record::display_address, sflow, template::Template, v1, v9,
+    Malformed, options::Sampler, record::display_address, sflow, template::Template,
 };
 
 use crate::{
     exporter::{Exporter, Held, RATE_NOT_TOLD, Room},
-    loss::Numbering,
     lru::Lru,
     prefix::Prefix,
     statistics::Statistics,
+    sums::{Sums, Unit, numbering},
 };
 
 /// Datagrams after which an exporter stays while strangers come and go.
@@ -37,6 +37,8 @@ pub struct Settings {
     pub waiting_octets_max: usize,
     /// Interfaces whose names are remembered: some 200 octets each.
     pub interfaces_max: usize,
+    /// Streams whose connections ended that have counts of their own.
+    pub ended_max: usize,
     /// Whether what is in copies of datagrams is stored again.
     pub keep_copies: bool,
     /// Of how many packets one was looked at, where the exporter does not tell.
@@ -64,6 +66,7 @@ impl Default for Settings {
             template_fields_max: 1 << 20,
             waiting_octets_max: 32 << 20,
             interfaces_max: 1 << 14,
+            ended_max: 1024,
             keep_copies: false,
             default_one_in: 1,
             forced_one_in: None,
@@ -114,6 +117,16 @@ pub struct Key {
     pub session: u64,
 }
 
+impl Key {
+    /// The stream that it is of: whichever connection.
+    fn stream(&self) -> Self {
+        Self {
+            session: 0,
+            ..*self
+        }
+    }
+}
+
 /// What outlives the collector of one exporter's domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
@@ -134,7 +147,9 @@ pub struct Exporters {
     pub statistics: Statistics,
     pub(crate) held: Held,
     pub(crate) hasher: DefaultHashBuilder,
-    /// Records and datagrams lost by exporters that made room for others.
+    /// Counts of connections that ended, by their streams.
+    ended: Lru<Key, Sums>,
+    /// Records and datagrams lost by exporters that made room for others, or whose connection ended.
     lost_by_forgotten: (u64, u64),
     /// Whether templates, rates or names changed; whoever saves them clears it.
     pub changed: bool,
@@ -146,6 +161,7 @@ impl Exporters {
     pub fn new(settings: Settings) -> Self {
         Self {
             map: Lru::new(settings.exporters_max),
+            ended: Lru::new(settings.ended_max),
             settings,
             statistics: Statistics::default(),
             held: Held::default(),
@@ -261,19 +277,29 @@ impl Exporters {
         self.held.waiting_octets = 0;
     }
 
-    /// A TCP connection ended, and with it its templates and numbers.
-    pub fn end_session(&mut self, session: u64) {
+    /// A TCP connection ended, and with it its templates and numbers; its counts stay. Those of streams that
+    /// make room for it are returned.
+    pub fn end_session(&mut self, session: u64) -> Option<Sums> {
         let keys: Vec<_> = self
             .map
             .iter()
             .filter(|(key, _)| key.session == session)
             .map(|(key, _)| *key)
             .collect();
+        let mut left: Option<Sums> = None;
         for key in keys {
-            if let Some(exporter) = self.map.remove(&key) {
-                self.forget(key, exporter);
+            let Some(exporter) = self.map.remove(&key) else {
+                continue;
+            };
+            let sums = Sums::of(&exporter).ended();
+            self.forget(key, exporter);
+            let (stream, evicted) = self.ended.get_or_insert_with(key.stream(), Sums::default);
+            stream.add(&sums);
+            if let Some((_, evicted)) = evicted {
+                left.get_or_insert_default().add(&evicted);
             }
         }
+        left
     }
 
     /// Templates that outlive the collector. Those of connections end with them.
@@ -339,26 +365,42 @@ impl Exporters {
         )
     }
 
-    /// Each exporter's account, as JSON, in no order: its counts, and what it said about itself.
+    /// Each stream's account, as JSON, in a stable order: its counts, and what its exporter said about itself.
     #[must_use]
     pub fn accounts(&self) -> Vec<(Key, Value)> {
-        let with_announced = |(key, exporter): (&Key, &Exporter)| {
-            let mut account = account(key, exporter);
+        let with_announced = |(key, (sums, exporters)): (Key, (Sums, Vec<&Exporter>))| {
+            let mut account = account(&key, sums, &exporters);
             if let Value::Object(account) = &mut account {
-                exporter.announced.add_to_json(account);
+                for exporter in exporters {
+                    exporter.announced.add_to_json(account);
+                }
             }
-            (*key, account)
+            (key, account)
         };
-        self.heard_ones().map(with_announced).collect()
+        self.streams().into_iter().map(with_announced).collect()
     }
 
     /// The counts alone.
     #[must_use]
     pub fn counts(&self) -> Vec<(Key, Value)> {
-        let counts = self.heard_ones();
-        counts
-            .map(|(key, exporter)| (*key, account(key, exporter)))
-            .collect()
+        let streams = self.streams().into_iter();
+        let counts = streams.map(|(key, (sums, exporters))| (key, account(&key, sums, &exporters)));
+        counts.collect()
+    }
+
+    /// Streams that were heard, with the counts of all their connections and what is known of those that last.
+    fn streams(&self) -> BTreeMap<Key, (Sums, Vec<&Exporter>)> {
+        let ended = self.ended.iter().map(|(key, sums)| (*key, *sums, None));
+        let lasting = self
+            .heard_ones()
+            .map(|(key, exporter)| (key.stream(), Sums::of(exporter), Some(exporter)));
+        let mut streams: BTreeMap<Key, (Sums, Vec<&Exporter>)> = BTreeMap::new();
+        for (key, sums, exporter) in ended.chain(lasting) {
+            let stream = streams.entry(key).or_default();
+            stream.0.add(&sums);
+            stream.1.extend(exporter);
+        }
+        streams
     }
 
     /// What exporters call their interfaces, of those that say, as JSON, in no order.
@@ -384,64 +426,14 @@ impl Exporters {
     }
 }
 
-/// What an exporter's numbers count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
-    Records,
-    Datagrams,
-}
-
-impl Unit {
-    /// v1 has no numbers: what was lost cannot be told.
-    fn of(version: u16) -> Option<Self> {
-        match version {
-            v1::VERSION => None,
-            v9::VERSION | sflow::VERSION_NUMBER => Some(Self::Datagrams),
-            _ => Some(Self::Records),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Records => "records",
-            Self::Datagrams => "datagrams",
-        }
-    }
-}
-
-/// How each version numbers (RFC 3954 section 5.1, RFC 7011 section 3.1).
-fn numbering(version: u16) -> Numbering {
-    match (version, Unit::of(version)) {
-        (_, Some(Unit::Datagrams)) => Numbering::Datagrams,
-        (ipfix::VERSION, _) => Numbering::RecordsEitherWay,
-        _ => Numbering::Records,
-    }
-}
-
-fn account(key: &Key, exporter: &Exporter) -> Value {
-    let counts = exporter.sequence.counts();
-    let unit = Unit::of(key.version);
-    let known = |count: u64| unit.map(|_| count);
-    let mut account = json!({
-        "exporter": display_address(key.address).to_string(),
-        "version": key.version,
-        "source_id": key.domain,
-        "port": exporter.port,
-        "datagrams": exporter.datagrams,
-        "records": exporter.records,
-        "templates": exporter.templates().count(),
-        "waiting_sets": exporter.waiting_sets(),
-        "lost": known(counts.lost),
-        "lost_unit": unit.map(Unit::name),
-        "reordered": known(counts.reordered),
-        "duplicated": known(counts.duplicated),
-        "restarts": known(counts.restarts),
-        "doubtful": known(counts.doubtful),
-    });
+fn account(key: &Key, sums: Sums, exporters: &[&Exporter]) -> Value {
+    let mut account = sums.to_json(key);
     if let Value::Object(account) = &mut account
         && key.version == sflow::VERSION_NUMBER
     {
-        exporter.samples.add_to_json(account);
+        for exporter in exporters {
+            exporter.samples.add_to_json(account);
+        }
     }
     account
 }

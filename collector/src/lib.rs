@@ -1,7 +1,7 @@
 //! Weir's collector: takes datagrams from any exporter ([`socket`], [`receive`], [`receiving`]; IPFIX over
 //! TCP: [`streams`], [`connections`], [`framing`]), decodes them ([`decode`], [`sampled`]) with what is known of
 //! the exporter ([`exporter`], [`announced`], [`copies`], [`exporters`], [`shards`], [`lru`], [`prefix`],
-//! [`saved`], [`saving`]), counts exactly what was lost on the way ([`loss`], [`samples`], [`statistics`]), and
+//! [`saved`], [`saving`]), counts exactly what was lost on the way ([`loss`], [`samples`], [`sums`], [`statistics`]), and
 //! writes windows of flat files ([`writer`], [`closing`]). What takes privileges is opened before they are given
 //! up and threads start ([`opening`]). [`upkeep`] follows rotations ([`runner`]), [`reload`] takes settings over while it
 //! receives, [`maintain`] looks after closed files, [`metrics`] tells Prometheus, [`confine`] gives up what is not
@@ -56,6 +56,7 @@ pub mod socket;
 pub mod spoof;
 pub mod statistics;
 pub mod streams;
+pub mod sums;
 pub mod talk;
 pub mod tap;
 pub mod units;

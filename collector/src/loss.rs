@@ -83,6 +83,17 @@ pub struct Counts {
     pub doubtful: u64,
 }
 
+impl Counts {
+    /// Adds those of another stream, or of the same one's next connection.
+    pub fn add(&mut self, other: &Self) {
+        self.lost += other.lost;
+        self.reordered += other.reordered;
+        self.duplicated += other.duplicated;
+        self.restarts += other.restarts;
+        self.doubtful += other.doubtful;
+    }
+}
+
 /// Gaps remembered, the latest ones; what is missing in older ones stays lost.
 pub const GAPS_MAX: usize = 256;
 /// How far from the expected number a single datagram is believed: some 4,096 datagrams.

@@ -78,9 +78,14 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Takes the exporters' accounts, and the batches that wait for the writer.
-    pub fn update(&self, accounts: &Value, writer_batches: usize) {
-        lock(&self.accounts).clone_from(accounts);
+    /// Takes the exporters' accounts, that of those without one of their own, and the batches that wait for the
+    /// writer. Files have no account of these: what is in it was told in the files of its time.
+    pub fn update(&self, accounts: &Value, others: Option<Value>, writer_batches: usize) {
+        let mut all = accounts.clone();
+        if let Value::Array(all) = &mut all {
+            all.extend(others);
+        }
+        *lock(&self.accounts) = all;
         self.writer_batches.store(writer_batches, Ordering::Relaxed);
     }
 }

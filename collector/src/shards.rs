@@ -15,6 +15,7 @@ use crate::{
     exporters::{Exporters, Key, Refused, Remembered, Settings, Source},
     loss::Step,
     statistics::Statistics,
+    sums::Sums,
 };
 
 /// Parts for each thread beyond the first: two threads then seldom want the same one.
@@ -24,6 +25,8 @@ const SHARDS_EACH: usize = 8;
 #[derive(Debug)]
 pub struct Shards {
     parts: Vec<Mutex<Exporters>>,
+    /// Counts of ended connections that made room for others'.
+    others: Mutex<Option<Sums>>,
     hasher: RandomState,
 }
 
@@ -42,11 +45,13 @@ impl Shards {
             template_fields_max: share(settings.template_fields_max),
             waiting_octets_max: share(settings.waiting_octets_max),
             interfaces_max: share(settings.interfaces_max),
+            ended_max: share(settings.ended_max),
             ..settings.clone()
         };
         let part = |_| Mutex::new(Exporters::new(settings.clone()));
         Self {
             parts: (0..count).map(part).collect(),
+            others: Mutex::default(),
             hasher: RandomState::new(),
         }
     }
@@ -73,6 +78,14 @@ impl Shards {
             count => self.hasher.hash_one(address) % count,
         };
         lock(&self.parts[usize::try_from(part).unwrap_or(0)])
+    }
+
+    /// A TCP connection of this exporter ended.
+    pub fn end_session(&self, address: Ipv6Addr, session: u64) {
+        let left = self.of(address).end_session(session);
+        if let Some(left) = left {
+            lock(&self.others).get_or_insert_default().add(&left);
+        }
     }
 
     /// Does something with each part in turn.
@@ -103,13 +116,23 @@ impl Shards {
         all
     }
 
-    /// Each exporter's account, as JSON, in a stable order.
+    /// Each exporter's account, as JSON, in a stable order; last those without one of their own.
     #[must_use]
     pub fn accounts(&self) -> Value {
-        self.listed(Exporters::accounts)
+        let mut accounts = self.listed(Exporters::accounts);
+        if let Value::Array(accounts) = &mut accounts {
+            accounts.extend(self.others());
+        }
+        accounts
     }
 
-    /// The counts alone, likewise.
+    /// The account of ended connections that made room for others', all together, if there were any.
+    #[must_use]
+    pub fn others(&self) -> Option<Value> {
+        lock(&self.others).map(Sums::others_to_json)
+    }
+
+    /// The counts of each exporter alone, likewise.
     #[must_use]
     pub fn counts(&self) -> Value {
         self.listed(Exporters::counts)
@@ -167,6 +190,6 @@ impl Shards {
 }
 
 /// A thread that died in the middle left counts behind that are still right.
-fn lock(shard: &Mutex<Exporters>) -> MutexGuard<'_, Exporters> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -110,7 +110,7 @@ fn end(common: &Common, gone: &Gone, now_ns: u64) {
     let Source {
         address, session, ..
     } = gone.source;
-    common.shards.of(address).end_session(session);
+    common.shards.end_session(address, session);
     account(common, gone, now_ns);
 }
 

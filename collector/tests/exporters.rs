@@ -10,6 +10,7 @@ use weir_collector::{
     exporter::{LATE_RECORDS_MAX, TEMPLATES_MAX, WAITING_MAX_NS, WAITING_OCTETS_MAX},
     exporters::{Exporters, Refused, Settings, Source},
     shards::Shards,
+    sums::OTHERS,
 };
 use weir_netflow::{
     ExportTime, FlowRecord, low32,
@@ -613,6 +614,65 @@ fn a_connection_takes_its_templates_with_it() {
     exporters.end_session(6);
     assert_eq!(exporters.heard_count(), 0);
     assert_eq!(exporters.statistics.unknown_template_sets, 1);
+}
+
+/// A connection's counts outlive it in its stream's line, whichever connection they were of; the lines of
+/// connections that ended are bounded, and what has none any more is in the last one.
+#[test]
+fn what_connections_brought_is_told_when_they_have_ended() {
+    let settings = Settings {
+        ended_max: 3,
+        ..Settings::default()
+    };
+    let shards = Shards::new(&settings, 1);
+    let bring = |number: u32, session: u64, sequence: u32| {
+        let source = Source {
+            session,
+            ..source(number)
+        };
+        let octets = datagram(9, sequence, &[flow_template(), flow(session)]);
+        let mut flows = Vec::new();
+        shards
+            .datagram(&octets, &source, NOW_NS, &mut flows)
+            .unwrap();
+        assert_eq!(flows.len(), 1);
+    };
+    let end = |number: u32, session: u64| shards.end_session(source(number).address, session);
+    // Two connections after each other, one of which lost something, and a third that lasts.
+    for sequence in [0, 1, 4] {
+        bring(1, 5, sequence);
+    }
+    end(1, 5);
+    bring(1, 6, 700);
+    end(1, 6);
+    bring(1, 7, 0);
+    let told = |name: &str| -> Vec<serde_json::Value> {
+        let accounts = shards.accounts();
+        let accounts = accounts.as_array().unwrap().iter();
+        accounts.map(|account| account[name].clone()).collect()
+    };
+    assert_eq!(told("datagrams"), [5]);
+    assert_eq!(told("lost"), [2]);
+    assert_eq!(told("records"), [5]);
+    // Those of the connection that lasts.
+    assert_eq!(told("templates"), [1]);
+    assert_eq!(shards.heard_and_lost(), (1, 0, 2));
+    // Many others come and go.
+    for number in 2..10 {
+        bring(number, 100 + u64::from(number), 0);
+        end(number, 100 + u64::from(number));
+    }
+    assert_eq!(told("datagrams"), [1, 1, 1, 1, 9]);
+    assert_eq!(told("exporter")[4], OTHERS);
+    assert_eq!(told("lost").last().unwrap(), &2);
+    let counts = shards.counts();
+    let in_files = counts.as_array().unwrap().iter();
+    assert_eq!(
+        in_files
+            .filter(|account| account["exporter"] == OTHERS)
+            .count(),
+        0
+    );
 }
 
 /// Fault case C7 among them: what no column has is kept octet by octet, also a list that holds itself.

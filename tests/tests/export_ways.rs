@@ -203,6 +203,11 @@ fn a_collector_takes_everything_over_tcp() {
     );
     assert_eq!(of(&found, "octets"), traffic.ip_octets);
     assert_eq!(of(&found, "records"), of(&sent, "records_exported"));
+    // The connection has ended, and its exporter is still told of.
+    let exporters = found["exporters"].as_array().unwrap();
+    assert_eq!(exporters.len(), 1, "{found:#}");
+    assert_eq!(of(&exporters[0], "records"), of(&found, "records"));
+    assert_eq!(of(&exporters[0], "datagrams"), of(&found, "datagrams"));
     let said = std::fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(said.contains("lost on the way: 0 records, "), "{said}");
 }
