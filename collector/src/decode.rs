@@ -232,6 +232,7 @@ impl Exporters {
         let room = Room {
             waiting_octets: before.waiting_octets + left.waiting_octets,
             interfaces: before.interfaces + left.interfaces,
+            sources: before.sources + left.sources,
         };
         let in_session = key.session != 0;
         let (mut counted, mut changed) = (Statistics::default(), false);

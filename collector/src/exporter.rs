@@ -44,6 +44,8 @@ pub struct Held {
     pub waiting_octets: usize,
     /// Interfaces whose names it said.
     pub interfaces: usize,
+    /// Its sources of samples.
+    pub sources: usize,
 }
 
 /// How much it may hold, by what the others hold.
@@ -53,6 +55,8 @@ pub struct Room {
     pub waiting_octets: usize,
     /// Likewise.
     pub interfaces: usize,
+    /// Likewise.
+    pub sources: usize,
 }
 
 /// Records that a template explains.
@@ -131,6 +135,7 @@ impl Exporter {
     pub fn held(&self) -> Held {
         Held {
             interfaces: self.announced.interfaces(),
+            sources: self.samples.sources(),
             ..self.held
         }
     }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub waiting_octets_max: usize,
     /// Interfaces whose names are remembered: some 200 octets each.
     pub interfaces_max: usize,
+    /// Sources of samples whose numbers are accounted: some KiB each at most.
+    pub sources_max: usize,
     /// Streams whose connections ended that have counts of their own.
     pub ended_max: usize,
     /// Whether what is in copies of datagrams is stored again.
@@ -66,6 +68,7 @@ impl Default for Settings {
             template_fields_max: 1 << 20,
             waiting_octets_max: 32 << 20,
             interfaces_max: 1 << 14,
+            sources_max: 1 << 15,
             ended_max: 1024,
             keep_copies: false,
             default_one_in: 1,
@@ -213,11 +216,13 @@ impl Exporters {
         let Settings {
             waiting_octets_max,
             interfaces_max,
+            sources_max,
             ..
         } = self.settings;
         Room {
             waiting_octets: waiting_octets_max.saturating_sub(self.held.waiting_octets),
             interfaces: interfaces_max.saturating_sub(self.held.interfaces),
+            sources: sources_max.saturating_sub(self.held.sources),
         }
     }
 
@@ -238,6 +243,7 @@ impl Exporters {
         self.held.waiting_octets -= held.waiting_octets;
         self.held.template_fields -= held.template_fields;
         self.held.interfaces -= held.interfaces;
+        self.held.sources -= held.sources;
         forgotten.give_up(&mut self.statistics);
         let lost = forgotten.sequence.counts().lost;
         match Unit::of(key.version) {
@@ -255,6 +261,8 @@ impl Exporters {
         self.held.template_fields -= before.template_fields;
         self.held.interfaces += after.interfaces;
         self.held.interfaces -= before.interfaces;
+        self.held.sources += after.sources;
+        self.held.sources -= before.sources;
         let fields_max = self.settings.template_fields_max;
         while self.held.template_fields > fields_max && self.forget_oldest() {}
     }

@@ -1,7 +1,7 @@
 //! What was lost, from sequence numbers: a pure account of one exporter's one numbered stream.
 //!
 //! v5, v7, v8 and IPFIX number records (RFC 7011 section 3.1), v9 numbers datagrams (RFC 3954 section
-//! 5.1); a *unit* here is whichever it is. The number of the next datagram is known from the last one:
+//! 5.1), sFlow datagrams and each source's samples; a *unit* here is whichever it is. The number of the next datagram is known from the last one:
 //!
 //! - A jump ahead leaves a *gap*: its units are lost until they arrive late after all. A datagram is
 //!   *reordered* if one with a higher number came before it (RFC 4737 section 3.3), and a *duplicate* if
@@ -23,6 +23,8 @@ use weir_netflow::low32;
 pub enum Numbering {
     /// Each datagram is a unit: v9.
     Datagrams,
+    /// Each sample of a source is a unit: sFlow. There are many sources.
+    Samples,
     /// Each record is a unit, and a number counts those before its datagram: v5, v7, v8.
     Records,
     /// Likewise in IPFIX, but for exporters whose numbers count those of the datagram itself too
@@ -96,9 +98,13 @@ impl Counts {
 
 /// Gaps remembered, the latest ones; what is missing in older ones stays lost.
 pub const GAPS_MAX: usize = 256;
+/// The same of each source of samples.
+const GAPS_OF_SOURCE_MAX: usize = 64;
 /// How far from the expected number a single datagram is believed: some 4,096 datagrams.
 const REACH_DATAGRAMS: u32 = 1 << 12;
 const REACH_RECORDS: u32 = 1 << 17;
+/// Many samples of one source may be lost while its datagrams still follow each other.
+const REACH_SAMPLES: u32 = 1 << 20;
 /// Nobody loses that many and is then near zero: numbers that began anew, with the wrap in between.
 const LEAP_UNITS: i32 = 1 << 28;
 /// How far apart two estimates of one boot time may be: v9 headers have whole seconds.
@@ -118,12 +124,13 @@ impl Sequence {
     /// Nothing heard yet.
     #[must_use]
     pub fn new(numbering: Numbering) -> Self {
-        let reach = match numbering {
-            Numbering::Datagrams => REACH_DATAGRAMS,
-            Numbering::Records | Numbering::RecordsEitherWay => REACH_RECORDS,
+        let (reach, gaps_max) = match numbering {
+            Numbering::Datagrams => (REACH_DATAGRAMS, GAPS_MAX),
+            Numbering::Samples => (REACH_SAMPLES, GAPS_OF_SOURCE_MAX),
+            Numbering::Records | Numbering::RecordsEitherWay => (REACH_RECORDS, GAPS_MAX),
         };
         let account = Account {
-            reach,
+            bounds: Bounds { reach, gaps_max },
             line: None,
             doubt: None,
             counts: Counts::default(),
@@ -179,9 +186,16 @@ struct Doubt {
     copies: u64,
 }
 
+/// How far numbers are believed, and how many gaps are remembered.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    reach: u32,
+    gaps_max: usize,
+}
+
 #[derive(Clone, Debug)]
 struct Account {
-    reach: u32,
+    bounds: Bounds,
     line: Option<Line>,
     doubt: Option<Doubt>,
     counts: Counts,
@@ -189,11 +203,12 @@ struct Account {
 
 impl Account {
     fn step(&mut self, datagram: &Numbered) -> Step {
+        let Bounds { reach, .. } = self.bounds;
         let Some(line) = &mut self.line else {
-            self.line = Some(Line::begin(datagram, self.reach));
+            self.line = Some(Line::begin(datagram, self.bounds));
             return Step::InOrder;
         };
-        if follows(&line.newest, low32(line.next), datagram, self.reach) {
+        if follows(&line.newest, low32(line.next), datagram, reach) {
             let step = line.take(datagram, &mut self.counts);
             if matches!(step, Step::InOrder | Step::Gap(_)) {
                 // Two that agree must come one right after the other.
@@ -216,7 +231,7 @@ impl Account {
                     sequence, units, ..
                 } = doubt.first;
                 let next = sequence.wrapping_add(units);
-                if follows(&doubt.first, next, datagram, self.reach) {
+                if follows(&doubt.first, next, datagram, reach) {
                     return self.believe(doubt, datagram);
                 }
                 fresh
@@ -233,14 +248,14 @@ impl Account {
         self.doubt = None;
         self.counts.doubtful -= 1 + copies;
         self.counts.duplicated += copies;
-        let reach = self.reach;
-        let line = self.line.get_or_insert_with(|| Line::begin(&first, reach));
+        let bounds = self.bounds;
+        let line = self.line.get_or_insert_with(|| Line::begin(&first, bounds));
         let ahead = ahead(low32(line.next), first.sequence);
         let begins_anew = ahead < 0
             || has_moved(&line.newest, ahead, &first)
-            || (ahead > LEAP_UNITS && first.sequence <= reach);
+            || (ahead > LEAP_UNITS && first.sequence <= bounds.reach);
         let step = if begins_anew {
-            *line = Line::begin(&first, reach);
+            *line = Line::begin(&first, bounds);
             self.counts.restarts += 1;
             Step::Restart
         } else {
@@ -329,6 +344,7 @@ struct Line {
     newest: Numbered,
     /// Ascending, and apart.
     gaps: Vec<Gap>,
+    gaps_max: usize,
     /// Positions below are forgotten, or were never known.
     known_from: u64,
 }
@@ -337,9 +353,9 @@ struct Line {
 const FIRST_TURN: u64 = 1 << 32;
 
 impl Line {
-    fn begin(first: &Numbered, reach: u32) -> Self {
+    fn begin(first: &Numbered, bounds: Bounds) -> Self {
         let at = FIRST_TURN + u64::from(first.sequence);
-        let known_from = at - u64::from(reach);
+        let known_from = at - u64::from(bounds.reach);
         Self {
             next: at + u64::from(first.units),
             newest: *first,
@@ -348,6 +364,7 @@ impl Line {
                 end: at,
                 is_loss: false,
             }],
+            gaps_max: bounds.gaps_max,
             known_from,
         }
     }
@@ -424,7 +441,7 @@ impl Line {
     }
 
     fn forget_oldest(&mut self) {
-        while self.gaps.len() > GAPS_MAX {
+        while self.gaps.len() > self.gaps_max {
             self.known_from = self.gaps.remove(0).end;
         }
     }

@@ -69,6 +69,7 @@ impl Exporters {
         let header = datagram.header;
         let key = key(source, sflow::VERSION_NUMBER, header.sub_agent);
         let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
+        let left = self.left();
         let exporter = self.heard(key, source, received_ns)?;
         let arrived_ms = received_ns / NS_PER_MS;
         let sent_ms = exporter.clock.at_ms(header.uptime_ms, arrived_ms);
@@ -85,6 +86,8 @@ impl Exporters {
             self.statistics.copied_datagrams += 1;
             return Ok(Some(step));
         }
+        let before = exporter.held();
+        let sources_max = before.sources + left.sources;
         let step = decode::step(exporter, hash, &numbered);
         if step == Step::Restart {
             exporter.samples.restart();
@@ -92,8 +95,8 @@ impl Exporters {
         if matches!(step, Step::InOrder | Step::Gap(_) | Step::Restart) {
             exporter.clock.read = Some((header.uptime_ms, sent_ms));
         }
-        // Their numbers fit no line while it is not known which holds, and copies are no arrivals.
-        let is_numbered = !matches!(step, Step::Duplicate | Step::Doubtful);
+        // Copies are no arrivals. Of a doubtful datagram each sample's own number says what it is.
+        let is_arrival = step != Step::Duplicate;
         let mut counted = Statistics::default();
         let mut gathering = Gathering::default();
         for sample in datagram.samples() {
@@ -101,7 +104,7 @@ impl Exporters {
             let Sample::Flow(sample) = sample else {
                 continue;
             };
-            if is_numbered && !exporter.samples.take(&sample) {
+            if is_arrival && !exporter.samples.take(&sample, &numbered, sources_max) {
                 counted.samples_unnumbered += 1;
             }
             if sample.source.class == 0 {
@@ -118,7 +121,9 @@ impl Exporters {
             let others = others(&sample, &mut gathering, &mut counted);
             flows.push(decode::stored(&key, record, received_ns, others));
         }
+        let after = exporter.held();
         self.statistics.add(&counted);
+        self.hold(before, after);
         Ok(Some(step))
     }
 }

@@ -1,16 +1,17 @@
 //! The account of sFlow's sources of samples. Each interface that samples numbers what it takes, and
 //! counts what it had to leave out; so it is known how many samples were lost, whichever datagrams they
-//! were in. That is the difference of what a source's numbers say and what arrived: neither order nor
-//! lateness matters to it, and copies and restarts are told from the datagrams' own numbers (`loss.rs`).
+//! were in. A source's numbers are accounted like those of datagrams (`loss.rs`), with the clocks of the datagram
+//! that a sample came in: late samples, also ones from before the first, copies and a line card that began anew
+//! are no loss and hide none.
 
 use hashbrown::HashMap;
 use serde_json::{Map, Value};
 use weir_netflow::sflow::{DataSource, FlowSample};
 
+use crate::loss::{Numbered, Numbering, Sequence, Step};
+
 /// Sources accounted of each exporter.
 pub const SOURCES_MAX: usize = 256;
-/// A number that far from the last one is none of its line: the source began anew by itself.
-const REACH: u32 = 1 << 20;
 
 /// The sources of one exporter.
 #[derive(Debug, Default)]
@@ -18,70 +19,58 @@ pub struct Samples {
     sources: HashMap<DataSource, Line>,
     /// Flow samples that arrived.
     taken: u64,
-    /// Those lost on lines that ended.
+    /// Those lost before the exporter began anew.
     lost_before: u64,
     /// Samples that the exporter said it had to leave out.
     drops: u64,
 }
 
-/// A source's numbers from one start to the next.
-#[derive(Clone, Copy, Debug)]
+/// A source's numbers.
+#[derive(Debug)]
 struct Line {
-    /// The latest number.
-    newest: u32,
-    /// Numbers from the first to it.
-    numbers: u64,
-    /// Samples that arrived.
-    arrived: u64,
+    sequence: Sequence,
     /// What it said last it had left out.
     drops: u32,
 }
 
-impl Line {
-    fn begin(sample: &FlowSample<'_>) -> Self {
-        Self {
-            newest: sample.sequence,
-            numbers: 1,
-            arrived: 1,
-            drops: sample.drops,
-        }
-    }
-
-    fn lost(&self) -> u64 {
-        self.numbers.saturating_sub(self.arrived)
-    }
-}
-
 impl Samples {
-    /// Accounts a flow sample. False if there is no room for its source.
-    pub fn take(&mut self, sample: &FlowSample<'_>) -> bool {
+    /// Accounts a flow sample that came in this datagram. There may be `sources_max` sources; false if that is
+    /// no room for this one.
+    pub fn take(
+        &mut self,
+        sample: &FlowSample<'_>,
+        datagram: &Numbered,
+        sources_max: usize,
+    ) -> bool {
         self.taken += 1;
-        let is_full = self.sources.len() >= SOURCES_MAX;
-        let Some(line) = self.sources.get_mut(&sample.source) else {
-            if !is_full {
-                self.sources.insert(sample.source, Line::begin(sample));
-            }
-            return !is_full;
-        };
-        let ahead = sample.sequence.wrapping_sub(line.newest);
-        let behind = line.newest.wrapping_sub(sample.sequence);
-        if ahead.min(behind) > REACH {
-            self.lost_before += line.lost();
-            *line = Line::begin(sample);
-            return true;
+        let is_full = self.sources.len() >= SOURCES_MAX.min(sources_max);
+        if is_full && !self.sources.contains_key(&sample.source) {
+            return false;
         }
-        line.arrived += 1;
-        if ahead <= REACH {
-            line.numbers += u64::from(ahead);
-            line.newest = sample.sequence;
-            let more = sample.drops.wrapping_sub(line.drops);
-            // One that falls began anew.
-            self.drops += if more.cast_signed() > 0 {
-                more.into()
-            } else {
-                0
-            };
-            line.drops = sample.drops;
+        let new = || Line {
+            sequence: Sequence::new(Numbering::Samples),
+            drops: sample.drops,
+        };
+        let line = self.sources.entry(sample.source).or_insert_with(new);
+        let step = line.sequence.step(&Numbered {
+            sequence: sample.sequence,
+            units: 1,
+            units_unread: 0,
+            ..*datagram
+        });
+        match step {
+            Step::InOrder | Step::Gap(_) => {
+                let more = sample.drops.wrapping_sub(line.drops);
+                // One that falls began anew.
+                self.drops += if more.cast_signed() > 0 {
+                    more.into()
+                } else {
+                    0
+                };
+                line.drops = sample.drops;
+            }
+            Step::Restart => line.drops = sample.drops,
+            Step::Late | Step::Duplicate | Step::Empty | Step::Doubtful => {}
         }
         true
     }
@@ -92,11 +81,20 @@ impl Samples {
         self.sources.clear();
     }
 
+    /// Sources that are accounted.
+    #[must_use]
+    pub fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
     /// Samples that did not arrive.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        let lost = self.sources.values().map(Line::lost).sum::<u64>();
-        self.lost_before + lost
+        let lost = self
+            .sources
+            .values()
+            .map(|line| line.sequence.counts().lost);
+        self.lost_before + lost.sum::<u64>()
     }
 
     /// As entries of a JSON object.
@@ -120,6 +118,17 @@ mod tests {
     use super::*;
 
     fn take(samples: &mut Samples, ifindex: u32, sequence: u32, drops: u32) -> bool {
+        take_at(samples, 1_000, ifindex, sequence, drops)
+    }
+
+    /// One that was sent so many milliseconds after the exporter's boot.
+    fn take_at(
+        samples: &mut Samples,
+        uptime_ms: u32,
+        ifindex: u32,
+        sequence: u32,
+        drops: u32,
+    ) -> bool {
         let taken = Taken {
             sequence,
             ifindex,
@@ -131,12 +140,21 @@ mod tests {
             agent: std::net::Ipv4Addr::LOCALHOST,
             sub_agent: 0,
             sequence: 1,
-            uptime_ms: 1,
+            uptime_ms,
+        };
+        let numbered = Numbered {
+            sequence: 1,
+            units: 1,
+            units_unread: 0,
+            sent_ms: u64::from(uptime_ms),
+            uptime_ms: Some(uptime_ms),
+            arrived_ms: u64::from(uptime_ms),
+            port: 6343,
         };
         let octets = made::datagram(&header, &[made::flow_sample(&taken, &[])]);
         let datagram = sflow::decode(&octets).unwrap();
         match datagram.samples().next() {
-            Some(Sample::Flow(sample)) => samples.take(&sample),
+            Some(Sample::Flow(sample)) => samples.take(&sample, &numbered, 300),
             other => panic!("{other:?}"),
         }
     }
@@ -154,6 +172,42 @@ mod tests {
             take(&mut samples, 2, sequence, 0);
         }
         assert_eq!(samples.lost(), 3);
+    }
+
+    /// Each late sample is one that did arrive, and takes no other's place: neither one from before the first
+    /// nor one that came twice.
+    #[test]
+    fn c15_a_late_sample_hides_no_loss() {
+        let mut samples = Samples::default();
+        for sequence in [10, 9, 8, 12] {
+            take(&mut samples, 1, sequence, 0);
+        }
+        assert_eq!(samples.lost(), 1);
+        for sequence in [8, 12, 14, 12] {
+            take(&mut samples, 1, sequence, 0);
+        }
+        // 11 and 13.
+        assert_eq!(samples.lost(), 2);
+        take(&mut samples, 1, 11, 0);
+        assert_eq!(samples.lost(), 1);
+    }
+
+    /// Its numbers are near those it had, and were there before: only the time tells.
+    #[test]
+    fn c15_a_source_that_begins_anew_by_itself_hides_no_loss() {
+        let mut samples = Samples::default();
+        for sequence in 1..=100 {
+            take_at(&mut samples, 1_000 + sequence, 1, sequence, 0);
+        }
+        // The second after it agrees with the first; 3 is missing.
+        for (uptime_ms, sequence) in [(60_000, 1), (61_000, 2), (62_000, 4)] {
+            take_at(&mut samples, uptime_ms, 1, sequence, 0);
+        }
+        assert_eq!(samples.lost(), 1);
+        // One of before, which comes late, fits nothing and changes nothing.
+        take_at(&mut samples, 1_050, 1, 100, 0);
+        take_at(&mut samples, 63_000, 1, 5, 0);
+        assert_eq!(samples.lost(), 1);
     }
 
     #[test]
@@ -193,5 +247,8 @@ mod tests {
             let is_accounted = take(&mut samples, ifindex, 1, 0);
             assert_eq!(is_accounted, ifindex < 256);
         }
+        // Those that are known stay accounted.
+        assert!(take(&mut samples, 7, 3, 0));
+        assert_eq!((samples.sources(), samples.lost()), (256, 1));
     }
 }

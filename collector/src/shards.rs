@@ -45,6 +45,7 @@ impl Shards {
             template_fields_max: share(settings.template_fields_max),
             waiting_octets_max: share(settings.waiting_octets_max),
             interfaces_max: share(settings.interfaces_max),
+            sources_max: share(settings.sources_max),
             ended_max: share(settings.ended_max),
             ..settings.clone()
         };

@@ -200,6 +200,52 @@ fn c15_lost_datagrams_and_samples_are_told_and_a_restart_is_none() {
     assert_eq!(told(&exporters), [1, 1, 1, 1, 2]);
 }
 
+/// A datagram from before the first one, and one so far ahead that it is doubtful until the next agrees: their
+/// samples did arrive.
+#[test]
+fn c15_samples_of_late_and_of_doubtful_datagrams_hide_and_make_no_loss() {
+    let mut exporters = exporters();
+    for (sequence, second) in [(11, 11), (10, 10), (13, 13), (10_000, 20), (10_001, 21)] {
+        let at_ns = NOW_NS + u64::from(second) * 1000 * MS_NS;
+        let octets = datagram(sequence, 100_000 + 1000 * second, &[sample(sequence, 1)]);
+        take(&mut exporters, at_ns, &octets);
+    }
+    let account = account(&exporters);
+    let of = |name: &str| account[name].as_u64().unwrap();
+    // 12, and 14 to 9,999.
+    assert_eq!((of("lost"), of("samples_lost")), (9_987, 9_987));
+    assert_eq!((of("doubtful"), of("reordered"), of("samples")), (0, 1, 5));
+}
+
+/// Sources that nobody has room to account are counted, and exporters that go give theirs back.
+#[test]
+fn sources_are_bounded_over_all_exporters() {
+    let settings = Settings {
+        sources_max: 3,
+        exporters_max: 2,
+        ..Settings::default()
+    };
+    let mut exporters = Exporters::new(settings);
+    let send = |exporters: &mut Exporters, number: u8, ifindexes: std::ops::Range<u32>| {
+        let of = |ifindex| made::flow_sample(&Taken { ifindex, ..TAKEN }, &[]);
+        let samples: Vec<_> = ifindexes.map(of).collect();
+        let source = Source {
+            address: Ipv4Addr::new(192, 0, 2, number).to_ipv6_mapped(),
+            ..source()
+        };
+        let octets = datagram(1, 5000, &samples);
+        exporters
+            .datagram(&octets, &source, NOW_NS, &mut Vec::new())
+            .unwrap();
+        exporters.statistics.samples_unnumbered
+    };
+    assert_eq!(send(&mut exporters, 1, 0..2), 0);
+    assert_eq!(send(&mut exporters, 2, 0..2), 1);
+    // The first one leaves its two, which the next datagram finds.
+    assert_eq!(send(&mut exporters, 3, 0..2), 1 + 2);
+    assert_eq!(send(&mut exporters, 4, 0..5), 3 + 3);
+}
+
 /// The uptime wraps after 49.7 days.
 #[test]
 fn c15_a_wrap_of_the_uptime_is_no_restart() {
