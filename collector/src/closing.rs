@@ -3,13 +3,14 @@
 
 use std::{
     mem,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use weir_store::{
+    form::Place,
     recover,
     rotate::{self, Rotated},
 };
@@ -68,14 +69,14 @@ pub struct Closed {
 /// `progress` is kept.
 #[must_use]
 pub fn close_windows(
-    root: &Path,
+    place: Place<'_>,
     kept: Vec<Closing>,
     windows: &Receiver<Closing>,
     told: &Sender<PathBuf>,
     progress: &Mutex<Progress>,
 ) -> Closed {
     let mut closer = Closer {
-        root,
+        place,
         told,
         kept,
         done: Closed::default(),
@@ -103,7 +104,7 @@ pub fn close_windows(
 }
 
 struct Closer<'a> {
-    root: &'a Path,
+    place: Place<'a>,
     told: &'a Sender<PathBuf>,
     kept: Vec<Closing>,
     done: Closed,
@@ -117,7 +118,7 @@ impl Closer<'_> {
     }
 
     fn close(&mut self, closing: Closing) {
-        match rotate::close(self.root, &closing.window, &closing.notes) {
+        match rotate::close(self.place, &closing.window, &closing.notes) {
             Ok(rotated) => self.closed(&closing, rotated),
             Err(error) => {
                 if !closing.is_told {
@@ -184,7 +185,7 @@ mod tests {
         fs::write(&obstacle, "").unwrap();
         let (told, files) = unbounded();
         let mut closer = Closer {
-            root,
+            place: root.into(),
             told: &told,
             kept: Vec::new(),
             done: Closed::default(),
@@ -199,7 +200,7 @@ mod tests {
         let (sender, windows) = unbounded();
         drop(sender);
         let done = close_windows(
-            root,
+            root.into(),
             mem::take(&mut closer.kept),
             &windows,
             &told,

@@ -16,6 +16,8 @@ use weir_store::{
     StoreError, flow_tools, layout::Directory, new_file::NewFile, nfdump, schema::StoredFlow,
 };
 
+use crate::options::Files;
+
 const NS_PER_S: u64 = 1_000_000_000;
 /// Flows written at a time.
 const BATCH_FLOWS: usize = 65_536;
@@ -30,6 +32,10 @@ pub struct Import {
     /// Directory for the flows; no collector may be writing to it
     #[arg(short = 'w', long = "write", value_name = "DIR")]
     directory: PathBuf,
+
+    /// What files are like in it.
+    #[command(flatten)]
+    into: Files,
 
     /// Take what can be read of damaged files too
     #[arg(long)]
@@ -127,7 +133,7 @@ impl Archive {
 /// # Errors
 /// If the directory cannot be written.
 pub fn run(options: &Import) -> Result<ExitCode> {
-    let directory = Directory::lock(&options.directory)?;
+    let directory = Directory::lock(&options.directory)?.with_form(options.into.form());
     let (mut files, mut flows) = (0u64, 0u64);
     for path in &options.files {
         match import(&directory, path, options.salvage) {

@@ -6,6 +6,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Result, bail};
 use weir_store::{
     expire::{self, Limits, Reason},
+    form::{Compression, Form, Place},
     layout::{Directory, Rearranging},
     read::{self, Ended},
     recompact::{self, Recompacted},
@@ -31,9 +32,10 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Repair { directory } => repair(directory),
         Command::Recompact {
             directory,
+            compression,
             older_than,
             dry_run,
-        } => recompact(directory, *older_than, *dry_run),
+        } => recompact(directory, *compression, *older_than, *dry_run),
         Command::Import(options) => import::run(options),
         Command::Replay(options) => replay::run(options),
         Command::Anonymise(options) => anonymise::run(options),
@@ -173,10 +175,19 @@ fn repair(root: &Path) -> Result<ExitCode> {
     Ok(success_if(is_all))
 }
 
-fn recompact(root: &Path, older_than_s: u64, is_dry: bool) -> Result<ExitCode> {
+fn recompact(
+    root: &Path,
+    compression: Compression,
+    older_than_s: u64,
+    is_dry: bool,
+) -> Result<ExitCode> {
     let before_s = i64::try_from(now_s().saturating_sub(older_than_s))?;
     let mut is_all = true;
-    recompact::recompact(root, before_s, is_dry, |hour| match hour {
+    let form = Form {
+        compression,
+        ..Form::default()
+    };
+    recompact::recompact(Place { root, form }, before_s, is_dry, |hour| match hour {
         Recompacted::Done {
             path,
             files,

@@ -7,7 +7,10 @@ use std::{
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use weir_service::config::{self, Refused};
-use weir_store::expire::Limits;
+use weir_store::{
+    expire::Limits,
+    form::{Compression, Form, Layout},
+};
 
 use crate::{
     anonymise::Anonymise, exporters::Settings, import::Import, onward::Passing, prefix::Prefix,
@@ -127,6 +130,10 @@ pub struct Receive {
     #[arg(long, value_name = "CMD")]
     pub on_rotate: Option<PathBuf>,
 
+    /// What closed files are like.
+    #[command(flatten)]
+    pub files: Files,
+
     /// What is kept of closed files, each minute anew.
     #[command(flatten)]
     pub keep: Keep,
@@ -210,6 +217,29 @@ impl Receive {
     }
 }
 
+/// What closed files are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct Files {
+    /// Compression of closed files: zstd, zstd:1 to zstd:22, lz4, snappy or none
+    #[arg(long, value_name = "METHOD", default_value = "zstd")]
+    pub compression: Compression,
+
+    /// Folders of closed files: hour (date=DAY/hour=HOUR), day (date=DAY) or flat (none); all are read
+    #[arg(long, value_name = "LAYOUT", default_value = "hour")]
+    pub layout: Layout,
+}
+
+impl Files {
+    /// As the store has it.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        Form {
+            layout: self.layout,
+            compression: self.compression,
+        }
+    }
+}
+
 /// What is kept of closed files.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Keep {
@@ -268,11 +298,15 @@ pub enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
-    /// Make one large sorted file of each hour's small ones; a collector may run
+    /// Make one large sorted file of each hour's small ones, or each day's; a collector may run
     Recompact {
         /// Directory of the flows
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+
+        /// Compression of the large files: zstd, zstd:1 to zstd:22, lz4, snappy or none
+        #[arg(long, value_name = "METHOD", default_value = "zstd")]
+        compression: Compression,
 
         /// Leave hours that ended less than this ago
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::seconds)]
@@ -355,7 +389,17 @@ mod tests {
         };
         assert!(dry_run);
         assert_eq!(keep.limits().octets_max, Some(1 << 30));
-        parse("recompact flows").unwrap();
+        parse("recompact flows --compression zstd:19").unwrap();
+        let line = parse("-w flows --layout day --compression lz4").unwrap();
+        let form = Form {
+            layout: Layout::Day,
+            compression: Compression::Lz4,
+        };
+        assert_eq!(line.receive.files.form(), form);
+        assert_eq!(
+            parse("-w flows").unwrap().receive.files.form(),
+            Form::default()
+        );
         parse("import a b -w flows --salvage").unwrap();
         parse("replay flows --to 192.0.2.1:2055 -v 5 --speed 10").unwrap();
         parse("anonymise flows others --key key").unwrap();
@@ -365,6 +409,8 @@ mod tests {
             "verify",
             "-w flows verify flows",
             "-w flows --sockets 0",
+            "-w flows --layout week",
+            "-w flows --compression zstd:99",
             "-w flows --repeat-source",
             "-w flows --forward v9:192.0.2.1:2055=bytes",
             "import -w flows",

@@ -13,6 +13,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded}
 use serde_json::{Value, json};
 use weir_store::{
     StoreError, account,
+    form::{Form, Place},
     layout::Directory,
     read::Ended,
     recover::{Recovered, recover},
@@ -98,13 +99,18 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Locks the directory, closes what was left open in it, and starts the thread. Closed files are
-    /// told to `closed`.
+    /// Locks the directory, closes what was left open in it, and starts the thread. Closed files are as `form`
+    /// says, and told to `closed`.
     ///
     /// # Errors
     /// If the directory cannot be used.
-    pub fn start(folder: &Path, rotation_s: u64, closed: Sender<PathBuf>) -> Result<Self> {
-        let directory = Directory::lock(folder)?;
+    pub fn start(
+        folder: &Path,
+        rotation_s: u64,
+        form: Form,
+        closed: Sender<PathBuf>,
+    ) -> Result<Self> {
+        let directory = Directory::lock(folder)?.with_form(form);
         let mut kept = Vec::new();
         for found in recover(&directory)? {
             report_recovered(&found);
@@ -125,7 +131,10 @@ impl Writer {
         let told = Arc::clone(&progress);
         let closing_thread = thread::Builder::new()
             .name("rotate".to_owned())
-            .spawn(move || closing::close_windows(&root, kept, &to_close, &closed, &told))?;
+            .spawn(move || {
+                let place = Place { root: &root, form };
+                closing::close_windows(place, kept, &to_close, &closed, &told)
+            })?;
         let state = State {
             directory,
             rotation_s: i64::try_from(rotation_s)?.max(1),
@@ -370,7 +379,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Who closes the window waits here until it is asked for.
         let (closed, told) = bounded(0);
-        let writer = Writer::start(folder.path(), 86_400, closed).unwrap();
+        let writer = Writer::start(folder.path(), 86_400, Form::default(), closed).unwrap();
         writer.sender.send(Message::Flows(flows(10))).unwrap();
         let finishing = thread::spawn(move || writer.finish().unwrap());
         let open = layout::open_folder(folder.path());

@@ -27,7 +27,7 @@ use arrow::{
 };
 use parquet::{
     arrow::ArrowWriter,
-    basic::{Compression, Encoding, ZstdLevel},
+    basic::Encoding,
     file::{
         metadata::{KeyValue, SortingColumn},
         properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
@@ -38,6 +38,7 @@ use parquet::{
 use crate::{
     StoreError,
     checksum::{self, Block, Hashing},
+    form::Compression,
     layout, schema,
 };
 
@@ -66,20 +67,21 @@ impl ClosedWriter {
     /// # Errors
     /// If the file cannot be made.
     pub fn create(path: &Path, notes: &[(String, String)]) -> Result<Self, StoreError> {
-        Self::create_with(path, properties(notes))
+        Self::create_as(path, notes, Compression::default(), &[])
     }
 
-    /// Begins one whose row groups are sorted by columns of these names.
+    /// Begins one that is compressed so, and whose row groups are sorted by columns of these names.
     ///
     /// # Errors
     /// If the file cannot be made.
-    pub fn create_sorted(
+    pub fn create_as(
         path: &Path,
         notes: &[(String, String)],
-        columns: &[&str],
+        compression: Compression,
+        sorted_by: &[&str],
     ) -> Result<Self, StoreError> {
         let schema = schema::schema();
-        let sorting = columns.iter().filter_map(|name| {
+        let sorting = sorted_by.iter().filter_map(|name| {
             let index = schema.index_of(name).ok()?;
             Some(SortingColumn {
                 column_idx: i32::try_from(index).ok()?,
@@ -87,13 +89,12 @@ impl ClosedWriter {
                 nulls_first: false,
             })
         });
-        let sorting = Some(sorting.collect());
-        Self::create_with(path, properties(notes).set_sorting_columns(sorting))
-    }
-
-    fn create_with(path: &Path, properties: WriterPropertiesBuilder) -> Result<Self, StoreError> {
+        let sorting: Vec<_> = sorting.collect();
+        let properties = properties(notes)
+            .set_compression(compression.codec())
+            .set_sorting_columns(Some(sorting).filter(|columns| !columns.is_empty()));
         let file = Hashing::new(layout::create_file(path)?);
-        let writer = ArrowWriter::try_new(file, schema::schema(), Some(properties.build()))
+        let writer = ArrowWriter::try_new(file, schema, Some(properties.build()))
             .map_err(StoreError::parquet(path))?;
         Ok(Self {
             path: path.to_owned(),
@@ -192,7 +193,6 @@ fn properties(notes: &[(String, String)]) -> WriterPropertiesBuilder {
             .map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
     );
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_key_value_metadata(Some(metadata));

@@ -8,7 +8,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use crate::{StoreError, layout, read, system};
+use crate::{StoreError, form::Layout, layout, read, system};
 
 /// What is kept; nothing is said about what is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,10 +78,7 @@ pub fn list(root: &Path) -> Result<Vec<ClosedFile>, StoreError> {
 
 fn closed_file(root: &Path, path: PathBuf) -> Option<ClosedFile> {
     let start_s = layout::window_start_s(&path)?;
-    let stem = path.file_stem()?.to_str()?;
-    if layout::closed_path(root, start_s, stem) != path {
-        return None;
-    }
+    Layout::of(root, &path)?;
     // It may have gone meanwhile.
     let found = fs::symlink_metadata(&path).ok()?;
     let written = found.modified().ok()?.duration_since(UNIX_EPOCH);
@@ -276,7 +273,7 @@ mod tests {
             "notes.parquet",
             "date=2026-11-21/hour=05/somebody.parquet",
             "date=2026-11-21/hour=05/flows-20261121T060000Z.parquet",
-            "flows-20261121T050000Z.parquet",
+            "date=2026-11-21/flows-20261120T050000Z.parquet",
         ];
         for other in others {
             fs::write(root.join(other), "").unwrap();

@@ -15,7 +15,14 @@
 //!
 //! Dates and hours are those of the window's start, in UTC, as hive partitions, which engines read
 //! as columns; names that begin with a dot they leave alone. Names sort by time. An hour that was
-//! recompacted has one file, `flows-20261121T050000Z-hour.parquet`.
+//! recompacted has one file, `flows-20261121T050000Z-hour.parquet`. Closed files may lie in folders of days, or in
+//! no folders, instead ([`crate::form`]):
+//!
+//! ```text
+//! DIR/date=2026-11-21/flows-20261121T050000Z.parquet           a layout by day
+//! DIR/.date=2026-11-21                                         its recompaction under way
+//! DIR/flows-20261121T050000Z.parquet                           a flat one
+//! ```
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -25,7 +32,10 @@ use std::{
 
 use chrono::DateTime;
 
-use crate::StoreError;
+use crate::{
+    StoreError,
+    form::{Form, Layout, Place},
+};
 
 /// Folder of what is not closed yet.
 const OPEN: &str = ".open";
@@ -39,6 +49,7 @@ pub(crate) const UNREADABLE: &str = "arrows.unreadable";
 #[derive(Debug)]
 pub struct Directory {
     root: PathBuf,
+    form: Form,
     _lock: File,
 }
 
@@ -54,6 +65,7 @@ impl Directory {
         match lock_file(&open.join("lock"))? {
             Some(lock) => Ok(Self {
                 root: root.to_owned(),
+                form: Form::default(),
                 _lock: lock,
             }),
             None => Err(StoreError::Locked {
@@ -66,6 +78,21 @@ impl Directory {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The same, with other closed files from now on.
+    #[must_use]
+    pub fn with_form(self, form: Form) -> Self {
+        Self { form, ..self }
+    }
+
+    /// Where closed files go, and what they are like.
+    #[must_use]
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            root: &self.root,
+            form: self.form,
+        }
     }
 
     /// Path of an open window that began then; one that is not taken.
@@ -86,7 +113,7 @@ impl Directory {
         let window = open_folder(&self.root).join(name);
         window.exists()
             || window.with_extension(UNREADABLE).exists()
-            || closed_path(&self.root, start_s, stem).exists()
+            || find_closed(&self.root, start_s, stem).is_some()
     }
 }
 
@@ -153,12 +180,16 @@ pub fn open_folder(root: &Path) -> PathBuf {
     root.join(OPEN)
 }
 
+/// The folder of a day's closed files, or of its hours'.
+#[must_use]
+pub fn day_folder(root: &Path, start_s: i64) -> PathBuf {
+    root.join(utc(start_s).format("date=%Y-%m-%d").to_string())
+}
+
 /// The folder of an hour's closed files.
 #[must_use]
 pub fn hour_folder(root: &Path, start_s: i64) -> PathBuf {
-    let time = utc(start_s);
-    root.join(time.format("date=%Y-%m-%d").to_string())
-        .join(time.format("hour=%H").to_string())
+    day_folder(root, start_s).join(utc(start_s).format("hour=%H").to_string())
 }
 
 /// Name of a window without its ending.
@@ -167,10 +198,17 @@ pub fn window_stem(start_s: i64) -> String {
     format!("flows-{}", utc(start_s).format("%Y%m%dT%H%M%SZ"))
 }
 
-/// Where a window goes when it is closed.
+/// Where a window goes when it is closed, as usual.
 #[must_use]
 pub fn closed_path(root: &Path, start_s: i64, stem: &str) -> PathBuf {
-    hour_folder(root, start_s).join(format!("{stem}.parquet"))
+    Layout::default().closed_path(root, start_s, stem)
+}
+
+/// The file that a window became, whichever layout it was closed into.
+#[must_use]
+pub fn find_closed(root: &Path, start_s: i64, stem: &str) -> Option<PathBuf> {
+    let paths = Layout::ALL.map(|layout| layout.closed_path(root, start_s, stem));
+    paths.into_iter().find(|path| path.exists())
 }
 
 /// The start of a window, by its file's name.

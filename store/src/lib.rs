@@ -1,4 +1,5 @@
-//! The flat files: what they hold ([`schema`], [`others`]), where they lie ([`layout`]), the open window that
+//! The flat files: what they hold ([`schema`], [`others`]), where they lie ([`layout`]), what of that can be
+//! chosen ([`form`]), the open window that
 //! is appended to ([`window`]), how it becomes Parquet ([`rotate`], [`closed`], [`checksum`]), what is
 //! done at start with windows that were never rotated ([`recover`]), how files are found and read
 //! ([`read`], [`follow`]), and what closed ones say of themselves ([`footer`], [`account`]). Then what is done with closed files:
@@ -14,6 +15,7 @@ pub mod expire;
 pub mod flow_tools;
 pub mod follow;
 pub mod footer;
+pub mod form;
 pub mod layout;
 pub mod new_file;
 pub mod nfdump;

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     StoreError,
     closed::ClosedWriter,
+    form::Place,
     layout::{self, Directory},
     rotate,
     schema::{self, StoredFlow},
@@ -23,7 +24,7 @@ pub struct NewFile<'a> {
 }
 
 impl<'a> NewFile<'a> {
-    /// Begins one among the files of the hour of `start_s`; `notes` go into its metadata.
+    /// Begins one among the files of the time of `start_s`; `notes` go into its metadata.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -35,12 +36,13 @@ impl<'a> NewFile<'a> {
         let window = directory.window_path(start_s);
         let stem = window.file_stem().and_then(|stem| stem.to_str());
         let stem = stem.unwrap_or("flows");
-        let folder = layout::open_folder(directory.root());
+        let Place { root, form } = directory.place();
+        let folder = layout::open_folder(root);
         let partial = folder.join(format!("{stem}{}", rotate::PARTIAL_SUFFIX));
         Ok(Self {
             directory,
-            closed: layout::closed_path(directory.root(), start_s, stem),
-            writer: ClosedWriter::create(&partial, notes)?,
+            closed: form.layout.closed_path(root, start_s, stem),
+            writer: ClosedWriter::create_as(&partial, notes, form.compression, &[])?,
             partial,
         })
     }

@@ -1,6 +1,7 @@
 //! Finding and reading files, open and closed alike.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, BufReader, Read, Seek as _, SeekFrom},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -44,9 +45,22 @@ pub fn list(root: &Path) -> Result<Files, StoreError> {
         open: recover::list_windows(&layout::open_folder(root))?,
     };
     list_closed(root, &mut files.closed, 0)?;
-    files.closed.sort();
+    files
+        .closed
+        .sort_by(|one, other| by_time(one).cmp(&by_time(other)));
     files.open.sort();
     Ok(files)
+}
+
+/// What closed files are sorted by: whose they are, if several collectors' directories lie in one, then their names,
+/// which sort by time whichever folders of days and hours they lie in.
+fn by_time(path: &Path) -> (Option<&Path>, Option<&OsStr>) {
+    let is_of_time = |folder: &&Path| {
+        let name = folder.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| name.starts_with("date=") || name.starts_with("hour="))
+    };
+    let mut folders = path.ancestors().skip(1).skip_while(is_of_time);
+    (folders.next(), path.file_name())
 }
 
 /// Lists the open windows alone, by time.

@@ -1,6 +1,7 @@
 //! The small files of an hour become one large one, its row groups sorted by source and destination:
 //! smaller, fewer to open, and a search for a host reads little of it. An hour is the unit since its
-//! folder is a partition that engines read as a column; a day's file would be in none.
+//! folder is a partition that engines read as a column; where files lie by day ([`crate::form`]) it is the day.
+//! Those of a flat layout stay: the directory itself cannot change places with another.
 //!
 //! Readers see the small files or the large one, never both or neither: the large one is made in a
 //! hidden folder beside the hour's, and the two folders change places in one step ([`system::exchange`]).
@@ -32,6 +33,7 @@ use crate::{
     closed::ClosedWriter,
     expire::{self, ClosedFile},
     footer::{self, Ends},
+    form::{Compression, Layout, Place},
     layout::{self, Rearranging},
     read, rotate, schema, system,
     verify::{self, Fault},
@@ -41,13 +43,12 @@ use crate::{
 const SORTED_ROWS: usize = 1 << 18;
 /// What they are sorted by.
 const SORTED_BY: [&str; 3] = ["src_addr", "dst_addr", "flow_start"];
-/// Name ending of an hour's large file.
-const HOUR_SUFFIX: &str = "-hour";
 /// The note that lists what a large file was made of.
 const SOURCES: &str = "weir.recompacted";
 const HOUR_S: i64 = 3600;
+const DAY_S: i64 = 86_400;
 
-/// What became of an hour.
+/// What became of an hour, or a day.
 #[derive(Debug)]
 pub enum Recompacted {
     /// So many files became one.
@@ -65,76 +66,128 @@ pub enum Recompacted {
     },
     /// It would be done.
     Due {
-        /// The hour's folder.
+        /// The folder.
         folder: PathBuf,
         /// Files in it.
         files: usize,
     },
     /// It is left as it is: something in it is wrong, or not finished.
     Left {
-        /// The hour's folder.
+        /// The folder.
         folder: PathBuf,
         /// Why, as a sentence's end.
         reason: String,
     },
 }
 
-/// Recompacts each hour that ended before `before_s` (seconds since 1970-01-01 UTC) and has more than
-/// one file; `report` is told of each. With `is_dry` nothing is changed.
+/// Recompacts each hour, or day, that ended before `before_s` (seconds since 1970-01-01 UTC) and has more than
+/// one file; `report` is told of each. Large files are compressed as the place says. With `is_dry` nothing is
+/// changed.
 ///
 /// # Errors
 /// If the directory cannot be read or written. What was done until then stays done.
-pub fn recompact(
-    root: &Path,
+pub fn recompact<'a>(
+    place: impl Into<Place<'a>>,
     before_s: i64,
     is_dry: bool,
     mut report: impl FnMut(Recompacted),
 ) -> Result<(), StoreError> {
+    let Place { root, form } = place.into();
     let lock = Rearranging::lock(root)?;
     if !is_dry {
         clear(root, &lock)?;
     }
-    for (start_s, files) in hours(root)? {
-        if start_s + HOUR_S > before_s || files.len() < 2 {
+    for (period, files) in periods(root)? {
+        if period.end_s() > before_s || files.len() < 2 {
             continue;
         }
-        let folder = layout::hour_folder(root, start_s);
-        report(if is_dry {
+        let folder = period.layout.folder(root, period.start_s);
+        report(if period.suffix().is_none() {
+            Recompacted::Left {
+                folder,
+                reason: "files without folders of hours or days stay as they are".to_owned(),
+            }
+        } else if is_dry {
             Recompacted::Due {
                 folder,
                 files: files.len(),
             }
         } else {
-            hour(root, start_s, &files)?
+            recompact_period(root, period, &files, form.compression)?
         });
     }
     Ok(())
 }
 
-/// Closed files by the start of their hour.
-fn hours(root: &Path) -> Result<BTreeMap<i64, Vec<ClosedFile>>, StoreError> {
-    let mut hours: BTreeMap<i64, Vec<ClosedFile>> = BTreeMap::new();
-    for file in expire::list(root)? {
-        let start_s = file.start_s - file.start_s.rem_euclid(HOUR_S);
-        hours.entry(start_s).or_default().push(file);
-    }
-    Ok(hours)
+/// The files of one folder, and when their windows began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Period {
+    start_s: i64,
+    layout: Layout,
 }
 
-fn hour(root: &Path, start_s: i64, files: &[ClosedFile]) -> Result<Recompacted, StoreError> {
-    let folder = layout::hour_folder(root, start_s);
+impl Period {
+    /// That of a file.
+    fn of(file: &ClosedFile, layout: Layout) -> Self {
+        Self {
+            start_s: file.start_s - file.start_s.rem_euclid(length_s(layout)),
+            layout,
+        }
+    }
+
+    fn end_s(self) -> i64 {
+        self.start_s + length_s(self.layout)
+    }
+
+    /// Name ending of its large file; none if there is no folder to exchange.
+    fn suffix(self) -> Option<&'static str> {
+        match self.layout {
+            Layout::Hour => Some("-hour"),
+            Layout::Day => Some("-day"),
+            Layout::Flat => None,
+        }
+    }
+}
+
+fn length_s(layout: Layout) -> i64 {
+    match layout {
+        Layout::Hour => HOUR_S,
+        Layout::Day | Layout::Flat => DAY_S,
+    }
+}
+
+/// Closed files by their folders, and by the day where there are none.
+fn periods(root: &Path) -> Result<BTreeMap<Period, Vec<ClosedFile>>, StoreError> {
+    let mut periods: BTreeMap<Period, Vec<ClosedFile>> = BTreeMap::new();
+    for file in expire::list(root)? {
+        if let Some(layout) = Layout::of(root, &file.path) {
+            let period = Period::of(&file, layout);
+            periods.entry(period).or_default().push(file);
+        }
+    }
+    Ok(periods)
+}
+
+fn recompact_period(
+    root: &Path,
+    period: Period,
+    files: &[ClosedFile],
+    compression: Compression,
+) -> Result<Recompacted, StoreError> {
+    let folder = period.layout.folder(root, period.start_s);
     let left = |reason| Recompacted::Left {
         folder: folder.clone(),
         reason,
     };
-    if let Some(reason) = obstacle(root, files)? {
+    if let Some(reason) = obstacle(root, &folder, files)? {
         return Ok(left(reason));
     }
     let hidden = hidden_folder(&folder);
-    let name = format!("{}{HOUR_SUFFIX}.parquet", layout::window_stem(start_s));
+    let suffix = period.suffix().unwrap_or_default();
+    let name = format!("{}{suffix}.parquet", layout::window_stem(period.start_s));
     let exchanged = in_hidden(&hidden, || {
         let large = hidden.join(&name);
-        let flows = match write_large(files, &large)? {
+        let flows = match write_large(files, &large, compression)? {
             Ok(flows) => flows,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -152,7 +205,7 @@ fn hour(root: &Path, start_s: i64, files: &[ClosedFile]) -> Result<Recompacted, 
         Err(reason) => return Ok(left(reason)),
     };
     sync_parent(&folder)?;
-    clear_hour(&hidden)?;
+    clear_hidden(&hidden)?;
     Ok(Recompacted::Done {
         path: folder.join(name),
         files: files.len(),
@@ -179,9 +232,13 @@ fn in_hidden<T>(
 }
 
 /// Writes the flows of all files as one, under its name once it is whole; how many, or why not.
-fn write_large(files: &[ClosedFile], large: &Path) -> Result<Result<u64, String>, StoreError> {
+fn write_large(
+    files: &[ClosedFile],
+    large: &Path,
+    compression: Compression,
+) -> Result<Result<u64, String>, StoreError> {
     let partial = large.with_extension(rotate::PARTIAL_SUFFIX.trim_start_matches('.'));
-    let written = write_sorted(files, &partial)?;
+    let written = write_sorted(files, &partial, compression)?;
     if written.is_ok() {
         keep_time(files, &partial)?;
         fs::rename(&partial, large).map_err(StoreError::io("rename", &partial))?;
@@ -189,8 +246,16 @@ fn write_large(files: &[ClosedFile], large: &Path) -> Result<Result<u64, String>
     Ok(written)
 }
 
-/// Why an hour cannot be recompacted now.
-fn obstacle(root: &Path, files: &[ClosedFile]) -> Result<Option<String>, StoreError> {
+/// Why a folder cannot be recompacted now.
+fn obstacle(
+    root: &Path,
+    folder: &Path,
+    files: &[ClosedFile],
+) -> Result<Option<String>, StoreError> {
+    // The layout was another one that day: folders of hours would go out of sight with the day's files.
+    if folders(folder, "").is_ok_and(|folders| !folders.is_empty()) {
+        return Ok(Some("there are folders of hours in it, too".to_owned()));
+    }
     for window in read::list(root)?.open {
         // Whoever closes it looks whether its closed file is there already.
         let is_closed = files
@@ -204,7 +269,11 @@ fn obstacle(root: &Path, files: &[ClosedFile]) -> Result<Option<String>, StoreEr
 }
 
 /// Writes the flows of all files as one; how many, or why not.
-fn write_sorted(files: &[ClosedFile], partial: &Path) -> Result<Result<u64, String>, StoreError> {
+fn write_sorted(
+    files: &[ClosedFile],
+    partial: &Path,
+    compression: Compression,
+) -> Result<Result<u64, String>, StoreError> {
     let sources = files.iter().map(source);
     let sources = match sources.collect::<Result<Value, StoreError>>() {
         Ok(sources) => sources,
@@ -219,7 +288,7 @@ fn write_sorted(files: &[ClosedFile], partial: &Path) -> Result<Result<u64, Stri
         (footer::HEARD.to_owned(), heard),
     ];
     notes.extend(share(&sources).map(|share| (account::SHARE.to_owned(), share)));
-    let mut writer = ClosedWriter::create_sorted(partial, &notes, &SORTED_BY)?;
+    let mut writer = ClosedWriter::create_as(partial, &notes, compression, &SORTED_BY)?;
     let (mut batches, mut rows) = (Vec::new(), 0);
     for file in files {
         let verified = verify::read_sound(&file.path, |batch| {
@@ -337,9 +406,12 @@ fn keep_time(files: &[ClosedFile], large: &Path) -> Result<(), StoreError> {
 /// # Errors
 /// If something cannot be read, moved or removed.
 pub fn clear(root: &Path, _lock: &Rearranging) -> Result<(), StoreError> {
+    for hidden in folders(root, ".date=")? {
+        clear_hidden(&hidden)?;
+    }
     for date in folders(root, "date=")? {
         for hidden in folders(&date, ".hour=")? {
-            clear_hour(&hidden)?;
+            clear_hidden(&hidden)?;
         }
     }
     Ok(())
@@ -358,7 +430,7 @@ fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, StoreError> {
         .collect())
 }
 
-fn clear_hour(hidden: &Path) -> Result<(), StoreError> {
+fn clear_hidden(hidden: &Path) -> Result<(), StoreError> {
     let shown = shown_folder(hidden);
     let entries = fs::read_dir(hidden).map_err(StoreError::io("list", hidden))?;
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {

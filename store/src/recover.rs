@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     StoreError,
+    form::Place,
     layout::{self, Directory, WINDOW_SUFFIX},
     read::Ended,
     rotate::{self, Rotated},
@@ -35,7 +36,7 @@ pub fn recover(directory: &Directory) -> Result<Vec<Recovered>, StoreError> {
     windows.sort();
     Ok(windows
         .into_iter()
-        .map(|window| recover_window(directory.root(), window))
+        .map(|window| recover_window(directory.place(), window))
         .collect())
 }
 
@@ -45,8 +46,8 @@ pub fn notes() -> Vec<(String, String)> {
     vec![("weir.recovered".to_owned(), "true".to_owned())]
 }
 
-fn recover_window(root: &Path, window: PathBuf) -> Recovered {
-    match rotate::close(root, &window, &notes()) {
+fn recover_window(place: Place<'_>, window: PathBuf) -> Recovered {
+    match rotate::close(place, &window, &notes()) {
         Ok(Rotated {
             path: None,
             ended: Ended::CutOff(_),

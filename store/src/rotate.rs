@@ -10,7 +10,9 @@ use std::{
 use crate::{
     StoreError,
     closed::ClosedWriter,
-    footer, layout,
+    footer,
+    form::{Compression, Place},
+    layout,
     read::{self, Ended},
 };
 
@@ -28,24 +30,24 @@ pub struct Rotated {
     pub ended: Ended,
 }
 
-/// Closes a window into `root`. `notes` are kept as the file's metadata. A window that cannot be read
+/// Closes a window into a directory. `notes` are kept as the file's metadata. A window that cannot be read
 /// to its end is kept too, under another name, beside the file with what could be read.
 ///
 /// # Errors
 /// If something cannot be read or written; the window stays, and a later try may succeed.
-pub fn close(
-    root: &Path,
+pub fn close<'a>(
+    place: impl Into<Place<'a>>,
     window: &Path,
     notes: &[(String, String)],
 ) -> Result<Rotated, StoreError> {
+    let Place { root, form } = place.into();
     let start_s = layout::window_start_s(window).unwrap_or(0);
     let name = window
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
     let stem = name.trim_end_matches(layout::WINDOW_SUFFIX);
-    let closed = layout::closed_path(root, start_s, stem);
-    if closed.exists() {
+    if let Some(closed) = layout::find_closed(root, start_s, stem) {
         // It was synced before it got this name: the process ended before the window was done with.
         let flows = footer::read(&closed)?.flows;
         let mut in_window = 0;
@@ -67,13 +69,15 @@ pub fn close(
             ended,
         });
     }
+    let closed = form.layout.closed_path(root, start_s, stem);
     let partial = layout::open_folder(root).join(format!("{stem}{PARTIAL_SUFFIX}"));
-    let made = write_parquet(window, &partial, notes).and_then(|(flows, ended)| {
-        if flows > 0 {
-            publish(root, &partial, &closed)?;
-        }
-        Ok((flows, ended))
-    });
+    let made =
+        write_parquet(window, &partial, notes, form.compression).and_then(|(flows, ended)| {
+            if flows > 0 {
+                publish(root, &partial, &closed)?;
+            }
+            Ok((flows, ended))
+        });
     // Of a file without flows, or one that was only begun: it would take room, of which there may be none.
     let _ = fs::remove_file(&partial);
     let (flows, ended) = made?;
@@ -121,8 +125,9 @@ fn write_parquet(
     window: &Path,
     partial: &Path,
     notes: &[(String, String)],
+    compression: Compression,
 ) -> Result<(u64, Ended), StoreError> {
-    let mut file = ClosedWriter::create(partial, notes)?;
+    let mut file = ClosedWriter::create_as(partial, notes, compression, &[])?;
     let ended = read::window(window, |batch| file.write(&batch))?;
     Ok((file.finish()?, ended))
 }

@@ -463,3 +463,32 @@ fn commands_keep_the_system_calls_that_the_collector_gives_up() {
     assert_eq!(filters(&told), vec![own; count], "{told}");
     assert_eq!(field(&told, "CapEff:"), vec![0; count], "{told}");
 }
+
+/// Whatever folders and compression files were written with, each word finds them, and readers do.
+#[test]
+fn files_of_each_layout_and_compression_are_found_by_all() {
+    let site = Site::new();
+    for (number, form) in (0..).zip([
+        "--layout day --compression lz4",
+        "--layout flat --compression none",
+        "--layout hour --compression snappy",
+    ]) {
+        let daemon = site.start(&format!("-t 86400 {form}"));
+        send(&site, 10 * number..10 * (number + 1));
+        expect(&site.stop(daemon), "windows_closed=1 windows_kept=0");
+    }
+    let depth = |path: &PathBuf| path.strip_prefix(site.flows()).unwrap().iter().count();
+    let mut depths: Vec<_> = site.closed().iter().map(depth).collect();
+    depths.sort_unstable();
+    assert_eq!(depths, [1, 2, 3]);
+    let flows = 30 * u64::from(FLOWS);
+    assert_eq!(site.totals(), (flows, flows));
+    let (is_sound, said) = site.maintain("verify", "");
+    let sound = format!("{flows} flows in 3 sound files, 0 damaged");
+    assert!(is_sound && said.contains(&sound), "{said}");
+    let (is_well, said) = site.maintain("repair", "");
+    assert!(is_well && said.is_empty(), "{said}");
+    let (is_well, said) = site.maintain("expire", "--max-size 0");
+    assert!(is_well && said.contains("3 files expired"), "{said}");
+    assert!(site.closed().is_empty());
+}

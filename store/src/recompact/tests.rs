@@ -308,3 +308,54 @@ fn a_large_file_is_as_old_as_the_latest_small_one() {
     run(root, LATER_S, false);
     assert_eq!(expire::list(root).unwrap()[0].written_s, 1_000_011);
 }
+
+/// Where files lie by day a day's become one, unless folders of hours would go with them; flat ones stay.
+#[test]
+fn files_by_day_become_one_a_day_and_flat_ones_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    Directory::lock(root).unwrap();
+    let close_in = |layout: Layout, start_s: i64, numbers| {
+        let path = close(root, start_s, numbers);
+        let to = layout.folder(root, start_s).join(name(&path));
+        fs::rename(&path, to).unwrap();
+        fs::remove_dir(path.parent().unwrap()).unwrap();
+    };
+    for window in 0..3u64 {
+        let start_s = START_S + 3600 * window.cast_signed();
+        close_in(Layout::Day, start_s, 100 * window..100 * (window + 1));
+    }
+    for window in 0..2u64 {
+        let start_s = START_S + 300 * window.cast_signed();
+        close_in(Layout::Flat, start_s, 300 + 10 * window..310 + 10 * window);
+    }
+    let flat = "files without folders of hours or days stay as they are";
+    assert_eq!(run(root, LATER_S, true), [flat, "3 files due"]);
+    // The day is not over yet.
+    assert!(run(root, START_S + 7200, false).is_empty());
+    assert_eq!(run(root, LATER_S, false), [flat, "3 files, 300 flows"]);
+    let large = root.join("date=2026-11-21/flows-20261121T000000Z-day.parquet");
+    let closed = read::list(root).unwrap().closed;
+    assert!(closed.len() == 3 && closed.contains(&large), "{closed:?}");
+    assert_eq!(expire::list(root).unwrap().len(), 3);
+    assert!(!hidden_folder(large.parent().unwrap()).exists());
+    assert_eq!(seen(root), (0..320).collect::<Vec<_>>());
+    // The layout was another one for some hours.
+    close_in(Layout::Day, START_S + 7200, 320..330);
+    close(root, START_S, 330..340);
+    assert_eq!(
+        run(root, LATER_S, false),
+        [flat, "there are folders of hours in it, too"]
+    );
+    assert_eq!(seen(root), (0..340).collect::<Vec<_>>());
+    // One that was killed after the folders had changed places.
+    let shown = layout::hour_folder(root, START_S);
+    fs::remove_dir_all(&shown).unwrap();
+    let date = large.parent().unwrap();
+    let hidden = hidden_folder(date);
+    fs::create_dir(&hidden).unwrap();
+    system::exchange(date, &hidden).unwrap();
+    run(root, LATER_S, false);
+    assert!(!hidden.exists());
+    assert_eq!(seen(root), (0..330).collect::<Vec<_>>());
+}
