@@ -31,6 +31,23 @@ struct Names {
     description: String,
 }
 
+impl Names {
+    /// What is said; of what is not, what was known: some say name and description in records of their own.
+    fn of(said: &options::Interface<'_>, known: Option<&Self>) -> Self {
+        let text = |said: &[u8], known: Option<&String>| {
+            let text = options::text(said);
+            match known {
+                Some(known) if text.is_empty() => known.clone(),
+                _ => text,
+            }
+        };
+        Self {
+            name: text(said.name, known.map(|known| &known.name)),
+            description: text(said.description, known.map(|known| &known.description)),
+        }
+    }
+}
+
 impl Announced {
     /// Takes what an options record says. False if there was no room for all of it; interfaces may
     /// have `interfaces_max` names.
@@ -40,14 +57,10 @@ impl Announced {
             taken &= self.set_rate(sampler, one_in);
         }
         if let Some(interface) = said.interface {
-            let known = self.interfaces.contains_key(&interface.ifindex);
-            if known || self.interfaces.len() < interfaces_max {
-                let names = Names {
-                    name: options::text(interface.name),
-                    description: options::text(interface.description),
-                };
-                let is_other = self.interfaces.get(&interface.ifindex) != Some(&names);
-                if is_other {
+            let known = self.interfaces.get(&interface.ifindex);
+            if known.is_some() || self.interfaces.len() < interfaces_max {
+                let names = Names::of(&interface, known);
+                if known != Some(&names) {
                     self.changed = true;
                     self.interfaces.insert(interface.ifindex, names);
                 }
@@ -241,6 +254,25 @@ mod tests {
         assert!(!announced.take(&named(2), 1));
         assert!(announced.take(&named(1), 1));
         assert_eq!(announced.interfaces(), 1);
+    }
+
+    #[test]
+    fn a_name_and_a_description_may_come_apart() {
+        let said = |name: &'static [u8], description: &'static [u8]| Announcement {
+            interface: Some(Interface {
+                ifindex: 3,
+                name,
+                description,
+            }),
+            ..Announcement::default()
+        };
+        let mut announced = Announced::default();
+        let all: [(&[u8], &[u8]); 3] = [(b"eth0", b""), (b"", b"uplink"), (b"eth1", b"")];
+        for (name, description) in all {
+            assert!(announced.take(&said(name, description), 1));
+        }
+        let expected = json!({ "3": { "name": "eth1", "description": "uplink" } });
+        assert_eq!(announced.interface_names(), expected);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 //! clocks when it leaves, so all its records' relative times are encoded then. One that turns out
 //! to be longer than the path takes is taken back: its records go into shorter ones.
 
-use std::mem;
+use std::{collections::VecDeque, mem};
 
-use weir_netflow::{ExportTime, FlowRecord, Layout, Sampling};
+use weir_netflow::{
+    ExportTime, FlowRecord, Layout, Sampling,
+    announce::{Announcement, Part},
+};
 
 use crate::{
     counters::Tally,
@@ -160,6 +163,38 @@ impl Batcher {
             octets,
             tally,
             records: mem::replace(&mut self.pending, room),
+            sequence,
+        })
+    }
+
+    /// What is announced, in parts, as the version has it; nothing if it has no templates.
+    #[must_use]
+    pub fn parts(&self, said: &Announcement) -> VecDeque<Part> {
+        self.format.parts(said).into()
+    }
+
+    /// Makes a datagram of the first of these parts, as many as fit and one at least, and takes them out;
+    /// none if none are left. An open datagram leaves after it, and has its number when it does.
+    pub fn announce(&mut self, parts: &mut VecDeque<Part>, now: &ExportTime) -> Option<Datagram> {
+        let mut octets = self.options.version.header_octets();
+        let mut taken = Vec::new();
+        while let Some(part) = parts.front() {
+            octets += part.octets.len();
+            if octets > self.options.datagram_octets_max && !taken.is_empty() {
+                break;
+            }
+            taken.extend(parts.pop_front());
+        }
+        if taken.is_empty() {
+            return None;
+        }
+        let sequence = self.sequence;
+        let (octets, units) = self.format.encode_parts(&taken, sequence, now);
+        self.sequence = sequence.wrapping_add(units);
+        Some(Datagram {
+            octets,
+            tally: Tally::default(),
+            records: Vec::new(),
             sequence,
         })
     }

@@ -2,8 +2,10 @@
 //! octets. Pure functions of records and times.
 
 use weir_netflow::{
-    ExportTime, FlowRecord, Layout, Sampling, flow_template::FlowTemplates, ipfix, set, softflowd,
-    v1, v5, v9,
+    ExportTime, FlowRecord, Layout, Sampling,
+    announce::{self, Announcement, Part},
+    flow_template::FlowTemplates,
+    ipfix, set, softflowd, v1, v5, v9,
 };
 
 /// Sets are padded to four octets.
@@ -141,6 +143,51 @@ impl Format {
         self.version.header_octets() + self.templates_octets() + record_octets
     }
 
+    /// What is announced, as this version has it; nothing without templates.
+    pub fn parts(&self, said: &Announcement) -> Vec<Part> {
+        match self.version {
+            Version::V1 | Version::V5 => Vec::new(),
+            Version::V9 => announce::v9(said, self.source_id),
+            Version::Ipfix => announce::ipfix(said, self.source_id),
+        }
+    }
+
+    /// A datagram of nothing but such parts, and by how much the next one's number is higher.
+    pub fn encode_parts(&self, parts: &[Part], sequence: u32, now: &ExportTime) -> (Vec<u8>, u32) {
+        let templates: usize = parts.iter().map(|part| part.templates).sum();
+        let records: usize = parts.iter().map(|part| part.records).sum();
+        let mut octets = vec![0; self.version.header_octets()];
+        for part in parts {
+            octets.extend_from_slice(&part.octets);
+        }
+        if self.version == Version::V9 {
+            self.put_v9_header(&mut octets, templates + records, &whole_second(now), sequence);
+            return (octets, 1);
+        }
+        self.put_ipfix_header(&mut octets, now, sequence);
+        (octets, u32::try_from(records).unwrap_or(u32::MAX))
+    }
+
+    fn put_v9_header(&self, octets: &mut [u8], count: usize, time: &ExportTime, sequence: u32) {
+        let header = v9::Header {
+            count: count16(count),
+            time: *time,
+            sequence,
+            source_id: self.source_id,
+        };
+        octets[..v9::HEADER_OCTETS].copy_from_slice(&v9::encode_header(&header));
+    }
+
+    fn put_ipfix_header(&self, octets: &mut [u8], time: &ExportTime, sequence: u32) {
+        let header = ipfix::Header {
+            length: count16(octets.len()),
+            export_ns: time.unix_ns,
+            sequence,
+            domain: self.source_id,
+        };
+        octets[..ipfix::HEADER_OCTETS].copy_from_slice(&ipfix::encode_header(&header));
+    }
+
     /// What is said with the templates.
     fn options(&self) -> Options {
         let needs_boot = self.version == Version::Ipfix && self.layout.needs_boot();
@@ -232,14 +279,7 @@ impl Contents<'_> {
     }
 
     fn encode_v9(&self, now: &ExportTime) -> Vec<u8> {
-        // The header's clock has whole seconds: both clocks are moved on to the next one, so that
-        // they are of one instant and no flow ends after it.
-        let to_second_ns = (1_000_000_000 - now.unix_ns % 1_000_000_000) % 1_000_000_000;
-        let instant = ExportTime {
-            // A capture file may claim the last instant there is.
-            unix_ns: now.unix_ns.saturating_add(to_second_ns),
-            uptime_ms: now.uptime_ms + to_second_ns.div_ceil(1_000_000),
-        };
+        let instant = whole_second(now);
         let mut octets = Vec::with_capacity(Version::DATAGRAM_OCTETS_MAX);
         octets.resize(v9::HEADER_OCTETS, 0);
         let mut count = self.records.len();
@@ -264,13 +304,8 @@ impl Contents<'_> {
             }
         }
         self.encode_sets(&mut octets, &instant);
-        let header = v9::Header {
-            count: count16(count),
-            time: instant,
-            sequence: self.sequence,
-            source_id: self.format.source_id,
-        };
-        octets[..v9::HEADER_OCTETS].copy_from_slice(&v9::encode_header(&header));
+        self.format
+            .put_v9_header(&mut octets, count, &instant, self.sequence);
         octets
     }
 
@@ -295,13 +330,8 @@ impl Contents<'_> {
             }
         }
         self.encode_sets(&mut octets, now);
-        let header = ipfix::Header {
-            length: count16(octets.len()),
-            export_ns: now.unix_ns,
-            sequence: self.sequence,
-            domain: self.format.source_id,
-        };
-        octets[..ipfix::HEADER_OCTETS].copy_from_slice(&ipfix::encode_header(&header));
+        self.format
+            .put_ipfix_header(&mut octets, now, self.sequence);
         octets
     }
 
@@ -325,6 +355,17 @@ impl Contents<'_> {
             let length = count16(octets.len() - start);
             octets[start + 2..start + 4].copy_from_slice(&length.to_be_bytes());
         }
+    }
+}
+
+/// v9's header clock has whole seconds: both clocks are moved on to the next one, so that they are of one
+/// instant and no flow ends after it.
+fn whole_second(now: &ExportTime) -> ExportTime {
+    let to_second_ns = (1_000_000_000 - now.unix_ns % 1_000_000_000) % 1_000_000_000;
+    ExportTime {
+        // A capture file may claim the last instant there is.
+        unix_ns: now.unix_ns.saturating_add(to_second_ns),
+        uptime_ms: now.uptime_ms + to_second_ns.div_ceil(1_000_000),
     }
 }
 

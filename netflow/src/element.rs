@@ -138,6 +138,8 @@ pub const METERING_PROCESS: Element = 143;
 pub const EXPORTING_PROCESS: Element = 144;
 /// templateId.
 pub const TEMPLATE_ID: Element = 145;
+/// observationDomainId.
+pub const OBSERVATION_DOMAIN: Element = 149;
 /// flowStartSeconds.
 pub const START_S: Element = 150;
 /// flowEndSeconds.

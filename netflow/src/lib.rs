@@ -5,8 +5,9 @@
 //! The older formats have one layout each ([`v1`], [`v5`], [`v7`]) or one a scheme ([`v8`]); what
 //! they share is in [`fixed`]. In [`v9`] and [`ipfix`] a datagram is cut into sets ([`set`]), some
 //! of them define templates ([`template`]), and by those the others are read: flows by [`data`],
-//! what an exporter says about itself by [`options`].
+//! what an exporter says about itself by [`options`]; what ours says is in [`announce`].
 
+pub mod announce;
 pub mod data;
 pub mod element;
 pub mod fixed;

@@ -2,12 +2,14 @@
 //! cannot keep up the channel fills, the sweep waits, the table fills, and what does not fit is
 //! counted by the kernel program: memory stays what it was.
 
+mod said;
+
 use std::{
     io, mem,
     net::SocketAddr,
     panic::{self, AssertUnwindSafe},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -23,13 +25,15 @@ use weir_exporter::{
     destination::{Carrier, Sent},
     pace::Pace,
 };
-use weir_netflow::{ExportTime, FlowRecord, fixed};
+use weir_netflow::{ExportTime, FlowRecord, announce::Lost, fixed};
 use weir_service::privileges;
 
 use crate::{
     clock::Now,
     pair::{self, Pairing},
+    statistics::Statistics,
 };
+use said::Said;
 
 /// Records in a batch that goes to the thread.
 pub const BATCH_RECORDS: usize = 1024;
@@ -40,6 +44,7 @@ const DELAY_MAX_NS: u64 = 1_000_000_000;
 /// Datagrams a second, and at once: half of what a default socket buffer takes in a scheduler's
 /// tick.
 const PACE: (u64, u64) = (24_000, 24);
+const NS_PER_MS: u64 = 1_000_000;
 
 /// Which clock the export follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,8 @@ pub struct How {
     pub in_turn: bool,
     /// What becomes of the directions of a conversation; `None`: each is by itself.
     pub pairing: Option<Pairing>,
+    /// Collectors are told, in options, what was sent and lost, and what interfaces are called.
+    pub announces: bool,
 }
 
 impl How {
@@ -75,6 +82,7 @@ impl How {
             by_stream: false,
             in_turn: false,
             pairing: None,
+            announces: false,
         }
     }
 
@@ -206,6 +214,14 @@ struct Shared {
     exported: Mutex<Vec<Exported>>,
     /// Whether each destination's next datagram is to carry the templates.
     templates_wanted: AtomicBool,
+    /// What is told besides records.
+    said: Mutex<Said>,
+}
+
+impl Shared {
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The thread's near end.
@@ -388,6 +404,17 @@ impl Export {
         self.shared.templates_wanted.store(true, Ordering::Relaxed);
     }
 
+    /// Notes what the account says was lost before it became records: collectors are told.
+    pub fn note_losses(&self, statistics: &Statistics, now: &Now) {
+        let mut said = self.shared.said();
+        said.note_losses(statistics, now.unix_ns / NS_PER_MS);
+    }
+
+    /// Notes what interfaces are called, by the numbers that records have: collectors are told.
+    pub fn name_interfaces(&self, names: Vec<(u32, String)>) {
+        self.shared.said().interfaces = names;
+    }
+
     /// Whether the thread died: nothing is sent any more, and what it is given is lost. Says so,
     /// once.
     pub fn is_dead(&mut self) -> bool {
@@ -465,6 +492,7 @@ impl Exporter {
                     self.latest = time;
                     self.renew_templates();
                     let now = self.now();
+                    self.announce_if_due(&now);
                     for record in &records {
                         self.export(record, &now);
                     }
@@ -476,9 +504,26 @@ impl Exporter {
             let now = self.now();
             self.flush_if_due(&now, now);
         }
-        let now = self.now();
+        let (now, said) = (self.now(), self.said());
         for lane in self.lanes.iter_mut().filter(|lane| lane.is_on) {
-            lane.finish(&now);
+            lane.finish(&said, &now);
+        }
+    }
+
+    fn said(&self) -> Said {
+        self.shared.said().clone()
+    }
+
+    fn announce_if_due(&mut self, now: &ExportTime) {
+        let is_due = |lane: &Lane| lane.is_on && lane.announcement_is_due(now);
+        if !self.lanes.iter().any(is_due) {
+            return;
+        }
+        let said = self.said();
+        for lane in &mut self.lanes {
+            if is_due(lane) {
+                lane.announce(&said, now);
+            }
         }
     }
 
@@ -510,9 +555,9 @@ impl Exporter {
 
     /// Switches lanes on and off, and adds some.
     fn switch(&mut self, is_on: &[bool], lanes: Vec<Lane>) {
-        let now = self.now();
+        let (now, said) = (self.now(), self.said());
         for (lane, is_on) in self.lanes.iter_mut().zip(is_on) {
-            lane.switch(*is_on, &now);
+            lane.switch(*is_on, &said, &now);
         }
         let lanes = lanes.into_iter().map(|lane| Lane {
             is_partial: true,
@@ -600,6 +645,17 @@ struct Lane {
     is_on: bool,
     /// Whether there was a time when they did not.
     is_partial: bool,
+    /// If it is told anything besides records.
+    announcing: Option<Announcing>,
+}
+
+/// What a collector was told besides records.
+#[derive(Clone, Copy, Debug, Default)]
+struct Announcing {
+    /// When it was told last, by the wall clock, nanoseconds since 1970-01-01 UTC; none: it has to be anew.
+    last_ns: Option<u64>,
+    /// What was lost on the way to it.
+    unsent: Lost,
 }
 
 impl Lane {
@@ -609,7 +665,10 @@ impl Lane {
             how.carrier(address, waits)
                 .with_context(|| format!("cannot send to {address}"))
         });
-        Ok(Self::new(how.batch, carrier.transpose()?))
+        Ok(Self {
+            announcing: how.announces.then(Announcing::default),
+            ..Self::new(how.batch, carrier.transpose()?)
+        })
     }
 
     fn begin(&mut self) {
@@ -619,14 +678,15 @@ impl Lane {
     }
 
     /// From here on records go this way, or do not.
-    fn switch(&mut self, is_on: bool, now: &ExportTime) {
+    fn switch(&mut self, is_on: bool, said: &Said, now: &ExportTime) {
         if self.is_on && !is_on {
-            self.finish(now);
+            self.finish(said, now);
             self.is_partial = true;
         }
         if !self.is_on && is_on {
             // Who listens there may have forgotten them, or be another.
             self.batcher.send_templates_again();
+            self.announce_again();
             self.begin();
             self.reported = false;
         }
@@ -642,6 +702,7 @@ impl Lane {
             reported: false,
             is_on: true,
             is_partial: false,
+            announcing: None,
         }
     }
 
@@ -666,11 +727,48 @@ impl Lane {
         }
     }
 
-    /// Sends what is left: nothing comes after it, unless it is switched on again.
-    fn finish(&mut self, now: &ExportTime) {
+    /// Sends what is left, and what has become of all: nothing comes after it, unless it is switched on
+    /// again.
+    fn finish(&mut self, said: &Said, now: &ExportTime) {
         self.flush(now);
+        if self.datagrams() > 0 {
+            self.announce(said, now);
+        }
         if let Some(destination) = &mut self.destination {
             destination.finish();
+        }
+    }
+
+    /// Whether the collector is to be told before more records come: at first, and as often as templates are
+    /// repeated by time. (They are also repeated by datagrams, which on a busy way is all the time.)
+    fn announcement_is_due(&self, now: &ExportTime) -> bool {
+        let interval_ns = self.batcher.options().template_interval_ns;
+        let is_due = |last_ns: u64| now.unix_ns.abs_diff(last_ns) >= interval_ns;
+        self.announcing
+            .is_some_and(|announcing| announcing.last_ns.is_none_or(is_due))
+    }
+
+    /// Tells the collector what was sent and lost so far, and what interfaces are called.
+    fn announce(&mut self, said: &Said, now: &ExportTime) {
+        let Some(announcing) = &mut self.announcing else {
+            return;
+        };
+        announcing.last_ns = Some(now.unix_ns);
+        let said = said.announcement(&self.counters, announcing.unsent);
+        let mut parts = self.batcher.parts(&said);
+        while let Some(datagram) = self.batcher.announce(&mut parts, now) {
+            self.send(datagram, now);
+            // If it was taken back all of it is told again, before the next records.
+            if self.announcing.is_none_or(|told| told.last_ns.is_none()) {
+                break;
+            }
+        }
+    }
+
+    /// What was told is not known any more.
+    fn announce_again(&mut self) {
+        if let Some(announcing) = &mut self.announcing {
+            announcing.last_ns = None;
         }
     }
 
@@ -726,6 +824,7 @@ impl Lane {
             Sent::Anew => {
                 eprintln!("weir-sensor: connected to {address}");
                 self.reported = false;
+                self.announce_again();
                 for record in self.batcher.begin_anew(datagram) {
                     self.batch(&record, now);
                 }
@@ -746,8 +845,7 @@ impl Lane {
         }
         if let Some(error) = &error {
             self.batcher.send_templates_again();
-            self.counters.datagrams_unsent += 1;
-            self.counters.records_unsent.merge(datagram.tally);
+            self.count_unsent(&datagram, now);
             self.report(&format!(
                 "cannot send to {address}: {error}; counting what is lost"
             ));
@@ -779,6 +877,9 @@ impl Lane {
             }
         }
         self.counters.datagrams_shortened += 1;
+        if datagram.tally.records == 0 {
+            self.announce_again();
+        }
         for record in self.batcher.take_back(datagram, octets_max.max(least)) {
             self.batch(&record, now);
         }
@@ -788,6 +889,16 @@ impl Lane {
         self.counters.datagrams_sent += 1;
         self.counters.datagram_octets += datagram.octets.len() as u64;
         self.counters.records_exported.merge(datagram.tally);
+    }
+
+    fn count_unsent(&mut self, datagram: &Datagram, now: &ExportTime) {
+        self.counters.datagrams_unsent += 1;
+        self.counters.records_unsent.merge(datagram.tally);
+        let lost = self.counters.records_unsent;
+        if let Some(Announcing { unsent, .. }) = &mut self.announcing {
+            let now_ms = now.unix_ns / NS_PER_MS;
+            *unsent = unsent.grown(lost.records, lost.packets, lost.octets, now_ms);
+        }
     }
 
     /// Once: the counters tell the rest.

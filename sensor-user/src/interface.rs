@@ -39,6 +39,14 @@ pub fn name(ifindex: u32) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
+/// What an administrator wrote beside its name (`ip link set … alias`); `None` if nothing.
+#[must_use]
+pub fn description(name: &str) -> Option<String> {
+    let text = fs::read_to_string(Path::new(FOLDER).join(name).join("ifalias")).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 /// Frames that the card had no room for, as it counts them since it came up; 0 if it does not.
 #[must_use]
 pub fn missed(name: &str) -> u64 {

@@ -104,7 +104,7 @@ impl Live {
         debug_log: bool,
     ) -> Result<Self> {
         let debug_log = debug_log.then(|| kernel.debug_log()).transpose()?;
-        Ok(Self {
+        let live = Self {
             kernel,
             ports,
             signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
@@ -125,7 +125,9 @@ impl Live {
             scrapes: None,
             gathers: true,
             discards: false,
-        })
+        };
+        live.name_interfaces();
+        Ok(live)
     }
 
     /// The same sensor, in touch with those who run it.
@@ -242,6 +244,9 @@ impl Live {
         }
         self.swept_ns = now.monotonic_ns;
         self.look()?;
+        self.statistics
+            .read_counters(&self.kernel.states, self.kernel.cpus);
+        self.export.note_losses(&self.statistics, &now);
         self.take(&self.now(), Take::Expired(&timeouts))?;
         self.service.notify.alive(now.monotonic_ns);
         self.feel_pressure();
@@ -288,11 +293,26 @@ impl Live {
             // What was pushed out meanwhile is in the rings.
             self.take_evicted(u32::MAX)?;
         }
-        for sentence in self.ports.attach_missing(&mut self.kernel)? {
+        let attached = self.ports.attach_missing(&mut self.kernel)?;
+        for sentence in &attached {
             eprintln!("weir-sensor: {sentence}");
         }
         self.recorder.ifindexes = self.ports.ifindexes();
+        if !news.sentences.is_empty() || !attached.is_empty() {
+            self.name_interfaces();
+        }
         Ok(())
+    }
+
+    /// Has collectors told what interfaces are called, by the numbers that records have.
+    fn name_interfaces(&self) {
+        let ports = self.ports.reports().into_iter().enumerate();
+        let names = ports.map(|(number, port)| {
+            let given = self.recorder.ifindexes_given.get(number).copied();
+            (given.flatten().unwrap_or(port.ifindex), port.name)
+        });
+        let known = names.filter(|(ifindex, _)| *ifindex != 0);
+        self.export.name_interfaces(known.collect());
     }
 
     /// Has the queues settled and the ticks read.
@@ -397,7 +417,9 @@ impl Live {
                 "weir-sensor: the programs go on metering; the next sensor takes over, or `weir-sensor --detach --pin` ends it"
             );
         }
-        (self.statistics.export, self.statistics.export_died) = self.export.finish(&Now::read());
+        let now = Now::read();
+        self.export.note_losses(&self.statistics, &now);
+        (self.statistics.export, self.statistics.export_died) = self.export.finish(&now);
         Ok(self.statistics)
     }
 

@@ -222,6 +222,7 @@ impl Offline {
             reader.join().unwrap_or_else(died)
         })?;
         self.take(false);
+        self.export.note_losses(&self.statistics, &self.now);
         (self.statistics.export, self.statistics.export_died) = self.export.finish(&self.now);
         Ok((self.statistics, end))
     }

@@ -208,6 +208,10 @@ fn a_collector_takes_everything_over_tcp() {
     assert_eq!(exporters.len(), 1, "{found:#}");
     assert_eq!(of(&exporters[0], "records"), of(&found, "records"));
     assert_eq!(of(&exporters[0], "datagrams"), of(&found, "datagrams"));
+    // What the sensor said last is what it counted.
+    let told = &found["exporters"][0]["counters"];
+    assert_eq!(of(told, "exported_flows"), of(&sent, "records_exported"));
+    expect(told, "not_sent_flows=0 ignored_packets=0");
     let said = std::fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(said.contains("lost on the way: 0 records, "), "{said}");
 }

@@ -316,6 +316,7 @@ fn x06_behind_a_slow_socket_memory_stays_and_loss_is_counted() {
         let mut tc = world.pair.command_in_b(Path::new("tc"));
         succeed(tc.arg("qdisc").args(what.split_whitespace()))
     };
+    let sink = Sink::open(&world.pair.b);
     // A megabyte a second, some 18,000 records.
     queue("add dev lo root tbf rate 8mbit burst 16k limit 4mb");
     let sensor = world.sensor(&format!("-n {COLLECTOR} -m 768 --ring 65536"));
@@ -329,4 +330,19 @@ fn x06_behind_a_slow_socket_memory_stays_and_loss_is_counted() {
     let found = world.stop(sensor);
     expect(&found, &format!("packets={reached}"));
     assert!(of(&found, "ring_full_packets") > 1000, "{found:#}");
+    // The collector is told (IE 164 to 168), and that of all which was sent before.
+    let decoded = sink.decode();
+    for (told, counted) in [
+        ("not_sent_flows", "ring_full_flows records_unsent.records"),
+        ("not_sent_packets", "ring_full_packets records_unsent.packets"),
+        ("not_sent_octets", "ring_full_octets records_unsent.octets"),
+        ("ignored_packets", "table_busy_packets step_missing_packets"),
+        ("ignored_octets", "table_busy_octets"),
+        ("exported_flows", "records_exported"),
+    ] {
+        let counted = counted.split(' ').map(|name| of(&found, name));
+        assert_eq!(decoded.counters[told], counted.sum::<u64>(), "{told}");
+    }
+    let mut names = decoded.interfaces.values();
+    assert!(names.any(|name| *name == world.pair.b), "{found:#}");
 }

@@ -2,7 +2,11 @@
 #![expect(clippy::disallowed_methods, reason = "captures are of now")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[expect(dead_code, reason = "a part of it is for other tests")]
+mod world;
+
 use std::{
+    collections::HashMap,
     fs,
     net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
@@ -12,11 +16,15 @@ use std::{
 
 use serde_json::Value;
 use weir_exporter::{Batcher, Version, batch::BatchOptions};
-use weir_netflow::{ExportTime, FlowRecord, Sampling};
+use weir_netflow::{
+    ExportTime, FlowRecord, Sampling,
+    announce::{Announcement, Interface, Lost},
+};
 use weir_tests::{
     process::{Daemon, binaries},
     traffic::{self, Traffic},
 };
+use world::Decoded;
 
 /// The mix as a capture file, with frames no longer than their packets: softflowd counts padding.
 fn capture(folder: &Path, v6: bool) -> (PathBuf, Traffic) {
@@ -158,67 +166,195 @@ fn nfcapd_reads_what_weir_sends() {
     }
 }
 
-/// pmacct's collector: the same totals, and no number that it did not expect.
+/// Has pmacct's collector receive what `send` sends, until it has so many octets: those and the packets by
+/// the address they came from, and its log.
+fn nfacctd(
+    folder: &Path,
+    octets: u64,
+    send: impl FnOnce(u16),
+) -> (HashMap<String, (u64, u64)>, String) {
+    let (port, flows) = (free_port(), folder.join("flows.json"));
+    let configuration = folder.join("nfacctd.conf");
+    let lines = format!(
+        "daemonize: false\nnfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nnfacctd_disable_checks: false\nplugins: print\n\
+         aggregate: peer_src_ip, proto\nprint_refresh_time: 1\nprint_output: json\nprint_output_file: {}\nprint_output_file_append: true\n",
+        flows.display()
+    );
+    fs::write(&configuration, lines).unwrap();
+    let mut command = Command::new("nfacctd");
+    command.arg("-f").arg(&configuration);
+    let mut daemon = Daemon::start(command, &folder.join("nfacctd.log")).unwrap();
+    daemon.wait_for("waiting for NetFlow/IPFIX data").unwrap();
+    // Its plugin, a process of its own, is not there yet: what came now would not reach it.
+    std::thread::sleep(Duration::from_secs(2));
+    send(port);
+    let totals = || {
+        let text = fs::read_to_string(&flows).unwrap_or_default();
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut totals: HashMap<String, (u64, u64)> = HashMap::new();
+        for line in lines {
+            let from = line["peer_ip_src"].as_str().unwrap_or_default();
+            let total = totals.entry(from.to_owned()).or_default();
+            total.0 += line["bytes"].as_u64().unwrap_or(0);
+            total.1 += line["packets"].as_u64().unwrap_or(0);
+        }
+        totals
+    };
+    let sum = || totals().values().map(|(octets, _)| octets).sum::<u64>();
+    let mut tries = (0..100).map(|_| std::thread::sleep(Duration::from_millis(200)));
+    let came = tries.any(|()| sum() >= octets);
+    // It takes a minute to end by itself.
+    let log = daemon.log();
+    assert!(came, "{} of {octets}\n{log}", sum());
+    (totals(), log)
+}
+
+/// The same totals, and no number that it did not expect.
 #[test]
 fn nfacctd_reads_what_weir_sends() {
     for version in ["5", "9", "10", "9 -A milli", "10 -b"] {
         let folder = tempfile::tempdir().unwrap();
         let (capture, traffic) = capture(folder.path(), has_v6(version));
-        let (port, flows) = (free_port(), folder.path().join("flows.json"));
-        let configuration = folder.path().join("nfacctd.conf");
-        let lines = format!(
-            "daemonize: false\nnfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nnfacctd_disable_checks: false\nplugins: print\n\
-             aggregate: proto\nprint_refresh_time: 1\nprint_output: json\nprint_output_file: {}\nprint_output_file_append: true\n",
-            flows.display()
-        );
-        fs::write(&configuration, lines).unwrap();
-        let mut command = Command::new("nfacctd");
-        command.arg("-f").arg(&configuration);
-        let mut daemon = Daemon::start(command, &folder.path().join("nfacctd.log")).unwrap();
-        daemon.wait_for("waiting for NetFlow/IPFIX data").unwrap();
-        // Its plugin, a process of its own, is not there yet: what came now would not reach it.
-        std::thread::sleep(Duration::from_secs(2));
-        weir(&capture, port, version);
-        let total = |name: &str| -> u64 {
-            let text = fs::read_to_string(&flows).unwrap_or_default();
-            let lines = text
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            lines.filter_map(|line| line[name].as_u64()).sum()
-        };
+        let is_biflow = version.ends_with("-b");
         // It makes one flow of a biflow's two directions, or leaves the second out: only that it reads
         // the first is compared there.
-        let expected = if version.ends_with("-b") {
-            1
-        } else {
-            traffic.ip_octets
-        };
-        let mut tries = (0..100).map(|_| std::thread::sleep(Duration::from_millis(200)));
-        let came = tries.any(|()| total("bytes") >= expected);
-        let log = daemon.log();
-        assert!(came, "v{version}: {} of {expected}\n{log}", total("bytes"));
-        if !version.ends_with("-b") {
-            assert_eq!(total("bytes"), expected, "v{version}\n{log}");
-            assert_eq!(total("packets"), traffic.frames.len() as u64, "v{version}");
+        let expected = if is_biflow { 1 } else { traffic.ip_octets };
+        let (totals, log) = nfacctd(folder.path(), expected, |port| {
+            weir(&capture, port, version);
+        });
+        if !is_biflow {
+            let expected = (traffic.ip_octets, traffic.frames.len() as u64);
+            assert_eq!(totals["127.0.0.1"], expected, "v{version}\n{log}");
         }
         assert!(
             !log.contains("expecting flow") && !log.contains("WARN"),
             "v{version}: {log}"
         );
-        // It takes a minute to end by itself.
-        drop(daemon);
+    }
+}
+
+fn export_time() -> ExportTime {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    ExportTime {
+        unix_ns: u64::try_from(now.as_nanos()).unwrap(),
+        uptime_ms: 60_000,
+    }
+}
+
+/// A hundred flows of as many packets as their number says, in datagrams; before the first, in the middle
+/// and after the last what Weir says of itself.
+fn announced(version: Version) -> Vec<Vec<u8>> {
+    const FLOWS: u64 = 100;
+    let now = export_time();
+    let interface = |ifindex, name: &str, description: &str| Interface {
+        ifindex,
+        name: name.to_owned(),
+        description: description.to_owned(),
+    };
+    let said = Announcement {
+        process: 77,
+        messages: 5,
+        records: 60,
+        octets: 7000,
+        not_sent: Lost::default().grown(1, 2, 80, now.unix_ns / 1_000_000),
+        interfaces: vec![
+            interface(3, "eth0", "to the moon"),
+            interface(4, "eth1", ""),
+        ],
+        ..Announcement::default()
+    };
+    let mut batcher = Batcher::new(BatchOptions::new(version));
+    let mut datagrams = Vec::new();
+    for number in 1..=FLOWS + 1 {
+        if number > FLOWS {
+            datagrams.extend(batcher.flush(&now));
+        }
+        if [1, FLOWS / 2, FLOWS + 1].contains(&number) {
+            let mut parts = batcher.parts(&said);
+            while let Some(datagram) = batcher.announce(&mut parts, &now) {
+                datagrams.push(datagram);
+            }
+        }
+        if number <= FLOWS {
+            datagrams.extend(batcher.push(&numbered(number, &now), &now));
+        }
+    }
+    let datagrams = datagrams.into_iter().map(|datagram| datagram.octets);
+    datagrams.collect()
+}
+
+/// A flow of so many packets of 100 octets.
+fn numbered(number: u64, now: &ExportTime) -> FlowRecord {
+    FlowRecord {
+        v6: number.is_multiple_of(2),
+        protocol: 17,
+        packets: number,
+        octets: 100 * number,
+        start_ns: now.unix_ns - 2_000_000_000,
+        end_ns: now.unix_ns - 1_000_000_000,
+        ..FlowRecord::default()
+    }
+}
+
+fn send(datagrams: &[Vec<u8>], port: u16) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for datagram in datagrams {
+        socket.send_to(datagram, ("127.0.0.1", port)).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Options in the middle of flows: all of these read them, or pass them over without a word.
+#[test]
+fn what_weir_says_of_itself_disturbs_nobody() {
+    const PACKETS: u64 = 5050;
+    // nfcapd 1.7.1 does not number IPFIX's options records, which RFC 7011 section 3.1 does.
+    for (version, errors) in [(Version::V9, 0), (Version::Ipfix, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let datagrams = announced(version);
+        let (flows, log) = nfcapd(folder.path(), |port| send(&datagrams, port));
+        assert_eq!(nfdump_total(&flows, "Packets"), PACKETS, "{log}");
+        let counted = format!("Sequence Errors: {errors}, Bad Packets: 0");
+        assert!(log.contains(&counted), "{version:?}: {log}");
+        assert!(!log.contains("Process_") && !log.contains("Proces "), "{log}");
+        let (totals, log) = nfacctd(folder.path(), 100 * PACKETS, |port| send(&datagrams, port));
+        assert_eq!(totals["127.0.0.1"], (100 * PACKETS, PACKETS), "{log}");
+        assert!(
+            !log.contains("expecting flow") && !log.contains("WARN"),
+            "{version:?}: {log}"
+        );
+        let decoded = faultless(folder.path(), &datagrams);
+        for name in ["eth0", "eth1", "to the moon"] {
+            assert!(decoded.contains(name), "{version:?} {name}: {decoded}");
+        }
+        let found = collect(folder.path(), |port| send(&datagrams, port));
+        assert_eq!(found["packets"], PACKETS, "{found:#}");
+        let exporter = &found["exporters"][0];
+        assert_eq!(exporter["lost"], 0, "{found:#}");
+        let told = serde_json::json!({
+            "3": { "name": "eth0", "description": "to the moon" },
+            "4": { "name": "eth1", "description": "" },
+        });
+        assert_eq!(exporter["interfaces"], told);
+        let told = serde_json::json!({
+            "exported_octets": 7000, "exported_messages": 5, "exported_flows": 60,
+            "ignored_packets": 0, "ignored_octets": 0,
+            "not_sent_flows": 1, "not_sent_packets": 2, "not_sent_octets": 80,
+        });
+        assert_eq!(exporter["counters"], told);
+        for counter in ["unknown_template_sets", "malformed", "announcements_refused"] {
+            assert_eq!(found[counter], 0, "{counter}: {found:#}");
+        }
     }
 }
 
 /// Datagrams of flows of which one packet in ten was metered: packets and octets in them.
 fn sampled(random: bool) -> (Vec<Vec<u8>>, u64, u64) {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    let now = ExportTime {
-        unix_ns: u64::try_from(now.as_nanos()).unwrap(),
-        uptime_ms: 60_000,
-    };
+    let now = export_time();
     let mut batcher = Batcher::new(BatchOptions {
         sampling: Sampling {
             interval: 10,
@@ -228,15 +364,7 @@ fn sampled(random: bool) -> (Vec<Vec<u8>>, u64, u64) {
     });
     let (mut datagrams, mut packets, mut octets) = (Vec::new(), 0, 0);
     for number in 1..=100u64 {
-        let record = FlowRecord {
-            v6: number.is_multiple_of(2),
-            protocol: 17,
-            packets: number,
-            octets: 100 * number,
-            start_ns: now.unix_ns - 2_000_000_000,
-            end_ns: now.unix_ns - 1_000_000_000,
-            ..FlowRecord::default()
-        };
+        let record = numbered(number, &now);
         packets += record.packets;
         octets += record.octets;
         datagrams.extend(batcher.push(&record, &now));
@@ -253,12 +381,7 @@ fn nfcapd_applies_the_sampling_weir_tells() {
     for random in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let (datagrams, packets, octets) = sampled(random);
-        let (flows, log) = nfcapd(folder.path(), |port| {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            for datagram in &datagrams {
-                socket.send_to(datagram, ("127.0.0.1", port)).unwrap();
-            }
-        });
+        let (flows, log) = nfcapd(folder.path(), |port| send(&datagrams, port));
         assert_eq!(nfdump_total(&flows, "Flows"), 100, "{log}");
         assert_eq!(nfdump_total(&flows, "Packets"), 10 * packets, "{log}");
         assert_eq!(nfdump_total(&flows, "Bytes"), 10 * octets, "{log}");
@@ -341,12 +464,11 @@ fn tshark_decodes_what_weir_sends_without_a_warning() {
         let (capture, _) = capture(folder.path(), has_v6(version));
         let (sent, datagrams) = sent_by_weir(&capture, version);
         let decoded = faultless(folder.path(), &datagrams);
+        // Records of options have the same heading.
         let flows = decoded.lines().filter(|line| is_flow(line)).count();
-        assert_eq!(
-            flows as u64,
-            sent["records_exported"].as_u64().unwrap(),
-            "v{version}"
-        );
+        let announced = Decoded::of(&datagrams).announced;
+        let expected = announced as u64 + sent["records_exported"].as_u64().unwrap();
+        assert_eq!(flows as u64, expected, "v{version}");
     }
 }
 
@@ -377,7 +499,9 @@ fn tshark_reads_the_fields_that_were_asked_for() {
             format!("{version} --tunnels vxlan --fields mac,inner-vlan,mpls,flow-label,outer");
         let (_, datagrams) = sent_by_weir(&path, &arguments);
         let decoded = tshark(folder.path(), &datagrams, &output);
-        let found: Vec<_> = decoded.trim_end().split('\t').collect();
+        // A line for each datagram; those that tell of the exporter have none of the fields.
+        let mut lines = decoded.lines().filter(|line| !line.trim().is_empty());
+        let found: Vec<_> = lines.next().unwrap().split('\t').collect();
         let expected: Vec<_> = fields.iter().map(|(_, value)| *value).collect();
         assert_eq!(found, expected, "v{version}");
     }

@@ -483,7 +483,9 @@ fn flows_older_than_the_sensor_have_their_times() {
         let second = world.sensor(&format!("{arguments} -v {version} -n {COLLECTOR}"));
         expect(&world.stop(second), "adopted_packets=2 records=1");
         let datagrams = sink.close();
-        let (first_ms, last_ms) = plain_times_ms(&datagrams[0]);
+        // v9's first one tells what the sensor says of itself.
+        let with_flows = usize::from(version == "9");
+        let (first_ms, last_ms) = plain_times_ms(&datagrams[with_flows]);
         let near = |a_ms: i64, b_ms: i64| (a_ms - b_ms).abs() < 1000;
         assert!(near(first_ms, began_ms), "{first_ms}, not {began_ms}");
         assert!(near(last_ms, ended_ms), "{last_ms}, not {ended_ms}");

@@ -61,6 +61,7 @@ impl Settings {
             },
             by_stream: wishes.transport == Transport::Tcp,
             in_turn: wishes.balance,
+            announces: !as_softflowd && version.has_templates(),
             pairing: match (as_softflowd, biflow) {
                 (false, false) => None,
                 (false, true) => Some(Pairing::Biflow),
@@ -142,6 +143,7 @@ mod tests {
     #[test]
     fn by_its_own_name_records_are_of_one_direction_and_in_weirs_layout() {
         let (how, notes) = export("weir-sensor -r x -v 10");
+        assert!(how.announces && !export("weir-sensor -r x -v 5").0.announces);
         assert_eq!(how.batch.layout, Layout::WEIR);
         assert_eq!(
             (how.pairing, how.in_turn, how.by_stream),
@@ -164,7 +166,7 @@ mod tests {
         let line = "softflowd -r some-file-with-a-long-name -v 9 -T vlan -l -P tcp -e 192.0.2.1";
         let (how, _) = export(line);
         assert_eq!(how.pairing, Some(Pairing::Shared));
-        assert!(how.in_turn && how.by_stream);
+        assert!(how.in_turn && how.by_stream && !how.announces);
         assert_eq!(how.batch.datagram_octets_max, SOFTFLOWD_OCTETS_MAX);
         let softflowd = how.batch.layout.softflowd.unwrap();
         assert!(softflowd.vlan && softflowd.exporter == how.way.source);

@@ -22,7 +22,7 @@ use std::{
 
 use serde_json::Value;
 use weir_netflow::{
-    FlowRecord, Malformed, TimeBase, data, fixed, ipfix,
+    FlowRecord, Malformed, TimeBase, data, fixed, ipfix, options,
     set::{Definition, Set},
     template::Template,
     v9,
@@ -317,6 +317,12 @@ pub struct Decoded {
     /// Of each datagram: its sequence number, the count it claims, and what was found in it. IPFIX
     /// claims no count, and numbers data records: both are those found. v1 has no number: 0.
     pub counts: Vec<(u32, usize, usize)>,
+    /// Records of options.
+    pub announced: usize,
+    /// What they told last of what was counted, by [`options::COUNTERS`]' names.
+    pub counters: HashMap<&'static str, u64>,
+    /// What they told interfaces are called, by ifIndex.
+    pub interfaces: HashMap<u32, String>,
     /// Datagrams that came before their templates.
     pub unreadable: usize,
 }
@@ -380,10 +386,12 @@ impl Decoded {
                 Set::Data { id, octets } => match templates.get(&id) {
                     Some(template) => {
                         data += template.record_count(octets).unwrap();
+                        if template.is_options() {
+                            self.take_options(template, octets);
+                            continue;
+                        }
                         let records = data::records(template, octets, base);
-                        let flows = records.map(|record| record.flow);
-                        self.records
-                            .extend(flows.filter(|_| !template.is_options()));
+                        self.records.extend(records.map(|record| record.flow));
                     }
                     None => readable = false,
                 },
@@ -392,6 +400,20 @@ impl Decoded {
         }
         self.unreadable += usize::from(!readable);
         (defined, data)
+    }
+
+    fn take_options(&mut self, template: &Template, octets: &[u8]) {
+        for record in template.records(octets) {
+            self.announced += 1;
+            let said = options::read(template, record);
+            for ((_, name), count) in options::COUNTERS.into_iter().zip(said.counters) {
+                self.counters.extend(count.map(|count| (name, count)));
+            }
+            if let Some(interface) = said.interface {
+                let name = options::text(interface.name);
+                self.interfaces.insert(interface.ifindex, name);
+            }
+        }
     }
 
     /// Packets and octets of all records.
