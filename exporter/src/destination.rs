@@ -24,6 +24,13 @@ pub trait Carrier: fmt::Debug + Send {
     #[must_use]
     fn send(&mut self, octets: &[u8]) -> Sent;
 
+    /// After sending, or the end: how the message is that was taken last, of which a part may have left only.
+    /// None after it is taken before all of it has left.
+    #[must_use]
+    fn rest(&self) -> Rest {
+        Rest::Left
+    }
+
     /// Lets datagrams that are longer than the path takes leave in fragments from here on.
     fn allow_fragments(&mut self);
 
@@ -43,6 +50,17 @@ pub struct Destination {
     octets_max: usize,
     /// Whether the device had no room for the datagram before.
     stalled: bool,
+}
+
+/// What is with the rest of a message: a connection may take it in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// There is none: all of it has left.
+    Left,
+    /// It waits until there is room for it.
+    UnderWay,
+    /// It never left: the connection ended first.
+    Cut,
 }
 
 /// What became of a datagram.

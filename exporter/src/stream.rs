@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    destination::{Carrier, Sent},
+    destination::{Carrier, Rest, Sent},
     socket::{self, Kind, Way},
 };
 
@@ -23,6 +23,8 @@ pub struct Stream {
     state: State,
     /// The end of a message of which the kernel took the beginning.
     rest: Vec<u8>,
+    /// There was such an end when the connection ended.
+    cut: bool,
     /// It took nothing for as long as is waited: it is not waited for again before it takes something.
     stalled: bool,
 }
@@ -68,6 +70,7 @@ impl Stream {
             way,
             state,
             rest: Vec::new(),
+            cut: false,
             stalled: false,
         })
     }
@@ -80,6 +83,7 @@ impl Stream {
             way,
             state: State::Closed,
             rest: Vec::new(),
+            cut: false,
             stalled: false,
         }
     }
@@ -109,12 +113,18 @@ impl Stream {
 
     /// Looks for the collector again.
     fn look(&mut self) {
-        self.rest.clear();
+        self.give_up_rest();
         self.stalled = false;
         // If no thread can be had now, there is one the next time.
         if let Ok(search) = Search::start(self.address, &self.way) {
             self.state = State::Looking(search);
         }
+    }
+
+    /// What is left of a message is of no use to another connection.
+    fn give_up_rest(&mut self) {
+        self.cut = !self.rest.is_empty();
+        self.rest.clear();
     }
 }
 
@@ -124,6 +134,7 @@ impl Carrier for Stream {
     }
 
     fn send(&mut self, octets: &[u8]) -> Sent {
+        self.cut = false;
         self.begin();
         if let State::Looking(search) = &self.state
             && let Ok(stream) = search.found.try_recv()
@@ -153,6 +164,14 @@ impl Carrier for Stream {
         }
     }
 
+    fn rest(&self) -> Rest {
+        match (self.rest.is_empty(), self.cut) {
+            (false, _) => Rest::UnderWay,
+            (true, true) => Rest::Cut,
+            (true, false) => Rest::Left,
+        }
+    }
+
     fn allow_fragments(&mut self) {}
 
     fn finish(&mut self) {
@@ -160,7 +179,7 @@ impl Carrier for Stream {
             // If it fails the collector is gone, and knows that it has half a message.
             let _ = write_all(stream, &mut self.rest, Self::LAST_TRIES_MAX);
         }
-        self.rest.clear();
+        self.give_up_rest();
         self.state = State::Closed;
     }
 
@@ -321,6 +340,68 @@ mod tests {
         assert!(matches!(stream.send(b"x"), Sent::No { refusals: 0, .. }));
         let _listener = TcpListener::bind(address).unwrap();
         send_until(&mut stream, |sent| matches!(sent, Sent::Anew));
+    }
+
+    /// Sends until the kernel takes a part of a message only.
+    fn send_until_part(stream: &mut Stream) {
+        for _ in 0..100_000 {
+            let is_taken = matches!(stream.send(&[7; 1001]), Sent::Yes { .. });
+            if is_taken && stream.rest() == Rest::UnderWay {
+                return;
+            }
+        }
+        panic!("never")
+    }
+
+    #[test]
+    fn a_message_cut_off_is_told_and_the_next_connection_begins_with_a_whole_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut stream = Stream::connect(address, Way::default()).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        send_until_part(&mut stream);
+        // While nobody reads nothing is decided about it.
+        assert!(matches!(stream.send(b"x"), Sent::No { refusals: 0, .. }));
+        assert_eq!(stream.rest(), Rest::UnderWay);
+        drop(connection);
+        send_until(&mut stream, |sent| {
+            matches!(sent, Sent::No { refusals: 1, .. })
+        });
+        assert_eq!(stream.rest(), Rest::Cut);
+        send_until(&mut stream, |sent| matches!(sent, Sent::Anew));
+        assert_eq!(stream.rest(), Rest::Left);
+        assert!(matches!(stream.send(b"again"), Sent::Yes { .. }));
+        stream.finish();
+        assert_eq!(stream.rest(), Rest::Left);
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        connection.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"again");
+    }
+
+    #[test]
+    fn what_is_left_of_a_message_at_the_end_is_told() {
+        for reads in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut stream = Stream::connect(address, Way::default()).unwrap();
+            let (mut connection, _) = listener.accept().unwrap();
+            send_until_part(&mut stream);
+            let reader = thread::spawn(move || {
+                let mut all = Vec::new();
+                if reads {
+                    connection.read_to_end(&mut all).unwrap();
+                }
+                // It is closed once it is dropped.
+                (connection, all.len())
+            });
+            stream.finish();
+            let expected = if reads { Rest::Left } else { Rest::Cut };
+            assert_eq!(stream.rest(), expected);
+            drop(stream);
+            let (_connection, octets) = reader.join().unwrap();
+            assert!(octets.is_multiple_of(1001) && (octets > 0) == reads);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use weir_exporter::{
     Batcher, Destination, ExportCounters, Stream, Way,
     batch::{BatchOptions, Datagram},
     counters::Tally,
-    destination::{Carrier, Sent},
+    destination::{Carrier, Rest, Sent},
     pace::Pace,
 };
 use weir_netflow::{ExportTime, FlowRecord, announce::Lost, fixed};
@@ -640,6 +640,8 @@ struct Lane {
     destination: Option<Box<dyn Carrier>>,
     pace: Pace,
     counters: ExportCounters,
+    /// A message of which a part has left: it is sent once all of it has.
+    under_way: Option<Datagram>,
     reported: bool,
     /// Whether records go this way.
     is_on: bool,
@@ -699,6 +701,7 @@ impl Lane {
             destination,
             pace: Pace::new(PACE.0, PACE.1),
             counters: ExportCounters::default(),
+            under_way: None,
             reported: false,
             is_on: true,
             is_partial: false,
@@ -717,7 +720,8 @@ impl Lane {
 
     /// Datagrams so far, whatever became of them.
     fn datagrams(&self) -> u64 {
-        self.counters.datagrams_sent + self.counters.datagrams_unsent
+        let under_way = u64::from(self.under_way.is_some());
+        self.counters.datagrams_sent + self.counters.datagrams_unsent + under_way
     }
 
     fn flush(&mut self, now: &ExportTime) {
@@ -736,6 +740,8 @@ impl Lane {
         }
         if let Some(destination) = &mut self.destination {
             destination.finish();
+            let rest = destination.rest();
+            self.settle(rest, false, now);
         }
     }
 
@@ -817,7 +823,8 @@ impl Lane {
             thread::sleep(Duration::from_nanos(wait_ns));
         }
         let sent = destination.send(&datagram.octets);
-        let address = destination.address();
+        let (rest, address) = (destination.rest(), destination.address());
+        self.settle(rest, matches!(sent, Sent::Yes { .. }), now);
         let (refusals, error) = match sent {
             Sent::Yes { refusals } => (refusals, None),
             Sent::No { refusals, error } => (refusals, Some(error)),
@@ -850,7 +857,11 @@ impl Lane {
                 "cannot send to {address}: {error}; counting what is lost"
             ));
         } else {
-            self.count_sent(&datagram);
+            if rest == Rest::UnderWay {
+                self.under_way = Some(datagram);
+            } else {
+                self.count_sent(&datagram);
+            }
             if refusals > 0 {
                 self.report(&format!(
                     "datagrams to {address} come back: nothing listens there, or a router takes none as long; is the collector running?"
@@ -882,6 +893,19 @@ impl Lane {
         }
         for record in self.batcher.take_back(datagram, octets_max.max(least)) {
             self.batch(&record, now);
+        }
+    }
+
+    /// Counts the message before, if a part of it was still to leave. It has left if the next one was taken.
+    fn settle(&mut self, rest: Rest, next_is_taken: bool, now: &ExportTime) {
+        if rest == Rest::UnderWay && !next_is_taken {
+            return;
+        }
+        if let Some(before) = self.under_way.take() {
+            match rest {
+                Rest::Cut => self.count_unsent(&before, now),
+                Rest::Left | Rest::UnderWay => self.count_sent(&before),
+            }
         }
     }
 

@@ -50,6 +50,47 @@ impl Carrier for Narrow {
     }
 }
 
+/// Takes messages in two pieces; the second one's connection ends in between, if it `tears`.
+#[derive(Debug)]
+struct Pieces {
+    tears: bool,
+    sends: u32,
+    rest: Rest,
+}
+
+impl Carrier for Pieces {
+    fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 2055).into()
+    }
+
+    fn send(&mut self, _octets: &[u8]) -> Sent {
+        self.sends += 1;
+        self.rest = Rest::UnderWay;
+        match self.sends {
+            3 if self.tears => {
+                self.rest = Rest::Cut;
+                let error = io::ErrorKind::ConnectionReset.into();
+                Sent::No { refusals: 1, error }
+            }
+            4 if self.tears => {
+                self.rest = Rest::Left;
+                Sent::Anew
+            }
+            _ => Sent::Yes { refusals: 0 },
+        }
+    }
+
+    fn rest(&self) -> Rest {
+        self.rest
+    }
+
+    fn allow_fragments(&mut self) {}
+
+    fn finish(&mut self) {
+        self.rest = Rest::Left;
+    }
+}
+
 fn v9() -> How {
     How::new(BatchOptions::new(Version::V9))
 }
@@ -278,5 +319,25 @@ fn a_narrow_path_loses_nothing() {
         assert_eq!(counters.datagrams_shortened, 1);
         let mean = counters.datagram_octets / counters.datagrams_sent;
         assert!(mean <= 700, "{counters:?}");
+    }
+}
+
+/// A message that was cut off was not sent, nor the one that found that out.
+#[test]
+fn messages_count_as_sent_once_all_of_them_left() {
+    for (tears, unsent) in [(false, 0), (true, 2)] {
+        let mut export = export_by(Pieces {
+            tears,
+            sends: 0,
+            rest: Rest::Left,
+        });
+        push(&mut export, 5000);
+        let (exported, died) = export.finish(&Now::read());
+        let counters = exported[0].counters;
+        assert!(!died && counters.datagrams_unsent == unsent, "{counters:?}");
+        let (sent, lost) = (counters.records_exported, counters.records_unsent);
+        assert_eq!(sent.records + lost.records, 5000);
+        assert_eq!(lost.records > 0, tears);
+        assert_eq!(counters.records_lost, Tally::default());
     }
 }
