@@ -121,7 +121,7 @@ const DIFFERENCES: &[Difference] = &[
     difference(
         "-v psamp, -R",
         "a packet format of its own",
-        "refused: only flows are exported",
+        "refused: only flows are exported; -R beside -i or -r is without effect, as there",
     ),
     difference(
         "-6 -a -B -C -M -H -I",

@@ -79,7 +79,7 @@ pub struct Settings {
     pub interfaces: Vec<InterfaceName>,
     /// Or a capture file.
     pub read: Option<PathBuf>,
-    /// Or packet samples.
+    /// Or packet samples; beside another source they are left alone.
     pub psamp_port: Option<u16>,
     /// Only these packets, in tcpdump's language.
     pub filter: Option<String>,
@@ -242,12 +242,23 @@ impl Settings {
     /// What is asked for and cannot be done, as a sentence.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
-        if self.psamp_port.is_some() {
+        if self.psamp_port.is_some() && !self.has_source() {
             return Some(
-                "-R: softflowd's packet samples are not read here: use -i or -r".to_owned(),
+                "-R: softflowd's packet samples are not read here, and there is nothing else to meter: use -i or -r"
+                    .to_owned(),
             );
         }
         self.wishes.refusal().map(Into::into)
+    }
+
+    fn has_source(&self) -> bool {
+        !self.interfaces.is_empty() || self.read.is_some()
+    }
+
+    /// softflowd does not read samples either while it has another source.
+    fn psamp_note(&self) -> Option<String> {
+        (self.psamp_port.is_some() && self.has_source())
+            .then(|| "-R is without effect: packets are those of -i or -r".to_owned())
     }
 
     /// The interfaces.
@@ -361,6 +372,8 @@ mod tests {
             "-i eth0 -6 -a -B 1 -C 2 -M -H 02:00:00:00:00:01 -I 7d -v 1 -d -c none",
             "-r file -a -v psamp -d -c none tcp or udp",
             "-R 4739 -d -v 9 -c /c",
+            "-i eth0 -R 4739 -6 -d -v 9 -c /c",
+            "-r file -R 4739 -d -v 9 -c none",
         ] {
             let parsed = |name: &str| match parse(words(&format!("{name} {line}"))) {
                 Ok(settings) => settings,
@@ -396,6 +409,7 @@ mod tests {
             "-i eth0 -n h:1 -6 -x 0 -P udp port 80",
             "-i eth0 -P tcp -l -b -v 10 -A sec -x 1 -L 1 -S eth1 -e ::1",
             "-r file -s 10",
+            "-i eth0 -R 4739",
         ] {
             let Ok(settings) = parse(words(&format!("softflowd {line}"))) else {
                 panic!("{line}")

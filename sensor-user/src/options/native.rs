@@ -42,11 +42,12 @@ pub struct Options {
     pub interface: Vec<InterfaceName>,
 
     /// Capture file to meter (pcap or pcapng, gzip or not; `-` is standard input)
-    #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["interface", "psamp_port", "detach"], help_heading = "Source")]
+    #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["interface", "detach"], help_heading = "Source")]
     pub read: Option<PathBuf>,
 
-    /// Receive softflowd's packet samples (refused: nothing here reads them)
-    #[arg(short = 'R', long, value_name = "PORT", conflicts_with_all = ["interface", "detach"], help_heading = "Source")]
+    /// Receive softflowd's packet samples (without effect beside -i or -r, as there; else refused: nothing here
+    /// reads them)
+    #[arg(short = 'R', long, value_name = "PORT", conflicts_with = "detach", help_heading = "Source")]
     pub psamp_port: Option<u16>,
 
     /// Meter what an instance of Debian's softflowd is configured for, as /etc/softflowd/NAME.conf;
@@ -326,7 +327,7 @@ impl Options {
         }
         let tunnels = self.tunnels.iter().map(|tunnel| (*tunnel).into());
         let fields = self.fields.iter().map(|field| (*field).into());
-        Ok(Settings {
+        let mut settings = Settings {
             style: Style::Weir,
             check: self.check,
             notes: self.without_effect.notes(self.read.is_some()),
@@ -369,7 +370,10 @@ impl Options {
             debug_log: self.debug_log,
             metrics: self.metrics,
             seccomp: !self.no_seccomp,
-        })
+        };
+        let note = settings.psamp_note();
+        settings.notes.extend(note);
+        Ok(settings)
     }
 }
 
@@ -447,8 +451,8 @@ mod tests {
             ("", false),
             ("-i eth0 -r file", false),
             ("-r file --detach --pin d", false),
-            ("-R 4739 -i eth0", false),
-            ("-R 4739 -r file", false),
+            ("-R 4739 -i eth0", true),
+            ("-R 4739 -r file", true),
             ("-R 4739 --detach --pin d", false),
         ] {
             assert_eq!(parsed(arguments).is_ok(), right, "{arguments}");

@@ -51,6 +51,7 @@ This is weir-sensor in softflowd's place. Valid commandline options:
   -p pidfile  -c socket|none             default /var/run/softflowd.pid and .ctl
   -d  -D  -g  -h                         foreground, debug, processor time at exit, this help
   -6 -a -B n -C n -H mac -I n -M         taken, without effect
+  -R port                                likewise beside -i or -r, else refused
 Timeouts: tcp 3600, tcp.rst 120, tcp.fin 300, udp 300, icmp 300, general 3600,
   maxlife 604800, expint 60; times as 90, 10m, 1h30m
 ";
@@ -85,6 +86,8 @@ pub fn settings(words: &[String]) -> Result<Settings, Refused> {
     }
     settings.filter = join(&options.operands);
     settings.notes = line.without_effect.notes(settings.read.is_some());
+    let note = settings.psamp_note();
+    settings.notes.extend(note);
     if settings.read.is_some() {
         settings.daemon = false;
         settings.control.path = None;
@@ -378,7 +381,10 @@ mod tests {
             ("tcp -i eth0 or udp -d", |s| {
                 (s.filter, s.daemon) = (Some("tcp or udp".into()), false);
             }),
-            ("-i eth0 -R 4739", |s| s.psamp_port = Some(4739)),
+            ("-i eth0 -R 4739", |s| {
+                s.psamp_port = Some(4739);
+                s.notes = vec!["-R is without effect: packets are those of -i or -r".into()];
+            }),
         ];
         for (line, change) in table {
             assert_eq!(parsed(line).as_ref(), Ok(&on_eth0(change)), "{line}");
@@ -411,9 +417,10 @@ mod tests {
 
     #[test]
     fn flags_without_effect_are_taken_and_told() {
-        let settings = parsed("-i eth0 -6aM -B 1048576 -C160 -H 02:00:00:00:00:01 -I 7d").unwrap();
+        let line = "-R 4739 -i eth0 -6aM -B 1048576 -C160 -H 02:00:00:00:00:01 -I 7d";
+        let settings = parsed(line).unwrap();
         let flags: Vec<_> = settings.notes.iter().map(|note| &note[..2]).collect();
-        assert_eq!(flags, ["-6", "-a", "-B", "-C", "-M", "-H", "-I"]);
+        assert_eq!(flags, ["-6", "-a", "-B", "-C", "-M", "-H", "-I", "-R"]);
     }
 
     #[test]
