@@ -2,18 +2,22 @@
 #![expect(clippy::disallowed_methods, reason = "captures are of now")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod peer;
 #[expect(dead_code, reason = "a part of it is for other tests")]
 mod world;
 
 use std::{
-    collections::HashMap,
     fs,
     net::{SocketAddr, UdpSocket},
-    path::{Path, PathBuf},
-    process::{Command, Output},
+    path::Path,
+    process::Command,
     time::Duration,
 };
 
+use peer::{
+    capture, collect, faultless, free_port, has_v6, is_flow, nfacctd, nfcapd, nfdump_total, succeed,
+    text, tshark,
+};
 use serde_json::Value;
 use weir_exporter::{Batcher, Version, batch::BatchOptions};
 use weir_netflow::{
@@ -26,50 +30,6 @@ use weir_tests::{
 };
 use world::Decoded;
 
-/// The mix as a capture file, with frames no longer than their packets: softflowd counts padding.
-fn capture(folder: &Path, v6: bool) -> (PathBuf, Traffic) {
-    let traffic =
-        traffic::mix(800, 3).filtered(|frame| frame.len() > 60 && (v6 || frame[12..14] == [8, 0]));
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    let start_us = (now.as_secs() - 60) * 1_000_000;
-    let frames = traffic.frames.iter().map(Vec::as_slice);
-    let file = traffic::capture_file(frames, |index| start_us + 1000 * index);
-    let path = folder.join("mix.pcap");
-    fs::write(&path, file).unwrap();
-    (path, traffic)
-}
-
-/// Whether the version can carry IPv6. More words may follow it.
-fn has_v6(version: &str) -> bool {
-    matches!(version.split_whitespace().next(), Some("9" | "10"))
-}
-
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-fn succeed(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("{command:?}: {error}; `cargo xtask setup --peers` installs it")
-    });
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// Meters the capture with Weir; what it counted. More words may follow the version.
 fn weir(capture: &Path, port: u16, version: &str) -> Value {
     let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
@@ -78,58 +38,6 @@ fn weir(capture: &Path, port: u16, version: &str) -> Value {
     command.args(["-n", &format!("127.0.0.1:{port}")]);
     command.args(["--statistics-json", "-"]);
     serde_json::from_str(&text(&succeed(&mut command))).unwrap()
-}
-
-/// What Weir's collector makes of datagrams that `send` sends to the port.
-fn collect(folder: &Path, send: impl FnOnce(u16)) -> Value {
-    let port = free_port();
-    let mut command = Command::new(binaries().unwrap().join("weir-collector"));
-    let statistics = folder.join("collector.json");
-    command
-        .arg("-w")
-        .arg(folder.join("flows"))
-        .args(["-l", &format!("127.0.0.1:{port}"), "--statistics-json"])
-        .arg(&statistics);
-    let mut collector = Daemon::start(command, &folder.join("collector.log")).unwrap();
-    collector.wait_for("listening").unwrap();
-    send(port);
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(collector.stop().unwrap().success());
-    serde_json::from_str(&fs::read_to_string(statistics).unwrap()).unwrap()
-}
-
-/// A field of `nfdump -I`.
-fn nfdump_total(folder: &Path, name: &str) -> u64 {
-    let summary = text(&succeed(
-        Command::new("nfdump").arg("-R").arg(folder).arg("-I"),
-    ));
-    let line = summary
-        .lines()
-        .find(|line| line.starts_with(&format!("{name}:")))
-        .unwrap_or_else(|| panic!("{name} in {summary}"));
-    line.split(':').nth(1).unwrap().trim().parse().unwrap()
-}
-
-/// Has nfcapd receive what `send` sends; its folder and its log.
-fn nfcapd(folder: &Path, send: impl FnOnce(u16)) -> (PathBuf, String) {
-    let (port, flows) = (free_port(), folder.join("nfcapd"));
-    fs::create_dir(&flows).unwrap();
-    let mut command = Command::new("nfcapd");
-    command
-        .arg("-w")
-        .arg(&flows)
-        .args(["-b", "127.0.0.1", "-p", &port.to_string(), "-t", "3600"]);
-    let mut daemon = Daemon::start(command, &folder.join("nfcapd.log")).unwrap();
-    daemon
-        .wait_for("Startup nfcapd")
-        .or_else(|_| daemon.wait_for("Init"))
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    send(port);
-    std::thread::sleep(Duration::from_millis(500));
-    let log = folder.join("nfcapd.log");
-    assert!(daemon.stop().unwrap().success());
-    (flows, fs::read_to_string(log).unwrap())
 }
 
 #[test]
@@ -147,7 +55,7 @@ fn nfcapd_reads_what_weir_sends() {
         let folder = tempfile::tempdir().unwrap();
         let (capture, _) = capture(folder.path(), has_v6(version));
         let mut sent = Value::Null;
-        let (flows, log) = nfcapd(folder.path(), |port| sent = weir(&capture, port, version));
+        let (flows, log) = nfcapd(folder.path(), &[], |port| sent = weir(&capture, port, version));
         for (name, counter) in [
             ("Flows", "records_exported"),
             ("Packets", "packets_exported"),
@@ -164,51 +72,6 @@ fn nfcapd_reads_what_weir_sends() {
             "v{version}: {log}"
         );
     }
-}
-
-/// Has pmacct's collector receive what `send` sends, until it has so many octets: those and the packets by
-/// the address they came from, and its log.
-fn nfacctd(
-    folder: &Path,
-    octets: u64,
-    send: impl FnOnce(u16),
-) -> (HashMap<String, (u64, u64)>, String) {
-    let (port, flows) = (free_port(), folder.join("flows.json"));
-    let configuration = folder.join("nfacctd.conf");
-    let lines = format!(
-        "daemonize: false\nnfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nnfacctd_disable_checks: false\nplugins: print\n\
-         aggregate: peer_src_ip, proto\nprint_refresh_time: 1\nprint_output: json\nprint_output_file: {}\nprint_output_file_append: true\n",
-        flows.display()
-    );
-    fs::write(&configuration, lines).unwrap();
-    let mut command = Command::new("nfacctd");
-    command.arg("-f").arg(&configuration);
-    let mut daemon = Daemon::start(command, &folder.join("nfacctd.log")).unwrap();
-    daemon.wait_for("waiting for NetFlow/IPFIX data").unwrap();
-    // Its plugin, a process of its own, is not there yet: what came now would not reach it.
-    std::thread::sleep(Duration::from_secs(2));
-    send(port);
-    let totals = || {
-        let text = fs::read_to_string(&flows).unwrap_or_default();
-        let lines = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut totals: HashMap<String, (u64, u64)> = HashMap::new();
-        for line in lines {
-            let from = line["peer_ip_src"].as_str().unwrap_or_default();
-            let total = totals.entry(from.to_owned()).or_default();
-            total.0 += line["bytes"].as_u64().unwrap_or(0);
-            total.1 += line["packets"].as_u64().unwrap_or(0);
-        }
-        totals
-    };
-    let sum = || totals().values().map(|(octets, _)| octets).sum::<u64>();
-    let mut tries = (0..100).map(|_| std::thread::sleep(Duration::from_millis(200)));
-    let came = tries.any(|()| sum() >= octets);
-    // It takes a minute to end by itself.
-    let log = daemon.log();
-    assert!(came, "{} of {octets}\n{log}", sum());
-    (totals(), log)
 }
 
 /// The same totals, and no number that it did not expect.
@@ -316,7 +179,7 @@ fn what_weir_says_of_itself_disturbs_nobody() {
     for (version, errors) in [(Version::V9, 0), (Version::Ipfix, 1)] {
         let folder = tempfile::tempdir().unwrap();
         let datagrams = announced(version);
-        let (flows, log) = nfcapd(folder.path(), |port| send(&datagrams, port));
+        let (flows, log) = nfcapd(folder.path(), &[], |port| send(&datagrams, port));
         assert_eq!(nfdump_total(&flows, "Packets"), PACKETS, "{log}");
         let counted = format!("Sequence Errors: {errors}, Bad Packets: 0");
         assert!(log.contains(&counted), "{version:?}: {log}");
@@ -381,7 +244,7 @@ fn nfcapd_applies_the_sampling_weir_tells() {
     for random in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let (datagrams, packets, octets) = sampled(random);
-        let (flows, log) = nfcapd(folder.path(), |port| send(&datagrams, port));
+        let (flows, log) = nfcapd(folder.path(), &[], |port| send(&datagrams, port));
         assert_eq!(nfdump_total(&flows, "Flows"), 100, "{log}");
         assert_eq!(nfdump_total(&flows, "Packets"), 10 * packets, "{log}");
         assert_eq!(nfdump_total(&flows, "Bytes"), 10 * octets, "{log}");
@@ -422,28 +285,6 @@ fn sent_by_weir(capture: &Path, version: &str) -> (Value, Vec<Vec<u8>>) {
     });
     assert_eq!(sent["datagrams_sent"], datagrams.len());
     (sent, datagrams)
-}
-
-/// What tshark makes of datagrams, wrapped in a capture file.
-fn tshark(folder: &Path, datagrams: &[Vec<u8>], output: &[&str]) -> String {
-    let path = folder.join("datagrams.pcap");
-    fs::write(&path, pcap_of(datagrams)).unwrap();
-    let mut command = Command::new("tshark");
-    command.arg("-r").arg(&path);
-    command.args(["-d", "udp.port==2055,cflow"]).args(output);
-    text(&succeed(&mut command))
-}
-
-/// All of it; it must not find fault with them.
-fn faultless(folder: &Path, datagrams: &[Vec<u8>]) -> String {
-    let decoded = tshark(folder, datagrams, &["-V"]);
-    for word in ["Malformed", "Expert Info", "No template found", "Unknown"] {
-        let line = decoded
-            .lines()
-            .find(|line| line.contains(word) && !line.contains("Unknown (0)"));
-        assert!(line.is_none(), "{line:?}");
-    }
-    decoded
 }
 
 #[test]
@@ -505,35 +346,6 @@ fn tshark_reads_the_fields_that_were_asked_for() {
         let expected: Vec<_> = fields.iter().map(|(_, value)| *value).collect();
         assert_eq!(found, expected, "v{version}");
     }
-}
-
-/// tshark's heading of a flow of v9 or IPFIX, or of a record of v1 or v5.
-fn is_flow(line: &str) -> bool {
-    let line = line.trim_start();
-    ["Flow ", "pdu "].iter().any(|word| {
-        line.strip_prefix(word)
-            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    })
-}
-
-fn pcap_of(datagrams: &[Vec<u8>]) -> Vec<u8> {
-    let frames: Vec<_> = datagrams.iter().map(|datagram| in_udp(datagram)).collect();
-    traffic::capture_file(frames.iter().map(Vec::as_slice), |_| 1_700_000_000_000_000)
-}
-
-/// A frame with the datagram, to port 2055.
-fn in_udp(datagram: &[u8]) -> Vec<u8> {
-    let mut payload = Vec::new();
-    payload.extend_from_slice(&40_000u16.to_be_bytes());
-    payload.extend_from_slice(&2055u16.to_be_bytes());
-    payload.extend_from_slice(&u16::try_from(8 + datagram.len()).unwrap().to_be_bytes());
-    payload.extend_from_slice(&[0, 0]);
-    payload.extend_from_slice(datagram);
-    traffic::ethernet(
-        None,
-        0x0800,
-        &traffic::ipv4([192, 0, 2, 1], [192, 0, 2, 2], 17, &payload),
-    )
 }
 
 /// The collector took all of it, and nothing was wrong with it.
@@ -603,7 +415,7 @@ fn weir_reads_what_softflowd_sends() {
         if version == "1" {
             continue;
         }
-        let (flows, log) = nfcapd(folder.path(), |port| drop(run(port)));
+        let (flows, log) = nfcapd(folder.path(), &[], |port| drop(run(port)));
         for (name, counter) in [
             ("Flows", "records"),
             ("Packets", "packets"),

@@ -313,6 +313,7 @@ type Templates = HashMap<u16, Template>;
 /// What a collector that starts without templates makes of datagrams.
 #[derive(Debug, Default)]
 pub struct Decoded {
+    /// The directions of a record that has both are two.
     pub records: Vec<FlowRecord>,
     /// Of each datagram: its sequence number, the count it claims, and what was found in it. IPFIX
     /// claims no count, and numbers data records: both are those found. v1 has no number: 0.
@@ -390,8 +391,10 @@ impl Decoded {
                             self.take_options(template, octets);
                             continue;
                         }
-                        let records = data::records(template, octets, base);
-                        self.records.extend(records.map(|record| record.flow));
+                        for record in data::records(template, octets, base) {
+                            self.records.push(record.flow);
+                            self.records.extend(record.reverse());
+                        }
                     }
                     None => readable = false,
                 },
