@@ -1,4 +1,4 @@
-//! Sequence numbers, templates, ages and lengths, version by version, read back by `weir-netflow`.
+//! Datagrams as collectors read them: numbers, templates, what fits.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,11 @@
 //! Records through the thread, by carriers that fail in one way or another.
 
-use weir_exporter::Version;
+use std::time::Duration;
+
+use weir_exporter::{
+    Version,
+    destination::{Rest, Sent},
+};
 
 use super::*;
 
