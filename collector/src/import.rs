@@ -75,6 +75,14 @@ impl Archive {
         }
     }
 
+    /// Whether more was found already than the file says it holds.
+    fn exceeds(&self) -> bool {
+        match self {
+            Self::Nfdump(reader) => reader.exceeds(),
+            Self::FlowTools(reader) => reader.exceeds(),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         match self {
             Self::Nfdump(reader) => reader.check(),
@@ -176,7 +184,9 @@ fn import(directory: &Directory, path: &Path, is_salvaging: bool) -> Result<u64>
     let notes = [("weir.imported".to_owned(), origin)];
     let mut file = NewFile::create(directory, i64::try_from(start_s)?, &notes)?;
     let taken = loop {
-        let is_end = !matches!(read, Ok(true));
+        // What a few octets expand to may be more than a disk holds.
+        let is_hopeless = !is_salvaging && archive.exceeds();
+        let is_end = is_hopeless || !matches!(read, Ok(true));
         if (is_end && !flows.is_empty()) || flows.len() >= BATCH_FLOWS {
             if let Err(error) = file.write(&flows) {
                 file.abandon();
@@ -207,5 +217,62 @@ fn import(directory: &Directory, path: &Path, is_salvaging: bool) -> Result<u64>
     match wrong {
         None => Ok(count),
         Some(wrong) => bail!("{wrong}; {count} flows of it are imported"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::Ipv6Addr};
+
+    use weir_netflow::FlowRecord;
+    use weir_store::{others::Others, read};
+
+    use super::*;
+
+    /// A file of nfdump's that says it holds a hundred flows, and goes on and on.
+    #[test]
+    fn d07_a_file_that_holds_more_than_it_says_is_left_soon() {
+        const FLOWS: u64 = 100_000;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nfcapd");
+        let none = nfdump::Compression::None;
+        let mut writer = nfdump::Writer::create(&path, none, 1_700_000_000).unwrap();
+        for packets in 0..FLOWS {
+            let flow = StoredFlow {
+                record: FlowRecord {
+                    packets,
+                    start_ns: 1_700_000_000_000_000_000,
+                    end_ns: 1_700_000_001_000_000_000,
+                    ..FlowRecord::default()
+                },
+                received_ns: 1_700_000_002_000_000_000,
+                exporter: Ipv6Addr::LOCALHOST,
+                source_id: 0,
+                version: 5,
+                others: Others::NONE,
+            };
+            writer.push(&flow).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut octets = fs::read(&path).unwrap();
+        // The sums of flows are the first of the statistics' 18 numbers, at the end of the file.
+        let at = octets.len() - 18 * 8;
+        assert_eq!(octets[at..at + 8], FLOWS.to_le_bytes());
+        octets[at..at + 8].copy_from_slice(&100u64.to_le_bytes());
+        fs::write(&path, octets).unwrap();
+        let store = folder.path().join("flows");
+        let directory = Directory::lock(&store).unwrap();
+        let refused = import(&directory, &path, false).unwrap_err().to_string();
+        let found = refused.split("found were ").nth(1);
+        let found = found.and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        assert!(
+            found.is_some_and(|found| found > 100 && found < FLOWS),
+            "{refused}"
+        );
+        assert!(refused.contains("say 100 flows"), "{refused}");
+        assert!(read::list(&store).unwrap().closed.is_empty());
+        // Who wants all of it gets all of it.
+        let salvaged = import(&directory, &path, true).unwrap_err().to_string();
+        assert!(salvaged.contains(&format!("{FLOWS} flows of it are imported")));
     }
 }

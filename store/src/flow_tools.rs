@@ -180,6 +180,14 @@ impl Reader {
         self.flows
     }
 
+    /// Whether more was found already than the file says it holds: there is no need to read to its end, which may
+    /// be far.
+    #[must_use]
+    pub fn exceeds(&self) -> bool {
+        let stated = self.stated.flows;
+        stated.is_some_and(|stated| self.flows > u64::from(stated))
+    }
+
     /// Whether all was found that the file says it holds, when it was read to its end.
     ///
     /// # Errors
@@ -409,6 +417,39 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A hundred flows by its header, and a stream of a few octets that makes a million of them.
+    #[test]
+    fn d07_a_stream_that_expands_is_taken_piece_by_piece_and_left_soon() {
+        const FLOWS: usize = 1_000_000;
+        let sound = file(true, 5, true, 100);
+        let header_octets = usize::try_from(u32::from_le_bytes(*sound[4..].first_chunk().unwrap()));
+        let mut octets = sound[..header_octets.unwrap()].to_vec();
+        let mut encoder = ZlibEncoder::new(&mut octets, Compression::default());
+        encoder.write_all(&vec![0; 64 * FLOWS]).unwrap();
+        encoder.finish().unwrap();
+        assert!(octets.len() < 100_000, "{} octets", octets.len());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bomb");
+        fs::write(&path, octets).unwrap();
+        let mut reader = Reader::open(&path).unwrap();
+        let mut flows = Vec::new();
+        let (mut all, mut first) = (0, None);
+        while reader.next_block(&mut flows).unwrap() {
+            assert!(flows.len() <= BLOCK_RECORDS);
+            all += flows.len();
+            flows.clear();
+            first.get_or_insert((reader.exceeds(), all));
+        }
+        assert_eq!((first, all), (Some((true, BLOCK_RECORDS)), FLOWS));
+        reader.check().unwrap_err();
+        // Fields of the header that claim more than there is end it.
+        let mut fields = sound.clone();
+        fields[10..12].copy_from_slice(&[0xff; 2]);
+        assert!(read(&fields).is_err());
+        let (_, whole) = read(&sound).unwrap();
+        assert!(!whole.exceeds());
     }
 
     #[test]

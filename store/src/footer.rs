@@ -6,6 +6,7 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Arc,
 };
 
 use parquet::{
@@ -14,15 +15,17 @@ use parquet::{
     },
     errors::ParquetError,
     file::{
-        metadata::{ParquetMetaData, RowGroupMetaData},
+        metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData},
         statistics::Statistics,
     },
 };
 
-use crate::{StoreError, schema};
+use crate::{StoreError, claims, closed::ROW_GROUP_ROWS, schema};
 
 /// Octets of a Bloom filter that is read; a damaged length may be anything.
 const BLOOM_OCTETS_MAX: i32 = 32 << 20;
+/// No column of a row group of ours takes more octets unpacked.
+const COLUMN_OCTETS_MAX: i64 = 1 << 30;
 
 /// Smallest and largest value of a time, nanoseconds since 1970-01-01 UTC.
 pub type Ends = (i64, i64);
@@ -63,10 +66,14 @@ impl Footer {
 /// Reads a footer.
 ///
 /// # Errors
-/// If the file is no Parquet file.
+/// If the file is no Parquet file, or claims what none of ours has.
 pub fn read(path: &Path) -> Result<Footer, StoreError> {
     let loaded = open(path)?.1;
     let metadata = loaded.metadata();
+    if !metadata.row_groups().iter().all(is_possible) {
+        let says = ParquetError::General("a row group's sizes are impossible".to_owned());
+        return Err(StoreError::parquet(path)(says));
+    }
     let notes = metadata.file_metadata().key_value_metadata();
     let notes = notes.into_iter().flatten();
     let received_ns = ends(metadata, "received");
@@ -91,15 +98,29 @@ pub(crate) fn note<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a s
     note.value.as_deref()
 }
 
-/// A file's footer as its reader has it. A damaged one may have the decoder panic.
+/// A file's footer as its reader has it, if it claims nothing impossible. A damaged one may have the decoder
+/// panic.
 pub(crate) fn load(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
+    let octets = claims::footer(file)?;
+    let octets = octets.map_err(|why| ParquetError::General(why.to_owned()))?;
     let loaded = catch_unwind(AssertUnwindSafe(|| {
-        ArrowReaderMetadata::load(file, ArrowReaderOptions::default())
+        let metadata = ParquetMetaDataReader::decode_metadata(&octets)?;
+        ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::default())
     }));
     loaded.unwrap_or_else(|_| {
         let says = "it contradicts itself".to_owned();
         Err(ParquetError::General(says))
     })
+}
+
+/// Whether a row group of ours may be as large as this one says it is.
+pub(crate) fn is_possible(group: &RowGroupMetaData) -> bool {
+    let rows = usize::try_from(group.num_rows());
+    let are_octets = |octets: i64| (0..=COLUMN_OCTETS_MAX).contains(&octets);
+    rows.is_ok_and(|rows| rows <= ROW_GROUP_ROWS)
+        && group.columns().iter().all(|column| {
+            are_octets(column.uncompressed_size()) && are_octets(column.compressed_size())
+        })
 }
 
 fn open(path: &Path) -> Result<(File, ArrowReaderMetadata), StoreError> {

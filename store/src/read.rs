@@ -12,7 +12,7 @@ use std::{
 
 use arrow::{
     array::RecordBatch,
-    ipc::{reader::StreamReader, root_as_message},
+    ipc::{Message, reader::StreamReader, root_as_message},
 };
 
 use crate::{StoreError, layout, recover, schema};
@@ -236,13 +236,18 @@ pub(crate) fn message_octets(file: &mut File, from: u64, octets: u64) -> io::Res
     }
     let mut metadata = Vec::new();
     Read::by_ref(file).take(length).read_to_end(&mut metadata)?;
-    let body = root_as_message(&metadata)
-        .ok()
-        .map(|message| message.bodyLength());
-    let body = body.and_then(|body| u64::try_from(body).ok());
+    let message = root_as_message(&metadata).ok().filter(is_plain);
+    let body = message.and_then(|message| u64::try_from(message.bodyLength()).ok());
     Ok(body
         .filter(|body| *body <= rest - length)
         .map(|body| head_octets + length + body))
+}
+
+/// Whether a message is of a kind that windows have. Theirs are not compressed: of one that is, the decoder would
+/// take memory for whatever it says that it expands to.
+fn is_plain(message: &Message<'_>) -> bool {
+    let rows = message.header_as_record_batch();
+    message.header_as_schema().is_some() || rows.is_some_and(|rows| rows.compression().is_none())
 }
 
 #[cfg(test)]

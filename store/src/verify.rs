@@ -4,6 +4,7 @@
 
 use std::{
     fs::File,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -11,21 +12,21 @@ use std::{
 use arrow::array::RecordBatch;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder},
-    file::metadata::ParquetMetaData,
+    file::metadata::{ParquetMetaData, RowGroupMetaData},
 };
 
 use crate::{
     StoreError,
     checksum::{self, Block},
-    closed,
+    claims, closed,
     footer::{self, note},
     schema,
 };
 
-/// No column of a row group of ours takes more octets unpacked.
-const COLUMN_OCTETS_MAX: i64 = 1 << 30;
 /// Rows read at a time.
 const BATCH_ROWS: usize = 8192;
+/// A row group of ours takes less memory: 2^20 flows of 400 octets, and 2,048 of elements without a column.
+const GROUP_OCTETS_MAX: u64 = 4 << 30;
 
 /// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +72,11 @@ pub struct Verified {
 /// # Errors
 /// If it cannot be opened or read, whatever is in it.
 pub fn verify(path: &Path) -> Result<Verified, StoreError> {
-    read_sound(path, |_| Ok(()))
+    read(path, None)
 }
+
+/// What is done with sound flows.
+type Take<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), StoreError>;
 
 /// Reads the flows of a file's sound row groups, with all columns: those that its version had not are null.
 ///
@@ -82,6 +86,10 @@ pub fn read_sound(
     path: &Path,
     mut flows: impl FnMut(RecordBatch) -> Result<(), StoreError>,
 ) -> Result<Verified, StoreError> {
+    read(path, Some(&mut flows))
+}
+
+fn read(path: &Path, mut take: Option<Take<'_>>) -> Result<Verified, StoreError> {
     let mut verified = Verified::default();
     let mut file = File::open(path).map_err(StoreError::io("open", path))?;
     let metadata = match footer::load(&file) {
@@ -101,23 +109,21 @@ pub fn read_sound(
     let damaged = checksum::damaged(&mut file, &blocks).map_err(StoreError::io("read", path))?;
     for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
         let block = blocks.partition_point(|block| block.row_groups <= index);
-        let is_possible = group.columns().iter().all(|column| {
-            (0..=COLUMN_OCTETS_MAX).contains(&column.uncompressed_size())
-                && (0..=COLUMN_OCTETS_MAX).contains(&column.compressed_size())
-        });
         let sound = if damaged.contains(&block) {
             Err("its octets are not those that were written".to_owned())
-        } else if !is_possible {
-            Err("its sizes are impossible".to_owned())
         } else {
-            rows(&file, &metadata, index)
+            check_sizes(&file, group)
+                .map_err(StoreError::io("read", path))?
+                .and_then(|()| rows(&file, &metadata, index, take.is_some()))
         };
         match sound {
-            Ok(batches) => {
+            Ok((count, batches)) => {
+                verified.flows += count as u64;
                 for batch in batches {
-                    verified.flows += batch.num_rows() as u64;
-                    let all = schema::with_all_columns(&batch);
-                    flows(all.map_err(StoreError::arrow(path))?)?;
+                    let all = schema::with_all_columns(&batch).map_err(StoreError::arrow(path))?;
+                    if let Some(take) = &mut take {
+                        take(all)?;
+                    }
                 }
             }
             Err(reason) => verified.faults.push(Fault::RowGroup(index, reason)),
@@ -126,29 +132,67 @@ pub fn read_sound(
     Ok(verified)
 }
 
-/// All rows of a row group. They are held until its end was reached: a group is sound or it is not.
+/// Whether a row group, and each page of it, claims sizes that are possible, before a decoder takes memory for
+/// them.
+fn check_sizes(file: &File, group: &RowGroupMetaData) -> io::Result<Result<(), String>> {
+    const IMPOSSIBLE: &str = "its sizes are impossible";
+    if !footer::is_possible(group) {
+        return Ok(Err(IMPOSSIBLE.to_owned()));
+    }
+    for column in group.columns() {
+        let start = column.dictionary_page_offset();
+        let start = u64::try_from(start.unwrap_or(column.data_page_offset()));
+        let octets = u64::try_from(column.compressed_size());
+        let expanded = u64::try_from(column.uncompressed_size());
+        let (Ok(start), Ok(octets), Ok(expanded)) = (start, octets, expanded) else {
+            return Ok(Err(IMPOSSIBLE.to_owned()));
+        };
+        if let Err(why) = claims::check_pages(file, start, octets, expanded)? {
+            return Ok(Err(why.to_owned()));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// How many rows a row group has; and the rows, if they are to be kept. They are held until its end was
+/// reached: a group is sound or it is not.
 fn rows(
     file: &File,
     metadata: &ArrowReaderMetadata,
     index: usize,
-) -> Result<Vec<RecordBatch>, String> {
+    keeps: bool,
+) -> Result<(usize, Vec<RecordBatch>), String> {
     let wanted = metadata.metadata().row_group(index).num_rows();
-    let read = || -> Result<Vec<RecordBatch>, String> {
+    let wanted = usize::try_from(wanted).map_err(|error| error.to_string())?;
+    let read = || -> Result<(usize, Vec<RecordBatch>), String> {
         let file = file.try_clone().map_err(|error| error.to_string())?;
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
             .with_row_groups(vec![index])
             .with_batch_size(BATCH_ROWS)
             .build()
             .map_err(|error| error.to_string())?;
-        reader
-            .collect::<Result<_, _>>()
-            .map_err(|error| error.to_string())
+        let (mut found, mut octets, mut batches) = (0, 0u64, Vec::new());
+        for batch in reader {
+            let batch = batch.map_err(|error| error.to_string())?;
+            found += batch.num_rows();
+            // Its pages may go on for longer than the footer says, and one value may be in all rows.
+            if found > wanted {
+                return Err(format!("it has more than the {wanted} flows it should have"));
+            }
+            if keeps {
+                octets += batch.get_array_memory_size() as u64;
+                batches.push(batch);
+            }
+            if octets > GROUP_OCTETS_MAX {
+                return Err(format!("its flows take more than {GROUP_OCTETS_MAX} octets"));
+            }
+        }
+        Ok((found, batches))
     };
-    let batches = catch_unwind(AssertUnwindSafe(read))
+    let (found, batches) = catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err("it contradicts itself".to_owned()))?;
-    let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    if i64::try_from(found) == Ok(wanted) {
-        Ok(batches)
+    if found == wanted {
+        Ok((found, batches))
     } else {
         Err(format!("it has {found} flows and should have {wanted}"))
     }

@@ -125,6 +125,14 @@ impl Reader {
         self.stated.as_ref()
     }
 
+    /// Whether more was found already than the file says it holds: there is no need to read to its end, which may
+    /// be far.
+    #[must_use]
+    pub fn exceeds(&self) -> bool {
+        let stated = self.stated.as_ref();
+        stated.is_some_and(|stated| self.found.records > stated.flows[0])
+    }
+
     /// Whether all was found that the file says it holds, when it was read to its end.
     ///
     /// # Errors

@@ -189,6 +189,70 @@ fn damaged_and_foreign_files_are_named() {
     assert!(says(&big_endian).contains("high octet first"));
 }
 
+/// What a block makes of a few octets is a block at most, however it is compressed.
+#[test]
+fn d07_blocks_expand_to_no_more_than_a_block() {
+    use std::io::Read as _;
+    let zeros = vec![0; 8 * BLOCK_OCTETS_MAX];
+    let mut bzip2 = Vec::new();
+    bzip2::read::BzEncoder::new(&zeros[..], bzip2::Compression::fast())
+        .read_to_end(&mut bzip2)
+        .unwrap();
+    for (compression, octets) in [
+        (Compression::Bzip2, bzip2),
+        (Compression::Lz4, lz4_flex::block::compress(&zeros)),
+        (Compression::Zstd, zstd::bulk::compress(&zeros, 19).unwrap()),
+    ] {
+        assert!(octets.len() < BLOCK_OCTETS_MAX, "{compression:?}");
+        block::expand(compression, octets).unwrap_err();
+    }
+    // And all of a block is taken.
+    let most = block::compress(Compression::Zstd, &zeros[..BLOCK_OCTETS_MAX]).unwrap();
+    let expanded = block::expand(Compression::Zstd, most).unwrap();
+    assert_eq!(expanded.len(), BLOCK_OCTETS_MAX);
+}
+
+/// Lengths, counts and places that are not there, each in a file that is sound but for it.
+#[test]
+fn d07_claims_of_what_is_not_there_are_errors() {
+    const BLOCK: usize = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    write(&path, Compression::None, 100);
+    let whole = fs::read(&path).unwrap();
+    let appendix = usize::try_from(octets::u64(&whole, 24)).unwrap();
+    let record = BLOCK + 12;
+    for (at, number, words) in [
+        // Records and octets of the block, and blocks of the file.
+        (BLOCK, &[0xff; 4][..], "a record goes beyond its block"),
+        (BLOCK + 4, &[0xff; 4], "a block of 4294967295 octets"),
+        (BLOCK + 4, &[0; 4], "a block of 0 octets"),
+        (36, &[0xff; 4], "it ends before its last block"),
+        // A record of no octets, of two, and of more than there are; and its elements.
+        (record + 2, &[0; 2], "a record goes beyond its block"),
+        (record + 2, &[2, 0], "a record goes beyond its block"),
+        (record + 2, &[0xff; 2], "record"),
+        (record + 4, &[0xff; 2], "contradict themselves"),
+        (record + 14, &[0; 2], "contradict themselves"),
+        // The appendix: nowhere, at the file's beginning, in the block, without an end.
+        (24, &[0xff; 8], "its appendix"),
+        (24, &[0; 8], "its appendix"),
+        (24, &[44, 0, 0, 0, 0, 0, 0, 0], "its appendix"),
+        (18, &[0xff; 2], "its appendix: it is cut off"),
+        (appendix, &[0xff; 4], "its appendix"),
+        (appendix + 4, &[0xff; 4], "its appendix"),
+    ] {
+        let mut octets = whole.clone();
+        octets[at..at + number.len()].copy_from_slice(number);
+        fs::write(&path, octets).unwrap();
+        let said = match read(&path) {
+            Ok((_, reader)) => reader.check().unwrap_err(),
+            Err(error) => error.to_string(),
+        };
+        assert!(said.contains(words), "{at}: {words}: {said}");
+    }
+}
+
 #[test]
 fn a_file_that_is_not_closed_is_read_to_its_end() {
     let folder = tempfile::tempdir().unwrap();

@@ -220,6 +220,37 @@ fn d06_a_window_with_a_flipped_bit_ends_there_or_is_read() {
     }
 }
 
+/// A window whose messages are compressed, as somebody may make one: what they would expand to is theirs to
+/// say, and the decoder would take memory for it.
+#[test]
+fn d07_messages_that_expand_are_not_expanded() {
+    use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::lock(folder.path()).unwrap();
+    let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+    window.append(&flows(1000)).unwrap();
+    let plain = fs::metadata(window.path()).unwrap().len();
+    let path = folder.path().join("compressed.arrows");
+    let options =
+        IpcWriteOptions::default().try_with_compression(Some(arrow::ipc::CompressionType::ZSTD));
+    let file = File::create(&path).unwrap();
+    let mut writer =
+        StreamWriter::try_new_with_options(file, &schema::schema(), options.unwrap()).unwrap();
+    match writer.write(&schema::batch(&flows(1000)).unwrap()) {
+        Ok(()) => {}
+        // Nothing else in this build can compress, so nothing can expand either.
+        Err(error) => {
+            assert!(error.to_string().contains("feature"), "{error}");
+            return;
+        }
+    }
+    drop(writer);
+    assert!(fs::metadata(&path).unwrap().len() < plain / 2);
+    assert!(matches!(rows(&path), (0, Ended::CutOff(_))));
+    // A window of ours is read as ever.
+    assert_eq!(rows(window.path()), (1000, Ended::Whole));
+}
+
 #[test]
 fn d02_a_power_cut_after_the_rename_does_not_replace_the_whole_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,485 @@
+//! What a Parquet file claims before anything of it is read: its footer and the headers of its pages. The
+//! decoder takes memory for as many row groups and fields as a footer claims, and for what a page claims to
+//! expand to; memory that is not to be had ends the process. So claims are held against what is there first.
+//!
+//! Both are structures of Thrift's compact protocol. The decoder reads a field by its number and believes in its
+//! type; here a field must be of its type, and of a number that the format has: what was looked at is then what
+//! will be read. Sources: parquet.thrift of parquet-format 2.11, thrift-compact-protocol.md.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _};
+
+/// Octets of a footer: the collector's notes of its exporters are some megabytes at most.
+const FOOTER_OCTETS_MAX: u64 = 1 << 30;
+/// Fields of a schema, with those that hold others; ours has some fifty. The decoder goes into each by a call.
+const FIELDS_MAX: usize = 1000;
+/// Octets of a page's header; ours have some thirty.
+const PAGE_HEADER_OCTETS_MAX: usize = 1 << 13;
+/// Octets that a page expands to; our writer begins another one at 1 MiB.
+const PAGE_OCTETS_MAX: u64 = 16 << 20;
+/// What stands at either end of a file.
+const MAGIC: [u8; 4] = *b"PAR1";
+/// The footer's octets (32 bits, low octet first) and the magic behind it.
+const TAIL_OCTETS: usize = 8;
+
+/// Reads a file's footer, if the decoder can be given it.
+///
+/// # Errors
+/// What the operating system says; or why not, as the end of a sentence.
+pub(crate) fn footer(file: &File) -> io::Result<Result<Vec<u8>, &'static str>> {
+    let octets = file.metadata()?.len();
+    let mut tail = [0; TAIL_OCTETS];
+    let Some(end) = octets.checked_sub(TAIL_OCTETS as u64) else {
+        return Ok(Err("it is too short for a Parquet file"));
+    };
+    file.read_exact_at(&mut tail, end)?;
+    let [l0, l1, l2, l3, magic @ ..] = tail;
+    let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+    if magic != MAGIC {
+        return Ok(Err("it does not end as a Parquet file does"));
+    }
+    let start = end.checked_sub(length);
+    let (Some(start), true) = (start, length <= FOOTER_OCTETS_MAX) else {
+        return Ok(Err("its footer claims more octets than there are"));
+    };
+    let Ok(length) = usize::try_from(length) else {
+        return Ok(Err("its footer claims more octets than there are"));
+    };
+    let mut footer = vec![0; length];
+    file.read_exact_at(&mut footer, start)?;
+    Ok(check_footer(&footer).map(|()| footer))
+}
+
+fn check_footer(footer: &[u8]) -> Result<(), &'static str> {
+    let mut claims = Claims::of(footer);
+    claims
+        .structure(FILE)
+        .ok_or("it claims what is not there, or what Parquet does not have")?;
+    let children = usize::try_from(claims.children).unwrap_or(usize::MAX);
+    if claims.fields > FIELDS_MAX || children > claims.fields {
+        return Err("it claims more fields than a file of Weir's has");
+    }
+    Ok(())
+}
+
+/// Whether the pages of a column of a row group are where they should be, and expand to `expanded_max` octets in
+/// all at most.
+///
+/// # Errors
+/// What the operating system says; or why not, as the end of a sentence.
+pub(crate) fn check_pages(
+    file: &File,
+    start: u64,
+    octets: u64,
+    expanded_max: u64,
+) -> io::Result<Result<(), &'static str>> {
+    let end = start.saturating_add(octets);
+    let (mut at, mut expanded) = (start, 0u64);
+    let mut buffer = vec![0; PAGE_HEADER_OCTETS_MAX];
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let read = read_at_most(file, &mut buffer[..wanted.min(PAGE_HEADER_OCTETS_MAX)], at)?;
+        let mut claims = Claims::of(&buffer[..read]);
+        if claims.structure(PAGE).is_none() {
+            return Ok(Err("a page's header is none"));
+        }
+        let header = (read - claims.rest.len()) as u64;
+        // A header has an octet at least: this ends.
+        at = at.saturating_add(header).saturating_add(claims.compressed);
+        expanded = expanded.saturating_add(claims.expanded);
+        if at > end {
+            return Ok(Err("a page goes beyond its column"));
+        }
+        if claims.expanded > PAGE_OCTETS_MAX || expanded > expanded_max {
+            return Ok(Err("its pages claim to expand to more than they may"));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Reads until the buffer is full or the file ends; how many octets.
+fn read_at_most(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(octets) => filled += octets,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Bool,
+    Byte,
+    /// A number of 16, 32 or 64 bits: as many octets as it takes.
+    Number,
+    /// A number that memory is taken for.
+    Children,
+    Compressed,
+    Expanded,
+    /// Octets, or text.
+    Octets,
+    Structure(Fields),
+    List(&'static Kind),
+    /// The list of a schema's fields.
+    Schema,
+}
+
+/// A structure's fields, by their numbers.
+type Fields = &'static [(i16, Kind)];
+
+use Kind::{Bool, Byte, Children, Compressed, Expanded, List, Number, Octets, Schema, Structure};
+
+const FILE: Fields = &[
+    (1, Number),
+    (2, Schema),
+    (3, Number),
+    (4, List(&Structure(ROW_GROUP))),
+    (5, List(&Structure(KEY_VALUE))),
+    (6, Octets),
+    (7, List(&Structure(COLUMN_ORDER))),
+];
+const SCHEMA_FIELD: Fields = &[
+    (1, Number),
+    (2, Number),
+    (3, Number),
+    (4, Octets),
+    (5, Children),
+    (6, Number),
+    (7, Number),
+    (8, Number),
+    (9, Number),
+    (10, Structure(LOGICAL_TYPE)),
+];
+const LOGICAL_TYPE: Fields = &[
+    (1, Structure(NOTHING)),
+    (2, Structure(NOTHING)),
+    (3, Structure(NOTHING)),
+    (4, Structure(NOTHING)),
+    (5, Structure(&[(1, Number), (2, Number)])),
+    (6, Structure(NOTHING)),
+    (7, Structure(TIME)),
+    (8, Structure(TIME)),
+    (10, Structure(&[(1, Byte), (2, Bool)])),
+    (11, Structure(NOTHING)),
+    (12, Structure(NOTHING)),
+    (13, Structure(NOTHING)),
+    (14, Structure(NOTHING)),
+    (15, Structure(NOTHING)),
+];
+const NOTHING: Fields = &[];
+const TIME: Fields = &[(1, Bool), (2, Structure(UNIT))];
+const UNIT: Fields = &[
+    (1, Structure(NOTHING)),
+    (2, Structure(NOTHING)),
+    (3, Structure(NOTHING)),
+];
+const KEY_VALUE: Fields = &[(1, Octets), (2, Octets)];
+const COLUMN_ORDER: Fields = &[(1, Structure(NOTHING)), (2, Structure(NOTHING))];
+const ROW_GROUP: Fields = &[
+    (1, List(&Structure(COLUMN))),
+    (2, Number),
+    (3, Number),
+    (4, List(&Structure(SORTING))),
+    (5, Number),
+    (6, Number),
+    (7, Number),
+];
+const SORTING: Fields = &[(1, Number), (2, Bool), (3, Bool)];
+const COLUMN: Fields = &[
+    (1, Octets),
+    (2, Number),
+    (3, Structure(COLUMN_METADATA)),
+    (4, Number),
+    (5, Number),
+    (6, Number),
+    (7, Number),
+];
+const COLUMN_METADATA: Fields = &[
+    (1, Number),
+    (2, List(&Number)),
+    (3, List(&Octets)),
+    (4, Number),
+    (5, Number),
+    (6, Number),
+    (7, Number),
+    (8, List(&Structure(KEY_VALUE))),
+    (9, Number),
+    (10, Number),
+    (11, Number),
+    (12, Structure(STATISTICS)),
+    (13, List(&Structure(&[(1, Number), (2, Number), (3, Number)]))),
+    (14, Number),
+    (15, Number),
+    (16, Structure(SIZE_STATISTICS)),
+];
+const STATISTICS: Fields = &[
+    (1, Octets),
+    (2, Octets),
+    (3, Number),
+    (4, Number),
+    (5, Octets),
+    (6, Octets),
+    (7, Bool),
+    (8, Bool),
+];
+const SIZE_STATISTICS: Fields = &[(1, Number), (2, List(&Number)), (3, List(&Number))];
+
+const PAGE: Fields = &[
+    (1, Number),
+    (2, Expanded),
+    (3, Compressed),
+    (4, Number),
+    (5, Structure(DATA_PAGE)),
+    (6, Structure(NOTHING)),
+    (7, Structure(&[(1, Number), (2, Number), (3, Bool)])),
+    (8, Structure(DATA_PAGE_V2)),
+];
+const DATA_PAGE: Fields = &[
+    (1, Number),
+    (2, Number),
+    (3, Number),
+    (4, Number),
+    (5, Structure(STATISTICS)),
+];
+const DATA_PAGE_V2: Fields = &[
+    (1, Number),
+    (2, Number),
+    (3, Number),
+    (4, Number),
+    (5, Number),
+    (6, Number),
+    (7, Bool),
+    (8, Structure(STATISTICS)),
+];
+
+impl Kind {
+    /// Whether the protocol's number of a type is this one's. A truth in a structure is its type, and takes no
+    /// octet.
+    fn is_of(self, wire: u8) -> bool {
+        match self {
+            Bool => matches!(wire, 1 | 2),
+            Byte => wire == 3,
+            Number | Children | Compressed | Expanded => matches!(wire, 4..=6),
+            Octets => wire == 8,
+            List(_) | Schema => wire == 9,
+            Structure(_) => wire == 12,
+        }
+    }
+}
+
+/// Octets that are still to be looked at, and what was claimed before them: the largest of each.
+#[derive(Debug)]
+struct Claims<'a> {
+    rest: &'a [u8],
+    fields: usize,
+    children: u64,
+    compressed: u64,
+    expanded: u64,
+}
+
+impl<'a> Claims<'a> {
+    fn of(octets: &'a [u8]) -> Self {
+        Self {
+            rest: octets,
+            fields: 0,
+            children: 0,
+            compressed: 0,
+            expanded: 0,
+        }
+    }
+
+    /// A structure to its end; nothing if it is not as it should be.
+    fn structure(&mut self, fields: Fields) -> Option<()> {
+        let mut last = 0i16;
+        loop {
+            let head = self.octet()?;
+            let wire = head & 0xf;
+            if wire == 0 {
+                return Some(());
+            }
+            let number = match head >> 4 {
+                0 => i16::try_from(self.number()?).ok()?,
+                more => last.checked_add(i16::from(more))?,
+            };
+            // One that comes twice, or out of order, is none that a writer makes.
+            if number <= last {
+                return None;
+            }
+            last = number;
+            let (_, kind) = fields.iter().find(|(known, _)| *known == number)?;
+            if !kind.is_of(wire) {
+                return None;
+            }
+            self.value(*kind)?;
+        }
+    }
+
+    fn value(&mut self, kind: Kind) -> Option<()> {
+        match kind {
+            Bool => {}
+            Byte => self.skip(1)?,
+            Number => {
+                self.number()?;
+            }
+            // What is below zero the decoder refuses.
+            Children => self.children = self.claim()?.max(self.children),
+            Compressed => self.compressed = self.claim()?.max(self.compressed),
+            Expanded => self.expanded = self.claim()?.max(self.expanded),
+            Octets => {
+                let octets = usize::try_from(self.unsigned()?).ok()?;
+                self.skip(octets)?;
+            }
+            Structure(fields) => self.structure(fields)?,
+            List(element) => {
+                for _ in 0..self.list(*element)? {
+                    self.value(*element)?;
+                }
+            }
+            Schema => {
+                let element = Structure(SCHEMA_FIELD);
+                self.fields = self.list(element)?;
+                for _ in 0..self.fields {
+                    self.value(element)?;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// How many elements a list has: each takes an octet at least.
+    fn list(&mut self, element: Kind) -> Option<usize> {
+        const LONG: u8 = 15;
+        let head = self.octet()?;
+        let size = match head >> 4 {
+            LONG => usize::try_from(self.unsigned()?).ok()?,
+            size => size.into(),
+        };
+        let is_possible = size == 0 || (element.is_of(head & 0xf) && size <= self.rest.len());
+        is_possible.then_some(size)
+    }
+
+    fn claim(&mut self) -> Option<u64> {
+        self.number().map(|number| u64::try_from(number).unwrap_or(0))
+    }
+
+    /// A number with a sign, which is in its lowest bit.
+    fn number(&mut self) -> Option<i64> {
+        let folded = self.unsigned()?;
+        Some((folded >> 1).cast_signed() ^ -(folded & 1).cast_signed())
+    }
+
+    /// Seven bits an octet, the lowest first.
+    fn unsigned(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let octet = self.octet()?;
+            number |= u64::from(octet & 0x7f) << shift;
+            if octet & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn octet(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    fn skip(&mut self, octets: usize) -> Option<()> {
+        self.rest = self.rest.get(octets..)?;
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// 2³¹ - 1, without a sign and with one.
+    const MOST: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 7];
+    const MOST_SIGNED: [u8; 5] = [0xfe, 0xff, 0xff, 0xff, 0xf];
+    /// Version 1.
+    const VERSION: [u8; 2] = [0x15, 2];
+    /// A schema of a root that is called "r", without children.
+    const SCHEMA: [u8; 7] = [0x19, 0x1c, 0x48, 1, b'r', 0, 0x16];
+
+    fn says(parts: &[&[u8]]) -> &'static str {
+        check_footer(&parts.concat()).unwrap_err()
+    }
+
+    #[test]
+    fn d07_a_footer_claims_no_more_than_there_is() {
+        // No rows, no row groups.
+        let sound = [&VERSION[..], &SCHEMA, &[0, 0x19, 0x0c, 0]];
+        assert_eq!(check_footer(&sound.concat()), Ok(()));
+        let not_there = "it claims what is not there, or what Parquet does not have";
+        let row_groups = [&VERSION[..], &SCHEMA, &[0, 0x19, 0xfc], &MOST, &[0; 100]];
+        assert_eq!(says(&row_groups), not_there);
+        // The same, where the decoder would read a list although it is said to be octets: 252 of them.
+        let as_octets = [&VERSION[..], &SCHEMA, &[0, 0x18, 0xfc, 1], &[0; 300]];
+        assert_eq!(says(&as_octets), not_there);
+        // And as a second list of that number.
+        let unended = &sound.concat()[..12];
+        let again = [unended, &[0x09, 8, 0xfc], &MOST, &[0; 100]];
+        assert_eq!(says(&again), not_there);
+        // A field that the format has not, which the decoder would pass by.
+        let unknown = [&VERSION[..], &SCHEMA, &[0, 0xf9, 0xf1], &MOST];
+        assert_eq!(says(&unknown), not_there);
+        let too_many = "it claims more fields than a file of Weir's has";
+        let children = [
+            &VERSION[..],
+            &[0x19, 0x1c, 0x48, 1, b'r', 0x15],
+            &MOST_SIGNED,
+            &[0, 0x16, 0, 0x19, 0x0c, 0],
+        ];
+        assert_eq!(says(&children), too_many);
+        // Fields in fields, a hundred thousand deep: one child each.
+        let nested = [0x48, 1, b'r', 0x15, 2, 0].repeat(100_000);
+        let deep = [
+            &VERSION[..],
+            &[0x19, 0xfc, 0xa0, 0x8d, 6],
+            &nested,
+            &[0x16, 0, 0x19, 0x0c, 0],
+        ];
+        assert_eq!(says(&deep), too_many);
+    }
+
+    fn pages(parts: &[&[u8]], expanded_max: u64) -> Result<(), &'static str> {
+        let octets = parts.concat();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&octets).unwrap();
+        check_pages(&file, 0, octets.len() as u64, expanded_max).unwrap()
+    }
+
+    /// A page's header: a data page of so many octets, expanded and compressed, each less than 64.
+    fn page(expanded: u8, compressed: u8) -> Vec<u8> {
+        vec![0x15, 0, 0x15, 2 * expanded, 0x15, 2 * compressed, 0]
+    }
+
+    #[test]
+    fn d07_pages_expand_to_what_their_column_claims_and_no_more() {
+        let (first, second) = (page(50, 3), page(20, 0));
+        let whole = [&first[..], &[1; 3], &second];
+        assert_eq!(pages(&whole, 70), Ok(()));
+        let too_much = Err("its pages claim to expand to more than they may");
+        assert_eq!(pages(&whole, 69), too_much);
+        let bomb = [&[0x15, 0, 0x15][..], &MOST_SIGNED, &[0x15, 6, 0, 1, 1, 1]];
+        assert_eq!(pages(&bomb, u64::MAX), too_much);
+        let beyond = [&first[..], &[1; 2]];
+        assert_eq!(pages(&beyond, 70), Err("a page goes beyond its column"));
+        let negative = [&[0x15, 0, 0x15, 1, 0x15, 1, 0][..], &[0xff; 20]];
+        assert_eq!(pages(&negative, 70), Err("a page's header is none"));
+        // A header of the largest length there is, of a name without an end.
+        let long = [&[0x15, 0, 0x5c, 0x18][..], &MOST];
+        assert_eq!(pages(&long, 70), Err("a page's header is none"));
+    }
+}
