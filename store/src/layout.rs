@@ -111,8 +111,10 @@ impl Directory {
     fn is_taken(&self, start_s: i64, name: &str) -> bool {
         let stem = name.trim_end_matches(WINDOW_SUFFIX);
         let window = open_folder(&self.root).join(name);
-        window.exists()
-            || window.with_extension(UNREADABLE).exists()
+        // A symbolic link takes a name too, wherever it leads.
+        let is_there = |path: PathBuf| fs::symlink_metadata(path).is_ok();
+        is_there(window.with_extension(UNREADABLE))
+            || is_there(window)
             || find_closed(&self.root, start_s, stem).is_some()
     }
 }

@@ -58,7 +58,7 @@ fn recover_window(place: Place<'_>, window: PathBuf) -> Recovered {
     }
 }
 
-/// Open windows in the folder.
+/// Open windows in the folder: files, and no symbolic links to them or pipes, at which who opens them would wait.
 ///
 /// # Errors
 /// If it cannot be listed.
@@ -70,6 +70,7 @@ pub(crate) fn list_windows(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     };
     Ok(entries
         .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
         .map(|entry| entry.path())
         .filter(|path| {
             path.to_str()

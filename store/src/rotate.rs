@@ -101,18 +101,34 @@ pub(crate) fn publish(root: &Path, partial: &Path, closed: &Path) -> Result<(), 
     const TRIES: u32 = 3;
     let hour = closed.parent().unwrap_or(root);
     for tries_left in (0..TRIES).rev() {
-        fs::create_dir_all(hour).map_err(StoreError::io("make", hour))?;
-        for folder in folders(root, hour) {
-            layout::assert_folder(folder)?;
-        }
-        match fs::rename(partial, closed) {
+        let published = make_folders(root, hour).and_then(|()| {
+            fs::rename(partial, closed).map_err(StoreError::io("rename", partial))
+        });
+        match published {
             Ok(()) => break,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && tries_left > 0 => {}
-            Err(error) => return Err(StoreError::io("rename", partial)(error)),
+            Err(StoreError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && tries_left > 0 => {}
+            Err(error) => return Err(error),
         }
     }
     layout::sync_folder(root)?;
     folders(root, hour).try_for_each(layout::sync_folder)
+}
+
+/// Makes the folders down to the hour's. Each is looked at before the next is made in it: where a symbolic link
+/// leads, nothing is made.
+fn make_folders(root: &Path, hour: &Path) -> Result<(), StoreError> {
+    let mut folders: Vec<_> = folders(root, hour).collect();
+    folders.reverse();
+    for folder in folders {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::io("make", folder)(error));
+            }
+            _ => layout::assert_folder(folder)?,
+        }
+    }
+    Ok(())
 }
 
 /// Folders from the hour's up to below the root.

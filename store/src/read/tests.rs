@@ -220,6 +220,49 @@ fn d06_a_window_with_a_flipped_bit_ends_there_or_is_read() {
     }
 }
 
+#[test]
+fn d10_nothing_is_made_where_a_symbolic_link_leads() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let directory = Directory::lock(folder.path()).unwrap();
+    let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+    window.append(&flows(10)).unwrap();
+    let hour = layout::hour_folder(folder.path(), START_S);
+    let day = hour.parent().unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), day).unwrap();
+    let refused = rotate::close(folder.path(), window.path(), &[]).unwrap_err();
+    assert!(matches!(refused, StoreError::NoFolder { .. }), "{refused}");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    // What was written stays, and becomes a file where one may be.
+    fs::remove_file(day).unwrap();
+    let rotated = rotate::close(folder.path(), window.path(), &[]).unwrap();
+    assert_eq!(rotated.flows, 10);
+}
+
+/// Who opens a pipe waits for somebody to write to it; and a name that is taken is taken, whatever has it.
+#[test]
+fn d10_pipes_and_links_are_no_windows_and_keep_their_names() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let directory = Directory::lock(folder.path()).unwrap();
+    let victim = elsewhere.path().join("victim.arrows");
+    let mut window = Window::create(&victim).unwrap();
+    window.append(&flows(10)).unwrap();
+    let taken = [0, 60, 120].map(|after_s| directory.window_path(START_S + after_s));
+    let [pipe, link, dangling] = &taken;
+    let mut mkfifo = std::process::Command::new("mkfifo");
+    assert!(mkfifo.arg(pipe).status().unwrap().success());
+    std::os::unix::fs::symlink(&victim, link).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("nothing"), dangling).unwrap();
+    assert!(recover(&directory).unwrap().is_empty());
+    assert!(list(folder.path()).unwrap().open.is_empty());
+    assert!(victim.exists());
+    for (path, after_s) in taken.iter().zip([0, 60, 120]) {
+        let other = directory.window_path(START_S + after_s);
+        assert_ne!(&other, path);
+        Window::create(&other).unwrap();
+    }
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+}
+
 /// A window whose messages are compressed, as somebody may make one: what they would expand to is theirs to
 /// say, and the decoder would take memory for it.
 #[test]
