@@ -63,7 +63,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     confine::confine(options);
     let onward = opened.onward.start().map(Arc::new)?;
     let (closed, rotated) = unbounded();
-    let writer = Writer::start(directory, options.rotation_s, options.files.form(), closed)?;
+    let writer = Writer::start(directory, options.rotation_ms, options.files.form(), closed)?;
     let limits = options.keep.limits();
     let upkeep = Upkeep::start(directory, opened.runner, limits, rotated)?;
     let common = Common {
@@ -182,7 +182,7 @@ fn say_listening(
             .as_deref()
             .unwrap_or(Path::new(""))
             .display(),
-        options.rotation_s
+        Duration::from_millis(options.rotation_ms).as_secs_f64()
     );
     Ok(())
 }

@@ -122,9 +122,9 @@ pub struct Receive {
     #[arg(long = "force-sampling", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub forced_one_in: Option<u32>,
 
-    /// Seconds a window lasts before it becomes a Parquet file
-    #[arg(short = 't', long = "rotate", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub rotation_s: u64,
+    /// Seconds a window lasts before it becomes a Parquet file (0.1 to 86400)
+    #[arg(short = 't', long = "rotate", value_name = "SECONDS", default_value = "300", value_parser = units::window_ms)]
+    pub rotation_ms: u64,
 
     /// Run this program, without a shell, for each closed file, with the file's path as its argument
     #[arg(long, value_name = "CMD")]

@@ -15,6 +15,25 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     scaled(text, &units).ok_or_else(|| format!("`{text}` is no time: write 90, 12h or 30d"))
 }
 
+/// Milliseconds of a window's time: seconds, with up to three decimals.
+///
+/// # Errors
+/// If it is none, or shorter than a tenth of a second or longer than a day.
+pub fn window_ms(text: &str) -> Result<u64, String> {
+    const DAY_MS: u64 = 86_400_000;
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |digits: &str| digits.bytes().all(|octet| octet.is_ascii_digit());
+    let thousandths: Option<u64> = match decimals.len() {
+        1..=3 if is_number(decimals) => format!("{decimals:0<3}").parse().ok(),
+        _ => None,
+    };
+    let whole: Option<u64> = whole.parse().ok().filter(|_| is_number(whole));
+    let time_ms = whole.and_then(|whole| whole.checked_mul(1000)?.checked_add(thousandths?));
+    time_ms
+        .filter(|time_ms| (100..=DAY_MS).contains(time_ms))
+        .ok_or_else(|| format!("`{text}` is no time of a window: write seconds, from 0.1 to 86400"))
+}
+
 /// Octets of a size: a number and `K`, `M`, `G` or `T`, powers of 1024; without a letter, octets.
 ///
 /// # Errors
@@ -80,6 +99,31 @@ mod tests {
         }
         for wrong in ["", "G", "1g", "-5M", "99999999999T", "10%"] {
             octets(wrong).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn times_of_windows_are_read() {
+        for (text, time_ms) in [("300", 300_000), ("0.1", 100), ("0.6", 600), ("1.25", 1250)] {
+            assert_eq!(window_ms(text), Ok(time_ms));
+        }
+        assert_eq!(window_ms("86400.000"), Ok(86_400_000));
+        for wrong in [
+            "",
+            ".",
+            ".5",
+            "1.",
+            "0",
+            "0.09",
+            "86400.001",
+            "1.2345",
+            "-1",
+            "+1",
+            "1.-5",
+            "1e3",
+            "5m",
+        ] {
+            window_ms(wrong).unwrap_err();
         }
     }
 

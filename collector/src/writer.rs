@@ -99,14 +99,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Locks the directory, closes what was left open in it, and starts the thread. Closed files are as `form`
-    /// says, and told to `closed`.
+    /// Locks the directory, closes what was left open in it, and starts the thread. A window lasts so many
+    /// milliseconds. Closed files are as `form` says, and told to `closed`.
     ///
     /// # Errors
     /// If the directory cannot be used.
     pub fn start(
         folder: &Path,
-        rotation_s: u64,
+        rotation_ms: u64,
         form: Form,
         closed: Sender<PathBuf>,
     ) -> Result<Self> {
@@ -135,20 +135,8 @@ impl Writer {
                 let place = Place { root: &root, form };
                 closing::close_windows(place, kept, &to_close, &closed, &told)
             })?;
-        let state = State {
-            directory,
-            rotation_s: i64::try_from(rotation_s)?.max(1),
-            window: None,
-            pending: Vec::with_capacity(MESSAGE_FLOWS),
-            patience: None,
-            account: Value::Null,
-            account_before: Value::Null,
-            needs_all_columns: false,
-            windows,
-            written: Written::default(),
-            progress: Arc::clone(&progress),
-            failing: false,
-        };
+        let rotation_ms = i64::try_from(rotation_ms)?;
+        let state = State::new(directory, rotation_ms, windows, Arc::clone(&progress));
         let thread = thread::Builder::new()
             .name("write".to_owned())
             .spawn(move || {
@@ -214,12 +202,13 @@ fn report_recovered(found: &Recovered) {
 
 struct OpenWindow {
     window: Window,
-    end_s: i64,
+    end_ms: i64,
 }
 
+/// The thread's own. Times are milliseconds since 1970-01-01 UTC.
 struct State {
     directory: Directory,
-    rotation_s: i64,
+    rotation_ms: i64,
     window: Option<OpenWindow>,
     pending: Vec<StoredFlow>,
     patience: Option<Patience>,
@@ -235,41 +224,63 @@ struct State {
 }
 
 impl State {
+    fn new(
+        directory: Directory,
+        rotation_ms: i64,
+        windows: Sender<Closing>,
+        progress: Arc<Mutex<Progress>>,
+    ) -> Self {
+        Self {
+            directory,
+            rotation_ms: rotation_ms.max(1),
+            window: None,
+            pending: Vec::with_capacity(MESSAGE_FLOWS),
+            patience: None,
+            account: Value::Null,
+            account_before: Value::Null,
+            needs_all_columns: false,
+            windows,
+            written: Written::default(),
+            progress,
+            failing: false,
+        }
+    }
+
     /// The directory is given back, so that it stays locked until the last window is closed.
     fn run(mut self, receiver: &Receiver<Message>) -> (Written, Directory) {
         loop {
             match receiver.recv_timeout(FLUSH_INTERVAL) {
-                Ok(Message::Flows(flows)) => self.take(flows),
+                Ok(Message::Flows(flows)) => self.take(flows, now_ms()),
                 Ok(Message::Account(account)) => self.account = account,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.patience.is_some_and(Patience::is_over) {
-                self.flush();
+                self.flush(now_ms());
             }
-            self.rotate_if_due();
+            self.rotate_if_due(now_ms());
         }
-        self.flush();
+        self.flush(now_ms());
         self.rotate();
         (self.written, self.directory)
     }
 
-    fn take(&mut self, flows: Vec<StoredFlow>) {
+    fn take(&mut self, flows: Vec<StoredFlow>, now_ms: i64) {
         self.patience
             .get_or_insert_with(|| Patience::new(FLUSH_INTERVAL));
         self.pending.extend(flows);
         if self.pending.len() >= MESSAGE_FLOWS {
-            self.flush();
+            self.flush(now_ms);
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, now_ms: i64) {
         self.patience = None;
         if self.pending.is_empty() {
             return;
         }
         let count = self.pending.len() as u64;
-        match self.write() {
+        match self.write(now_ms) {
             Ok(()) => {
                 if self.failing {
                     self.failing = false;
@@ -298,16 +309,15 @@ impl State {
         self.pending.clear();
     }
 
-    fn write(&mut self) -> Result<(), StoreError> {
+    fn write(&mut self, now_ms: i64) -> Result<(), StoreError> {
         self.needs_all_columns |= schema::need_all_columns(&self.pending);
         let is_too_narrow = |open: &OpenWindow| !open.window.has_all_columns();
         if self.needs_all_columns && self.window.as_ref().is_some_and(is_too_narrow) {
             self.rotate();
         }
         if self.window.is_none() {
-            let now_s = i64::try_from(clock::unix_ns() / 1_000_000_000).unwrap_or(i64::MAX);
-            let start_s = now_s - now_s.rem_euclid(self.rotation_s);
-            let path = self.directory.window_path(start_s);
+            let start_ms = now_ms - now_ms.rem_euclid(self.rotation_ms);
+            let path = self.directory.window_path(start_ms.div_euclid(1000));
             let window = if self.needs_all_columns {
                 Window::create(&path)?
             } else {
@@ -315,7 +325,7 @@ impl State {
             };
             self.window = Some(OpenWindow {
                 window,
-                end_s: start_s + self.rotation_s,
+                end_ms: start_ms + self.rotation_ms,
             });
         }
         match &mut self.window {
@@ -324,15 +334,13 @@ impl State {
         }
     }
 
-    fn rotate_if_due(&mut self) {
-        let now_s = i64::try_from(clock::unix_ns() / 1_000_000_000).unwrap_or(i64::MAX);
+    fn rotate_if_due(&mut self, now_ms: i64) {
         // A clock set far back ends the window too: it would otherwise never end.
-        let due = self
-            .window
-            .as_ref()
-            .is_some_and(|open| now_s >= open.end_s || now_s < open.end_s - 2 * self.rotation_s);
+        let due = self.window.as_ref().is_some_and(|open| {
+            now_ms >= open.end_ms || now_ms < open.end_ms - 2 * self.rotation_ms
+        });
         if due {
-            self.flush();
+            self.flush(now_ms);
             self.rotate();
         }
     }
@@ -353,14 +361,22 @@ impl State {
     }
 }
 
+fn now_ms() -> i64 {
+    i64::try_from(clock::unix_ns() / 1_000_000).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
+    use std::{collections::HashSet, net::Ipv6Addr};
 
     use weir_netflow::FlowRecord;
-    use weir_store::{layout, others::Others};
+    use weir_store::{footer, layout, others::Others, read, rotate};
 
     use super::*;
+
+    const MINUTE_MS: i64 = 60_000;
+    /// Where a clock is at, seconds from its start: it goes on, and is set. Twice there are many years between.
+    const STEPS_S: &str = "0 30 59 60 61 59 30 0 3600 3630 0 30 61 -3600 -3570 0 59 60 120 86400 0 30 -1577880000 0 3155760000 60 0 30 61 ";
 
     fn flows(number: usize) -> Vec<StoredFlow> {
         let flow = StoredFlow {
@@ -374,12 +390,87 @@ mod tests {
         vec![flow; number]
     }
 
+    /// Where a clock may be set while flows come: back and forth by seconds, the hour that summer time is about, to
+    /// another century. Windows are closed late, some of them after the clock came by again.
+    #[test]
+    fn d08_steps_of_the_clock_lose_nothing_and_overwrite_nothing() {
+        const START_MS: i64 = 1_795_237_200_000; // 2026-11-21 05:00:00 UTC
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let (windows, to_close) = unbounded();
+        let mut state = State::new(directory, MINUTE_MS, windows, Arc::default());
+        let (mut sent, mut closed) = (0, HashSet::new());
+        let close = |closing: Closing, closed: &mut HashSet<PathBuf>| {
+            let rotated = rotate::close(folder.path(), &closing.window, &closing.notes).unwrap();
+            assert_eq!(rotated.flows, closing.flows);
+            let path = rotated.path.unwrap();
+            assert!(closed.insert(path.clone()), "{} twice", path.display());
+        };
+        // Three rounds: all times come again, with files there.
+        for (number, step_s) in (1..).zip(STEPS_S.repeat(3).split_whitespace()) {
+            let now_ms = START_MS + 1000 * step_s.parse::<i64>().unwrap();
+            state.rotate_if_due(now_ms);
+            state.take(flows(number), now_ms);
+            state.flush(now_ms);
+            sent += number as u64;
+            let open = state.window.as_ref().unwrap();
+            // It ends by itself, within two of its times from now.
+            assert!(
+                (0..=2 * MINUTE_MS).contains(&(open.end_ms - now_ms)),
+                "{step_s}"
+            );
+            if number % 4 == 0 {
+                to_close
+                    .try_iter()
+                    .for_each(|closing| close(closing, &mut closed));
+            }
+        }
+        state.rotate();
+        to_close
+            .try_iter()
+            .for_each(|closing| close(closing, &mut closed));
+        let files = read::list(folder.path()).unwrap();
+        assert!(files.open.is_empty());
+        assert_eq!(files.closed.iter().cloned().collect::<HashSet<_>>(), closed);
+        let in_files: u64 = files
+            .closed
+            .iter()
+            .map(|path| footer::read(path).unwrap().flows)
+            .sum();
+        assert_eq!((in_files, state.written.flows), (sent, sent));
+        assert_eq!(state.written.flows_unwritten, 0);
+    }
+
+    /// Several windows begin in one second; each has a name of its own.
+    #[test]
+    fn d08_windows_shorter_than_a_second_have_names_of_their_own() {
+        const START_MS: i64 = 1_795_237_200_000;
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let (windows, to_close) = unbounded();
+        let mut state = State::new(directory, 100, windows, Arc::default());
+        for tenth in 0..25 {
+            let now_ms = START_MS + 100 * tenth;
+            state.rotate_if_due(now_ms);
+            state.take(flows(1), now_ms);
+            state.flush(now_ms);
+        }
+        state.rotate();
+        let names: HashSet<_> = to_close.try_iter().map(|closing| closing.window).collect();
+        assert_eq!(names.len(), 25);
+        let starts: HashSet<_> = names
+            .iter()
+            .map(|name| layout::window_start_s(name))
+            .collect();
+        assert_eq!(starts.len(), 3);
+    }
+
     #[test]
     fn d10_the_directory_is_locked_until_the_last_window_is_closed() {
         let folder = tempfile::tempdir().unwrap();
         // Who closes the window waits here until it is asked for.
         let (closed, told) = bounded(0);
-        let writer = Writer::start(folder.path(), 86_400, Form::default(), closed).unwrap();
+        let writer = Writer::start(folder.path(), 86_400_000, Form::default(), closed).unwrap();
         writer.sender.send(Message::Flows(flows(10))).unwrap();
         let finishing = thread::spawn(move || writer.finish().unwrap());
         let open = layout::open_folder(folder.path());

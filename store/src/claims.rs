@@ -212,7 +212,10 @@ const COLUMN_METADATA: Fields = &[
     (10, Number),
     (11, Number),
     (12, Structure(STATISTICS)),
-    (13, List(&Structure(&[(1, Number), (2, Number), (3, Number)]))),
+    (
+        13,
+        List(&Structure(&[(1, Number), (2, Number), (3, Number)])),
+    ),
     (14, Number),
     (15, Number),
     (16, Structure(SIZE_STATISTICS)),
@@ -364,7 +367,8 @@ impl<'a> Claims<'a> {
     }
 
     fn claim(&mut self) -> Option<u64> {
-        self.number().map(|number| u64::try_from(number).unwrap_or(0))
+        self.number()
+            .map(|number| u64::try_from(number).unwrap_or(0))
     }
 
     /// A number with a sign, which is in its lowest bit.

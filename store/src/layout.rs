@@ -115,7 +115,9 @@ impl Directory {
         let is_there = |path: PathBuf| fs::symlink_metadata(path).is_ok();
         is_there(window.with_extension(UNREADABLE))
             || is_there(window)
-            || find_closed(&self.root, start_s, stem).is_some()
+            || Layout::ALL
+                .into_iter()
+                .any(|layout| is_there(layout.closed_path(&self.root, start_s, stem)))
     }
 }
 

@@ -101,9 +101,8 @@ pub(crate) fn publish(root: &Path, partial: &Path, closed: &Path) -> Result<(), 
     const TRIES: u32 = 3;
     let hour = closed.parent().unwrap_or(root);
     for tries_left in (0..TRIES).rev() {
-        let published = make_folders(root, hour).and_then(|()| {
-            fs::rename(partial, closed).map_err(StoreError::io("rename", partial))
-        });
+        let published = make_folders(root, hour)
+            .and_then(|()| fs::rename(partial, closed).map_err(StoreError::io("rename", partial)));
         match published {
             Ok(()) => break,
             Err(StoreError::Io { source, .. })

@@ -177,14 +177,18 @@ fn rows(
             found += batch.num_rows();
             // Its pages may go on for longer than the footer says, and one value may be in all rows.
             if found > wanted {
-                return Err(format!("it has more than the {wanted} flows it should have"));
+                return Err(format!(
+                    "it has more than the {wanted} flows it should have"
+                ));
             }
             if keeps {
                 octets += batch.get_array_memory_size() as u64;
                 batches.push(batch);
             }
             if octets > GROUP_OCTETS_MAX {
-                return Err(format!("its flows take more than {GROUP_OCTETS_MAX} octets"));
+                return Err(format!(
+                    "its flows take more than {GROUP_OCTETS_MAX} octets"
+                ));
             }
         }
         Ok((found, batches))
