@@ -1,4 +1,4 @@
-//! Files that are listed, grow, are cut off or are no files of ours.
+//! Windows as they are found: growing, cut off, damaged, made by others; and what becomes of them.
 
 use std::{io::Write as _, net::Ipv6Addr};
 
