@@ -26,6 +26,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
+    io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -54,14 +55,23 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Makes the directory if there is none, and locks it.
+    /// Makes the directory if there is none, so that a power cut does not take it back with what is in it, and
+    /// locks it.
     ///
     /// # Errors
     /// If it cannot be made or written, or another collector has it.
     pub fn lock(root: &Path) -> Result<Self, StoreError> {
         let open = root.join(OPEN);
-        fs::create_dir_all(&open).map_err(StoreError::io("make", &open))?;
+        let missing = |folder: &&Path| !folder.exists();
+        let made: Vec<_> = open.ancestors().take_while(missing).collect();
+        fs::create_dir_all(&open).map_err(refused("make", &open))?;
         assert_folder(&open)?;
+        made.into_iter()
+            .filter_map(Path::parent)
+            .try_for_each(|parent| {
+                let is_here = parent.as_os_str().is_empty();
+                sync_folder(if is_here { Path::new(".") } else { parent })
+            })?;
         match lock_file(&open.join("lock"))? {
             Some(lock) => Ok(Self {
                 root: root.to_owned(),
@@ -163,7 +173,17 @@ pub(crate) fn create_file(path: &Path) -> Result<File, StoreError> {
         .truncate(true)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
-        .map_err(StoreError::io("write", path))
+        .map_err(refused("write", path))
+}
+
+/// What is said if something cannot be made or written.
+fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |error| match error.kind() {
+        io::ErrorKind::PermissionDenied => StoreError::NotOurs {
+            path: path.to_owned(),
+        },
+        _ => StoreError::io(action, path)(error),
+    }
 }
 
 /// Refuses what is no folder, a symbolic link to one included.

@@ -78,6 +78,14 @@ pub enum StoreError {
         /// What is there.
         path: PathBuf,
     },
+    /// Somebody else's directory.
+    #[error(
+        "{path} may not be written: run as the user whose directory it is, or give that to this one (`chown -R`)"
+    )]
+    NotOurs {
+        /// What cannot be made or written.
+        path: PathBuf,
+    },
     /// Another process rearranges files here.
     #[error("{path} is being recompacted or repaired by another process: wait until it is done")]
     Rearranged {

@@ -19,7 +19,7 @@ const DEBIAN_LLVM: [&str; 4] = [
 const DEBIAN_LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 const BPF_LINKER_VERSION: &str = "0.13.0";
 /// Programs the tests and benches compare with, and their packages.
-const PEERS: [(&str, &str); 10] = [
+const PEERS: [(&str, &str); 11] = [
     ("softflowd", "softflowd"),
     ("nfcapd", "nfdump"),
     ("pmacctd", "pmacct"),
@@ -32,6 +32,8 @@ const PEERS: [(&str, &str); 10] = [
     ("ethtool", "ethtool"),
     // What `weir live` is driven in.
     ("tmux", "tmux"),
+    // What tells in which order files are written, synced and named.
+    ("strace", "strace"),
 ];
 
 #[derive(Debug, clap::Args)]
