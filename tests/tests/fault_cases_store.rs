@@ -15,7 +15,8 @@ use std::{
 };
 
 use site::{Site, UNDER_WAY, expect, of, socket, unix_ns, v9_datagram};
-use weir_tests::{netns, traffic::Random};
+use weir_store::{layout, window::Window};
+use weir_tests::{netns, process::Daemon, traffic::Random};
 
 /// Flows of each datagram here.
 const FLOWS: u16 = 20;
@@ -227,6 +228,33 @@ fn d08_rotations_lose_nothing_and_readers_see_all() {
     assert!(site.open(".arrows").is_empty());
 }
 
+/// Where clocks change twice a year, names do not: they are of UTC, whatever the collector's time zone.
+#[test]
+fn d08_names_are_of_utc_in_any_time_zone() {
+    let site = Site::new();
+    let mut command = Site::command();
+    command
+        .env("TZ", "America/St_Johns")
+        .arg("-w")
+        .arg(site.flows());
+    command.args(["-l", &site.address().to_string(), "--statistics-json"]);
+    command.arg(site.path("collector.json"));
+    let mut daemon = Daemon::start(command, &site.path("log")).unwrap();
+    daemon.wait_for("listening").unwrap();
+    let before_s = i64::try_from(unix_ns() / 1_000_000_000).unwrap();
+    send(&site, 0..10);
+    expect(&site.stop(daemon), "records_written=200");
+    let path = site.closed().remove(0);
+    let start_s = layout::window_start_s(&path).unwrap();
+    assert!(
+        (0..=305).contains(&(before_s - start_s + 5)),
+        "{}",
+        path.display()
+    );
+    let stem = path.file_stem().unwrap().to_str().unwrap();
+    assert_eq!(path, layout::closed_path(&site.flows(), start_s, stem));
+}
+
 /// A collector that keeps little, and somebody who expires by hand beside it.
 #[test]
 fn d09_old_files_go_while_others_are_written() {
@@ -331,6 +359,84 @@ fn d10_a_symbolic_link_in_the_directory_is_not_followed() {
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
 
+/// Somebody who may put links and pipes in the places of files gets nothing written elsewhere, and holds up nobody.
+#[test]
+fn d10_links_and_pipes_in_the_directory_hold_up_nothing() {
+    let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
+    let open = site.flows().join(".open");
+    fs::create_dir_all(&open).unwrap();
+    let mut mkfifo = Command::new("mkfifo");
+    for name in ["flows-20260101T000000Z.arrows", "templates"] {
+        mkfifo.arg(open.join(name));
+    }
+    assert!(mkfifo.status().unwrap().success());
+    let today_s = i64::try_from(unix_ns() / 1_000_000_000).unwrap();
+    let hour = layout::hour_folder(&site.flows(), today_s);
+    let day = hour.parent().unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), day).unwrap();
+    let mut daemon = site.start("-t 1");
+    send(&site, 0..50);
+    daemon.wait_for("is no folder, or a symbolic link").unwrap();
+    // What was written meanwhile becomes files when it may.
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    fs::remove_file(day).unwrap();
+    let found = site.stop(daemon);
+    expect(&found, "records_written=1000 windows_kept=0");
+    assert_eq!(site.totals(), (1000, 1000));
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+/// A collector without privileges in a directory that is root's, and in one of its own where root left a window.
+#[test]
+fn d10_what_belongs_to_somebody_else_is_told_and_left_alone() {
+    const NOBODY: u32 = 65_534;
+    assert!(netns::possible(), "root is needed to give it up");
+    let site = Site::new();
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("weir-collector");
+    fs::copy(Site::command().get_program(), &program).unwrap();
+    let flows = folder.path().join("flows");
+    let open = flows.join(".open");
+    fs::create_dir_all(&open).unwrap();
+    let command = || {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid",
+            "65534",
+            "--clear-groups",
+            "--bounding-set",
+            "-all",
+        ]);
+        command.args(["--inh-caps", "-all"]).arg(&program);
+        command.arg("-w").arg(&flows);
+        command.args(["-l", &site.address().to_string()]);
+        command
+    };
+    let output = command().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && said.contains("run as the user whose directory it is"),
+        "{said}"
+    );
+
+    for path in [&flows, &open] {
+        std::os::unix::fs::chown(path, Some(NOBODY), None).unwrap();
+    }
+    let left = open.join("flows-20260101T000000Z.arrows");
+    Window::create(&left).unwrap();
+    fs::set_permissions(&left, fs::Permissions::from_mode(0o600)).unwrap();
+    let octets = fs::read(&left).unwrap();
+    let mut daemon = Daemon::start(command(), &site.path("log")).unwrap();
+    daemon.wait_for("stays open").unwrap();
+    daemon.wait_for("listening").unwrap();
+    send(&site, 0..10);
+    thread::sleep(UNDER_WAY);
+    assert!(daemon.stop().unwrap().success());
+    assert!(site.log().contains("200 flows in "), "{}", site.log());
+    assert_eq!(fs::read(&left).unwrap(), octets);
+}
+
 /// Recompaction is killed again and again; readers see each flow once all the time, and it gets done.
 #[test]
 fn d01_recompaction_that_is_killed_loses_and_doubles_nothing() {
@@ -404,7 +510,7 @@ fn a_command_is_run_for_each_closed_file() {
         "--statistics-json",
     ]);
     command.arg(site.path("collector.json"));
-    let mut daemon = weir_tests::process::Daemon::start(command, &site.path("log")).unwrap();
+    let mut daemon = Daemon::start(command, &site.path("log")).unwrap();
     daemon.wait_for("listening").unwrap();
     for part in 0..3 {
         send(&site, part * 10..(part + 1) * 10);
