@@ -123,14 +123,16 @@ pub struct Left {
     pub octets: u64,
     /// Files.
     pub files: u64,
+    /// What is missing by the exporters' numbers, in their units; of weir-collector alone.
+    pub lost: u64,
     /// Processor time from its start to its end, in nanoseconds.
     pub cpu_ns: f64,
 }
 
 impl Running {
     /// Starts it on a CPU, or on all, and waits until it listens. weir-collector has windows of so many
-    /// seconds; nfcapd's last an hour.
-    pub fn start(who: Who, nfcapd: &Nfcapd, cpu: Option<usize>, window_s: u64) -> Result<Self> {
+    /// milliseconds; nfcapd's last an hour.
+    pub fn start(who: Who, nfcapd: &Nfcapd, cpu: Option<usize>, window_ms: u64) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
         let flows = folder.path().join("flows");
@@ -151,7 +153,7 @@ impl Running {
         match who {
             Who::Weir => command
                 .args(["-l", &format!("127.0.0.1:{port}")])
-                .args(["-t", &window_s.to_string()])
+                .args(["-t", &(window_ms as f64 / 1000.0).to_string()])
                 .arg("--statistics-json")
                 .arg(folder.path().join("json")),
             Who::Lz4 | Who::Zstd => command
@@ -260,7 +262,12 @@ impl Running {
     fn left_by_weir(&self) -> Result<Left> {
         let json = fs::read_to_string(self.folder.path().join("json"))?;
         let account: Value = serde_json::from_str(&json)?;
-        let mut left = Left::default();
+        let exporters = account["exporters"].as_array().context("no exporters")?;
+        let lost = exporters.iter().map(|exporter| of(exporter, "lost"));
+        let mut left = Left {
+            lost: lost.sum::<Result<u64>>()?,
+            ..Left::default()
+        };
         for path in read::list(&self.flows())?.closed {
             left.flows += footer::read(&path)?.flows;
             left.octets += fs::metadata(&path)?.len();
