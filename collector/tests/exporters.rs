@@ -1,4 +1,4 @@
-//! Fault cases C10 to C14: what the collector believes and remembers of exporters, without a socket.
+//! Fault cases C5 and C10 to C14: what the collector believes and remembers of exporters, without a socket.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
@@ -292,6 +292,28 @@ fn c11_large_templates_of_many_exporters_take_a_bounded_room() {
     assert_eq!(exporters.heard_count(), 100);
 }
 
+/// Two datagrams by which nfcapd 1.7.1 never ends: records of no octets, and a lot of them.
+#[test]
+fn c05_records_of_no_octets_are_none() {
+    let mut exporters = exporters();
+    let of_nothing = template(256, &[(8, 0), (12, 0), (2, 0)]);
+    take(
+        &mut exporters,
+        &source(1),
+        NOW_NS,
+        &datagram(0, 0, &[of_nothing]),
+    );
+    let octets = datagram(0, 1, &[set(256, &[0; 60_000])]);
+    assert!(take(&mut exporters, &source(1), NOW_NS, &octets).is_empty());
+    assert_eq!(exporters.accounts()[0].1["templates"], 0);
+    exporters.finish();
+    let counted = exporters.statistics;
+    assert_eq!(
+        (counted.templates_refused, counted.unknown_template_sets),
+        (1, 1)
+    );
+}
+
 #[test]
 fn c12_data_waits_for_its_template() {
     let mut exporters = exporters();
@@ -472,6 +494,32 @@ fn c13_templates_are_of_an_exporter_and_a_domain() {
         ),
         [256]
     );
+    assert_eq!(exporters.lost(), (0, 0));
+}
+
+/// Templates come again, in another order and then with their fields in another: each set is read by the latest.
+#[test]
+fn c13_templates_sent_again_in_another_order_stay_what_they_are() {
+    let mut exporters = exporters();
+    let mut sequence = 0;
+    let mut send = |exporters: &mut Exporters, sets: &[Vec<u8>]| {
+        let octets = datagram(0, sequence, sets);
+        sequence += 1;
+        take(exporters, &source(1), NOW_NS, &octets)
+    };
+    let packets_4 = template(256, &[(2, 4), (1, 4)]);
+    let packets_2 = template(257, &[(2, 2)]);
+    let data = [
+        set(256, &[0, 0, 0, 5, 0, 0, 0, 200]),
+        set(257, &[0, 6, 0, 7]),
+    ];
+    send(&mut exporters, &[packets_4.clone(), packets_2.clone()]);
+    assert_eq!(send(&mut exporters, &data), [5, 6, 7]);
+    send(&mut exporters, &[packets_2, packets_4]);
+    assert_eq!(send(&mut exporters, &data), [5, 6, 7]);
+    send(&mut exporters, &[template(256, &[(1, 4), (2, 4)])]);
+    assert_eq!(send(&mut exporters, &data), [200, 6, 7]);
+    assert_eq!(exporters.accounts()[0].1["templates"], 2);
     assert_eq!(exporters.lost(), (0, 0));
 }
 

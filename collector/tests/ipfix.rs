@@ -141,6 +141,23 @@ fn c08_c09_a_definition_replaces_what_had_its_id_of_whichever_kind() {
     assert_eq!((statistics.records, statistics.untimed_records), (6, 6));
 }
 
+/// Fault case C6: nothing of such a set is taken, and the sets beside it are.
+#[test]
+fn c06_a_set_whose_last_record_goes_beyond_it_is_left_out() {
+    let mut exporters = exporters();
+    // Template 300: a name of any length, and packets.
+    let template = [0, 2, 0, 16, 1, 44, 0, 2, 0, 82, 0xff, 0xff, 0, 2, 0, 1];
+    // A whole record, and one whose name is said to have 65,535 octets.
+    let beyond = [1, 44, 0, 12, 1, b'x', 9, 255, 0xff, 0xff, 1, 2];
+    let sets: [&[u8]; 4] = [&TEMPLATE, &template, &beyond, &data(256, 2)];
+    assert_eq!(take(&mut exporters, 0, &sets), 2);
+    let statistics = &exporters.statistics;
+    assert_eq!((statistics.malformed_sets, statistics.records), (1, 2));
+    // How many records it had is not known: whatever number comes next is no gap.
+    assert_eq!(take(&mut exporters, 4, &[&data(256, 1)]), 1);
+    assert_eq!(lost(&exporters), [0, 0, 0]);
+}
+
 /// Fault case C14.
 #[test]
 fn c14_a_withdrawal_over_udp_is_ignored_and_counted() {
@@ -255,6 +272,33 @@ fn names_of_interfaces_are_told_apart_from_counts() {
         (&told[0]["exporter"], &told[0]["interfaces"]),
         (&json!("::1"), &names)
     );
+}
+
+/// Fault case C18: whatever is in a name, the file of names is JSON that can be shown.
+#[test]
+fn c18_names_of_interfaces_are_escaped_in_json() {
+    const NAME: [u8; 12] = *b"=c\"\x1b[2J\xff\n<>x";
+    // Scope: ingressInterface; interfaceName.
+    let options = [0, 3, 0, 18, 1, 1, 0, 2, 0, 1, 0, 10, 0, 1, 0, 82, 0, 12];
+    let named = [&[1, 1, 0, 17, 7][..], &NAME].concat();
+    let sets = [&options[..], &named].concat();
+    let header = ipfix::Header {
+        length: u16::try_from(ipfix::HEADER_OCTETS + sets.len()).unwrap(),
+        export_ns: NOW_NS,
+        sequence: 0,
+        domain: 3,
+    };
+    let message = [&ipfix::encode_header(&header)[..], &sets[..]].concat();
+    let shards = Shards::new(&Settings::default(), 1);
+    let step = shards.datagram(&message, &UDP, NOW_NS, &mut Vec::new());
+    step.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    Saving::new(folder.path().to_owned()).save(&shards, 1_700_000_000);
+    let text = std::fs::read_to_string(folder.path().join(INTERFACES)).unwrap();
+    assert!(!text.trim_end().chars().any(char::is_control), "{text:?}");
+    let told: Value = serde_json::from_str(&text).unwrap();
+    let name = "=c\"\u{fffd}[2J\u{fffd}\u{fffd}<>x";
+    assert_eq!(told[0]["interfaces"]["7"]["name"], name);
 }
 
 /// Each aggregation of v8 numbers for itself; v1 does not number.

@@ -303,6 +303,30 @@ mod tests {
         assert!(matches!(ipfix(&sets), Err(Malformed::Template { .. })));
     }
 
+    /// Fault cases C4 and C8: what fits its set and fits no datagram, has too many fields, or more of them in its
+    /// scope than there are.
+    #[test]
+    fn c04_c08_definitions_larger_than_a_datagram_are_refused_by_themselves() {
+        let long = [1, 0, 0, 2, 0, 8, 0xff, 0xfe, 0, 12, 0, 2];
+        let many = [&[1, 1, 4, 1][..], &[0, 8, 0, 1].repeat(1025)].concat();
+        let sound = [1, 2, 0, 1, 0, 8, 0, 4];
+        let body = [&long[..], &many, &sound].concat();
+        let [high, low] = u16::try_from(4 + body.len()).unwrap().to_be_bytes();
+        let template = Template::new(258, None, vec![Field::new(8, 4)]).unwrap();
+        let expected = [
+            Definition::Refused(256),
+            Definition::Refused(257),
+            Definition::Template(template),
+        ];
+        let v9_sets = [&[0, 0, high, low][..], &body].concat();
+        assert_eq!(definitions_in(v9(&v9_sets)), expected);
+        let ipfix_sets = [&[0, 2, high, low][..], &body].concat();
+        assert_eq!(definitions_in(ipfix(&ipfix_sets)), expected);
+        // One field, two of them the scope's.
+        let scope = [0, 3, 0, 14, 1, 0, 0, 1, 0, 2, 0, 8, 0, 4];
+        assert_eq!(definitions_in(ipfix(&scope)), [Definition::Refused(256)]);
+    }
+
     /// Fault case C5; the templates beside them are not lost with them.
     #[test]
     fn c05_definitions_of_no_use_are_refused_by_themselves() {

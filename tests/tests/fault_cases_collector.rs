@@ -16,6 +16,7 @@ use std::{
 
 use serde_json::Value;
 use site::{Site, UNDER_WAY, expect, of, push_set, socket, unix_ns, v9_datagram};
+use weir_store::{rows, schema::StoredFlow, verify};
 use weir_tests::{netns, process::Daemon};
 
 /// Sends datagrams slowly enough for a small buffer.
@@ -269,6 +270,15 @@ fn c16_clocks_of_other_centuries_make_no_files_of_their_own() {
     expect(&found["exporters"][0], "lost=0 duplicated=0");
     assert_eq!(site.closed().len(), 1);
     assert_eq!(site.totals(), (40, 40));
+    let mut flows = Vec::new();
+    let verified = verify::read_sound(&site.closed()[0], |batch| {
+        flows.extend(rows::flows(&batch).unwrap());
+        Ok(())
+    });
+    assert_eq!(verified.unwrap().faults, []);
+    assert_eq!(flows.len(), 40);
+    let is_in_order = |flow: &StoredFlow| flow.record.start_ns <= flow.record.end_ns;
+    assert!(flows.iter().all(is_in_order), "{flows:#?}");
 }
 
 /// While the collector stands still its buffer overflows: what it missed is in the account, and as a gap.
