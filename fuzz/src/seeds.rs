@@ -32,6 +32,7 @@ fn main() -> io::Result<()> {
         ("ipfix_stream", vec![inputs::ipfix().concat()]),
         ("sflow", framed(inputs::sflow())),
         ("window", made(inputs::windows)?),
+        ("closed", made(inputs::closed)?),
         ("archive", made(inputs::archives)?),
         ("capture", inputs::captures()),
         ("filter", filters),

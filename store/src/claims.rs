@@ -16,6 +16,12 @@ const FIELDS_MAX: usize = 1000;
 const PAGE_HEADER_OCTETS_MAX: usize = 1 << 13;
 /// Octets that a page expands to; our writer begins another one at 1 MiB.
 const PAGE_OCTETS_MAX: u64 = 16 << 20;
+/// Values of a column in a row group: those of 2^20 flows, each with more elements in its map than fit there. They
+/// may take a bit each or less.
+const VALUES_MAX: u64 = 1 << 28;
+/// How values are told, by the format's numbers: plain, by a dictionary, as runs, as differences of numbers. The other
+/// ways, which our writer does not take, have lengths within a page that memory is taken for.
+const ENCODINGS: [u64; 5] = [0, 2, 3, 5, 8];
 /// What stands at either end of a file.
 const MAGIC: [u8; 4] = *b"PAR1";
 /// The footer's octets (32 bits, low octet first) and the magic behind it.
@@ -73,7 +79,10 @@ pub(crate) fn check_pages(
     expanded_max: u64,
 ) -> io::Result<Result<(), &'static str>> {
     let end = start.saturating_add(octets);
-    let (mut at, mut expanded) = (start, 0u64);
+    if end > file.metadata()?.len() {
+        return Ok(Err("a column goes beyond the file"));
+    }
+    let (mut at, mut expanded, mut values) = (start, 0u64, 0u64);
     let mut buffer = vec![0; PAGE_HEADER_OCTETS_MAX];
     while at < end {
         let wanted = usize::try_from(end - at).unwrap_or(usize::MAX);
@@ -86,11 +95,19 @@ pub(crate) fn check_pages(
         // A header has an octet at least: this ends.
         at = at.saturating_add(header).saturating_add(claims.compressed);
         expanded = expanded.saturating_add(claims.expanded);
+        values = values.saturating_add(claims.values);
         if at > end {
             return Ok(Err("a page goes beyond its column"));
         }
         if claims.expanded > PAGE_OCTETS_MAX || expanded > expanded_max {
             return Ok(Err("its pages claim to expand to more than they may"));
+        }
+        // Each value of a dictionary takes an octet at least.
+        if values > VALUES_MAX || claims.dictionary_values > claims.expanded {
+            return Ok(Err("its pages claim more values than they may"));
+        }
+        if !ENCODINGS.contains(&claims.encoding) {
+            return Ok(Err("its values are told in a way that Weir's are not"));
         }
     }
     Ok(Ok(()))
@@ -121,6 +138,10 @@ enum Kind {
     Children,
     Compressed,
     Expanded,
+    Values,
+    DictionaryValues,
+    /// How values are told.
+    Encoding,
     /// Octets, or text.
     Octets,
     Structure(Fields),
@@ -132,7 +153,10 @@ enum Kind {
 /// A structure's fields, by their numbers.
 type Fields = &'static [(i16, Kind)];
 
-use Kind::{Bool, Byte, Children, Compressed, Expanded, List, Number, Octets, Schema, Structure};
+use Kind::{
+    Bool, Byte, Children, Compressed, DictionaryValues, Encoding, Expanded, List, Number, Octets,
+    Schema, Structure, Values,
+};
 
 const FILE: Fields = &[
     (1, Number),
@@ -239,21 +263,24 @@ const PAGE: Fields = &[
     (4, Number),
     (5, Structure(DATA_PAGE)),
     (6, Structure(NOTHING)),
-    (7, Structure(&[(1, Number), (2, Number), (3, Bool)])),
+    (
+        7,
+        Structure(&[(1, DictionaryValues), (2, Encoding), (3, Bool)]),
+    ),
     (8, Structure(DATA_PAGE_V2)),
 ];
 const DATA_PAGE: Fields = &[
-    (1, Number),
-    (2, Number),
+    (1, Values),
+    (2, Encoding),
     (3, Number),
     (4, Number),
     (5, Structure(STATISTICS)),
 ];
 const DATA_PAGE_V2: Fields = &[
-    (1, Number),
+    (1, Values),
     (2, Number),
     (3, Number),
-    (4, Number),
+    (4, Encoding),
     (5, Number),
     (6, Number),
     (7, Bool),
@@ -267,7 +294,9 @@ impl Kind {
         match self {
             Bool => matches!(wire, 1 | 2),
             Byte => wire == 3,
-            Number | Children | Compressed | Expanded => matches!(wire, 4..=6),
+            Number | Children | Compressed | Expanded | Values | DictionaryValues | Encoding => {
+                matches!(wire, 4..=6)
+            }
             Octets => wire == 8,
             List(_) | Schema => wire == 9,
             Structure(_) => wire == 12,
@@ -283,6 +312,9 @@ struct Claims<'a> {
     children: u64,
     compressed: u64,
     expanded: u64,
+    values: u64,
+    dictionary_values: u64,
+    encoding: u64,
 }
 
 impl<'a> Claims<'a> {
@@ -293,6 +325,9 @@ impl<'a> Claims<'a> {
             children: 0,
             compressed: 0,
             expanded: 0,
+            values: 0,
+            dictionary_values: 0,
+            encoding: 0,
         }
     }
 
@@ -333,6 +368,11 @@ impl<'a> Claims<'a> {
             Children => self.children = self.claim()?.max(self.children),
             Compressed => self.compressed = self.claim()?.max(self.compressed),
             Expanded => self.expanded = self.claim()?.max(self.expanded),
+            Values => self.values = self.claim()?.max(self.values),
+            DictionaryValues => {
+                self.dictionary_values = self.claim()?.max(self.dictionary_values);
+            }
+            Encoding => self.encoding = self.claim()?.max(self.encoding),
             Octets => {
                 let octets = usize::try_from(self.unsigned()?).ok()?;
                 self.skip(octets)?;

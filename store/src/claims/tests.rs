@@ -82,3 +82,27 @@ fn d07_pages_expand_to_what_their_column_claims_and_no_more() {
     let long = [&[0x15, 0, 0x5c, 0x18][..], &MOST];
     assert_eq!(pages(&long, 70), Err("a page's header is none"));
 }
+
+/// What a page says of its values: how many, and how they are told. A few octets of runs may be any number of them.
+#[test]
+fn d07_pages_have_no_more_values_than_there_may_be() {
+    let data = |values: &[u8], encoding: u8| {
+        let header = [0x15, 0, 0x15, 100, 0x15, 0, 0x2c, 0x15];
+        [&header[..], values, &[0x15, encoding, 0, 0]].concat()
+    };
+    let dictionary = |values: &[u8]| {
+        let header = [0x15, 4, 0x15, 100, 0x15, 0, 0x4c, 0x15];
+        [&header[..], values, &[0x15, 0, 0, 0]].concat()
+    };
+    let too_many = Err("its pages claim more values than they may");
+    assert_eq!(
+        pages(&[&dictionary(&[100]), &data(&[100], 16)], 100),
+        Ok(())
+    );
+    assert_eq!(pages(&[&data(&MOST_SIGNED, 0)], 100), too_many);
+    assert_eq!(pages(&[&dictionary(&[102])], 100), too_many);
+    assert_eq!(pages(&[&dictionary(&MOST_SIGNED)], 100), too_many);
+    // Differences of texts, in which lengths are told apart.
+    let other = Err("its values are told in a way that Weir's are not");
+    assert_eq!(pages(&[&data(&[100], 14)], 100), other);
+}

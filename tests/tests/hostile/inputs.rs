@@ -14,9 +14,11 @@ use weir_exporter::{
 use weir_netflow::{ExportTime, FlowRecord, Optional, Sampling, ipfix, v7, v8};
 use weir_store::{
     StoreError,
+    checksum::CHECKSUMS,
+    closed::ClosedWriter,
     nfdump::{Compression, Writer},
     others::{Gathering, Other, Others},
-    schema::StoredFlow,
+    schema::{self, StoredFlow},
     window::Window,
 };
 use weir_tests::{
@@ -273,6 +275,35 @@ pub fn windows(folder: &Path) -> Vec<Vec<u8>> {
         written("narrow", Window::create_narrow, &narrow),
         written("wide", Window::create, &wide),
     ]
+}
+
+/// A closed file of two row groups of twenty flows, made in a folder; and the same without checksums, as files were
+/// before there were any: what is changed in it reaches the decoders.
+pub fn closed(folder: &Path) -> Vec<Vec<u8>> {
+    let path = folder.join("closed");
+    let flow = |number: u32| StoredFlow {
+        record: record(number, number % 2 == 1),
+        received_ns: NOW.unix_ns,
+        exporter: Ipv6Addr::LOCALHOST,
+        source_id: 7,
+        version: 9,
+        others: Others::NONE,
+    };
+    let flows: Vec<_> = (0..20).map(flow).collect();
+    let batch = schema::batch(&flows).unwrap();
+    let mut writer = ClosedWriter::create(&path, &[]).unwrap();
+    for _ in 0..2 {
+        writer.write(&batch).unwrap();
+        writer.end_row_group().unwrap();
+    }
+    writer.finish().unwrap();
+    let octets = fs::read(path).unwrap();
+    let mut without = octets.clone();
+    let key = CHECKSUMS.as_bytes();
+    let mut found = without.windows(key.len());
+    let at = found.rposition(|found| found == key).unwrap();
+    without[at..at + key.len()].make_ascii_uppercase();
+    vec![octets, without]
 }
 
 /// nfdump's files of twenty flows, made in a folder, and the beginning of one of flow-tools'.

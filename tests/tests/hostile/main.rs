@@ -127,6 +127,22 @@ fn windows_are_read_as_far_as_they_are_whole() {
     });
 }
 
+/// Fault case D7 among others: lengths and counts in footers and pages.
+#[test]
+fn d07_closed_files_are_read_as_far_as_they_are_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = inputs::closed(folder.path());
+    let path = folder.path().join("changed");
+    for octets in &closed {
+        // What is changed is no longer than that.
+        assert!(octets.len() < 1 << 16, "{} octets", octets.len());
+        assert_eq!(entry::closed(&path, octets), 40);
+    }
+    play(10, FILES, &closed, |octets| {
+        entry::closed(&path, octets);
+    });
+}
+
 #[test]
 fn other_programs_files_are_imported_or_refused() {
     let folder = tempfile::tempdir().unwrap();
