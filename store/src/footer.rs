@@ -68,12 +68,9 @@ impl Footer {
 /// # Errors
 /// If the file is no Parquet file, or claims what none of ours has.
 pub fn read(path: &Path) -> Result<Footer, StoreError> {
-    let loaded = open(path)?.1;
+    let (file, loaded) = open(path)?;
     let metadata = loaded.metadata();
-    if !metadata.row_groups().iter().all(is_possible) {
-        let says = ParquetError::General("a row group's sizes are impossible".to_owned());
-        return Err(StoreError::parquet(path)(says));
-    }
+    check(&file, metadata).map_err(StoreError::parquet(path))?;
     let notes = metadata.file_metadata().key_value_metadata();
     let notes = notes.into_iter().flatten();
     let received_ns = ends(metadata, "received");
@@ -111,6 +108,24 @@ pub(crate) fn load(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
         let says = "it contradicts itself".to_owned();
         Err(ParquetError::General(says))
     })
+}
+
+/// Whether what a footer says of its row groups may be so, before somebody reads on by it.
+fn check(file: &File, metadata: &ParquetMetaData) -> Result<(), ParquetError> {
+    let groups = metadata.row_groups();
+    if !groups.iter().all(is_possible) {
+        let says = "a row group's sizes are impossible".to_owned();
+        return Err(ParquetError::General(says));
+    }
+    let columns = groups.iter().flat_map(RowGroupMetaData::columns);
+    let places = columns.filter_map(|column| {
+        let octets = u64::try_from(column.offset_index_length()?);
+        Some((u64::try_from(column.offset_index_offset()?), octets))
+    });
+    let places = places.map(|(start, octets)| Ok((start?, octets?)));
+    let places: Vec<_> = places.collect::<Result<_, std::num::TryFromIntError>>()?;
+    let checked = claims::check_indexes(file, &places)?;
+    checked.map_err(|why| ParquetError::General(why.to_owned()))
 }
 
 /// Whether a row group of ours may be as large as this one says it is.
