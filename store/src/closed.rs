@@ -21,7 +21,7 @@ use std::{
 };
 
 use arrow::{
-    array::{AsArray as _, RecordBatch},
+    array::{Array as _, AsArray as _, RecordBatch},
     compute,
     datatypes::TimestampNanosecondType,
 };
@@ -44,6 +44,9 @@ use crate::{
 
 /// Rows in a row group.
 pub const ROW_GROUP_ROWS: usize = 1 << 20;
+/// Octets of elements without a column in a row group, above which there is another one: 2^20 flows may have 2 GiB,
+/// and a reader refuses a column of more than 1 GiB.
+const OTHERS_OCTETS_MAX: usize = 256 << 20;
 /// The metadata's key for the number of flows.
 pub const FLOWS: &str = "weir.flows";
 /// The metadata's key for the version of the columns.
@@ -56,6 +59,8 @@ pub struct ClosedWriter {
     path: PathBuf,
     writer: ArrowWriter<Hashing>,
     blocks: Vec<Block>,
+    /// Of the row group in progress.
+    others_octets: usize,
     flows: u64,
     first_ns: Option<i64>,
     last_ns: Option<i64>,
@@ -100,6 +105,7 @@ impl ClosedWriter {
             path: path.to_owned(),
             writer,
             blocks: Vec::new(),
+            others_octets: 0,
             flows: 0,
             first_ns: None,
             last_ns: None,
@@ -111,9 +117,15 @@ impl ClosedWriter {
     /// # Errors
     /// If they cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
-        if self.writer.in_progress_rows() + batch.num_rows() > ROW_GROUP_ROWS {
+        let others = batch.column_by_name("others");
+        let others = others.and_then(|others| others.to_data().get_slice_memory_size().ok());
+        let others_octets = self.others_octets + others.unwrap_or(0);
+        if self.writer.in_progress_rows() + batch.num_rows() > ROW_GROUP_ROWS
+            || others_octets > OTHERS_OCTETS_MAX
+        {
             self.end_row_group()?;
         }
+        self.others_octets += others.unwrap_or(0);
         self.writer
             .write(batch)
             .map_err(StoreError::parquet(&self.path))?;
@@ -134,6 +146,7 @@ impl ClosedWriter {
     /// # Errors
     /// If it cannot be written.
     pub fn end_row_group(&mut self) -> Result<(), StoreError> {
+        self.others_octets = 0;
         self.writer
             .flush()
             .map_err(StoreError::parquet(&self.path))?;
