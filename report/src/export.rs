@@ -30,7 +30,7 @@ use crate::{
     format::Format,
     interrupt,
     question::Source,
-    row::{self, Columns},
+    row::Columns,
     text,
 };
 
@@ -196,12 +196,12 @@ fn as_stored(batch: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
 /// Writes all columns as text; how many flows.
 async fn write_csv(flows: DataFrame, path: &Path) -> Result<u64> {
     let format = Format::parse(CSV)?;
-    let columns: Vec<Expr> = row::COLUMNS.map(col).to_vec();
+    let columns: Vec<Expr> = format.columns().into_iter().map(col).collect();
     let mut stream = flows.select(columns)?.execute_stream().await?;
     let mut output = BufWriter::new(File::create(path)?);
     writeln!(output, "{}", format.heading())?;
     let mut written = 0;
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         let columns = Columns::of(&batch)?;
@@ -209,7 +209,7 @@ async fn write_csv(flows: DataFrame, path: &Path) -> Result<u64> {
             format.line(&columns, row, written, &mut lines);
             written += 1;
         }
-        output.write_all(lines.as_bytes())?;
+        output.write_all(&lines)?;
         lines.clear();
     }
     output

@@ -25,15 +25,12 @@ use crate::{
     data::Coverage,
     engine,
     format::Format,
-    functions,
+    functions, lines,
     output::Output,
     question::Source,
-    row::{self, Columns},
     text,
 };
 
-/// Octets of text that are gathered before they are written.
-const TEXT_OCTETS: usize = 1 << 16;
 /// Batches decoded ahead of those that are printed.
 const BATCHES_AHEAD: usize = 2;
 
@@ -106,10 +103,17 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let mut output = Output::new(&coverage.reading, is_text);
     match printed {
         Printed::Text(format) => {
-            let printed = print_text(flows, &format, options, &mut output).await?;
+            let (is_csv, (bold, plain)) = (format.is_csv(), output.marks());
+            let mut heading = String::new();
+            if !options.quiet {
+                heading = format!("{bold}{}{plain}\n", format.heading());
+            }
+            let columns = format.columns().into_iter().map(col).collect::<Vec<Expr>>();
+            let batches = first(flows.select(columns)?, options.limit).await?;
+            let printed = lines::print(batches, format, heading, &mut output).await?;
             if options.quiet {
                 // Whoever reads it wants lines of flows.
-            } else if format.is_csv() {
+            } else if is_csv {
                 report_coverage(&coverage, printed);
             } else {
                 write!(output, "\n{}", coverage_text(&coverage, printed))?;
@@ -178,43 +182,6 @@ fn order_of(name: &str) -> Result<(Expr, bool)> {
             "no order is called `{name}`: there are tstart, tend, packets, bytes, duration, pps, bps and bpp"
         ),
     })
-}
-
-/// Prints lines; returns how many.
-async fn print_text(
-    flows: DataFrame,
-    format: &Format,
-    options: &Options,
-    output: &mut Output,
-) -> Result<u64> {
-    let columns: Vec<Expr> = row::COLUMNS.map(col).to_vec();
-    let mut stream = first(flows.select(columns)?, options.limit).await?;
-    let (bold, plain) = output.marks();
-    let mut heading = String::new();
-    if !options.quiet {
-        heading = format!("{bold}{}{plain}\n", format.heading());
-    }
-    let mut text = String::with_capacity(TEXT_OCTETS);
-    let mut printed = 0;
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        output.write_all(std::mem::take(&mut heading).as_bytes())?;
-        let columns = Columns::of(&batch)?;
-        for row in 0..batch.num_rows() {
-            format.line(&columns, row, printed, &mut text);
-            printed += 1;
-            if text.len() >= TEXT_OCTETS {
-                output.write_all(text.as_bytes())?;
-                text.clear();
-            }
-        }
-        output.write_all(text.as_bytes())?;
-        text.clear();
-        // Where little fits, what was found is seen before the next is.
-        output.flush()?;
-    }
-    output.write_all(heading.as_bytes())?;
-    Ok(printed)
 }
 
 /// Prints an object a line; returns how many.

@@ -1,10 +1,12 @@
-//! How flows are printed: nfdump's formats and tokens, compiled once; `row.rs` writes the values.
+//! How flows are printed: nfdump's formats, compiled once from their tokens (`tokens.rs`); `row.rs` writes the
+//! values.
 
 use anyhow::{Result, bail};
 
 use crate::{
     filter::error::nearest,
-    row::{Columns, Shown},
+    row::Columns,
+    tokens::{Shown, TOKENS},
 };
 
 /// nfdump's formats, and Weir's tokens for what they show.
@@ -27,88 +29,6 @@ const FORMATS: [(&str, &str); 5] = [
 
 /// The tokens of `csv`.
 const CSV: &str = "%ts,%td,%pr,%sa,%sp,%da,%dp,%pkt,%byt,%fl";
-
-/// A token: its name, its heading in text and in CSV, its width (negative: aligned to the left), what
-/// it shows.
-type Token = (&'static str, &'static str, &'static str, i32, Shown);
-
-static TOKENS: [Token; 68] = [
-    ("ts", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
-    ("tfs", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
-    ("tsg", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
-    ("te", "End (UTC)", "lastSeen", -23, Shown::Time(1)),
-    ("teg", "End (UTC)", "lastSeen", -23, Shown::Time(1)),
-    ("tr", "Received (UTC)", "received", -23, Shown::Time(2)),
-    ("trg", "Received (UTC)", "received", -23, Shown::Time(2)),
-    ("tsr", "Start (raw)", "firstSeenRaw", 14, Shown::RawTime(0)),
-    ("ter", "End (raw)", "lastSeenRaw", 14, Shown::RawTime(1)),
-    (
-        "trr",
-        "Received (raw)",
-        "receivedRaw",
-        14,
-        Shown::RawTime(2),
-    ),
-    ("td", "Duration", "duration", 10, Shown::Duration),
-    ("tds", "Duration", "duration", 10, Shown::Duration),
-    ("pr", "Proto", "proto", -5, Shown::Protocol),
-    ("sa", "Source address", "srcAddr", 15, Shown::Address(0)),
-    ("da", "Dest. address", "dstAddr", 15, Shown::Address(1)),
-    ("sap", "Source", "srcAddrPort", 21, Shown::Endpoint(0)),
-    ("dap", "Destination", "dstAddrPort", -21, Shown::Endpoint(1)),
-    ("sp", "SPort", "srcPort", 5, Shown::Port(0)),
-    ("dp", "DPort", "dstPort", 5, Shown::Port(1)),
-    ("it", "Type", "icmpType", 4, Shown::IcmpType),
-    ("ic", "Code", "icmpCode", 4, Shown::IcmpCode),
-    ("sn", "Source network", "srcNet", 18, Shown::Network(0)),
-    ("dn", "Dest. network", "dstNet", 18, Shown::Network(1)),
-    ("nh", "Next hop", "nextHop", 15, Shown::NextHop),
-    ("ra", "Exporter", "exporter", 15, Shown::Exporter),
-    ("sas", "SAS", "srcAS", 6, Shown::SourceAs),
-    ("das", "DAS", "dstAS", 6, Shown::DestinationAs),
-    ("smk", "SMask", "srcMask", 5, Shown::SourceMask),
-    ("dmk", "DMask", "dstMask", 5, Shown::DestinationMask),
-    ("in", "Input", "input", 6, Shown::Input),
-    ("out", "Output", "output", 6, Shown::Output),
-    ("pkt", "Packets", "packets", 8, Shown::Packets),
-    ("ipkt", "In pkt", "inPackets", 8, Shown::Packets),
-    ("opkt", "Out pkt", "outPackets", 8, Shown::Zero),
-    ("byt", "Bytes", "bytes", 10, Shown::Octets),
-    ("ibyt", "In byte", "inBytes", 10, Shown::Octets),
-    ("obyt", "Out byte", "outBytes", 10, Shown::Zero),
-    ("fl", "Flows", "flows", 5, Shown::One),
-    ("flg", "Flags", "flags", -8, Shown::Flags),
-    ("tos", "Tos", "tos", 3, Shown::Tos),
-    ("stos", "STos", "srcTos", 4, Shown::Tos),
-    ("dir", "Dir", "dir", 3, Shown::Direction),
-    ("end", "End", "endReason", 3, Shown::EndReason),
-    ("svln", "VLAN", "srcVlan", 5, Shown::Vlan),
-    ("nhb", "BGP next hop", "bgpNextHop", 15, Shown::BgpNextHop),
-    // Whichever of nfdump's pairs an exporter told is kept.
-    ("ismc", "Source MAC", "srcMac", 17, Shown::Mac(0)),
-    ("osmc", "Source MAC", "srcMac", 17, Shown::Mac(0)),
-    ("odmc", "Dest. MAC", "dstMac", 17, Shown::Mac(1)),
-    ("idmc", "Dest. MAC", "dstMac", 17, Shown::Mac(1)),
-    ("ivln", "Inner", "innerVlan", 5, Shown::InnerVlan),
-    ("mpls1", "MPLS 1", "mpls1", 11, Shown::Mpls(0)),
-    ("mpls2", "MPLS 2", "mpls2", 11, Shown::Mpls(1)),
-    ("mpls3", "MPLS 3", "mpls3", 11, Shown::Mpls(2)),
-    ("mpls4", "MPLS 4", "mpls4", 11, Shown::Mpls(3)),
-    ("mpls", "MPLS labels", "mpls", -24, Shown::MplsStack),
-    ("v6fl", "Flow label", "flowLabel", 10, Shown::FlowLabel),
-    ("tsa", "Tunnel source", "tunSrcAddr", 15, Shown::Tunnel(0)),
-    ("tda", "Tunnel dest.", "tunDstAddr", 15, Shown::Tunnel(1)),
-    ("bps", "bps", "bps", 10, Shown::Bps),
-    ("pps", "pps", "pps", 8, Shown::Pps),
-    ("bpp", "Bpp", "bpp", 6, Shown::Bpp),
-    ("nfv", "Ver", "version", 3, Shown::Version),
-    ("odid", "Domain", "domain", 8, Shown::SourceId),
-    ("eng", "Engine", "engine", 7, Shown::Engine),
-    ("smp", "Sampling", "sampling", 8, Shown::Sampling),
-    ("ipv", "IPv", "ipVersion", 3, Shown::IpVersion),
-    ("cnt", "Count", "count", 8, Shown::Count),
-    ("n", "", "", 0, Shown::NewLine),
-];
 
 /// A piece of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,19 +103,43 @@ impl Format {
         Ok(Self { pieces, is_csv })
     }
 
+    /// The columns that its lines are made of; one at least, which tells how many lines there are.
+    #[must_use]
+    pub fn columns(&self) -> Vec<&'static str> {
+        let mut columns: Vec<_> = self
+            .pieces
+            .iter()
+            .flat_map(|piece| -> &'static [&'static str] {
+                match piece {
+                    Piece::Literal(_) => &[],
+                    Piece::Token { shown, .. } => shown.columns(),
+                }
+            })
+            .copied()
+            .collect();
+        if columns.is_empty() {
+            columns.push("flow_start");
+        }
+        columns.sort_unstable();
+        columns.dedup();
+        columns
+    }
+
     /// The line above the flows.
     #[must_use]
     pub fn heading(&self) -> String {
-        let mut line = String::new();
+        let mut line = Vec::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Literal(text) => line.push_str(text),
+                Piece::Literal(text) => line.extend_from_slice(text.as_bytes()),
                 Piece::Token { heading, width, .. } => {
-                    pad(&mut line, *width, |line| line.push_str(heading));
+                    pad(&mut line, *width, |line| {
+                        line.extend_from_slice(heading.as_bytes());
+                    });
                 }
             }
         }
-        line.trim_end().to_owned()
+        String::from_utf8_lossy(&line).trim_end().to_owned()
     }
 
     /// Whether each line is one of CSV.
@@ -205,18 +149,19 @@ impl Format {
     }
 
     /// Appends a flow's line. `number`: how many were printed before.
-    pub fn line(&self, columns: &Columns<'_>, row: usize, number: u64, line: &mut String) {
+    pub fn line(&self, columns: &Columns<'_>, row: usize, number: u64, line: &mut Vec<u8>) {
         for piece in &self.pieces {
             match piece {
-                Piece::Literal(text) => line.push_str(text),
+                Piece::Literal(text) => line.extend_from_slice(text.as_bytes()),
                 Piece::Token { shown, width, .. } => pad(line, *width, |line| {
                     columns.show(*shown, row, number, line);
                 }),
             }
         }
-        let shown = line.trim_end_matches(' ').len();
-        line.truncate(shown);
-        line.push('\n');
+        while line.last() == Some(&b' ') {
+            line.pop();
+        }
+        line.push(b'\n');
     }
 }
 
@@ -231,17 +176,16 @@ fn unknown(name: &str) -> anyhow::Error {
 }
 
 /// Appends what `write` does, in so many columns; negative: aligned to the left.
-fn pad(line: &mut String, width: i32, write: impl FnOnce(&mut String)) {
+fn pad(line: &mut Vec<u8>, width: i32, write: impl FnOnce(&mut Vec<u8>)) {
     let start = line.len();
     write(line);
     let wanted = usize::try_from(width.unsigned_abs()).unwrap_or(0);
     // What is written is ASCII.
-    let missing = wanted.saturating_sub(line.len() - start);
-    for _ in 0..missing {
-        if width < 0 {
-            line.push(' ');
-        } else {
-            line.insert(start, ' ');
+    let shown = line.len() - start;
+    if shown < wanted {
+        line.resize(start + wanted, b' ');
+        if width > 0 {
+            line[start..].rotate_right(wanted - shown);
         }
     }
 }
@@ -254,7 +198,7 @@ mod tests {
     fn formats_are_made_of_tokens_and_formats() {
         let heading = |format: &str| Format::parse(format).unwrap().heading();
         assert_eq!(heading("csv:%sa,%pkt"), "srcAddr,packets");
-        assert_eq!(heading("csv:%ismc,%mpls1,%nhb"), "srcMac,mpls1,bgpNextHop");
+        assert_eq!(heading("csv:%ismc,%mpls1,%nhb"), "inSrcMac,mplsLabel1,bgpNextIP");
         assert_eq!(heading("fmt:%pr|%sp"), "Proto|SPort");
         assert_eq!(
             heading("fmt:%line %ra"),
@@ -264,12 +208,45 @@ mod tests {
         for (format, words) in [
             ("lines", "no format is called"),
             ("fmt:%sab", "did you mean %sa?"),
-            ("fmt:%eventtime", "nothing for the token %eventtime"),
+            ("fmt:%colour", "nothing for the token %colour"),
             ("fmt:100%", "nothing for the token %;"),
             ("csv:%line", "nothing for the token %line"),
         ] {
             let says = format!("{:#}", Format::parse(format).unwrap_err());
             assert!(says.contains(words), "{format}: {says}");
         }
+    }
+    /// What nfdump 1.7.1 and 1.7.8 know, but for payloads and what only their own programs store.
+    #[test]
+    fn all_tokens_of_nfdumps_manual_are_known() {
+        const MANUAL: &str = "cnt nfv ts tfs tsr te ter tr trr td pr exp eng lbl sa da sap dap sp dp it ic sn dn \
+            nh nhb ra sas das nas pas in out pkt ipkt opkt byt ibyt obyt fl flg tos stos dtos dir smk dmk fwd \
+            svln dvln ismc odmc idmc osmc mpls1 mpls2 mpls3 mpls4 mpls5 mpls6 mpls7 mpls8 mpls9 mpls10 mpls bps \
+            pps bpp sc dc sloc dloc n ipl opl nbid ja3 sni nbnam odid opid nfc evt xevt msec xsa xda xsp xdp \
+            uname nevt ivrf evrf nsa nda nsp ndp pbstart pbend pbstep pbsize cl sl al inam onam";
+        for name in MANUAL.split_whitespace() {
+            for prefix in ["fmt:%", "csv:%"] {
+                let format = Format::parse(&format!("{prefix}{name}"));
+                assert!(format.is_ok(), "{prefix}{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_shown_is_read() {
+        let columns = |format: &str| Format::parse(format).unwrap().columns();
+        assert_eq!(columns("fmt:%sap %sa"), ["protocol", "src_addr", "src_port"]);
+        assert_eq!(columns("fmt:hello"), ["flow_start"]);
+        assert_eq!(columns("csv").len(), 9);
+    }
+
+    #[test]
+    fn values_stand_on_the_side_of_their_width() {
+        let padded = |width: i32| {
+            let mut line = b"|".to_vec();
+            pad(&mut line, width, |line| line.extend_from_slice(b"abc"));
+            String::from_utf8(line).unwrap()
+        };
+        assert_eq!([5, -5, 2, 0].map(padded), ["|  abc", "|abc  ", "|abc", "|abc"]);
     }
 }

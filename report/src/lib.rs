@@ -22,6 +22,7 @@ mod health;
 mod host;
 mod interrupt;
 mod leading;
+mod lines;
 mod live;
 mod local_names;
 mod memory;
@@ -43,9 +44,11 @@ mod sql_functions;
 mod stat;
 mod text;
 mod tolerant;
+mod tokens;
 mod top;
 mod two_way;
 mod who;
+mod write;
 
 use std::{io, process::ExitCode};
 
