@@ -11,6 +11,7 @@ use arrow::{
 use clap::Args;
 use datafusion::{
     error::DataFusionError,
+    logical_expr::SortExpr,
     prelude::{DataFrame, Expr, col},
 };
 use futures::{
@@ -25,7 +26,9 @@ use crate::{
     data::Coverage,
     engine,
     format::Format,
-    functions, lines,
+    functions,
+    joined::{self, First},
+    lines,
     output::Output,
     question::Source,
     text,
@@ -43,9 +46,16 @@ pub struct Options {
     #[arg(short = 'n', short_alias = 'c', long, value_name = "N")]
     limit: Option<usize>,
     /// line, long, extended, biline, bilong, csv, json, ndjson, null, `fmt:%ts %sap …` or `csv:%sa,…` with
-    /// nfdump's tokens
-    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "line")]
-    format: String,
+    /// nfdump's tokens; else line, or with -b and -B biline
+    #[arg(short = 'o', long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Both directions of a connection in one line, the one that began first; biline and bilong have it so
+    /// anyway. Tokens such as %ipkt and %opkt tell the directions apart
+    #[arg(short = 'b', long, conflicts_with = "to_servers")]
+    both: bool,
+    /// Likewise, but the direction to the server first, where the ports tell which that is
+    #[arg(short = 'B', long)]
+    to_servers: bool,
     /// Sort by tstart, tend, packets, bytes, duration, pps, bps or bpp
     #[arg(short = 'O', long, value_name = "ORDER")]
     order: Option<String>,
@@ -67,13 +77,26 @@ enum Printed {
 
 impl Printed {
     fn parse(options: &Options) -> Result<Self> {
-        Ok(match options.format.as_str() {
+        let is_both = options.both || options.to_servers;
+        let usual = if is_both { "biline" } else { "line" };
+        Ok(match options.format.as_deref().unwrap_or(usual) {
             _ if options.source.json => Self::Json,
             "json" => Self::Json,
             "ndjson" => Self::Lines,
             "null" => Self::Null,
             format => Self::Text(Format::parse(format)?),
         })
+    }
+
+    /// Whether both directions are one line, and then which of them comes first.
+    fn joined(&self, options: &Options) -> Option<First> {
+        let is_of_both = matches!(self, Self::Text(format) if format.is_of_both());
+        match self {
+            // How many flows there are does not depend on it.
+            Self::Null => None,
+            _ if options.to_servers => Some(First::ToServer),
+            _ => (options.both || is_of_both).then_some(First::Begun),
+        }
     }
 }
 
@@ -84,19 +107,20 @@ impl Printed {
 pub async fn run(options: &Options) -> Result<Coverage> {
     let printed = Printed::parse(options)?;
     let order = options.order.as_deref().map(order_of).transpose()?;
-    let found = match order {
-        Some(_) => engine::Order::AsFound,
-        None => engine::Order::AsReceived,
+    let joined = printed.joined(options);
+    let found = match (&order, joined) {
+        (None, None) => engine::Order::AsReceived,
+        _ => engine::Order::AsFound,
     };
     let asked = options.source.asked()?;
     let question = options.source.question_in(found, asked).await?;
     let mut flows = question.flows;
-    if let Some((by, ascending)) = order {
-        flows = flows.sort(vec![
-            by.sort(ascending, false),
-            col("flow_start").sort(true, false),
-        ])?;
-        flows = flows.limit(0, options.limit)?;
+    if let Some(first) = joined {
+        flows = joined::joined(flows, first)?;
+    }
+    let sort = sort(order, joined.is_some());
+    if !sort.is_empty() {
+        flows = flows.sort(sort)?.limit(0, options.limit)?;
     }
     let coverage = question.coverage;
     let is_text = matches!(&printed, Printed::Text(format) if !format.is_csv());
@@ -108,7 +132,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             if !options.quiet {
                 heading = format!("{bold}{}{plain}\n", format.heading());
             }
-            let columns = format.columns().into_iter().map(col).collect::<Vec<Expr>>();
+            let columns = joined::columns(&format, joined.is_some())?;
             let batches = first(flows.select(columns)?, options.limit).await?;
             let printed = lines::print(batches, format, heading, &mut output).await?;
             if options.quiet {
@@ -165,6 +189,22 @@ async fn first(flows: DataFrame, limit: Option<usize>) -> Result<Batches> {
         Some((Err(error), (receiver, None, 0)))
     });
     Ok(batches.boxed())
+}
+
+/// By what flows are sorted. Lines of both directions are sorted in any case: the engine has them in another
+/// order each time.
+fn sort(order: Option<(Expr, bool)>, is_joined: bool) -> Vec<SortExpr> {
+    let ascending = |column: &str| col(column).sort(true, false);
+    let mut sort = Vec::new();
+    if let Some((by, is_ascending)) = order {
+        sort.extend([by.sort(is_ascending, false), ascending("flow_start")]);
+    } else if is_joined {
+        sort.push(ascending("flow_start"));
+    }
+    if is_joined {
+        sort.extend(["src_addr", "src_port", "dst_addr", "dst_port"].map(ascending));
+    }
+    sort
 }
 
 /// What flows are sorted by, and whether the least comes first.
@@ -228,8 +268,8 @@ fn object(batch: &RecordBatch, row: usize) -> Value {
     let fields = schema.fields().iter().zip(batch.columns());
     let mut object = Map::new();
     for (field, column) in fields {
-        // Each is one flow: nothing to say.
-        if field.name() == "flows" {
+        // Each is one flow, if it is not of both directions: nothing to say.
+        if field.name() == "flows" && batch.column_by_name(joined::OUT_PACKETS).is_none() {
             continue;
         }
         if column.is_null(row) {

@@ -46,6 +46,7 @@ enum Piece {
 pub struct Format {
     pieces: Vec<Piece>,
     is_csv: bool,
+    is_of_both: bool,
 }
 
 impl Format {
@@ -61,7 +62,13 @@ impl Format {
             return Self::compile(tokens, true);
         }
         match FORMATS.iter().find(|(name, _)| *name == text) {
-            Some((_, tokens)) => Self::compile(tokens, false),
+            Some((name, tokens)) => {
+                let is_of_both = name.starts_with("bi");
+                Ok(Self {
+                    is_of_both,
+                    ..Self::compile(tokens, false)?
+                })
+            }
             None if text == "csv" || text == "csv-fast" => Self::compile(CSV, true),
             None => bail!(
                 "no format is called `{text}`: there are line, long, extended, biline, bilong, csv, json, \
@@ -100,7 +107,17 @@ impl Format {
                 width,
             });
         }
-        Ok(Self { pieces, is_csv })
+        Ok(Self {
+            pieces,
+            is_csv,
+            is_of_both: false,
+        })
+    }
+
+    /// Whether it is meant for both directions in one line: `biline` and `bilong`.
+    #[must_use]
+    pub fn is_of_both(&self) -> bool {
+        self.is_of_both
     }
 
     /// The columns that its lines are made of; one at least, which tells how many lines there are.
@@ -238,6 +255,8 @@ mod tests {
         assert_eq!(columns("fmt:%sap %sa"), ["protocol", "src_addr", "src_port"]);
         assert_eq!(columns("fmt:hello"), ["flow_start"]);
         assert_eq!(columns("csv").len(), 9);
+        assert!(Format::parse("bilong").unwrap().is_of_both());
+        assert!(!Format::parse("fmt:%bilong").unwrap().is_of_both());
     }
 
     #[test]

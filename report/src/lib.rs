@@ -21,6 +21,7 @@ mod group;
 mod health;
 mod host;
 mod interrupt;
+mod joined;
 mod leading;
 mod lines;
 mod live;

@@ -29,6 +29,8 @@ struct Asked {
     gathered: Option<String>,
     having: Option<String>,
     statistics: Vec<String>,
+    /// `-b` or `-B`: both directions in one line.
+    both: Option<char>,
     is_quiet: bool,
     is_summary: bool,
     is_health: bool,
@@ -82,6 +84,7 @@ impl Asked {
                 'o' => asked.format = Some(argument),
                 'a' => asked.gathered = asked.gathered.or(Some(String::new())),
                 'A' => asked.gathered = Some(argument),
+                'b' | 'B' => asked.both = Some(letter),
                 's' => asked.statistics.push(argument),
                 // 1.5's word for the statistic of records.
                 'S' => asked
@@ -117,6 +120,17 @@ impl Asked {
         if self.is_summary {
             return Ok(vec!["stat".to_owned(), "summary".to_owned()]);
         }
+        if let Some(letter) = self.both {
+            // Without elements -a gathers connections, too.
+            let is_of_flows = self.gathered.as_deref().is_none_or(str::is_empty);
+            if !self.statistics.is_empty() || !is_of_flows {
+                return Err(format!(
+                    "-{letter} lists connections, both directions in a line: -A and -s count other things, and \
+                     stand alone"
+                ));
+            }
+            return self.flows();
+        }
         match (&self.statistics[..], &self.gathered) {
             ([], None) => self.flows(),
             ([], Some(elements)) => {
@@ -141,10 +155,12 @@ impl Asked {
             }
             words.extend(["-o".to_owned(), format.clone()]);
         }
+        words.extend(self.both.map(|letter| format!("-{letter}")));
         words.extend(option("-O", self.order.as_ref()));
-        if self.order.is_some() && self.first.is_some() {
+        if self.first.is_some() && (self.order.is_some() || self.both.is_some()) {
             return Err(
-                "-c takes the first flows before they are sorted, which are others each time: use -n".to_owned(),
+                "-c takes the first flows before they are sorted or joined, which are others each time: use -n"
+                    .to_owned(),
             );
         }
         let lines = self.first.as_ref().or(self.lines.as_ref());

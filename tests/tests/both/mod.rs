@@ -25,7 +25,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Longest flow, in milliseconds.
 const DURATIONS_MS: [u64; 8] = [0, 1, 2, 40, 144, 1500, 9999, 50_000];
 
-fn address(text: &str) -> Ipv6Addr {
+pub fn address(text: &str) -> Ipv6Addr {
     match text.parse().unwrap() {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,
@@ -75,24 +75,32 @@ fn flow(random: &mut Random, version: Version, now_ns: u64) -> FlowRecord {
     }
 }
 
+/// Whole seconds, so that no format cuts the time.
+pub fn now_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap().as_secs() * SECOND_NS
+}
+
 /// Datagrams of flows at random.
 pub fn datagrams(version: Version, seed: u64) -> Vec<Vec<u8>> {
     let mut random = Random::new(seed);
-    // Whole seconds, so that no format cuts the time.
-    let now_ns = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-        * SECOND_NS;
+    let now_ns = now_ns();
+    let records: Vec<_> = (0..FLOWS)
+        .map(|_| flow(&mut random, version, now_ns))
+        .collect();
+    encoded(version, now_ns, &records)
+}
+
+/// Datagrams of these flows, in this order.
+pub fn encoded(version: Version, now_ns: u64, records: &[FlowRecord]) -> Vec<Vec<u8>> {
     let now = ExportTime {
         unix_ns: now_ns,
         uptime_ms: 3_600_000,
     };
     let mut batcher = Batcher::new(BatchOptions::new(version));
     let mut datagrams = Vec::new();
-    for _ in 0..FLOWS {
-        let record = flow(&mut random, version, now_ns);
-        datagrams.extend(batcher.push(&record, &now));
+    for record in records {
+        datagrams.extend(batcher.push(record, &now));
     }
     datagrams.extend(batcher.flush(&now));
     datagrams

@@ -1,18 +1,10 @@
 //! What of nfdump's command line Weir has not, or has elsewhere, with the words to use.
 
 /// Options that have no equivalent, and what to use.
-pub const REFUSED: [(char, &str); 22] = [
+pub const REFUSED: [(char, &str); 20] = [
     (
         'w',
         "-w writes nfdump's files: `weir export -r DIR -w FILE --as nfdump 'FILTER'` does",
-    ),
-    (
-        'b',
-        "-b folds both directions into one line: `weir group -r DIR --biflow 'FILTER'` does, `weir flows 'conn (FILTER)'` shows both",
-    ),
-    (
-        'B',
-        "-B folds both directions into one line: `weir group -r DIR --biflow 'FILTER'` does, `weir host ADDR` tells them apart",
     ),
     (
         'g',

@@ -29,6 +29,11 @@ fn nfdumps_words_have_native_ones() {
         ("-r /f -O bytes -n 5", "flows -O bytes -n 5 -r /f"),
         ("-r /f -n 0", "flows -r /f"),
         ("-m -r /f", "flows -O tstart -r /f"),
+        ("-b -r /f", "flows -b -r /f"),
+        (
+            "-a -B -o bilong -O bytes -R /f tcp",
+            "flows -o bilong -B -O bytes -r /f tcp",
+        ),
         (
             "-R /f -s srcip/bytes -n 10 tcp",
             "top --by srcip/bytes -n 10 -r /f tcp",
@@ -94,8 +99,9 @@ fn what_cannot_be_is_refused_with_what_to_use() {
     for (line, words) in [
         ("tcp", "-r DIR"),
         ("-r /f -w /x", "weir export"),
-        ("-r /f -b", "conn (FILTER)"),
-        ("-r /f -B", "weir host"),
+        ("-r /f -b -s srcip", "stand alone"),
+        ("-r /f -B -A srcip", "stand alone"),
+        ("-r /f -b -c 5", "use -n"),
         ("-r /f -J 2", "recompact"),
         ("-v /f", "weir-collector verify"),
         ("-M /a:b -r x", "router ip A"),
