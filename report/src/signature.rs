@@ -1,4 +1,5 @@
-//! `weir signature`: what matches saved patterns, in all that is kept: who, since when, and who was first.
+//! `weir signature`: what matches saved patterns, in all that is kept: who, since when, and who was first. With
+//! `--live` (`signature_live.rs`) in what is going on.
 
 use std::{
     fs,
@@ -18,6 +19,7 @@ use crate::{
     leading::Leading,
     output::Output,
     question::{Question, Source},
+    signature_live,
     signatures::{self, By, Signature},
     text,
 };
@@ -36,6 +38,8 @@ pub struct Options {
     /// Only see whether the signatures in this file are understood
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
+    #[command(flatten)]
+    live: signature_live::Live,
     /// Hosts of each signature shown; 0: all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     lines: usize,
@@ -61,6 +65,10 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     }
     let chosen = chosen(known, options.wanted.as_deref().unwrap_or("all"))?;
     let asked = options.source.asked()?;
+    if options.live.is_wanted() {
+        signature_live::run(&options.live, &options.source, chosen, asked)?;
+        return Ok(Coverage::default());
+    }
     let either = chosen.iter().map(|signature| signature.filter.clone());
     let either = Filter::Any(either.collect());
     let question = options.source.question_of(asked.and(either)).await?;
@@ -188,7 +196,10 @@ fn print(table: &Table, options: &Options) -> Result<()> {
 }
 
 /// Who is listed.
-fn host(signature: &Signature) -> Result<Element> {
+///
+/// # Errors
+/// Never: both elements are known.
+pub fn host(signature: &Signature) -> Result<Element> {
     let name = match signature.by {
         By::Source => "srcip",
         By::Destination => "dstip",
@@ -211,7 +222,7 @@ async fn matching(question: &Question, signature: &Signature, lines: usize) -> R
     let mut leading: Leading<Vec<_>, Counts> = Leading::new(lines);
     let flows = question.flows.clone().filter(plan(&signature.filter))?;
     gather(flows, &gathering, |row| {
-        if is_enough(signature, &row.counts) {
+        if signature.is_met_by(&row.counts) {
             // Times before 1970 are no times.
             let first = row.counts.times_ns.0.max(0).unsigned_abs();
             leading.offer(u64::MAX - first, || (row.keys(), row.counts.clone()));
@@ -221,16 +232,6 @@ async fn matching(question: &Question, signature: &Signature, lines: usize) -> R
     let found = leading.finish().into_iter();
     let found = found.map(|(keys, counts)| (counts.times_ns.0, Group { keys, counts }));
     Ok(found.collect())
-}
-
-/// Whether so many flows are what the signature is about.
-fn is_enough(signature: &Signature, counts: &Counts) -> bool {
-    const MINUTE_MS: u64 = 60_000;
-    let minutes = counts.duration_ms().div_ceil(MINUTE_MS).max(1);
-    let targets = counts.distinct.first().copied().unwrap_or(0);
-    targets >= signature.targets
-        && counts.flows >= signature.flows
-        && counts.flows / minutes >= signature.flows_per_minute
 }
 
 fn table(matches: &[(Signature, Matches)]) -> Result<Table> {
@@ -269,27 +270,6 @@ mod tests {
     fn read(text: &str) -> Signature {
         let everything = |_: &str| Ok(Filter::everything());
         signatures::read(text, everything).unwrap().remove(0)
-    }
-
-    #[test]
-    fn all_thresholds_count() {
-        let signature = read("[a]\nfilter = 'any'\ntargets = 3\nflows = 10\nflows_per_minute = 2");
-        let counts = |targets: u64, flows: u64, minutes: i64| Counts {
-            flows,
-            times_ns: (0, minutes * 60_000_000_000),
-            distinct: vec![targets],
-            ..Counts::default()
-        };
-        for (targets, flows, minutes, enough) in [
-            (3, 10, 5, true),
-            (2, 10, 5, false),
-            (3, 9, 1, false),
-            (3, 10, 6, false),
-            (3, 10, 0, true),
-        ] {
-            let found = is_enough(&signature, &counts(targets, flows, minutes));
-            assert_eq!(found, enough, "{targets} {flows} {minutes}");
-        }
     }
 
     #[test]

@@ -4,7 +4,10 @@
 use anyhow::{Context as _, Result, bail};
 use toml::{Table, Value};
 
-use crate::filter::{Filter, error::nearest};
+use crate::{
+    filter::{Filter, error::nearest},
+    gather::Counts,
+};
 
 /// What is shipped.
 pub const SHIPPED: &str = include_str!("../signatures/shipped.toml");
@@ -47,6 +50,19 @@ pub struct Signature {
     pub flows: u64,
     /// Flows a minute from the first to the last, at least.
     pub flows_per_minute: u64,
+}
+
+impl Signature {
+    /// Whether so many flows are what it is about.
+    #[must_use]
+    pub fn is_met_by(&self, counts: &Counts) -> bool {
+        const MINUTE_MS: u64 = 60_000;
+        let minutes = counts.duration_ms().div_ceil(MINUTE_MS).max(1);
+        let targets = counts.distinct.first().copied().unwrap_or(0);
+        targets >= self.targets
+            && counts.flows >= self.flows
+            && counts.flows / minutes >= self.flows_per_minute
+    }
 }
 
 /// Reads patterns; `parse` understands filters.
@@ -180,5 +196,27 @@ mod tests {
             .map(|known| (known.name.as_str(), known.text.as_str()))
             .collect();
         assert_eq!(names, [("a", "tcp"), ("b", "icmp"), ("c", "any")]);
+    }
+
+    #[test]
+    fn all_thresholds_count() {
+        let text = "[a]\nfilter = 'any'\ntargets = 3\nflows = 10\nflows_per_minute = 2";
+        let signature = understood(text).unwrap().remove(0);
+        let counts = |targets: u64, flows: u64, minutes: i64| Counts {
+            flows,
+            times_ns: (0, minutes * 60_000_000_000),
+            distinct: vec![targets],
+            ..Counts::default()
+        };
+        for (targets, flows, minutes, enough) in [
+            (3, 10, 5, true),
+            (2, 10, 5, false),
+            (3, 9, 1, false),
+            (3, 10, 6, false),
+            (3, 10, 0, true),
+        ] {
+            let found = signature.is_met_by(&counts(targets, flows, minutes));
+            assert_eq!(found, enough, "{targets} {flows} {minutes}");
+        }
     }
 }

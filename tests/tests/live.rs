@@ -303,3 +303,54 @@ fn rates_add_up_to_what_was_sent() {
     assert!((octets / sent - 1.0).abs() < 0.1, "{octets} of {sent}");
     assert!(collector.stop().unwrap().success());
 }
+
+/// Signatures over what arrives: who begins to match is told of once, with `--once` who does now.
+#[test]
+fn signatures_are_looked_for_in_what_arrives() {
+    let site = Site::new();
+    let collector = site.start("");
+    let mut exporter = Exporter::new(&site);
+    let library = site.path("library");
+    std::fs::create_dir_all(library.join("signatures")).unwrap();
+    let own = "[probe]\nfilter = 'dst port 80 and packets = 3'\nby = 'destination'\ntargets = 3\n";
+    std::fs::write(library.join("signatures/own.toml"), own).unwrap();
+    let command = |more: &[&str]| {
+        let mut command = Command::new(weir());
+        command.args(["signature", "probe", "--live", "--json", "-i", "200ms"]);
+        command.args(more).arg("-r").arg(site.flows());
+        command.arg("--library").arg(&library);
+        command
+    };
+    let mut child = command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Two of them are no match, and a flow of another kind makes none.
+    for (from, octets) in [(1, 300), (2, 300), (3, 900)] {
+        exporter.send(from, octets);
+    }
+    thread::sleep(Duration::from_secs(2));
+    let now = || -> Value {
+        let output = command(&["--once"]).output().unwrap();
+        assert!(output.status.success());
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    assert_eq!(now(), serde_json::json!([]));
+    exporter.send(4, 300);
+    let object: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for found in [&object, &now()[0]] {
+        assert_eq!(found["signature"], "probe");
+        assert_eq!(found["host"], "10.0.0.9");
+        let counts = ["targets", "flows", "open_flows", "octets"].map(|name| of(found, name));
+        assert_eq!(counts, [3, 3, 0, 900]);
+    }
+    // The first object was the only one: the others were no match.
+    assert!(lines.next().is_none());
+    let output = command(&["-c", "/no/such/socket"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && said.contains("no sensor answers at /no/such/socket"),
+        "{said}"
+    );
+    assert!(collector.stop().unwrap().success());
+}

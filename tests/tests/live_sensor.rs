@@ -59,7 +59,7 @@ fn open_flows_are_on_the_screen_while_they_grow() {
         .wait_for("end", |lines| lines.contains(&"cooked".to_owned()))
         .unwrap();
     // What a program is told.
-    let output = Command::new(weir)
+    let output = Command::new(&weir)
         .args(["live", "--json", "--once", "-i", "200ms", "-n", "0", "-c"])
         .arg(world.control())
         .output()
@@ -72,5 +72,24 @@ fn open_flows_are_on_the_screen_while_they_grow() {
         .sum();
     assert_eq!((lines.len(), sum), (100, 150 * 40));
     assert_eq!(object["open_flows"], 100);
+    // A pattern that the open flows have, but for the one that grew.
+    let library = tempfile::tempdir().unwrap();
+    let folder = library.path().join("signatures");
+    std::fs::create_dir(&folder).unwrap();
+    let flood = "[flood]\nfilter = 'tcp and packets = 1'\nby = 'destination'\ntargets = 50\n";
+    std::fs::write(folder.join("own.toml"), flood).unwrap();
+    let output = Command::new(&weir)
+        .args(["signature", "flood", "--live", "--once", "--json", "-r", "/no/such/folder", "-c"])
+        .arg(world.control())
+        .arg("--library")
+        .arg(library.path())
+        .output()
+        .unwrap();
+    let matches: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = &matches[0];
+    assert_eq!(found["host"], "198.51.100.1", "{matches}");
+    for (name, expected) in [("targets", 99), ("open_flows", 99), ("octets", 99 * 40)] {
+        assert_eq!(found[name], expected, "{name}: {matches}");
+    }
     world.stop(sensor);
 }

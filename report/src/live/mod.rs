@@ -3,12 +3,12 @@
 //! (`look`: it asks `sensor`, reads `arrivals`, and keeps the account of both in `ledger`); the terminal
 //! is served meanwhile: `state` is what a person did and sees, `grid` its lines, `screen` draws it.
 
-mod arrivals;
+pub mod arrivals;
 mod grid;
-mod ledger;
-mod look;
+pub mod ledger;
+pub mod look;
 mod screen;
-mod sensor;
+pub mod sensor;
 mod state;
 
 use std::{
@@ -41,7 +41,7 @@ use look::{Look, Looker, Narrowed};
 use state::State;
 
 /// Where a sensor's control socket is, unless it was told otherwise: softflowd's place.
-const CONTROL: &str = "/var/run/softflowd.ctl";
+pub const CONTROL: &str = "/var/run/softflowd.ctl";
 /// The longest time between a key and what it does.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -80,7 +80,11 @@ pub struct Options {
     filter: Vec<String>,
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+/// A time between looks.
+///
+/// # Errors
+/// What would fit.
+pub fn interval(text: &str) -> Result<Duration, String> {
     const LEAST_NS: u64 = 100_000_000;
     times::duration_ns(text)
         .and_then(|ns| u64::try_from(ns).ok())

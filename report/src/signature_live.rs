@@ -1,0 +1,255 @@
+//! `weir signature --live`: who matches saved patterns by what is going on: the flows that are open at the
+//! sensor, and the records that arrive at the collector. It looks again and again, and tells of whom it finds.
+
+use std::{
+    collections::HashSet,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{
+    answer::{Cell, Column, Table},
+    clock,
+    element::KeyValue,
+    filter::Filter,
+    live::{self, arrivals::Arrivals, look::Narrowed, sensor::Sensor},
+    local_names,
+    output::Output,
+    question::Source,
+    reading::Reading,
+    sightings::{Match, Sightings},
+    signature,
+    signatures::Signature,
+    text,
+};
+
+/// How it looks.
+#[derive(Debug, Args)]
+pub struct Live {
+    /// Look at what is going on instead, until Ctrl-C: at open flows of the sensor, and at what arrived in the
+    /// directory (-r) in the last five minutes
+    #[arg(long, conflicts_with_all = ["list", "check"])]
+    live: bool,
+    /// Control socket of the sensor, with --live
+    #[arg(short = 'c', long, value_name = "PATH", requires = "live")]
+    control: Option<PathBuf>,
+    /// Time between looks, as in 500ms or 2s, with --live
+    #[arg(short = 'i', long, value_name = "TIME", default_value = "2s", value_parser = live::interval)]
+    interval: Duration,
+    /// Print who matches now, and end, with --live
+    #[arg(long, requires = "live")]
+    once: bool,
+}
+
+impl Live {
+    /// Whether it is to look at what is going on.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.live
+    }
+}
+
+/// Tells of hosts when they begin to match, until the process is ended; with `--once` of those that do now.
+///
+/// # Errors
+/// If there is nothing to look at, or the output is closed.
+pub fn run(
+    options: &Live,
+    source: &Source,
+    signatures: Vec<Signature>,
+    asked: Filter,
+) -> Result<()> {
+    local_names::load(&source.names, &source.library.join("names"))?;
+    let mut watch = Watch::open(options.control.as_deref(), &source.directory)?;
+    let mut sightings = Sightings::new(signatures, asked);
+    if options.once {
+        watch.look(&mut sightings);
+        let table = table(&sightings, &sightings.matches())?;
+        let mut output = Output::new(&Reading::default(), !source.json);
+        table.print_as(&mut output, source.json)?;
+        return output.finish();
+    }
+    eprintln!("weir: looking at {}; Ctrl-C ends it", watch.name);
+    let mut told = HashSet::new();
+    loop {
+        watch.look(&mut sightings);
+        let matches = sightings.matches();
+        let is_new = |found: &&Match| !told.contains(&(found.signature, found.host));
+        let fresh: Vec<Match> = matches.iter().filter(is_new).cloned().collect();
+        tell(&sightings, &fresh, source.json)?;
+        // Who does not match any more is told of when it does again.
+        told = matches
+            .iter()
+            .map(|found| (found.signature, found.host))
+            .collect();
+        thread::sleep(options.interval);
+    }
+}
+
+/// What is looked at.
+struct Watch {
+    sensor: Option<Sensor>,
+    arrivals: Option<Arrivals>,
+    /// Its name for people.
+    name: String,
+    /// What was amiss at the last look: it is said once.
+    trouble: Option<String>,
+}
+
+impl Watch {
+    /// The sensor at a socket, or that in the usual place, and a directory, as far as they are there.
+    fn open(control: Option<&Path>, directory: &Path) -> Result<Self> {
+        let socket = control.unwrap_or(Path::new(live::CONTROL));
+        let answers = Sensor::answers(socket);
+        if control.is_some() && !answers {
+            bail!(
+                "no sensor answers at {}: is it running, and may you ask it?",
+                socket.display()
+            );
+        }
+        if !answers && !directory.is_dir() {
+            bail!(
+                "there is nothing to look at: no sensor answers at {}, and {} is no directory: say where its socket \
+                 is (--control PATH), or where the collector's flows are (-r DIR)",
+                socket.display(),
+                directory.display()
+            );
+        }
+        let sensor = answers.then(|| Sensor {
+            path: socket.to_owned(),
+        });
+        let arrivals = directory
+            .is_dir()
+            .then(|| Arrivals::of(directory.to_owned()));
+        let places = [
+            sensor.as_ref().map(|sensor| sensor.path.as_path()),
+            arrivals.as_ref().map(|_| directory),
+        ];
+        let places: Vec<_> = places.into_iter().flatten().collect();
+        let names: Vec<_> = places
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        Ok(Self {
+            sensor,
+            arrivals,
+            name: names.join(" and "),
+            trouble: None,
+        })
+    }
+
+    /// Looks once.
+    fn look(&mut self, sightings: &mut Sightings) {
+        let mut trouble = None;
+        if let Some(sensor) = &self.sensor {
+            match sensor.table(Narrowed::default()) {
+                Ok(told) => {
+                    let shown = told.table.flows.len() as u64;
+                    if shown < told.flows {
+                        trouble = Some(format!(
+                            "the sensor told the largest {} of its {} open flows: the others are seen when they \
+                             arrive at the collector (-r DIR)",
+                            text::count(shown),
+                            text::count(told.flows)
+                        ));
+                    }
+                    sightings.table(&told.table.flows);
+                }
+                Err(sentence) => {
+                    // What was open then is not known to be so now.
+                    sightings.table(&[]);
+                    trouble = Some(sentence);
+                }
+            }
+        }
+        let now_ns = clock::monotonic_ns();
+        if let Some(arrivals) = &mut self.arrivals {
+            let unread = arrivals.read(|flow| sightings.arrived(flow, now_ns));
+            trouble = trouble.or(unread);
+        }
+        sightings.forget(now_ns);
+        // Numbers in it change with each look; what it is about is in its first words.
+        let about = |sentence: &String| -> String { sentence.chars().take(20).collect() };
+        if let Some(sentence) = &trouble
+            && self.trouble.as_ref().map(about) != Some(about(sentence))
+        {
+            eprintln!("weir: {sentence}");
+        }
+        self.trouble = trouble;
+    }
+}
+
+/// Who matches.
+fn table(sightings: &Sightings, matches: &[Match]) -> Result<Table> {
+    let mut table = Table {
+        columns: vec![
+            Column::words("signature", "Signature"),
+            Column::words("host", "Host"),
+            Column::words("first", "First (UTC)"),
+            Column::words("last", "Last (UTC)"),
+            Column::numbers("targets", "Other ends"),
+            Column::numbers("flows", "Flows"),
+            Column::numbers("open_flows", "Open"),
+            Column::numbers("packets", "Packets"),
+            Column::numbers("octets", "Octets"),
+        ],
+        ..Table::default()
+    };
+    for found in matches {
+        let known = &sightings.signatures()[found.signature];
+        let host = signature::host(known)?.cell(&KeyValue::Address(found.host));
+        let counts = &found.counts;
+        let (first_ns, last_ns) = counts.times_ns;
+        let targets = counts.distinct.first().copied().unwrap_or(0);
+        let mut row = vec![Cell::Text(known.name.clone()), host];
+        row.extend([first_ns, last_ns].map(Cell::Time));
+        row.extend([targets, counts.flows, found.open].map(Cell::Count));
+        row.extend([counts.packets, counts.octets].map(Cell::Count));
+        table.rows.push(row);
+    }
+    Ok(table)
+}
+
+/// Prints a line, or an object, for each.
+fn tell(sightings: &Sightings, fresh: &[Match], as_json: bool) -> Result<()> {
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    let table = table(sightings, fresh)?;
+    let now_ns = clock::unix_ns();
+    let mut output = io::stdout().lock();
+    if as_json {
+        for mut object in objects(&table) {
+            object["time"] = json!(text::time_json(now_ns));
+            writeln!(output, "{object}")?;
+        }
+    } else {
+        for row in &table.rows {
+            let cells: Vec<String> = row.iter().map(Cell::text).collect();
+            let [name, host, first, _, targets, flows, open, _, octets] = &cells[..] else {
+                continue;
+            };
+            writeln!(
+                output,
+                "{}  {name}: {host}, {targets} other ends in {flows} flows ({open} open), {octets} octets, since \
+                 {first}",
+                text::time_to_second(now_ns)
+            )?;
+        }
+    }
+    output.flush()?;
+    Ok(())
+}
+
+fn objects(table: &Table) -> Vec<Value> {
+    match table.json() {
+        Value::Array(objects) => objects,
+        _ => Vec::new(),
+    }
+}
