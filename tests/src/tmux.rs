@@ -10,42 +10,53 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// Lines of a screen.
-const LINES: usize = 30;
+/// Columns and lines of a screen, unless others are wanted.
+const SIZE: (u16, u16) = (160, 30);
 /// Patience with a screen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A terminal of 160 by 30; it goes when the value is dropped.
+/// A terminal; it goes when the value is dropped.
 #[derive(Debug)]
 pub struct Screen {
     /// Name of a tmux server of its own.
     server: String,
+    lines: u16,
 }
 
 impl Screen {
-    /// Runs a command of the shell in a new terminal. When it has ended the screen says `ended` with its
+    /// Runs a command of the shell in a new terminal of 160 by 30. When it has ended the screen says `ended` with its
     /// status, and `cooked` if lines are edited again as in a shell, else `raw`.
     ///
     /// # Errors
     /// If tmux cannot be run.
     pub fn run(command: &str) -> Result<Self> {
+        Self::sized(command, SIZE)
+    }
+
+    /// Likewise, in one of so many columns and lines.
+    ///
+    /// # Errors
+    /// If tmux cannot be run.
+    pub fn sized(command: &str, (columns, lines): (u16, u16)) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let screen = Self {
             server: format!("weir-{}-{number}", std::process::id()),
+            lines,
         };
         let script = format!(
             "{command}; echo ended $?; if stty -a | grep -qw -- -icanon; then echo raw; else echo cooked; fi; sleep 600"
         );
+        let (columns, lines) = (columns.to_string(), lines.to_string());
         let new = [
             "-f",
             "/dev/null",
             "new-session",
             "-d",
             "-x",
-            "160",
+            &columns,
             "-y",
-            "30",
+            &lines,
         ];
         let words = new.into_iter().chain([script.as_str()]);
         screen.tmux(words)?;
@@ -70,16 +81,26 @@ impl Screen {
         Ok(())
     }
 
-    /// What is on the screen: its thirty lines, each with one space between words.
+    /// What is on the screen, as it is but for spaces at the ends of lines.
+    ///
+    /// # Errors
+    /// If tmux cannot be run.
+    pub fn text(&self) -> Result<String> {
+        let output = self.tmux(["capture-pane", "-p"])?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        Ok(lines.join("\n"))
+    }
+
+    /// What is on the screen: all its lines, each with one space between words.
     ///
     /// # Errors
     /// If tmux cannot be run.
     pub fn lines(&self) -> Result<Vec<String>> {
-        let output = self.tmux(["capture-pane", "-p"])?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = self.text()?;
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut lines: Vec<String> = text.lines().map(words).collect();
-        lines.resize(LINES, String::new());
+        lines.resize(self.lines.into(), String::new());
         Ok(lines)
     }
 

@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod package;
 mod run;
+mod screen;
 mod setup;
 mod soak;
 mod spark;
@@ -32,6 +33,8 @@ enum Command {
     Build(build::Options),
     /// Show the main job on real packets: sense, export, collect, answer, account
     Demo(demo::Options),
+    /// Show `weir live` over real packets, as README does (--write puts it there)
+    Screen(screen::Options),
     /// Run every test, as CI does
     Test,
     /// The same as `test`, under the name CI looks for
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Demo(options) => demo::run(&options),
+        Command::Screen(options) => screen::run(&options),
         Command::Test | Command::Ci => ci::run(),
         Command::Bench(options) => bench::run(&options),
         Command::Deb(options) => package::deb(&options),
