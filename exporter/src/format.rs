@@ -161,7 +161,12 @@ impl Format {
             octets.extend_from_slice(&part.octets);
         }
         if self.version == Version::V9 {
-            self.put_v9_header(&mut octets, templates + records, &whole_second(now), sequence);
+            self.put_v9_header(
+                &mut octets,
+                templates + records,
+                &whole_second(now),
+                sequence,
+            );
             return (octets, 1);
         }
         self.put_ipfix_header(&mut octets, now, sequence);

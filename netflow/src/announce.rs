@@ -307,9 +307,12 @@ mod tests {
             records: 60,
             octets: 4000,
             ignored: Lost::default().grown(0, 5, 500, 1_700_000_000_000),
-            not_sent: Lost::default()
-                .grown(1, 2, 80, 1_700_000_000_000)
-                .grown(2, 4, 160, 1_700_000_001_000),
+            not_sent: Lost::default().grown(1, 2, 80, 1_700_000_000_000).grown(
+                2,
+                4,
+                160,
+                1_700_000_001_000,
+            ),
             interfaces: vec![
                 interface(2, "eth0", "to the moon"),
                 interface(3, "a-name-that-is-too-long", ""),
@@ -369,7 +372,11 @@ mod tests {
     fn found(dialect: Dialect, parts: &[Part]) -> Vec<(Template, Vec<u8>)> {
         let mut found = Vec::new();
         for part in parts {
-            assert!(part.octets.len() <= PART_OCTETS_MAX, "{}", part.octets.len());
+            assert!(
+                part.octets.len() <= PART_OCTETS_MAX,
+                "{}",
+                part.octets.len()
+            );
             let sets = set::decode(dialect, &part.octets, 0).unwrap();
             let [Set::Templates(defined), Set::Data { id, octets }] = &sets[..] else {
                 panic!("{sets:?}")

@@ -23,7 +23,7 @@ use datafusion::{
 };
 use weir_store::{
     account,
-    footer::{self, Ends, Footer},
+    footer::{Ends, Footer, Opened},
     read::{self, Ended},
     schema,
 };
@@ -134,9 +134,13 @@ struct Closed {
 
 impl Closed {
     fn look(path: &Path, filter: &Filter) -> Result<Self, String> {
-        let footer = footer_of(path)?;
+        let opened = Opened::open(path).map_err(|error| error.to_string())?;
+        let footer = opened.footer();
+        if let Some(column) = &footer.foreign_column {
+            return Err(format!("it has no column {column} as Weir writes it"));
+        }
         let mut file = File {
-            path,
+            opened: &opened,
             footer: &footer,
             asks_blooms: false,
         };
@@ -264,18 +268,9 @@ fn ends(batches: &[RecordBatch], column: &str) -> Option<Ends> {
         })
 }
 
-/// The footer of a closed file, if it is one of ours; else why not.
-fn footer_of(path: &Path) -> Result<Footer, String> {
-    let footer = footer::read(path).map_err(|error| error.to_string())?;
-    match &footer.foreign_column {
-        Some(column) => Err(format!("it has no column {column} as Weir writes it")),
-        None => Ok(footer),
-    }
-}
-
 /// A closed file, as the filter asks about it.
 struct File<'a> {
-    path: &'a Path,
+    opened: &'a Opened,
     footer: &'a Footer,
     /// Whether its Bloom filters are read; its times are known anyway.
     asks_blooms: bool,
@@ -298,7 +293,7 @@ impl Known for File<'_> {
             _ => return true,
         };
         let octets = ranges::octets_of(address);
-        !self.asks_blooms || footer::may_have(self.path, column, octets).unwrap_or(true)
+        !self.asks_blooms || self.opened.may_have(column, octets)
     }
 }
 

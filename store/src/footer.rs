@@ -15,7 +15,9 @@ use parquet::{
     },
     errors::ParquetError,
     file::{
-        metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData},
+        metadata::{
+            ParquetMetaData, ParquetMetaDataReader, ParquetStatisticsPolicy, RowGroupMetaData,
+        },
         statistics::Statistics,
     },
 };
@@ -26,6 +28,8 @@ use crate::{StoreError, claims, closed::ROW_GROUP_ROWS, schema};
 const BLOOM_OCTETS_MAX: i32 = 32 << 20;
 /// No column of a row group of ours takes more octets unpacked.
 const COLUMN_OCTETS_MAX: i64 = 1 << 30;
+/// Places of `flow_start`, `flow_end` and `received` in [`schema`].
+const TIMES: [usize; 3] = [0, 1, 2];
 
 /// Smallest and largest value of a time, nanoseconds since 1970-01-01 UTC.
 pub type Ends = (i64, i64);
@@ -63,29 +67,86 @@ impl Footer {
     }
 }
 
+/// A closed file whose footer was read, once for all that is asked of it.
+pub struct Opened {
+    file: File,
+    loaded: ArrowReaderMetadata,
+}
+
+impl Opened {
+    /// Reads a file's footer: of the statistics only those that [`Footer`] tells, since a directory may have
+    /// thousands of files, and each has dozens of columns.
+    ///
+    /// # Errors
+    /// If the file is no Parquet file, or claims what none of ours has.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = ArrowReaderOptions::default()
+            .with_column_stats_policy(ParquetStatisticsPolicy::skip_except(&TIMES))
+            .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
+            .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
+        let file = File::open(path).map_err(StoreError::io("open", path))?;
+        let loaded = load_with(&file, options).map_err(StoreError::parquet(path))?;
+        check(&file, loaded.metadata()).map_err(StoreError::parquet(path))?;
+        Ok(Self { file, loaded })
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn footer(&self) -> Footer {
+        let metadata = self.loaded.metadata();
+        let notes = metadata.file_metadata().key_value_metadata();
+        let notes = notes.into_iter().flatten();
+        let received_ns = ends(metadata, "received");
+        let parts = note(metadata, HEARD).and_then(|parts| serde_json::from_str(parts).ok());
+        Footer {
+            flows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
+            start_ns: ends(metadata, "flow_start"),
+            end_ns: ends(metadata, "flow_end"),
+            received_ns,
+            heard_ns: parts.unwrap_or_else(|| received_ns.into_iter().collect()),
+            foreign_column: schema::foreign_column(self.loaded.schema()),
+            notes: notes
+                .filter_map(|note| Some((note.key.clone(), note.value.clone()?)))
+                .collect(),
+        }
+    }
+
+    /// False if its Bloom filters say that no row has the address in the column.
+    #[must_use]
+    pub fn may_have(&self, column: &str, address: [u8; 16]) -> bool {
+        // The same open file by another descriptor, which the builder keeps.
+        let Ok(file) = self.file.try_clone() else {
+            return true;
+        };
+        let loaded = self.loaded.clone();
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, loaded);
+        let mut groups = builder.metadata().row_groups().iter().enumerate();
+        groups.any(|(at, group)| {
+            let mut columns = group.columns().iter();
+            let found = columns.position(|chunk| chunk.column_path().parts() == [column]);
+            let Some(found) = found else {
+                return true;
+            };
+            let octets = group.column(found).bloom_filter_length();
+            if octets.is_none_or(|octets| !(0..=BLOOM_OCTETS_MAX).contains(&octets)) {
+                return true;
+            }
+            // A damaged one may contradict itself in ways that its reader does not expect.
+            let absent = catch_unwind(AssertUnwindSafe(|| {
+                let filter = builder.get_row_group_column_bloom_filter(at, found);
+                matches!(filter, Ok(Some(filter)) if !filter.check(&address[..]))
+            }));
+            !absent.unwrap_or(false)
+        })
+    }
+}
+
 /// Reads a footer.
 ///
 /// # Errors
 /// If the file is no Parquet file, or claims what none of ours has.
 pub fn read(path: &Path) -> Result<Footer, StoreError> {
-    let (file, loaded) = open(path)?;
-    let metadata = loaded.metadata();
-    check(&file, metadata).map_err(StoreError::parquet(path))?;
-    let notes = metadata.file_metadata().key_value_metadata();
-    let notes = notes.into_iter().flatten();
-    let received_ns = ends(metadata, "received");
-    let parts = note(metadata, HEARD).and_then(|parts| serde_json::from_str(parts).ok());
-    Ok(Footer {
-        flows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
-        start_ns: ends(metadata, "flow_start"),
-        end_ns: ends(metadata, "flow_end"),
-        received_ns,
-        heard_ns: parts.unwrap_or_else(|| received_ns.into_iter().collect()),
-        foreign_column: schema::foreign_column(loaded.schema()),
-        notes: notes
-            .filter_map(|note| Some((note.key.clone(), note.value.clone()?)))
-            .collect(),
-    })
+    Ok(Opened::open(path)?.footer())
 }
 
 /// What was noted in a file's footer under a key.
@@ -95,14 +156,22 @@ pub(crate) fn note<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a s
     note.value.as_deref()
 }
 
-/// A file's footer as its reader has it, if it claims nothing impossible. A damaged one may have the decoder
-/// panic.
+/// A file's footer as its reader has it, if it claims nothing impossible, with all that is in it. A damaged one
+/// may have the decoder panic.
 pub(crate) fn load(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
+    load_with(file, ArrowReaderOptions::default())
+}
+
+fn load_with(
+    file: &File,
+    options: ArrowReaderOptions,
+) -> Result<ArrowReaderMetadata, ParquetError> {
     let octets = claims::footer(file)?;
     let octets = octets.map_err(|why| ParquetError::General(why.to_owned()))?;
     let loaded = catch_unwind(AssertUnwindSafe(|| {
-        let metadata = ParquetMetaDataReader::decode_metadata(&octets)?;
-        ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::default())
+        let what = Some(options.metadata_options());
+        let metadata = ParquetMetaDataReader::decode_metadata_with_options(&octets, what)?;
+        ArrowReaderMetadata::try_new(Arc::new(metadata), options.clone())
     }));
     loaded.unwrap_or_else(|_| {
         let says = "it contradicts itself".to_owned();
@@ -138,56 +207,20 @@ pub(crate) fn is_possible(group: &RowGroupMetaData) -> bool {
         })
 }
 
-fn open(path: &Path) -> Result<(File, ArrowReaderMetadata), StoreError> {
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
-    let loaded = load(&file).map_err(StoreError::parquet(path))?;
-    Ok((file, loaded))
-}
-
 /// Whether a file has a note of this name in its metadata.
 ///
 /// # Errors
 /// If the file is no Parquet file.
 pub fn has_note(path: &Path, key: &str) -> Result<bool, StoreError> {
-    let (_, loaded) = open(path)?;
-    Ok(note(loaded.metadata(), key).is_some())
-}
-
-/// False if the file's Bloom filters say that no row has the address in the column.
-///
-/// # Errors
-/// If the file is no Parquet file.
-pub fn may_have(path: &Path, column: &str, address: [u8; 16]) -> Result<bool, StoreError> {
-    let (file, loaded) = open(path)?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, loaded);
-    let groups = builder.metadata().row_groups();
-    for (at, group) in groups.iter().enumerate() {
-        let mut columns = group.columns().iter();
-        let found = columns.position(|chunk| chunk.column_path().string() == column);
-        let Some(found) = found else {
-            return Ok(true);
-        };
-        let octets = group.column(found).bloom_filter_length();
-        if octets.is_none_or(|octets| !(0..=BLOOM_OCTETS_MAX).contains(&octets)) {
-            return Ok(true);
-        }
-        // A damaged one may contradict itself in ways that its reader does not expect.
-        let absent = catch_unwind(AssertUnwindSafe(|| {
-            let filter = builder.get_row_group_column_bloom_filter(at, found);
-            matches!(filter, Ok(Some(filter)) if !filter.check(&address[..]))
-        }));
-        if !absent.unwrap_or(false) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let opened = Opened::open(path)?;
+    Ok(note(opened.loaded.metadata(), key).is_some())
 }
 
 /// The ends of a time over all row groups, if all of them say.
 fn ends(metadata: &ParquetMetaData, column: &str) -> Option<Ends> {
     let of_group = |group: &RowGroupMetaData| -> Option<Ends> {
         let mut columns = group.columns().iter();
-        let chunk = columns.find(|chunk| chunk.column_path().string() == column)?;
+        let chunk = columns.find(|chunk| chunk.column_path().parts() == [column])?;
         match chunk.statistics()? {
             Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
             _ => None,
@@ -265,8 +298,9 @@ mod tests {
     fn bloom_filters_rule_addresses_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = closed(folder.path());
+        let opened = Opened::open(&path).unwrap();
         let may_have = |column: &str, number: u128| {
-            may_have(&path, column, Ipv6Addr::from(number).octets()).unwrap()
+            opened.may_have(column, Ipv6Addr::from(number).octets())
         };
         assert!((1..=100u128).all(|number| may_have("src_addr", number << 40)));
         let others = (1..=100u128).filter(|number| may_have("src_addr", (number << 40) + 1));
@@ -297,7 +331,11 @@ mod tests {
             // A filter rules out by the bits that are not set.
             file[at..end].fill(0);
             std::fs::write(&damaged, &file).unwrap();
-            let (found, may_have) = (read(&damaged), may_have(&damaged, "src_addr", present));
+            let opened = Opened::open(&damaged);
+            let found = opened.as_ref().map(Opened::footer);
+            let may_have = opened
+                .as_ref()
+                .map(|opened| opened.may_have("src_addr", present));
             if end <= footer_at {
                 assert_eq!(found.unwrap(), sound, "octet {at}");
                 if !may_have.unwrap() {

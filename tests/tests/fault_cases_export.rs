@@ -334,7 +334,10 @@ fn x06_behind_a_slow_socket_memory_stays_and_loss_is_counted() {
     let decoded = sink.decode();
     for (told, counted) in [
         ("not_sent_flows", "ring_full_flows records_unsent.records"),
-        ("not_sent_packets", "ring_full_packets records_unsent.packets"),
+        (
+            "not_sent_packets",
+            "ring_full_packets records_unsent.packets",
+        ),
         ("not_sent_octets", "ring_full_octets records_unsent.octets"),
         ("ignored_packets", "table_busy_packets step_missing_packets"),
         ("ignored_octets", "table_busy_octets"),

@@ -79,7 +79,16 @@ fn open_flows_are_on_the_screen_while_they_grow() {
     let flood = "[flood]\nfilter = 'tcp and packets = 1'\nby = 'destination'\ntargets = 50\n";
     std::fs::write(folder.join("own.toml"), flood).unwrap();
     let output = Command::new(&weir)
-        .args(["signature", "flood", "--live", "--once", "--json", "-r", "/no/such/folder", "-c"])
+        .args([
+            "signature",
+            "flood",
+            "--live",
+            "--once",
+            "--json",
+            "-r",
+            "/no/such/folder",
+            "-c",
+        ])
         .arg(world.control())
         .arg("--library")
         .arg(library.path())

@@ -100,8 +100,7 @@ fn a_sensors_figures_are_its_account() {
     let world = World::new("mt1");
     let sink = Sink::open(&world.pair.b);
     // In v5 nothing is sent at the end but flows; others also tell what became of them.
-    let line =
-        format!("-n {COLLECTOR} -v 5 -t idle=200ms -t expint=50ms --metrics 127.0.0.1:9464");
+    let line = format!("-n {COLLECTOR} -v 5 -t idle=200ms -t expint=50ms --metrics 127.0.0.1:9464");
     let mut sensor = world.sensor(&line);
     sensor.wait_for("figures at").unwrap();
     let address = address(&sensor.log());

@@ -8,9 +8,7 @@ mod both;
 
 use std::{path::Path, process::Command};
 
-use both::{
-    FLOWS, address, datagrams, encoded, nfcapd_collects, now_ns, plain, weir_collects,
-};
+use both::{FLOWS, address, datagrams, encoded, nfcapd_collects, now_ns, plain, weir_collects};
 use serde_json::Value;
 use weir_exporter::Version;
 use weir_netflow::FlowRecord;
@@ -121,7 +119,21 @@ fn lines_have_nfdumps_words() {
 /// one that was received first, Weir the one that began.
 fn unordered(line: &[String]) -> Vec<String> {
     // Date, time, duration, protocol, one end, arrow, other end, out and in packets, octets, flows.
-    let [date, time, td, protocol, from, arrow, to, opkt, ipkt, obyt, ibyt, flows] = line else {
+    let [
+        date,
+        time,
+        td,
+        protocol,
+        from,
+        arrow,
+        to,
+        opkt,
+        ipkt,
+        obyt,
+        ibyt,
+        flows,
+    ] = line
+    else {
         panic!("{line:?}");
     };
     assert_eq!(arrow, "<->");
@@ -155,7 +167,13 @@ fn both_directions_are_joined_as_nfdump_joins_them() {
 }
 
 /// A flow of a second and a half; its flags depend on its octets.
-fn flow(from: (&str, u16), to: (&str, u16), protocol: u8, octets: u64, start_ns: u64) -> FlowRecord {
+fn flow(
+    from: (&str, u16),
+    to: (&str, u16),
+    protocol: u8,
+    octets: u64,
+    start_ns: u64,
+) -> FlowRecord {
     let source = address(from.0);
     FlowRecord {
         source,
@@ -197,7 +215,11 @@ fn directions_and_guesses_are_nfdumps() {
     let our_files = weir_collects(folder.path(), &datagrams);
     let their_files = nfcapd_collects(folder.path(), &datagrams, &[]);
     for option in ["-b", "-B"] {
-        for format in ["biline", "bilong", "fmt:%ts %sap %dap %pkt %byt %opkt %obyt %fl"] {
+        for format in [
+            "biline",
+            "bilong",
+            "fmt:%ts %sap %dap %pkt %byt %opkt %obyt %fl",
+        ] {
             let our_lines = ours(&our_files, &[option, "-o", format]);
             let their_lines = theirs(&their_files, &[option, "-n", "0", "-o", format]);
             assert_eq!(our_lines, their_lines, "{option} {format}");
@@ -206,7 +228,10 @@ fn directions_and_guesses_are_nfdumps() {
     }
     let usual = weir(&our_files, &["-q", "-b"]);
     assert_eq!(usual, weir(&our_files, &["-q", "-o", "biline"]));
-    let turned = weir(&our_files, &["-q", "-B", "-o", "fmt:%sap %dap", "src port 123"]);
+    let turned = weir(
+        &our_files,
+        &["-q", "-B", "-o", "fmt:%sap %dap", "src port 123"],
+    );
     assert_eq!(words(&turned), ["10.1.0.2:33000", "192.0.2.7:123"]);
 }
 

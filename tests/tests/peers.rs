@@ -15,8 +15,8 @@ use std::{
 };
 
 use peer::{
-    capture, collect, faultless, free_port, has_v6, is_flow, nfacctd, nfcapd, nfdump_total, succeed,
-    text, tshark,
+    capture, collect, faultless, free_port, has_v6, is_flow, nfacctd, nfcapd, nfdump_total,
+    succeed, text, tshark,
 };
 use serde_json::Value;
 use weir_exporter::{Batcher, Version, batch::BatchOptions};
@@ -55,7 +55,9 @@ fn nfcapd_reads_what_weir_sends() {
         let folder = tempfile::tempdir().unwrap();
         let (capture, _) = capture(folder.path(), has_v6(version));
         let mut sent = Value::Null;
-        let (flows, log) = nfcapd(folder.path(), &[], |port| sent = weir(&capture, port, version));
+        let (flows, log) = nfcapd(folder.path(), &[], |port| {
+            sent = weir(&capture, port, version)
+        });
         for (name, counter) in [
             ("Flows", "records_exported"),
             ("Packets", "packets_exported"),
@@ -183,7 +185,10 @@ fn what_weir_says_of_itself_disturbs_nobody() {
         assert_eq!(nfdump_total(&flows, "Packets"), PACKETS, "{log}");
         let counted = format!("Sequence Errors: {errors}, Bad Packets: 0");
         assert!(log.contains(&counted), "{version:?}: {log}");
-        assert!(!log.contains("Process_") && !log.contains("Proces "), "{log}");
+        assert!(
+            !log.contains("Process_") && !log.contains("Proces "),
+            "{log}"
+        );
         let (totals, log) = nfacctd(folder.path(), 100 * PACKETS, |port| send(&datagrams, port));
         assert_eq!(totals["127.0.0.1"], (100 * PACKETS, PACKETS), "{log}");
         assert!(
@@ -209,7 +214,11 @@ fn what_weir_says_of_itself_disturbs_nobody() {
             "not_sent_flows": 1, "not_sent_packets": 2, "not_sent_octets": 80,
         });
         assert_eq!(exporter["counters"], told);
-        for counter in ["unknown_template_sets", "malformed", "announcements_refused"] {
+        for counter in [
+            "unknown_template_sets",
+            "malformed",
+            "announcements_refused",
+        ] {
             assert_eq!(found[counter], 0, "{counter}: {found:#}");
         }
     }

@@ -47,7 +47,13 @@ pub struct Options {
 
     /// Receive softflowd's packet samples (without effect beside -i or -r, as there; else refused: nothing here
     /// reads them)
-    #[arg(short = 'R', long, value_name = "PORT", conflicts_with = "detach", help_heading = "Source")]
+    #[arg(
+        short = 'R',
+        long,
+        value_name = "PORT",
+        conflicts_with = "detach",
+        help_heading = "Source"
+    )]
     pub psamp_port: Option<u16>,
 
     /// Meter what an instance of Debian's softflowd is configured for, as /etc/softflowd/NAME.conf;
