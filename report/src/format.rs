@@ -185,10 +185,13 @@ impl Format {
 fn unknown(name: &str) -> anyhow::Error {
     match nearest(name, TOKENS.iter().map(|token| token.0)) {
         Some(meant) => anyhow::anyhow!("no token is called %{name}; did you mean %{meant}?"),
-        None => anyhow::anyhow!(
-            "Weir's flows have nothing for the token %{name}; there are {}",
-            TOKENS.map(|token| format!("%{}", token.0)).join(" ")
-        ),
+        None => {
+            let known = TOKENS.iter().map(|token| format!("%{}", token.0));
+            anyhow::anyhow!(
+                "Weir's flows have nothing for the token %{name}; there are {}",
+                known.collect::<Vec<_>>().join(" ")
+            )
+        }
     }
 }
 

@@ -275,6 +275,50 @@ fn q3_who_uses_a_vpn() {
     );
 }
 
+/// What was said and what was answered is one line, the side that began first.
+#[test]
+fn q3_a_conversation_is_one_line() {
+    let tunnel = Flow::new(20_000, "10.1.0.13", "198.18.7.7", UDP, 1194).lasts(3000);
+    let answer = Flow::new(20_001, "10.1.0.13", "198.18.7.7", UDP, 1194).lasts(3000);
+    let archive = Archive::of([
+        answer.back().counts(9000, 30_000_000),
+        tunnel.counts(10_000, 9_000_000),
+    ]);
+    let filter = "host 198.18.7.7";
+    let text = archive.text(&["flows", "-o", "bilong", filter]);
+    let lines: Vec<_> = text.lines().collect();
+    let words: Vec<_> = lines[1].split_whitespace().collect();
+    assert_eq!(
+        words[2..],
+        [
+            "3001.000",
+            "UDP",
+            "10.1.0.13:40000",
+            "<->",
+            "198.18.7.7:1194",
+            "........",
+            "0",
+            "9000",
+            "10000",
+            "30000000",
+            "9000000",
+            "2"
+        ],
+        "{text}"
+    );
+    // Of both lines of the files, and no others.
+    assert!(text.contains("\n2 of "), "{text}");
+    let document = archive.json(&["flows", "-b", filter]);
+    let [flow] = &document["flows"].as_array().unwrap()[..] else {
+        panic!("{document}");
+    };
+    let counts = ["octets", "out_octets", "flows"].map(|name| flow[name].as_u64());
+    assert_eq!(counts, [Some(9_000_000), Some(30_000_000), Some(2)]);
+    // Most of it is web traffic: fewer lines than flows, sorted by what is asked.
+    let most = archive.text(&["flows", "-b", "-O", "bytes", "-n", "1", "any"]);
+    assert!(most.contains("198.18.7.7:1194"), "{most}");
+}
+
 #[test]
 fn q4_who_tried_smtp_at_hosts_that_are_no_mail_servers() {
     let spam = (0..40u64).flat_map(|at| {
@@ -324,6 +368,13 @@ fn q5_whom_did_the_worm_get_and_who_was_first() {
         first["flows"][0]["flow_start"],
         "2026-11-20T16:40:00.000000000Z"
     );
+    // Its pattern is shipped; five hosts are too few for it.
+    let answer = archive.json(&["signature", "code-red"]);
+    assert_eq!(
+        column(&answer["matches"], "host"),
+        ["10.1.0.31", "10.1.0.32"]
+    );
+    assert_eq!(answer["first"][0]["host"], "10.1.0.31");
 }
 
 #[test]

@@ -307,7 +307,9 @@ impl Programs {
             command
         } else {
             let mut command = Command::new("nfdump");
-            command.args(["-q", "-o", "csv", "-c", &lines, "-R"]);
+            // Its own csv has 48 columns.
+            let same = "fmt:%ts,%td,%pr,%sa,%sp,%da,%dp,%pkt,%byt,%fl";
+            command.args(["-q", "-N", "-6", "-o", same, "-c", &lines, "-R"]);
             command.arg(&archive.nfdump);
             command
         };

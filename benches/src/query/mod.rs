@@ -176,7 +176,7 @@ impl Bench<'_> {
             format!("{lines} lines to /dev/null, reading included"),
         );
         let nfdump = rate(rounds(&|| programs.csv_s(Engine::Nfdump, archive, lines))?);
-        report.context("text: csv, nfdump", nfdump, "M lines/s");
+        report.context("text: the same columns, nfdump", nfdump, "M lines/s");
         report.bar(
             "one flow of a directory of a thousand files",
             "s",
