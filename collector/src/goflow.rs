@@ -120,7 +120,7 @@ impl From<&StoredFlow> for FlowMessage {
         };
         let labels = record.mpls_labels.iter().filter(|label| **label != 0);
         Self {
-            kind: match flow.version {
+            kind: match u16::from(flow.version) {
                 sflow::VERSION_NUMBER => 1,
                 5 => 2,
                 9 => 3,
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn sflow_has_its_number_and_its_next_hop_by_bgp() {
         let mut flow = flow();
-        flow.version = sflow::VERSION_NUMBER;
+        [_, flow.version] = sflow::VERSION_NUMBER.to_be_bytes();
         flow.record.bgp_next_hop = "::ffff:192.0.2.7".parse().unwrap();
         let mut octets = Vec::new();
         append(&flow, &mut octets);

@@ -150,7 +150,7 @@ impl Exporter {
 /// Units of a datagram, about.
 fn numbering_units(numbering: Numbering) -> u64 {
     match numbering {
-        Numbering::Datagrams => 1,
+        Numbering::Datagrams | Numbering::Samples => 1,
         Numbering::Records | Numbering::RecordsEitherWay => 15,
     }
 }

@@ -218,7 +218,10 @@ mod tests {
     fn formats_are_made_of_tokens_and_formats() {
         let heading = |format: &str| Format::parse(format).unwrap().heading();
         assert_eq!(heading("csv:%sa,%pkt"), "srcAddr,packets");
-        assert_eq!(heading("csv:%ismc,%mpls1,%nhb"), "inSrcMac,mplsLabel1,bgpNextIP");
+        assert_eq!(
+            heading("csv:%ismc,%mpls1,%nhb"),
+            "inSrcMac,mplsLabel1,bgpNextIP"
+        );
         assert_eq!(heading("fmt:%pr|%sp"), "Proto|SPort");
         assert_eq!(
             heading("fmt:%line %ra"),
@@ -255,7 +258,10 @@ mod tests {
     #[test]
     fn only_what_is_shown_is_read() {
         let columns = |format: &str| Format::parse(format).unwrap().columns();
-        assert_eq!(columns("fmt:%sap %sa"), ["protocol", "src_addr", "src_port"]);
+        assert_eq!(
+            columns("fmt:%sap %sa"),
+            ["protocol", "src_addr", "src_port"]
+        );
         assert_eq!(columns("fmt:hello"), ["flow_start"]);
         assert_eq!(columns("csv").len(), 9);
         assert!(Format::parse("bilong").unwrap().is_of_both());
@@ -269,6 +275,9 @@ mod tests {
             pad(&mut line, width, |line| line.extend_from_slice(b"abc"));
             String::from_utf8(line).unwrap()
         };
-        assert_eq!([5, -5, 2, 0].map(padded), ["|  abc", "|abc  ", "|abc", "|abc"]);
+        assert_eq!(
+            [5, -5, 2, 0].map(padded),
+            ["|  abc", "|abc  ", "|abc", "|abc"]
+        );
     }
 }

@@ -96,7 +96,8 @@ pub fn joined(flows: DataFrame, first: First) -> Result<DataFrame> {
     let either = |back: Expr, there: Expr| when(is_back.clone(), back).otherwise(there);
     let ends = |near: &str, far: &str| either(col(far), col(near));
     // Of the other direction, where there is no flow of this one.
-    let known = |own: &str, other: &str| when(col(own).is_not_null(), col(own)).otherwise(col(other));
+    let known =
+        |own: &str, other: &str| when(col(own).is_not_null(), col(own)).otherwise(col(other));
     let of_first = |back: &str, there: &str| either(known(back, there)?, known(there, back)?);
     let count = |back: &str, there: &str| {
         let [back, there] = [back, there].map(|name| functions::sum_expression(col(name)));
@@ -125,7 +126,9 @@ pub fn joined(flows: DataFrame, first: First) -> Result<DataFrame> {
 fn sides(flows: DataFrame) -> Result<DataFrame> {
     let lower = col("src_port").lt(col("dst_port"));
     let same = col("src_port").eq(col("dst_port"));
-    let has_ports = col("protocol").eq(lit(TCP)).or(col("protocol").eq(lit(UDP)));
+    let has_ports = col("protocol")
+        .eq(lit(TCP))
+        .or(col("protocol").eq(lit(UDP)));
     let turned = has_ports.and(lower.or(same.and(col("src_addr").gt(col("dst_addr")))));
     let end = |own: &str, other: &str| when(turned.clone(), col(other)).otherwise(col(own));
     let count = |name: &str, is_back: bool| {
@@ -234,7 +237,9 @@ mod tests {
             let flows = joined(flows.select(columns).unwrap(), first).unwrap();
             let tokens = "fmt:%pr %sap %dap %flg %ipkt %ibyt %opkt %obyt %fl %td";
             let format = Format::parse(tokens).unwrap();
-            let flows = flows.select(super::columns(&format, true).unwrap()).unwrap();
+            let flows = flows
+                .select(super::columns(&format, true).unwrap())
+                .unwrap();
             let batches: Vec<RecordBatch> = flows.collect().await.unwrap();
             let batches = stream::iter(batches).map(Ok);
             let mut text = Vec::new();

@@ -92,9 +92,7 @@ mod tests {
         RecordBatch::try_from_iter([("octets", column)]).unwrap()
     }
 
-    fn printed(
-        batches: Vec<Result<RecordBatch, DataFusionError>>,
-    ) -> (Result<u64>, String) {
+    fn printed(batches: Vec<Result<RecordBatch, DataFusionError>>) -> (Result<u64>, String) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let mut text = Vec::new();
         let format = Format::parse("fmt:%cnt %byt").unwrap();

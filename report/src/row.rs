@@ -13,8 +13,7 @@ use arrow::{
 
 use crate::{
     filter::ranges,
-    functions,
-    local_names, text,
+    functions, local_names, text,
     tokens::{LABELS, Shown},
     write,
 };

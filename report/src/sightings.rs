@@ -219,7 +219,12 @@ mod tests {
         let found = sightings.matches();
         let row = |found: &Match| {
             let counts = &found.counts;
-            (found.host & 0xff, counts.distinct[0], counts.flows, found.open)
+            (
+                found.host & 0xff,
+                counts.distinct[0],
+                counts.flows,
+                found.open,
+            )
         };
         found.iter().map(row).collect()
     }

@@ -299,9 +299,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = closed(folder.path());
         let opened = Opened::open(&path).unwrap();
-        let may_have = |column: &str, number: u128| {
-            opened.may_have(column, Ipv6Addr::from(number).octets())
-        };
+        let may_have =
+            |column: &str, number: u128| opened.may_have(column, Ipv6Addr::from(number).octets());
         assert!((1..=100u128).all(|number| may_have("src_addr", number << 40)));
         let others = (1..=100u128).filter(|number| may_have("src_addr", (number << 40) + 1));
         assert!(others.count() < 30, "most of the others are ruled out");
