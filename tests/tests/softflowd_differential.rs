@@ -1,7 +1,7 @@
 //! Every capture of the test data through Debian's softflowd and through weir-sensor by that name, at
 //! each track level and in each format; the records must be equal. What differs by intention is a
 //! [`Rule`] with a name: frames it is about go to neither program, what it says of records is left out
-//! of the comparison, and README.md has each of them. Nothing else may differ.
+//! of the comparison, and docs/softflowd.md has each of them. Nothing else may differ.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
@@ -23,7 +23,7 @@ use weir_sensor::capture::{self, Frame};
 use weir_sensor_common::{Walked, tunnel::Tunnels};
 use weir_tests::{process::binaries, sent::sent, testdata};
 
-/// What differs by intention. The names are README.md's.
+/// What differs by intention. The names are those of docs/softflowd.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rule {
     /// Weir reads link layers that softflowd takes for no IP, and labels are no octets of the flow.
@@ -458,7 +458,7 @@ fn records_are_softflowds_but_for_what_is_listed() {
             compare(&label, theirs, run(&ours, &line, &capture), &mut applied);
         }
     }
-    let readme = include_str!("../../README.md");
+    let document = include_str!("../../docs/softflowd.md");
     for (rule, name) in NAMES {
         // No capture has such packets: `softflowd_faults.rs` does.
         assert!(
@@ -466,7 +466,10 @@ fn records_are_softflowds_but_for_what_is_listed() {
             "nothing differs by `{name}`: take it off the list"
         );
         let row = format!("| {name} |");
-        assert!(readme.contains(&row), "README.md does not list `{name}`");
+        assert!(
+            document.contains(&row),
+            "docs/softflowd.md does not list `{name}`"
+        );
     }
 }
 
