@@ -11,6 +11,30 @@ use weir_netflow::{
 /// Sampling rates remembered of an exporter.
 const SAMPLERS_MAX: usize = 256;
 
+/// What an exporter counted of itself, as [`COUNTERS`] names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted([Option<u64>; COUNTERS.len()]);
+
+impl Counted {
+    /// Takes what was said later; of what was not, what is known stays.
+    pub fn take(&mut self, said: Self) {
+        for (counter, said) in self.0.iter_mut().zip(said.0) {
+            *counter = said.or(*counter);
+        }
+    }
+
+    /// Adds what is known to an exporter's account.
+    pub fn add_to_json(&self, object: &mut Map<String, Value>) {
+        let counters = self.0.iter().zip(COUNTERS);
+        let counters: Map<String, Value> = counters
+            .filter_map(|(count, (_, name))| Some((name.to_owned(), Value::from((*count)?))))
+            .collect();
+        if !counters.is_empty() {
+            object.insert("counters".to_owned(), Value::Object(counters));
+        }
+    }
+}
+
 /// What one exporter said last.
 #[derive(Debug, Default)]
 pub struct Announced {
@@ -18,7 +42,8 @@ pub struct Announced {
     /// The rate of all interfaces that have one, if it is the same.
     of_interfaces: Option<u32>,
     interfaces: HashMap<u32, Names>,
-    counters: [Option<u64>; COUNTERS.len()],
+    /// What it counted.
+    pub counted: Counted,
     /// When it booted, milliseconds since 1970-01-01 UTC.
     pub boot_ms: Option<u64>,
     /// Whether a rate or a name is another one; whoever notes it clears it.
@@ -69,9 +94,7 @@ impl Announced {
             }
         }
         self.boot_ms = said.boot_ms.or(self.boot_ms);
-        for (counter, said) in self.counters.iter_mut().zip(said.counters) {
-            *counter = said.or(*counter);
-        }
+        self.counted.take(Counted(said.counters));
         taken
     }
 
@@ -157,13 +180,6 @@ impl Announced {
         }
         if !self.interfaces.is_empty() {
             object.insert("interfaces".to_owned(), self.interface_names());
-        }
-        let counters = self.counters.iter().zip(COUNTERS);
-        let counters: Map<String, Value> = counters
-            .filter_map(|(count, (_, name))| Some((name.to_owned(), Value::from((*count)?))))
-            .collect();
-        if !counters.is_empty() {
-            object.insert("counters".to_owned(), Value::Object(counters));
         }
     }
 }
@@ -290,6 +306,7 @@ mod tests {
         });
         announced.take(&said, 10);
         announced.add_to_json(&mut object);
+        announced.counted.add_to_json(&mut object);
         let expected = json!({
             "sampling_one_in": { "all": 100 },
             "interfaces": { "3": { "name": "Te0/0/2", "description": "uplink" } },

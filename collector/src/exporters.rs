@@ -382,6 +382,7 @@ impl Exporters {
                 for exporter in exporters {
                     exporter.announced.add_to_json(account);
                 }
+                sums.counted.add_to_json(account);
             }
             (key, account)
         };

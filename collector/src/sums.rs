@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use weir_netflow::{ipfix, record::display_address, sflow, v1, v9};
 
 use crate::{
+    announced::Counted,
     exporter::Exporter,
     exporters::Key,
     loss::{Counts, Numbering},
@@ -58,6 +59,8 @@ pub struct Sums {
     counts: Counts,
     templates: usize,
     waiting_sets: usize,
+    /// What it said last that it counted itself; of several streams nothing.
+    pub counted: Counted,
 }
 
 impl Sums {
@@ -70,6 +73,7 @@ impl Sums {
             counts: exporter.sequence.counts(),
             templates: exporter.templates().count(),
             waiting_sets: exporter.waiting_sets(),
+            counted: exporter.announced.counted,
         }
     }
 
@@ -90,6 +94,7 @@ impl Sums {
         self.counts.add(&other.counts);
         self.templates += other.templates;
         self.waiting_sets += other.waiting_sets;
+        self.counted.take(other.counted);
     }
 
     /// A stream's account.

@@ -342,12 +342,20 @@ mod tests {
         send_until(&mut stream, |sent| matches!(sent, Sent::Anew));
     }
 
-    /// Sends until the kernel takes a part of a message only.
-    fn send_until_part(stream: &mut Stream) {
+    /// Sends until the kernel has a part of a message only, and no room for more while nobody reads. It may be
+    /// full at a message's end: then some is read.
+    fn send_until_part(stream: &mut Stream, connection: &mut TcpStream) {
         for _ in 0..100_000 {
-            let is_taken = matches!(stream.send(&[7; 1001]), Sent::Yes { .. });
-            if is_taken && stream.rest() == Rest::UnderWay {
-                return;
+            if matches!(stream.send(&[7; 1001]), Sent::No { .. }) {
+                thread::sleep(Duration::from_millis(20));
+                if stream.rest() == Rest::UnderWay
+                    && matches!(stream.send(b"x"), Sent::No { refusals: 0, .. })
+                {
+                    return;
+                }
+                if stream.rest() == Rest::Left {
+                    connection.read_exact(&mut [0; 40_000]).unwrap();
+                }
             }
         }
         panic!("never")
@@ -358,8 +366,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut stream = Stream::connect(address, Way::default()).unwrap();
-        let (connection, _) = listener.accept().unwrap();
-        send_until_part(&mut stream);
+        let (mut connection, _) = listener.accept().unwrap();
+        send_until_part(&mut stream, &mut connection);
         // While nobody reads nothing is decided about it.
         assert!(matches!(stream.send(b"x"), Sent::No { refusals: 0, .. }));
         assert_eq!(stream.rest(), Rest::UnderWay);
@@ -386,7 +394,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let mut stream = Stream::connect(address, Way::default()).unwrap();
             let (mut connection, _) = listener.accept().unwrap();
-            send_until_part(&mut stream);
+            send_until_part(&mut stream, &mut connection);
             let reader = thread::spawn(move || {
                 let mut all = Vec::new();
                 if reads {

@@ -15,7 +15,7 @@ use weir_netflow::FlowRecord;
 use weir_tests::process::binaries;
 
 /// Tokens that both versions carry here, beside rates.
-const TOKENS: &str = "fmt:%ts %te %tsr %ter %tfs %td %tds %pr %sa %da %sp %dp %it %ic %in %out %smk %dmk %tos \
+const TOKENS: &str = "fmt:%ts %te %tsr %tfs %td %tds %pr %sa %da %sp %dp %it %ic %in %out %smk %dmk %tos \
     %stos %dtos %dir %fwd %flg %pkt %byt %ipkt %ibyt %opkt %obyt %fl %bpp %svln %dvln";
 /// Those that only v5 carries here: nfdump looks up what is zero in a file of its own.
 const AS_TOKENS: &str = "fmt:%ts %sap %dap %byt %sas %das";
