@@ -40,11 +40,7 @@ fn status(outcome: anyhow::Result<ExitCode>) -> ExitCode {
         eprintln!("weir-collector: {error:#}");
         ExitCode::FAILURE
     });
-    let Some(error) = lines::refused() else {
-        return code;
-    };
-    eprintln!("weir-collector: standard output does not have all of it: {error}");
-    ExitCode::FAILURE
+    lines::status("weir-collector", code)
 }
 
 /// `--check`: nothing is opened, made or listened at.

@@ -1,7 +1,7 @@
 //! `weir-sensor`: meter an interface or a capture file, export NetFlow, give an account.
 
 // In place of the standard library's, which panic.
-#[macro_use(eprint, eprintln)]
+#[macro_use(eprint, eprintln, println)]
 extern crate weir_service;
 
 mod start;
@@ -21,6 +21,7 @@ use weir_sensor_common::{Fields, KeyMask};
 use weir_service::{
     config,
     daemon::{Daemon, Fork},
+    lines,
 };
 
 use start::{Start, code, names};
@@ -34,13 +35,11 @@ fn main() -> ExitCode {
     };
     // It outlives what is said about errors, which goes through it.
     let mut daemon = None;
-    match run(&settings, line, &mut daemon) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("weir-sensor: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let code = run(&settings, line, &mut daemon).unwrap_or_else(|error| {
+        eprintln!("weir-sensor: {error:#}");
+        ExitCode::FAILURE
+    });
+    lines::status("weir-sensor", code)
 }
 
 fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) -> Result<ExitCode> {

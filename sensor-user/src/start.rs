@@ -34,7 +34,7 @@ use weir_sensor::{
     table,
 };
 use weir_sensor_common::{Fields, KeyMask, hash::Seed, table::Shape};
-use weir_service::{daemon::Daemon, http, notify::Notify};
+use weir_service::{daemon::Daemon, http, lines, notify::Notify};
 
 /// What is settled before the work begins.
 pub struct Start<'a> {
@@ -71,15 +71,13 @@ impl Start<'_> {
         let offline = Offline::new(shape, fragments, reading, timeouts, recorder, export)?;
         let (statistics, end) = offline.with_filter(filter).run(path)?;
         if !matches!(output, Output::Standard) {
-            print!(
-                "{}",
-                match settings.style {
-                    Style::Weir => statistics.to_text(),
-                    Style::Softflowd => {
-                        control::statistics::layout(&statistics, 0, None, &Protocols::read())
-                    }
+            let text = match settings.style {
+                Style::Weir => statistics.to_text(),
+                Style::Softflowd => {
+                    control::statistics::layout(&statistics, 0, None, &Protocols::read())
                 }
-            );
+            };
+            lines::to_stdout(format_args!("{text}"), "");
         }
         output.write(&statistics)?;
         if settings.cpu_clocks {

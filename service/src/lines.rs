@@ -5,6 +5,7 @@
 use std::{
     fmt,
     io::{self, Write as _},
+    process::ExitCode,
     sync::OnceLock,
 };
 
@@ -27,7 +28,7 @@ macro_rules! eprintln {
     }};
 }
 
-/// As [`std::println!`]; what nobody takes is left out, and [`lines::refused`](crate::lines::refused) says so.
+/// As [`std::println!`]; what nobody takes is left out, and [`lines::status`](crate::lines::status) says so.
 #[macro_export]
 macro_rules! println {
     ($($text:tt)*) => {{
@@ -48,9 +49,15 @@ pub fn to_stdout(text: fmt::Arguments<'_>, ending: &str) {
     }
 }
 
-/// Why standard output did not take everything. A reader that went away had what it wanted: that is none.
+/// The exit status of a program that has come to this one: a failure, which is said, if standard output does
+/// not have everything. A reader that went away had what it wanted: that is none.
 #[must_use]
-pub fn refused() -> Option<&'static io::Error> {
-    let error = REFUSED.get()?;
-    (error.kind() != io::ErrorKind::BrokenPipe).then_some(error)
+pub fn status(program: &str, code: ExitCode) -> ExitCode {
+    match REFUSED.get() {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            crate::eprintln!("{program}: standard output does not have all of it: {error}");
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
 }

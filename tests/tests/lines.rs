@@ -7,15 +7,19 @@
 mod site;
 
 use std::{
-    fs::File,
-    io,
+    fs::{self, File},
+    io, iter,
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
+use serde_json::Value;
 use site::{Site, of, socket, v9_datagram};
-use weir_tests::process::{Daemon, binaries};
+use weir_tests::{
+    process::{Daemon, binaries},
+    traffic,
+};
 
 /// Whatever is written to it fails as on a full disk.
 fn full() -> Stdio {
@@ -83,4 +87,26 @@ fn a_reader_that_has_enough_is_no_failure_and_a_full_disk_is_one() {
         said.contains("does not have all of it: No space left"),
         "{said}"
     );
+}
+
+/// Of a capture: what it says on standard output comes before the account, which has a place of its own.
+#[test]
+fn a_sensor_whose_sums_nobody_takes_gives_its_account() {
+    let site = Site::new();
+    let capture = site.path("capture.pcap");
+    fs::write(&capture, traffic::capture_file(iter::empty(), |_| 0)).unwrap();
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    for (stdout, expected) in [(writer.into(), 0), (full(), 1)] {
+        let account = site.path("sensor.json");
+        let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+        command.arg("-r").arg(&capture).stdout(stdout);
+        command.arg("--statistics-json").arg(&account);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(expected), "{said}");
+        let account: Value = serde_json::from_slice(&fs::read(&account).unwrap()).unwrap();
+        assert_eq!(of(&account, "packets"), 0, "{account:#}");
+        fs::remove_file(site.path("sensor.json")).unwrap();
+    }
 }
