@@ -8,10 +8,13 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-/// Octets of a footer: the collector's notes of its exporters are some megabytes at most.
-const FOOTER_OCTETS_MAX: u64 = 1 << 30;
+/// Octets of a footer: some kilobytes a row group, and the collector's notes of its exporters, some megabytes at most.
+const FOOTER_OCTETS_MAX: u64 = 1 << 28;
 /// Fields of a schema, with those that hold others; ours has some fifty. The decoder goes into each by a call.
 const FIELDS_MAX: usize = 1000;
+/// Structures or texts in a list: the decoder believes in so many row groups, and no other list of ours has as many.
+/// It takes a hundred octets and more for each before it looks at the first, and the shortest one is a single octet.
+const ELEMENTS_MAX: usize = 1 << 15;
 /// Octets of a page's header; ours have some thirty.
 const PAGE_HEADER_OCTETS_MAX: usize = 1 << 13;
 /// Octets that a page expands to; our writer begins another one at 1 MiB.
@@ -419,7 +422,11 @@ impl<'a> Claims<'a> {
             }
             Structure(fields) => self.structure(fields)?,
             List(element) => {
-                for _ in 0..self.list(*element)? {
+                let elements = self.list(*element)?;
+                if elements > ELEMENTS_MAX && matches!(element, Structure(_) | Octets) {
+                    return None;
+                }
+                for _ in 0..elements {
                     self.value(*element)?;
                 }
             }

@@ -24,6 +24,15 @@ fn d07_a_footer_claims_no_more_than_there_is() {
     let not_there = "it claims what is not there, or what Parquet does not have";
     let row_groups = [&VERSION[..], &SCHEMA, &[0, 0x19, 0xfc], &MOST, &[0; 100]];
     assert_eq!(says(&row_groups), not_there);
+    // As many as there are octets: each would be a row group without anything in it.
+    let holes = |count: usize| {
+        let [low, middle, high] = [count, count >> 7, count >> 14].map(|part| part & 0x7f);
+        let size = [low | 0x80, middle | 0x80, high].map(|part| u8::try_from(part).unwrap());
+        let after = vec![0; count + 1];
+        check_footer(&[&VERSION[..], &SCHEMA, &[0, 0x19, 0xfc], &size, &after].concat())
+    };
+    assert_eq!(holes(1 << 15), Ok(()));
+    assert_eq!(holes((1 << 15) + 1), Err(not_there));
     // The same, where the decoder would read a list although it is said to be octets: 252 of them.
     let as_octets = [&VERSION[..], &SCHEMA, &[0, 0x18, 0xfc, 1], &[0; 300]];
     assert_eq!(says(&as_octets), not_there);
