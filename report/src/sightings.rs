@@ -30,8 +30,8 @@ struct Sighting {
     times_ns: (i64, i64),
     packets: u64,
     octets: u64,
-    /// When it arrived, by the monotonic clock; nothing of one that is open.
-    arrived_ns: Option<u64>,
+    /// Until when it counts, by the monotonic clock; nothing of one that is open.
+    until_ns: Option<u64>,
 }
 
 /// Who matches a signature, and by how much.
@@ -74,9 +74,15 @@ impl Sightings {
         &self.signatures
     }
 
-    /// Takes a record that has arrived.
-    pub fn arrived(&mut self, flow: &StoredFlow, now_ns: u64) {
-        let found = sightings(&self.signatures, &self.asked, flow, Some(now_ns));
+    /// Takes a record that arrived so long ago, nanoseconds. One that would be forgotten by now does not count:
+    /// what is read first may be a window of hours.
+    pub fn arrived(&mut self, flow: &StoredFlow, now_ns: u64, age_ns: u64) {
+        let left_ns = KEPT_NS.saturating_sub(age_ns);
+        if left_ns == 0 {
+            return;
+        }
+        let until_ns = now_ns.saturating_add(left_ns);
+        let found = sightings(&self.signatures, &self.asked, flow, Some(until_ns));
         self.arrived.extend(found);
         let excess = self.arrived.len().saturating_sub(KEPT_MAX);
         self.arrived.drain(..excess);
@@ -93,10 +99,8 @@ impl Sightings {
 
     /// Forgets what arrived long ago.
     pub fn forget(&mut self, now_ns: u64) {
-        let is_old = |sighting: &Sighting| {
-            let arrived_ns = sighting.arrived_ns.unwrap_or(now_ns);
-            now_ns.saturating_sub(arrived_ns) >= KEPT_NS
-        };
+        let is_old =
+            |sighting: &Sighting| sighting.until_ns.is_some_and(|until_ns| until_ns <= now_ns);
         while self.arrived.front().is_some_and(is_old) {
             self.arrived.pop_front();
         }
@@ -150,7 +154,7 @@ impl Tally {
         counts.flows += 1;
         counts.packets = counts.packets.saturating_add(sighting.packets);
         counts.octets = counts.octets.saturating_add(sighting.octets);
-        self.open += u64::from(sighting.arrived_ns.is_none());
+        self.open += u64::from(sighting.until_ns.is_none());
         self.others.insert(sighting.other);
     }
 }
@@ -160,7 +164,7 @@ fn sightings<'a>(
     signatures: &'a [Signature],
     asked: &'a Filter,
     flow: &'a StoredFlow,
-    arrived_ns: Option<u64>,
+    until_ns: Option<u64>,
 ) -> impl Iterator<Item = Sighting> + 'a {
     let record = &flow.record;
     let ends = [record.source, record.destination].map(|address| number_of(address.into()));
@@ -182,7 +186,7 @@ fn sightings<'a>(
             times_ns,
             packets: record.packets,
             octets: record.octets,
-            arrived_ns,
+            until_ns,
         }
     })
 }
@@ -234,21 +238,34 @@ mod tests {
     #[test]
     fn open_flows_and_those_that_arrived_count_together_and_once() {
         let mut sightings = sightings(PROBE, "any");
-        sightings.arrived(&flow(1, 11, 300, 0), 0);
+        sightings.arrived(&flow(1, 11, 300, 0), 0, 0);
         sightings.table(&[open(1, flow(1, 12, 300, 1)), open(2, flow(1, 13, 900, 1))]);
         // Two other ends, and a flow that does not fit.
         assert!(matches(&sightings).is_empty());
         sightings.table(&[open(1, flow(1, 12, 300, 1)), open(3, flow(1, 13, 300, 2))]);
         assert_eq!(matches(&sightings), [(1, 3, 3, 2)]);
         // What was open arrives.
-        sightings.arrived(&flow(1, 12, 300, 1), SECOND_NS);
+        sightings.arrived(&flow(1, 12, 300, 1), SECOND_NS, 0);
         sightings.table(&[open(3, flow(1, 13, 300, 2))]);
         assert_eq!(matches(&sightings), [(1, 3, 3, 1)]);
         // The same other end again is none more.
-        sightings.arrived(&flow(1, 12, 300, 3), SECOND_NS);
+        sightings.arrived(&flow(1, 12, 300, 3), SECOND_NS, 0);
         assert_eq!(matches(&sightings), [(1, 3, 4, 1)]);
         sightings.forget(SECOND_NS + KEPT_NS);
         assert!(matches(&sightings).is_empty());
+    }
+
+    #[test]
+    fn what_was_there_before_the_first_look_counts_for_what_is_left_of_its_time() {
+        let mut sightings = sightings(PROBE, "any");
+        for (other, age_s) in [(11, 299), (12, 100), (13, 300)] {
+            sightings.arrived(&flow(1, other, 300, 0), 0, age_s * SECOND_NS);
+        }
+        assert!(matches(&sightings).is_empty(), "the third is too old");
+        sightings.arrived(&flow(1, 13, 300, 0), 0, 0);
+        assert_eq!(matches(&sightings), [(1, 3, 3, 0)]);
+        sightings.forget(SECOND_NS);
+        assert!(matches(&sightings).is_empty(), "so is the first by now");
     }
 
     #[test]
@@ -256,8 +273,8 @@ mod tests {
         let text = "[hit]\nfilter = 'dst port 80'\nby = 'destination'\ntargets = 2";
         for (asked, expected) in [("any", &[(9, 2, 2, 0)][..]), ("src ip 10.0.0.1", &[][..])] {
             let mut sightings = sightings(text, asked);
-            sightings.arrived(&flow(1, 9, 300, 0), 0);
-            sightings.arrived(&flow(2, 9, 300, 0), 0);
+            sightings.arrived(&flow(1, 9, 300, 0), 0, 0);
+            sightings.arrived(&flow(2, 9, 300, 0), 0, 0);
             assert_eq!(matches(&sightings), expected, "{asked}");
         }
     }
@@ -266,9 +283,9 @@ mod tests {
     fn memory_is_bounded() {
         let mut sightings = sightings(PROBE, "any");
         for second in 0..KEPT_MAX as u64 + 10 {
-            sightings.arrived(&flow(1, 2, 300, second), second);
+            sightings.arrived(&flow(1, 2, 300, second), second, 0);
         }
         assert_eq!(sightings.arrived.len(), KEPT_MAX);
-        assert_eq!(sightings.arrived[0].arrived_ns, Some(10));
+        assert_eq!(sightings.arrived[0].until_ns, Some(10 + KEPT_NS));
     }
 }

@@ -170,7 +170,10 @@ impl Watch {
         }
         let now_ns = clock::monotonic_ns();
         if let Some(arrivals) = &mut self.arrivals {
-            let unread = arrivals.read(|flow| sightings.arrived(flow, now_ns));
+            let unix_ns = clock::unix_ns().max(0).unsigned_abs();
+            let unread = arrivals.read(|flow| {
+                sightings.arrived(flow, now_ns, unix_ns.saturating_sub(flow.received_ns));
+            });
             trouble = trouble.or(unread);
         }
         sightings.forget(now_ns);
