@@ -226,6 +226,12 @@ fn directions_and_guesses_are_nfdumps() {
             assert_eq!(our_lines.len(), 3);
         }
     }
+    // Without them nfdump joins nothing, whatever the format is called.
+    for format in ["biline", "bilong"] {
+        let our_lines = ours(&our_files, &["-o", &format!("fmt:%{format}")]);
+        assert_eq!(our_lines, theirs(&their_files, &["-o", format]), "{format}");
+        assert_eq!(our_lines.len(), records.len());
+    }
     let usual = weir(&our_files, &["-q", "-b"]);
     assert_eq!(usual, weir(&our_files, &["-q", "-o", "biline"]));
     let turned = weir(

@@ -153,7 +153,10 @@ impl Asked {
             if let Some((_, says)) = FORMATS_REFUSED.iter().find(|(name, _)| name == format) {
                 return Err((*says).to_owned());
             }
-            words.extend(["-o".to_owned(), format.clone()]);
+            // These are names of columns there: only -b and -B join directions.
+            let is_apart = self.both.is_none() && ["biline", "bilong"].contains(&format.as_str());
+            let prefix = if is_apart { "fmt:%" } else { "" };
+            words.extend(["-o".to_owned(), format!("{prefix}{format}")]);
         }
         words.extend(self.both.map(|letter| format!("-{letter}")));
         words.extend(option("-O", self.order.as_ref()));

@@ -30,6 +30,8 @@ fn nfdumps_words_have_native_ones() {
         ("-r /f -n 0", "flows -r /f"),
         ("-m -r /f", "flows -O tstart -r /f"),
         ("-b -r /f", "flows -b -r /f"),
+        ("-b -o biline -r /f", "flows -o biline -b -r /f"),
+        ("-o bilong -c 5 -r /f", "flows -o fmt:%bilong -n 5 -r /f"),
         (
             "-a -B -o bilong -O bytes -R /f tcp",
             "flows -o bilong -B -O bytes -r /f tcp",
