@@ -98,8 +98,10 @@ impl Opened {
         let notes = notes.into_iter().flatten();
         let received_ns = ends(metadata, "received");
         let parts = note(metadata, HEARD).and_then(|parts| serde_json::from_str(parts).ok());
+        // The sum that it claims itself may be any number, and those of several files are added up.
+        let rows = metadata.row_groups().iter().map(RowGroupMetaData::num_rows);
         Footer {
-            flows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
+            flows: rows.filter_map(|rows| u64::try_from(rows).ok()).sum(),
             start_ns: ends(metadata, "flow_start"),
             end_ns: ends(metadata, "flow_end"),
             received_ns,
@@ -308,6 +310,29 @@ mod tests {
             may_have("next_hop", 7),
             "a column without a filter may have any"
         );
+    }
+
+    /// Fault case D7: three such files would claim more flows than a number holds.
+    #[test]
+    fn d07_flows_are_those_of_the_row_groups() {
+        // No rows, and no row groups; then as many rows as there can be.
+        const NONE: [u8; 4] = [0x16, 0, 0x19, 0x0c];
+        const MOST: [u8; 9] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flows.parquet");
+        let writer = crate::closed::ClosedWriter::create(&path, &[]).unwrap();
+        writer.finish().unwrap();
+        let octets = std::fs::read(&path).unwrap();
+        let (body, end) = octets.split_at(octets.len() - 8);
+        let at = body.windows(NONE.len()).position(|part| part == NONE);
+        let (before, after) = body.split_at(at.unwrap() + 1);
+        let footer = u32::from_le_bytes([end[0], end[1], end[2], end[3]]) + 9;
+        let footer = footer.to_le_bytes();
+        let crafted = [before, &MOST, &[1], &after[1..], &footer, &end[4..]].concat();
+        std::fs::write(&path, crafted).unwrap();
+        let opened = Opened::open(&path).unwrap();
+        let claimed = opened.loaded.metadata().file_metadata().num_rows();
+        assert_eq!((claimed, opened.footer().flows), (i64::MAX, 0));
     }
 
     /// Fault case D6: nobody looks at a checksum when a Bloom filter is asked, so that damage may have it rule
