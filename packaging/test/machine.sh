@@ -45,6 +45,7 @@ check "it is not root" is weir-sensor "$(ps -o user:20= -p "$(systemctl show -P 
 check "its table is pinned" sh -c 'ls -d /run/weir/pins/near0/table-*'
 check "its socket is for the group" is "weir 660" "$(stat -c '%G %a' /run/weir-sensor/near0/ctl)"
 check "it answers" weir-ctl -c /run/weir-sensor/near0/ctl statistics --json
+check "it is found" weir-ctl statistics
 
 before=$(passed)
 send &

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
+use weir_service::control::{self, Unclear};
 
 use crate::{
     answer::{Cell, Column, Table},
@@ -36,7 +37,7 @@ pub struct Live {
     /// directory (-r) in the last five minutes
     #[arg(long, conflicts_with_all = ["list", "check"])]
     live: bool,
-    /// Control socket of the sensor, with --live
+    /// Control socket of the sensor, with --live (left out: that of the one there is, if any)
     #[arg(short = 'c', long, value_name = "PATH", requires = "live")]
     control: Option<PathBuf>,
     /// Time between looks, as in 500ms or 2s, with --live
@@ -103,27 +104,28 @@ struct Watch {
 }
 
 impl Watch {
-    /// The sensor at a socket, or that in the usual place, and a directory, as far as they are there.
-    fn open(control: Option<&Path>, directory: &Path) -> Result<Self> {
-        let socket = control.unwrap_or(Path::new(live::CONTROL));
-        let answers = Sensor::answers(socket);
-        if control.is_some() && !answers {
-            bail!(
+    /// The sensor at a socket, or the one there is, and a directory, as far as they are there.
+    fn open(socket: Option<&Path>, directory: &Path) -> Result<Self> {
+        let sensor = match socket {
+            Some(socket) if !Sensor::answers(socket) => bail!(
                 "no sensor answers at {}: is it running, and may you ask it?",
                 socket.display()
-            );
-        }
-        if !answers && !directory.is_dir() {
+            ),
+            Some(socket) => Some(socket.to_owned()),
+            None => match control::find() {
+                Ok(found) => Some(found).filter(|found| Sensor::answers(found)),
+                Err(Unclear::NoSensor) => None,
+                Err(unclear) => bail!(unclear),
+            },
+        };
+        if sensor.is_none() && !directory.is_dir() {
             bail!(
-                "there is nothing to look at: no sensor answers at {}, and {} is no directory: say where its socket \
-                 is (--control PATH), or where the collector's flows are (-r DIR)",
-                socket.display(),
+                "there is nothing to look at: {}, and {} is no directory, which -r DIR names",
+                Unclear::NoSensor,
                 directory.display()
             );
         }
-        let sensor = answers.then(|| Sensor {
-            path: socket.to_owned(),
-        });
+        let sensor = sensor.map(|path| Sensor { path });
         let arrivals = directory
             .is_dir()
             .then(|| Arrivals::of(directory.to_owned()));

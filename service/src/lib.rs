@@ -1,9 +1,11 @@
 //! What both of Weir's daemons need from the system around them, and nothing of their work: settings from
 //! a file as from the command line ([`config`]), the service manager ([`notify`]), the background and
 //! syslog ([`daemon`], [`syslog`]), what is said to people ([`lines`]), privileges and system calls that are
-//! given up ([`privileges`], [`seccomp`]), and figures told to Prometheus ([`metrics`], [`http`]).
+//! given up ([`privileges`], [`seccomp`]), and figures told to Prometheus ([`metrics`], [`http`]). And what
+//! those who ask a sensor need to find it ([`control`]).
 
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod http;
 pub mod lines;

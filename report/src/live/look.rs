@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use weir_service::control;
 
 use super::{
-    CONTROL,
     arrivals::Arrivals,
     ledger::{Ledger, Shown},
     sensor::Sensor,
@@ -52,20 +52,19 @@ pub struct Looker {
 }
 
 impl Looker {
-    /// Looks at what the command line names, else at the sensor in the usual place.
+    /// Looks at what the command line names, else at the sensor there is.
     ///
     /// # Errors
     /// If there is nothing to look at.
     pub fn open(control: Option<&Path>, directory: Option<&Path>) -> Result<Self> {
-        let usual = Path::new(CONTROL);
-        let control = match (control, directory) {
-            (None, None) if Sensor::answers(usual) => Some(usual),
-            (None, None) => bail!(
-                "no sensor answers at {CONTROL}: say where its socket is (--control PATH), or where the collector's flows \
-                 are (-r DIR)"
-            ),
-            (control, _) => control,
+        let found = match (control, directory) {
+            (None, None) => match control::find() {
+                Ok(found) => Some(found),
+                Err(unclear) => bail!("{unclear}, or the directory of a collector's flows with -r DIR"),
+            },
+            _ => None,
         };
+        let control = control.or(found.as_deref());
         if let Some(path) = control.filter(|path| !Sensor::answers(path)) {
             bail!(
                 "no sensor answers at {}: is it running, and may you ask it?",

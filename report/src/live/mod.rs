@@ -40,15 +40,13 @@ use grid::{Column, Level};
 use look::{Look, Looker, Narrowed};
 use state::State;
 
-/// Where a sensor's control socket is, unless it was told otherwise: softflowd's place.
-pub const CONTROL: &str = "/var/run/softflowd.ctl";
 /// The longest time between a key and what it does.
 const TICK: Duration = Duration::from_millis(100);
 
 /// What `weir live` is asked.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Control socket of the sensor, whose open flows are shown
+    /// Control socket of the sensor, whose open flows are shown (without -r, too: that of the one there is)
     #[arg(short = 'c', long, value_name = "PATH")]
     control: Option<PathBuf>,
     /// Directory of the flows (the collector's -w): what arrives there is shown

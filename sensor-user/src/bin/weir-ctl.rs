@@ -11,7 +11,8 @@ use std::{
 };
 
 use clap::Parser;
-use weir_sensor::options::{DEFAULT_CONTROL, ctl::Options, getopt::Getopt, is_called};
+use weir_sensor::options::{ctl::Options, getopt::Getopt, is_called};
+use weir_service::control;
 
 /// Patience with a sensor that says nothing: its loop may be waiting for a slow export.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -25,7 +26,12 @@ fn main() -> ExitCode {
         return as_softflowctl(&arguments);
     }
     let options = Options::parse_from(&arguments);
-    match ask(&options.control, &options.words.join(" ")).and_then(|answer| show(answer, true)) {
+    let socket = options.control.map_or_else(
+        || control::find().map_err(|unclear| unclear.to_string()),
+        Ok,
+    );
+    let answer = socket.and_then(|socket| ask(&socket, &options.words.join(" ")));
+    match answer.and_then(|answer| show(answer, true)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             eprintln!("weir-ctl: {sentence}");
@@ -41,7 +47,7 @@ fn as_softflowctl(arguments: &[OsString]) -> ExitCode {
     let words: Vec<String> = words
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let mut path = PathBuf::from(DEFAULT_CONTROL);
+    let mut path = PathBuf::from(control::DEFAULT);
     let mut options = Getopt::new("hc:", &words);
     for option in options.by_ref() {
         match option {

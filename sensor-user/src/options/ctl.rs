@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::DEFAULT_CONTROL;
-
 /// Asks a running sensor, or tells it something
 #[derive(Debug, Parser)]
 #[command(
@@ -31,9 +29,10 @@ Commands:
   help                           the words that this sensor knows"
 )]
 pub struct Options {
-    /// Socket of the sensor
-    #[arg(short = 'c', long, value_name = "PATH", default_value = DEFAULT_CONTROL)]
-    pub control: PathBuf,
+    /// Socket of the sensor (left out: the one there is, /var/run/softflowd.ctl or
+    /// /run/weir-sensor/NAME/ctl)
+    #[arg(short = 'c', long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
 
     /// What to ask or tell
     #[arg(

@@ -31,9 +31,7 @@ use crate::{
 };
 use values::{Format, InterfaceName, Track, Wishes};
 
-/// The control socket's place, if nothing else is said: softflowd's.
-pub const DEFAULT_CONTROL: &str = "/var/run/softflowd.ctl";
-/// The process number's, likewise.
+/// The process number's place, if nothing else is said: softflowd's.
 pub const DEFAULT_PIDFILE: &str = "/var/run/softflowd.pid";
 
 /// The names the sensor can be called by.

@@ -8,10 +8,10 @@ use std::{
 
 use clap::{ArgGroup, CommandFactory as _, Parser, error::ErrorKind};
 use weir_sensor_common::{Fields, tunnel::Tunnels};
-use weir_service::config;
+use weir_service::{config, control};
 
 use super::{
-    ControlSettings, DEFAULT_CONTROL, DEFAULT_PIDFILE, Refusal, Settings, Style, debian,
+    ControlSettings, DEFAULT_PIDFILE, Refusal, Settings, Style, debian,
     destination, join,
     values::{
         Field, Format, InterfaceName, Switch, Tc, Track, Tunnel, Which, Wishes, WithoutEffect,
@@ -365,7 +365,7 @@ impl Options {
             ring_octets: self.ring,
             control: ControlSettings {
                 needed: self.control.is_some(),
-                path: control_path(self.control.unwrap_or_else(|| DEFAULT_CONTROL.into())),
+                path: control_path(self.control.unwrap_or_else(|| control::DEFAULT.into())),
                 group: self.control_group,
             },
             daemon: self.daemon && !self.foreground && !self.debug,

@@ -4,9 +4,10 @@
 
 use clap::ValueEnum;
 use weir_sensor_common::{Fields, tunnel::Tunnels};
+use weir_service::control;
 
 use super::{
-    ControlSettings, DEFAULT_CONTROL, DEFAULT_PIDFILE, Settings, Style,
+    ControlSettings, DEFAULT_PIDFILE, Settings, Style,
     getopt::{Getopt, Wrong},
     join,
     native::control_path,
@@ -126,7 +127,7 @@ fn defaults() -> Settings {
         exact_clock: false,
         ring_octets: 2 << 20,
         control: ControlSettings {
-            path: Some(DEFAULT_CONTROL.into()),
+            path: Some(control::DEFAULT.into()),
             needed: true,
             group: None,
         },
