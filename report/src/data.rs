@@ -4,6 +4,7 @@
 mod coverage;
 
 use std::{
+    io,
     num::NonZero,
     panic,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     compute,
@@ -22,7 +23,7 @@ use datafusion::{
     prelude::{DataFrame, Expr, ParquetReadOptions, SessionContext, col, lit},
 };
 use weir_store::{
-    account,
+    StoreError, account,
     footer::{Ends, Footer, Opened},
     read::{self, Ended},
     schema,
@@ -98,7 +99,7 @@ struct Look {
 }
 
 fn look(root: &Path, filter: &Filter) -> Result<Look> {
-    let files = read::list(root)?;
+    let files = read::list(root).map_err(|error| unlisted(root, error))?;
     let mut found = Look::default();
     found.coverage.asked_ns = prune::stretch_ns(filter);
     let mut before = Accounts::default();
@@ -121,6 +122,26 @@ fn look(root: &Path, filter: &Filter) -> Result<Look> {
         }
     }
     Ok(found)
+}
+
+/// Why a directory's files are not known, and what to do: who asks for the first time has no collector yet, or
+/// is not in its group.
+fn unlisted(root: &Path, error: StoreError) -> anyhow::Error {
+    let kind = match &error {
+        StoreError::Io { source, .. } => source.kind(),
+        _ => io::ErrorKind::Other,
+    };
+    let root = root.display();
+    match kind {
+        io::ErrorKind::NotFound => anyhow!(
+            "there is no {root}: no collector has written there; -r DIR names the directory one writes to (its -w)"
+        ),
+        io::ErrorKind::PermissionDenied => anyhow!(
+            "you may not read {root}: `adduser NAME weir`, as root, lets NAME read what the collector's unit writes, \
+             once NAME has logged in again"
+        ),
+        _ => error.into(),
+    }
 }
 
 /// A closed file, before any row is read.

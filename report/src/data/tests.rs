@@ -69,6 +69,30 @@ fn close_as_version_1(root: &Path, flows: &[StoredFlow]) {
     writer.close().unwrap();
 }
 
+#[test]
+fn who_asks_for_the_first_time_is_told_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("none");
+    let says = unlisted(&root, read::list(&root).unwrap_err()).to_string();
+    assert!(
+        says.contains("no collector has written there") && says.contains("-r DIR"),
+        "{says}"
+    );
+    // Root, as whom tests run, may read everything.
+    let refused = |kind: io::ErrorKind| {
+        let error = StoreError::Io {
+            action: "list",
+            path: root.join(".open"),
+            source: kind.into(),
+        };
+        unlisted(&root, error).to_string()
+    };
+    let says = refused(io::ErrorKind::PermissionDenied);
+    assert!(says.contains("`adduser NAME weir`"), "{says}");
+    let says = refused(io::ErrorKind::NotADirectory);
+    assert!(says.contains("cannot list"), "{says}");
+}
+
 /// Fault case D12: files and windows of both versions are one table.
 #[test]
 fn d12_both_versions_are_one_table() {
