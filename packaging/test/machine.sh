@@ -78,5 +78,17 @@ done
 check "systemd has started another" systemctl is-active $sensor
 check "it stops, too" systemctl stop $sensor
 nothing_left "after a crash"
+
+# One that was configured wrongly meanwhile, and waits for its next start, leaves nothing either.
+check "it starts for the last time" systemctl start $sensor
+echo 'nonsense = 1' >>/etc/weir/sensor-near0.toml
+check "it does not start with nonsense" not systemctl restart $sensor
+check "its table waits for the next one" sh -c 'ls -d /run/weir/pins/near0/table-*'
+check "it stops though it does not run" systemctl stop $sensor
+for _ in $(seq 60); do
+    mountpoint -q /run/weir/pins/near0 || break
+    sleep 1
+done
+nothing_left "wrongly configured"
 journalctl --no-pager -u $sensor -u weir-collector | tail -n 40
 finish

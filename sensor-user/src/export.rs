@@ -164,6 +164,28 @@ impl Export {
         Self::spawn(lanes.collect::<Result<_>>()?, how, clock)
     }
 
+    /// Starts the thread with those destinations that can be had; of the others it is said why not.
+    ///
+    /// # Errors
+    /// If there is no thread.
+    pub fn start_where_possible(
+        addresses: &[SocketAddr],
+        how: &How,
+        clock: Clock,
+    ) -> Result<Self> {
+        let mut lanes = Vec::new();
+        for address in addresses {
+            match Lane::connect(how, Some(*address), true) {
+                Ok(lane) => lanes.push(lane),
+                Err(error) => eprintln!("weir-sensor: {error:#}"),
+            }
+        }
+        if lanes.is_empty() {
+            lanes.push(Lane::connect(how, None, true)?);
+        }
+        Self::spawn(lanes, how, clock)
+    }
+
     /// Whether both directions of a conversation are to come one after the other.
     #[must_use]
     pub fn wants_pairs(&self) -> bool {

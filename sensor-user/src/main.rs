@@ -16,6 +16,7 @@ use weir_sensor::{
     output::Output,
     ports::Wanted,
     prefilter::PacketFilter,
+    statistics::Statistics,
 };
 use weir_sensor_common::{Fields, KeyMask};
 use weir_service::{
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) -> Result<ExitCode> {
+    if settings.detach && !settings.check {
+        return detach(settings);
+    }
     if let Some(sentence) = settings.refusal() {
         bail!(sentence);
     }
@@ -53,10 +57,7 @@ fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) ->
         println!("weir-sensor: the settings are right");
         return Ok(ExitCode::SUCCESS);
     }
-    let of_format = settings.wishes.notes(settings.format);
-    for note in settings.notes.iter().chain(&of_format) {
-        eprintln!("weir-sensor: {note}");
-    }
+    say_notes(settings);
     let addresses = settings.addresses().map_err(anyhow::Error::msg)?;
     let start = Start {
         settings,
@@ -66,12 +67,6 @@ fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) ->
         fields: carried(settings, version),
         filter,
     };
-    if settings.detach {
-        detach_filters(&settings.wanted())?;
-        if settings.pin.is_none() {
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
     let output = Output::open(settings.statistics_json.as_deref())?;
     if let Some(path) = &settings.read {
         return start.read(path, &output);
@@ -82,21 +77,67 @@ fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) ->
             Fork::Child(child) => *daemon = Some(child),
         }
     }
-    let (statistics, failure) = match &settings.pin {
-        Some(folder) if settings.detach => (start.detach(folder)?, None),
-        _ => start.meter(line, daemon)?,
-    };
-    output.write(&statistics)?;
+    let (statistics, failure) = start.meter(line, daemon)?;
+    give_account(settings, &output, &statistics)?;
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(code(&statistics)),
+    }
+}
+
+fn say_notes(settings: &Settings) {
+    let of_format = settings.wishes.notes(settings.format);
+    for note in settings.notes.iter().chain(&of_format) {
+        eprintln!("weir-sensor: {note}");
+    }
+}
+
+fn give_account(settings: &Settings, output: &Output, statistics: &Statistics) -> Result<()> {
+    output.write(statistics)?;
     if !matches!(output, Output::Standard) {
         eprint!("{}", statistics.to_text());
     }
     if settings.cpu_clocks {
         eprintln!("weir-sensor: cpu clocks: {}", clock::processor_us());
     }
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(code(&statistics)),
+    Ok(())
+}
+
+/// `--detach`: what a sensor left is taken off, whatever is wrong with the other settings, and exported as far
+/// as they are right.
+fn detach(settings: &Settings) -> Result<ExitCode> {
+    say_notes(settings);
+    // The interface may have another sensor by now; that is no reason to leave what is pinned.
+    let filters = detach_filters(&settings.wanted());
+    let Some(folder) = &settings.pin else {
+        return filters.map(|()| ExitCode::SUCCESS);
+    };
+    let (mut addresses, mut amiss) = settings.addresses_there_are();
+    let refusal = settings.refusal().map_or(Ok(()), Err);
+    let version = refusal.and_then(|()| settings.format.version());
+    let version = version.unwrap_or_else(|sentence| {
+        amiss.push(sentence);
+        addresses.clear();
+        Version::V9
+    });
+    let output = Output::open(settings.statistics_json.as_deref()).unwrap_or_else(|error| {
+        amiss.push(format!("{error:#}"));
+        Output::None
+    });
+    for sentence in amiss {
+        eprintln!("weir-sensor: {sentence}: --detach goes on without it");
     }
+    let start = Start {
+        settings,
+        version,
+        addresses,
+        key_mask: KeyMask::from(settings.track),
+        fields: carried(settings, version),
+        filter: None,
+    };
+    let statistics = start.detach(folder)?;
+    give_account(settings, &output, &statistics)?;
+    filters.map(|()| code(&statistics))
 }
 
 /// Those of the fields that the export format has a place for; says so if that is none.

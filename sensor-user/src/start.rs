@@ -219,11 +219,12 @@ impl Start<'_> {
         }
     }
 
-    /// `--detach --pin`: what a sensor left is exported and removed.
+    /// `--detach --pin`: what a sensor left is removed, and exported to those collectors that can be had.
     pub fn detach(&self, folder: &Path) -> Result<Statistics> {
         let mut left = Left::open(folder)?;
         let sampling = left.sampling();
-        let mut export = self.export(sampling, Clock::Live)?;
+        let how = self.settings.export(self.version, self.fields, sampling);
+        let mut export = Export::start_where_possible(&self.addresses, &how, Clock::Live)?;
         let mut statistics = Statistics::default();
         // Any program tells the timer's tick.
         let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, KeyMask::FULL)?))?;

@@ -137,6 +137,36 @@ fn what_the_next_sensor_does_not_use_comes_off() {
     assert!(!ip(&world.pair.b, &format!("link show {}", world.pair.b)).contains("xdp"));
 }
 
+/// A unit that is stopped must not go on metering because its configuration was edited meanwhile.
+#[test]
+fn programs_come_off_whatever_else_is_wrong() {
+    let world = World::new("pdw");
+    let bpf = Bpf::mount(&world);
+    let (file, json) = (world.path("sensor.toml"), world.path("json"));
+    for (text, said) in [
+        ("nonsense = 1\n", "sensor.toml:1: nonsense: "),
+        (
+            "collector = [\"127.0.0.1:no-such-service\"]\n",
+            "`no-such-service` is neither",
+        ),
+        ("netflow-version = \"psamp\"\n", "-v psamp"),
+        ("filter = [\"no such filter\"]\n", ""),
+    ] {
+        kill(world.sensor(&format!("--direction in --pin {}", bpf.pin())));
+        world.send(&flows(0..10));
+        fs::write(&file, text).unwrap();
+        let mut detach = world.command("weir-sensor");
+        detach.arg("--config").arg(&file).args(["--detach", "--pin"]);
+        detach.arg(bpf.pin()).arg("--statistics-json").arg(&json);
+        let output = detach.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}: {stderr}");
+        assert!(stderr.contains(said), "{text}: {stderr}");
+        assert!(!ip(&world.pair.b, &format!("link show {}", world.pair.b)).contains("xdp"));
+        expect(&world::json(&json), "adopted_packets=10");
+    }
+}
+
 /// The kernel has no native program where there is a generic one, which is what an interface without XDP
 /// of its own has.
 #[test]

@@ -322,6 +322,19 @@ impl Settings {
         destination::addresses(&self.collectors)
     }
 
+    /// The addresses of those collectors that have one, and a sentence about each of the others.
+    #[must_use]
+    pub fn addresses_there_are(&self) -> (Vec<SocketAddr>, Vec<String>) {
+        let (mut addresses, mut sentences) = (Vec::new(), Vec::new());
+        for collector in &self.collectors {
+            match destination::addresses(std::slice::from_ref(collector)) {
+                Ok(found) => addresses.extend(found),
+                Err(sentence) => sentences.push(sentence),
+            }
+        }
+        (addresses, sentences)
+    }
+
     /// Flows a CPU's table holds.
     #[must_use]
     pub fn flows_per_cpu(&self, cpus: u32) -> u32 {

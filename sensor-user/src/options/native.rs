@@ -102,7 +102,7 @@ pub struct Options {
     pub pin: Option<PathBuf>,
 
     /// Export and remove what a sensor left in the folder of --pin, remove the tc filters that one left
-    /// on the interfaces of -i, and end
+    /// on the interfaces of -i, and end. What is wrong with other options is said, and no hindrance
     #[arg(long, help_heading = "Source")]
     pub detach: bool,
 
@@ -252,7 +252,7 @@ pub struct Options {
     pub statistics_json: Option<PathBuf>,
 
     /// Tell every counter to Prometheus at this address: `GET /metrics` (left out: nowhere)
-    #[arg(long, value_name = "ADDR:PORT", conflicts_with_all = ["read", "detach"], help_heading = "Output")]
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with = "read", help_heading = "Output")]
     pub metrics: Option<SocketAddr>,
 
     /// Say at exit how much processor time was used
@@ -272,6 +272,24 @@ pub struct Options {
 /// # Errors
 /// What is to be told about it: the help that was asked for, or what is wrong.
 pub fn settings(arguments: &[OsString]) -> Result<Settings, Refusal> {
+    with_file(arguments).or_else(|refusal| to_detach(arguments, &refusal).ok_or(refusal))
+}
+
+/// `--detach` takes off what is there even if the file of `--config` is wrong: the command line says where.
+fn to_detach(arguments: &[OsString], refusal: &Refusal) -> Option<Settings> {
+    let options = Options::try_parse_from(arguments).ok()?;
+    if !options.detach || options.check || options.config.is_none() {
+        return None;
+    }
+    let mut settings = options.settings().ok()?;
+    settings.notes.push(format!(
+        "{}: --detach goes by the command line alone, and exports to the collectors named there",
+        refusal.sentence()
+    ));
+    Some(settings)
+}
+
+fn with_file(arguments: &[OsString]) -> Result<Settings, Refusal> {
     let arguments = config::arguments(&Options::command(), arguments)?;
     let options = Options::try_parse_from(&arguments.words)
         .map_err(|error| Refusal::from(arguments.refuse(error)))?;
@@ -463,6 +481,31 @@ mod tests {
         ] {
             assert_eq!(parsed(arguments).is_ok(), right, "{arguments}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_does_not_keep_programs_on() {
+        let path = std::env::temp_dir().join(format!("weir-{}-detach.toml", std::process::id()));
+        std::fs::write(&path, "collector = [\"a:1\"]\nnonsense = 1\n").unwrap();
+        let line = |rest: &str| format!("--config {} {rest}", path.display());
+        assert!(parsed(&line("-i eth0")).is_err());
+        assert!(parsed(&line("--detach --pin d --check")).is_err());
+        let Ok(settings) = parsed(&line("--detach --pin /d -n b:2")) else {
+            panic!("refused")
+        };
+        assert_eq!(settings.pin, Some("/d".into()));
+        assert_eq!(settings.collectors, ["b:2"]);
+        let [note] = settings.notes.as_slice() else {
+            panic!("{:?}", settings.notes)
+        };
+        assert!(note.contains("detach.toml:2: nonsense: "), "{note}");
+        // What is right counts, also that which only a sensor needs.
+        std::fs::write(&path, "collector = [\"a:1\"]\nmetrics = \"[::1]:9464\"\n").unwrap();
+        let Ok(settings) = parsed(&line("--detach --pin /d")) else {
+            panic!("refused")
+        };
+        assert_eq!((settings.collectors.len(), settings.notes.len()), (1, 0));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -38,13 +38,14 @@ const PROGRAMS: [&str; 4] = [
     "usr/sbin/",
 ];
 /// What must be there, of both packages.
-const NEEDED: [&str; 19] = [
+const NEEDED: [&str; 20] = [
     "etc/weir/collector.toml",
     "etc/weir/sensor.toml",
     "lib/systemd/system-generators/softflowd-generator",
     "lib/systemd/system/softflowd.service",
     "lib/systemd/system/softflowd@.service",
     "lib/systemd/system/weir-collector.service",
+    "lib/systemd/system/weir-sensor-pins@.service",
     "lib/systemd/system/weir-sensor@.service",
     "usr/bin/weir",
     "usr/sbin/softflowctl",
@@ -232,7 +233,7 @@ fn units(unpacked: &Path) -> Result<Vec<String>> {
         fs::write(&copy, text)?;
         paths.push(copy);
     }
-    ensure!(paths.len() == 4, "{} units, not 4", paths.len());
+    ensure!(paths.len() == 5, "{} units, not 5", paths.len());
     if !succeeds("systemd-analyze", &["--version"]) {
         eprintln!("skipped: there is no systemd-analyze: units are not verified");
         return Ok(mistakes);

@@ -143,7 +143,11 @@ fn service() -> Vec<Entry> {
     let mut entries: Vec<Entry> = ["sensor.toml", "collector.toml"]
         .map(|name| Entry::copy(format!("etc/weir/{name}"), name))
         .into();
-    for unit in ["weir-sensor@.service", "weir-collector.service"] {
+    for unit in [
+        "weir-sensor@.service",
+        "weir-sensor-pins@.service",
+        "weir-collector.service",
+    ] {
         entries.push(Entry::copy(format!("{UNITS}/{unit}"), unit));
     }
     entries.push(Entry::copy("usr/lib/sysusers.d/weir.conf", "sysusers.conf"));
