@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -11,7 +11,12 @@ use mio::{Poll, Token};
 use weir_service::http;
 
 use crate::{
-    connections::Connections, onward, options::Receive, receive::Receiver, runner::Runner, socket,
+    connections::Connections,
+    onward,
+    options::{LISTEN, Receive, SFLOW_LISTEN},
+    receive::Receiver,
+    runner::Runner,
+    socket,
 };
 
 /// All of it.
@@ -55,11 +60,14 @@ impl Opened {
 
 /// Sockets with their buffers and groups.
 fn receivers(options: &Receive) -> Result<Vec<Receiver>> {
-    let mut sockets = bind(options)?;
+    let count = usize::from(options.sockets);
+    let open = |listen| socket::open(listen, count);
+    let mut sockets = bind(options.listen, LISTEN, "-l", open)?;
     let mut granted = usize::MAX;
-    if let Some(address) = options.sflow {
-        let opened = socket::open(address, 1);
-        sockets.extend(opened.map_err(|error| cannot_listen(error, address, "udp", "--sflow"))?);
+    if let Some(listen) = options.sflow {
+        let asked = Some(listen).filter(|listen| listen.to_string() != SFLOW_LISTEN);
+        let open = |listen| socket::open(listen, 1);
+        sockets.extend(bind(asked, listen, "--sflow", open)?);
     }
     for socket in &sockets {
         granted = granted.min(socket::prepare(socket)?);
@@ -80,11 +88,23 @@ fn receivers(options: &Receive) -> Result<Vec<Receiver>> {
     Ok(sockets.into_iter().map(Receiver::new).collect())
 }
 
-fn bind(options: &Receive) -> Result<Vec<UdpSocket>> {
-    let listen = options.listen;
-    match socket::open(listen, usize::from(options.sockets)) {
-        Ok(sockets) => Ok(sockets),
-        Err(error) => Err(cannot_listen(error, listen, "udp", "-l")),
+/// Sockets at the address that was asked for; else at the default, which is of IPv4 alone where there is no IPv6.
+fn bind(
+    asked: Option<SocketAddr>,
+    default: SocketAddr,
+    option: &str,
+    open: impl Fn(SocketAddr) -> io::Result<Vec<UdpSocket>>,
+) -> Result<Vec<UdpSocket>> {
+    let listen = asked.unwrap_or(default);
+    match open(listen) {
+        Err(error) if asked.is_none() && socket::is_without_v6(listen, &error) => {
+            let v4: SocketAddr = (Ipv4Addr::UNSPECIFIED, listen.port()).into();
+            eprintln!(
+                "weir-collector: this machine has no IPv6: {v4} is listened on instead of {listen}; `{option} {v4}` says so without this line"
+            );
+            open(v4).map_err(|error| cannot_listen(error, v4, "udp", option))
+        }
+        opened => opened.map_err(|error| cannot_listen(error, listen, "udp", option)),
     }
 }
 
@@ -102,6 +122,10 @@ fn cannot_listen(error: io::Error, listen: SocketAddr, kind: &str, option: &str)
         io::ErrorKind::PermissionDenied => anyhow::anyhow!(
             "no permission to listen on {listen}: take a port above 1023 with {option}, or run as root"
         ),
+        _ if socket::is_without_v6(listen, &error) => anyhow::anyhow!(
+            "this machine has no IPv6, so {listen} cannot be listened on: use {option} 0.0.0.0:{}",
+            listen.port()
+        ),
         _ => anyhow::Error::new(error).context(format!("cannot listen on {listen}")),
     }
 }
@@ -112,9 +136,38 @@ fn listen_for_scrapes(address: SocketAddr) -> Result<http::Listener> {
 
 /// Where things are passed on to, but not to where this collector listens.
 fn pass_on(options: &Receive) -> Result<onward::Opened> {
-    let own: Vec<_> = [Some(options.listen), options.sflow]
+    let own: Vec<_> = [Some(options.listen.unwrap_or(LISTEN)), options.sflow]
         .into_iter()
         .flatten()
         .collect();
     onward::Opened::open(&options.passing, &own)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn without_ipv6_the_default_is_of_ipv4_and_what_was_asked_for_is_an_error() {
+        let tried = RefCell::new(Vec::new());
+        let open = |listen: SocketAddr| {
+            tried.borrow_mut().push(listen.to_string());
+            match listen {
+                SocketAddr::V4(_) => Ok(Vec::new()),
+                SocketAddr::V6(_) => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
+            }
+        };
+        bind(None, LISTEN, "-l", open).unwrap();
+        assert_eq!(*tried.borrow(), ["[::]:2055", "0.0.0.0:2055"]);
+        tried.borrow_mut().clear();
+        let error = bind(Some(LISTEN), LISTEN, "-l", open).unwrap_err();
+        assert_eq!(*tried.borrow(), ["[::]:2055"]);
+        assert!(error.to_string().ends_with("use -l 0.0.0.0:2055"), "{error}");
+        // Another reason is told as it is.
+        let taken = |_: SocketAddr| Err(io::Error::from(io::ErrorKind::AddrInUse));
+        let error = bind(None, LISTEN, "-l", taken).unwrap_err();
+        assert!(error.to_string().contains("is taken"), "{error}");
+    }
 }

@@ -1,7 +1,11 @@
 //! The command line.
 
 use std::{
-    ffi::OsString, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf,
+    ffi::OsString,
+    fs,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -64,6 +68,11 @@ pub fn tell(refused: &Refused) -> ExitCode {
     }
 }
 
+/// Where it listens, if nothing is said: on all addresses of both families.
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 2055);
+/// Where it listens for sFlow, if nothing but that is said.
+pub const SFLOW_LISTEN: &str = "[::]:6343";
+
 /// How to receive.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option by itself")]
@@ -72,21 +81,17 @@ pub struct Receive {
     #[arg(short = 'w', long = "write", value_name = "DIR", required = true)]
     pub directory: Option<PathBuf>,
 
-    /// Address and port to listen on; `[::]` takes IPv4 too
-    #[arg(
-        short = 'l',
-        long = "listen",
-        value_name = "ADDR:PORT",
-        default_value = "[::]:2055"
-    )]
-    pub listen: SocketAddr,
+    /// Address and port to listen on; `[::]` takes IPv4 too (left out: [::]:2055, or 0.0.0.0:2055 where there
+    /// is no IPv6)
+    #[arg(short = 'l', long = "listen", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
 
     /// Listen on another port too; alone, on sFlow's. Any port takes any version
     #[arg(
         long,
         value_name = "ADDR:PORT",
         num_args = 0..=1,
-        default_missing_value = "[::]:6343"
+        default_missing_value = SFLOW_LISTEN
     )]
     pub sflow: Option<SocketAddr>,
 

@@ -70,7 +70,7 @@ impl fmt::Display for Join {
 }
 
 /// Opens a socket, or several that share a port: the kernel deals datagrams to them by their addresses
-/// and ports. An IPv6 socket takes IPv4 too. `[::]` on a machine without IPv6 means `0.0.0.0`.
+/// and ports. An IPv6 socket takes IPv4 too.
 ///
 /// # Errors
 /// What the operating system says.
@@ -80,15 +80,14 @@ pub fn open(listen: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
         // Nobody else has the port: another collector of the same user could share it otherwise, and
         // get half of the datagrams. The port that was chosen for 0 stays chosen.
         Ok(socket) => socket.local_addr()?,
-        Err(error) if is_without_v6(listen, &error) => {
-            return open((Ipv4Addr::UNSPECIFIED, listen.port()).into(), count);
-        }
         Err(error) => return Err(error),
     };
     (0..count).map(|_| bind(listen, true)).collect()
 }
 
-fn is_without_v6(listen: SocketAddr, error: &io::Error) -> bool {
+/// Whether this machine has no IPv6: all of its addresses could not be listened on.
+#[must_use]
+pub fn is_without_v6(listen: SocketAddr, error: &io::Error) -> bool {
     let is_any = listen.is_ipv6() && listen.ip().is_unspecified();
     let why = error.raw_os_error();
     is_any && matches!(why, Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
