@@ -1,6 +1,8 @@
 //! What the versions differ in: how much fits into a datagram, what its number counts, and its
 //! octets. Pure functions of records and times.
 
+use std::fmt;
+
 use weir_netflow::{
     ExportTime, FlowRecord, Layout, Sampling,
     announce::{self, Announcement, Part},
@@ -24,6 +26,17 @@ pub enum Version {
     V9,
     /// IPFIX, version 10.
     Ipfix,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::V1 => "NetFlow v1",
+            Self::V5 => "NetFlow v5",
+            Self::V9 => "NetFlow v9",
+            Self::Ipfix => "IPFIX",
+        })
+    }
 }
 
 impl Version {

@@ -21,7 +21,7 @@ use weir_sensor_common::interface::{Interface, RECEIVED};
 use crate::{
     filter::{self, Filter},
     interface::{self, Promiscuous},
-    kernel::{Kernel, root},
+    kernel::{self, Kernel, root},
     pin::{self, Pins},
 };
 
@@ -373,6 +373,9 @@ fn busy(error: &ProgramError) -> bool {
 }
 
 fn sentence(error: &ProgramError) -> String {
+    if let ProgramError::LoadError { .. } = error {
+        return kernel::program_error(error).to_string();
+    }
     let error = root(error);
     match error.raw_os_error() {
         Some(libc::EOPNOTSUPP) => "the driver has no XDP".to_owned(),

@@ -32,11 +32,11 @@ use crate::{
 };
 use memory::{Sizes, extras_of, map_table, of_map};
 use options::flags;
-use refused::{load_error, program_error};
+use refused::load_error;
 
 pub use memory::cpus;
 pub use options::{ProgramOptions, stages};
-pub use refused::root;
+pub use refused::{program_error, root};
 
 /// The loaded programs and the memory they share.
 pub struct Kernel {
@@ -162,8 +162,9 @@ impl Kernel {
             filter: None,
         };
         // The others are loaded when they are attached: not everyone needs them.
-        kernel.program(Self::SETTLE).map_err(program_error)?;
-        kernel.program(Self::INGRESS).map_err(program_error)?;
+        for name in [Self::SETTLE, Self::INGRESS] {
+            kernel.program(name).map_err(|error| program_error(&error))?;
+        }
         Ok(kernel)
     }
 

@@ -1,4 +1,4 @@
-//! `weir-sensor`: meter an interface or a capture file, export NetFlow, give an account.
+//! `weir-sensor`: meter an interface or a capture file, export flows, give an account.
 
 // In place of the standard library's, which panic.
 #[macro_use(eprint, eprintln, println)]
@@ -151,9 +151,8 @@ fn carried(settings: &Settings, version: Version) -> Fields {
         .fields_asked
         .and(Fields::of_key(settings.track.into()));
     if told != Fields::NONE {
-        let number = if version == Version::V1 { 1 } else { 5 };
         eprintln!(
-            "weir-sensor: NetFlow v{number} has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 and -v 10 carry them"
+            "weir-sensor: {version} has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 and -v 10 carry them"
         );
     }
     Fields::NONE

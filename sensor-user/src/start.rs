@@ -24,7 +24,7 @@ use weir_sensor::{
     live::{Live, Reload, Service},
     log,
     offline::{Offline, Reading},
-    options::{Settings, Style},
+    options::{Settings, Style, values::Transport},
     output::Output,
     pin::{Left, Pins},
     ports::{Ports, Wanted},
@@ -201,7 +201,15 @@ impl Start<'_> {
         }
         for address in &self.addresses {
             match self.settings.style {
-                Style::Weir => eprintln!("weir-sensor: exporting NetFlow to {address}"),
+                Style::Weir => eprintln!(
+                    "weir-sensor: exporting {} to {address}{}",
+                    self.version,
+                    if self.settings.wishes.transport == Transport::Tcp {
+                        " by TCP"
+                    } else {
+                        ""
+                    }
+                ),
                 Style::Softflowd => {
                     let names = self.settings.interfaces.iter();
                     let names: Vec<_> = names.map(|interface| interface.name.as_str()).collect();
@@ -295,12 +303,12 @@ pub fn names(wanted: &Wanted) -> Result<Vec<String>> {
 fn refuse_unfit_kernel() -> Result<()> {
     if !grace::available()? {
         bail!(
-            "this kernel offers no membarrier (nohz_full= is set): the table cannot be handed over exactly"
+            "this kernel offers no membarrier (nohz_full= is set), so the table cannot be handed over exactly: boot without nohz_full=, or meter at a mirror port of another machine"
         );
     }
     if fs::read_to_string("/sys/kernel/realtime").is_ok_and(|answer| answer.trim() == "1") {
         bail!(
-            "this is a PREEMPT_RT kernel: two programs may run on one CPU at a time there, and the table has one writer a CPU"
+            "this is a PREEMPT_RT kernel, where two programs may run on one CPU at a time, and the table has one writer a CPU: boot a kernel without PREEMPT_RT, or meter at a mirror port of another machine"
         );
     }
     Ok(())

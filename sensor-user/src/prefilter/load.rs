@@ -71,7 +71,10 @@ pub fn load(
     let mut log = vec![0; LOG_OCTETS];
     match try_load(instructions, hook, &mut log) {
         Ok(program) => Ok(program),
-        Err(error) => Err((error, last_words(&log))),
+        Err(error) => {
+            let text = log.split(|octet| *octet == 0).next().unwrap_or_default();
+            Err((error, last_words(&String::from_utf8_lossy(text))))
+        }
     }
 }
 
@@ -141,10 +144,9 @@ unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int
 }
 
 /// The last line of the verifier's log that is not its statistics.
-fn last_words(log: &[u8]) -> Option<String> {
-    let end = log.iter().position(|octet| *octet == 0)?;
-    let text = String::from_utf8_lossy(&log[..end]);
-    let mut lines = text.lines().rev();
+#[must_use]
+pub fn last_words(log: &str) -> Option<String> {
+    let mut lines = log.lines().rev();
     let line = lines.find(|line| !line.trim().is_empty() && !line.starts_with("processed "))?;
     Some(line.trim().to_owned())
 }
@@ -155,9 +157,9 @@ mod tests {
 
     #[test]
     fn the_verifiers_last_words_are_its_reason() {
-        let log = b"0: (95) exit\nR0 !read_ok\nprocessed 1 insns (limit 1000000)\n\0\0";
+        let log = "0: (95) exit\nR0 !read_ok\nprocessed 1 insns (limit 1000000)\n";
         assert_eq!(last_words(log).as_deref(), Some("R0 !read_ok"));
-        assert_eq!(last_words(&[0; 8]), None);
+        assert_eq!(last_words(""), None);
     }
 
     #[test]
