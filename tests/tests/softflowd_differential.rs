@@ -1,7 +1,8 @@
 //! Every capture of the test data through Debian's softflowd and through weir-sensor by that name, at
 //! each track level and in each format; the records must be equal. What differs by intention is a
 //! [`Rule`] with a name: frames it is about go to neither program, what it says of records is left out
-//! of the comparison, and docs/softflowd.md has each of them. Nothing else may differ.
+//! of the comparison, and the sensor's list of differences has each of them, as has docs/softflowd.md. Nothing else may
+//! differ.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
@@ -19,11 +20,14 @@ use weir_netflow::{
     template::Template,
     v9,
 };
-use weir_sensor::capture::{self, Frame};
+use weir_sensor::{
+    capture::{self, Frame},
+    options::differences::{self, RECORDS},
+};
 use weir_sensor_common::{Walked, tunnel::Tunnels};
 use weir_tests::{process::binaries, sent::sent, testdata};
 
-/// What differs by intention. The names are those of docs/softflowd.md.
+/// What differs by intention. The names are those of the list of differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rule {
     /// Weir reads link layers that softflowd takes for no IP, and labels are no octets of the flow.
@@ -458,19 +462,32 @@ fn records_are_softflowds_but_for_what_is_listed() {
             compare(&label, theirs, run(&ours, &line, &capture), &mut applied);
         }
     }
-    let document = include_str!("../../docs/softflowd.md");
     for (rule, name) in NAMES {
         // No capture has such packets: `softflowd_faults.rs` does.
         assert!(
             applied.contains_key(&rule) || rule == Rule::OtherFamilysIcmp,
             "nothing differs by `{name}`: take it off the list"
         );
-        let row = format!("| {name} |");
+    }
+}
+
+#[test]
+fn what_differs_is_on_the_list_and_the_list_is_in_the_documents() {
+    for (_, name) in NAMES {
+        let is_listed = RECORDS.iter().any(|row| row.what == name);
         assert!(
-            document.contains(&row),
-            "docs/softflowd.md does not list `{name}`"
+            is_listed,
+            "sensor-user/src/options/differences.rs has no `{name}`"
         );
     }
+    let table = format!(
+        "\n| what | softflowd 1.1.0 | Weir by its name |\n|---|---|---|\n{}\n",
+        differences::markdown(RECORDS)
+    );
+    assert!(
+        include_str!("../../docs/softflowd.md").contains(&table),
+        "docs/softflowd.md has another table than sensor-user/src/options/differences.rs: put this in its place\n{table}"
+    );
 }
 
 /// Templates and options records, as octets: those of the first datagram.

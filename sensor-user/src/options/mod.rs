@@ -2,12 +2,13 @@
 //! weir-sensor's own command line, with long options; `softflowd` is that program's, for whoever
 //! calls this one by its name, with its defaults; `debian` makes such a line of an instance's file in
 //! `/etc/softflowd`. `values` are the words that all of them share, `changes` what a running sensor can take
-//! over. `ctl` is weir-ctl's command line.
+//! over. `ctl` is weir-ctl's command line. `differences` is what softflowd does otherwise.
 
 mod changes;
 pub mod ctl;
 pub mod debian;
 pub mod destination;
+pub mod differences;
 pub mod getopt;
 mod leaving;
 mod native;
