@@ -38,7 +38,7 @@ const PROGRAMS: [&str; 4] = [
     "usr/sbin/",
 ];
 /// What must be there, of both packages.
-const NEEDED: [&str; 20] = [
+const NEEDED: [&str; 22] = [
     "etc/weir/collector.toml",
     "etc/weir/sensor.toml",
     "lib/systemd/system-generators/softflowd-generator",
@@ -54,7 +54,9 @@ const NEEDED: [&str; 20] = [
     "usr/sbin/weir-ctl",
     "usr/sbin/weir-sensor",
     "usr/share/doc/weir-softflowd/copyright",
+    "usr/share/doc/weir/README.md",
     "usr/share/doc/weir/copyright",
+    "usr/share/doc/weir/docs/sensor.md",
     "usr/share/man/man1/weir-top.1.gz",
     "usr/share/man/man1/weir.1.gz",
     "usr/share/man/man8/softflowd.8.gz",

@@ -163,6 +163,21 @@ fn service() -> Vec<Entry> {
     entries
 }
 
+/// README and the documents that it leads to, by their paths in the repository. They lie in the same folders
+/// wherever they are installed, and under the same names, so that the links among them work.
+pub fn linked_documents() -> Result<Vec<String>> {
+    let mut documents =
+        Vec::from(["README.md", "ARCHITECTURE.md", "report/FILTER.md"].map(str::to_owned));
+    for folder in ["docs", "benches/record"] {
+        for path in files(&root().join(folder))? {
+            if matches!(path.extension(), Some(ending) if ending == "md" || ending == "svg") {
+                documents.push(format!("{folder}/{}", name(&path)?));
+            }
+        }
+    }
+    Ok(documents)
+}
+
 /// What is to be read.
 fn documents() -> Result<Vec<Entry>> {
     let folder = "usr/share/doc/weir";
@@ -170,13 +185,11 @@ fn documents() -> Result<Vec<Entry>> {
         format!("{folder}/copyright"),
         "deb/weir/copyright",
     )];
-    for (name, source) in [
-        ("README.md.gz", "README.md"),
-        ("changelog.gz", "CHANGELOG.md"),
-        ("FILTER.md.gz", "report/FILTER.md"),
-    ] {
-        let content = Content::Gzip(root().join(source));
-        entries.push(Entry::new(format!("{folder}/{name}"), content));
+    let changelog = Content::Gzip(root().join("CHANGELOG.md"));
+    entries.push(Entry::new(format!("{folder}/changelog.gz"), changelog));
+    for document in linked_documents()? {
+        let content = Content::Copy(root().join(&document));
+        entries.push(Entry::new(format!("{folder}/{document}"), content));
     }
     // The catalogues and signatures that are within `weir`, to write one's own by.
     for kind in ["who", "signatures"] {
@@ -293,4 +306,53 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 fn name(path: &Path) -> Result<String> {
     let name = path.file_name().and_then(|name| name.to_str());
     Ok(name.context("a name in UTF-8")?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Component;
+
+    use super::*;
+
+    /// What a document's links are to, without those into the web, of documents only.
+    fn links(document: &str) -> Vec<String> {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let folder = Path::new(document).parent().unwrap();
+        let mut found = Vec::new();
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            let is_document = target.ends_with("md") || target.ends_with("svg");
+            if target.contains("://") || !is_document {
+                continue;
+            }
+            let mut path = PathBuf::new();
+            for part in folder.join(target).components() {
+                match part {
+                    Component::ParentDir => assert!(path.pop(), "{document}: {target}"),
+                    part => path.push(part),
+                }
+            }
+            found.push(path.to_str().unwrap().to_owned());
+        }
+        found
+    }
+
+    #[test]
+    fn what_documents_link_to_is_installed_beside_them() {
+        let documents = linked_documents().unwrap();
+        let links: Vec<_> = documents
+            .iter()
+            .filter(|document| document.ends_with("md"))
+            .flat_map(|document| links(document))
+            .collect();
+        assert!(links.contains(&"docs/sensor.md".to_owned()), "{links:?}");
+        for link in links {
+            assert!(documents.contains(&link), "{link} is not installed");
+        }
+        let entries = super::documents().unwrap();
+        for document in documents {
+            let path = format!("usr/share/doc/weir/{document}");
+            assert!(entries.iter().any(|entry| entry.path == path), "{path}");
+        }
+    }
 }

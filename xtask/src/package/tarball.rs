@@ -9,14 +9,14 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{VERSION, control};
+use super::{VERSION, control, staging};
 use crate::run::{cargo, output, root, shown, step, succeeds};
 
 /// What it is built for.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 const PROGRAMS: [&str; 2] = ["weir-sensor", "weir-ctl"];
-/// What is beside the programs.
-const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
+/// What is beside the programs, and beside README and what it leads to.
+const DOCUMENTS: [&str; 3] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -60,8 +60,11 @@ pub fn run(options: &Options) -> Result<()> {
             "{program} is linked dynamically: is `-C target-feature=-crt-static` set?"
         );
     }
-    for document in DOCUMENTS {
-        fs::copy(root().join(document), stage.join(document))?;
+    let documents = DOCUMENTS.map(str::to_owned).into_iter();
+    for document in documents.chain(staging::linked_documents()?) {
+        let target = stage.join(&document);
+        fs::create_dir_all(target.parent().unwrap_or(&stage))?;
+        fs::copy(root().join(&document), target)?;
     }
     let folder = root().join(&options.output);
     fs::create_dir_all(&folder)?;
