@@ -509,6 +509,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_shipped_file_shows_as_defaults_are_the_defaults() {
+        let shipped = include_str!("../../../packaging/sensor.toml");
+        let (_, defaults) = shipped.split_once("# The defaults: ").unwrap();
+        let (defaults, _) = defaults.split_once("\n\n").unwrap();
+        let keys = defaults.lines().filter_map(|line| line.strip_prefix("# "));
+        let keys: Vec<&str> = keys.filter(|line| line.contains(" = ")).collect();
+        assert_eq!(keys.len(), 3, "{keys:?}");
+        let path = std::env::temp_dir().join(format!("weir-{}-shown.toml", std::process::id()));
+        std::fs::write(&path, keys.join("\n")).unwrap();
+        let shown = parsed(&format!("-i eth0 --config {}", path.display()));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(shown.unwrap(), parsed("-i eth0").unwrap());
+    }
+
+    #[test]
     fn a_file_says_everything_or_nothing() {
         for (line, alone) in [
             ("weir-sensor --softflowd-conf x --check", true),
