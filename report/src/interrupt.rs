@@ -1,22 +1,24 @@
-//! Ctrl-C and SIGTERM: the process ends at once, with the status that shells expect, and leaves neither a
-//! bar nor a pager on the terminal, nor files behind.
+//! Ctrl-C, SIGTERM and SIGHUP: the process ends at once, with the status that shells expect, and leaves neither
+//! a bar nor a pager on the terminal, nor files behind. A thread of its own ends it; the main thread may come to
+//! its end first, since its pager or its terminal have gone, and then gives way.
 #![expect(
     unsafe_code,
-    reason = "a pager is asked to end and waited for by its process id: two system calls"
+    reason = "a pager is asked to end and waited for by its process id, a signal is asked about: system calls"
 )]
 
 use std::{
     io,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicI32, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
     iterator::Signals,
 };
 
@@ -24,10 +26,14 @@ use signal_hook::{
 static TIDYING: Mutex<Vec<Box<dyn Fn() + Send>>> = Mutex::new(Vec::new());
 /// The pager's process id; 0: there is none.
 static PAGER: AtomicI32 = AtomicI32::new(0);
+/// The signal that ends the process; 0: there was none.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// How often, and after how long, it is looked whether a pager that was told to end has.
 const PAGER_LOOKS: u32 = 50;
 const PAGER_LOOK: Duration = Duration::from_millis(20);
+/// More than tidying up and a pager take.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Has this done before the process ends by a signal.
 pub fn before_exit(tidy: impl Fn() + Send + 'static) {
@@ -46,7 +52,15 @@ pub fn pager(id: Option<u32>) {
 /// # Errors
 /// If the system has none to give.
 pub fn watch() -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut wanted = vec![SIGINT, SIGTERM];
+    if !is_ignored(SIGHUP) {
+        wanted.push(SIGHUP);
+    }
+    for signal in &wanted {
+        // By the handler itself: before anybody sees what else the signal has done.
+        flag::register_usize(*signal, &TAKEN, signal.unsigned_abs() as usize)?;
+    }
+    let mut signals = Signals::new(&wanted)?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
@@ -55,6 +69,32 @@ pub fn watch() -> io::Result<()> {
             }
         })?;
     Ok(())
+}
+
+/// Whether whoever started the process wants it to outlive a signal, as nohup(1) does.
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all zeros are a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is set, and what there is is written to a value that outlives the call.
+    let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Whether a signal is ending the process.
+#[must_use]
+pub fn is_ending() -> bool {
+    TAKEN.load(Ordering::SeqCst) != 0
+}
+
+/// For the main thread at its end: if a signal is ending the process this does not return, so that the status is
+/// the signal's.
+pub fn give_way() {
+    if is_ending() {
+        thread::sleep(END_PATIENCE);
+        // That thread has died.
+        let signal = i32::try_from(TAKEN.load(Ordering::SeqCst)).unwrap_or(SIGTERM);
+        std::process::exit(128 + signal);
+    }
 }
 
 /// Does now what is done before the process ends by a signal.

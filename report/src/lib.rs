@@ -154,7 +154,9 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(&command)) {
+    let done = runtime.block_on(run(&command));
+    interrupt::give_way();
+    match done {
         Ok(coverage) => {
             coverage.reading.bar().hide();
             let left_out = coverage.left_out();

@@ -177,13 +177,13 @@ fn the_screen_follows_the_traffic_and_the_keys() {
     assert!(collector.stop().unwrap().success());
 }
 
-/// Whichever signal ends it, the shell behind it gets its lines and its screen back.
+/// Whichever signal ends it, the shell behind it gets its lines and its screen back, and is told of the signal.
 #[test]
 fn a_signal_gives_the_terminal_back() {
     let site = Site::new();
     let collector = site.start("");
     let is_help = |line: &String| line.starts_with("q quit");
-    for signal in ["INT", "TERM", "HUP"] {
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         // The shell makes way for the program, whose process id is then the one it wrote.
         let pid = site.path("pid");
         let command = format!(
@@ -205,6 +205,10 @@ fn a_signal_gives_the_terminal_back() {
             .unwrap();
         assert!(
             lines.contains(&"cooked".to_owned()) && !lines.iter().any(is_help),
+            "{signal}: {lines:?}"
+        );
+        assert!(
+            lines.contains(&format!("ended {status}")),
             "{signal}: {lines:?}"
         );
     }

@@ -96,9 +96,15 @@ fn a_pager_that_is_left_early_ends_the_answer() {
     }
 }
 
-/// One that does not end by itself is told to, and the terminal is the shell's again.
+/// One that does not end by itself is told to, and the terminal is the shell's again, which is told of the signal.
 #[test]
 fn a_signal_ends_the_pager_too() {
+    for (signal, status) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
+        ended_by(signal, status);
+    }
+}
+
+fn ended_by(signal: &str, status: u32) {
     let site = site();
     let (ours, pagers) = (site.path("pid"), site.path("pager-pid"));
     let script = site.path("pager");
@@ -117,11 +123,14 @@ fn a_signal_ends_the_pager_too() {
     screen
         .wait_for("pager", |lines| lines.iter().any(|line| line == "reading"))
         .unwrap();
-    let kill = format!("kill -s TERM $(cat {})", ours.display());
+    let kill = format!("kill -s {signal} $(cat {})", ours.display());
     let told = Command::new("sh").args(["-c", &kill]).status().unwrap();
     assert!(told.success());
     let lines = screen.wait_for("end", is_end).unwrap();
-    assert!(lines.contains(&"cooked".to_owned()), "{lines:?}");
+    assert!(
+        lines.contains(&"cooked".to_owned()) && lines.contains(&format!("ended {status}")),
+        "{signal}: {lines:?}"
+    );
     let pager = fs::read_to_string(pagers).unwrap();
     let process = Path::new("/proc").join(pager.trim());
     assert!(!process.exists(), "the pager is left: {lines:?}");

@@ -16,7 +16,6 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender, TryRecvError},
     },
     thread,
@@ -27,7 +26,6 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use ratatui::crossterm::event::{self, Event};
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     answer::Cell,
@@ -204,10 +202,6 @@ fn document(state: &State, lines_max: usize) -> serde_json::Value {
 
 /// Serves the terminal, and gives it back whatever happens: ratatui does at a panic.
 fn terminal(options: &Options, looker: Looker, state: &mut State) -> Result<()> {
-    let ending = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGHUP, SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&ending))?;
-    }
     // One look at most waits: the next is not begun before.
     let (looks_in, looks) = mpsc::sync_channel(1);
     let (narrow, narrowed) = mpsc::channel();
@@ -224,7 +218,7 @@ fn terminal(options: &Options, looker: Looker, state: &mut State) -> Result<()> 
         let parse = |text: &str| {
             parse(text, &options.library, |_| Vec::new()).map_err(|error| error.says().to_owned())
         };
-        watch(&mut terminal, state, &looks, &narrow, &ending, &parse)
+        watch(&mut terminal, state, &looks, &narrow, &parse)
     });
     ratatui::restore();
     watched
@@ -235,11 +229,10 @@ fn watch(
     state: &mut State,
     looks: &Receiver<Look>,
     narrow: &Sender<Narrowed>,
-    ending: &AtomicBool,
     parse: &dyn Fn(&str) -> Result<Filter, String>,
 ) -> Result<()> {
     let mut narrowed = Narrowed::default();
-    while !state.is_over && !ending.load(Ordering::Relaxed) {
+    while !state.is_over && !interrupt::is_ending() {
         match looks.try_recv() {
             Ok(look) => state.take(Arc::new(look)),
             Err(TryRecvError::Empty) => {}
