@@ -2,6 +2,10 @@
 //! It writes nothing but what is asked for, and talks to no daemon, but for `live`, which asks a sensor.
 //! It is a library for its binary, and for whoever writes down what its command line is.
 
+// In place of the standard library's, which panic.
+#[macro_use(eprint, eprintln, println)]
+extern crate weir_service;
+
 mod account;
 mod answer;
 mod biflow;
@@ -137,7 +141,7 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     let command = match Options::parse().command.native() {
         Ok(Some(command)) => command,
-        Ok(None) => return ExitCode::SUCCESS,
+        Ok(None) => return weir_service::lines::status("weir", ExitCode::SUCCESS),
         Err(sentence) => {
             eprintln!("weir: {sentence}");
             return ExitCode::from(2);

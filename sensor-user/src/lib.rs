@@ -5,7 +5,7 @@
 //! neither Arrow nor a query engine.
 
 // In place of the standard library's, which panic.
-#[macro_use(eprint, eprintln)]
+#[macro_use(eprint, eprintln, print)]
 extern crate weir_service;
 
 pub mod adopt;

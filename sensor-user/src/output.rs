@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io::Write as _,
     path::Path,
 };
 
@@ -48,7 +48,8 @@ impl Output {
         let text = format!("{:#}\n", statistics.to_json());
         match self {
             Self::None => {}
-            Self::Standard => io::stdout().write_all(text.as_bytes())?,
+            // Whoever reads it may have enough, as `head` does.
+            Self::Standard => print!("{text}"),
             Self::File(file) => {
                 // What is no file on a disk has no length.
                 let _ = file.set_len(0);

@@ -1,6 +1,6 @@
 //! Lines for people, on standard error and standard output. The standard library's macros of these names
 //! panic if nobody takes what they write: whoever read it has gone, the log's disk is full. No daemon ends
-//! for that, and no work on files stops half way.
+//! for that, no work on files stops half way, and nobody who asks is answered by a panic.
 
 use std::{
     fmt,
@@ -25,6 +25,14 @@ macro_rules! eprint {
 macro_rules! eprintln {
     ($($text:tt)*) => {{
         $crate::lines::to_stderr(::std::format_args!($($text)*), "\n");
+    }};
+}
+
+/// As [`std::print!`]; what nobody takes is left out, and [`lines::status`](crate::lines::status) says so.
+#[macro_export]
+macro_rules! print {
+    ($($text:tt)*) => {{
+        $crate::lines::to_stdout(::std::format_args!($($text)*), "");
     }};
 }
 

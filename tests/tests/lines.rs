@@ -110,3 +110,40 @@ fn a_sensor_whose_sums_nobody_takes_gives_its_account() {
         fs::remove_file(site.path("sensor.json")).unwrap();
     }
 }
+
+/// Those who only ask and look: who reads them may have enough at once, and their messages have nowhere to go.
+#[test]
+fn a_panic_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("none.pcap");
+    let header = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1];
+    fs::write(&capture, header.map(u32::to_le_bytes).concat()).unwrap();
+    let capture = capture.to_str().unwrap();
+    let run = |line: &[&str], stdout: Stdio, stderr: Stdio| {
+        let mut command = Command::new(binaries().unwrap().join(line[0]));
+        command.args(&line[1..]).stdout(stdout).stderr(stderr);
+        command.status().unwrap().code()
+    };
+    let gone = || {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    for line in [
+        &["weir-sensor", "--check", "-i", "lo"][..],
+        &["weir-sensor", "-r", capture, "--statistics-json", "-"],
+        &["weir", "nfdump", "-R", "/no/such", "--native"],
+    ] {
+        assert_eq!(run(line, gone(), Stdio::null()), Some(0), "{line:?}");
+        assert_eq!(run(line, full(), Stdio::null()), Some(1), "{line:?}");
+    }
+    for line in [
+        &["weir-ctl", "-c", "/no/such", "statistics"][..],
+        &["weir", "top", "-r", "/no/such"],
+        &["weir-sensor", "-r", "/no/such"],
+    ] {
+        for stderr in [gone(), full()] {
+            assert_eq!(run(line, Stdio::null(), stderr), Some(1), "{line:?}");
+        }
+    }
+}

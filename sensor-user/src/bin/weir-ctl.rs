@@ -1,6 +1,10 @@
 //! `weir-ctl`: asks a running sensor, by the line protocol of softflowctl, as which it can be called
 //! too. It also talks to softflowd.
 
+// In place of the standard library's, which panic.
+#[macro_use(eprint, eprintln)]
+extern crate weir_service;
+
 use std::{
     ffi::OsString,
     io::{self, Write as _},
