@@ -164,7 +164,10 @@ mod tests {
         tried.borrow_mut().clear();
         let error = bind(Some(LISTEN), LISTEN, "-l", open).unwrap_err();
         assert_eq!(*tried.borrow(), ["[::]:2055"]);
-        assert!(error.to_string().ends_with("use -l 0.0.0.0:2055"), "{error}");
+        assert!(
+            error.to_string().ends_with("use -l 0.0.0.0:2055"),
+            "{error}"
+        );
         // Another reason is told as it is.
         let taken = |_: SocketAddr| Err(io::Error::from(io::ErrorKind::AddrInUse));
         let error = bind(None, LISTEN, "-l", taken).unwrap_err();

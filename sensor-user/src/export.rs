@@ -168,11 +168,7 @@ impl Export {
     ///
     /// # Errors
     /// If there is no thread.
-    pub fn start_where_possible(
-        addresses: &[SocketAddr],
-        how: &How,
-        clock: Clock,
-    ) -> Result<Self> {
+    pub fn start_where_possible(addresses: &[SocketAddr], how: &How, clock: Clock) -> Result<Self> {
         let mut lanes = Vec::new();
         for address in addresses {
             match Lane::connect(how, Some(*address), true) {

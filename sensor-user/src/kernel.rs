@@ -163,7 +163,9 @@ impl Kernel {
         };
         // The others are loaded when they are attached: not everyone needs them.
         for name in [Self::SETTLE, Self::INGRESS] {
-            kernel.program(name).map_err(|error| program_error(&error))?;
+            kernel
+                .program(name)
+                .map_err(|error| program_error(&error))?;
         }
         Ok(kernel)
     }

@@ -125,9 +125,16 @@ mod tests {
         fs::remove_file(&default).unwrap();
         let _other = UnixListener::bind(&default).unwrap();
         let unclear = find().unwrap_err();
-        assert_eq!(unclear, Unclear::Several(vec![default.clone(), first.clone()]));
+        assert_eq!(
+            unclear,
+            Unclear::Several(vec![default.clone(), first.clone()])
+        );
         let says = unclear.to_string();
-        for words in [&*default.to_string_lossy(), &*first.to_string_lossy(), "-c PATH"] {
+        for words in [
+            &*default.to_string_lossy(),
+            &*first.to_string_lossy(),
+            "-c PATH",
+        ] {
             assert!(says.contains(words), "{says}");
         }
     }

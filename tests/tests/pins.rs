@@ -156,7 +156,10 @@ fn programs_come_off_whatever_else_is_wrong() {
         world.send(&flows(0..10));
         fs::write(&file, text).unwrap();
         let mut detach = world.command("weir-sensor");
-        detach.arg("--config").arg(&file).args(["--detach", "--pin"]);
+        detach
+            .arg("--config")
+            .arg(&file)
+            .args(["--detach", "--pin"]);
         detach.arg(bpf.pin()).arg("--statistics-json").arg(&json);
         let output = detach.output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();

@@ -60,7 +60,9 @@ impl Looker {
         let found = match (control, directory) {
             (None, None) => match control::find() {
                 Ok(found) => Some(found),
-                Err(unclear) => bail!("{unclear}, or the directory of a collector's flows with -r DIR"),
+                Err(unclear) => {
+                    bail!("{unclear}, or the directory of a collector's flows with -r DIR")
+                }
             },
             _ => None,
         };

@@ -11,8 +11,7 @@ use weir_sensor_common::{Fields, tunnel::Tunnels};
 use weir_service::{config, control};
 
 use super::{
-    ControlSettings, DEFAULT_PIDFILE, Refusal, Settings, Style, debian,
-    destination, join,
+    ControlSettings, DEFAULT_PIDFILE, Refusal, Settings, Style, debian, destination, join,
     values::{
         Field, Format, InterfaceName, Switch, Tc, Track, Tunnel, Which, Wishes, WithoutEffect,
         XdpMode,
@@ -252,7 +251,12 @@ pub struct Options {
     pub statistics_json: Option<PathBuf>,
 
     /// Tell every counter to Prometheus at this address: `GET /metrics` (left out: nowhere)
-    #[arg(long, value_name = "ADDR:PORT", conflicts_with = "read", help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        conflicts_with = "read",
+        help_heading = "Output"
+    )]
     pub metrics: Option<SocketAddr>,
 
     /// Say at exit how much processor time was used
