@@ -18,8 +18,12 @@ use crate::{
     sums::Sums,
 };
 
-/// Parts for each thread beyond the first: two threads then seldom want the same one.
-const SHARDS_EACH: usize = 8;
+/// Parts that several threads share, however many they are: with more, one exporter's templates would not fit
+/// in its part, and with fewer threads would wait for one another.
+const PARTS: usize = 16;
+/// Shares of the whole that a part may have: exporters are not spread evenly, and one that is pushed out comes
+/// back at once and pushes out the next.
+const SHARES_EACH: usize = 2;
 
 /// All exporters, in parts.
 #[derive(Debug)]
@@ -31,15 +35,16 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// For so many receiving threads; they share what the settings allow.
+    /// For so many receiving threads. What the settings allow is for one; several have at most twice that, so
+    /// that each part has room for what falls to it by chance.
     #[must_use]
     pub fn new(settings: &Settings, threads: usize) -> Self {
-        let count = if threads > 1 {
-            threads * SHARDS_EACH
+        let (count, shares) = if threads > 1 {
+            (PARTS, SHARES_EACH)
         } else {
-            1
+            (1, 1)
         };
-        let share = |all: usize| all.div_ceil(count);
+        let share = |all: usize| (all * shares).div_ceil(count);
         let settings = Settings {
             exporters_max: share(settings.exporters_max),
             template_fields_max: share(settings.template_fields_max),

@@ -643,6 +643,36 @@ fn templates_outlive_the_collector() {
     assert_eq!(second.heard_and_lost(), (1, 0, 0));
 }
 
+/// However many threads share them, all exporters that there may be have a place, and one with many templates
+/// pushes out nobody, itself least of all.
+#[test]
+fn c11_exporters_have_their_places_with_many_sockets() {
+    const EXPORTERS: u32 = 4096;
+    let shards = Shards::new(&Settings::default(), 64);
+    let bring = |number: u32, sequence: u32, sets: &[Vec<u8>]| {
+        let octets = datagram(0, sequence, sets);
+        let mut flows = Vec::new();
+        shards
+            .datagram(&octets, &source(number), NOW_NS, &mut flows)
+            .unwrap();
+        packets(&flows)
+    };
+    for number in 0..EXPORTERS {
+        assert_eq!(bring(number, 0, &[flow_template(), flow(1)]), [1]);
+    }
+    // 60 templates of 100 fields each.
+    for id in 400..460 {
+        bring(7, u32::from(id) - 399, &[template(id, &[(210, 1); 100])]);
+    }
+    for number in 0..EXPORTERS {
+        let sequence = if number == 7 { 61 } else { 1 };
+        assert_eq!(bring(number, sequence, &[flow(2)]), [2], "{number}");
+    }
+    let (heard, ..) = shards.heard_and_lost();
+    assert_eq!(heard, EXPORTERS as usize);
+    assert_eq!(shards.statistics().exporters_forgotten, 0);
+}
+
 #[test]
 fn a_connection_takes_its_templates_with_it() {
     let mut exporters = exporters();
