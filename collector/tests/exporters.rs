@@ -16,7 +16,7 @@ use weir_netflow::{
     ExportTime, FlowRecord, low32,
     v9::{self, FLOWS_V4},
 };
-use weir_store::schema::StoredFlow;
+use weir_store::{account, schema::StoredFlow};
 
 const NOW_NS: u64 = 1_700_000_000_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -751,6 +751,36 @@ fn what_connections_brought_is_told_when_they_have_ended() {
             .count(),
         0
     );
+}
+
+/// What a file says was lost in its time is the sum over an exporter's connections, also those that ended or
+/// began in it.
+#[test]
+fn a_files_share_is_of_all_connections_of_an_exporter() {
+    let shards = Shards::new(&Settings::default(), 1);
+    let bring = |session: u64, sequence: u32| {
+        let source = Source {
+            session,
+            ..source(1)
+        };
+        let octets = datagram(9, sequence, &[flow_template(), flow(session)]);
+        shards
+            .datagram(&octets, &source, NOW_NS, &mut Vec::new())
+            .unwrap();
+    };
+    bring(5, 0);
+    bring(6, 100);
+    let before = shards.counts();
+    // Two of the one are missing, three of the other.
+    bring(5, 3);
+    bring(6, 104);
+    shards.end_session(source(1).address, 6);
+    bring(7, 0);
+    let share = account::since(&shards.counts(), &before);
+    let share = share.as_array().unwrap();
+    assert_eq!(share.len(), 1, "{share:?}");
+    assert_eq!(share[0]["datagrams"], 3);
+    assert_eq!(share[0]["lost"], 5);
 }
 
 /// Fault case C7 among them: what no column has is kept octet by octet, also a list that holds itself.
