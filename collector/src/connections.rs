@@ -2,7 +2,9 @@
 
 use std::{
     io::{self, Read as _},
+    mem,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use mio::{
@@ -23,6 +25,8 @@ const IDLE_MIN_NS: u64 = 600_000_000_000;
 /// Octets read at once, and how often in a turn: others want to be heard too.
 const READ_OCTETS: usize = 1 << 16;
 const READS_MAX: usize = 16;
+/// Wait for what cannot be waited for: room for a descriptor.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// What became of a connection that waited.
 #[derive(Debug)]
@@ -76,6 +80,8 @@ pub struct Connections {
     /// Connections by place; the first one's token is the one after the listener's.
     places: Vec<Option<Connection>>,
     is_ready: bool,
+    /// One could not be accepted: it waits still, and the poll does not tell of it again.
+    has_failed: bool,
     sessions: u64,
     buffer: Vec<u8>,
 }
@@ -93,6 +99,7 @@ impl Connections {
             listener_token: token,
             places: Vec::new(),
             is_ready: false,
+            has_failed: false,
             sessions: 0,
             buffer: vec![0; READ_OCTETS],
         })
@@ -126,6 +133,15 @@ impl Connections {
         self.is_ready || open.any(|connection| connection.is_ready)
     }
 
+    /// How long nothing has to be done unless the poll says so; `None` for ever.
+    #[must_use]
+    pub fn patience(&self) -> Option<Duration> {
+        if self.is_any_ready() {
+            return Some(Duration::ZERO);
+        }
+        self.has_failed.then_some(RETRY)
+    }
+
     /// Accepts those that wait, if `allows` lets them in and there is room; `each` is told what became of
     /// each.
     pub fn accept(
@@ -135,7 +151,8 @@ impl Connections {
         allows: impl Fn(&Source) -> bool,
         mut each: impl FnMut(Accepted),
     ) {
-        if !std::mem::take(&mut self.is_ready) {
+        let may_wait = mem::take(&mut self.is_ready) | mem::take(&mut self.has_failed);
+        if !may_wait {
             return;
         }
         for _ in 0..CONNECTIONS_MAX {
@@ -144,7 +161,10 @@ impl Connections {
                 // One that was gone before it was accepted is no trouble of ours.
                 Err(error) if is_of_the_peer(&error) => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => return each(Accepted::Failed(error)),
+                Err(error) => {
+                    self.has_failed = true;
+                    return each(Accepted::Failed(error));
+                }
             };
             let source = Source {
                 address: match peer.ip() {
@@ -287,8 +307,8 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 mod tests {
     use std::{
         io::Write as _,
-        net::{Ipv4Addr, TcpStream as Peer},
-        time::Duration,
+        net::{Ipv4Addr, TcpStream as Peer, UdpSocket},
+        os::fd::OwnedFd,
     };
 
     use mio::{Events, Poll};
@@ -367,6 +387,31 @@ mod tests {
         drop(peers.remove(0));
         let (_, gone) = world.turn(602 * SECOND_NS);
         assert_eq!((gone.len(), gone[0].octets_left), (1, 4), "{gone:?}");
+    }
+
+    #[test]
+    fn one_that_could_not_be_accepted_is_accepted_later() {
+        let mut world = World::new();
+        // Stands for a process that has no descriptor left: nobody connects to it.
+        let broken = OwnedFd::from(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let broken = TcpListener::from_std(broken.into());
+        let listener = mem::replace(&mut world.connections.listener, broken);
+        let _peer = Peer::connect(world.address).unwrap();
+        let (accepted, _) = world.turn(0);
+        assert!(
+            matches!(accepted[..], [Accepted::Failed(_)]),
+            "{accepted:?}"
+        );
+        assert_eq!(world.connections.patience(), Some(RETRY));
+        // Nothing new comes.
+        world.connections.listener = listener;
+        let (accepted, _) = world.turn(0);
+        assert!(
+            matches!(accepted[..], [Accepted::Taken(None)]),
+            "{accepted:?}"
+        );
+        world.turn(0);
+        assert_eq!(world.connections.patience(), None);
     }
 
     #[test]

@@ -207,8 +207,8 @@ impl Daemon {
         let mut events = Events::with_capacity(64);
         let mut account = Patience::new(ACCOUNT);
         loop {
-            let is_busy = self.streams.as_ref().is_some_and(Connections::is_any_ready);
-            let wait = if is_busy { Duration::ZERO } else { ACCOUNT };
+            let patience = self.streams.as_ref().and_then(Connections::patience);
+            let wait = patience.unwrap_or(ACCOUNT);
             streams::wait(self.streams.as_mut(), poll, &mut events, wait)?;
             if let Some(streams) = &mut self.streams {
                 streams::take(streams, &self.common, poll.registry())?;
