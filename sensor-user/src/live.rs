@@ -10,7 +10,7 @@ use scrapes::Scrapes;
 
 use std::{io, os::fd::AsRawFd as _, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -59,18 +59,39 @@ pub struct Service {
     pub debug: bool,
 }
 
-/// The running sensor.
+/// What is had before anything is attached, since a start may fail for want of it.
+pub struct Ears {
+    /// Nothing may end the process in the middle of a take-over.
+    signals: Signals,
+    debug_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl Ears {
+    /// Takes the signals, and what programs log if that was asked for.
+    ///
+    /// # Errors
+    /// If one of them cannot be had.
+    pub fn open(kernel: &mut Kernel, debug_log: bool) -> Result<Self> {
+        Ok(Self {
+            signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
+            debug_log: debug_log.then(|| kernel.debug_log()).transpose()?,
+        })
+    }
+}
+
+/// The account, and why the sensor ended, if nobody asked it to.
+pub type Outcome = (Statistics, Option<Error>);
+
+/// The running sensor. Whatever fails from here on, what it metered is exported and there is an account.
 pub struct Live {
     kernel: Kernel,
     ports: Ports,
-    /// Taken from the beginning on: nothing may end the process in the middle of a take-over.
-    signals: Signals,
+    ears: Ears,
     sweep: Sweep,
     timeouts: Timeouts,
     recorder: Recorder,
     export: Export,
     statistics: Statistics,
-    debug_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     swept_ns: u64,
     looked_ns: u64,
     exact_clock: bool,
@@ -91,29 +112,25 @@ pub struct Live {
 
 impl Live {
     /// Takes over an attached program.
-    ///
-    /// # Errors
-    /// If the debug log was asked for and cannot be read.
+    #[must_use]
     pub fn new(
-        mut kernel: Kernel,
+        kernel: Kernel,
         ports: Ports,
         timeouts: Timeouts,
         recorder: Recorder,
         export: Export,
         exact_clock: bool,
-        debug_log: bool,
-    ) -> Result<Self> {
-        let debug_log = debug_log.then(|| kernel.debug_log()).transpose()?;
+        ears: Ears,
+    ) -> Self {
         let live = Self {
             kernel,
             ports,
-            signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
+            ears,
             sweep: Sweep::new(export.wants_pairs()),
             timeouts,
             recorder,
             export,
             statistics: Statistics::default(),
-            debug_log,
             swept_ns: 0,
             looked_ns: 0,
             exact_clock,
@@ -127,7 +144,7 @@ impl Live {
             discards: false,
         };
         live.name_interfaces();
-        Ok(live)
+        live
     }
 
     /// The same sensor, in touch with those who run it.
@@ -160,17 +177,20 @@ impl Live {
         Ok(())
     }
 
-    /// Runs until SIGTERM, SIGINT or an order, or until the export thread dies; then detaches, exports
-    /// everything and returns the account.
-    ///
-    /// # Errors
-    /// If the operating system refuses what worked at start.
-    pub fn run(mut self) -> Result<Statistics> {
+    /// Runs until SIGTERM, SIGINT or an order, until the export thread dies, or until the operating system
+    /// refuses what it cannot do without; then detaches, exports everything and returns the account.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        let failure = self.meter().err();
+        self.stop(failure)
+    }
+
+    fn meter(&mut self) -> Result<()> {
         self.look()?;
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(16);
         poll.registry()
-            .register(&mut self.signals, SIGNALS, Interest::READABLE)?;
+            .register(&mut self.ears.signals, SIGNALS, Interest::READABLE)?;
         let bell = self.kernel.bell.as_raw_fd();
         poll.registry()
             .register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
@@ -191,30 +211,29 @@ impl Live {
                 _ => {}
             }
             if events.iter().any(|event| event.token() == SIGNALS) && self.take_signals() {
-                break;
+                return Ok(());
             }
             self.end_reload();
             self.answer_scrapes()?;
             if self.obey()? {
-                break;
+                return Ok(());
             }
             more = self.take_evicted(EVICTED_TURN_MAX)?;
             self.look_at_ports_if_due()?;
             self.sweep_if_due()?;
-            if let Some(log) = &mut self.debug_log {
+            if let Some(log) = &mut self.ears.debug_log {
                 log.flush();
             }
             if self.export.is_dead() {
-                break;
+                return Ok(());
             }
         }
-        self.stop()
     }
 
     /// Takes the signals that came; whether to end.
     fn take_signals(&mut self) -> bool {
         let (mut ends, mut is_reload) = (false, false);
-        for signal in self.signals.pending() {
+        for signal in self.ears.signals.pending() {
             is_reload |= signal == SIGHUP;
             ends |= signal != SIGHUP;
         }
@@ -392,35 +411,47 @@ impl Live {
         }
     }
 
-    /// Exports everything and ends; the programs come off, unless they are pinned. What is pinned
-    /// stays in the table if nobody would send it.
-    ///
-    /// # Errors
-    /// If the operating system refuses what worked at start.
-    pub fn stop(mut self) -> Result<Statistics> {
+    /// Exports everything and ends, because of a failure or without one; the programs come off, unless they
+    /// are pinned. What is pinned stays in the table if nobody would send it.
+    #[must_use]
+    pub fn stop(mut self, failure: Option<Error>) -> Outcome {
         self.service
             .notify
             .stopping("exporting what is in the table");
         // The programs come off, unless they are pinned.
         self.ports.detach();
-        grace::wait().context("waiting for a grace period")?;
-        self.look()?;
-        if !(self.ports.are_pinned() && self.export.is_dead()) {
-            self.take_everything()?;
-        }
+        let taken = self.take_last();
         self.statistics
             .read_counters(&self.kernel.states, self.kernel.cpus);
-        if self.ports.are_pinned() {
-            self.statistics.leave();
-            self.ports.tell(&self.statistics)?;
-            eprintln!(
-                "weir-sensor: the programs go on metering; the next sensor takes over, or `weir-sensor --detach --pin` ends it"
-            );
-        }
+        let left = self.leave();
         let now = Now::read();
         self.export.note_losses(&self.statistics, &now);
         (self.statistics.export, self.statistics.export_died) = self.export.finish(&now);
-        Ok(self.statistics)
+        // The first reason is the one that the others may come of.
+        let failure = failure.or(taken.err()).or(left.err());
+        (self.statistics, failure)
+    }
+
+    fn take_last(&mut self) -> Result<()> {
+        grace::wait().context("waiting for a grace period")?;
+        self.look()?;
+        if self.ports.are_pinned() && self.export.is_dead() {
+            return Ok(());
+        }
+        self.take_everything()
+    }
+
+    /// Accounts what pinned programs keep, and tells the next sensor.
+    fn leave(&mut self) -> Result<()> {
+        if !self.ports.are_pinned() {
+            return Ok(());
+        }
+        self.statistics.leave();
+        self.ports.tell(&self.statistics)?;
+        eprintln!(
+            "weir-sensor: the programs go on metering; the next sensor takes over, or `weir-sensor --detach --pin` ends it"
+        );
+        Ok(())
     }
 
     fn take_everything(&mut self) -> Result<()> {

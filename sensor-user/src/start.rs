@@ -21,7 +21,7 @@ use weir_sensor::{
     fragments::Fragments,
     grace, interface,
     kernel::{self, Kernel, ProgramOptions},
-    live::{Live, Reload, Service},
+    live::{Ears, Live, Outcome, Reload, Service},
     log,
     offline::{Offline, Reading},
     options::{Settings, Style, values::Transport},
@@ -115,11 +115,7 @@ impl Start<'_> {
 
     /// Meters; returns the account. A start that fails after it took tables over, or has metered already,
     /// has an account, too, and beside it the reason.
-    pub fn meter(
-        &self,
-        line: Vec<OsString>,
-        daemon: &mut Option<Daemon>,
-    ) -> Result<(Statistics, Option<anyhow::Error>)> {
+    pub fn meter(&self, line: Vec<OsString>, daemon: &mut Option<Daemon>) -> Result<Outcome> {
         let settings = self.settings;
         // Before there are threads.
         let service = Service {
@@ -144,6 +140,7 @@ impl Start<'_> {
             }
             None => (None, Vec::new()),
         };
+        let ears = Ears::open(&mut kernel, settings.debug_log)?;
         let (ports, attached) = Ports::attach(&mut kernel, wanted, settings.how(), pins);
         let failure = match attached {
             Ok(sentences) => {
@@ -164,18 +161,19 @@ impl Start<'_> {
             recorder,
             export,
             settings.exact_clock,
-            settings.debug_log,
-        )?
+            ears,
+        )
         .with_service(service);
-        live.take_over(dead)?;
+        let taken_over = live.take_over(dead);
+        let failure = failure.or(taken_over.err());
         if failure.is_some() {
-            return Ok((live.stop()?, failure));
+            return Ok(live.stop(failure));
         }
         confine::confine(settings.seccomp);
         if let Some(Err(error)) = daemon.as_mut().map(Daemon::ready) {
-            return Ok((live.stop()?, Some(error)));
+            return Ok(live.stop(Some(error)));
         }
-        Ok((live.run()?, None))
+        Ok(live.run())
     }
 
     fn load(&self, programs: &ProgramOptions) -> Result<Kernel> {

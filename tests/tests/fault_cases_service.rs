@@ -22,7 +22,7 @@ use weir_tests::{
     process::{Daemon, binaries},
     traffic::flood_frame,
 };
-use world::{COLLECTOR, World, expect};
+use world::{COLLECTOR, World, assert_account, expect, json};
 
 /// The workspace's folder.
 fn root() -> PathBuf {
@@ -329,6 +329,42 @@ fn v05_a_service_manager_is_told_when_it_meters_and_that_sweeps_get_through() {
 
 /// The collector's word to its service manager: READY once it receives, signs of life from the receiving
 /// threads, and what SIGHUP and SIGTERM do.
+/// However far a start comes before the system refuses it something: a sensor that has metered gives its account,
+/// says why it ends, and its service manager sees that it failed.
+#[test]
+fn v05_a_sensor_that_fails_once_it_meters_gives_an_account() {
+    let world = World::new("v5d");
+    let mut failed = 0;
+    for descriptors in 8..128 {
+        let _ = fs::remove_file(world.path("json"));
+        let mut command = world.pair.command_in_b(Path::new("prlimit"));
+        command
+            .arg(format!("--nofile={descriptors}"))
+            .arg(binaries().unwrap().join("weir-sensor"))
+            .args(["-i", &world.pair.b, "--metrics", "127.0.0.1:0", "-c"])
+            .arg(world.control())
+            .arg("--statistics-json")
+            .arg(world.path("json"));
+        let mut sensor = Daemon::start(command, &world.path("log")).unwrap();
+        // The last thing before it waits for what happens.
+        if sensor.wait_for("figures at http://").is_ok() {
+            world.stop(sensor);
+            assert!(failed > 0, "no start failed after programs were attached");
+            return;
+        }
+        let status = sensor.wait(Duration::from_secs(10)).unwrap();
+        let log = sensor.log();
+        if !log.contains("flow table:") {
+            continue;
+        }
+        failed += 1;
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains("Too many open files"), "{log}");
+        assert_account(&json(&world.path("json")));
+    }
+    panic!("it does not start with 127 descriptors");
+}
+
 #[test]
 fn v05_a_collector_tells_its_service_manager_too() {
     let folder = tempfile::tempdir().unwrap();
