@@ -6,7 +6,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value};
 use weir_store::schema::StoredFlow;
@@ -14,7 +14,7 @@ use weir_store::schema::StoredFlow;
 use crate::{
     crypto_pan::{self, CryptoPan},
     forward::{self, Forward, ForwardTo},
-    repeat::{Datagrams, Repeater, Targets},
+    repeat::{Datagrams, Repeater, TARGETS_MAX, Targets},
     tap::{self, Shape, Tap},
 };
 
@@ -49,6 +49,36 @@ pub struct Passing {
     pub anonymise: Option<PathBuf>,
 }
 
+impl Passing {
+    /// What is wrong with it, as a sentence; `listen` is where this collector does. Nothing is opened.
+    #[must_use]
+    pub fn refusal(&self, listen: &[SocketAddr]) -> Option<String> {
+        let forwards = self.forwards.iter().map(|to| to.address);
+        let mut targets = self.repeat.iter().copied().chain(forwards);
+        let is_here = |target: &SocketAddr| listen.iter().any(|own| is_own(*own, *target));
+        if let Some(target) = targets.find(is_here) {
+            return Some(format!(
+                "{target} is where this collector listens: what it passes on would come back for ever"
+            ));
+        }
+        let (repeats, forwards) = (self.repeat.len(), self.forwards.len());
+        if repeats > TARGETS_MAX {
+            return Some(format!(
+                "--repeat has {repeats} targets: {TARGETS_MAX} are possible"
+            ));
+        }
+        if forwards > FORWARDS_MAX {
+            return Some(format!(
+                "--forward is given {forwards} times: {FORWARDS_MAX} are possible"
+            ));
+        }
+        let is_shared = self.json.is_some() && self.json == self.protobuf;
+        is_shared.then(|| {
+            "--json and --protobuf need a file each: lines and messages do not mix".to_owned()
+        })
+    }
+}
+
 /// Sockets and files of all of it; no thread has been started. They are opened with the privileges the
 /// collector was started with, which its threads must not have.
 pub struct Opened {
@@ -59,28 +89,11 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens what the options name; `listen` is where this collector does.
+    /// Opens what the options name, with which nothing is wrong ([`Passing::refusal`]).
     ///
     /// # Errors
     /// If a target, file or key cannot be used.
-    pub fn open(options: &Passing, listen: &[SocketAddr]) -> Result<Self> {
-        let forwards = options.forwards.iter().map(|to| to.address);
-        let mut targets = options.repeat.iter().copied().chain(forwards);
-        if let Some(target) = targets.find(|target| listen.iter().any(|own| is_own(*own, *target)))
-        {
-            bail!(
-                "{target} is where this collector listens: what it passes on would come back for ever"
-            );
-        }
-        if options.forwards.len() > FORWARDS_MAX {
-            bail!(
-                "--forward is given {} times: {FORWARDS_MAX} are possible",
-                options.forwards.len()
-            );
-        }
-        if options.json.is_some() && options.json == options.protobuf {
-            bail!("--json and --protobuf need a file each: lines and messages do not mix");
-        }
+    pub fn open(options: &Passing) -> Result<Self> {
         // A key that cannot be used must not leave flows half written.
         let anonymiser = options.anonymise.as_deref().map(crypto_pan::open);
         let anonymiser = anonymiser.transpose()?;
@@ -204,11 +217,8 @@ mod tests {
                 repeat: vec![target],
                 ..Passing::default()
             };
-            assert_eq!(
-                Opened::open(&options, &["[::]:6343".parse().unwrap(), listen]).is_err(),
-                is_refused,
-                "{target}"
-            );
+            let listen = ["[::]:6343".parse().unwrap(), listen];
+            assert_eq!(options.refusal(&listen).is_some(), is_refused, "{target}");
         }
     }
 }

@@ -39,7 +39,7 @@ impl Opened {
     /// # Errors
     /// What cannot be had, and what to do about it.
     pub fn open(options: &Receive, poll: &Poll, token: Token) -> Result<Self> {
-        if let Some(sentence) = options.shared_output() {
+        if let Some(sentence) = options.refusal() {
             bail!(sentence);
         }
         let receivers = receivers(options)?;
@@ -47,7 +47,7 @@ impl Opened {
         Ok(Self {
             receivers,
             streams: streams.transpose()?,
-            onward: pass_on(options)?,
+            onward: onward::Opened::open(&options.passing)?,
             scrapes: options.metrics.map(listen_for_scrapes).transpose()?,
             runner: options
                 .on_rotate
@@ -132,15 +132,6 @@ fn cannot_listen(error: io::Error, listen: SocketAddr, kind: &str, option: &str)
 
 fn listen_for_scrapes(address: SocketAddr) -> Result<http::Listener> {
     http::Listener::bind(address).map_err(|error| cannot_listen(error, address, "tcp", "--metrics"))
-}
-
-/// Where things are passed on to, but not to where this collector listens.
-fn pass_on(options: &Receive) -> Result<onward::Opened> {
-    let own: Vec<_> = [Some(options.listen.unwrap_or(LISTEN)), options.sflow]
-        .into_iter()
-        .flatten()
-        .collect();
-    onward::Opened::open(&options.passing, &own)
 }
 
 #[cfg(test)]

@@ -168,13 +168,22 @@ pub struct Receive {
 }
 
 impl Receive {
-    /// What is wrong with the settings and shows only once they are used, as a sentence.
+    /// What is wrong with settings that are right each by itself, as a sentence: the start, `--check` and SIGHUP
+    /// ask it.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
+        let listen: Vec<_> = [Some(self.listen.unwrap_or(LISTEN)), self.sflow]
+            .into_iter()
+            .flatten()
+            .collect();
+        self.shared_output()
+            .or_else(|| self.passing.refusal(&listen))
+            .or_else(|| self.unfit_command())
+    }
+
+    /// A command of `--on-rotate` that cannot be run.
+    fn unfit_command(&self) -> Option<String> {
         const EXECUTABLE: u32 = 0o111;
-        if let Some(sentence) = self.shared_output() {
-            return Some(sentence);
-        }
         let command = self.on_rotate.as_ref()?;
         // One without a folder is looked for where programs are.
         if command.components().count() < 2 {
@@ -193,8 +202,7 @@ impl Receive {
 
     /// Flows and the statistics at one place, as a sentence. They do not mix; and whoever reads flows from
     /// standard output and stops would have the end wait for them for ever.
-    #[must_use]
-    pub fn shared_output(&self) -> Option<String> {
+    fn shared_output(&self) -> Option<String> {
         let statistics = self.statistics_json.as_ref()?;
         let taps = [
             ("--json", &self.passing.json),

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Targets there may be.
-const TARGETS_MAX: usize = 16;
+pub const TARGETS_MAX: usize = 16;
 /// Batches of datagrams that wait: some 6 MiB of usual ones, 256 MiB if each has 64 KiB.
 const BATCHES_MAX: usize = 16;
 
@@ -141,12 +141,6 @@ impl Targets {
     pub fn open(addresses: &[SocketAddr], is_spoofed: bool) -> Result<Option<Self>> {
         if addresses.is_empty() {
             return Ok(None);
-        }
-        if addresses.len() > TARGETS_MAX {
-            bail!(
-                "--repeat has {} targets: {TARGETS_MAX} are possible",
-                addresses.len()
-            );
         }
         let targets = addresses
             .iter()

@@ -2,9 +2,9 @@
 //! needs root, and nothing is metered or received.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
-use weir_tests::process::binaries;
+use weir_tests::process::{Daemon, binaries};
 
 /// Runs a program with `--check` and a file; its status and what it said about the file.
 fn check(program: &str, text: &str, line: &str) -> (Option<i32>, String) {
@@ -146,4 +146,29 @@ fn what_shows_only_in_use_is_found_too() {
     let (status, said) = check("weir-sensor", "interface = 'eth0'", "-n host.invalid:2055");
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("host.invalid"), "{said}");
+}
+
+/// What `--check` refuses, a start refuses, and the other way about; neither makes anything.
+#[test]
+fn a_start_refuses_what_a_check_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let flows = folder.path().join("flows");
+    for (words, told) in [
+        ("--on-rotate /no/program", "/no/program"),
+        ("--json same --protobuf same", "a file each"),
+        ("--repeat 127.0.0.1:2055", "this collector listens"),
+        ("--forward v9:127.0.0.1:2055", "this collector listens"),
+    ] {
+        for mode in [&["--check"][..], &[]] {
+            let mut command = Command::new(binaries().unwrap().join("weir-collector"));
+            command.args(["-l", "127.0.0.1:2055", "-w"]).arg(&flows);
+            command.args(words.split(' ')).args(mode);
+            let mut daemon = Daemon::start(command, &folder.path().join("log")).unwrap();
+            let status = daemon.wait(Duration::from_secs(20)).unwrap();
+            let said = daemon.log();
+            assert_eq!(status.code(), Some(1), "{words} {mode:?}: {said}");
+            assert!(said.contains(told), "{words} {mode:?}: {said}");
+            assert!(!flows.exists(), "{words} {mode:?}");
+        }
+    }
 }
