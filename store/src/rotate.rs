@@ -3,7 +3,7 @@
 //! in one file that readers see.
 
 use std::{
-    fs, io,
+    fs, io, iter,
     path::{Path, PathBuf},
 };
 
@@ -97,21 +97,42 @@ fn done_with(window: &Path, ended: &Ended) -> Result<(), StoreError> {
 
 /// Gives a synced file its name, so that a power cut cannot take it back.
 pub(crate) fn publish(root: &Path, partial: &Path, closed: &Path) -> Result<(), StoreError> {
-    // Whoever expires the last file of an hour removes its folder too.
-    const TRIES: u32 = 3;
+    give_name(root, partial, closed)?;
+    keep_name(root, closed, layout::sync_folder)
+}
+
+/// Renames a file, and makes the folders that it goes into.
+fn give_name(root: &Path, partial: &Path, closed: &Path) -> Result<(), StoreError> {
+    // Whoever expires the last file of an hour removes its folder too, again and again if little is kept.
+    const TRIES: u32 = 100;
     let hour = closed.parent().unwrap_or(root);
     for tries_left in (0..TRIES).rev() {
         let published = make_folders(root, hour)
             .and_then(|()| fs::rename(partial, closed).map_err(StoreError::io("rename", partial)));
         match published {
-            Ok(()) => break,
             Err(StoreError::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound && tries_left > 0 => {}
-            Err(error) => return Err(error),
+            done => return done,
         }
     }
-    layout::sync_folder(root)?;
-    folders(root, hour).try_for_each(layout::sync_folder)
+    Ok(())
+}
+
+/// Syncs the folders that a file's name is in.
+fn keep_name(
+    root: &Path,
+    closed: &Path,
+    sync: impl Fn(&Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let hour = closed.parent().unwrap_or(root);
+    for folder in iter::once(root).chain(folders(root, hour)) {
+        match sync(folder) {
+            // The file was in it, and has expired already.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes the folders down to the hour's. Each is looked at before the next is made in it: where a symbolic link
@@ -145,4 +166,64 @@ fn write_parquet(
     let mut file = ClosedWriter::create_as(partial, notes, compression, &[])?;
     let ended = read::window(window, |batch| file.write(&batch))?;
     Ok((file.finish()?, ended))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::*;
+    use crate::expire::{self, Limits};
+
+    const START_S: i64 = 1_795_237_200; // 2026-11-21 05:00:00 UTC
+
+    /// Somebody keeps nothing, and removes each file as soon as it is there, with the hour's folder and the day's.
+    #[test]
+    fn publishing_goes_on_whatever_expires_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let open = layout::open_folder(root);
+        fs::create_dir(&open).unwrap();
+        let is_over = AtomicBool::new(false);
+        let keep_nothing = || {
+            let limits = Limits {
+                octets_max: Some(0),
+                ..Limits::default()
+            };
+            let mut files = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                // Its list may be older than a folder.
+                let expired = expire::expire(root, &limits, 0, false);
+                files += expired.map_or(0, |expired| expired.files.len());
+            }
+            files
+        };
+        thread::scope(|scope| {
+            let expiring = scope.spawn(keep_nothing);
+            let published = (0..300).try_for_each(|number| {
+                let stem = format!("flows-20261121T050000Z-{number}");
+                let partial = open.join(format!("{stem}{PARTIAL_SUFFIX}"));
+                fs::write(&partial, "flows").map_err(StoreError::io("write", &partial))?;
+                publish(root, &partial, &layout::closed_path(root, START_S, &stem))
+            });
+            is_over.store(true, Ordering::Relaxed);
+            assert!(expiring.join().unwrap() > 0);
+            published.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_file_that_expired_before_its_folder_was_synced_is_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let closed = layout::closed_path(root, START_S, "flows-20261121T050000Z");
+        let partial = root.join("partial");
+        fs::write(&partial, "flows").unwrap();
+        give_name(root, &partial, &closed).unwrap();
+        fs::remove_dir_all(layout::day_folder(root, START_S)).unwrap();
+        keep_name(root, &closed, layout::sync_folder).unwrap();
+    }
 }
