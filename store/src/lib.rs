@@ -48,6 +48,16 @@ pub enum StoreError {
         /// What it said.
         source: std::io::Error,
     },
+    /// A closed file is there, and the disk may not keep its name.
+    #[error(
+        "{path} is there, and readers see its flows, but a power cut may still take it back, since its folder cannot be synced: {source}"
+    )]
+    Unsynced {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The octets are not what they should be.
     #[error("{path}: {source}")]
     Arrow {

@@ -59,7 +59,7 @@ impl<'a> NewFile<'a> {
     /// Gives it its name; that, and how many flows are in it.
     ///
     /// # Errors
-    /// If it cannot be finished; then nothing of it is left.
+    /// If it cannot be finished; then nothing of it is left, but for [`StoreError::Unsynced`]: it is there then.
     pub fn finish(self) -> Result<(PathBuf, u64), StoreError> {
         let Self {
             directory,

@@ -48,7 +48,9 @@ pub fn close<'a>(
         .unwrap_or_default();
     let stem = name.trim_end_matches(layout::WINDOW_SUFFIX);
     if let Some(closed) = layout::find_closed(root, start_s, stem) {
-        // It was synced before it got this name: the process ended before the window was done with.
+        // It was synced before it got this name: the process ended before the window was done with, or the name
+        // could not be synced.
+        keep_name(root, &closed, layout::sync_folder)?;
         let flows = footer::read(&closed)?.flows;
         let mut in_window = 0;
         let ended = read::window(window, |batch| {
@@ -96,6 +98,9 @@ fn done_with(window: &Path, ended: &Ended) -> Result<(), StoreError> {
 }
 
 /// Gives a synced file its name, so that a power cut cannot take it back.
+///
+/// # Errors
+/// If it does not get it; or, as [`StoreError::Unsynced`], if it has it and a power cut might take it back.
 pub(crate) fn publish(root: &Path, partial: &Path, closed: &Path) -> Result<(), StoreError> {
     give_name(root, partial, closed)?;
     keep_name(root, closed, layout::sync_folder)
@@ -129,6 +134,10 @@ fn keep_name(
         match sync(folder) {
             // The file was in it, and has expired already.
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(StoreError::Io { source, .. }) => {
+                let path = closed.to_owned();
+                return Err(StoreError::Unsynced { path, source });
+            }
             done => done?,
         }
     }
@@ -225,5 +234,22 @@ mod tests {
         give_name(root, &partial, &closed).unwrap();
         fs::remove_dir_all(layout::day_folder(root, START_S)).unwrap();
         keep_name(root, &closed, layout::sync_folder).unwrap();
+    }
+
+    /// Whoever is told that a file could not be written writes it again.
+    #[test]
+    fn a_file_whose_folder_cannot_be_synced_is_said_to_be_there() {
+        let root = Path::new("flows");
+        let closed = layout::closed_path(root, START_S, "flows-20261121T050000Z");
+        let sync = |folder: &Path| {
+            if folder.ends_with("hour=05") {
+                let full = io::ErrorKind::StorageFull.into();
+                return Err(StoreError::io("sync", folder)(full));
+            }
+            Ok(())
+        };
+        let told = keep_name(root, &closed, sync).unwrap_err();
+        assert!(matches!(&told, StoreError::Unsynced { path, .. } if *path == closed));
+        assert!(told.to_string().contains("readers see its flows"), "{told}");
     }
 }
