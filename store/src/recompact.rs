@@ -10,7 +10,9 @@
 //!
 //! - it is in the list of what the hour's large file was made of: it goes;
 //! - its own list names a file that is in the hour: it is a large one that was not published, and goes;
-//! - else its flows are nowhere else, and it moves into the hour.
+//! - else its flows are nowhere else, and it moves into the hour; or only in a file of its name and its octets,
+//!   whose place it takes then: a collector that was killed before the window was gone did not see this one, and
+//!   closed the window again.
 //!
 //! So each flow is in one file that readers see, whenever the process was killed, and doing it again
 //! changes nothing.
@@ -30,6 +32,7 @@ use serde_json::{Value, json};
 
 use crate::{
     StoreError, account,
+    checksum::CHECKSUMS,
     closed::ClosedWriter,
     expire::{self, ClosedFile},
     footer::{self, Ends},
@@ -438,7 +441,12 @@ fn clear_hidden(hidden: &Path) -> Result<(), StoreError> {
             fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
         } else {
             fs::create_dir_all(&shown).map_err(StoreError::io("make", &shown))?;
-            let to = free_name(&shown, &path);
+            let own = shown.join(name(&path));
+            let to = if is_of_same_window(&path, &own) {
+                own
+            } else {
+                free_name(&shown, &path)
+            };
             fs::rename(&path, to).map_err(StoreError::io("rename", &path))?;
         }
     }
@@ -464,6 +472,16 @@ fn is_elsewhere(path: &Path, shown: &Path) -> bool {
         .iter()
         .any(|file| own.contains(&(self::name(file), octets(file))));
     is_source || is_unpublished
+}
+
+/// Whether two files of one name were made of one window. It is read the same way each time, so their row groups
+/// have the same checksums; their notes differ, since whoever recovers a window knows no accounts.
+fn is_of_same_window(one: &Path, other: &Path) -> bool {
+    let checksums = |path: &Path| {
+        let footer = footer::read(path).ok()?;
+        footer.note(CHECKSUMS).map(str::to_owned)
+    };
+    checksums(one).is_some_and(|own| checksums(other) == Some(own))
 }
 
 /// The files a large file was made of, by name and octets.

@@ -34,8 +34,6 @@ fn flow(number: u64) -> StoredFlow {
 
 /// A closed file of a window with these flows.
 fn close(root: &Path, start_s: i64, numbers: std::ops::Range<u64>) -> PathBuf {
-    let path = layout::closed_path(root, start_s, &layout::window_stem(start_s));
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
     let share = json!([{
         "exporter": "::1", "version": 9, "source_id": 7, "datagrams": 1, "lost": 2, "lost_unit": "datagrams",
     }]);
@@ -43,7 +41,19 @@ fn close(root: &Path, start_s: i64, numbers: std::ops::Range<u64>) -> PathBuf {
         (account::TOTALS.to_owned(), "[]".to_owned()),
         (account::SHARE.to_owned(), share.to_string()),
     ];
-    let mut writer = ClosedWriter::create(&path, &notes).unwrap();
+    close_with(root, start_s, numbers, &notes)
+}
+
+/// The same with other notes.
+fn close_with(
+    root: &Path,
+    start_s: i64,
+    numbers: std::ops::Range<u64>,
+    notes: &[(String, String)],
+) -> PathBuf {
+    let path = layout::closed_path(root, start_s, &layout::window_stem(start_s));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut writer = ClosedWriter::create(&path, notes).unwrap();
     let flows: Vec<_> = numbers.map(flow).collect();
     writer.write(&schema::batch(&flows).unwrap()).unwrap();
     writer.finish().unwrap();
@@ -203,7 +213,7 @@ fn an_hour_that_is_not_finished_or_damaged_is_left() {
 #[test]
 fn d01_killed_at_any_step_each_flow_is_in_one_file() {
     type Kill = fn(shown: &Path, hidden: &Path, large: &Path);
-    let steps: [(&str, Kill); 6] = [
+    let steps: [(&str, Kill); 7] = [
         ("an empty folder", |_, _, _| {}),
         ("half a file", |_, hidden, large| {
             let octets = fs::read(large).unwrap();
@@ -231,6 +241,16 @@ fn d01_killed_at_any_step_each_flow_is_in_one_file() {
                 let root = shown.ancestors().nth(2).unwrap();
                 close(root, START_S + 7, 1210..1220);
                 system::exchange(shown, hidden).unwrap();
+            },
+        ),
+        (
+            "a file that came before the exchange, and again from its window, which was recovered",
+            |shown, hidden, large| {
+                fs::copy(large, hidden.join(name(large))).unwrap();
+                let root = shown.ancestors().nth(2).unwrap();
+                close(root, START_S + 7, 1210..1220);
+                system::exchange(shown, hidden).unwrap();
+                close_with(root, START_S + 7, 1210..1220, &crate::recover::notes());
             },
         ),
     ];
