@@ -46,7 +46,10 @@ impl Dump {
         let Self { outlook, found, .. } = self;
         let more = view.look_on(&mut self.cursor, |Seen { flow, number }| {
             if let Some(conversation) = view.conversation(flow) {
-                let left_ns = remaining_ns(&conversation.state(now), &outlook.timeouts);
+                let left_ns = remaining_ns(
+                    &conversation.state(now, outlook.in_pairs),
+                    &outlook.timeouts,
+                );
                 found.push(((now.monotonic_ns + left_ns) / SECOND_NS, number));
             }
         });
@@ -146,7 +149,10 @@ fn dump(
         of(low, |flow| flow.key.vlan().into()),
         of(high, |flow| flow.key.vlan().into())
     );
-    let left_ns = remaining_ns(&conversation.state(now), &outlook.timeouts);
+    let left_ns = remaining_ns(
+        &conversation.state(now, outlook.in_pairs),
+        &outlook.timeouts,
+    );
     if left_ns == 0 {
         let _ = writeln!(output, "EXPIRY EVENT for flow {number} now\n");
     } else {
@@ -263,6 +269,7 @@ pub(super) mod tests {
         Outlook {
             timeouts: Timeouts::softflowd(),
             ticks: Ticks::default(),
+            in_pairs: true,
             interfaces: vec![PortReport {
                 name: "eth0".to_owned(),
                 ifindex: 2,

@@ -58,6 +58,8 @@ pub struct Outlook {
     pub timeouts: Timeouts,
     /// What their times are counted in.
     pub ticks: Ticks,
+    /// Whether both directions of a conversation are over together.
+    pub in_pairs: bool,
     /// Where they were seen, by number.
     pub interfaces: Vec<PortReport>,
 }

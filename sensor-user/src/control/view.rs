@@ -6,7 +6,7 @@ use weir_sensor_common::{Extra, FlowKey, Slot};
 use crate::{
     clock::Now,
     expiry::{Reason, State},
-    pair::{reversed, turned},
+    pair::{self, reversed, turned},
     sweep::Taken,
     table::{Look, Place, Table},
 };
@@ -176,26 +176,26 @@ impl View {
 }
 
 impl Conversation {
-    /// As the policy sees it.
+    /// As the policy sees it, which may have conversations over `in_pairs`: then one whose other direction was
+    /// not seen has not ended, whatever it said.
     #[must_use]
-    pub fn state(&self, now: &Now) -> State {
-        let states = self.directions.iter().flatten().map(|flow| flow.state(now));
-        let both = |first: State, second: State| State {
-            protocol: first.protocol,
-            tcp_flags: first.tcp_flags | second.tcp_flags,
-            octets: first.octets.max(second.octets),
-            packets: first.packets.max(second.packets),
-            age_ns: first.age_ns.max(second.age_ns),
-            idle_ns: first.idle_ns.min(second.idle_ns),
-        };
-        states.reduce(both).unwrap_or(State {
-            protocol: 0,
-            tcp_flags: 0,
-            octets: 0,
-            packets: 0,
-            age_ns: 0,
-            idle_ns: 0,
-        })
+    pub fn state(&self, now: &Now, in_pairs: bool) -> State {
+        let states = self
+            .directions
+            .map(|direction| direction.map(|flow| flow.state(now)));
+        match states {
+            [Some(one), Some(other)] => pair::both(&one, &other),
+            [Some(only), None] | [None, Some(only)] if in_pairs => pair::alone(&only),
+            [Some(only), None] | [None, Some(only)] => only,
+            [None, None] => State {
+                protocol: 0,
+                tcp_flags: 0,
+                octets: 0,
+                packets: 0,
+                age_ns: 0,
+                idle_ns: 0,
+            },
+        }
     }
 }
 
@@ -314,6 +314,39 @@ pub(crate) mod tests {
             Packet([1, 9], [1, 2], 6, 1, 2, 0),
             Packet([9, 1], [2, 1], 6, 0, 3, 0),
         ])
+    }
+
+    /// softflowd's connections have ended when both directions have; a reset of one ends both.
+    #[test]
+    fn a_conversation_has_ended_when_both_directions_have() {
+        const ACK: u8 = 0x10;
+        const FIN: u8 = 0x11;
+        const RST: u8 = 0x14;
+        let view = view(&[
+            Packet([9, 1], [80, 1234], 6, 1, 70, 0),
+            Packet([1, 9], [1234, 80], 6, 0, 50, 0),
+        ]);
+        let mut told = all(&view)
+            .into_iter()
+            .filter_map(|seen| view.conversation(seen.flow));
+        let [low, high] = told.next().unwrap().directions;
+        let with = |flow: Option<Taken>, tcp_flags: Option<u8>| {
+            let (flow, tcp_flags) = (flow?, tcp_flags?);
+            Some(Taken { tcp_flags, ..flow })
+        };
+        for (there, back, in_pairs, expected) in [
+            (Some(FIN), Some(ACK), true, ACK),
+            (Some(ACK), Some(FIN), false, ACK),
+            (Some(FIN), Some(FIN), true, FIN),
+            (Some(RST), Some(ACK), true, RST),
+            (Some(FIN), None, true, ACK),
+            (None, Some(FIN), true, ACK),
+            (None, Some(FIN), false, FIN),
+        ] {
+            let directions = [with(low, there), with(high, back)];
+            let found = Conversation { directions }.state(&at(1000), in_pairs);
+            assert_eq!(found.tcp_flags, expected, "{there:?} {back:?} {in_pairs}");
+        }
     }
 
     #[test]

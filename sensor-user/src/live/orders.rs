@@ -74,6 +74,7 @@ impl Live {
                 return Ok(Report::Outlook(Box::new(Outlook {
                     timeouts: self.timeouts,
                     ticks: self.ticks,
+                    in_pairs: self.export.wants_pairs(),
                     interfaces: self.ports.reports(),
                 })));
             }
