@@ -34,6 +34,7 @@ mod memory;
 mod names;
 mod output;
 mod over_columns;
+mod pages;
 mod picture;
 mod progress;
 mod question;

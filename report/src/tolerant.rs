@@ -33,7 +33,7 @@ use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselize
 use futures::{FutureExt as _, StreamExt as _, future, stream::BoxStream};
 use weir_store::verify::{self, Fault};
 
-use crate::reading::Reading;
+use crate::{pages, reading::Reading};
 
 /// The optimiser's last step.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Tolerate {
             .expect(files.map(PartitionedFile::effective_size).sum());
         let mut scan = scan.clone();
         scan.file_source = Arc::new(Source {
-            inner: Arc::clone(&scan.file_source),
+            inner: pages::looked_at(&scan.file_source),
             reading: self.reading.clone(),
         });
         Transformed::yes(DataSourceExec::from_data_source(scan))

@@ -87,35 +87,77 @@ pub(crate) fn check_pages(
     if end > file.metadata()?.len() {
         return Ok(Err("a column goes beyond the file"));
     }
-    let (mut at, mut expanded, mut values) = (start, 0u64, 0u64);
+    let (mut at, mut pages) = (start, Pages::of(expanded_max));
     let mut buffer = vec![0; PAGE_HEADER_OCTETS_MAX];
     while at < end {
         let wanted = usize::try_from(end - at).unwrap_or(usize::MAX);
         let read = read_at_most(file, &mut buffer[..wanted.min(PAGE_HEADER_OCTETS_MAX)], at)?;
-        let mut claims = Claims::of(&buffer[..read]);
-        if claims.structure(PAGE).is_none() {
-            return Ok(Err("a page's header is none"));
-        }
-        let header = (read - claims.rest.len()) as u64;
-        // A header has an octet at least: this ends.
-        at = at.saturating_add(header).saturating_add(claims.compressed);
-        expanded = expanded.saturating_add(claims.expanded);
-        values = values.saturating_add(claims.values);
-        if at > end {
-            return Ok(Err("a page goes beyond its column"));
-        }
-        if claims.expanded > PAGE_OCTETS_MAX || expanded > expanded_max {
-            return Ok(Err("its pages claim to expand to more than they may"));
-        }
-        // Each value of a dictionary takes an octet at least.
-        if values > VALUES_MAX || claims.dictionary_values > claims.expanded {
-            return Ok(Err("its pages claim more values than they may"));
-        }
-        if !ENCODINGS.contains(&claims.encoding) {
-            return Ok(Err("its values are told in a way that Weir's are not"));
+        match pages.next(&buffer[..read], end - at) {
+            Ok(octets) => at += octets,
+            Err(why) => return Ok(Err(why)),
         }
     }
     Ok(Ok(()))
+}
+
+/// The same of a column that was read, from its first octet to its last, before it is decoded: whether its pages end
+/// with it, and expand to `expanded_max` octets in all at most.
+///
+/// # Errors
+/// Why not, as the end of a sentence.
+pub fn check_read_pages(mut column: &[u8], expanded_max: u64) -> Result<(), &'static str> {
+    let mut pages = Pages::of(expanded_max);
+    while !column.is_empty() {
+        let octets = pages.next(column, column.len() as u64)?;
+        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+        column = column.get(octets..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// What the pages of a column claimed so far.
+struct Pages {
+    expanded: u64,
+    expanded_max: u64,
+    values: u64,
+}
+
+impl Pages {
+    fn of(expanded_max: u64) -> Self {
+        Self {
+            expanded: 0,
+            expanded_max,
+            values: 0,
+        }
+    }
+
+    /// Octets of the page that begins here, of those left of its column: its header, which is one at least, and
+    /// what that is of.
+    fn next(&mut self, octets: &[u8], left: u64) -> Result<u64, &'static str> {
+        let octets = &octets[..octets.len().min(PAGE_HEADER_OCTETS_MAX)];
+        let mut claims = Claims::of(octets);
+        if claims.structure(PAGE).is_none() {
+            return Err("a page's header is none");
+        }
+        let header = (octets.len() - claims.rest.len()) as u64;
+        let page = header.saturating_add(claims.compressed);
+        self.expanded = self.expanded.saturating_add(claims.expanded);
+        self.values = self.values.saturating_add(claims.values);
+        if page > left {
+            return Err("a page goes beyond its column");
+        }
+        if claims.expanded > PAGE_OCTETS_MAX || self.expanded > self.expanded_max {
+            return Err("its pages claim to expand to more than they may");
+        }
+        // Each value of a dictionary takes an octet at least.
+        if self.values > VALUES_MAX || claims.dictionary_values > claims.expanded {
+            return Err("its pages claim more values than they may");
+        }
+        if !ENCODINGS.contains(&claims.encoding) {
+            return Err("its values are told in a way that Weir's are not");
+        }
+        Ok(page)
+    }
 }
 
 /// Whether the indexes of where pages are, by their places and octets, list no more than there is: the engine of

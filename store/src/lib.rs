@@ -2,7 +2,7 @@
 //! chosen ([`form`]), the open window that
 //! is appended to ([`window`]), how it becomes Parquet ([`rotate`], [`closed`], [`checksum`]), what is
 //! done at start with windows that were never rotated ([`recover`]), how files are found and read
-//! ([`read`], [`follow`]), and what closed ones say of themselves ([`footer`], [`account`]; `claims` is what is
+//! ([`read`], [`follow`]), and what closed ones say of themselves ([`footer`], [`account`]; [`claims`] is what is
 //! looked at before that is believed). Then what is done with closed files:
 //! old ones go ([`expire`]), all are looked at ([`verify`]), damaged ones saved as far as they can be
 //! ([`repair`]), small ones made into large ones ([`recompact`]). Flows come back out of files in
@@ -11,7 +11,7 @@
 
 pub mod account;
 pub mod checksum;
-mod claims;
+pub mod claims;
 pub mod closed;
 pub mod expire;
 pub mod flow_tools;

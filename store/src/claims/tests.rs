@@ -66,7 +66,9 @@ fn pages(parts: &[&[u8]], expanded_max: u64) -> Result<(), &'static str> {
     let octets = parts.concat();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&octets).unwrap();
-    check_pages(&file, 0, octets.len() as u64, expanded_max).unwrap()
+    let found = check_pages(&file, 0, octets.len() as u64, expanded_max).unwrap();
+    assert_eq!(check_read_pages(&octets, expanded_max), found);
+    found
 }
 
 /// A page's header: a data page of so many octets, expanded and compressed, each less than 64.
