@@ -25,8 +25,6 @@ const VALUES_MAX: u64 = 1 << 28;
 /// How values are told, by the format's numbers: plain, by a dictionary, as runs, as differences of numbers. The other
 /// ways, which our writer does not take, have lengths within a page that memory is taken for.
 const ENCODINGS: [u64; 5] = [0, 2, 3, 5, 8];
-/// Octets from the first index of where pages are to the last one's end.
-const INDEXES_OCTETS_MAX: u64 = 64 << 20;
 /// What stands at either end of a file.
 const MAGIC: [u8; 4] = *b"PAR1";
 /// The footer's octets (32 bits, low octet first) and the magic behind it.
@@ -157,41 +155,6 @@ impl Pages {
             return Err("its values are told in a way that Weir's are not");
         }
         Ok(page)
-    }
-}
-
-/// Whether the indexes of where pages are, by their places and octets, list no more than there is: the engine of
-/// queries reads them.
-///
-/// # Errors
-/// What the operating system says; or why not, as the end of a sentence.
-pub(crate) fn check_indexes(
-    file: &File,
-    places: &[(u64, u64)],
-) -> io::Result<Result<(), &'static str>> {
-    const NOT_THERE: &str = "its indexes of pages claim what is not there";
-    let starts = places.iter().map(|(start, _)| *start);
-    let ends = places
-        .iter()
-        .map(|(start, octets)| start.saturating_add(*octets));
-    let (Some(start), Some(end)) = (starts.min(), ends.max()) else {
-        return Ok(Ok(()));
-    };
-    if end - start > INDEXES_OCTETS_MAX || end > file.metadata()?.len() {
-        return Ok(Err(NOT_THERE));
-    }
-    // They stand one after the other: one read has them all.
-    let mut all = vec![0; usize::try_from(end - start).unwrap_or(0)];
-    file.read_exact_at(&mut all, start)?;
-    let is_sound = |(at, octets): &(u64, u64)| {
-        let from = usize::try_from(at - start).ok()?;
-        let index = all.get(from..)?.get(..usize::try_from(*octets).ok()?)?;
-        Claims::of(index).structure(OFFSET_INDEX)
-    };
-    if places.iter().all(|place| is_sound(place).is_some()) {
-        Ok(Ok(()))
-    } else {
-        Ok(Err(NOT_THERE))
     }
 }
 
@@ -337,9 +300,6 @@ const STATISTICS: Fields = &[
     (8, Bool),
 ];
 const SIZE_STATISTICS: Fields = &[(1, Number), (2, List(&Number)), (3, List(&Number))];
-
-const OFFSET_INDEX: Fields = &[(1, List(&Structure(PLACE))), (2, List(&Number))];
-const PLACE: Fields = &[(1, Number), (2, Number), (3, Number)];
 
 const PAGE: Fields = &[
     (1, Number),

@@ -117,24 +117,3 @@ fn d07_pages_have_no_more_values_than_there_may_be() {
     let other = Err("its values are told in a way that Weir's are not");
     assert_eq!(pages(&[&data(&[100], 14)], 100), other);
 }
-
-#[test]
-fn d07_indexes_of_pages_list_no_more_than_there_is() {
-    let sound = [0x19, 0x1c, 0x16, 8, 0x15, 10, 0x16, 0, 0, 0];
-    let claiming = [&[0x19, 0xfc][..], &MOST, &[0; 3]].concat();
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&[&sound[..], &claiming].concat()).unwrap();
-    let check = |places: &[(u64, u64)]| check_indexes(&file, places).unwrap();
-    assert_eq!(check(&[]), Ok(()));
-    assert_eq!(check(&[(0, 10)]), Ok(()));
-    let not_there = Err("its indexes of pages claim what is not there");
-    for places in [
-        &[(0, 10), (10, 10)][..],
-        &[(0, 9)],
-        &[(0, 21)],
-        &[(u64::MAX, u64::MAX)],
-        &[(0, 10), (1 << 40, 10)],
-    ] {
-        assert_eq!(check(places), not_there, "{places:?}");
-    }
-}
