@@ -172,8 +172,12 @@ mod tests {
 
     /// A file of ten flows, whose packets are told in one way or another.
     fn write(root: &Path, start_s: i64, encoding: Encoding) {
-        let flow = StoredFlow {
-            record: FlowRecord::default(),
+        // The engine does not read a column that has one value only.
+        let flow = |packets| StoredFlow {
+            record: FlowRecord {
+                packets,
+                ..FlowRecord::default()
+            },
             received_ns: START_S.unsigned_abs() * 1_000_000_000,
             exporter: Ipv6Addr::LOCALHOST,
             source_id: 7,
@@ -192,9 +196,8 @@ mod tests {
             .build();
         let file = fs::File::create(path).unwrap();
         let mut writer = ArrowWriter::try_new(file, schema::schema(), Some(properties)).unwrap();
-        writer
-            .write(&schema::batch(&vec![flow; 10]).unwrap())
-            .unwrap();
+        let flows: Vec<_> = (0..10).map(flow).collect();
+        writer.write(&schema::batch(&flows).unwrap()).unwrap();
         writer.close().unwrap();
     }
 
