@@ -303,7 +303,7 @@ fn c05_records_of_no_octets_are_none() {
         NOW_NS,
         &datagram(0, 0, &[of_nothing]),
     );
-    let octets = datagram(0, 1, &[set(256, &[0; 60_000])]);
+    let octets = datagram(0, 1, &[set(256, &vec![0; 60_000])]);
     assert!(take(&mut exporters, &source(1), NOW_NS, &octets).is_empty());
     assert_eq!(exporters.accounts()[0].1["templates"], 0);
     exporters.finish();

@@ -354,7 +354,7 @@ mod tests {
                     return;
                 }
                 if stream.rest() == Rest::Left {
-                    connection.read_exact(&mut [0; 40_000]).unwrap();
+                    connection.read_exact(&mut vec![0; 40_000]).unwrap();
                 }
             }
         }

@@ -183,16 +183,14 @@ impl Format {
 }
 
 fn unknown(name: &str) -> anyhow::Error {
-    match nearest(name, TOKENS.iter().map(|token| token.0)) {
-        Some(meant) => anyhow::anyhow!("no token is called %{name}; did you mean %{meant}?"),
-        None => {
-            let known = TOKENS.iter().map(|token| format!("%{}", token.0));
-            anyhow::anyhow!(
-                "Weir's flows have nothing for the token %{name}; there are {}",
-                known.collect::<Vec<_>>().join(" ")
-            )
-        }
+    if let Some(meant) = nearest(name, TOKENS.iter().map(|token| token.0)) {
+        return anyhow::anyhow!("no token is called %{name}; did you mean %{meant}?");
     }
+    let known = TOKENS.iter().map(|token| format!("%{}", token.0));
+    anyhow::anyhow!(
+        "Weir's flows have nothing for the token %{name}; there are {}",
+        known.collect::<Vec<_>>().join(" ")
+    )
 }
 
 /// Appends what `write` does, in so many columns; negative: aligned to the left.

@@ -35,8 +35,8 @@ use crate::{
 pub struct Live {
     /// Look at what is going on instead, until Ctrl-C: at open flows of the sensor, and at what arrived in the
     /// directory (-r) in the last five minutes
-    #[arg(long, conflicts_with_all = ["list", "check"])]
-    live: bool,
+    #[arg(long = "live", id = "live", conflicts_with_all = ["list", "check"])]
+    is_wanted: bool,
     /// Control socket of the sensor, with --live (left out: that of the one there is, if any)
     #[arg(short = 'c', long, value_name = "PATH", requires = "live")]
     control: Option<PathBuf>,
@@ -52,7 +52,7 @@ impl Live {
     /// Whether it is to look at what is going on.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.live
+        self.is_wanted
     }
 }
 

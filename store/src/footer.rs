@@ -85,7 +85,7 @@ impl Opened {
             .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
             .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
         let file = File::open(path).map_err(StoreError::io("open", path))?;
-        let loaded = load_with(&file, options).map_err(StoreError::parquet(path))?;
+        let loaded = load_with(&file, &options).map_err(StoreError::parquet(path))?;
         check(loaded.metadata()).map_err(StoreError::parquet(path))?;
         Ok(Self { file, loaded })
     }
@@ -161,12 +161,12 @@ pub(crate) fn note<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a s
 /// A file's footer as its reader has it, if it claims nothing impossible, with all that is in it. A damaged one
 /// may have the decoder panic.
 pub(crate) fn load(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
-    load_with(file, ArrowReaderOptions::default())
+    load_with(file, &ArrowReaderOptions::default())
 }
 
 fn load_with(
     file: &File,
-    options: ArrowReaderOptions,
+    options: &ArrowReaderOptions,
 ) -> Result<ArrowReaderMetadata, ParquetError> {
     let octets = claims::footer(file)?;
     let octets = octets.map_err(|why| ParquetError::General(why.to_owned()))?;

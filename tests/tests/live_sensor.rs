@@ -17,6 +17,10 @@ fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "what one person sees, one after the other"
+)]
 fn open_flows_are_on_the_screen_while_they_grow() {
     let world = World::new("lv1");
     let sensor = world.controlled("-t idle=60");

@@ -183,7 +183,11 @@ fn flow(
         destination_port: to.1,
         protocol,
         tos: 8,
-        tcp_flags: if octets % 200 == 0 { 0x1b } else { 0x12 },
+        tcp_flags: if octets.is_multiple_of(200) {
+            0x1b
+        } else {
+            0x12
+        },
         octets,
         packets: octets / 100,
         start_ns,

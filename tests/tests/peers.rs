@@ -56,7 +56,7 @@ fn nfcapd_reads_what_weir_sends() {
         let (capture, _) = capture(folder.path(), has_v6(version));
         let mut sent = Value::Null;
         let (flows, log) = nfcapd(folder.path(), &[], |port| {
-            sent = weir(&capture, port, version)
+            sent = weir(&capture, port, version);
         });
         for (name, counter) in [
             ("Flows", "records_exported"),
