@@ -247,7 +247,7 @@ const COLUMNS: [(Column, &str, &str, Align); 14] = [
     (Column::Destination, "dst", "Destination", Align::Left),
     (Column::Address, "host", "Host", Align::Left),
     (Column::Bits, "bps", "bit/s", Align::Right),
-    (Column::PacketRate, "pps", "packets/s", Align::Right),
+    (Column::PacketRate, "pps", "pkt/s", Align::Right),
     (Column::Octets, "octets", "Octets", Align::Right),
     (Column::Packets, "packets", "Packets", Align::Right),
     (Column::Flows, "flows", "Flows", Align::Right),

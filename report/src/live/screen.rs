@@ -133,7 +133,7 @@ mod tests {
         );
         assert_eq!(
             words(&lines[1]),
-            "State Proto Source Destination bit/s▼ packets/s Octets Packets Flags Age s Idle s"
+            "State Proto Source Destination bit/s▼ pkt/s Octets Packets Flags Age s Idle s"
         );
         assert_eq!(
             words(&lines[2]),

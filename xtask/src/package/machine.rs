@@ -1,4 +1,4 @@
-//! A machine of its own, in software where the processor cannot be shared: Debian's kernel and systemd, the
+//! A machine of its own, in software, since a machine that is itself a guest often lends its processor by halves: Debian's kernel and systemd, the
 //! packages, a script that is run once and switches it off.
 
 use std::{
@@ -43,7 +43,7 @@ pub fn run(base: &Path, debs: &[PathBuf], script: &str, seconds: u64) -> Result<
     let console = folder.join(format!("{name}.console"));
     let status = Command::new("timeout")
         .args(["--kill-after=10", &seconds.to_string(), QEMU])
-        .args(["-machine", "q35,accel=kvm:tcg", "-cpu", "max"])
+        .args(["-machine", "q35,accel=tcg", "-cpu", "max"])
         .args(["-smp", "2", "-m", "2048", "-nic", "none", "-no-reboot"])
         .args(["-display", "none", "-monitor", "none"])
         .arg("-serial")
