@@ -13,7 +13,7 @@ use crate::{filter, interface};
 
 /// Holds a folder: one sensor uses it at a time.
 pub fn lock(folder: &Path) -> Result<File> {
-    let file = File::open(folder)?;
+    let file = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(
@@ -35,7 +35,8 @@ pub fn open_identity(table: &Path) -> Result<Array<MapData, u64>> {
 /// Numbers of the tables in a folder.
 pub fn tables(folder: &Path) -> Result<Vec<u64>> {
     let mut numbers = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    let list = || format!("cannot list {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(list)? {
         let name = entry?.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix("table-"));
         numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
