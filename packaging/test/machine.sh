@@ -68,7 +68,8 @@ check "it stops" systemctl stop $sensor
 nothing_left "stopped"
 sleep 2
 check "the collector stops" systemctl stop weir-collector
-stored=$(weir sql --no-pager -o csv 'select sum(packets) from flows' 2>/dev/null | grep -E '^[0-9]+$')
+answer=$(weir sql --no-pager -o csv 'select sum(packets) from flows' 2>&1)
+stored=$(echo "$answer" | grep -E '^[0-9]+$' || echo "unknown: $answer")
 check "every packet is in the files" is "$sent" "$stored"
 
 # What a killed process had taken out of the table is lost, and counted: there is no exact sum here.
