@@ -3,10 +3,13 @@
 
 use weir_service::{
     privileges,
-    seccomp::{self, Allowed},
+    seccomp::{self, Allowed, Call},
 };
 
 use crate::options::Receive;
+
+/// The thread that closes windows lets the others go first.
+const PRIORITY: &[Call] = &[libc::SYS_setpriority];
 
 /// Gives up the rest, for threads that are started later too.
 pub fn confine(options: &Receive) {
@@ -15,7 +18,7 @@ pub fn confine(options: &Receive) {
         return;
     }
     let restricted = seccomp::restrict(Allowed {
-        calls: &[seccomp::RUNTIME, seccomp::FILES, seccomp::SOCKETS],
+        calls: &[seccomp::RUNTIME, seccomp::FILES, seccomp::SOCKETS, PRIORITY],
         bpf_commands: &[],
     });
     if let Err(error) = restricted {

@@ -35,6 +35,8 @@ const SOCKET: Token = Token(1);
 const TURN_MAX: usize = 64;
 /// Flows that go to the writer at once, and those of one more datagram.
 pub const FLOWS_MAX: usize = 16_384;
+/// While more comes, it is not bothered for fewer: it writes as many as one message.
+const FLOWS_MIN: usize = 4096;
 /// How long it waits for datagrams before it shows that it is there.
 const IDLE: Duration = Duration::from_millis(500);
 /// Turns taken to empty the socket's buffer at the end.
@@ -196,7 +198,7 @@ struct Work {
     receiver: Receiver,
     common: Common,
     progress: Arc<Progress>,
-    /// Flows of the last batch that had any: the next will have about as many.
+    /// Flows that went to the writer last: the next time it will be about as many.
     flows: usize,
 }
 
@@ -232,10 +234,10 @@ impl Work {
 
     /// Takes what is there; true if there may be more.
     fn turn(&mut self) -> Result<bool> {
+        // Grown from nothing, the flows of a full batch would be copied once more on the way.
+        let mut flows = Vec::with_capacity(self.flows);
         for _ in 0..TURN_MAX {
             let received_ns = clock::unix_ns();
-            // Grown from nothing, the flows of a full batch would be copied once more on the way.
-            let mut flows = Vec::with_capacity(self.flows);
             let Self {
                 receiver, common, ..
             } = self;
@@ -256,11 +258,16 @@ impl Work {
                 .context("receiving")?;
             common.onward.repeat(datagrams);
             if taken == 0 {
+                self.common.send(flows)?;
                 return Ok(false);
             }
-            self.flows = flows.len();
-            self.common.send(flows)?;
+            if flows.len() >= FLOWS_MIN {
+                self.flows = flows.len();
+                let next = Vec::with_capacity(self.flows);
+                self.common.send(mem::replace(&mut flows, next))?;
+            }
         }
+        self.common.send(flows)?;
         Ok(true)
     }
 }

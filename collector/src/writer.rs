@@ -19,6 +19,7 @@ use weir_store::{
     recover::{Recovered, recover},
     rotate::Rotated,
     schema::{self, StoredFlow},
+    system,
     window::Window,
 };
 
@@ -132,6 +133,9 @@ impl Writer {
         let closing_thread = thread::Builder::new()
             .name("rotate".to_owned())
             .spawn(move || {
+                // Where all share a core, datagrams must not wait for a window to be closed; where it is not
+                // allowed, they do.
+                let _ = system::let_others_first();
                 let place = Place { root: &root, form };
                 closing::close_windows(place, kept, &to_close, &closed, &told)
             })?;
@@ -268,7 +272,12 @@ impl State {
     fn take(&mut self, flows: Vec<StoredFlow>, now_ms: i64) {
         self.patience
             .get_or_insert_with(|| Patience::new(FLUSH_INTERVAL));
-        self.pending.extend(flows);
+        if self.pending.is_empty() {
+            // Under load these are a message's worth, and are not copied again.
+            self.pending = flows;
+        } else {
+            self.pending.extend(flows);
+        }
         if self.pending.len() >= MESSAGE_FLOWS {
             self.flush(now_ms);
         }

@@ -18,6 +18,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use arrow::{
@@ -26,18 +27,18 @@ use arrow::{
     datatypes::TimestampNanosecondType,
 };
 use parquet::{
-    arrow::ArrowWriter,
-    basic::Encoding,
+    arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata},
     file::{
         metadata::{KeyValue, SortingColumn},
         properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
+        writer::SerializedFileWriter,
     },
-    schema::types::ColumnPath,
 };
 
 use crate::{
     StoreError,
     checksum::{self, Block, Hashing},
+    chunk,
     form::Compression,
     layout, schema,
 };
@@ -57,9 +58,12 @@ const LAST_NS: &str = "weir.last_ns";
 /// A file being written.
 pub struct ClosedWriter {
     path: PathBuf,
-    writer: ArrowWriter<Hashing>,
+    writer: SerializedFileWriter<Hashing>,
+    compression: Compression,
     blocks: Vec<Block>,
-    /// Of the row group in progress.
+    /// Of the row group in progress: which encoding is best is known when all of it is there.
+    rows: Vec<RecordBatch>,
+    rows_count: usize,
     others_octets: usize,
     flows: u64,
     first_ns: Option<i64>,
@@ -95,16 +99,25 @@ impl ClosedWriter {
             })
         });
         let sorting: Vec<_> = sorting.collect();
-        let properties = properties(notes)
+        let mut properties = properties(notes)
             .set_compression(compression.codec())
-            .set_sorting_columns(Some(sorting).filter(|columns| !columns.is_empty()));
+            .set_sorting_columns(Some(sorting).filter(|columns| !columns.is_empty()))
+            .build();
+        add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
+        let columns = ArrowSchemaConverter::new().convert(&schema);
+        let columns = columns
+            .map_err(StoreError::parquet(path))?
+            .root_schema_ptr();
         let file = Hashing::new(layout::create_file(path)?);
-        let writer = ArrowWriter::try_new(file, schema, Some(properties.build()))
+        let writer = SerializedFileWriter::new(file, columns, Arc::new(properties))
             .map_err(StoreError::parquet(path))?;
         Ok(Self {
             path: path.to_owned(),
             writer,
+            compression,
             blocks: Vec::new(),
+            rows: Vec::new(),
+            rows_count: 0,
             others_octets: 0,
             flows: 0,
             first_ns: None,
@@ -120,15 +133,21 @@ impl ClosedWriter {
         let others = batch.column_by_name("others");
         let others = others.and_then(|others| others.to_data().get_slice_memory_size().ok());
         let others_octets = self.others_octets + others.unwrap_or(0);
-        if self.writer.in_progress_rows() + batch.num_rows() > ROW_GROUP_ROWS
-            || others_octets > OTHERS_OCTETS_MAX
+        if self.rows_count + batch.num_rows() > ROW_GROUP_ROWS || others_octets > OTHERS_OCTETS_MAX
         {
             self.end_row_group()?;
         }
         self.others_octets += others.unwrap_or(0);
-        self.writer
-            .write(batch)
-            .map_err(StoreError::parquet(&self.path))?;
+        let mut at = 0;
+        while at < batch.num_rows() {
+            let rows = (batch.num_rows() - at).min(ROW_GROUP_ROWS - self.rows_count);
+            self.rows.push(batch.slice(at, rows));
+            self.rows_count += rows;
+            at += rows;
+            if self.rows_count == ROW_GROUP_ROWS {
+                self.end_row_group()?;
+            }
+        }
         self.flows += batch.num_rows() as u64;
         let times = |name| {
             let column = batch.column_by_name(name)?;
@@ -138,32 +157,28 @@ impl ClosedWriter {
         let last_ns = times("flow_end").and_then(compute::max);
         self.first_ns = self.first_ns.into_iter().chain(first_ns).min();
         self.last_ns = self.last_ns.max(last_ns);
-        self.end_block()
+        Ok(())
     }
 
-    /// Ends a row group here; without rows since the last, nothing happens.
+    /// Ends a row group here; without rows since the last, nothing happens. The file's octets up to its end are
+    /// hashed.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn end_row_group(&mut self) -> Result<(), StoreError> {
-        self.others_octets = 0;
+        if self.rows_count == 0 {
+            return Ok(());
+        }
+        chunk::write_row_group(&mut self.writer, &self.rows, self.compression)
+            .map_err(StoreError::parquet(&self.path))?;
+        self.rows.clear();
+        (self.rows_count, self.others_octets) = (0, 0);
         self.writer
             .flush()
-            .map_err(StoreError::parquet(&self.path))?;
-        self.end_block()
-    }
-
-    /// Hashes the row groups that were written since the last block. Rows of the one in progress are in
-    /// memory only, so the file ends with the last that was written.
-    fn end_block(&mut self) -> Result<(), StoreError> {
+            .map_err(StoreError::io("write", &self.path))?;
         let row_groups = self.writer.flushed_row_groups().len();
-        if self.blocks.last().map_or(0, |block| block.row_groups) < row_groups {
-            self.writer
-                .sync()
-                .map_err(StoreError::io("write", &self.path))?;
-            self.blocks
-                .push(self.writer.inner_mut().end_block(row_groups));
-        }
+        self.blocks
+            .push(self.writer.inner_mut().end_block(row_groups));
         Ok(())
     }
 
@@ -205,18 +220,9 @@ fn properties(notes: &[(String, String)]) -> WriterPropertiesBuilder {
             .iter()
             .map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
     );
-    let mut properties = WriterProperties::builder()
+    // A file has an index of the pages of all columns or of none, and `chunk` makes none.
+    WriterProperties::builder()
         .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_key_value_metadata(Some(metadata));
-    // Times climb: their differences are small. Dictionaries only help columns with few values.
-    for time in ["flow_start", "flow_end", "received"] {
-        properties = properties
-            .set_column_dictionary_enabled(ColumnPath::from(time), false)
-            .set_column_encoding(ColumnPath::from(time), Encoding::DELTA_BINARY_PACKED);
-    }
-    for address in ["src_addr", "dst_addr"] {
-        properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(address), true);
-    }
-    properties
+        .set_offset_index_disabled(true)
+        .set_key_value_metadata(Some(metadata))
 }

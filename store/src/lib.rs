@@ -11,6 +11,7 @@
 
 pub mod account;
 pub mod checksum;
+mod chunk;
 pub mod claims;
 pub mod closed;
 pub mod expire;

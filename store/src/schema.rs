@@ -53,11 +53,14 @@ use std::{
 use arrow::{
     array::{
         ArrayRef, BinaryBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, MapBuilder,
-        MapFieldNames, RecordBatch, StringBuilder, TimestampNanosecondArray, UInt8Array,
-        UInt16Array, UInt32Array, UInt64Array, new_null_array,
+        MapFieldNames, NullBufferBuilder, PrimitiveArray, RecordBatch, StringBuilder,
+        TimestampNanosecondArray, UInt16Array, UInt32Array, new_null_array,
     },
-    buffer::{Buffer, NullBuffer},
-    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+    buffer::Buffer,
+    datatypes::{
+        ArrowPrimitiveType, DataType, Field, Schema, SchemaRef, TimeUnit, UInt8Type, UInt16Type,
+        UInt32Type, UInt64Type,
+    },
     error::ArrowError,
 };
 use weir_netflow::{FlowRecord, record::display_address};
@@ -162,6 +165,16 @@ static EARLIER_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(fields))
 });
 
+/// A message's worth of nulls of each column's type. Whoever holds a row group's messages would hold 86 octets a
+/// flow of them; the kernel gives no memory for zeros that are only read.
+static NULLS: LazyLock<Vec<ArrayRef>> = LazyLock::new(|| {
+    const ROWS: usize = 8192;
+    let fields = SCHEMA.fields().iter();
+    fields
+        .map(|field| new_null_array(field.data_type(), ROWS))
+        .collect()
+});
+
 /// Names within the map, as Parquet's specification has them.
 fn map_names() -> MapFieldNames {
     MapFieldNames {
@@ -233,10 +246,12 @@ pub fn foreign_column(others: &Schema) -> Option<String> {
 /// # Errors
 /// If a column is not as it must be.
 pub fn with_all_columns(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = SCHEMA.fields().iter().map(|field| {
-        rows.column_by_name(field.name())
-            .cloned()
-            .unwrap_or_else(|| new_null_array(field.data_type(), rows.num_rows()))
+    let count = rows.num_rows();
+    let columns = SCHEMA.fields().iter().zip(NULLS.iter());
+    let columns = columns.map(|(field, nulls)| match rows.column_by_name(field.name()) {
+        Some(column) => column.clone(),
+        None if count <= nulls.len() => nulls.slice(0, count),
+        None => new_null_array(field.data_type(), count),
     });
     RecordBatch::try_new(schema(), columns.collect())
 }
@@ -271,53 +286,52 @@ pub fn earlier_batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
 }
 
 fn earlier_columns(flows: &[StoredFlow]) -> Result<Vec<ArrayRef>, ArrowError> {
-    let times = |pick: fn(&StoredFlow) -> u64| -> ArrayRef {
-        let times = flows
-            .iter()
-            .map(|flow| i64::try_from(pick(flow)).unwrap_or(i64::MAX));
-        Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
-    };
-    let u8s = |pick: fn(&StoredFlow) -> u8| -> ArrayRef {
-        Arc::new(UInt8Array::from_iter_values(flows.iter().map(pick)))
-    };
-    let u16s = |pick: fn(&StoredFlow) -> u16| -> ArrayRef {
-        Arc::new(UInt16Array::from_iter_values(flows.iter().map(pick)))
-    };
-    let u32s = |pick: fn(&StoredFlow) -> u32| -> ArrayRef {
-        Arc::new(UInt32Array::from_iter_values(flows.iter().map(pick)))
-    };
-    let u64s = |pick: fn(&StoredFlow) -> u64| -> ArrayRef {
-        Arc::new(UInt64Array::from_iter_values(flows.iter().map(pick)))
-    };
     Ok(vec![
-        times(|flow| flow.record.start_ns),
-        times(|flow| flow.record.end_ns),
-        times(|flow| flow.received_ns),
+        times(flows, |flow| flow.record.start_ns),
+        times(flows, |flow| flow.record.end_ns),
+        times(flows, |flow| flow.received_ns),
         exporters(flows),
-        u32s(|flow| flow.source_id),
-        u8s(|flow| flow.version),
+        numbers::<UInt32Type>(flows, |flow| flow.source_id),
+        numbers::<UInt8Type>(flows, |flow| flow.version),
         addresses(flows, |flow| Some(flow.record.source))?,
         addresses(flows, |flow| Some(flow.record.destination))?,
         addresses(flows, |flow| said(flow.record.next_hop))?,
-        u8s(|flow| if flow.record.v6 { 6 } else { 4 }),
-        u8s(|flow| flow.record.protocol),
-        u16s(|flow| flow.record.source_port),
-        u16s(|flow| flow.record.destination_port),
-        u16s(|flow| flow.record.tcp_flags),
-        u8s(|flow| flow.record.tos),
-        u64s(|flow| flow.record.octets),
-        u64s(|flow| flow.record.packets),
-        u32s(|flow| flow.record.ingress_ifindex),
-        u32s(|flow| flow.record.egress_ifindex),
-        u32s(|flow| flow.record.source_as),
-        u32s(|flow| flow.record.destination_as),
-        u8s(|flow| flow.record.source_mask),
-        u8s(|flow| flow.record.destination_mask),
-        u16s(|flow| flow.record.vlan),
-        u8s(|flow| flow.record.direction as u8),
-        u8s(|flow| flow.record.end_reason as u8),
-        u32s(|flow| flow.record.sampling_interval),
+        numbers::<UInt8Type>(flows, |flow| if flow.record.v6 { 6 } else { 4 }),
+        numbers::<UInt8Type>(flows, |flow| flow.record.protocol),
+        numbers::<UInt16Type>(flows, |flow| flow.record.source_port),
+        numbers::<UInt16Type>(flows, |flow| flow.record.destination_port),
+        numbers::<UInt16Type>(flows, |flow| flow.record.tcp_flags),
+        numbers::<UInt8Type>(flows, |flow| flow.record.tos),
+        numbers::<UInt64Type>(flows, |flow| flow.record.octets),
+        numbers::<UInt64Type>(flows, |flow| flow.record.packets),
+        numbers::<UInt32Type>(flows, |flow| flow.record.ingress_ifindex),
+        numbers::<UInt32Type>(flows, |flow| flow.record.egress_ifindex),
+        numbers::<UInt32Type>(flows, |flow| flow.record.source_as),
+        numbers::<UInt32Type>(flows, |flow| flow.record.destination_as),
+        numbers::<UInt8Type>(flows, |flow| flow.record.source_mask),
+        numbers::<UInt8Type>(flows, |flow| flow.record.destination_mask),
+        numbers::<UInt16Type>(flows, |flow| flow.record.vlan),
+        numbers::<UInt8Type>(flows, |flow| flow.record.direction as u8),
+        numbers::<UInt8Type>(flows, |flow| flow.record.end_reason as u8),
+        numbers::<UInt32Type>(flows, |flow| flow.record.sampling_interval),
     ])
+}
+
+/// One a flow. Each column's `pick` is a function of its own, which is no call for each flow.
+fn numbers<T: ArrowPrimitiveType>(
+    flows: &[StoredFlow],
+    pick: impl Fn(&StoredFlow) -> T::Native,
+) -> ArrayRef {
+    Arc::new(PrimitiveArray::<T>::from_iter_values(
+        flows.iter().map(pick),
+    ))
+}
+
+fn times(flows: &[StoredFlow], pick: impl Fn(&StoredFlow) -> u64) -> ArrayRef {
+    let times = flows
+        .iter()
+        .map(|flow| i64::try_from(pick(flow)).unwrap_or(i64::MAX));
+    Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
 }
 
 /// `::` stands for unknown.
@@ -396,16 +410,13 @@ fn addresses(
     pick: impl Fn(&StoredFlow) -> Option<Ipv6Addr>,
 ) -> Result<ArrayRef, ArrowError> {
     let mut octets = Vec::with_capacity(16 * flows.len());
-    let known: NullBuffer = flows
-        .iter()
-        .map(|flow| {
-            let address = pick(flow);
-            octets.extend_from_slice(&address.unwrap_or(Ipv6Addr::UNSPECIFIED).octets());
-            address.is_some()
-        })
-        .collect();
-    let known = Some(known).filter(|known| known.null_count() > 0);
-    let array = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(octets), known)?;
+    let mut known = NullBufferBuilder::new(flows.len());
+    for flow in flows {
+        let address = pick(flow);
+        octets.extend_from_slice(&address.unwrap_or(Ipv6Addr::UNSPECIFIED).octets());
+        known.append(address.is_some());
+    }
+    let array = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(octets), known.finish())?;
     Ok(Arc::new(array))
 }
 

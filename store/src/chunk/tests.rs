@@ -1,0 +1,275 @@
+//! What is written here is read by the parquet crate, and is what it was.
+
+use std::{net::Ipv6Addr, ops::Range};
+
+use arrow::{array::RecordBatch, compute::concat_batches};
+use parquet::{
+    arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
+    basic::Encoding,
+    file::{metadata::ParquetMetaData, statistics::Statistics},
+};
+use weir_netflow::{Direction, FlowRecord};
+
+use super::hybrid;
+use crate::{
+    closed::ClosedWriter,
+    form::Compression,
+    others::{Gathering, Other, Others},
+    schema::{self, StoredFlow},
+};
+
+/// Numbers as if by chance (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 27)
+    }
+
+    fn address(&mut self, different: u64) -> Ipv6Addr {
+        let number = u128::from(self.draw() % different);
+        Ipv6Addr::from_bits(number * 0x0123_4567_89ab_cdef_0011)
+    }
+
+    /// A flow whose columns have so many different values at most, and whose times are multiples of a unit.
+    #[expect(clippy::cast_possible_truncation, reason = "any octets will do")]
+    fn flow(&mut self, different: u64, unit_ns: u64) -> StoredFlow {
+        let start_ns = 1_795_237_200_000_000_000 + self.draw() % different * unit_ns;
+        let is_rich = self.draw() % 3 == 0;
+        let number = self.draw() % different;
+        let mut record = FlowRecord {
+            source: self.address(different),
+            destination: self.address(different),
+            v6: self.draw() % 2 == 0,
+            source_port: (self.draw() % different) as u16,
+            destination_port: (self.draw() % different) as u16,
+            protocol: (self.draw() % different) as u8,
+            tcp_flags: (self.draw() % different) as u16,
+            octets: (self.draw() % different).wrapping_mul(0x1000_0000_0000_0001),
+            packets: number,
+            start_ns,
+            end_ns: start_ns + self.draw() % different * unit_ns,
+            source_as: (number as u32).wrapping_mul(0x8000_0001),
+            direction: if number.is_multiple_of(2) {
+                Direction::Egress
+            } else {
+                Direction::Ingress
+            },
+            ..FlowRecord::default()
+        };
+        let mut others = Others::NONE;
+        if is_rich {
+            record.next_hop = self.address(different);
+            record.source_mac = [number as u8, 2, 3, 4, 5, 6];
+            record.inner_vlan = number as u16;
+            record.mpls_labels = [number as u32, 0, 7, 0];
+            let mut gathering = Gathering::default();
+            let octets = &number.to_be_bytes()[..];
+            let other = Other {
+                enterprise: 0,
+                element: 95,
+                octets,
+            };
+            gathering.add(&other, octets.len());
+            others = gathering.finish();
+        }
+        StoredFlow {
+            record,
+            received_ns: start_ns,
+            exporter: self.address(different.min(3)),
+            source_id: number as u32,
+            version: 9,
+            others,
+        }
+    }
+
+    fn flows(&mut self, rows: usize, different: u64, unit_ns: u64) -> Vec<StoredFlow> {
+        (0..rows).map(|_| self.flow(different, unit_ns)).collect()
+    }
+}
+
+/// Writes rows in batches of a few thousand, reads them, and has both as one.
+fn there_and_back(rows: &RecordBatch, compression: Compression) -> (RecordBatch, ParquetMetaData) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flows.parquet");
+    let mut writer = ClosedWriter::create_as(&path, &[], compression, &[]).unwrap();
+    for at in (0..rows.num_rows()).step_by(4001) {
+        let count = (rows.num_rows() - at).min(4001);
+        writer.write(&rows.slice(at, count)).unwrap();
+    }
+    assert_eq!(writer.finish().unwrap(), rows.num_rows() as u64);
+    let file = std::fs::File::open(&path).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let metadata = reader.metadata().as_ref().clone();
+    let read: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+    (concat_batches(rows.schema_ref(), &read).unwrap(), metadata)
+}
+
+fn assert_comes_back(flows: &[StoredFlow], what: &str) -> ParquetMetaData {
+    let rows = schema::batch(flows).unwrap();
+    let (read, metadata) = there_and_back(&rows, Compression::default());
+    assert!(read == rows, "{what}");
+    metadata
+}
+
+#[test]
+fn rows_come_back_however_many_and_however_different() {
+    let mut random = Random(7);
+    for different in [1, 2, 17, 300, 70_000, 1 << 40] {
+        for unit_ns in [1, 1_000, 1_000_000, 1_048_576] {
+            // At the ends of bit-packed groups, blocks of differences and pages.
+            for rows in [1, 7, 8, 9, 127, 128, 129, 161, 5000] {
+                let flows = random.flows(rows, different, unit_ns);
+                assert_comes_back(&flows, &format!("{rows} rows of {different}, {unit_ns} ns"));
+            }
+        }
+    }
+    for rows in [65_535, 65_537, 131_073] {
+        let flows = random.flows(rows, 5000, 1_000_000);
+        assert_comes_back(&flows, &format!("{rows} rows"));
+    }
+}
+
+#[test]
+fn runs_of_any_length_come_back() {
+    let mut random = Random(8);
+    let mut flows = Vec::new();
+    while flows.len() < 20_000 {
+        let flow = random.flow(40, 1_000_000);
+        let run = usize::try_from(random.draw() % 60).unwrap();
+        flows.extend(std::iter::repeat_n(flow, run));
+    }
+    assert_comes_back(&flows, "runs");
+}
+
+#[test]
+fn the_ends_of_numbers_come_back() {
+    let flow = |number: u64| {
+        let mut flow = Random(9).flow(1, 1);
+        let time = i64::MAX.cast_unsigned();
+        flow.record.start_ns = number & time;
+        flow.record.end_ns = !number & time;
+        flow.received_ns = number.rotate_left(17) & time;
+        flow.record.octets = number;
+        flow.record.packets = !number;
+        flow.source_id = u32::MAX * u32::from(number > 1);
+        flow.record.source = Ipv6Addr::from_bits(u128::from(number).wrapping_mul(u128::MAX / 7));
+        flow
+    };
+    let numbers = [0, u64::MAX, 1, 1 << 63, u64::MAX - 1];
+    let flows: Vec<_> = numbers.into_iter().cycle().take(1000).map(flow).collect();
+    assert_comes_back(&flows, "few");
+    let flows: Vec<_> = (0..64).map(|bit| flow(1 << bit)).collect();
+    assert_comes_back(&flows, "many");
+}
+
+#[test]
+fn every_compression_comes_back() {
+    let rows = schema::batch(&Random(10).flows(3000, 100, 1)).unwrap();
+    for word in ["none", "snappy", "lz4", "zstd", "zstd:9"] {
+        let (read, _) = there_and_back(&rows, word.parse().unwrap());
+        assert!(read == rows, "{word}");
+    }
+}
+
+fn encodings<'a>(metadata: &'a ParquetMetaData, column: &str) -> (Vec<Encoding>, &'a Statistics) {
+    let mut columns = metadata.row_group(0).columns().iter();
+    let column = columns.find(|chunk| chunk.column_path().string() == column);
+    let column = column.unwrap();
+    (column.encodings().collect(), column.statistics().unwrap())
+}
+
+/// Few different values are in a dictionary; times of which each is another are differences, addresses are as
+/// they are. Statistics tell the ends in any case: readers leave out what they rule out.
+#[test]
+fn an_encoding_is_chosen_by_the_values_and_statistics_tell_their_ends() {
+    let few = assert_comes_back(&Random(11).flows(5000, 30, 1_000_000), "few");
+    let many = assert_comes_back(&Random(12).flows(5000, 1 << 40, 1_048_576), "many");
+    for (column, encoding) in [
+        ("flow_start", Encoding::DELTA_BINARY_PACKED),
+        ("src_addr", Encoding::PLAIN),
+        ("octets", Encoding::PLAIN),
+    ] {
+        let dictionary = &Encoding::RLE_DICTIONARY;
+        assert!(encodings(&few, column).0.contains(dictionary), "{column}");
+        let (found, _) = encodings(&many, column);
+        assert!(
+            found.contains(&encoding) && !found.contains(dictionary),
+            "{column}"
+        );
+    }
+    let flows = Random(13).flows(5000, 1000, 1_000_000);
+    let metadata = assert_comes_back(&flows, "ends");
+    let starts = || flows.iter().map(|flow| flow.record.start_ns.cast_signed());
+    let (_, Statistics::Int64(times)) = encodings(&metadata, "flow_start") else {
+        panic!("a time has 64 bits");
+    };
+    assert_eq!(times.min_opt().copied(), starts().min());
+    assert_eq!(times.max_opt().copied(), starts().max());
+    let addresses = || flows.iter().map(|flow| flow.record.source.octets());
+    let (_, Statistics::FixedLenByteArray(found)) = encodings(&metadata, "src_addr") else {
+        panic!("an address has 16 octets");
+    };
+    assert_eq!(found.min_opt().unwrap().data(), addresses().min().unwrap());
+    assert_eq!(found.max_opt().unwrap().data(), addresses().max().unwrap());
+    let (_, next_hops) = encodings(&metadata, "next_hop");
+    let unknown = flows
+        .iter()
+        .filter(|flow| flow.record.next_hop.is_unspecified());
+    assert_eq!(next_hops.null_count_opt(), Some(unknown.count() as u64));
+}
+
+/// Decodes the hybrid as the specification says.
+fn decoded(octets: &[u8], width: u32, count: usize) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    let mut at = 0;
+    while numbers.len() < count {
+        let mut header = 0;
+        for shift in (0..).step_by(7) {
+            header |= u64::from(octets[at] & 0x7f) << shift;
+            at += 1;
+            if octets[at - 1] < 0x80 {
+                break;
+            }
+        }
+        let times = usize::try_from(header >> 1).unwrap();
+        let bit = |range: Range<usize>| {
+            range.rev().fold(0, |number, bit| {
+                number << 1 | u32::from(octets[at + bit / 8] >> (bit % 8) & 1)
+            })
+        };
+        let width = width as usize;
+        if header & 1 == 0 {
+            numbers.extend(std::iter::repeat_n(bit(0..width), times));
+            at += width.div_ceil(8);
+        } else {
+            numbers.extend((0..times * 8).map(|place| bit(place * width..(place + 1) * width)));
+            at += times * width;
+        }
+    }
+    assert_eq!(at, octets.len());
+    numbers.truncate(count);
+    numbers
+}
+
+#[test]
+fn indices_of_any_width_come_back() {
+    let mut random = Random(14);
+    for width in 1..=32 {
+        let mut numbers: Vec<u32> = Vec::new();
+        while numbers.len() < 1003 {
+            let number = u32::try_from(random.draw() >> 32).unwrap() >> (32 - width);
+            let run = [1, 1, 1, 7, 8, 24, 25, 100][usize::try_from(random.draw() % 8).unwrap()];
+            numbers.extend(std::iter::repeat_n(number, run));
+        }
+        let mut octets = Vec::new();
+        hybrid::put(&numbers, width, &mut octets);
+        assert_eq!(
+            decoded(&octets, width, numbers.len()),
+            numbers,
+            "{width} bits"
+        );
+    }
+}
