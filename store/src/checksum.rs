@@ -7,7 +7,7 @@
 //!
 //! Each entry is a *block*: the octets up to END (the first from the file's first octet on, the others
 //! from the END before), which hold the row groups up to number GROUPS. HASH is XXH64 with seed 0, in
-//! hexadecimal. The footer itself has none; its counts must agree with what is found.
+//! hexadecimal. What the footer says has one of its own ([`crate::footer_checksum`]).
 
 use std::{
     fs::File,

@@ -8,6 +8,7 @@
 //! | `weir.first_ns` | the first `flow_start`, nanoseconds since 1970-01-01 UTC |
 //! | `weir.last_ns` | the last `flow_end`, likewise |
 //! | `weir.checksums` | of its row groups: [`crate::checksum`] |
+//! | `weir.footer` | of what the footer says: [`crate::footer_checksum`] |
 //! | `weir.exporters` | the exporters' accounts since the collector's start when the window was closed, as JSON: [`crate::account`] |
 //! | `weir.window` | what of that came to be in this window: datagrams, records, losses; to the second |
 //! | `weir.recovered` | `true` if the collector that wrote the window did not close it |
@@ -39,6 +40,7 @@ use crate::{
     StoreError,
     checksum::{self, Block, Hashing},
     chunk,
+    footer_checksum::{self, FOOTER},
     form::Compression,
     layout, schema,
 };
@@ -59,6 +61,8 @@ const LAST_NS: &str = "weir.last_ns";
 pub struct ClosedWriter {
     path: PathBuf,
     writer: SerializedFileWriter<Hashing>,
+    /// What goes into the metadata.
+    notes: Vec<(String, String)>,
     compression: Compression,
     blocks: Vec<Block>,
     /// Of the row group in progress: which encoding is best is known when all of it is there.
@@ -99,7 +103,8 @@ impl ClosedWriter {
             })
         });
         let sorting: Vec<_> = sorting.collect();
-        let mut properties = properties(notes)
+        let version = (VERSION.to_owned(), schema::SCHEMA_VERSION.to_owned());
+        let mut properties = properties()
             .set_compression(compression.codec())
             .set_sorting_columns(Some(sorting).filter(|columns| !columns.is_empty()))
             .build();
@@ -114,6 +119,7 @@ impl ClosedWriter {
         Ok(Self {
             path: path.to_owned(),
             writer,
+            notes: [&[version][..], notes].concat(),
             compression,
             blocks: Vec::new(),
             rows: Vec::new(),
@@ -195,9 +201,15 @@ impl ClosedWriter {
             (LAST_NS, text(self.last_ns)),
             (checksum::CHECKSUMS, Some(checksum::encode(&self.blocks))),
         ] {
-            let Some(value) = value else { continue };
+            self.notes.extend(value.map(|value| (key.to_owned(), value)));
+        }
+        let notes = self.notes.iter();
+        let notes = notes.map(|(key, value)| (key.as_str(), value.as_str()));
+        let checksum = footer_checksum::encode(self.writer.flushed_row_groups(), notes);
+        self.notes.push((FOOTER.to_owned(), checksum));
+        for (key, value) in self.notes {
             self.writer
-                .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+                .append_key_value_metadata(KeyValue::new(key, value));
         }
         let hashing = self
             .writer
@@ -210,19 +222,9 @@ impl ClosedWriter {
     }
 }
 
-fn properties(notes: &[(String, String)]) -> WriterPropertiesBuilder {
-    let mut metadata = vec![KeyValue::new(
-        VERSION.to_owned(),
-        schema::SCHEMA_VERSION.to_owned(),
-    )];
-    metadata.extend(
-        notes
-            .iter()
-            .map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
-    );
+fn properties() -> WriterPropertiesBuilder {
     // A file has an index of the pages of all columns or of none, and `chunk` makes none.
     WriterProperties::builder()
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
-        .set_key_value_metadata(Some(metadata))
 }

@@ -22,7 +22,7 @@ use parquet::{
     },
 };
 
-use crate::{StoreError, claims, closed::ROW_GROUP_ROWS, schema};
+use crate::{StoreError, claims, closed::ROW_GROUP_ROWS, footer_checksum, schema};
 
 /// Octets of a Bloom filter that is read; a damaged length may be anything.
 const BLOOM_OCTETS_MAX: i32 = 32 << 20;
@@ -64,6 +64,16 @@ impl Footer {
         let mut notes = self.notes.iter();
         let note = notes.find(|(known, _)| known == key)?;
         Some(&note.1)
+    }
+
+    /// Whether its notes are those that were written, as far as it has a checksum of them.
+    #[must_use]
+    pub fn has_sound_notes(&self) -> bool {
+        let notes = self.notes.iter();
+        let notes: Vec<_> = notes
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        footer_checksum::are_sound(&notes)
     }
 }
 

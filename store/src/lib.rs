@@ -1,7 +1,7 @@
 //! The flat files: what they hold ([`schema`], [`others`]), where they lie ([`layout`]), what of that can be
 //! chosen ([`form`]), the open window that
-//! is appended to ([`window`]), how it becomes Parquet ([`rotate`], [`closed`], [`checksum`]), what is
-//! done at start with windows that were never rotated ([`recover`]), how files are found and read
+//! is appended to ([`window`]), how it becomes Parquet ([`rotate`], [`closed`], [`checksum`],
+//! [`footer_checksum`]), what is done at start with windows that were never rotated ([`recover`]), how files are found and read
 //! ([`read`], [`follow`]), and what closed ones say of themselves ([`footer`], [`account`]; [`claims`] is what is
 //! looked at before that is believed). Then what is done with closed files:
 //! old ones go ([`expire`]), all are looked at ([`verify`]), damaged ones saved as far as they can be
@@ -18,6 +18,7 @@ pub mod expire;
 pub mod flow_tools;
 pub mod follow;
 pub mod footer;
+pub mod footer_checksum;
 pub mod form;
 pub mod layout;
 pub mod new_file;

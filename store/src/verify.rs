@@ -1,6 +1,6 @@
-//! Whether a closed file is what was written: its footer can be read, its columns are ours, its row
-//! groups have the octets they had ([`crate::checksum`]), and as many flows as the footer says can be
-//! read from them. Decoders may panic on what passes all checks but is not so; that is a fault too.
+//! Whether a closed file is what was written: its footer can be read and says what it said
+//! ([`crate::footer_checksum`]), its columns are ours, its row groups have the octets they had
+//! ([`crate::checksum`]), and as many flows as the footer says can be read from them. Decoders may panic on what passes all checks but is not so; that is a fault too.
 
 use std::{
     fs::File,
@@ -20,7 +20,7 @@ use crate::{
     checksum::{self, Block},
     claims, closed,
     footer::{self, note},
-    schema,
+    footer_checksum, schema,
 };
 
 /// Rows read at a time.
@@ -35,7 +35,7 @@ pub enum Fault {
     Footer(String),
     /// It was written with other columns.
     Version(String),
-    /// The footer's counts contradict each other or what Weir noted.
+    /// What the footer says contradicts itself or is not what was written.
     Counts(String),
     /// A row group (by number, from 0) is damaged, and why.
     RowGroup(usize, String),
@@ -104,6 +104,9 @@ fn read(path: &Path, mut take: Option<Take<'_>>) -> Result<Verified, StoreError>
         return Ok(verified);
     }
     check_counts(metadata.metadata(), &mut verified.faults);
+    let changed = footer_checksum::changed(metadata.metadata());
+    let changed = changed.map(|says| Fault::Counts(says.to_owned()));
+    verified.faults.extend(changed);
     let blocks = blocks(metadata.metadata(), &mut verified.faults);
     verified.has_checksums = !blocks.is_empty();
     let damaged = checksum::damaged(&mut file, &blocks).map_err(StoreError::io("read", path))?;
