@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use weir_store::{
     StoreError,
+    form::Form,
     layout::{self, Directory},
     new_file::NewFile,
     read, repair, rows, verify,
@@ -41,12 +42,14 @@ pub struct Anonymise {
 pub fn run(options: &Anonymise) -> Result<ExitCode> {
     let anonymiser = crypto_pan::open(&options.key)?;
     let files = read::list(&options.from)?;
-    let directory = Directory::lock(&options.to)?;
+    let mut directory = Directory::lock(&options.to)?;
     if fs::canonicalize(&options.from)? == fs::canonicalize(&options.to)? {
         bail!("the anonymised flows need a directory of their own");
     }
     let (mut flows, mut damaged, mut gone) = (0, 0, 0);
     for path in &files.closed {
+        // Each lies and is compressed as it was.
+        directory = directory.with_form(Form::of(&options.from, path));
         match anonymise(&directory, path, &anonymiser) {
             Ok(taken) => flows += taken,
             // Expired or recompacted meanwhile.

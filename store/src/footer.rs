@@ -22,7 +22,9 @@ use parquet::{
     },
 };
 
-use crate::{StoreError, claims, closed::ROW_GROUP_ROWS, footer_checksum, schema};
+use crate::{
+    StoreError, claims, closed::ROW_GROUP_ROWS, footer_checksum, form::Compression, schema,
+};
 
 /// Octets of a Bloom filter that is read; a damaged length may be anything.
 const BLOOM_OCTETS_MAX: i32 = 32 << 20;
@@ -121,6 +123,15 @@ impl Opened {
                 .filter_map(|note| Some((note.key.clone(), note.value.clone()?)))
                 .collect(),
         }
+    }
+
+    /// How its columns are compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        let group = self.loaded.metadata().row_groups().first();
+        let column = group.and_then(|group| group.columns().first());
+        let compression = column.map(|column| Compression::of(column.compression()));
+        compression.unwrap_or_default()
     }
 
     /// False if its Bloom filters say that no row has the address in the column.

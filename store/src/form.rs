@@ -8,7 +8,7 @@ use std::{
 
 use parquet::basic::{self, ZstdLevel};
 
-use crate::layout;
+use crate::{footer, layout};
 
 /// The folders of closed files, by the start of their windows, in UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +85,16 @@ impl Default for Compression {
 }
 
 impl Compression {
+    /// That of a column; which level Zstandard had is written nowhere.
+    pub(crate) fn of(codec: basic::Compression) -> Self {
+        match codec {
+            basic::Compression::UNCOMPRESSED => Self::None,
+            basic::Compression::SNAPPY => Self::Snappy,
+            basic::Compression::LZ4 | basic::Compression::LZ4_RAW => Self::Lz4,
+            _ => Self::default(),
+        }
+    }
+
     /// As Parquet has it.
     pub(crate) fn codec(self) -> basic::Compression {
         match self {
@@ -129,6 +139,25 @@ pub struct Form {
     pub layout: Layout,
     /// Their compression.
     pub compression: Compression,
+}
+
+impl Form {
+    /// What a closed file of a directory is like, as far as it says.
+    #[must_use]
+    pub fn of(root: &Path, path: &Path) -> Self {
+        Self {
+            layout: Layout::of(root, path).unwrap_or_default(),
+            compression: Self::compression_of(path),
+        }
+    }
+
+    /// How a closed file is compressed, as far as it says.
+    #[must_use]
+    pub fn compression_of(path: &Path) -> Compression {
+        let opened = footer::Opened::open(path).ok();
+        let compression = opened.map(|opened| opened.compression());
+        compression.unwrap_or_default()
+    }
 }
 
 /// A directory, and what closed files in it are to be like; by a path alone, as usual.
@@ -213,6 +242,11 @@ mod tests {
                 (5000, Vec::new()),
                 "{word}"
             );
+            let expected = match compression {
+                Compression::Zstd(_) => Compression::default(),
+                others => others,
+            };
+            assert_eq!(Form::compression_of(&path), expected, "{word}");
             octets.push(fs::metadata(&path).unwrap().len());
         }
         assert!(

@@ -11,6 +11,7 @@ use crate::{
     StoreError, account,
     closed::ClosedWriter,
     footer::{self, Footer},
+    form::Form,
     layout::{self, Directory},
     rotate,
     verify::{self, Fault},
@@ -101,7 +102,8 @@ fn write_sound(path: &Path, faults: &[Fault], partial: &Path) -> Result<u64, Sto
     let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
     let mut notes = vec![("weir.repaired".to_owned(), faults.join("; "))];
     notes.extend(notes_of(path));
-    let mut writer = ClosedWriter::create(partial, &notes)?;
+    let compression = Form::compression_of(path);
+    let mut writer = ClosedWriter::create_as(partial, &notes, compression, &[])?;
     verify::read_sound(path, |batch| writer.write(&batch))?;
     writer.finish()
 }
@@ -164,6 +166,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        form::Compression,
         others::Others,
         schema::{self, StoredFlow},
     };
@@ -175,7 +178,7 @@ mod tests {
         let path = layout::closed_path(root, START_S, &layout::window_stem(START_S));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let notes = [("weir.exporters".to_owned(), "[]".to_owned())];
-        let mut writer = ClosedWriter::create(&path, &notes).unwrap();
+        let mut writer = ClosedWriter::create_as(&path, &notes, Compression::Lz4, &[]).unwrap();
         let flow = StoredFlow {
             record: FlowRecord::default(),
             received_ns: 1_700_000_000_000_000_000,
@@ -220,6 +223,7 @@ mod tests {
         assert!(matches!(faults[..], [Fault::RowGroup(0, _)]), "{faults:?}");
         assert_eq!(fs::read(aside).unwrap(), damaged);
         assert_eq!(repair(&directory, &path).unwrap(), Repaired::Sound);
+        assert_eq!(Form::compression_of(&path), Compression::Lz4);
         let notes = notes_of(&path);
         assert_eq!(notes, [("weir.exporters".to_owned(), "[]".to_owned())]);
         // Once more: the one that is kept is not overwritten.

@@ -12,7 +12,7 @@ use std::{
     fs,
     net::{SocketAddr, UdpSocket},
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
@@ -25,6 +25,10 @@ use weir_exporter::{
     batch::{BatchOptions, Batcher},
 };
 use weir_netflow::{ExportTime, FlowRecord};
+use weir_store::{
+    form::{Compression, Form, Layout},
+    read,
+};
 use weir_tests::{netns, process::binaries};
 
 /// Flows with destination ports from 1 on, each of as many packets.
@@ -327,7 +331,7 @@ fn addresses_are_anonymised_on_write_as_they_are_afterwards() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let datagrams = datagrams();
     for (site, options) in [
-        (&site, String::new()),
+        (&site, "--layout flat --compression none".to_owned()),
         (&other, format!("--anonymise {}", key.display())),
     ] {
         let daemon = site.start(&options);
@@ -344,6 +348,14 @@ fn addresses_are_anonymised_on_write_as_they_are_afterwards() {
     assert_eq!((plain.len(), on_write.len()), (200, 200));
     assert_eq!(on_write, sources(&afterwards));
     assert!(plain.is_disjoint(&on_write));
+    // Files lie and are compressed as they did.
+    let form = Form {
+        layout: Layout::Flat,
+        compression: Compression::None,
+    };
+    let files = read::list(&afterwards).unwrap().closed;
+    let is_so = |path: &PathBuf| Form::of(&afterwards, path) == form;
+    assert!(!files.is_empty() && files.iter().all(is_so), "{files:?}");
     // All of one /16 are still in one.
     let networks: BTreeSet<_> = on_write
         .iter()
