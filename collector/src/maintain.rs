@@ -203,6 +203,11 @@ fn recompact(
         Recompacted::Due { folder, files } => {
             println!("{}: {files} files would become one", folder.display());
         }
+        // Nothing is amiss: it is the layout that was chosen.
+        Recompacted::Flat { folder, files } => println!(
+            "{}: {files} files without folders of hours or days stay as they are",
+            folder.display()
+        ),
         Recompacted::Left { folder, reason } => {
             is_all = false;
             println!("{}: left as it is: {reason}", folder.display());

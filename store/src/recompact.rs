@@ -74,6 +74,13 @@ pub enum Recompacted {
         /// Files in it.
         files: usize,
     },
+    /// These files lie without folders, and stay as they are.
+    Flat {
+        /// The directory.
+        folder: PathBuf,
+        /// Files it would have been.
+        files: usize,
+    },
     /// It is left as it is: something in it is wrong, or not finished.
     Left {
         /// The folder.
@@ -100,23 +107,28 @@ pub fn recompact<'a>(
     if !is_dry {
         clear(root, &lock)?;
     }
+    let mut flat_files = 0;
     for (period, files) in periods(root)? {
         if period.end_s() > before_s || files.len() < 2 {
             continue;
         }
-        let folder = period.layout.folder(root, period.start_s);
-        report(if period.suffix().is_none() {
-            Recompacted::Left {
-                folder,
-                reason: "files without folders of hours or days stay as they are".to_owned(),
-            }
-        } else if is_dry {
+        if period.suffix().is_none() {
+            flat_files += files.len();
+            continue;
+        }
+        report(if is_dry {
             Recompacted::Due {
-                folder,
+                folder: period.layout.folder(root, period.start_s),
                 files: files.len(),
             }
         } else {
             recompact_period(root, period, &files, form.compression)?
+        });
+    }
+    if flat_files > 0 {
+        report(Recompacted::Flat {
+            folder: root.to_owned(),
+            files: flat_files,
         });
     }
     Ok(())

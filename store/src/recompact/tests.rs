@@ -100,6 +100,7 @@ fn run(root: &Path, before_s: i64, is_dry: bool) -> Vec<String> {
         done.push(match hour {
             Recompacted::Done { files, flows, .. } => format!("{files} files, {flows} flows"),
             Recompacted::Due { files, .. } => format!("{files} files due"),
+            Recompacted::Flat { files, .. } => format!("{files} flat files stay"),
             Recompacted::Left { reason, .. } => reason,
         });
     })
@@ -349,11 +350,12 @@ fn files_by_day_become_one_a_day_and_flat_ones_stay() {
         let start_s = START_S + 300 * window.cast_signed();
         close_in(Layout::Flat, start_s, 300 + 10 * window..310 + 10 * window);
     }
-    let flat = "files without folders of hours or days stay as they are";
-    assert_eq!(run(root, LATER_S, true), [flat, "3 files due"]);
+    // They are told of once, however many days they are of.
+    let flat = "2 flat files stay";
+    assert_eq!(run(root, LATER_S, true), ["3 files due", flat]);
     // The day is not over yet.
     assert!(run(root, START_S + 7200, false).is_empty());
-    assert_eq!(run(root, LATER_S, false), [flat, "3 files, 300 flows"]);
+    assert_eq!(run(root, LATER_S, false), ["3 files, 300 flows", flat]);
     let large = root.join("date=2026-11-21/flows-20261121T000000Z-day.parquet");
     let closed = read::list(root).unwrap().closed;
     assert!(closed.len() == 3 && closed.contains(&large), "{closed:?}");
@@ -365,7 +367,7 @@ fn files_by_day_become_one_a_day_and_flat_ones_stay() {
     close(root, START_S, 330..340);
     assert_eq!(
         run(root, LATER_S, false),
-        [flat, "there are folders of hours in it, too"]
+        ["there are folders of hours in it, too", flat]
     );
     assert_eq!(seen(root), (0..340).collect::<Vec<_>>());
     // One that was killed after the folders had changed places.
