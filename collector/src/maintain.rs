@@ -75,14 +75,14 @@ fn expire(root: &Path, limits: &Limits, is_dry: bool) -> Result<ExitCode> {
 
 fn verify(root: &Path) -> Result<ExitCode> {
     let files = read::list(root)?;
-    let (mut flows, mut sound, mut damaged) = (0, 0, 0);
+    let (mut flows, mut sound, mut damaged, mut unread) = (0, 0, 0, 0);
     for path in &files.closed {
         let verified = match verify::verify(path) {
             Ok(verified) => verified,
             // Expired or recompacted meanwhile.
             Err(_) if !path.exists() => continue,
             Err(error) => {
-                damaged += 1;
+                unread += 1;
                 println!("{error}");
                 continue;
             }
@@ -121,7 +121,12 @@ fn verify(root: &Path) -> Result<ExitCode> {
             root.display()
         );
     }
-    Ok(success_if(damaged == 0))
+    if unread > 0 {
+        eprintln!(
+            "weir-collector: {unread} files could not be read, and nothing is known of them: look as the user whose they are, or at the disk"
+        );
+    }
+    Ok(success_if(damaged + unread == 0))
 }
 
 fn repair(root: &Path) -> Result<ExitCode> {
@@ -150,7 +155,16 @@ fn repair(root: &Path) -> Result<ExitCode> {
     }
     for path in read::list(root)?.closed {
         let shown = path.display();
-        match repair::repair(&directory, &path)? {
+        let repaired = match repair::repair(&directory, &path) {
+            Ok(repaired) => repaired,
+            // It is as it was, and no reason to leave the others.
+            Err(error) => {
+                is_all = false;
+                println!("{shown}: stays as it is: {error}");
+                continue;
+            }
+        };
+        match repaired {
             Repaired::Sound => {}
             Repaired::OtherVersion(version) => println!("{shown}: left alone: {version}"),
             Repaired::Saved {

@@ -340,6 +340,44 @@ fn d06_a_damaged_file_is_found_and_what_is_sound_saved() {
     assert!(is_done && said.is_empty(), "{said}");
 }
 
+/// A file that may not be read is not said to be damaged, and the others are repaired whatever it is.
+#[test]
+fn d10_a_file_that_may_not_be_read_is_told_apart_and_holds_nothing_up() {
+    assert!(netns::possible(), "root is needed to give up what it may");
+    let site = with_closed_file(50);
+    let path = &site.closed()[0];
+    let mut octets = fs::read(path).unwrap();
+    // By its name it comes first.
+    let shut = path.with_file_name("flows-20260101T000000Z.parquet");
+    fs::write(&shut, &octets).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+    let maintain = |word: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-dac_override,-dac_read_search"]);
+        command.arg(Site::command().get_program());
+        let output = command.arg(word).arg(site.flows()).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), said)
+    };
+    let (is_well, said) = maintain("verify");
+    assert!(
+        !is_well && said.contains("in 1 sound files, 0 damaged"),
+        "{said}"
+    );
+    assert!(
+        said.contains("1 files could not be read") && !said.contains("stop the collector"),
+        "{said}"
+    );
+    octets[100] ^= 4;
+    fs::write(path, octets).unwrap();
+    let (is_well, said) = maintain("repair");
+    assert!(
+        !is_well && said.contains("stays as it is: cannot open"),
+        "{said}"
+    );
+    assert!(said.contains("kept as"), "{said}");
+}
+
 #[test]
 fn d10_a_symbolic_link_in_the_directory_is_not_followed() {
     let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
