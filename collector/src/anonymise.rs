@@ -84,10 +84,7 @@ fn anonymise(directory: &Directory, path: &Path, anonymiser: &CryptoPan) -> Resu
     notes.push(("weir.anonymised".to_owned(), "Crypto-PAn".to_owned()));
     let mut file = NewFile::create(directory, start_s, &notes)?;
     let read = verify::read_sound(path, |batch| {
-        let mut flows = rows::flows(&batch).map_err(|source| StoreError::Arrow {
-            path: path.to_owned(),
-            source,
-        })?;
+        let mut flows = rows::flows(&batch).map_err(StoreError::arrow(path))?;
         for flow in &mut flows {
             anonymiser.anonymise(flow);
         }

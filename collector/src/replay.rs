@@ -172,10 +172,7 @@ impl Replaying<'_> {
     /// Sends a file's flows; how many faults it has.
     fn file(&mut self, path: &Path) -> Result<usize> {
         let verified = verify::read_sound(path, |batch| {
-            let flows = rows::flows(&batch).map_err(|source| StoreError::Arrow {
-                path: path.to_owned(),
-                source,
-            })?;
+            let flows = rows::flows(&batch).map_err(StoreError::arrow(path))?;
             for flow in &flows {
                 self.flow(flow);
             }

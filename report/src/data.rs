@@ -128,7 +128,7 @@ fn look(root: &Path, filter: &Filter) -> Result<Look> {
 /// is not in its group.
 fn unlisted(root: &Path, error: StoreError) -> anyhow::Error {
     let kind = match &error {
-        StoreError::Io { source, .. } => source.kind(),
+        StoreError::Io { error, .. } => error.kind(),
         _ => io::ErrorKind::Other,
     };
     let root = root.display();

@@ -37,44 +37,45 @@ pub mod window;
 
 use std::path::PathBuf;
 
-/// What went wrong with a file, and with which.
+/// What went wrong with a file, and with which. Each says all there is to say: what it comes from is in its
+/// sentence, and would be told twice if it were its source too.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {error}")]
     Io {
         /// What was tried.
         action: &'static str,
         /// With which file.
         path: PathBuf,
         /// What it said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A closed file is there, and the disk may not keep its name.
     #[error(
-        "{path} is there, and readers see its flows, but a power cut may still take it back, since its folder cannot be synced: {source}"
+        "{path} is there, and readers see its flows, but a power cut may still take it back, since its folder cannot be synced: {error}"
     )]
     Unsynced {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The octets are not what they should be.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     Arrow {
         /// Which file.
         path: PathBuf,
         /// What the reader or writer said.
-        source: arrow::error::ArrowError,
+        error: arrow::error::ArrowError,
     },
     /// As above, for Parquet.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     Parquet {
         /// Which file.
         path: PathBuf,
         /// What the reader or writer said.
-        source: parquet::errors::ParquetError,
+        error: parquet::errors::ParquetError,
     },
     /// A file of another program is not what it should be, or of a kind that is not read.
     #[error("{path}: {reason}")]
@@ -118,17 +119,17 @@ impl StoreError {
         path: &std::path::Path,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
+        move |error| Self::Io {
             action,
             path,
-            source,
+            error,
         }
     }
 
     /// Columns of a file that are not as they must be.
     pub fn arrow(path: &std::path::Path) -> impl FnOnce(arrow::error::ArrowError) -> Self {
         let path = path.to_owned();
-        move |source| Self::Arrow { path, source }
+        move |error| Self::Arrow { path, error }
     }
 
     pub(crate) fn foreign(path: &std::path::Path, reason: impl Into<String>) -> Self {
@@ -142,6 +143,6 @@ impl StoreError {
         path: &std::path::Path,
     ) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
         let path = path.to_owned();
-        move |source| Self::Parquet { path, source }
+        move |error| Self::Parquet { path, error }
     }
 }

@@ -115,8 +115,8 @@ fn give_name(root: &Path, partial: &Path, closed: &Path) -> Result<(), StoreErro
         let published = make_folders(root, hour)
             .and_then(|()| fs::rename(partial, closed).map_err(StoreError::io("rename", partial)));
         match published {
-            Err(StoreError::Io { source, .. })
-                if source.kind() == io::ErrorKind::NotFound && tries_left > 0 => {}
+            Err(StoreError::Io { error, .. })
+                if error.kind() == io::ErrorKind::NotFound && tries_left > 0 => {}
             done => return done,
         }
     }
@@ -133,10 +133,10 @@ fn keep_name(
     for folder in iter::once(root).chain(folders(root, hour)) {
         match sync(folder) {
             // The file was in it, and has expired already.
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(StoreError::Io { source, .. }) => {
+            Err(StoreError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(StoreError::Io { error, .. }) => {
                 let path = closed.to_owned();
-                return Err(StoreError::Unsynced { path, source });
+                return Err(StoreError::Unsynced { path, error });
             }
             done => done?,
         }

@@ -83,7 +83,7 @@ fn who_asks_for_the_first_time_is_told_what_to_do() {
         let error = StoreError::Io {
             action: "list",
             path: root.join(".open"),
-            source: kind.into(),
+            error: kind.into(),
         };
         unlisted(&root, error).to_string()
     };
