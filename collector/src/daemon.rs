@@ -303,7 +303,10 @@ fn report(
     written: &Written,
     accounts: [Value; 3],
 ) -> Result<()> {
-    let (exporters, lost_records, lost_datagrams) = shards.heard_and_lost();
+    let (_, lost_records, lost_datagrams) = shards.heard_and_lost();
+    // Those whose connections have ended are not known any more, and have accounts.
+    let accounts_of_all = shards.accounts();
+    let exporters = accounts_of_all.as_array().map_or(0, Vec::len);
     eprintln!(
         "weir-collector: {} datagrams from {exporters} exporters, {} flows written; lost on the way: {lost_records} records, {lost_datagrams} datagrams (v9, sFlow); dropped by the kernel: {}; malformed: {}; not written: {}",
         statistics.datagrams,
@@ -322,7 +325,7 @@ fn report(
         }
     }
     if let Value::Object(object) = &mut object {
-        object.insert("exporters".to_owned(), shards.accounts());
+        object.insert("exporters".to_owned(), accounts_of_all);
     }
     let text = format!("{object:#}\n");
     if path == Path::new("-") {

@@ -123,7 +123,12 @@ pub fn run(options: &Replay) -> Result<ExitCode> {
     };
     let mut faults = 0;
     for path in &files {
-        faults += replaying.file(path)?;
+        // One that cannot be read, or has expired meanwhile, is no reason to leave the others.
+        faults += replaying.file(path).unwrap_or_else(|error| {
+            let bar = &replaying.bar;
+            bar.suspend(|| eprintln!("weir-collector: {error:#}"));
+            1
+        });
     }
     Ok(replaying.finish(faults))
 }
@@ -239,8 +244,14 @@ impl Replaying<'_> {
         self.bar.finish_and_clear();
         let counters = self.outlet.counters();
         let latest = DateTime::from_timestamp_nanos(i64::try_from(self.latest_ns).unwrap_or(0));
+        let latest = match self.began {
+            Some(_) => latest
+                .format("; the last was received at %Y-%m-%d %H:%M:%S")
+                .to_string(),
+            None => String::new(),
+        };
         println!(
-            "{} flows read, {} outside the times asked for; {} records sent in {} datagrams ({} by splitting), {} that the format cannot carry, {} not sent; the last was received at {}",
+            "{} flows read, {} outside the times asked for; {} records sent in {} datagrams ({} by splitting), {} that the format cannot carry, {} not sent{latest}",
             counters.records.records + self.left_out,
             self.left_out,
             counters.records_exported.records,
@@ -248,7 +259,6 @@ impl Replaying<'_> {
             counters.records_split,
             counters.records_unsupported.records,
             counters.records_unsent.records,
-            latest.format("%Y-%m-%d %H:%M:%S")
         );
         if counters.records_unsent.records == 0 && faults == 0 {
             ExitCode::SUCCESS

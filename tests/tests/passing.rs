@@ -404,4 +404,22 @@ fn files_are_replayed_in_each_format_at_any_speed() {
         is_success && said.contains("200 flows read, 200 outside"),
         "{said}"
     );
+    // Nothing was sent, and so there is no last one.
+    assert!(!said.contains("the last was received"), "{said}");
+    // A file that may not be read holds up no other; root may read any but for two capabilities.
+    assert!(netns::possible(), "root is needed to give them up");
+    let shut = site.flows().join("flows-20260101T000000Z.parquet");
+    fs::write(&shut, "").unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-dac_override,-dac_read_search"]);
+    command.arg(Site::command().get_program());
+    command.arg("replay").arg(site.flows());
+    command.args(["--to", "127.0.0.1:9", "--speed", "full"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(
+        !output.status.success() && said.contains("200 flows read, 0 outside"),
+        "{said}"
+    );
 }
