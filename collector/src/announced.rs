@@ -41,6 +41,8 @@ pub struct Announced {
     one_in: HashMap<Sampler, u32>,
     /// The rate of all interfaces that have one, if it is the same.
     of_interfaces: Option<u32>,
+    /// That of all samplers that have a number, likewise.
+    of_samplers: Option<u32>,
     interfaces: HashMap<u32, Names>,
     /// What it counted.
     pub counted: Counted,
@@ -103,17 +105,17 @@ impl Announced {
         let room = self.one_in.len() < SAMPLERS_MAX || self.one_in.contains_key(&sampler);
         if room && self.one_in.insert(sampler, one_in) != Some(one_in) {
             self.changed = true;
-            self.of_interfaces = self.rate_of_interfaces();
+            self.of_interfaces =
+                self.common_rate(|sampler| matches!(sampler, Sampler::Interface(_)));
+            self.of_samplers = self.common_rate(|sampler| matches!(sampler, Sampler::Id(_)));
         }
         room
     }
 
-    fn rate_of_interfaces(&self) -> Option<u32> {
-        let of_interface = |(sampler, one_in): (&Sampler, &u32)| match sampler {
-            Sampler::Interface(_) => Some(*one_in),
-            _ => None,
-        };
-        let mut rates = self.one_in.iter().filter_map(of_interface);
+    /// The rate of all of these, if it is the same.
+    fn common_rate(&self, is_meant: impl Fn(&Sampler) -> bool) -> Option<u32> {
+        let meant = self.one_in.iter().filter(|(sampler, _)| is_meant(sampler));
+        let mut rates = meant.map(|(_, one_in)| *one_in);
         let first = rates.next()?;
         rates.all(|rate| rate == first).then_some(first)
     }
@@ -146,7 +148,8 @@ impl Announced {
     }
 
     /// The sampling rate of a record of a template, by what says most about it; none if nothing does. That of
-    /// an interface is that of its own records, and of those that name none if all interfaces have the same.
+    /// an interface is that of its own records, and of those that name none if all interfaces have the same; so
+    /// is that of a sampler with a number, which many routers announce and name in no record.
     #[must_use]
     pub fn one_in(&self, record: &DataRecord<'_>, template: u16) -> Option<u32> {
         if self.one_in.is_empty() {
@@ -167,6 +170,8 @@ impl Announced {
             .or_else(|| known(Sampler::Interface(interfaces[1])))
             .or_else(|| known(Sampler::All))
             .or(of_all)
+            // A record that names another sampler, 0 mostly, was not chosen by these.
+            .or(self.of_samplers.filter(|_| record.sampler.is_none()))
     }
 
     /// As entries of a JSON object, those that say something, in a stable order.
@@ -249,6 +254,29 @@ mod tests {
         // It changes.
         assert!(announced.take(&rate(Sampler::Id(1), 2000), 0));
         assert_eq!(one_in(&announced, 1), 2000);
+    }
+
+    /// Fault case C17: a sampler is announced by its number, and records name none.
+    #[test]
+    fn c17_a_record_that_names_no_sampler_has_the_rate_that_all_of_them_have() {
+        let mut announced = Announced::default();
+        let unnamed = |announced: &Announced| {
+            let template = Template::new(256, None, vec![Field::new(10, 1)]).unwrap();
+            let base = TimeBase::booted(0, None);
+            let record = data::records(&template, &[7], base).next().unwrap();
+            announced.one_in(&record, template.id())
+        };
+        assert_eq!(unnamed(&announced), None);
+        announced.take(&rate(Sampler::Id(1), 512), 0);
+        assert_eq!(unnamed(&announced), Some(512));
+        // 0 says that it was not sampled, 2 that it was by one that is not known.
+        assert_eq!((one_in(&announced, 0), one_in(&announced, 2)), (1, 1));
+        announced.take(&rate(Sampler::Id(2), 512), 0);
+        assert_eq!(unnamed(&announced), Some(512));
+        announced.take(&rate(Sampler::Id(2), 1024), 0);
+        assert_eq!(unnamed(&announced), None, "it may be either");
+        announced.take(&rate(Sampler::All, 10), 0);
+        assert_eq!(unnamed(&announced), Some(10));
     }
 
     #[test]
