@@ -185,21 +185,25 @@ impl Exporters {
         received_ns: u64,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
-        let header = ipfix::decode_header(octets)?;
-        let length = usize::from(header.length);
-        self.statistics.trailing_octets += u64::from(length < octets.len());
+        let header = match ipfix::decode_header(octets) {
+            Ok(header) => header,
+            Err(error) => {
+                // As above.
+                if let Some(header) = ipfix::cut_off(octets) {
+                    let key = key(source, ipfix::VERSION, header.domain);
+                    let numbered = unread(&header, source, received_ns);
+                    self.heard(key, source, received_ns)?
+                        .sequence
+                        .step(&numbered);
+                }
+                return Err(error.into());
+            }
+        };
+        self.statistics.trailing_octets += u64::from(usize::from(header.length) < octets.len());
         let message = Templated {
             key: key(source, ipfix::VERSION, header.domain),
             hash: self.hasher.hash_one(octets),
-            numbered: Numbered {
-                sequence: header.sequence,
-                units: 0,
-                units_unread: records_max(length - ipfix::HEADER_OCTETS),
-                sent_ms: header.export_ns / NS_PER_MS,
-                uptime_ms: None,
-                arrived_ms: received_ns / NS_PER_MS,
-                port: source.port,
-            },
+            numbered: unread(&header, source, received_ns),
             time: header.time_base(None),
             sets: ipfix::decode_sets(octets),
         };
@@ -342,6 +346,20 @@ pub(crate) fn stored(
 /// Records that so many octets hold at most: each has one at least.
 fn records_max(octets: usize) -> u32 {
     u32::try_from(octets).unwrap_or(u32::MAX)
+}
+
+/// What an IPFIX header says of a message whose sets were not read yet.
+fn unread(header: &ipfix::Header, source: &Source, received_ns: u64) -> Numbered {
+    let octets = usize::from(header.length).saturating_sub(ipfix::HEADER_OCTETS);
+    Numbered {
+        sequence: header.sequence,
+        units: 0,
+        units_unread: records_max(octets),
+        sent_ms: header.export_ns / NS_PER_MS,
+        uptime_ms: None,
+        arrived_ms: received_ns / NS_PER_MS,
+        port: source.port,
+    }
 }
 
 /// What a header with sysUptime says, of a datagram that is one unit.

@@ -24,6 +24,7 @@ use weir_store::{
 
 use crate::{
     decode::{self, NS_PER_MS, key},
+    exporter::Exporter,
     exporters::{Exporters, Refused, Source},
     loss::{Numbered, Step},
     statistics::Statistics,
@@ -65,8 +66,7 @@ impl Exporters {
         received_ns: u64,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
-        let datagram = sflow::decode(octets)?;
-        let header = datagram.header;
+        let header = sflow::decode_header(octets)?;
         let key = key(source, sflow::VERSION_NUMBER, header.sub_agent);
         let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
         let left = self.left();
@@ -82,6 +82,15 @@ impl Exporters {
             arrived_ms,
             port: source.port,
         };
+        let datagram = match sflow::decode(octets) {
+            Ok(datagram) => datagram,
+            // It was not lost on the way: its number counts, nothing else of it.
+            Err(error) => {
+                let step = exporter.sequence.step(&numbered);
+                note_time(exporter, step, (header.uptime_ms, sent_ms));
+                return Err(error.into());
+            }
+        };
         if !keep_copies && let Some(step) = decode::step_of_copy(exporter, hash, &numbered) {
             self.statistics.copied_datagrams += 1;
             return Ok(Some(step));
@@ -89,12 +98,7 @@ impl Exporters {
         let before = exporter.held();
         let sources_max = before.sources + left.sources;
         let step = decode::step(exporter, hash, &numbered);
-        if step == Step::Restart {
-            exporter.samples.restart();
-        }
-        if matches!(step, Step::InOrder | Step::Gap(_) | Step::Restart) {
-            exporter.clock.read = Some((header.uptime_ms, sent_ms));
-        }
+        note_time(exporter, step, (header.uptime_ms, sent_ms));
         // Copies are no arrivals. Of a doubtful datagram each sample's own number says what it is.
         let is_arrival = step != Step::Duplicate;
         let mut counted = Statistics::default();
@@ -125,6 +129,16 @@ impl Exporters {
         self.statistics.add(&counted);
         self.hold(before, after);
         Ok(Some(step))
+    }
+}
+
+/// Reads an exporter's clock on by a datagram that is its latest; after a boot sources number anew.
+fn note_time(exporter: &mut Exporter, step: Step, read: (u32, u64)) {
+    if step == Step::Restart {
+        exporter.samples.restart();
+    }
+    if matches!(step, Step::InOrder | Step::Gap(_) | Step::Restart) {
+        exporter.clock.read = Some(read);
     }
 }
 

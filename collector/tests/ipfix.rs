@@ -358,6 +358,34 @@ fn c02_a_datagram_that_was_cut_off_is_malformed_and_not_lost() {
     assert_eq!(exporters.lost(), (0, 0));
 }
 
+/// Fault case C2: likewise; how many records IPFIX had in it only the next number tells.
+#[test]
+fn c02_a_message_that_was_cut_off_is_malformed_and_not_lost() {
+    let mut exporters = exporters();
+    let message = |sequence: u32, records: u8| {
+        let sets = [&TEMPLATE[..], &data(256, records)].concat();
+        let header = ipfix::Header {
+            length: u16::try_from(ipfix::HEADER_OCTETS + sets.len()).unwrap(),
+            export_ns: NOW_NS,
+            sequence,
+            domain: 3,
+        };
+        [&ipfix::encode_header(&header)[..], &sets[..]].concat()
+    };
+    let mut take = |octets: &[u8]| exporters.datagram(octets, &UDP, NOW_NS, &mut Vec::new());
+    take(&message(0, 3)).unwrap();
+    let whole = message(3, 4);
+    take(&whole[..whole.len() - 1]).unwrap_err();
+    assert_eq!(take(&message(7, 2)), Ok(Some(Step::InOrder)));
+    assert_eq!(take(&message(10, 1)), Ok(Some(Step::Gap(1))));
+    // Its header says less than a header.
+    let mut short = message(11, 1);
+    short[3] = 15;
+    take(&short).unwrap_err();
+    assert_eq!(exporters.statistics.malformed, 2);
+    assert_eq!(exporters.lost(), (1, 0));
+}
+
 /// Fault case C3.
 #[test]
 fn c03_a_malformed_message_applies_nothing() {

@@ -282,7 +282,8 @@ fn c01_c03_other_versions_and_what_goes_beyond_are_refused() {
         refused(&octets[..20]),
         Refused::Malformed(Malformed::TooShort { octets: 20 })
     );
-    assert_eq!(exporters.heard_count(), 0);
+    // That which has a number was heard.
+    assert_eq!(exporters.heard_count(), 1);
     assert_eq!(
         (
             exporters.statistics.malformed,
@@ -290,6 +291,27 @@ fn c01_c03_other_versions_and_what_goes_beyond_are_refused() {
         ),
         (2, 1)
     );
+}
+
+/// Fault case C2: a datagram whose samples go beyond it did arrive. Its samples did not.
+#[test]
+fn c02_a_datagram_that_was_cut_off_is_malformed_and_not_lost() {
+    let mut exporters = exporters();
+    for number in 1..=4 {
+        let octets = datagram(number, 5000 + number, &[sample(number, 1)]);
+        let at_ns = NOW_NS + u64::from(number) * MS_NS;
+        if number == 2 {
+            let cut_off = &octets[..octets.len() - 4];
+            let taken = exporters.datagram(cut_off, &source(), at_ns, &mut Vec::new());
+            taken.unwrap_err();
+        } else {
+            assert_eq!(take(&mut exporters, at_ns, &octets).len(), 1);
+        }
+    }
+    assert_eq!(exporters.statistics.malformed, 1);
+    let account = account(&exporters);
+    let of = |name: &str| account[name].as_u64().unwrap();
+    assert_eq!((of("datagrams"), of("lost"), of("samples_lost")), (4, 0, 1));
 }
 
 /// Version 1 has no numbers: what was lost is not known, which is not 0.

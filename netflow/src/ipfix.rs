@@ -152,12 +152,27 @@ pub fn decode_header(datagram: &[u8]) -> Result<Header, Malformed> {
     if !(HEADER_OCTETS..=octets).contains(&usize::from(length)) {
         return Err(Malformed::MessageLength { length, octets });
     }
-    Ok(Header {
-        length,
+    Ok(claimed_header(datagram))
+}
+
+/// The header of a message that ends before it says it does: its number is known, and nothing of it is used.
+#[must_use]
+pub fn cut_off(datagram: &[u8]) -> Option<Header> {
+    match decode_header(datagram) {
+        Err(Malformed::MessageLength { length, octets }) if usize::from(length) > octets => {
+            Some(claimed_header(datagram))
+        }
+        _ => None,
+    }
+}
+
+fn claimed_header(datagram: &[u8]) -> Header {
+    Header {
+        length: read::u16(datagram, 2),
         export_ns: u64::from(read::u32(datagram, 4)) * 1_000_000_000,
         sequence: read::u32(datagram, 8),
         domain: read::u32(datagram, 12),
-    })
+    }
 }
 
 /// Reads a message's sets: all of them or none. A caller applies templates only once the whole

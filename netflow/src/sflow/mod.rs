@@ -78,11 +78,16 @@ pub fn is_version(octets: &[u8]) -> bool {
     octets.first_chunk() == Some(&VERSION.to_be_bytes())
 }
 
-/// Reads a datagram's header and cuts it into samples.
+/// Reads a datagram's header, whatever its samples are.
 ///
 /// # Errors
-/// If it is of another version, ends before its header does, or a sample goes beyond it.
-pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
+/// If it is of another version, or ends before its header does.
+pub fn decode_header(datagram: &[u8]) -> Result<Header, Malformed> {
+    split_header(datagram).map(|(header, _)| header)
+}
+
+/// The header, and what follows it.
+fn split_header(datagram: &[u8]) -> Result<(Header, &[u8]), Malformed> {
     let octets = datagram.len();
     if octets < HEADER_OCTETS_MIN {
         return Err(Malformed::TooShort { octets });
@@ -93,8 +98,16 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
     }
     let mut cursor = Cursor::new(&datagram[4..]);
     let header = header(&mut cursor).ok_or(Malformed::TooShort { octets })?;
-    let samples = cursor.rest();
-    let start = octets - samples.len();
+    Ok((header, cursor.rest()))
+}
+
+/// Reads a datagram's header and cuts it into samples.
+///
+/// # Errors
+/// If it is of another version, ends before its header does, or a sample goes beyond it.
+pub fn decode(datagram: &[u8]) -> Result<Datagram<'_>, Malformed> {
+    let (header, samples) = split_header(datagram)?;
+    let start = datagram.len() - samples.len();
     let mut rest = samples;
     for number in 0..header.samples {
         let offset = start + samples.len() - rest.len();
