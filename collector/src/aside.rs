@@ -56,6 +56,7 @@ pub struct Aside<T> {
     sender: Sender<(u64, T)>,
     waiting: Arc<AtomicU64>,
     offered: AtomicU64,
+    left_out: AtomicU64,
     thread: thread::JoinHandle<()>,
 }
 
@@ -82,6 +83,7 @@ impl<T: Send + 'static> Aside<T> {
             sender,
             waiting,
             offered: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
             thread,
         })
     }
@@ -93,10 +95,25 @@ impl<T: Send + 'static> Aside<T> {
         let is_room = self.waiting.load(Ordering::Relaxed) < WAITING_MAX;
         if is_room && !self.sender.is_full() {
             self.waiting.fetch_add(units, Ordering::Relaxed);
-            if self.sender.try_send((units, piece())).is_err() {
-                self.waiting.fetch_sub(units, Ordering::Relaxed);
+            if self.sender.try_send((units, piece())).is_ok() {
+                return;
             }
+            self.waiting.fetch_sub(units, Ordering::Relaxed);
         }
+        self.left_out.fetch_add(units, Ordering::Relaxed);
+    }
+
+    /// What the pieces in the queue count now.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// What pieces counted that there was no room for; what a thread that died had in its queue shows at the
+    /// end only.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
     }
 
     /// Has it do what is in its queue, and end; how many were offered in all. A thread that is stuck is
@@ -152,6 +169,7 @@ mod tests {
         for _ in 0..10 {
             aside.offer(3, || 3);
         }
+        assert_eq!((aside.waiting(), aside.left_out()), (12, 18));
         drop(go);
         assert_eq!(aside.finish(), 30);
         assert_eq!(done.load(Ordering::Relaxed), 12);

@@ -6,6 +6,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -87,6 +88,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
         upkeep: upkeep.progress(),
         receiving: threads.iter().map(Receiving::progress).cloned().collect(),
         figures: Arc::clone(&figures),
+        onward: Arc::downgrade(&onward),
     };
     let is_told = opened.scrapes.is_some();
     let serve = |scrapes| serve_scrapes(scrapes, source);
@@ -110,7 +112,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let shards = Arc::clone(&daemon.common.shards);
     // The writer ends when nobody can give it flows any more.
     drop(daemon);
-    let passed = Arc::into_inner(onward).map(Onward::finish);
+    let passed = alone(onward).map(Onward::finish);
     let written = writer.finish()?;
     let done = upkeep.finish()?;
     let mut statistics = shards.statistics();
@@ -122,6 +124,19 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     ];
     report(options, &shards, &statistics, &written, accounts)?;
     outcome.and(kernel_drops.map(|_| ()))
+}
+
+/// What is passed on, once nobody else looks at it: who asks for figures does for a moment.
+fn alone(mut onward: Arc<Onward>) -> Option<Onward> {
+    let patience = Patience::new(ACCOUNT);
+    loop {
+        onward = match Arc::try_unwrap(onward) {
+            Ok(onward) => return Some(onward),
+            Err(_) if patience.is_over() => return None,
+            Err(shared) => shared,
+        };
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Takes the templates that outlived an earlier collector.

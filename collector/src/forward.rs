@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Result;
 use crossbeam::channel::RecvTimeoutError;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use weir_exporter::{ExportCounters, Version, pace::Pace};
 use weir_netflow::{ExportTime, FlowRecord};
 use weir_store::schema::StoredFlow;
@@ -33,6 +33,29 @@ const LOOK: Duration = Duration::from_millis(200);
 const PACE: (u64, u64) = (24_000, 24);
 /// sysUptime at the start: no flow that comes began before that, and a restart shows.
 const UPTIME_MS: u64 = 86_400_000;
+
+/// What is counted of each target, and what it means.
+pub const COUNTS: [(&str, &str); 7] = [
+    ("forward_filtered", "Flows that the filter did not keep."),
+    ("forward_exported", "Flow records sent, after splitting."),
+    (
+        "forward_split",
+        "Flow records there are more by splitting counts that do not fit.",
+    ),
+    (
+        "forward_unsupported",
+        "Flows that the format cannot carry.",
+    ),
+    (
+        "forward_unsent",
+        "Flow records in datagrams that could not be sent.",
+    ),
+    (
+        "forward_left_out",
+        "Flows that were not encoded, since too many waited.",
+    ),
+    ("forward_datagrams", "Datagrams sent."),
+];
 
 /// A target, as `v9:ADDR:PORT[=FILTER]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,22 +190,51 @@ impl Forward {
         }
     }
 
+    /// Where its flows go.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.to.address
+    }
+
+    /// Flows that wait.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.aside.waiting()
+    }
+
+    /// What became of them so far, as [`COUNTS`] names it.
+    #[must_use]
+    pub fn counts(&self) -> [u64; COUNTS.len()] {
+        let filtered = self.filtered.load(Ordering::Relaxed);
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        counts(filtered, &counters, self.aside.left_out())
+    }
+
     /// Ends it; its account.
     #[must_use]
     pub fn finish(self) -> Value {
         let offered = self.aside.finish();
         let counters = *self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        json!({
-            "target": self.to.address.to_string(),
-            "forward_filtered": self.filtered.into_inner(),
-            "forward_exported": counters.records_exported.records,
-            "forward_split": counters.records_split,
-            "forward_unsupported": counters.records_unsupported.records,
-            "forward_unsent": counters.records_unsent.records,
-            "forward_left_out": offered.saturating_sub(counters.records.records),
-            "forward_datagrams": counters.datagrams_sent,
-        })
+        let left_out = offered.saturating_sub(counters.records.records);
+        let counts = counts(self.filtered.into_inner(), &counters, left_out);
+        let names = COUNTS.iter().map(|(name, _)| (*name).to_owned());
+        let mut account = Map::new();
+        account.insert("target".to_owned(), self.to.address.to_string().into());
+        account.extend(names.zip(counts.map(Value::from)));
+        account.into()
     }
+}
+
+fn counts(filtered: u64, counters: &ExportCounters, left_out: u64) -> [u64; COUNTS.len()] {
+    [
+        filtered,
+        counters.records_exported.records,
+        counters.records_split,
+        counters.records_unsupported.records,
+        counters.records_unsent.records,
+        left_out,
+        counters.datagrams_sent,
+    ]
 }
 
 fn now() -> ExportTime {

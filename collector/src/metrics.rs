@@ -1,11 +1,12 @@
 //! What the collector counts, as Prometheus reads it: the figures of `--statistics-json` under their names
-//! there, with `weir_collector_` before them, those of each exporter by labels, and how long the queues are.
+//! there, with `weir_collector_` before them, those of each exporter and of each target by labels, and how long
+//! the queues are.
 
 use std::{
     cmp::Reverse,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -14,7 +15,9 @@ use serde_json::Value;
 use weir_service::metrics::{Labels, Page};
 use weir_store::system;
 
-use crate::{receiving, shards::Shards, statistics::Statistics, upkeep::Done, writer};
+use crate::{
+    onward::Onward, receiving, shards::Shards, statistics::Statistics, upkeep::Done, writer,
+};
 
 /// Exporters told of one by one, those with the most datagrams: each is a dozen time series. The sums are of
 /// all.
@@ -104,6 +107,8 @@ pub struct Source {
     pub receiving: Vec<Arc<receiving::Progress>>,
     /// The receiving loop.
     pub figures: Arc<Figures>,
+    /// What is passed on, until it ends: whoever ends it needs it for itself.
+    pub onward: Weak<Onward>,
 }
 
 impl Source {
@@ -120,6 +125,9 @@ impl Source {
             page.counter(name, help, value);
         }
         self.add_files(&mut page);
+        if let Some(onward) = self.onward.upgrade() {
+            onward.add_to(&mut page);
+        }
         let (exporters, lost_records, lost_datagrams) = self.shards.heard_and_lost();
         page.gauge(
             "exporters",

@@ -9,6 +9,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value};
+use weir_service::metrics::{Labels, Page};
 use weir_store::schema::StoredFlow;
 
 use crate::{
@@ -171,6 +172,57 @@ impl Onward {
         }
     }
 
+    /// Tells how it goes, of each part that there is.
+    pub fn add_to(&self, page: &mut Page) {
+        let mut waiting: Vec<(String, u64)> = Vec::new();
+        if let Some(repeater) = &self.repeater {
+            waiting.push(("repeat".to_owned(), repeater.waiting()));
+            repeater.add_to(page);
+        }
+        let mut forwards: Vec<(Labels, [u64; forward::COUNTS.len()])> = Vec::new();
+        for (number, forward) in self.forwards.iter().enumerate() {
+            waiting.push((format!("forward {number}"), forward.waiting()));
+            forwards.push((labels(forward.address(), number), forward.counts()));
+        }
+        if !forwards.is_empty() {
+            for (at, (name, help)) in forward::COUNTS.iter().enumerate() {
+                let forwards = forwards.iter();
+                let counts = forwards.map(|(labels, counts)| (labels.clone(), counts[at]));
+                page.counters(name, help, counts);
+            }
+        }
+        let (mut written, mut left_out) = (Vec::new(), Vec::new());
+        for tap in &self.taps {
+            let name = tap.shape().name();
+            let labels: Labels = vec![("output", name.to_owned())];
+            let counts = tap.counts();
+            waiting.push((name.to_owned(), counts.0));
+            written.push((labels.clone(), counts.1));
+            left_out.push((labels, counts.2));
+        }
+        if !written.is_empty() {
+            page.counters(
+                "flows_written",
+                "Flows written for other programs.",
+                written,
+            );
+            page.counters(
+                "flows_left_out",
+                "Flows that were not written for them, since too many waited.",
+                left_out,
+            );
+        }
+        let waiting = waiting.into_iter().map(|(queue, waiting)| {
+            let labels: Labels = vec![("queue", queue)];
+            (labels, i64::try_from(waiting).unwrap_or(i64::MAX))
+        });
+        page.gauges(
+            "passing_waiting",
+            "Datagrams that wait to be repeated, or flows for others.",
+            waiting,
+        );
+    }
+
     /// Ends it; the account of each part that there was.
     #[must_use]
     pub fn finish(self) -> Map<String, Value> {
@@ -188,6 +240,14 @@ impl Onward {
         }
         account
     }
+}
+
+/// What tells targets apart, of which two may have one address.
+pub(crate) fn labels(target: SocketAddr, number: usize) -> Labels {
+    vec![
+        ("destination", target.to_string()),
+        ("number", number.to_string()),
+    ]
 }
 
 /// Whether what is sent to a target arrives where the collector listens, as far as addresses tell.

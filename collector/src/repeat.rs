@@ -12,10 +12,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
+use weir_service::metrics::Page;
 
 use crate::{
     aside::{Aside, Pieces},
     exporters::Source,
+    onward::labels,
     socket, spoof,
 };
 
@@ -182,6 +184,35 @@ impl Repeater {
         if count > 0 {
             self.aside.offer(count, || datagrams);
         }
+    }
+
+    /// Datagrams that wait.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.aside.waiting()
+    }
+
+    /// Tells what became of them so far.
+    pub fn add_to(&self, page: &mut Page) {
+        let mut add = |name: &str, help: &str, count: &dyn Fn(&Target) -> u64| {
+            let targets = self.targets.iter().enumerate();
+            let counts =
+                targets.map(|(number, target)| (labels(target.address, number), count(target)));
+            page.counters(name, help, counts);
+        };
+        add("repeat_sent", "Datagrams sent on.", &|target| {
+            target.sent.load(Ordering::Relaxed)
+        });
+        add(
+            "repeat_failed",
+            "Datagrams that could not be sent on.",
+            &|target| target.failed.load(Ordering::Relaxed),
+        );
+        add(
+            "repeat_left_out",
+            "Datagrams that were not sent on, since too many waited.",
+            &|_| self.aside.left_out(),
+        );
     }
 
     /// Ends it; the account of each target.

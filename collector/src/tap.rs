@@ -125,6 +125,19 @@ impl Tap {
         self.aside.offer(flows.len() as u64, || flows.to_vec());
     }
 
+    /// What its flows look like.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Flows that wait, that were written, and that were left out.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let written = self.written.load(Ordering::Relaxed);
+        (self.aside.waiting(), written, self.aside.left_out())
+    }
+
     /// Ends it; its name and account.
     #[must_use]
     pub fn finish(self) -> (&'static str, Value) {

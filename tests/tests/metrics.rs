@@ -10,7 +10,7 @@ mod world;
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -95,6 +95,30 @@ fn assert_figure(figures: &Figures, name: &str, account: &Value, key: &str) {
     assert_eq!(figures.get(name), Some(&expected), "{name}: {figures:#?}");
 }
 
+/// What was passed on to a target, and as JSON; at the end nothing waits.
+fn assert_passed_on(figures: &Figures, found: &Value, to: SocketAddr) {
+    for (part, key) in [
+        ("repeat", "repeat_sent"),
+        ("repeat", "repeat_failed"),
+        ("repeat", "repeat_left_out"),
+        ("forward", "forward_filtered"),
+        ("forward", "forward_exported"),
+        ("forward", "forward_left_out"),
+        ("forward", "forward_datagrams"),
+    ] {
+        let name = format!("weir_collector_{key}_total{{destination=\"{to}\",number=\"0\"}}");
+        assert_figure(figures, &name, &found[part][0], key);
+    }
+    for key in ["flows_written", "flows_left_out"] {
+        let name = format!("weir_collector_{key}_total{{output=\"json\"}}");
+        assert_figure(figures, &name, &found["json"], key);
+    }
+    for queue in ["repeat", "forward 0", "json"] {
+        let name = format!("weir_collector_passing_waiting{{queue=\"{queue}\"}}");
+        assert_eq!(figures[&name], 0, "{queue}");
+    }
+}
+
 #[test]
 fn a_sensors_figures_are_its_account() {
     let world = World::new("mt1");
@@ -154,7 +178,13 @@ fn a_sensors_figures_are_its_account() {
 #[test]
 fn a_collectors_figures_are_its_account() {
     let site = Site::new();
-    let mut daemon = site.start("--metrics 127.0.0.1:0");
+    let sink = site::socket();
+    let to = sink.local_addr().unwrap();
+    let json = site.path("flows.json");
+    let mut daemon = site.start(&format!(
+        "--metrics 127.0.0.1:0 --repeat {to} --forward v9:{to} --json {}",
+        json.display()
+    ));
     daemon.wait_for("figures at").unwrap();
     let address = address(&site.log());
     let annoying = annoy(&address);
@@ -205,6 +235,7 @@ fn a_collectors_figures_are_its_account() {
         );
         assert_figure(&figures, &name, exporter, key);
     }
+    assert_passed_on(&figures, &found, to);
     // The last of five is followed by nothing, so nobody knows of it.
     assert_eq!(figures["weir_collector_lost_datagrams_total"], 4);
     assert_eq!(figures["weir_collector_exporters"], 1);
