@@ -4,12 +4,7 @@
 //! A step behind the optimiser's own wraps each scan of files; what the wrapper sees fail it asks the store
 //! about, since a query may fail at a whole file, too (a division by zero in `weir sql`).
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fmt, panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
 
 use arrow::array::RecordBatch;
 use datafusion::{
@@ -31,7 +26,10 @@ use datafusion::{
 };
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::{FutureExt as _, StreamExt as _, future, stream::BoxStream};
-use weir_store::verify::{self, Fault};
+use weir_store::{
+    caught::caught,
+    verify::{self, Fault},
+};
 
 use crate::{pages, reading::Reading};
 
@@ -236,10 +234,7 @@ impl Watched {
 
 /// Runs a step of a decoder, which may panic on octets that no writer wrote.
 fn guarded<T>(step: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
-    match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(done) => done.map_err(Some),
-        Err(_) => Err(None),
-    }
+    caught(step).map_or(Err(None), |done| done.map_err(Some))
 }
 
 /// The steps to a file's batches.

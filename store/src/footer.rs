@@ -2,12 +2,7 @@
 //! times, what was noted ([`crate::closed`] lists it), and which addresses its Bloom filters have not.
 //! Whoever reads a footer reads it here.
 
-use std::{
-    fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, path::Path, sync::Arc};
 
 use parquet::{
     arrow::arrow_reader::{
@@ -23,7 +18,8 @@ use parquet::{
 };
 
 use crate::{
-    StoreError, claims, closed::ROW_GROUP_ROWS, footer_checksum, form::Compression, schema,
+    StoreError, caught::caught, claims, closed::ROW_GROUP_ROWS, footer_checksum, form::Compression,
+    schema,
 };
 
 /// Octets of a Bloom filter that is read; a damaged length may be anything.
@@ -155,10 +151,10 @@ impl Opened {
                 return true;
             }
             // A damaged one may contradict itself in ways that its reader does not expect.
-            let absent = catch_unwind(AssertUnwindSafe(|| {
+            let absent = caught(|| {
                 let filter = builder.get_row_group_column_bloom_filter(at, found);
                 matches!(filter, Ok(Some(filter)) if !filter.check(&address[..]))
-            }));
+            });
             !absent.unwrap_or(false)
         })
     }
@@ -191,12 +187,12 @@ fn load_with(
 ) -> Result<ArrowReaderMetadata, ParquetError> {
     let octets = claims::footer(file)?;
     let octets = octets.map_err(|why| ParquetError::General(why.to_owned()))?;
-    let loaded = catch_unwind(AssertUnwindSafe(|| {
+    let loaded = caught(|| {
         let what = Some(options.metadata_options());
         let metadata = ParquetMetaDataReader::decode_metadata_with_options(&octets, what)?;
         ArrowReaderMetadata::try_new(Arc::new(metadata), options.clone())
-    }));
-    loaded.unwrap_or_else(|_| {
+    });
+    loaded.unwrap_or_else(|| {
         let says = "it contradicts itself".to_owned();
         Err(ParquetError::General(says))
     })

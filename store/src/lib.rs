@@ -3,13 +3,14 @@
 //! is appended to ([`window`]), how it becomes Parquet ([`rotate`], [`closed`], [`checksum`],
 //! [`footer_checksum`]), what is done at start with windows that were never rotated ([`recover`]), how files are found and read
 //! ([`read`], [`follow`]), and what closed ones say of themselves ([`footer`], [`account`]; [`claims`] is what is
-//! looked at before that is believed). Then what is done with closed files:
+//! looked at before that is believed; [`caught`] is for decoders that panic all the same). Then what is done with closed files:
 //! old ones go ([`expire`]), all are looked at ([`verify`]), damaged ones saved as far as they can be
 //! ([`repair`]), small ones made into large ones ([`recompact`]). Flows come back out of files in
 //! [`rows`], and go into new closed ones without a window in [`new_file`]. Other programs' archives are
 //! [`nfdump`] (read and written) and [`flow_tools`] (read). It opens no socket and reads no clock.
 
 pub mod account;
+pub mod caught;
 pub mod checksum;
 mod chunk;
 pub mod claims;

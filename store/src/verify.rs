@@ -2,12 +2,7 @@
 //! ([`crate::footer_checksum`]), its columns are ours, its row groups have the octets they had
 //! ([`crate::checksum`]), and as many flows as the footer says can be read from them. Decoders may panic on what passes all checks but is not so; that is a fault too.
 
-use std::{
-    fs::File,
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-};
+use std::{fs::File, io, path::Path};
 
 use arrow::array::RecordBatch;
 use parquet::{
@@ -17,6 +12,7 @@ use parquet::{
 
 use crate::{
     StoreError,
+    caught::caught,
     checksum::{self, Block},
     claims, closed,
     footer::{self, note},
@@ -196,8 +192,8 @@ fn rows(
         }
         Ok((found, batches))
     };
-    let (found, batches) = catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err("it contradicts itself".to_owned()))?;
+    let (found, batches) =
+        caught(read).unwrap_or_else(|| Err("it contradicts itself".to_owned()))?;
     if found == wanted {
         Ok((found, batches))
     } else {
