@@ -290,6 +290,29 @@ mod tests {
         assert!(aside.exists() && !path.exists());
     }
 
+    /// A bit of the columns' own description: nothing can be read, and nobody wrote another version.
+    #[test]
+    fn d06_a_file_whose_columns_are_not_what_it_says_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let path = closed(folder.path(), 1);
+        let octets = fs::read(&path).unwrap();
+        // The first is a column's name among the fields of the schema, before those of the row groups.
+        let name = b"src_port";
+        let mut windows = octets.windows(name.len());
+        let at = windows.position(|window| window == name).unwrap();
+        flip(&path, at);
+        let repaired = repair(&directory, &path).unwrap();
+        let Repaired::SetAside { aside, faults } = &repaired else {
+            panic!("{repaired:?}");
+        };
+        assert!(
+            matches!(faults[..], [Fault::Columns(_) | Fault::Footer(_)]),
+            "{faults:?}"
+        );
+        assert!(aside.exists() && !path.exists());
+    }
+
     #[test]
     fn d02_a_rotation_that_was_cut_off_is_cleared_and_its_window_stays() {
         let folder = tempfile::tempdir().unwrap();

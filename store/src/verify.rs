@@ -29,8 +29,10 @@ const GROUP_OCTETS_MAX: u64 = 4 << 30;
 pub enum Fault {
     /// The footer cannot be read, and so nothing can.
     Footer(String),
-    /// It was written with other columns.
+    /// It was written with columns of another version.
     Version(String),
+    /// It has not the columns of the version it says.
+    Columns(String),
     /// What the footer says contradicts itself or is not what was written.
     Counts(String),
     /// A row group (by number, from 0) is damaged, and why.
@@ -45,6 +47,10 @@ impl std::fmt::Display for Fault {
                 formatter,
                 "its columns are those of version {version}, and this program knows those up to {}",
                 schema::SCHEMA_VERSION
+            ),
+            Self::Columns(version) => write!(
+                formatter,
+                "its columns are not those of version {version}, which it says they are"
             ),
             Self::Counts(reason) => formatter.write_str(reason),
             Self::RowGroup(number, reason) => write!(formatter, "row group {number}: {reason}"),
@@ -95,8 +101,8 @@ fn read(path: &Path, mut take: Option<Take<'_>>) -> Result<Verified, StoreError>
             return Ok(verified);
         }
     };
-    if let Some(version) = other_version(&metadata) {
-        verified.faults.push(Fault::Version(version));
+    if let Some(fault) = other_columns(&metadata) {
+        verified.faults.push(fault);
         return Ok(verified);
     }
     check_counts(metadata.metadata(), &mut verified.faults);
@@ -201,13 +207,13 @@ fn rows(
     }
 }
 
-/// The version a file says its columns have, if that is none of ours or they are not so.
-fn other_version(metadata: &ArrowReaderMetadata) -> Option<String> {
+/// What is wrong with a file's columns: a version that is none of ours, or another than it says.
+fn other_columns(metadata: &ArrowReaderMetadata) -> Option<Fault> {
     let version = note(metadata.metadata(), closed::VERSION).unwrap_or("unknown");
     match schema::of_version(version) {
-        None => Some(version.to_owned()),
+        None => Some(Fault::Version(version.to_owned())),
         Some(columns) => (!schema::is_same(&columns, metadata.schema()))
-            .then(|| format!("{version} (and are not so)")),
+            .then(|| Fault::Columns(version.to_owned())),
     }
 }
 
