@@ -324,4 +324,25 @@ mod tests {
         let DataRecord { flow, .. } = records.next().unwrap();
         assert_eq!((flow.source_mac, flow.destination_mac), ([1; 6], [2; 6]));
     }
+
+    #[test]
+    fn of_both_pairs_the_one_of_the_incoming_frame_holds_in_whatever_order() {
+        let elements = [
+            (element::SOURCE_MAC, 1),
+            (element::IN_DESTINATION_MAC, 2),
+            (element::OUT_SOURCE_MAC, 3),
+            (element::DESTINATION_MAC, 4),
+        ];
+        for turn in 0..4 {
+            let mut elements = elements;
+            elements.rotate_left(turn);
+            let fields = elements.map(|(element, _)| Field::new(element, 6));
+            let octets = elements.map(|(_, octet)| [octet; 6]).concat();
+            let template = Template::new(256, None, fields.to_vec()).unwrap();
+            let mut records = data::records(&template, &octets, TIME.into());
+            let DataRecord { flow, .. } = records.next().unwrap();
+            let found = (flow.source_mac, flow.destination_mac);
+            assert_eq!(found, ([1; 6], [2; 6]), "turned by {turn}");
+        }
+    }
 }

@@ -156,14 +156,17 @@ impl Said {
         }
     }
 
-    /// Of two pairs of elements an exporter may fill either.
+    /// Of two pairs of elements an exporter may fill either; of both the one of the frame as it came in holds.
     fn take_mac(&mut self, slot: Slot, value: &[u8]) {
-        let place = match slot {
-            Slot::SourceMac | Slot::OutSourceMac => &mut self.flow.source_mac,
-            _ => &mut self.flow.destination_mac,
+        let (place, is_of_incoming) = match slot {
+            Slot::SourceMac => (&mut self.flow.source_mac, true),
+            Slot::OutSourceMac => (&mut self.flow.source_mac, false),
+            Slot::InDestinationMac => (&mut self.flow.destination_mac, true),
+            _ => (&mut self.flow.destination_mac, false),
         };
         if let Ok(address) = <[u8; 6]>::try_from(value)
             && address != [0; 6]
+            && (is_of_incoming || *place == [0; 6])
         {
             *place = address;
         }
