@@ -291,6 +291,7 @@ fn word(option: &Arg, key: &str, value: &DeValue<'_>) -> Result<OsString, String
                 .map_err(|_| "is too large a number".to_owned())?
                 .to_string()
         }
+        DeValue::Float(number) if !is_path => number.as_str().to_owned(),
         DeValue::Table(_) => {
             return Err("is no table: options stand by themselves, `name = value`".to_owned());
         }
@@ -412,7 +413,8 @@ mod tests {
                 "1: sampling: invalid value '99999999'",
             ),
             ("sampling = 'many'", "1: sampling: invalid value 'many'"),
-            ("sampling = 1.5", "1: sampling: put the value in quotes"),
+            ("sampling = 1.5", "1: sampling: invalid value '1.5'"),
+            ("pin = 1.5", "1: pin: put the value in quotes"),
             ("sampling = [1, 2]", "1: sampling: has one value"),
             ("sampling = true", "1: sampling: has a value"),
             (
