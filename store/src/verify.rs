@@ -1,6 +1,7 @@
 //! Whether a closed file is what was written: its footer can be read and says what it said
 //! ([`crate::footer_checksum`]), its columns are ours, its row groups have the octets they had
-//! ([`crate::checksum`]), and as many flows as the footer says can be read from them. Decoders may panic on what passes all checks but is not so; that is a fault too.
+//! ([`crate::checksum`]), and as many flows as the footer says can be read from them. Decoders may panic on
+//! what passes all checks but is not so; that is a fault too.
 
 use std::{fs::File, io, path::Path};
 
