@@ -50,22 +50,22 @@ enum Archive {
 
 impl Archive {
     fn open(path: &Path) -> Result<Self> {
-        let mut magic = [0; 2];
+        let mut magic = Vec::new();
         File::open(path)
-            .and_then(|mut file| file.read_exact(&mut magic))
+            .and_then(|file| file.take(2).read_to_end(&mut magic))
             .with_context(|| format!("cannot read {}", path.display()))?;
-        let [low, high] = nfdump::MAGIC;
-        match magic {
-            flow_tools::MAGIC => Ok(Self::FlowTools(flow_tools::Reader::open(path)?)),
-            // Of the other byte order, too: its reader says what to do.
-            _ if magic == nfdump::MAGIC || magic == [high, low] => {
-                Ok(Self::Nfdump(Box::new(nfdump::Reader::open(path)?)))
-            }
-            _ => bail!(
-                "{} is a file of neither nfdump nor flow-tools",
-                path.display()
-            ),
+        if magic == flow_tools::MAGIC {
+            return Ok(Self::FlowTools(flow_tools::Reader::open(path)?));
         }
+        // Of the other byte order, too: its reader says what to do.
+        let [low, high] = nfdump::MAGIC;
+        if magic == [low, high] || magic == [high, low] {
+            return Ok(Self::Nfdump(Box::new(nfdump::Reader::open(path)?)));
+        }
+        bail!(
+            "{} is a file of neither nfdump nor flow-tools",
+            path.display()
+        )
     }
 
     fn next_block(&mut self, flows: &mut Vec<StoredFlow>) -> Result<bool, StoreError> {
@@ -228,6 +228,17 @@ mod tests {
     use weir_store::{others::Others, read};
 
     use super::*;
+
+    #[test]
+    fn a_file_too_short_for_a_kind_is_of_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("short");
+        for octets in [&b""[..], &nfdump::MAGIC[..1]] {
+            fs::write(&path, octets).unwrap();
+            let said = Archive::open(&path).err().unwrap().to_string();
+            assert!(said.ends_with("of neither nfdump nor flow-tools"), "{said}");
+        }
+    }
 
     /// A file of nfdump's that says it holds a hundred flows, and goes on and on.
     #[test]

@@ -104,13 +104,13 @@ impl Reader {
         let mut fixed = [0; FIXED_OCTETS];
         input
             .read_exact(&mut fixed)
-            .map_err(StoreError::io("read", path))?;
+            .map_err(|error| header_error(path, error))?;
         let (order, length) =
             order_and_length(fixed).map_err(|reason| StoreError::foreign(path, reason))?;
         let mut fields = vec![0; length - FIXED_OCTETS];
         input
             .read_exact(&mut fields)
-            .map_err(StoreError::io("read", path))?;
+            .map_err(|error| header_error(path, error))?;
         let Header {
             version,
             flags,
@@ -258,6 +258,16 @@ fn header(order: Order, fields: &[u8]) -> Header {
         version,
         flags,
         stated,
+    }
+}
+
+/// Why a header could not be read.
+fn header_error(path: &Path, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            StoreError::foreign(path, "it ends in the middle of its header")
+        }
+        _ => StoreError::io("read", path)(error),
     }
 }
 
@@ -465,7 +475,7 @@ mod tests {
             octets
         };
         for (octets, words) in [
-            (whole[..5].to_vec(), "cannot read"),
+            (whole[..5].to_vec(), "in the middle of its header"),
             (changed(0, 0), "no file of flow-tools'"),
             (changed(2, 3), "byte order is 3"),
             (changed(3, 1), "`flow-cat OLD > NEW`"),
