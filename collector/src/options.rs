@@ -177,6 +177,7 @@ impl Receive {
             .flatten()
             .collect();
         self.shared_output()
+            .or_else(|| self.missing_folder())
             .or_else(|| self.passing.refusal(&listen))
             .or_else(|| self.unfit_command())
     }
@@ -214,6 +215,16 @@ impl Receive {
         Some(format!(
             "{option} and --statistics-json both write to `{shown}`: give one of them another file"
         ))
+    }
+
+    /// The account's folder is missing, as a sentence: at the end, when it is written, it would be too late.
+    fn missing_folder(&self) -> Option<String> {
+        let folder = self.statistics_json.as_ref()?.parent()?;
+        let is_here = folder.as_os_str().is_empty();
+        (!is_here && !folder.is_dir()).then(|| {
+            let folder = folder.display();
+            format!("--statistics-json: there is no folder {folder}: make it, or name another file")
+        })
     }
 
     /// What is believed of exporters.
@@ -392,6 +403,14 @@ mod tests {
         ] {
             assert_eq!(refusal(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn the_account_has_a_folder_before_there_is_one() {
+        let refusal = |line: &str| parse(line).unwrap().receive.refusal();
+        let sentence = refusal("-w flows --statistics-json /no/such/folder/file").unwrap();
+        assert!(sentence.contains("there is no folder /no/such/folder"));
+        assert_eq!(refusal("-w flows --statistics-json /file"), None);
     }
 
     #[test]

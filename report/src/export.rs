@@ -139,7 +139,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     });
     let written = renamed
         .inspect_err(|_| drop(fs::remove_file(&partial)))
-        .with_context(|| format!("writing {}", options.file.display()))?;
+        .with_context(|| format!("cannot write {}", options.file.display()))?;
     let mut answer = Answer {
         flows: written,
         ..Answer::default()

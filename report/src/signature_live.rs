@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use weir_service::control::{self, Unclear};
@@ -107,13 +107,12 @@ impl Watch {
     /// The sensor at a socket, or the one there is, and a directory, as far as they are there.
     fn open(socket: Option<&Path>, directory: &Path) -> Result<Self> {
         let sensor = match socket {
-            Some(socket) if !Sensor::answers(socket) => bail!(
-                "no sensor answers at {}: is it running, and may you ask it?",
-                socket.display()
-            ),
-            Some(socket) => Some(socket.to_owned()),
+            Some(socket) => {
+                Sensor::look_for(socket).map_err(Error::msg)?;
+                Some(socket.to_owned())
+            }
             None => match control::find() {
-                Ok(found) => Some(found).filter(|found| Sensor::answers(found)),
+                Ok(found) => Some(found).filter(|found| Sensor::look_for(found).is_ok()),
                 Err(Unclear::NoSensor) => None,
                 Err(unclear) => bail!(unclear),
             },

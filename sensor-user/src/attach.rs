@@ -227,7 +227,7 @@ impl Port {
             }
         }
         format!(
-            "another XDP program is on {name}: `ip link show dev {name}` names it, `ip link set dev {name} xdp off` takes it off"
+            "another XDP program is on {name}: `ip link show dev {name}` names it; weir_ingress is another weir-sensor's, which `weir-ctl shutdown` ends, and `ip link set dev {name} xdp off` takes others off"
         )
     }
 

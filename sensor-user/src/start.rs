@@ -322,7 +322,9 @@ fn control_socket(settings: &Settings) -> Result<Option<Socket>> {
         Ok(socket) => Ok(Some(socket)),
         Err(error) if control.needed || control.group.is_some() => Err(error),
         Err(error) => {
-            eprintln!("weir-sensor: no control socket: {error:#}");
+            eprintln!(
+                "weir-sensor: no control socket, so weir-ctl cannot ask this sensor (-c PATH puts one elsewhere): {error:#}"
+            );
             Ok(None)
         }
     }

@@ -50,6 +50,22 @@ impl fmt::Display for Unclear {
 
 impl Error for Unclear {}
 
+/// Why a sensor cannot be asked at its socket, and what to do, in a sentence.
+#[must_use]
+pub fn unanswered(socket: &Path, error: &io::Error) -> String {
+    let name = socket.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "you may not ask the sensor at {name}: ask as root, or have root say `adduser NAME GROUP` with the group \
+             of that socket (a unit's is weir), and log in again"
+        ),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => format!(
+            "no sensor answers at {name}: start it, or name another one's socket with -c PATH"
+        ),
+        _ => format!("the sensor at {name} cannot be asked ({error}): is it stuck?"),
+    }
+}
+
 /// The socket of the only sensor there is.
 ///
 /// # Errors
@@ -101,6 +117,19 @@ mod tests {
     use std::os::unix::{fs::symlink, net::UnixListener};
 
     use super::*;
+
+    #[test]
+    fn who_may_not_ask_is_told_how_to() {
+        let says = |kind: io::ErrorKind| unanswered(Path::new("/s/ctl"), &kind.into());
+        let refused = says(io::ErrorKind::PermissionDenied);
+        assert!(
+            refused.contains("/s/ctl: ask as root") && refused.contains("adduser"),
+            "{refused}"
+        );
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused] {
+            assert!(says(kind).starts_with("no sensor answers at /s/ctl"));
+        }
+    }
 
     #[test]
     fn the_only_sensor_is_found_wherever_it_is_and_several_are_named() {

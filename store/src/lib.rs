@@ -106,8 +106,10 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
-    /// Another collector writes here.
-    #[error("{path} is written by another collector: give this one another directory with -w")]
+    /// Another process writes here.
+    #[error(
+        "{path} is written by another process, as a collector: stop that one first, or name another directory"
+    )]
     Locked {
         /// The directory.
         path: PathBuf,

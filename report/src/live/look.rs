@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use weir_service::control;
 
 use super::{
@@ -67,11 +67,8 @@ impl Looker {
             _ => None,
         };
         let control = control.or(found.as_deref());
-        if let Some(path) = control.filter(|path| !Sensor::answers(path)) {
-            bail!(
-                "no sensor answers at {}: is it running, and may you ask it?",
-                path.display()
-            );
+        if let Some(path) = control {
+            Sensor::look_for(path).map_err(Error::msg)?;
         }
         if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
             bail!(

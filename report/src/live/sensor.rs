@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::Value;
 use weir_netflow::{Direction, FlowRecord, record::display_address};
+use weir_service::control;
 use weir_store::{others::Others, schema::StoredFlow};
 
 use super::{
@@ -44,10 +45,14 @@ pub struct Told {
 }
 
 impl Sensor {
-    /// Whether a sensor listens there.
-    #[must_use]
-    pub fn answers(path: &Path) -> bool {
-        UnixStream::connect(path).is_ok()
+    /// Looks whether a sensor listens there.
+    ///
+    /// # Errors
+    /// Why it cannot be asked, in a sentence.
+    pub fn look_for(path: &Path) -> Result<(), String> {
+        UnixStream::connect(path)
+            .map(drop)
+            .map_err(|error| control::unanswered(path, &error))
     }
 
     /// Asks for the table.
@@ -57,11 +62,10 @@ impl Sensor {
     pub fn table(&self, narrowed: Narrowed) -> Result<Told, String> {
         let name = self.path.display();
         let failed = |error: std::io::Error| {
-            format!(
-                "the sensor at {name} does not answer ({error}): is it running, and may you ask it?"
-            )
+            format!("the sensor at {name} does not answer ({error}): is it stuck?")
         };
-        let mut stream = UnixStream::connect(&self.path).map_err(failed)?;
+        let mut stream = UnixStream::connect(&self.path)
+            .map_err(|error| control::unanswered(&self.path, &error))?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         stream
             .write_all(question(narrowed).as_bytes())

@@ -22,7 +22,9 @@ use weir_service::control;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How an answer begins that says why there is none.
-const REFUSALS: [&[u8]; 2] = [b"Unknown control command", b"Refused: "];
+const REFUSALS: [&[u8]; 2] = [UNKNOWN, b"Refused: "];
+/// The one to a word that is none.
+const UNKNOWN: &[u8] = b"Unknown control command";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -34,7 +36,8 @@ fn main() -> ExitCode {
         || control::find().map_err(|unclear| unclear.to_string()),
         Ok,
     );
-    let answer = socket.and_then(|socket| ask(&socket, &options.words.join(" ")));
+    let answer =
+        socket.and_then(|socket| ask(&socket, &options.words.join(" "), control::unanswered));
     match answer.and_then(|answer| show(answer, true)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
@@ -70,7 +73,7 @@ fn as_softflowctl(arguments: &[OsString]) -> ExitCode {
         eprint!("{USAGE}");
         return ExitCode::FAILURE;
     };
-    match ask(&path, word).and_then(|answer| show(answer, false)) {
+    match ask(&path, word, as_softflowctl_says).and_then(|answer| show(answer, false)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             eprintln!("{sentence}");
@@ -79,12 +82,19 @@ fn as_softflowctl(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// Sends a line; the answer comes through the stream.
-fn ask(path: &Path, line: &str) -> Result<UnixStream, String> {
-    let mut stream = UnixStream::connect(path).map_err(|error| {
-        let why = without_number(&error);
-        format!("ctl connect(\"{}\") error: {why}", path.display())
-    })?;
+/// Why there is no connection, in softflowctl's words.
+fn as_softflowctl_says(path: &Path, error: &io::Error) -> String {
+    let why = without_number(error);
+    format!("ctl connect(\"{}\") error: {why}", path.display())
+}
+
+/// Sends a line; the answer comes through the stream. If there is no connection, `unanswered` says why.
+fn ask(
+    path: &Path,
+    line: &str,
+    unanswered: impl Fn(&Path, &io::Error) -> String,
+) -> Result<UnixStream, String> {
+    let mut stream = UnixStream::connect(path).map_err(|error| unanswered(path, &error))?;
     let line = line.replace('\n', " ");
     stream
         .set_read_timeout(Some(PATIENCE))
@@ -113,7 +123,13 @@ fn show(mut answer: impl io::Read, strict: bool) -> Result<(), String> {
         };
         let part = &buffer[..octets];
         if strict && is_first && REFUSALS.iter().any(|word| part.starts_with(word)) {
-            return Err(String::from_utf8_lossy(part).trim_end().to_owned());
+            let says = String::from_utf8_lossy(part);
+            let says = says.trim_end();
+            return Err(if part.starts_with(UNKNOWN) {
+                format!("{says}: `weir-ctl --help` lists those there are")
+            } else {
+                says.to_owned()
+            });
         }
         is_first = false;
         // Whoever reads it may have enough, as `head` does.
@@ -144,11 +160,14 @@ mod tests {
 
     #[test]
     fn errors_read_as_softflowctls() {
-        let error = ask(Path::new("/no/such/socket"), "statistics").unwrap_err();
+        let nowhere = Path::new("/no/such/socket");
+        let error = ask(nowhere, "statistics", as_softflowctl_says).unwrap_err();
         assert_eq!(
             error,
             "ctl connect(\"/no/such/socket\") error: No such file or directory"
         );
+        let error = ask(nowhere, "statistics", control::unanswered).unwrap_err();
+        assert!(error.starts_with("no sensor answers at /no/such/socket"));
         assert!(show(&b"Unknown control command \"x\"\n"[..], true).is_err());
         assert_eq!(show(&b""[..], true), Ok(()));
     }

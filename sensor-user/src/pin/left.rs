@@ -28,8 +28,7 @@ impl Left {
     /// # Errors
     /// A sentence: nothing is there, it is in use, or it cannot be opened.
     pub fn open(folder: &Path) -> Result<Self> {
-        let mut numbers = tables(folder)
-            .with_context(|| format!("nothing of a sensor's is in {}", folder.display()))?;
+        let mut numbers = tables(folder).context("nothing of a sensor's is there")?;
         numbers.sort_unstable();
         let lock = lock(folder)?;
         Ok(Self {
