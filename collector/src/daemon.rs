@@ -123,7 +123,8 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
         passed.unwrap_or_default().into(),
     ];
     report(options, &shards, &statistics, &written, accounts)?;
-    outcome.and(kernel_drops.map(|_| ()))
+    // Why a thread ended says more than that it did.
+    kernel_drops.map(|_| ()).and(outcome)
 }
 
 /// What is passed on, once nobody else looks at it: who asks for figures does for a moment.
@@ -287,7 +288,7 @@ impl Daemon {
         }
         let account = Message::Account(accounts);
         if self.common.writer.send(account).is_err() {
-            bail!("the writing thread died");
+            bail!("the writing thread died: its last words are above, please report them");
         }
         if self.save.is_over() {
             self.save = Patience::new(SAVE);

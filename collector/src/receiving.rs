@@ -109,7 +109,9 @@ impl Common {
         }
         self.onward.pass(&mut flows);
         let sent = self.writer.send(Message::Flows(flows));
-        sent.map_err(|_| anyhow!("the writing thread died"))
+        sent.map_err(|_| {
+            anyhow!("the writing thread died: its last words are above, please report them")
+        })
     }
 }
 
@@ -188,9 +190,9 @@ impl Receiving {
     /// Why it ended before.
     pub fn finish(self) -> Result<u64> {
         self.waker.wake()?;
-        self.thread
-            .join()
-            .map_err(|_| anyhow!("a receiving thread died"))?
+        self.thread.join().map_err(|_| {
+            anyhow!("a receiving thread died: its last words are above, please report them")
+        })?
     }
 }
 

@@ -128,9 +128,9 @@ impl Upkeep {
     /// # Errors
     /// If the thread had panicked.
     pub fn finish(self) -> Result<Done> {
-        self.thread
-            .join()
-            .map_err(|_| anyhow!("the upkeep thread died"))
+        self.thread.join().map_err(|_| {
+            anyhow!("the upkeep thread died: its last words are above, please report them")
+        })
     }
 }
 

@@ -172,9 +172,9 @@ impl Writer {
     /// If the thread had panicked.
     pub fn finish(self) -> Result<Written> {
         drop(self.sender);
-        self.thread
-            .join()
-            .map_err(|_| anyhow!("the writing thread died"))
+        self.thread.join().map_err(|_| {
+            anyhow!("the writing thread died: its last words are above, please report them")
+        })
     }
 }
 

@@ -218,7 +218,11 @@ impl Offline {
                     self.packet(packet, extras.get(index));
                 }
             }
-            let died = |_| Err(anyhow!("the reading thread died"));
+            let died = |_| {
+                Err(anyhow!(
+                    "the reading thread died: its last words are above, please report them"
+                ))
+            };
             reader.join().unwrap_or_else(died)
         })?;
         self.take(false);

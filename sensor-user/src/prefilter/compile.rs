@@ -117,7 +117,10 @@ impl Compiler {
             let message = unsafe { (self.get_error)(handle) };
             // SAFETY: a terminated string, which lives as long as the handle.
             let message = unsafe { CStr::from_ptr(message) };
-            Err(message.to_string_lossy().into_owned())
+            Err(format!(
+                "{}; pcap-filter(7) has its language",
+                message.to_string_lossy()
+            ))
         };
         // SAFETY: from `pcap_open_dead`, and not used any more.
         unsafe { (self.close)(handle) };
