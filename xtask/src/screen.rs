@@ -85,11 +85,11 @@ fn captured(folder: &Path, options: &Options, over: &AtomicBool) -> Result<Strin
     command.arg(&control);
     let mut sensor = Daemon::start(command, &folder.join("sensor.log"))?;
     sensor.wait_for("metering")?;
+    // From within the folder: where it lies is nobody's concern.
     let live = format!(
-        "{} live -c {} -r {} '{}'",
+        "cd '{}'; {} live -c control -r flows '{}'",
+        folder.display(),
         binaries.join("weir").display(),
-        control.display(),
-        flows.display(),
         options.filter.replace('\'', "")
     );
     let traffic = traffic::mix(CONVERSATIONS, 1);

@@ -16,6 +16,9 @@ const KEYS: &str =
 const KEYS_TYPING: &str =
     "Enter keep  Esc as before    a filter as in: src net 10.0.0.0/8 and not port 53";
 
+/// Between columns.
+const SPACING: u16 = 2;
+
 /// Draws it.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
     let layout = Layout::vertical([
@@ -66,11 +69,16 @@ fn table(frame: &mut Frame<'_>, state: &State, area: Rect) {
         let heading = format!("{}{mark}", column.heading());
         let cells = lines.iter().map(|line| line[at].chars().count());
         widths.push(cells.chain([heading.chars().count()]).max().unwrap_or(0));
-        headings.push(cell(heading, column.align()));
+        headings.push(heading);
     }
+    fit(&mut widths, usize::from(area.width));
+    let row = |line: Vec<String>| {
+        let cells = line.into_iter().zip(&widths).zip(columns);
+        Row::new(cells.map(|((text, width), column)| cell(cut(text, *width), column.align())))
+    };
+    let header = row(headings);
     let rows = lines.into_iter().zip(first..).map(|(line, number)| {
-        let cells = line.into_iter().zip(columns);
-        let row = Row::new(cells.map(|(text, column)| cell(text, column.align())));
+        let row = row(line);
         if number == state.selected {
             row.style(Style::new().add_modifier(Modifier::REVERSED))
         } else {
@@ -78,13 +86,33 @@ fn table(frame: &mut Frame<'_>, state: &State, area: Rect) {
         }
     });
     let lengths = widths
-        .into_iter()
-        .map(|width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX)));
+        .iter()
+        .map(|width| Constraint::Length(u16::try_from(*width).unwrap_or(u16::MAX)));
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let table = Table::new(rows, lengths)
-        .header(Row::new(headings).style(bold))
-        .column_spacing(2);
+        .header(header.style(bold))
+        .column_spacing(SPACING);
     frame.render_widget(table, area);
+}
+
+/// Takes from the widest columns until all have room.
+fn fit(widths: &mut [usize], room: usize) {
+    let spacing = usize::from(SPACING) * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + spacing > room {
+        match widths.iter_mut().max() {
+            Some(widest) if *widest > 1 => *widest -= 1,
+            _ => return,
+        }
+    }
+}
+
+/// What is cut says so: half of an address or number is another one.
+fn cut(text: String, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text;
+    }
+    let kept = text.chars().take(width.saturating_sub(1));
+    kept.chain(['…']).collect()
 }
 
 fn texts(state: &State, line: &Line) -> Vec<String> {
@@ -157,6 +185,20 @@ mod tests {
         for (width, height) in [(1, 1), (3, 2), (20, 3), (80, 4)] {
             drawn(&state, width, height);
         }
+    }
+
+    #[test]
+    fn what_has_no_room_is_marked() {
+        let lines = drawn(&state(), 93, 8);
+        assert!(lines[1].contains("Idle s"), "{lines:?}");
+        assert!(lines[2].contains("10.0.0.3…"), "{lines:?}");
+        assert!(!lines[2].contains("10.0.0.3:1003"), "{lines:?}");
+        let mut widths = [4, 20, 21, 6];
+        fit(&mut widths, 40);
+        assert_eq!(widths, [4, 12, 12, 6]);
+        fit(&mut widths, 0);
+        assert_eq!(widths, [1; 4]);
+        assert_eq!(cut("10.0.0.3:443".to_owned(), 9), "10.0.0.3…");
     }
 
     #[test]
