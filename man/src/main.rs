@@ -4,6 +4,8 @@
 
 mod completions;
 mod differences;
+#[cfg(test)]
+mod documents;
 mod page;
 mod pages;
 

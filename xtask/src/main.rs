@@ -76,3 +76,23 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+    use weir_tests::documents::{self, Shown};
+
+    use super::*;
+
+    #[test]
+    fn every_command_that_documents_show_is_there() {
+        let commands = documents::commands("cargo xtask").unwrap();
+        assert!(commands.len() > 10, "{commands:?}");
+        for Shown { document, words } in &commands {
+            if let Err(error) = Options::try_parse_from(&words[1..]) {
+                let is_help = error.kind() == ErrorKind::DisplayHelp;
+                assert!(is_help, "{}: {words:?}: {error}", document.display());
+            }
+        }
+    }
+}
