@@ -1,44 +1,5 @@
-//! What a file holds: one row a flow record, the same columns in the open window (Arrow IPC
-//! stream) and in Parquet. This is the one place that says what they are.
-//!
-//! | column | type | unit, meaning | source (IE) |
-//! |---|---|---|---|
-//! | `flow_start` | timestamp(ns, UTC) | first packet; the export if that is unknown | 22, 150, 152, 154, 156, 158 |
-//! | `flow_end` | timestamp(ns, UTC) | last packet, likewise | 21, 151, 153, 155, 157, 159 |
-//! | `received` | timestamp(ns, UTC) | when the collector took the datagram | |
-//! | `exporter` | utf8 | the exporter's address, as people write it | |
-//! | `source_id` | uint32 | observation domain; v5, v8: engine type × 256 + id, v8: + aggregation × 65536; sFlow: sub-agent | |
-//! | `version` | uint8 | export version (1, 5, 7, 8, 9, 10); 105: sFlow version 5 | |
-//! | `src_addr`, `dst_addr` | fixed binary 16 | network order, IPv4 as `::ffff:a.b.c.d`; `::` if there is none | 8/27, 12/28, 44, 45 |
-//! | `next_hop` | fixed binary 16, null if unknown | likewise | 15/62 |
-//! | `ip_version` | uint8 | 4 or 6 | 60 |
-//! | `protocol` | uint8 | IP protocol number | 4 |
-//! | `src_port`, `dst_port` | uint16 | ICMP: `dst_port` is type × 256 + code | 7, 11, 32, 139, 176–179 |
-//! | `tcp_flags` | uint16 | or of all packets | 6 |
-//! | `tos` | uint8 | `ToS` or traffic class | 5 |
-//! | `octets`, `packets` | uint64 | as exported, not scaled by sampling | 1, 2, else 85, 86, 231, 298, 23, 24 |
-//! | `ingress_ifindex`, `egress_ifindex` | uint32 | 0: unknown | 10, 14 |
-//! | `src_as`, `dst_as` | uint32 | 0: unknown | 16, 17 |
-//! | `src_mask`, `dst_mask` | uint8 | prefix length, 0: unknown | 9/29, 13/30 |
-//! | `vlan` | uint16 | outermost VLAN id, 0: untagged | 58, 243 |
-//! | `direction` | uint8 | 0 ingress, 1 egress | 61 |
-//! | `end_reason` | uint8 | flowEndReason, 0: unknown | 136 |
-//! | `sampling_interval` | uint32 | one packet in this many was looked at | 34, 50, 305, 306, 309–311, or by 48, 302 |
-//!
-//! Version 2 added these, each null where it is unknown:
-//!
-//! | column | type | unit, meaning | source (IE) |
-//! |---|---|---|---|
-//! | `bgp_next_hop` | fixed binary 16 | next hop by BGP, as `next_hop` | 18/63 |
-//! | `src_mac`, `dst_mac` | fixed binary 6 | of the first packet | 56/81, 57 (v9)/80 |
-//! | `inner_vlan` | uint16 | id of the second VLAN tag | 245 |
-//! | `mpls_label_1` … `mpls_label_4` | uint32 | label stack entries from the top: label × 16 + traffic class × 2 + bottom of stack | 70–73 |
-//! | `flow_label` | uint32 | IPv6 flow label | 31 |
-//! | `outer_src_addr`, `outer_dst_addr` | fixed binary 16 | the tunnel that the packets came through | ntop's 114, 116, 396, 397 |
-//! | `others` | map(utf8, binary) | what no column has, by number: `95`, `6871.14` ([`crate::others`]) | all others |
-//!
-//! sFlow's records have numbers of sFlow's own enterprise in `others`: `14706.1007` is its structure 1007.
-//! The other direction of a biflow (RFC 5103) is a row of its own.
+//! What a file holds. `docs/columns.md`, which follows, says what the columns are.
+#![doc = include_str!("../../docs/columns.md")]
 //!
 //! Every closed file says `weir.schema_version` in its metadata, and has all columns of that version. An
 //! open window has those of version 1 until a flow has one of the others, which would take 86 octets a

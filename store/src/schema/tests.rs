@@ -17,6 +17,18 @@ fn flow() -> StoredFlow {
 }
 
 #[test]
+fn each_column_is_in_the_document() {
+    let document = include_str!("../../../docs/columns.md");
+    for field in schema().fields() {
+        let name = field.name();
+        // Four columns have one row, by the first and the last of them.
+        let is_between = matches!(name.as_str(), "mpls_label_2" | "mpls_label_3");
+        let row = format!("`{name}`");
+        assert!(is_between || document.contains(&row), "{name}");
+    }
+}
+
+#[test]
 fn version_1_is_the_first_columns() {
     let earlier = earlier_schema();
     assert_eq!(earlier.fields().len(), EARLIER_COLUMNS);
