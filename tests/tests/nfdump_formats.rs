@@ -1,5 +1,5 @@
 //! Formats as nfdump has them: the same flows in both collectors, printed by both, the same words in each line.
-//! What is meant to differ is put into nfdump's words first (ARCHITECTURE.md has the list): names of protocols
+//! What is meant to differ is put into nfdump's words first (docs/answers.md has the list): names of protocols
 //! instead of numbers, `[address]:port` of IPv6 instead of `address.port`, UTC instead of local time.
 #![expect(clippy::disallowed_methods, reason = "flows are of now")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
