@@ -260,7 +260,8 @@ impl Statistics {
                 u64::try_from(packets).unwrap_or(0),
             );
         }
-        line("Flows", self.get(Counter::FlowsCreated));
+        // One that two of them saw is merged when it is exported.
+        line("Flows, on each CPU", self.get(Counter::FlowsCreated));
         for reason in Reason::ALL {
             let count = self.expired[*reason as usize].records;
             if count > 0 {
