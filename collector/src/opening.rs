@@ -126,6 +126,10 @@ fn cannot_listen(error: io::Error, listen: SocketAddr, kind: &str, option: &str)
             "this machine has no IPv6, so {listen} cannot be listened on: use {option} 0.0.0.0:{}",
             listen.port()
         ),
+        io::ErrorKind::AddrNotAvailable => anyhow::anyhow!(
+            "{listen} has no address of this machine: `ip -brief address` lists them, {option} '[::]:{}' takes all",
+            listen.port()
+        ),
         _ => anyhow::Error::new(error).context(format!("cannot listen on {listen}")),
     }
 }

@@ -37,12 +37,8 @@ impl Outlet {
     /// # Errors
     /// What the operating system says.
     pub fn open(address: SocketAddr, version: Version, pace: Option<Pace>) -> Result<Self> {
-        let destination = Destination::connect(address).with_context(|| {
-            format!(
-                "cannot send to {address}; `ip route get {}` tells the way there",
-                address.ip()
-            )
-        })?;
+        let destination =
+            Destination::connect(address).with_context(|| format!("cannot send to {address}"))?;
         Ok(Self {
             version,
             lanes: Vec::new(),

@@ -55,8 +55,21 @@ pub(crate) fn open(kind: Kind, address: SocketAddr, way: &Way) -> io::Result<Own
         set(&socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &wait_ms)?;
     }
     prepare(&socket, address, way)?;
-    Name::of(address).connect(&socket)?;
+    let connected = Name::of(address).connect(&socket);
+    connected.map_err(|error| match error.kind() {
+        // A stream that finds no way looks for one again, by the error's number.
+        io::ErrorKind::NetworkUnreachable if kind == Kind::Datagrams => {
+            let ip = address.ip();
+            told(&error, &format!("`ip route get {ip}` tells the way there"))
+        }
+        _ => error,
+    })?;
     Ok(socket)
+}
+
+/// An error with what to do about it.
+fn told(error: &io::Error, advice: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{error}; {advice}"))
 }
 
 fn prepare(socket: &OwnedFd, address: SocketAddr, way: &Way) -> io::Result<()> {
@@ -70,7 +83,10 @@ fn prepare(socket: &OwnedFd, address: SocketAddr, way: &Way) -> io::Result<()> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
         }
         let bound = Name::of((source, 0).into()).bind(socket);
-        bound.map_err(|error| io::Error::new(error.kind(), format!("from {source}: {error}")))?;
+        bound.map_err(|error| {
+            let error = io::Error::new(error.kind(), format!("from {source}: {error}"));
+            told(&error, "`ip -brief address` lists the addresses there are")
+        })?;
     }
     let (level, unicast, multicast, class) = if address.is_ipv4() {
         let (unicast, multicast) = (libc::IP_TTL, libc::IP_MULTICAST_TTL);

@@ -48,12 +48,8 @@ impl Lane {
     /// To an address, or to none. If it `waits`, a connection is there at once, or it is known why not.
     pub fn connect(how: &How, address: Option<SocketAddr>, waits: bool) -> Result<Self> {
         let carrier = address.map(|address| {
-            how.carrier(address, waits).with_context(|| {
-                format!(
-                    "cannot send to {address}; `ip route get {}` tells the way there",
-                    address.ip()
-                )
-            })
+            how.carrier(address, waits)
+                .with_context(|| format!("cannot send to {address}"))
         });
         Ok(Self {
             announcing: how.announces.then(Announcing::default),
