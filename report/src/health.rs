@@ -87,7 +87,13 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         ..Table::default()
     };
     answer.table("exporters", table);
-    let findings = findings(options, &heard, coverage, newest_ns);
+    let mut findings = findings(options, &heard, coverage, newest_ns);
+    findings.extend(nothing_came(coverage, question.now_ns, options.silent));
+    if heard.is_empty() && findings.is_empty() {
+        findings.push(
+            "no flow fits: nothing is known of the time or the exporters asked for".to_owned(),
+        );
+    }
     let line = if findings.is_empty() {
         "nothing is wrong with this data".to_owned()
     } else {
@@ -192,6 +198,25 @@ fn findings(
     findings
 }
 
+/// That nobody at all was heard until now, or until the end of the time asked for, for longer than an exporter may
+/// be silent: beside others each one looks well then. What any filter leaves out counts, since somebody sent it.
+fn nothing_came(coverage: &Coverage, now_ns: i64, silent_ns: i64) -> Option<String> {
+    const WHAT_TO_DO: &str = "is the collector running, and do exporters reach it?";
+    let until_ns = coverage.asked_ns.1.map_or(now_ns, |to| now_ns.min(to));
+    let Some(last_ns) = coverage.heard_ns.iter().map(|(_, last)| *last).max() else {
+        return Some(format!("nothing was ever received here: {WHAT_TO_DO}"));
+    };
+    let silence_ns = until_ns.saturating_sub(last_ns);
+    (silence_ns > silent_ns).then(|| {
+        format!(
+            "nothing was received from {} to {} UTC, for {}: {WHAT_TO_DO}",
+            text::time_to_second(last_ns),
+            text::time_to_second(until_ns),
+            text::stretch(silence_ns),
+        )
+    })
+}
+
 /// What the flows say of each stream.
 async fn heard(flows: DataFrame) -> Result<Vec<Heard>> {
     let keys: Vec<Expr> = ["exporter", "version", "source_id"].map(col).to_vec();
@@ -255,4 +280,33 @@ fn read(batch: &RecordBatch, row: usize) -> Result<Heard> {
             .saturating_mul(1_000_000),
         sampling: number("sampling")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE_NS: i64 = 60_000_000_000;
+
+    #[test]
+    fn silence_of_all_is_told_until_now_or_the_end_of_what_is_asked() {
+        let mut coverage = Coverage::default();
+        let says = |coverage: &Coverage, now_minute: i64| {
+            nothing_came(coverage, now_minute * MINUTE_NS, 10 * MINUTE_NS)
+        };
+        let never = says(&coverage, 60).unwrap();
+        assert!(never.contains("nothing was ever received"), "{never}");
+        coverage.heard_ns = vec![(0, 30 * MINUTE_NS), (5 * MINUTE_NS, 20 * MINUTE_NS)];
+        assert_eq!(says(&coverage, 40), None);
+        let silent = says(&coverage, 41).unwrap();
+        assert!(
+            silent.contains("from 1970-01-01 00:30:00 to 1970-01-01 00:41:00 UTC, for 11 min 0 s"),
+            "{silent}"
+        );
+        // Of a time that is over, what came later does not count.
+        coverage.asked_ns = (None, Some(40 * MINUTE_NS));
+        assert_eq!(says(&coverage, 1000), None);
+        coverage.asked_ns = (None, Some(50 * MINUTE_NS));
+        assert!(says(&coverage, 1000).unwrap().contains("for 20 min 0 s"));
+    }
 }

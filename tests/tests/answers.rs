@@ -555,6 +555,18 @@ fn q11_is_the_data_complete() {
         findings.contains("192.0.2.2 (version 9, domain 7) fell silent at 2026-11-20 11:50:03"),
         "{findings}"
     );
+    // Who is the only one left is silent beside nobody: the time of day tells.
+    for (asked, now, is_silent) in [
+        ("last 1h", "2026-11-22T02:00", true),
+        ("any", "2026-11-22T02:00", true),
+        ("any", "2026-11-22T00:05", false),
+        ("yesterday", "2026-11-22T02:00", false),
+    ] {
+        let answer = archive.json(&["health", asked, "--now", now]);
+        let findings = answer["findings"].to_string();
+        let told = findings.contains("nothing was received from 2026-11-21 23:59");
+        assert_eq!(told, is_silent, "{asked} at {now}: {findings}");
+    }
     // Each answer says so, for the files it is drawn from.
     assert_eq!(archive.json(&["top"])["coverage"]["lost_datagrams"], 120);
     let before = archive.json(&["top", "until 2026-11-20T00:30"]);
