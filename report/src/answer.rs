@@ -282,14 +282,18 @@ pub fn coverage_text(coverage: &Coverage, flows: u64) -> String {
             "partial: {files} files were left out, or the rest of them"
         )),
     }
-    if let (Some((first, last)), Some(complete)) = (coverage.flows_ns, coverage.complete_to_ns()) {
-        lines.push(format!(
-            "{} to {} UTC, complete up to {}",
-            text::time_to_second(first),
-            text::time_to_second(last),
-            text::time_to_second(complete),
-        ));
-        lines.push(loss_text(coverage));
+    let complete = coverage.complete_to_ns().map(text::time_to_second);
+    match (coverage.flows_ns, complete) {
+        (Some((first, last)), Some(complete)) => {
+            let (first, last) = (text::time_to_second(first), text::time_to_second(last));
+            lines.push(format!("{first} to {last} UTC, complete up to {complete}"));
+            lines.push(loss_text(coverage));
+        }
+        // Nothing of the time asked for: it may not have come yet.
+        (None, Some(complete)) => lines.push(format!(
+            "no file has flows of that time; complete up to {complete} UTC"
+        )),
+        (_, None) => {}
     }
     lines.push(String::new());
     lines.join("\n")
@@ -367,6 +371,16 @@ mod tests {
         assert_eq!(
             coverage_text(&Coverage::default(), 0),
             "0 of 0 flows, from 0 closed and 0 open files\n"
+        );
+        // Who asks for the last minutes sees why there is nothing yet.
+        let nothing = Coverage {
+            heard_ns: coverage.heard_ns.clone(),
+            ..Coverage::default()
+        };
+        assert_eq!(
+            coverage_text(&nothing, 0),
+            "0 of 0 flows, from 0 closed and 0 open files\n\
+             no file has flows of that time; complete up to 2023-11-14 22:23:20 UTC\n"
         );
         let json = coverage_json(&coverage, 7);
         assert_eq!(json["complete_to"], "2023-11-14T22:23:20.000000000Z");
