@@ -2,6 +2,7 @@
 //! cannot hold what is asked for are left out before any row is read.
 
 mod coverage;
+mod foreign;
 
 use std::{
     io,
@@ -12,7 +13,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     compute,
@@ -25,6 +26,7 @@ use datafusion::{
 use weir_store::{
     StoreError, account,
     footer::{Ends, Footer, Opened},
+    layout,
     read::{self, Ended},
     schema,
 };
@@ -48,7 +50,7 @@ const READERS_A_CPU: usize = 4;
 /// The flows of a directory that may fit a filter: all of the schema's columns, and `flows`, which is 1.
 ///
 /// # Errors
-/// If it cannot be listed.
+/// If it cannot be listed, or has another collector's files and none of Weir's.
 pub async fn open(
     context: &SessionContext,
     root: &Path,
@@ -66,6 +68,13 @@ pub async fn open(
             break;
         }
         found = look(root, filter)?;
+    }
+    // No flow at all would be a wrong answer, and one that looks right.
+    if found.is_bare()
+        && !layout::open_folder(root).exists()
+        && let Some(advice) = foreign::advice(root)
+    {
+        bail!(advice);
     }
     let window = MemTable::try_new(schema::schema(), vec![found.batches])?;
     let mut flows = context.read_table(Arc::new(window))?.select(columns())?;
@@ -131,8 +140,13 @@ fn unlisted(root: &Path, error: StoreError) -> anyhow::Error {
         StoreError::Io { error, .. } => error.kind(),
         _ => io::ErrorKind::Other,
     };
+    let is_file = root.is_file();
     let root = root.display();
     match kind {
+        _ if is_file => anyhow!(
+            "{root} is a file: -r names the directory a collector writes to (its -w), and `weir-collector import -w DIR \
+             FILE` takes over files of nfdump and flow-tools"
+        ),
         io::ErrorKind::NotFound => anyhow!(
             "there is no {root}: no collector has written there; -r DIR names the directory one writes to (its -w)"
         ),
@@ -198,6 +212,11 @@ fn closed(paths: &[PathBuf], filter: &Filter) -> Vec<Result<Closed, String>> {
 }
 
 impl Look {
+    /// Whether there is nothing, read or not.
+    fn is_bare(&self) -> bool {
+        self.coverage.heard_ns.is_empty() && self.coverage.left_out().is_empty()
+    }
+
     fn file(&mut self, path: &Path, closed: &Closed, before: &mut Accounts) -> Result<()> {
         let footer = &closed.footer;
         let accounts = footer.note(account::TOTALS).and_then(Accounts::parse);

@@ -116,6 +116,15 @@ fn nfcapds_files_are_taken_over_whatever_their_compression() {
         let theirs = nfcapd_collects(folder.path(), &datagrams, compression);
         let files = files(&theirs);
         assert!(!files.is_empty());
+        // Asked as they are, they are told apart from a directory in which nothing came.
+        let (is_success, said) = run(
+            "weir",
+            &["nfdump".as_ref(), "-R".as_ref(), theirs.as_os_str()],
+        );
+        assert!(
+            !is_success && said.contains("`weir-collector import"),
+            "{said}"
+        );
         let ours = folder.path().join("imported");
         let mut arguments = vec!["import".as_ref(), "-w".as_ref(), ours.as_os_str()];
         arguments.extend(files.iter().map(|file| file.as_os_str()));

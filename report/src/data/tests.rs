@@ -91,6 +91,13 @@ fn who_asks_for_the_first_time_is_told_what_to_do() {
     assert!(says.contains("`adduser NAME weir`"), "{says}");
     let says = refused(io::ErrorKind::NotADirectory);
     assert!(says.contains("cannot list"), "{says}");
+    let file = folder.path().join("nfcapd.202611212300");
+    fs::write(&file, "").unwrap();
+    let says = unlisted(&file, read::list(&file).unwrap_err()).to_string();
+    assert!(
+        says.contains("is a file") && says.contains("weir-collector import"),
+        "{says}"
+    );
 }
 
 /// Fault case D12: files and windows of both versions are one table.
