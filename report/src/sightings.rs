@@ -1,19 +1,25 @@
 //! Signatures over what is going on: who matches by flows that are open at the sensor and by records that
 //! arrived in the last minutes. Pure: times are arguments.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    mem,
+};
 
 use weir_store::schema::StoredFlow;
 
 use crate::{
     filter::{Filter, ranges::number_of, reference::fits},
     gather::Counts,
-    live::ledger::Open,
+    live::ledger::{Open, Tuple},
     signatures::{By, Signature},
 };
 
 /// How long a record counts after it arrived, nanoseconds.
-const KEPT_NS: u64 = 300_000_000_000;
+pub const KEPT_NS: u64 = 300_000_000_000;
+/// How long a flow that is not open any more counts until it arrives, nanoseconds: sensor and collector each gather
+/// for a second at most.
+const UNDER_WAY_NS: u64 = 5_000_000_000;
 /// Records that match and are kept, at most; beyond it those go that arrived first.
 const KEPT_MAX: usize = 200_000;
 
@@ -22,6 +28,8 @@ const KEPT_MAX: usize = 200_000;
 struct Sighting {
     /// Place of the signature.
     signature: usize,
+    /// What tells the flow apart.
+    tuple: Tuple,
     /// Who is listed.
     host: u128,
     /// The other end.
@@ -33,6 +41,15 @@ struct Sighting {
     /// Until when it counts, by the monotonic clock; nothing of one that is open.
     until_ns: Option<u64>,
 }
+
+impl Sighting {
+    fn key(&self) -> Key {
+        (self.signature, self.tuple)
+    }
+}
+
+/// A flow, as far as it is one signature's.
+type Key = (usize, Tuple);
 
 /// Who matches a signature, and by how much.
 #[derive(Clone, Debug)]
@@ -53,6 +70,10 @@ pub struct Sightings {
     /// What flows must fit besides.
     asked: Filter,
     open: Vec<Sighting>,
+    /// What was open and is on its way to the collector.
+    under_way: HashMap<Key, Sighting>,
+    /// What arrived since the table was taken, in which it may have been open still.
+    fresh: HashSet<Key>,
     arrived: VecDeque<Sighting>,
 }
 
@@ -64,6 +85,8 @@ impl Sightings {
             signatures,
             asked,
             open: Vec::new(),
+            under_way: HashMap::new(),
+            fresh: HashSet::new(),
             arrived: VecDeque::new(),
         }
     }
@@ -82,35 +105,55 @@ impl Sightings {
             return;
         }
         let until_ns = now_ns.saturating_add(left_ns);
-        let found = sightings(&self.signatures, &self.asked, flow, Some(until_ns));
-        self.arrived.extend(found);
+        for sighting in sightings(&self.signatures, &self.asked, flow, Some(until_ns)) {
+            self.under_way.remove(&sighting.key());
+            // Without a sensor nothing is ever open, and nobody would forget these.
+            if !self.open.is_empty() {
+                self.fresh.insert(sighting.key());
+            }
+            self.arrived.push_back(sighting);
+        }
         let excess = self.arrived.len().saturating_sub(KEPT_MAX);
         self.arrived.drain(..excess);
     }
 
-    /// Takes the sensor's table, in the place of the one before: what is not open any more arrives.
-    pub fn table(&mut self, flows: &[Open]) {
-        self.open.clear();
+    /// Takes the sensor's table, in the place of the one before. What is not open any more arrives, and counts
+    /// meanwhile: who matches would else match no more, and be told of again.
+    pub fn table(&mut self, flows: &[Open], now_ns: u64) {
+        let before = mem::take(&mut self.open);
         for Open { flow, .. } in flows {
             let found = sightings(&self.signatures, &self.asked, flow, None);
             self.open.extend(found);
         }
+        let fresh = mem::take(&mut self.fresh);
+        let open: HashSet<Key> = self.open.iter().map(Sighting::key).collect();
+        let until_ns = Some(now_ns.saturating_add(UNDER_WAY_NS));
+        for sighting in before {
+            let key = sighting.key();
+            if !open.contains(&key) && !fresh.contains(&key) {
+                let sighting = Sighting {
+                    until_ns,
+                    ..sighting
+                };
+                self.under_way.insert(key, sighting);
+            }
+        }
     }
 
-    /// Forgets what arrived long ago.
+    /// Forgets what arrived long ago, and what did not arrive.
     pub fn forget(&mut self, now_ns: u64) {
-        let is_old =
-            |sighting: &Sighting| sighting.until_ns.is_some_and(|until_ns| until_ns <= now_ns);
-        while self.arrived.front().is_some_and(is_old) {
-            self.arrived.pop_front();
-        }
+        let is_kept =
+            |sighting: &Sighting| sighting.until_ns.is_none_or(|until_ns| until_ns > now_ns);
+        self.arrived.retain(is_kept);
+        self.under_way.retain(|_, sighting| is_kept(sighting));
     }
 
     /// Who matches enough, the first one first.
     #[must_use]
     pub fn matches(&self) -> Vec<Match> {
         let mut hosts: HashMap<(usize, u128), Tally> = HashMap::new();
-        for sighting in self.open.iter().chain(&self.arrived) {
+        let gone = self.under_way.values().chain(&self.arrived);
+        for sighting in self.open.iter().chain(gone) {
             let host = hosts.entry((sighting.signature, sighting.host));
             host.or_default().add(sighting);
         }
@@ -181,6 +224,7 @@ fn sightings<'a>(
         };
         Sighting {
             signature,
+            tuple: Tuple::of(flow),
             host,
             other,
             times_ns,
@@ -239,20 +283,46 @@ mod tests {
     fn open_flows_and_those_that_arrived_count_together_and_once() {
         let mut sightings = sightings(PROBE, "any");
         sightings.arrived(&flow(1, 11, 300, 0), 0, 0);
-        sightings.table(&[open(1, flow(1, 12, 300, 1)), open(2, flow(1, 13, 900, 1))]);
+        let table = [open(1, flow(1, 12, 300, 1)), open(2, flow(1, 13, 900, 1))];
+        sightings.table(&table, 0);
         // Two other ends, and a flow that does not fit.
         assert!(matches(&sightings).is_empty());
-        sightings.table(&[open(1, flow(1, 12, 300, 1)), open(3, flow(1, 13, 300, 2))]);
+        let table = [open(1, flow(1, 12, 300, 1)), open(3, flow(1, 13, 300, 2))];
+        sightings.table(&table, SECOND_NS);
         assert_eq!(matches(&sightings), [(1, 3, 3, 2)]);
         // What was open arrives.
         sightings.arrived(&flow(1, 12, 300, 1), SECOND_NS, 0);
-        sightings.table(&[open(3, flow(1, 13, 300, 2))]);
+        sightings.table(&[open(3, flow(1, 13, 300, 2))], SECOND_NS);
         assert_eq!(matches(&sightings), [(1, 3, 3, 1)]);
         // The same other end again is none more.
         sightings.arrived(&flow(1, 12, 300, 3), SECOND_NS, 0);
         assert_eq!(matches(&sightings), [(1, 3, 4, 1)]);
         sightings.forget(SECOND_NS + KEPT_NS);
         assert!(matches(&sightings).is_empty());
+    }
+
+    #[test]
+    fn a_flow_that_is_neither_open_nor_there_yet_counts_on_its_way() {
+        let mut sightings = sightings(PROBE, "any");
+        let table = [11_u8, 12, 13].map(|other| open(other.into(), flow(1, other, 300, 1)));
+        sightings.table(&table, 0);
+        assert_eq!(matches(&sightings), [(1, 3, 3, 3)]);
+        sightings.table(&table[..1], SECOND_NS);
+        sightings.forget(SECOND_NS);
+        assert_eq!(matches(&sightings), [(1, 3, 3, 1)], "two have closed");
+        sightings.arrived(&flow(1, 12, 300, 1), 2 * SECOND_NS, 0);
+        sightings.table(&table[..1], 2 * SECOND_NS);
+        sightings.forget(2 * SECOND_NS);
+        assert_eq!(matches(&sightings), [(1, 3, 3, 1)], "one has arrived");
+        sightings.forget(SECOND_NS + UNDER_WAY_NS);
+        assert!(matches(&sightings).is_empty(), "the other never does");
+    }
+
+    #[test]
+    fn without_a_sensor_nothing_but_arrivals_is_kept() {
+        let mut sightings = sightings(PROBE, "any");
+        sightings.arrived(&flow(1, 11, 300, 0), 0, 0);
+        assert!(sightings.fresh.is_empty() && sightings.under_way.is_empty());
     }
 
     #[test]

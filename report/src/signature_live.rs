@@ -2,7 +2,7 @@
 //! sensor, and the records that arrive at the collector. It looks again and again, and tells of whom it finds.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::{self, Write as _},
     path::{Path, PathBuf},
     thread,
@@ -24,7 +24,7 @@ use crate::{
     output::Output,
     question::Source,
     reading::Reading,
-    sightings::{Match, Sightings},
+    sightings::{KEPT_NS, Match, Sightings},
     signature,
     signatures::Signature,
     text,
@@ -56,7 +56,8 @@ impl Live {
     }
 }
 
-/// Tells of hosts when they begin to match, until the process is ended; with `--once` of those that do now.
+/// Tells of hosts when they begin to match, until the process is ended; with `--once` of those that do now, so many
+/// of each signature (0: all).
 ///
 /// # Errors
 /// If there is nothing to look at, or the output is closed.
@@ -65,16 +66,24 @@ pub fn run(
     source: &Source,
     signatures: Vec<Signature>,
     asked: Filter,
+    lines: usize,
 ) -> Result<()> {
     local_names::load(&source.names, &source.library.join("names"))?;
     let mut watch = Watch::open(options.control.as_deref(), &source.directory)?;
     let mut sightings = Sightings::new(signatures, asked);
     if options.once {
         watch.look(&mut sightings);
-        let table = table(&sightings, &sightings.matches())?;
+        let matches = sightings.matches();
+        let shown = first_of_each(&matches, lines);
+        let table = table(&sightings, &shown)?;
         let mut output = Output::new(&Reading::default(), !source.json);
         table.print_as(&mut output, source.json)?;
-        return output.finish();
+        output.finish()?;
+        let more = matches.len() - shown.len();
+        if more > 0 {
+            eprintln!("weir: {more} hosts more match: -n 0 shows all");
+        }
+        return Ok(());
     }
     eprintln!("weir: looking at {}; Ctrl-C ends it", watch.name);
     let mut told = HashSet::new();
@@ -91,6 +100,17 @@ pub fn run(
             .collect();
         thread::sleep(options.interval);
     }
+}
+
+/// The first hosts of each signature, so many; 0: all.
+fn first_of_each(matches: &[Match], lines: usize) -> Vec<Match> {
+    let mut shown: HashMap<usize, usize> = HashMap::new();
+    let is_shown = |found: &&Match| {
+        let shown = shown.entry(found.signature).or_default();
+        *shown += 1;
+        lines == 0 || *shown <= lines
+    };
+    matches.iter().filter(is_shown).cloned().collect()
 }
 
 /// What is looked at.
@@ -125,9 +145,12 @@ impl Watch {
             );
         }
         let sensor = sensor.map(|path| Sensor { path });
+        // What arrived counts for so long, also in windows that are closed by now.
+        let unix_ns = clock::unix_ns().max(0).unsigned_abs();
+        let since_ns = unix_ns.saturating_sub(KEPT_NS);
         let arrivals = directory
             .is_dir()
-            .then(|| Arrivals::of(directory.to_owned()));
+            .then(|| Arrivals::since(directory.to_owned(), since_ns));
         let places = [
             sensor.as_ref().map(|sensor| sensor.path.as_path()),
             arrivals.as_ref().map(|_| directory),
@@ -148,6 +171,7 @@ impl Watch {
     /// Looks once.
     fn look(&mut self, sightings: &mut Sightings) {
         let mut trouble = None;
+        let now_ns = clock::monotonic_ns();
         if let Some(sensor) = &self.sensor {
             match sensor.table(Narrowed::default()) {
                 Ok(told) => {
@@ -160,16 +184,15 @@ impl Watch {
                             text::count(told.flows)
                         ));
                     }
-                    sightings.table(&told.table.flows);
+                    sightings.table(&told.table.flows, now_ns);
                 }
                 Err(sentence) => {
                     // What was open then is not known to be so now.
-                    sightings.table(&[]);
+                    sightings.table(&[], now_ns);
                     trouble = Some(sentence);
                 }
             }
         }
-        let now_ns = clock::monotonic_ns();
         if let Some(arrivals) = &mut self.arrivals {
             let unix_ns = clock::unix_ns().max(0).unsigned_abs();
             let unread = arrivals.read(|flow| {
@@ -255,5 +278,29 @@ fn objects(table: &Table) -> Vec<Value> {
     match table.json() {
         Value::Array(objects) => objects,
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gather::Counts;
+
+    #[test]
+    fn so_many_hosts_of_each_signature_are_shown() {
+        let found = |signature, host| Match {
+            signature,
+            host,
+            counts: Counts::default(),
+            open: 0,
+        };
+        let matches = [found(0, 1), found(1, 2), found(0, 3), found(0, 4)];
+        let hosts = |lines| -> Vec<u128> {
+            let shown = first_of_each(&matches, lines);
+            shown.iter().map(|found| found.host).collect()
+        };
+        assert_eq!(hosts(1), [1, 2]);
+        assert_eq!(hosts(2), [1, 2, 3]);
+        assert_eq!(hosts(0), [1, 2, 3, 4]);
     }
 }

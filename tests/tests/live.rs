@@ -357,4 +357,6 @@ fn signatures_are_looked_for_in_what_arrives() {
         "{said}"
     );
     assert!(collector.stop().unwrap().success());
+    // The window is closed, and what was in it arrived a moment ago nevertheless.
+    assert_eq!(of(&now()[0], "flows"), 3);
 }
