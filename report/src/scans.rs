@@ -6,6 +6,8 @@
 //! have remained *bare*: TCP that never got to an ACK, and ICMP echo requests. (Of UDP nothing tells;
 //! `--bare 0` lists whoever is busy, too.)
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, Result};
 use arrow::{
     array::{ArrayRef, AsArray as _, RecordBatch},
@@ -17,6 +19,7 @@ use datafusion::{
     prelude::{DataFrame, Expr, bitwise_and, col, lit, when},
 };
 use futures::StreamExt as _;
+use serde_json::json;
 
 use crate::{
     answer::{Answer, Cell, Column, Table},
@@ -25,6 +28,7 @@ use crate::{
     gather::{Gathering, gather},
     leading::Leading,
     question::Source,
+    text,
 };
 
 /// What `weir scans` is asked.
@@ -62,6 +66,16 @@ struct Tried {
     last_ns: i64,
 }
 
+/// Those with more targets than a threshold.
+struct Found {
+    /// Those with most, the most first; not more than lines are wanted.
+    leading: Vec<(Vec<KeyValue>, Tried)>,
+    /// How many there are.
+    all: u64,
+    /// Sources of all of them.
+    sources: HashSet<KeyValue>,
+}
+
 /// Answers it.
 ///
 /// # Errors
@@ -78,30 +92,23 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     answer.flows = all.counts.flows;
     let tries = fan(selected(question.flows.clone())?, &TRIES)?;
     let by_port = ["src_addr", "protocol", "dst_port"];
-    let on_port = found(
-        fan(tries.clone(), &by_port)?,
-        options.hosts,
-        options,
-        &by_port,
-    )
-    .await?;
+    let nobody = HashSet::new();
+    let on_port = fan(tries.clone(), &by_port)?;
+    let on_port = found(on_port, options.hosts, options, &by_port, &nobody).await?;
     let by_pair = ["src_addr", "dst_addr"];
     let pairs = fan(tries, &by_pair)?;
-    let on_host = found(pairs.clone(), options.ports, options, &by_pair).await?;
-    let anywhere = found(
-        fan(pairs, &["src_addr"])?,
-        options.hosts,
-        options,
-        &["src_addr"],
-    )
-    .await?;
-    // Who is listed with a port need not be listed once more without.
-    let listed = |keys: &[KeyValue]| on_port.iter().any(|(known, _)| known[..1] == keys[..1]);
-    let anywhere: Vec<_> = anywhere
-        .into_iter()
-        .filter(|(keys, _)| !listed(keys))
-        .collect();
+    let on_host = found(pairs.clone(), options.ports, options, &by_pair, &nobody).await?;
+    // Who is found with a port need not be listed once more without.
+    let by_source = ["src_addr"];
+    let anywhere = fan(pairs, &by_source)?;
+    let listed = &on_port.sources;
+    let anywhere = found(anywhere, options.hosts, options, &by_source, listed).await?;
     let elements = ["srcip", "proto", "dstport"];
+    let in_all = json!({
+        "hosts_on_a_port": on_port.all,
+        "hosts": anywhere.all,
+        "ports": on_host.all,
+    });
     answer.table(
         "hosts_on_a_port",
         table("Hosts scanned on one port", &elements, "hosts", &on_port)?,
@@ -124,6 +131,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             &on_host,
         )?,
     );
+    answer.json.insert("found".to_owned(), in_all);
     answer.print(&question.coverage, options.source.json)?;
     Ok(question.coverage)
 }
@@ -164,25 +172,38 @@ fn fan(frame: DataFrame, keys: &[&str]) -> Result<DataFrame> {
     Ok(frame.aggregate(groups, sums)?.select(columns)?)
 }
 
-/// Those with more targets than a threshold, the most first.
+/// Those with more targets than a threshold, whose source is not listed elsewhere.
 async fn found(
     frame: DataFrame,
     threshold: u64,
     options: &Options,
     keys: &[&str],
-) -> Result<Vec<(Vec<KeyValue>, Tried)>> {
+    listed: &HashSet<KeyValue>,
+) -> Result<Found> {
     let many = col("targets").gt(lit(threshold));
     let bare = (col("bare") * lit(100u64)).gt_eq(col("flows") * lit(options.bare));
     let mut stream = frame.filter(many.and(bare))?.execute_stream().await?;
     let mut leading: Leading<Vec<KeyValue>, Tried> = Leading::new(options.lines);
+    let mut all = 0;
+    let mut sources = HashSet::new();
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         for row in 0..batch.num_rows() {
             let (keys, tried) = read(&batch, row, keys)?;
+            let source = keys.first().context("a source")?;
+            if listed.contains(source) {
+                continue;
+            }
+            all += 1;
+            sources.insert(source.clone());
             leading.offer(tried.targets, || (keys, tried));
         }
     }
-    Ok(leading.finish())
+    Ok(Found {
+        leading: leading.finish(),
+        all,
+        sources,
+    })
 }
 
 fn read(batch: &RecordBatch, row: usize, keys: &[&str]) -> Result<(Vec<KeyValue>, Tried)> {
@@ -208,12 +229,7 @@ fn read(batch: &RecordBatch, row: usize, keys: &[&str]) -> Result<(Vec<KeyValue>
 }
 
 #[expect(clippy::cast_precision_loss, reason = "parts of a whole to one place")]
-fn table(
-    title: &str,
-    elements: &[&str],
-    targets: &str,
-    found: &[(Vec<KeyValue>, Tried)],
-) -> Result<Table> {
+fn table(title: &str, elements: &[&str], targets: &str, found: &Found) -> Result<Table> {
     let elements: Result<Vec<_>, _> = elements.iter().map(|name| Element::parse(name)).collect();
     let elements = elements.map_err(anyhow::Error::msg)?;
     let heading = if targets == "ports" { "Ports" } else { "Hosts" };
@@ -228,7 +244,7 @@ fn table(
         Column::words("first", "First (UTC)"),
         Column::words("last", "Last (UTC)"),
     ]);
-    let rows = found.iter().map(|(keys, tried)| {
+    let rows = found.leading.iter().map(|(keys, tried)| {
         let keys = elements.iter().zip(keys);
         let mut row: Vec<_> = keys.map(|(element, key)| element.cell(key)).collect();
         row.extend([tried.targets, tried.flows].map(Cell::Count));
@@ -237,7 +253,8 @@ fn table(
         row
     });
     Ok(Table {
-        title: title.to_owned(),
+        // As in `compare`: how many there are, whatever part of them is shown.
+        title: format!("{title}: {}", text::count(found.all)),
         rows: rows.collect(),
         columns,
         ..Table::default()

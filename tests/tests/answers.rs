@@ -405,6 +405,25 @@ fn q6_who_scans_slowly_and_who_is_only_busy() {
     assert_eq!(answer["hosts"], json!([]));
     let ignored = archive.json(&["scans", "--ignore", "[203.0.113.200]"]);
     assert_eq!(ignored["hosts_on_a_port"], json!([]));
+    // What is not shown is counted, and takes no place from others.
+    let three = (1..=3u64).flat_map(|scanner| {
+        let from = format!("203.0.113.{scanner}");
+        let tried = move |at: u64, port| {
+            let victim = format!("10.3.1.{at}");
+            let tried = Flow::new(9000 + at, &from, &victim, TCP, port);
+            tried.flags(SYN).counts(1, 60)
+        };
+        // Two on one port, and one with fewer hosts on ports of theirs.
+        let (hosts, step) = if scanner < 3 { (200, 0) } else { (100, 1) };
+        (0..hosts).map(move |at| tried(at, u16::try_from(1000 + step * at).unwrap()))
+    });
+    let few = Archive::of(three).json(&["scans", "-n", "1"]);
+    assert_eq!(column(&few["hosts_on_a_port"], "srcip"), ["203.0.113.1"]);
+    assert_eq!(column(&few["hosts"], "srcip"), ["203.0.113.3"]);
+    assert_eq!(
+        few["found"],
+        json!({ "hosts_on_a_port": 2, "hosts": 1, "ports": 0 })
+    );
     // Without the question for an answer, the mail server is in the list: flow-dscan's false alarm.
     let whoever = archive.json(&["scans", "--bare", "0"]);
     assert!(column(&whoever["hosts_on_a_port"], "srcip").contains(&json!("10.0.0.25")));
