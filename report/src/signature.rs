@@ -45,8 +45,14 @@ pub struct Options {
     lines: usize,
 }
 
-/// Hosts that match a signature, by who was first.
-type Matches = Vec<(i64, Group)>;
+/// Hosts that match a signature.
+struct Matches {
+    signature: Signature,
+    /// The first ones, with when they were first, nanoseconds since 1970-01-01 UTC.
+    first: Vec<(i64, Group)>,
+    /// How many there are.
+    all: u64,
+}
 
 /// Answers it.
 ///
@@ -75,36 +81,45 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let mut answer = Answer::default();
     let mut matches = Vec::new();
     for signature in chosen {
-        let found = matching(&question, &signature, options.lines).await?;
-        matches.push((signature, found));
+        matches.push(matching(&question, signature, options.lines).await?);
     }
     answer.flows = gather(question.flows.clone(), &Gathering::default(), |_| {})
         .await?
         .counts
         .flows;
     answer.table("matches", table(&matches)?);
-    let firsts = matches.iter().filter_map(|(signature, found)| {
-        let (first_ns, group) = found.first()?;
-        let host = host(signature).ok()?.cell(group.keys.first()?);
-        Some((signature, host, *first_ns))
+    let firsts = matches.iter().filter_map(|found| {
+        let (first_ns, group) = found.first.first()?;
+        let host = host(&found.signature).ok()?.cell(group.keys.first()?);
+        Some((found, host, *first_ns))
     });
     let firsts: Vec<_> = firsts.collect();
     let lines: Vec<String> = firsts
         .iter()
-        .map(|(signature, host, first_ns)| {
+        .map(|(found, host, first_ns)| {
             let time = text::time_to_second(*first_ns);
+            let shown = found.first.len() as u64;
+            let more = match found.all - shown {
+                0 => String::new(),
+                _ => format!(
+                    "; {} of {} hosts are shown",
+                    text::count(shown),
+                    text::count(found.all)
+                ),
+            };
             format!(
-                "{}: {} was first, at {time} UTC",
-                signature.name,
+                "{}: {} was first, at {time} UTC{more}",
+                found.signature.name,
                 host.text()
             )
         })
         .collect();
-    let value = firsts.iter().map(|(signature, host, first_ns)| {
+    let value = firsts.iter().map(|(found, host, first_ns)| {
         json!({
-            "signature": signature.name,
+            "signature": found.signature.name,
             "host": host.json(),
             "time": text::time_json(*first_ns),
+            "hosts": found.all,
         })
     });
     let value = value.collect();
@@ -208,33 +223,39 @@ pub fn host(signature: &Signature) -> Result<Element> {
 }
 
 /// Hosts that match, the first one first.
-async fn matching(question: &Question, signature: &Signature, lines: usize) -> Result<Matches> {
+async fn matching(question: &Question, signature: Signature, lines: usize) -> Result<Matches> {
     let other = match signature.by {
         By::Source => "dstip",
         By::Destination => "srcip",
     };
     let gathering = Gathering {
-        keys: vec![host(signature)?],
+        keys: vec![host(&signature)?],
         distinct: vec![Element::parse(other).map_err(anyhow::Error::msg)?],
         times: true,
         having: None,
     };
     let mut leading: Leading<Vec<_>, Counts> = Leading::new(lines);
+    let mut all = 0;
     let flows = question.flows.clone().filter(plan(&signature.filter))?;
     gather(flows, &gathering, |row| {
         if signature.is_met_by(&row.counts) {
+            all += 1;
             // Times before 1970 are no times.
             let first = row.counts.times_ns.0.max(0).unsigned_abs();
             leading.offer(u64::MAX - first, || (row.keys(), row.counts.clone()));
         }
     })
     .await?;
-    let found = leading.finish().into_iter();
-    let found = found.map(|(keys, counts)| (counts.times_ns.0, Group { keys, counts }));
-    Ok(found.collect())
+    let first = leading.finish().into_iter();
+    let first = first.map(|(keys, counts)| (counts.times_ns.0, Group { keys, counts }));
+    Ok(Matches {
+        first: first.collect(),
+        signature,
+        all,
+    })
 }
 
-fn table(matches: &[(Signature, Matches)]) -> Result<Table> {
+fn table(matches: &[Matches]) -> Result<Table> {
     let mut table = Table {
         columns: vec![
             Column::words("signature", "Signature"),
@@ -248,9 +269,12 @@ fn table(matches: &[(Signature, Matches)]) -> Result<Table> {
         ],
         ..Table::default()
     };
-    for (signature, found) in matches {
+    for Matches {
+        signature, first, ..
+    } in matches
+    {
         let host = host(signature)?;
-        for (_, Group { keys, counts }) in found {
+        for (_, Group { keys, counts }) in first {
             let key = keys.first().context("a host")?;
             let mut row = vec![Cell::Text(signature.name.clone()), host.cell(key)];
             let (first_ns, last_ns) = counts.times_ns;

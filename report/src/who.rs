@@ -17,6 +17,7 @@ use crate::{
     host::{address_cell, exchanged_cells, service_cells},
     leading::Leading,
     question::Source,
+    text,
     two_way::{Direction, Ends, Exchanged, two_way},
 };
 
@@ -75,9 +76,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let directions = [direction(&rules, true)?, direction(&rules, false)?];
     let mut leading: Leading<Ends, Exchanged> = Leading::new(options.lines);
     let mut total = Exchanged::default();
+    let mut all = 0;
     two_way(&question.flows, directions, |ends, exchanged| {
         // Answers to nobody are no use of a service.
         if exchanged.sent_flows > 0 {
+            all += 1;
             total.add(&exchanged);
             leading.offer(exchanged.octets(), || (ends, exchanged));
         }
@@ -93,11 +96,14 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         .iter()
         .filter(|(_, exchanged)| exchanged.received_flows == 0);
     let unanswered = unanswered.count();
-    let line = format!(
-        "{unanswered} of {} lines shown had no answer",
-        leading.len()
-    );
+    let shown = leading.len() as u64;
+    let more = match all - shown {
+        0 => String::new(),
+        more => format!("; {} lines more are not shown", text::count(more)),
+    };
+    let line = format!("{unanswered} of {shown} lines shown had no answer{more}");
     answer.line("unanswered", json!(unanswered), line);
+    answer.json.insert("users_in_all".to_owned(), json!(all));
     answer.print(&question.coverage, source.json)?;
     Ok(question.coverage)
 }

@@ -344,6 +344,12 @@ fn q4_who_tried_smtp_at_hosts_that_are_no_mail_servers() {
             .iter()
             .all(|answered| answered == false)
     );
+    let asked = ["who", "mail", "dst port 25 and dst not in @mail", "-n", "7"];
+    let few = archive.json(&asked);
+    assert_eq!(column(&few["users"], "user").len(), 7);
+    assert_eq!(few["users_in_all"], 40);
+    let text = archive.text(&asked);
+    assert!(text.contains("; 33 lines more are not shown"), "{text}");
     let all = archive.json(&["who", "mail", "dst in @mail"]);
     assert_eq!(column(&all["users"], "answered"), [true]);
 }
@@ -375,6 +381,10 @@ fn q5_whom_did_the_worm_get_and_who_was_first() {
         ["10.1.0.31", "10.1.0.32"]
     );
     assert_eq!(answer["first"][0]["host"], "10.1.0.31");
+    // A part of them does not look like all.
+    assert_eq!(answer["first"][0]["hosts"], 2);
+    let text = archive.text(&["signature", "code-red", "-n", "1"]);
+    assert!(text.contains("; 1 of 2 hosts are shown"), "{text}");
 }
 
 #[test]
