@@ -177,7 +177,7 @@ pub fn main() -> ExitCode {
             interrupt::tidy_up();
             match engine::exhausted(&error) {
                 Some(says) => eprintln!("weir: {says}"),
-                None => eprintln!("weir: {error:#}"),
+                None => eprintln!("weir: {}", said(&error)),
             }
             // What is asked wrongly is a usage error, as clap has it.
             if error.is::<Misunderstood>() || error.is::<sql::Refused>() {
@@ -211,6 +211,21 @@ async fn run(command: &Command) -> Result<Coverage> {
     }
 }
 
+/// An error and what caused it, each said once: some have the words of their causes in their own.
+fn said(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain() {
+        let words = cause.to_string().replace("\ncaused by\n", ": ");
+        if said.is_empty() {
+            said = words;
+        } else if !said.contains(&words) {
+            said.push_str(": ");
+            said.push_str(&words);
+        }
+    }
+    said
+}
+
 /// Whether the reader of our output had enough (`weir flows | head`).
 fn closed(error: &anyhow::Error) -> bool {
     error
@@ -221,6 +236,18 @@ fn closed(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let refused = io::Error::other("no room");
+        let says = format!("cannot write /x: {refused}");
+        let error = anyhow::Error::from(refused)
+            .context(says)
+            .context("at the end");
+        assert_eq!(said(&error), "at the end: cannot write /x: no room");
+        let error = anyhow::anyhow!("type_coercion\ncaused by\nthey differ");
+        assert_eq!(said(&error), "type_coercion: they differ");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -78,13 +78,36 @@ impl std::error::Error for Refused {}
 impl Refused {
     #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
     fn because(error: DataFusionError) -> Self {
-        let says = error.strip_backtrace();
+        // What it is wrapped in says the same once more, or which rule of the optimiser came upon it.
+        let says = error.find_root().strip_backtrace();
+        // Nor is it the engine's bug if words do not fit together.
+        let says = says.split("\nThis issue was likely").next();
+        let says = says
+            .unwrap_or_default()
+            .trim_start_matches("Internal error: ")
+            .trim_end_matches('.');
         if says.contains("not supported: ") && !says.contains("not implemented") {
             return Self(format!(
                 "flows are only read: begin with SELECT, WITH or EXPLAIN ({says})"
             ));
         }
-        Self(format!("this SQL cannot be answered: {says}"))
+        Self(format!(
+            "this SQL cannot be answered: {says}{}",
+            advice(says)
+        ))
+    }
+}
+
+/// What would fit, where the engine only says what does not.
+fn advice(says: &str) -> &'static str {
+    if says.contains("FixedSizeBinary(16)") && says.contains("Utf8") {
+        "; addresses are written ip('192.0.2.1'), and networks in_net(src_addr, '192.0.2.0/24')"
+    } else if says.contains("Error parsing timestamp") {
+        "; times are written '2026-11-21 14:00:00'"
+    } else if says.contains("Cannot cast string") {
+        "; numbers stand without quotes, and protocols as proto_name(protocol) = 'tcp'"
+    } else {
+        ""
     }
 }
 
@@ -140,7 +163,10 @@ async fn planned(session: &SessionContext, query: &str) -> Result<DataFrame, Dat
         .with_allow_ddl(false)
         .with_allow_dml(false)
         .with_allow_statements(false);
-    session.sql_with_options(query, reads).await
+    let frame = session.sql_with_options(query, reads).await?;
+    // Types that do not fit together show only now.
+    frame.clone().into_optimized_plan()?;
+    Ok(frame)
 }
 
 /// Flows in the table.
@@ -298,6 +324,41 @@ mod tests {
             assert!(says.contains("cannot be answered"), "{query}: {says}");
         }
         assert!(refused("select * from '/etc/passwd'").contains("not found"));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_told_once_with_what_would() {
+        let address = "(select arrow_cast(arrow_cast('0123456789abcdef', 'Binary'), 'FixedSizeBinary(16)') as a)";
+        for (query, advice) in [
+            (
+                format!("select 1 from {address} where a = '10.1.0.3'"),
+                "ip('192.0.2.1')",
+            ),
+            (
+                format!("select 1 from {address} where a like '10.1%'"),
+                "ip('192.0.2.1')",
+            ),
+            (
+                format!("select 1 from {address} where a between '10.1.0.0' and '10.1.0.9'"),
+                "in_net(src_addr",
+            ),
+            (
+                "select 1 from (values (now())) as t(a) where a > '2026-11-21T14:00'".to_owned(),
+                "'2026-11-21 14:00:00'",
+            ),
+            (
+                "select 1 from (values (arrow_cast(6, 'UInt8'))) as t(a) where a = 'tcp'"
+                    .to_owned(),
+                "proto_name(protocol)",
+            ),
+        ] {
+            let says = refused(&query);
+            assert!(says.contains(advice), "{query}: {says}");
+            assert!(
+                !says.contains('\n') && !says.contains("bug"),
+                "{query}: {says}"
+            );
+        }
     }
 
     #[test]

@@ -218,6 +218,7 @@ fn sql_answers_and_changes_nothing() {
         "create table t as select 1",
         "drop table flows",
         "selec 1",
+        "select 1 from flows where src_addr = '10.1.2.7'",
     ] {
         let output = archive.output(&["sql", query]);
         assert_eq!(output.status.code(), Some(2), "{query}");
