@@ -169,7 +169,12 @@ struct Closed {
 
 impl Closed {
     fn look(path: &Path, filter: &Filter) -> Result<Self, String> {
-        let opened = Opened::open(path).map_err(|error| error.to_string())?;
+        // The file's name is told beside the reason.
+        let named = format!("{}: ", path.display());
+        let opened = Opened::open(path).map_err(|error| {
+            let says = error.to_string();
+            says.strip_prefix(&named).unwrap_or(&says).to_owned()
+        })?;
         let footer = opened.footer();
         if let Some(column) = &footer.foreign_column {
             return Err(format!("it has no column {column} as Weir writes it"));

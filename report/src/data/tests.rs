@@ -173,6 +173,24 @@ fn d05_a_window_that_was_cut_off_makes_a_partial_answer() {
     assert!(reason.contains("after its first 10 flows"), "{reason}");
 }
 
+#[test]
+fn what_is_wrong_with_a_file_is_told_without_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flows-20261121T050000Z.parquet");
+    fs::write(&path, "PAR1").unwrap();
+    let coverage = look(folder.path(), &Filter::All(Vec::new()))
+        .unwrap()
+        .coverage;
+    let [(named, reason)] = &coverage.unreadable[..] else {
+        panic!("{:?}", coverage.unreadable);
+    };
+    assert_eq!(named, &path);
+    assert!(
+        reason.contains("too short") && !reason.contains("flows-"),
+        "{reason}"
+    );
+}
+
 /// Twenty minutes of silence stay so when the hour's files become one.
 #[test]
 fn recompaction_leaves_gaps() {
