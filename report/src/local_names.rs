@@ -145,7 +145,8 @@ impl LocalNames {
         let (address, length) = prefix
             .split_once('/')
             .ok_or_else(|| format!("`{prefix}` is no prefix: write 192.0.2.0/24,NAME"))?;
-        let (first, last) = sets::network(address, length)?;
+        let (address, bits) = sets::prefix(address, length)?;
+        let (first, last) = ranges::network(address, bits);
         let free = u128::BITS - (last - first).leading_zeros();
         let networks = self.networks.entry(free).or_default();
         networks.insert(first, name.to_owned());

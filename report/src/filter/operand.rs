@@ -1,7 +1,5 @@
 //! Reading operands: numbers, addresses, sets, and fields that stand against one another.
 
-use std::net::IpAddr;
-
 use pest::iterators::Pair;
 
 use super::{
@@ -115,8 +113,8 @@ impl Words<'_, '_> {
             return Err(Misread::new(place(length), "no length belongs here"));
         };
         let found = sets::network(text, bits.as_str());
-        found.map(|range| vec![range]).map_err(|says| {
-            let wrong = if text.parse::<IpAddr>().is_ok() {
+        found.map_err(|says| {
+            let wrong = if sets::network(text, "0").is_ok() {
                 &bits
             } else {
                 word
@@ -154,7 +152,7 @@ impl Words<'_, '_> {
         };
         let length = self.take_rule(Rule::length);
         let found = if is_network && length.is_none() {
-            vec![self.masked(&word)?]
+            self.masked(&word)?
         } else {
             self.member(&word, length.as_ref(), Items::Addresses)?
         };
@@ -166,7 +164,7 @@ impl Words<'_, '_> {
     }
 
     /// The network of `net ADDRESS MASK`.
-    fn masked(&mut self, address: &Pair<'_, Rule>) -> Read<(u128, u128)> {
+    fn masked(&mut self, address: &Pair<'_, Rule>) -> Read<Vec<(u128, u128)>> {
         if let Err(says) = sets::network(unquoted(address), "0") {
             return Err(Misread::new(place(address), says));
         }

@@ -118,6 +118,19 @@ pub fn network(address: IpAddr, bits: u32) -> (u128, u128) {
     (number & !free, number | free)
 }
 
+/// The members of a network, as ranges: one, or what lies before and behind the v4-mapped addresses where IPv6's
+/// is around them, since IPv4 is no part of `::/0`.
+#[must_use]
+pub fn members(address: IpAddr, bits: u32) -> Vec<(u128, u128)> {
+    const V4_LAST: u128 = MAPPED | V4_BITS;
+    let (first, last) = network(address, bits);
+    if (first, last) != (MAPPED, V4_LAST) && first <= MAPPED && last >= V4_LAST {
+        vec![(first, MAPPED - 1), (V4_LAST + 1, last)]
+    } else {
+        vec![(first, last)]
+    }
+}
+
 /// An address cut to so many bits of its family.
 #[must_use]
 pub fn cut(number: u128, v4_bits: u8, v6_bits: u8) -> u128 {
@@ -201,6 +214,20 @@ mod tests {
             (of("0.0.0.0"), of("255.255.255.255"))
         );
         assert_eq!(network(address("::1"), 0), (0, u128::MAX));
+        for (text, bits, v4, v6) in [
+            ("::", 0, false, true),
+            ("::", 64, false, false),
+            ("::", 95, false, false),
+            ("::ffff:0:0", 96, true, false),
+            ("::ffff:192.0.2.0", 120, true, false),
+            ("2001:db8::", 32, false, true),
+            ("0.0.0.0", 0, true, false),
+        ] {
+            let set = Ranges::new(members(address(text), bits));
+            assert_eq!(set.contains(of("192.0.2.77")), v4, "{text}/{bits}");
+            assert_eq!(set.contains(of("2001:db8::77")), v6, "{text}/{bits}");
+            assert_eq!(set.contains(of("::1")), text == "::", "{text}/{bits}");
+        }
         assert_eq!(network(address("::1"), 128), (1, 1));
         assert_eq!(cut(of("192.0.2.77"), 24, 64), of("192.0.2.0"));
         assert_eq!(cut(of("192.0.2.77"), 0, 64), of("0.0.0.0"));

@@ -269,7 +269,7 @@ fn addresses(
     resolve: impl Fn(&str) -> Vec<IpAddr>,
 ) -> Result<Vec<(u128, u128)>, String> {
     if let Some((address, length)) = word.split_once('/') {
-        return network(address, length).map(|range| vec![range]);
+        return network(address, length);
     }
     if let Ok(address) = word.parse() {
         let number = ranges::number_of(address);
@@ -298,21 +298,44 @@ fn addresses(
     Ok(numbers.map(|number| (number, number)).collect())
 }
 
-/// A network by its length or, for IPv4, by its mask.
+/// The members of a network, told as in [`prefix`].
 ///
 /// # Errors
 /// A sentence about the address or about the length.
-pub fn network(address: &str, length: &str) -> Result<(u128, u128), String> {
-    let found: IpAddr = address
-        .parse()
-        .map_err(|_| "this is no IPv4 or IPv6 address".to_owned())?;
+pub fn network(address: &str, length: &str) -> Result<Vec<(u128, u128)>, String> {
+    let (address, bits) = prefix(address, length)?;
+    Ok(ranges::members(address, bits))
+}
+
+/// A network's address, and its length in bits, which for IPv4 may be told as a mask. Octets of IPv4 that are left
+/// out are zero, as in nfdump's `172.16/12`.
+///
+/// # Errors
+/// A sentence about the address or about the length.
+pub fn prefix(address: &str, length: &str) -> Result<(IpAddr, u32), String> {
+    let whole = address.parse().ok();
+    let found: IpAddr = whole
+        .or_else(|| abbreviated(address))
+        .ok_or("this is no IPv4 or IPv6 address")?;
     let most = if found.is_ipv4() { 32 } else { 128 };
     let bits = length.parse::<u32>().ok().or_else(|| bits_of_mask(length));
     match bits {
-        Some(bits) if bits <= most => Ok(ranges::network(found, bits)),
+        Some(bits) if bits <= most => Ok((found, bits)),
         Some(_) => Err(format!("at most {most} fits here")),
         None => Err("a prefix length or an IPv4 mask without gaps fits here".to_owned()),
     }
+}
+
+/// An IPv4 address of less than four octets.
+fn abbreviated(address: &str) -> Option<IpAddr> {
+    let mut octets = [0_u8; 4];
+    let parts: Vec<&str> = address.split('.').collect();
+    let places = octets.get_mut(..parts.len())?;
+    for (octet, part) in places.iter_mut().zip(parts) {
+        let is_number = part.bytes().all(|digit| digit.is_ascii_digit());
+        *octet = part.parse().ok().filter(|_| is_number)?;
+    }
+    Some(octets.into())
 }
 
 /// Length of an IPv4 mask without gaps.

@@ -113,6 +113,12 @@ fn what_fits_is_understood() {
 fn one_meaning_has_one_tree() {
     for (one, other) in [
         ("src net 192.0.2.77/24", "src net 192.0.2.0 255.255.255.0"),
+        ("net 172.16/12", "net 172.16.0.0/12"),
+        ("net 10 255.0.0.0", "net 10.0.0.0/8"),
+        (
+            "src ip in [10.1/16, 10.0.1/24]",
+            "src ip in [10.1.0.0/16 10.0.1.0/24]",
+        ),
         ("tcp", "proto 6"),
         ("port 443", "port = https"),
         ("host 10.0.0.1", "src or dst ip = 10.0.0.1"),
@@ -190,6 +196,9 @@ fn what_does_not_fit_is_pointed_at() {
         ("src ip mail.example", 8, "no host of that name"),
         ("net 10.0.0.0/33", 14, "at most 32"),
         ("net 10.0.0.0", 13, "length"),
+        ("net 10.1/33", 10, "at most 32"),
+        ("net 10.300/16", 5, "no IPv4 or IPv6 address"),
+        ("net 1.2.3.4.5/8", 5, "no IPv4 or IPv6 address"),
         ("net 10.0.0.0 255.0.255.0", 14, "without gaps"),
         ("tcp and", 8, "a condition fits here"),
         ("tcpx", 1, "did you mean `tcp`?"),
