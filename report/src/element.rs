@@ -39,6 +39,8 @@ enum Key {
     OwnNetwork(&'static str, &'static str),
     EngineType,
     EngineId,
+    /// The label of an MPLS label stack entry, without its traffic class and where the stack ends.
+    MplsLabel(&'static str),
     /// Milliseconds from first to last packet.
     Duration,
     /// Octets a packet.
@@ -69,6 +71,10 @@ impl Element {
             ("dstnet", None) => Ok(Self::own_network(&lower, "dst_addr", "dst_mask")),
             ("enginetype", None) => Ok(Self::number(&lower, "Engine type", Key::EngineType)),
             ("engineid", None) => Ok(Self::number(&lower, "Engine id", Key::EngineId)),
+            ("mpls1", None) => Ok(Self::mpls_label(&lower, "mpls_label_1")),
+            ("mpls2", None) => Ok(Self::mpls_label(&lower, "mpls_label_2")),
+            ("mpls3", None) => Ok(Self::mpls_label(&lower, "mpls_label_3")),
+            ("mpls4", None) => Ok(Self::mpls_label(&lower, "mpls_label_4")),
             ("duration", None) => Ok(Self::number(&lower, "Duration ms", Key::Duration)),
             ("bpp", None) => Ok(Self::number(&lower, "Octets a packet", Key::PacketSize)),
             ("bps", None) => Ok(Self::number(&lower, "Bits a second", Key::Bandwidth)),
@@ -152,6 +158,11 @@ impl Element {
         }
     }
 
+    fn mpls_label(name: &str, column: &'static str) -> Self {
+        let heading = name.replace("mpls", "MPLS label ");
+        Self::number(name, &heading, Key::MplsLabel(column))
+    }
+
     fn network(text: &str, name: &str, lengths: &str) -> Result<Self, String> {
         let (base, v4, v6) = match name.strip_suffix(['4', '6']) {
             Some(base) if name.ends_with('4') => (base, Some(lengths), None),
@@ -202,6 +213,7 @@ impl Element {
                 let shifted = bitwise_shift_right(col("source_id"), lit(8u32));
                 bitwise_and(shifted, lit(0xffu32))
             }
+            Key::MplsLabel(column) => bitwise_shift_right(col(column), lit(4u32)),
             Key::EngineId => bitwise_and(col("source_id"), lit(0xffu32)),
             Key::Duration => functions::duration_expression(),
             Key::PacketSize => functions::octets_per_packet_expression(),
@@ -252,7 +264,7 @@ fn unknown(name: &str) -> String {
     let names = KNOWN
         .iter()
         .map(|known| known.0)
-        .chain(["srcnet", "dstnet"]);
+        .chain(["srcnet", "dstnet", "mpls1"]);
     match nearest(name, names) {
         Some(meant) => format!("no element is called `{name}`; did you mean `{meant}`?"),
         None => format!(

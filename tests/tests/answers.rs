@@ -467,6 +467,22 @@ fn q7_which_ports_are_used_most() {
     assert_eq!(column(&groups["groups"], "srcip/16"), ["10.1.0.0/16"]);
 }
 
+/// As in nfdump: traffic classes and the bottom of a stack make no other label.
+#[test]
+fn q7_labels_are_counted_whatever_stands_beside_them() {
+    let labelled = |at_s: u64, entry: u32| {
+        let mut flow = Flow::new(at_s, "10.1.0.7", "10.1.0.8", TCP, 80);
+        flow.0.record.mpls_labels[0] = entry;
+        flow
+    };
+    let flows = [(0, 163 << 4), (1, (163 << 4) | 0xb), (2, (17 << 4) | 1)];
+    let flows = flows.map(|(at_s, entry)| labelled(at_s, entry));
+    let answer = Archive::new(&flows, false, 0).json(&["top", "--by", "mpls1/flows"]);
+    let rows = &answer["statistics"][0]["rows"];
+    assert_eq!(column(rows, "key"), [163, 17]);
+    assert_eq!(column(rows, "flows"), [2, 1]);
+}
+
 /// The flow lasted from ten to four and was exported at four: an hour in between knows of it.
 #[test]
 fn q8_what_did_a_host_do_between_two_times() {

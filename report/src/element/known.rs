@@ -12,7 +12,7 @@ pub type Known = (
 );
 
 /// Those that are columns as they stand.
-pub static KNOWN: [Known; 42] = [
+pub static KNOWN: [Known; 38] = [
     (
         "srcip",
         "src",
@@ -134,10 +134,6 @@ pub static KNOWN: [Known; 42] = [
         &["inner_vlan"],
         Shown::Number,
     ),
-    ("mpls1", "", "MPLS label 1", &["mpls_label_1"], Shown::Mpls),
-    ("mpls2", "", "MPLS label 2", &["mpls_label_2"], Shown::Mpls),
-    ("mpls3", "", "MPLS label 3", &["mpls_label_3"], Shown::Mpls),
-    ("mpls4", "", "MPLS label 4", &["mpls_label_4"], Shown::Mpls),
     (
         "flowlabel",
         "",

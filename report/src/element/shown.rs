@@ -26,8 +26,6 @@ pub enum Shown {
     EndReason,
     /// A MAC address, whose number it is.
     Mac,
-    /// An MPLS label stack entry.
-    Mpls,
     Text,
 }
 
@@ -78,9 +76,6 @@ impl Shown {
             (Self::Mac, KeyValue::Number(number)) => {
                 let [_, _, octets @ ..] = number.to_be_bytes();
                 Cell::Text(text::mac(&octets))
-            }
-            (Self::Mpls, KeyValue::Number(number)) => {
-                Cell::Text(text::mpls(u32::try_from(*number).unwrap_or(0)))
             }
             (Self::Direction, KeyValue::Number(number)) => Cell::Text(match number {
                 0 => "ingress".to_owned(),
