@@ -39,6 +39,7 @@ use crate::{
         prune::{self, Known},
         ranges,
     },
+    functions,
     reading::Reading,
 };
 
@@ -95,6 +96,22 @@ fn columns() -> Vec<Expr> {
     let schema = schema::schema();
     let stored = schema.fields().iter().map(|field| col(field.name()));
     stored.chain([lit(1u64).alias("flows")]).collect()
+}
+
+/// The same flows with octets and packets of all traffic, where exporters looked at one packet in so many.
+///
+/// # Errors
+/// If the flows have not the store's columns.
+pub fn scaled(flows: DataFrame) -> Result<DataFrame> {
+    let fields = flows.schema().fields().iter();
+    let columns = fields.map(|field| match field.name().as_str() {
+        name @ ("octets" | "packets") => {
+            functions::scaled_expression(col(name), col("sampling_interval")).alias(name)
+        }
+        name => col(name),
+    });
+    let columns: Vec<Expr> = columns.collect();
+    Ok(flows.select(columns)?)
 }
 
 /// What one look at the directory found.

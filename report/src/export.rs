@@ -106,6 +106,11 @@ fn kind_of(path: &Path) -> Option<Kind> {
 /// # Errors
 /// If the filter does not fit, the query fails, or the file cannot be written; then none is left.
 pub async fn run(options: &Options) -> Result<Coverage> {
+    if options.source.scaled {
+        bail!(
+            "files keep counts as they were sent, and the sampling interval beside them: leave --scaled out"
+        );
+    }
     let Some(kind) = options.format.or_else(|| kind_of(&options.file)) else {
         bail!(
             "name a file that ends in .parquet, .csv or .nfdump, or say --as parquet, --as csv or --as nfdump"

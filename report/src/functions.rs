@@ -9,7 +9,8 @@ use arrow::{
         FixedSizeBinaryBuilder, StringBuilder, UInt64Array,
     },
     datatypes::{
-        DataType, Decimal128Type, TimeUnit, TimestampNanosecondType, UInt8Type, UInt64Type,
+        DataType, Decimal128Type, TimeUnit, TimestampNanosecondType, UInt8Type, UInt32Type,
+        UInt64Type,
     },
 };
 use datafusion::{
@@ -99,6 +100,18 @@ pub fn bits_per_second_expression() -> Expr {
 #[must_use]
 pub fn octets_per_packet_expression() -> Expr {
     Rate::OctetsPerPacket.expression(vec![col("octets"), col("packets")])
+}
+
+/// What a count is of all packets, if so many of them stand for each that was looked at (0 is 1).
+#[must_use]
+pub fn scaled(count: u64, interval: u32) -> u64 {
+    count.saturating_mul(interval.max(1).into())
+}
+
+/// A count of all packets, from one of those that were looked at.
+#[must_use]
+pub fn scaled_expression(count: Expr, interval: Expr) -> Expr {
+    exact(Scaled, vec![DataType::UInt64, DataType::UInt32]).call(vec![count, interval])
 }
 
 /// A count, to be added up.
@@ -211,6 +224,29 @@ impl OverColumns for Rate {
                     .collect()
             }
         };
+        Ok(Arc::new(UInt64Array::from(values)))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Scaled;
+
+impl OverColumns for Scaled {
+    fn name(&self) -> &'static str {
+        "scaled"
+    }
+
+    fn made(&self) -> DataType {
+        DataType::UInt64
+    }
+
+    fn of(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
+        let counts = columns[0].as_primitive::<UInt64Type>().values().iter();
+        let intervals = columns[1].as_primitive::<UInt32Type>().values().iter();
+        let both = counts.zip(intervals);
+        let values: Vec<u64> = both
+            .map(|(count, interval)| scaled(*count, *interval))
+            .collect();
         Ok(Arc::new(UInt64Array::from(values)))
     }
 }
@@ -394,6 +430,13 @@ fn members(column: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<u128>> + 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_stand_for_all_packets() {
+        for (count, interval, all) in [(7, 10, 70), (7, 1, 7), (7, 0, 7), (u64::MAX, 2, u64::MAX)] {
+            assert_eq!(scaled(count, interval), all, "{count} of one in {interval}");
+        }
+    }
 
     #[test]
     fn rates_are_whole_numbers_and_never_divide_by_zero() {

@@ -49,6 +49,10 @@ pub struct Source {
     /// Take this as the present: `last 2h` counts back from it
     #[arg(long, value_name = "TIME", value_parser = instant)]
     pub now: Option<i64>,
+    /// Multiply octets and packets of sampled flows by their sampling interval, as nfdump does; else they are as
+    /// exporters sent them
+    #[arg(long)]
+    pub scaled: bool,
     /// Do not show the answer through a pager ($PAGER, or less)
     #[arg(long)]
     pub no_pager: bool,
@@ -171,6 +175,12 @@ impl Source {
         let session = self.limits.session(order, &reading)?;
         let (flows, coverage) = data::open(&session, &self.directory, &filter, &reading).await?;
         progress::follow(&reading);
+        // Filters are of what is shown.
+        let flows = if self.scaled {
+            data::scaled(flows)?
+        } else {
+            flows
+        };
         let flows = if filter == Filter::everything() {
             flows
         } else {

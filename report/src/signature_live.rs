@@ -35,7 +35,7 @@ use crate::{
 pub struct Live {
     /// Look at what is going on instead, until Ctrl-C: at open flows of the sensor, and at what arrived in the
     /// directory (-r) in the last five minutes
-    #[arg(long = "live", id = "live", conflicts_with_all = ["list", "check"])]
+    #[arg(long = "live", id = "live", conflicts_with_all = ["list", "check", "scaled"])]
     is_wanted: bool,
     /// Control socket of the sensor, with --live (left out: that of the one there is, if any)
     #[arg(short = 'c', long, value_name = "PATH", requires = "live")]

@@ -558,6 +558,40 @@ fn q9_what_happens_now() {
     );
 }
 
+/// Files have what was sent; what that stands for is had on request. Filters are of what is shown.
+#[test]
+fn q1_sampled_flows_count_for_all_packets_if_they_are_to() {
+    let mut sampled = Flow::new(10, "10.1.0.7", "10.1.0.8", TCP, 80).counts(10, 5000);
+    sampled.0.record.sampling_interval = 100;
+    let other = Flow::new(20, "10.1.0.9", "10.1.0.8", TCP, 80).counts(20, 9000);
+    let archive = Archive::new(&[sampled, other], false, 0);
+    for (more, keys, octets, packets) in [
+        (&[][..], ["10.1.0.9", "10.1.0.7"], [9000, 5000], [20, 10]),
+        (
+            &["--scaled"][..],
+            ["10.1.0.7", "10.1.0.9"],
+            [500_000, 9000],
+            [1000, 20],
+        ),
+    ] {
+        let answer = archive.json(&[&["top"][..], more].concat());
+        let rows = &answer["statistics"][0]["rows"];
+        assert_eq!(column(rows, "key"), keys);
+        assert_eq!(column(rows, "octets"), octets);
+        assert_eq!(column(rows, "packets"), packets);
+        let large = archive.json(&[&["flows", "bytes > 100k"][..], more].concat());
+        assert_eq!(
+            large["flows"].as_array().unwrap().len(),
+            more.len(),
+            "{large:#}"
+        );
+    }
+    // Who exports them would have them multiplied twice.
+    let mut export = archive.command(&["export", "--scaled", "-w", "/no/such/folder/x.csv"]);
+    let said = String::from_utf8(export.output().unwrap().stderr).unwrap();
+    assert!(said.contains("leave --scaled out"), "{said}");
+}
+
 #[test]
 fn q10_who_sends_from_addresses_that_cannot_be_and_to_groups() {
     let archive = Archive::of([

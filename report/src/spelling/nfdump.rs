@@ -45,7 +45,8 @@ pub fn native(words: &[String]) -> Result<Vec<String>, String> {
     let asked = Asked::of(parsed.options)?;
     let (folder, received) = asked.folder()?;
     let mut command = asked.command()?;
-    command.extend(["-r".to_owned(), folder]);
+    // nfdump multiplies when it collects.
+    command.extend(["--scaled".to_owned(), "-r".to_owned(), folder]);
     // In nfdump a filter on the command line takes the place of the file's.
     let own = parsed.operands.join(" ");
     if let Some(file) = asked.filter_file.filter(|_| own.is_empty()) {

@@ -23,70 +23,94 @@ fn translated(line: &str) -> Result<String, String> {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn nfdumps_words_have_native_ones() {
     for (line, expected) in [
-        ("-r /f", "flows -r /f"),
-        ("-R /f 'tcp and port 80'", "flows -r /f tcp and port 80"),
-        ("-r /f -o long -c 20 any", "flows -o long -n 20 -r /f any"),
-        ("-r /f -qN6 -o fmt:%sa", "flows -o fmt:%sa -q -r /f"),
-        ("-r /f -O bytes -n 5", "flows -O bytes -n 5 -r /f"),
-        ("-r /f -n 0", "flows -r /f"),
-        ("-m -r /f", "flows -O tstart -r /f"),
-        ("-b -r /f", "flows -b -r /f"),
-        ("-b -o biline -r /f", "flows -o biline -b -r /f"),
-        ("-o bilong -c 5 -r /f", "flows -o fmt:%bilong -n 5 -r /f"),
+        ("-r /f", "flows --scaled -r /f"),
+        (
+            "-R /f 'tcp and port 80'",
+            "flows --scaled -r /f tcp and port 80",
+        ),
+        (
+            "-r /f -o long -c 20 any",
+            "flows -o long -n 20 --scaled -r /f any",
+        ),
+        (
+            "-r /f -qN6 -o fmt:%sa",
+            "flows -o fmt:%sa -q --scaled -r /f",
+        ),
+        ("-r /f -O bytes -n 5", "flows -O bytes -n 5 --scaled -r /f"),
+        ("-r /f -n 0", "flows --scaled -r /f"),
+        ("-m -r /f", "flows -O tstart --scaled -r /f"),
+        ("-b -r /f", "flows -b --scaled -r /f"),
+        ("-b -o biline -r /f", "flows -o biline -b --scaled -r /f"),
+        (
+            "-o bilong -c 5 -r /f",
+            "flows -o fmt:%bilong -n 5 --scaled -r /f",
+        ),
         (
             "-a -B -o bilong -O bytes -R /f tcp",
-            "flows -o bilong -B -O bytes -r /f tcp",
+            "flows -o bilong -B -O bytes --scaled -r /f tcp",
         ),
         (
             "-R /f -s srcip/bytes -n 10 tcp",
-            "top --by srcip/bytes -n 10 -r /f tcp",
+            "top --by srcip/bytes -n 10 --scaled -r /f tcp",
         ),
-        ("-R /f -s srcip", "top --by srcip/flows -n 10 -r /f"),
-        ("-R /f -s srcip/24", "top --by srcip/24/flows -n 10 -r /f"),
+        (
+            "-R /f -s srcip",
+            "top --by srcip/flows -n 10 --scaled -r /f",
+        ),
+        (
+            "-R /f -s srcip/24",
+            "top --by srcip/24/flows -n 10 --scaled -r /f",
+        ),
         (
             "-R /f -s dstport:p/packets/bps -s proto/bytes -n 0 -o json",
-            "top --by dstport:p/packets/bps --by proto/bytes --json -n 0 -r /f",
+            "top --by dstport:p/packets/bps --by proto/bytes --json -n 0 --scaled -r /f",
         ),
-        ("-R /f -s record/bytes", "group --order bytes -n 10 -r /f"),
-        ("-R /f -S bytes -n 3", "group --order bytes -n 3 -r /f"),
-        ("-R /f -a", "group -r /f"),
+        (
+            "-R /f -s record/bytes",
+            "group --order bytes -n 10 --scaled -r /f",
+        ),
+        (
+            "-R /f -S bytes -n 3",
+            "group --order bytes -n 3 --scaled -r /f",
+        ),
+        ("-R /f -a", "group --scaled -r /f"),
         (
             "-R /f -A srcip4/24,dstport -O bytes",
-            "group --by srcip4/24,dstport --order bytes -r /f",
+            "group --by srcip4/24,dstport --order bytes --scaled -r /f",
         ),
         (
             "-R /f -A srcip4/24,dstip6/64,srcip6/48,proto",
-            "group --by srcip/24/48,dstip6/64,proto -r /f",
+            "group --by srcip/24/48,dstip6/64,proto --scaled -r /f",
         ),
         (
             "-R /f -a -P 'flows > 10' -n 7",
-            "group -P flows > 10 -n 7 -r /f",
+            "group -P flows > 10 -n 7 --scaled -r /f",
         ),
-        ("-I -r /f", "stat summary -r /f"),
-        ("-E /f", "health -r /f"),
-        ("-r /f -f /x", "flows -r /f -f /x"),
-        ("-r /f -f /x udp", "flows -r /f udp"),
-        ("-M /f -z -j", "flows -r /f"),
-        ("-r /f -z=lz4:3", "flows -r /f"),
+        ("-I -r /f", "stat summary --scaled -r /f"),
+        ("-E /f", "health --scaled -r /f"),
+        ("-r /f -f /x", "flows --scaled -r /f -f /x"),
+        ("-r /f -f /x udp", "flows --scaled -r /f udp"),
+        ("-M /f -z -j", "flows --scaled -r /f"),
+        ("-r /f -z=lz4:3", "flows --scaled -r /f"),
         (
             "-r /f -t 2026/11/21.14:00:00-2026/11/21.15:00:00",
-            "flows -r /f first seen >= 2026-11-21T14:00:00 and last seen <= 2026-11-21T15:00:00",
+            "flows --scaled -r /f first seen >= 2026-11-21T14:00:00 and last seen <= 2026-11-21T15:00:00",
         ),
         (
             "-r /f -t 2026/11/21 'tcp # all'",
-            "flows -r /f first seen >= 2026-11-21 and (tcp # all\n)",
+            "flows --scaled -r /f first seen >= 2026-11-21 and (tcp # all\n)",
         ),
         (
             "-r /f/nfcapd.202611211400",
-            "flows -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-21T14:05:00",
+            "flows --scaled -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-21T14:05:00",
         ),
         (
             "-R /f/nfcapd.202611211400:nfcapd.202611212355",
-            "flows -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-22T00:00:00",
+            "flows --scaled -r /f received >= 2026-11-21T14:00:00 and received < 2026-11-22T00:00:00",
         ),
         (
             "-R /f/nfcapd.202611211400",
-            "flows -r /f received >= 2026-11-21T14:00:00",
+            "flows --scaled -r /f received >= 2026-11-21T14:00:00",
         ),
     ] {
         assert_eq!(translated(line).as_deref(), Ok(expected), "{line}");
