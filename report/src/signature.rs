@@ -88,6 +88,13 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         .counts
         .flows;
     answer.table("matches", table(&matches)?);
+    tell_firsts(&matches, &mut answer);
+    answer.print(&question.coverage, options.source.json)?;
+    Ok(question.coverage)
+}
+
+/// Who was first by each signature, and how many hosts match it.
+fn tell_firsts(matches: &[Matches], answer: &mut Answer) {
     let firsts = matches.iter().filter_map(|found| {
         let (first_ns, group) = found.first.first()?;
         let host = host(&found.signature).ok()?.cell(group.keys.first()?);
@@ -128,8 +135,6 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     } else {
         answer.line("first", value, lines.join("\n"));
     }
-    answer.print(&question.coverage, options.source.json)?;
-    Ok(question.coverage)
 }
 
 /// What is shipped and what is in the library.

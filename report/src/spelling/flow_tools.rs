@@ -13,7 +13,7 @@ const FORMATS: [(u32, Result<&str, &str>); 25] = [
     (
         2,
         Err(
-            "-f2 picks what may be SYN attacks: `weir scans` finds them, and `weir flow-print -f1 'flags S and not flags A'` prints them",
+            "it picks what may be SYN attacks: `weir scans` finds them, and `weir flow-print -f1 'flags S and not flags A'` prints them",
         ),
     ),
     (3, Ok("fmt:%sa %da %pr %sp %dp %byt %pkt")),
