@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    answer::{Answer, Cell, Column, Table},
+    answer::{Answer, Cell, Column, Part, Table},
     data::Coverage,
     element::{Element, KeyValue},
     filter::{
@@ -76,26 +76,16 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     // The newest flows decide where the period ends; the present does if there are none.
     let newest = options.source.question_of(asked.clone()).await?;
     let end_ns = newest.coverage.last_received_ns().unwrap_or(newest.now_ns);
-    let now = began(end_ns - options.period, end_ns.saturating_add(1_000_000));
-    let then_ns = end_ns - options.against;
-    let then = began(then_ns - options.period, then_ns);
+    // Periods may be longer than there is time.
+    let begin_ns = |end_ns: i64| end_ns.saturating_sub(options.period);
+    let now = began(begin_ns(end_ns), end_ns.saturating_add(1_000_000));
+    let then_ns = end_ns.saturating_sub(options.against);
+    let then = began(begin_ns(then_ns), then_ns);
     let periods = Filter::Any(vec![now.clone(), then.clone()]);
     let question = options.source.question_of(asked.and(periods)).await?;
     let mut answer = Answer::default();
-    let times = format!(
-        "{} to {} UTC beside {} to {}",
-        text::time_to_second(end_ns - options.period),
-        text::time_to_second(end_ns),
-        text::time_to_second(then_ns - options.period),
-        text::time_to_second(then_ns),
-    );
-    let value = json!({
-        "from": text::time_json(end_ns - options.period),
-        "to": text::time_json(end_ns),
-        "earlier_from": text::time_json(then_ns - options.period),
-        "earlier_to": text::time_json(then_ns),
-    });
-    answer.line("periods", value, times);
+    tell_periods(options, end_ns, then_ns, &mut answer);
+    let mut earlier_flows = 0;
     for element in &options.by {
         let mut found: HashMap<KeyValue, Both> = HashMap::new();
         let gathering = Gathering {
@@ -127,13 +117,53 @@ pub async fn run(options: &Options) -> Result<Coverage> {
                     element.name
                 );
             }
-            flows += total.counts.flows / gathering.sides();
+            let of_period = total.counts.flows / gathering.sides();
+            flows += of_period;
+            if !is_now {
+                earlier_flows = of_period;
+            }
         }
         answer.flows = answer.flows.max(flows);
         report(element, &found, options.lines, &mut answer);
     }
+    tell_if_unknown(earlier_flows, &mut answer);
     answer.print(&question.coverage, options.source.json)?;
     Ok(question.coverage)
+}
+
+/// Which periods stand beside one another, by their ends.
+fn tell_periods(options: &Options, end_ns: i64, then_ns: i64, answer: &mut Answer) {
+    let ends = |end_ns: i64| [end_ns.saturating_sub(options.period), end_ns];
+    let ([from, to], [earlier_from, earlier_to]) = (ends(end_ns), ends(then_ns));
+    let times = format!(
+        "{} to {} UTC beside {} to {}",
+        text::time_to_second(from),
+        text::time_to_second(to),
+        text::time_to_second(earlier_from),
+        text::time_to_second(earlier_to),
+    );
+    let value = json!({
+        "from": text::time_json(from),
+        "to": text::time_json(to),
+        "earlier_from": text::time_json(earlier_from),
+        "earlier_to": text::time_json(earlier_to),
+    });
+    answer.line("periods", value, times);
+}
+
+/// Flows of the earlier period; without any, all would be new, and nobody would know why.
+fn tell_if_unknown(earlier_flows: u64, answer: &mut Answer) {
+    answer
+        .json
+        .insert("earlier_flows".to_owned(), json!(earlier_flows));
+    if earlier_flows == 0 {
+        let line =
+            "no flow of the earlier period is kept, or fits: what is called new below need not be";
+        let behind_periods = answer.parts.len().min(1);
+        answer
+            .parts
+            .insert(behind_periods, Part::Lines(line.to_owned()));
+    }
 }
 
 /// Flows that began in a stretch of time.

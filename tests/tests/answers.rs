@@ -735,6 +735,16 @@ fn new_talkers_and_new_services_stand_out() {
     assert!(column(&answer["new_srcip"], "key").contains(&json!("10.1.0.250")));
     assert_eq!(column(&answer["new_dstport"], "key"), [6667]);
     assert_eq!(column(&answer["gone_dstport"], "key"), [21]);
+    assert!(answer["earlier_flows"].as_u64().unwrap() > 0);
+    // Where nothing is kept of the earlier period, what is new is not known; there may be no such time.
+    for asked in [
+        &["compare", "--against", "4w"][..],
+        &["compare", "--period", "15000w", "--against", "15000w"],
+    ] {
+        assert_eq!(archive.json(asked)["earlier_flows"], 0);
+        let text = archive.text(asked);
+        assert!(text.contains("no flow of the earlier period"), "{text}");
+    }
 }
 
 /// A flow has an address at each end, and is one flow all the same.
