@@ -12,11 +12,14 @@ impl Words<'_, '_> {
     /// `from … to …`, `today`, `yesterday`. A flow is in one if a part of it is.
     pub(super) fn time(&mut self, word: &str) -> Read {
         let now_ns = self.around.now_ns;
-        let today_ns = now_ns - now_ns.rem_euclid(times::DAY_NS);
+        let today_ns = now_ns.saturating_sub(now_ns.rem_euclid(times::DAY_NS));
         self.at += 1;
         match word {
             "today" => Ok(active(Some(today_ns), None)),
-            "yesterday" => Ok(active(Some(today_ns - times::DAY_NS), Some(today_ns))),
+            "yesterday" => {
+                let from_ns = today_ns.saturating_sub(times::DAY_NS);
+                Ok(active(Some(from_ns), Some(today_ns)))
+            }
             "since" => Ok(active(Some(self.instant()?), None)),
             "until" | "before" => Ok(active(None, Some(self.instant()?))),
             "from" => {

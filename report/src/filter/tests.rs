@@ -185,6 +185,29 @@ fn conditions_mean_what_the_manual_says() {
     }
 }
 
+/// A clock that was never set, or `--now`, may say anything.
+#[test]
+fn times_at_the_ends_of_time_are_times() {
+    let library = Library::new("/no/such/folder".into());
+    for now_ns in [i64::MIN, i64::MIN + times::DAY_NS, i64::MAX] {
+        let around = Surroundings {
+            now_ns,
+            library: &library,
+            resolve: |_| Vec::new(),
+        };
+        for text in [
+            "yesterday",
+            "today",
+            "last 15000w",
+            "since now",
+            "until 15000w ago",
+        ] {
+            assert!(parse(text, &around).is_ok(), "{text} at {now_ns}");
+        }
+        let _ = parse("since yesterday 23:59 or until 00:00", &around);
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_pointed_at() {
     for (text, column, words) in [

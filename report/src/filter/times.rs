@@ -34,7 +34,7 @@ pub fn unit_ns(unit: &str) -> Option<i64> {
 /// date or one of these words, with or without a time of day and an offset (ISO 8601).
 #[must_use]
 pub fn instant_ns(text: &str, now_ns: i64) -> Option<i64> {
-    let midnight_ns = now_ns - now_ns.rem_euclid(DAY_NS);
+    let midnight_ns = now_ns.saturating_sub(now_ns.rem_euclid(DAY_NS));
     match text.to_ascii_lowercase().as_str() {
         "now" => return Some(now_ns),
         "today" => return Some(midnight_ns),
