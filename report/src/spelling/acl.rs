@@ -10,6 +10,31 @@ use std::{
 use super::rules;
 use crate::names;
 
+/// Cisco's names of ICMP's types, and of codes where a name is of one alone.
+const ICMP: [(&str, u8, Option<u8>); 21] = [
+    ("administratively-prohibited", 3, Some(13)),
+    ("echo", 8, None),
+    ("echo-reply", 0, None),
+    ("host-unreachable", 3, Some(1)),
+    ("mask-reply", 18, None),
+    ("mask-request", 17, None),
+    ("net-unreachable", 3, Some(0)),
+    ("packet-too-big", 3, Some(4)),
+    ("parameter-problem", 12, None),
+    ("port-unreachable", 3, Some(3)),
+    ("protocol-unreachable", 3, Some(2)),
+    ("reassembly-timeout", 11, Some(1)),
+    ("redirect", 5, None),
+    ("router-advertisement", 9, None),
+    ("router-solicitation", 10, None),
+    ("source-quench", 4, None),
+    ("time-exceeded", 11, None),
+    ("timestamp-reply", 14, None),
+    ("timestamp-request", 13, None),
+    ("ttl-exceeded", 11, Some(0)),
+    ("unreachable", 3, None),
+];
+
 /// The list of a name or a number, as a filter. A standard list is about the source; `dst:NAME` and
 /// `next:NAME` have it about destination or next hop, as flow-filter's -D and -x.
 ///
@@ -174,7 +199,7 @@ impl<'a> Words<'a> {
         Ok(Some(format!("{address}/{}", ones.leading_zeros())))
     }
 
-    /// `PROTOCOL SOURCE [PORTS] DESTINATION [PORTS] [established]`.
+    /// `PROTOCOL SOURCE [PORTS] DESTINATION [PORTS] [established]`; of ICMP a type, by name or number, and a code.
     fn extended(&mut self) -> Result<String, String> {
         let protocol = self.next("a protocol")?;
         let mut parts = Vec::new();
@@ -190,6 +215,9 @@ impl<'a> Words<'a> {
             }
             parts.extend(self.ports(side)?);
         }
+        if matches!(protocol, "icmp" | "1") {
+            parts.extend(self.icmp());
+        }
         if let ["established", rest @ ..] = self.0 {
             self.0 = rest;
             parts.push("(flags A or flags R)".to_owned());
@@ -199,6 +227,23 @@ impl<'a> Words<'a> {
         } else {
             parts.join(" and ")
         })
+    }
+
+    /// ICMP's type, and its code, if they stand here.
+    fn icmp(&mut self) -> Option<String> {
+        let (first, mut rest) = self.0.split_first()?;
+        let named = ICMP.iter().find(|(name, ..)| name == first);
+        let (kind, code) = if let Some((_, kind, code)) = named {
+            (*kind, *code)
+        } else {
+            let kind = first.parse::<u8>().ok()?;
+            let code = rest.first().and_then(|word| word.parse::<u8>().ok());
+            rest = &rest[usize::from(code.is_some())..];
+            (kind, code)
+        };
+        self.0 = rest;
+        let code = code.map(|code| format!(" and icmp-code {code}"));
+        Some(format!("icmp-type {kind}{}", code.unwrap_or_default()))
     }
 
     fn ports(&mut self, side: &str) -> Result<Option<String>, String> {
@@ -286,6 +331,32 @@ ip access-list extended edge
         ] {
             assert_eq!(filter(LISTS, name).as_deref(), Ok(expected), "{name}");
         }
+    }
+
+    #[test]
+    fn icmp_has_types_by_name_and_number() {
+        for (rule, expected) in [
+            ("permit icmp any any echo", "proto 1 and icmp-type 8"),
+            (
+                "permit icmp any any port-unreachable log",
+                "proto 1 and icmp-type 3 and icmp-code 3",
+            ),
+            ("permit icmp any any 11", "proto 1 and icmp-type 11"),
+            (
+                "permit 1 any any 3 13",
+                "proto 1 and icmp-type 3 and icmp-code 13",
+            ),
+            (
+                "permit icmp any host 10.0.0.1",
+                "proto 1 and dst in [10.0.0.1]",
+            ),
+        ] {
+            let found = filter(&format!("access-list 101 {rule}"), "101").unwrap();
+            assert!(found.contains(expected), "{rule}: {found}");
+            assert_eq!(found.contains("icmp"), expected.contains("icmp"), "{rule}");
+        }
+        let says = filter("access-list 101 permit udp any any echo", "101").unwrap_err();
+        assert!(says.contains("`echo` is not understood"), "{says}");
     }
 
     #[test]
