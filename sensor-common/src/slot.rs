@@ -95,9 +95,10 @@ pub trait SlotWords {
     fn copy(&self) -> Slot;
 }
 
-/// A slot in memory that both sides share.
+/// A slot in memory that both sides share. Packets come in the order of their ticks, or, as in capture
+/// files, in any: then first and last are found by comparing.
 #[derive(Clone, Copy)]
-pub struct SlotPtr(*mut Slot);
+pub struct SlotPtr<const IN_ORDER: bool = true>(*mut Slot);
 
 impl SlotPtr {
     /// Wraps a slot's address.
@@ -110,6 +111,19 @@ impl SlotPtr {
     pub unsafe fn new(slot: *mut Slot) -> Self {
         Self(slot)
     }
+
+    /// The same slot for packets in any order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_any_order(self) -> SlotPtr<false> {
+        SlotPtr(self.0)
+    }
+}
+
+/// Whether a tick comes after another; they are less than half of their range apart.
+#[inline(always)]
+const fn is_later(tick: u32, than: u32) -> bool {
+    tick.wrapping_sub(than).cast_signed() > 0
 }
 
 /// Reads a field of the slot.
@@ -130,7 +144,7 @@ macro_rules! store {
     }};
 }
 
-impl SlotWords for SlotPtr {
+impl<const IN_ORDER: bool> SlotWords for SlotPtr<IN_ORDER> {
     #[inline(always)]
     fn born(&self) -> u8 {
         load!(self, born)
@@ -176,7 +190,11 @@ impl SlotWords for SlotPtr {
             packets,
             load!(self, packets).wrapping_add(u32::from(sighting.packets))
         );
-        store!(self, last_tick, sighting.tick);
+        if IN_ORDER || is_later(sighting.tick, load!(self, last_tick)) {
+            store!(self, last_tick, sighting.tick);
+        } else if is_later(load!(self, first_tick), sighting.tick) {
+            store!(self, first_tick, sighting.tick);
+        }
         store!(self, tcp_flags, load!(self, tcp_flags) | sighting.tcp_flags);
     }
 

@@ -27,8 +27,13 @@ use crate::{
     table::Table,
 };
 
-/// A gap between two packets after which nothing is held any more.
-const GAP_MAX_NS: u64 = 20 * 86_400 * 1_000_000_000;
+/// A gap between two packets after which nothing is held any more: a flow of the greatest age ([`crate::expiry`])
+/// would else be older than slots' clocks can tell.
+const GAP_MAX_NS: u64 = 6 * 86_400 * 1_000_000_000;
+/// The file's clock was set back if so many packets, one after the other, lie so far behind it. Fewer may be another
+/// interface's, whose clock is a little slow.
+const BEHIND_PACKETS: u32 = 1024;
+const BEHIND_NS: u64 = 10 * 1_000_000_000;
 
 /// Packets in a batch from the reading thread, and batches under way.
 const BATCH: usize = 512;
@@ -153,6 +158,8 @@ pub struct Offline {
     now: Now,
     first_ns: Option<u64>,
     swept_ns: u64,
+    /// Packets, one after the other, that lie far behind the clock.
+    behind: u32,
     /// Packets to be left out before the next one that is metered.
     leave_out: u32,
 }
@@ -193,6 +200,7 @@ impl Offline {
             now: Now::default(),
             first_ns: None,
             swept_ns: 0,
+            behind: 0,
             leave_out: 0,
         })
     }
@@ -340,21 +348,47 @@ impl Offline {
         }
     }
 
-    /// Packets may be out of order; the clock is not.
+    /// Packets may be out of order; the clock is not, unless the file's own was set back.
     fn tell_time(&mut self, unix_ns: u64) {
-        let first_ns = *self.first_ns.get_or_insert(unix_ns);
-        if unix_ns <= self.now.unix_ns {
+        let Some(first_ns) = self.first_ns else {
+            self.first_ns = Some(unix_ns);
+            self.swept_ns = unix_ns;
+            self.now = Now::of_packet(unix_ns, unix_ns);
             return;
-        }
-        if unix_ns - self.now.unix_ns > GAP_MAX_NS && self.now.unix_ns > 0 {
-            // Slots' clocks would wrap in between.
+        };
+        // Uptime counts from before the earliest packet, whenever it comes: no flow begins before that.
+        let first_ns = first_ns.min(unix_ns);
+        self.first_ns = Some(first_ns);
+        let before_ns = self.now.unix_ns;
+        if unix_ns > before_ns {
+            self.behind = 0;
+            if unix_ns - before_ns > GAP_MAX_NS {
+                self.take(false);
+            }
+        } else if self.is_set_back(before_ns - unix_ns) {
+            self.behind = 0;
+            // What was seen by the old clock is exported by it.
             self.take(false);
+            self.swept_ns = unix_ns;
+        } else {
+            self.now = Now::of_packet(before_ns, first_ns);
+            return;
         }
         self.now = Now::of_packet(unix_ns, first_ns);
         if unix_ns - self.swept_ns >= self.timeouts.sweep_interval_ns() {
             self.swept_ns = unix_ns;
             self.take(true);
         }
+    }
+
+    /// Whether a packet that lies so far behind the clock says that it was set back.
+    fn is_set_back(&mut self, behind_ns: u64) -> bool {
+        self.behind = if behind_ns > BEHIND_NS {
+            self.behind + 1
+        } else {
+            0
+        };
+        behind_ns > GAP_MAX_NS || self.behind >= BEHIND_PACKETS
     }
 
     fn take(&mut self, expired_only: bool) {

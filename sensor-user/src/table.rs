@@ -248,7 +248,7 @@ pub fn bucket_mask(flows: u32) -> u32 {
     u32::try_from(slots).unwrap_or(SLOTS_MAX) / WAYS - 1
 }
 
-/// A region that this thread meters into.
+/// A region that this thread meters into, whose packets may come in any order.
 pub struct LocalRegion<'a> {
     table: &'a mut Table,
     evicted: &'a mut Vec<Slot>,
@@ -273,7 +273,7 @@ const fn place(index: u32) -> Place {
 }
 
 impl Region for LocalRegion<'_> {
-    type Slot = SlotPtr;
+    type Slot = SlotPtr<false>;
 
     #[inline(always)]
     fn tags(&self, bucket: u32) -> Option<[u64; 2]> {
@@ -297,12 +297,12 @@ impl Region for LocalRegion<'_> {
     }
 
     #[inline(always)]
-    fn slot(&self, index: u32) -> Option<SlotPtr> {
-        Some(self.table.slot(place(index)))
+    fn slot(&self, index: u32) -> Option<SlotPtr<false>> {
+        Some(self.table.slot(place(index)).in_any_order())
     }
 
     #[inline(always)]
-    fn evict(&mut self, victim: &SlotPtr, index: u32) -> bool {
+    fn evict(&mut self, victim: &SlotPtr<false>, index: u32) -> bool {
         self.evicted.push(victim.copy());
         if let Some((_, evicted)) = &mut self.beside {
             evicted.push(self.table.extra(place(index)));

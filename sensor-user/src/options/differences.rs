@@ -73,6 +73,11 @@ pub const RECORDS: &[Difference] = &[
         "the sender is the source",
     ),
     difference(
+        "packets out of order",
+        "a flow ends with the packet that came last, even before it starts",
+        "it starts with its earliest packet and ends with its latest",
+    ),
+    difference(
         "direction (IE 61)",
         "which address is the lower one",
         "received or sent",
