@@ -1,24 +1,21 @@
 //! Capture files: pcap and pcapng, either byte order, micro- or nanoseconds, gzip or not, through
 //! the same header walk as the kernel's.
 
-use std::{
-    fs::File,
-    io::{self, BufRead as _, BufReader, Read},
-    ops::ControlFlow,
-    path::Path,
-};
+mod blocks;
+mod input;
+
+use std::{ops::ControlFlow, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use flate2::read::MultiGzDecoder;
-use pcap_parser::{
-    Block, Linktype, PcapBlockOwned, PcapError, create_reader, traits::PcapReaderIterator,
-};
+use pcap_parser::{Linktype, PcapError, create_reader, traits::PcapReaderIterator};
 use weir_sensor_common::{
     Extra, Fields, Packet, Unmetered, Walked, extra,
     packet::Captured,
     tunnel::{self, Tunnels},
     walk::{self, Layers, NetworkProtocol, number},
 };
+
+use blocks::{FileClock, Interfaces};
 
 /// A frame and its time.
 #[derive(Clone, Copy, Debug)]
@@ -59,18 +56,27 @@ pub fn read(path: &Path, mut frame: impl FnMut(Frame<'_>)) -> Result<End> {
 ///
 /// # Errors
 /// As there.
-pub fn read_until(
-    path: &Path,
-    mut frame: impl FnMut(Frame<'_>) -> ControlFlow<String>,
-) -> Result<End> {
+pub fn read_until(path: &Path, frame: impl FnMut(Frame<'_>) -> ControlFlow<String>) -> Result<End> {
     let name = path.display();
-    let input = open(path).with_context(|| format!("cannot read {name}"))?;
-    let mut reader = match create_reader(BUFFER_OCTETS, input) {
-        Ok(reader) => reader,
-        Err(PcapError::Eof) => bail!("{name} is empty: it is no capture"),
-        Err(PcapError::ReadError) => bail!("cannot read {name}: reading failed"),
-        Err(_) => bail!("{name} is neither pcap nor pcapng"),
+    let (input, failure) = input::open(path).with_context(|| format!("cannot read {name}"))?;
+    let mut reader = match (create_reader(BUFFER_OCTETS, input), failure.get()) {
+        (Ok(reader), _) => reader,
+        (Err(_), Some(error)) => bail!("cannot read {name}: {error}"),
+        (Err(PcapError::Eof), None) => bail!("{name} is empty: it is no capture"),
+        (Err(_), None) => bail!("{name} is neither pcap nor pcapng"),
     };
+    let end = frames(reader.as_mut(), frame);
+    Ok(match failure.get() {
+        Some(error) => End::Partial(format!("reading failed: {error}")),
+        None => end,
+    })
+}
+
+/// Reads frames up to the end, whatever that is.
+fn frames(
+    reader: &mut dyn PcapReaderIterator,
+    mut frame: impl FnMut(Frame<'_>) -> ControlFlow<String>,
+) -> End {
     let mut clock = FileClock::default();
     let mut interfaces = Interfaces::default();
     loop {
@@ -79,29 +85,26 @@ pub fn read_until(
                 if let Some(found) = interfaces.frame(&block, &mut clock)
                     && let ControlFlow::Break(reason) = frame(found)
                 {
-                    return Ok(End::Partial(reason));
+                    return End::Partial(reason);
                 }
                 reader.consume(octets);
             }
-            Err(PcapError::Eof) => return Ok(interfaces.end()),
+            Err(PcapError::Eof) => return interfaces.end(),
             Err(PcapError::Incomplete(_)) => {
-                if let Some(end) = refill(reader.as_mut(), &interfaces) {
-                    return Ok(end);
+                if let Some(end) = refill(reader, &interfaces) {
+                    return end;
                 }
             }
             Err(PcapError::BufferTooSmall) => {
                 let octets = reader.data().len() * 2;
                 if octets > BLOCK_OCTETS_MAX || !reader.grow(octets.max(2 * BUFFER_OCTETS)) {
-                    return Ok(End::Partial(
-                        "a frame or block is too large to be one".to_owned(),
-                    ));
+                    return End::Partial("a frame or block is too large to be one".to_owned());
                 }
             }
             Err(PcapError::UnexpectedEof) => {
-                return Ok(End::Partial("it ends in the middle of a frame".to_owned()));
+                return End::Partial("it ends in the middle of a frame".to_owned());
             }
-            Err(PcapError::ReadError) => return Ok(End::Partial("reading failed".to_owned())),
-            Err(_) => return Ok(End::Partial("a block contradicts itself".to_owned())),
+            Err(_) => return End::Partial("a block contradicts itself".to_owned()),
         }
     }
 }
@@ -125,199 +128,6 @@ fn refill(reader: &mut dyn PcapReaderIterator, interfaces: &Interfaces) -> Optio
     } else {
         End::Partial("it ends in the middle of a frame".to_owned())
     })
-}
-
-fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    const GZIP: [u8; 2] = [0x1f, 0x8b];
-    let input: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(path)?)
-    };
-    let mut input = BufReader::with_capacity(BUFFER_OCTETS, Full(input));
-    if input.fill_buf()?.starts_with(&GZIP) {
-        return Ok(Box::new(Full(MultiGzDecoder::new(input))));
-    }
-    Ok(Box::new(input))
-}
-
-/// Reads until the buffer is full or the input ends: the parser takes a short first read, as from
-/// a pipe, for a short file.
-struct Full<R>(R);
-
-impl<R: Read> Read for Full<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.0.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(octets) => filled += octets,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What came before the error counts first; the next read meets it again.
-                Err(_) if filled > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
-    }
-}
-
-/// The file's time: never backwards by default, since it is the clock that expires flows.
-#[derive(Debug, Default)]
-struct FileClock {
-    last_ns: u64,
-}
-
-/// A pcapng section's interfaces, or a pcap file's one.
-#[derive(Debug, Default)]
-struct Interfaces {
-    list: Vec<Interface>,
-    /// Frames of interfaces that were never described, and blocks whose frames are not read.
-    orphans: u64,
-}
-
-#[derive(Debug)]
-struct Interface {
-    link: Linktype,
-    snap_octets: u32,
-    /// Units of a second, and seconds to add.
-    resolution: u64,
-    offset_s: i64,
-}
-
-impl Interfaces {
-    /// The frame in a block, if there is one; interface definitions are kept.
-    fn frame<'a>(
-        &mut self,
-        block: &'a PcapBlockOwned<'a>,
-        clock: &mut FileClock,
-    ) -> Option<Frame<'a>> {
-        match block {
-            PcapBlockOwned::LegacyHeader(header) => {
-                let resolution = if header.is_nanosecond_precision() {
-                    1_000_000_000
-                } else {
-                    1_000_000
-                };
-                self.list = vec![Interface {
-                    link: header.network,
-                    snap_octets: header.snaplen,
-                    resolution,
-                    offset_s: 0,
-                }];
-                None
-            }
-            PcapBlockOwned::Legacy(packet) => {
-                let interface = self.list.first()?;
-                let fraction_ns =
-                    u64::from(packet.ts_usec) * (1_000_000_000 / interface.resolution);
-                clock.last_ns = u64::from(packet.ts_sec) * 1_000_000_000 + fraction_ns;
-                let octets = packet
-                    .data
-                    .get(..packet.caplen as usize)
-                    .unwrap_or(packet.data);
-                Some(frame(interface, octets, packet.origlen, clock))
-            }
-            PcapBlockOwned::NG(block) => self.ng_frame(block, clock),
-        }
-    }
-
-    fn ng_frame<'a>(&mut self, block: &'a Block<'a>, clock: &mut FileClock) -> Option<Frame<'a>> {
-        match block {
-            Block::SectionHeader(_) => {
-                self.list.clear();
-                None
-            }
-            Block::InterfaceDescription(description) => {
-                self.list.push(Interface {
-                    link: description.linktype,
-                    snap_octets: description.snaplen,
-                    resolution: resolution(description.if_tsresol),
-                    offset_s: description.if_tsoffset,
-                });
-                None
-            }
-            Block::EnhancedPacket(packet) => {
-                let interface = self.known(packet.if_id as usize)?;
-                let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-                clock.last_ns = interface.unix_ns(units);
-                let octets = packet
-                    .data
-                    .get(..packet.caplen as usize)
-                    .unwrap_or(packet.data);
-                Some(frame(interface, octets, packet.origlen, clock))
-            }
-            Block::SimplePacket(packet) => {
-                let interface = self.known(0)?;
-                let snap = if interface.snap_octets == 0 {
-                    u32::MAX
-                } else {
-                    interface.snap_octets
-                };
-                let captured = packet.origlen.min(snap) as usize;
-                let octets = packet.data.get(..captured).unwrap_or(packet.data);
-                Some(frame(interface, octets, packet.origlen, clock))
-            }
-            Block::Unknown(block) if block.block_type == OBSOLETE_PACKET_BLOCK => {
-                self.orphans += 1;
-                None
-            }
-            _ => None,
-        }
-    }
-
-    fn known(&mut self, index: usize) -> Option<&Interface> {
-        if index >= self.list.len() {
-            self.orphans += 1;
-        }
-        self.list.get(index)
-    }
-
-    /// How a file that was read to its end ended.
-    fn end(&self) -> End {
-        match self.orphans {
-            0 => End::Whole,
-            orphans => End::Partial(format!(
-                "{orphans} frames belong to no interface it describes, or are in obsolete blocks"
-            )),
-        }
-    }
-}
-
-/// The Packet Block of early pcapng, which nobody has written since 2012.
-const OBSOLETE_PACKET_BLOCK: u32 = 2;
-
-/// Units of a second, from `if_tsresol`: a power of ten, or of two if the top bit is set.
-fn resolution(if_tsresol: u8) -> u64 {
-    let exponent = u32::from(if_tsresol & 0x7f);
-    let base: u64 = if if_tsresol & 0x80 == 0 { 10 } else { 2 };
-    base.checked_pow(exponent).unwrap_or(1_000_000)
-}
-
-impl Interface {
-    fn unix_ns(&self, units: u64) -> u64 {
-        let seconds = i128::from(units / self.resolution) + i128::from(self.offset_s);
-        let fraction_ns =
-            u128::from(units % self.resolution) * 1_000_000_000 / u128::from(self.resolution);
-        let ns = seconds * 1_000_000_000 + i128::try_from(fraction_ns).unwrap_or(0);
-        u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
-    }
-}
-
-fn frame<'a>(
-    interface: &Interface,
-    octets: &'a [u8],
-    wire_octets: u32,
-    clock: &FileClock,
-) -> Frame<'a> {
-    Frame {
-        captured: Captured {
-            octets,
-            wire_octets: (wire_octets as usize).max(octets.len()),
-        },
-        link: interface.link,
-        unix_ns: clock.last_ns,
-    }
 }
 
 /// Whether [`walk`] knows the link layer.

@@ -160,6 +160,31 @@ fn a_truncated_capture_is_read_as_far_as_it_is_whole() {
 }
 
 #[test]
+fn a_compressed_capture_that_was_cut_is_read_as_far_as_it_goes() {
+    // Of deflate it has one stored block (RFC 1951 section 3.2.4).
+    const HEADERS: [u8; 11] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.pcap.gz");
+    let file = flows(10);
+    let octets = u16::try_from(file.len()).unwrap();
+    let lengths = [octets, !octets].map(u16::to_le_bytes);
+    // The checksum behind it is missing.
+    let packed = [&HEADERS[..], lengths.as_flattened(), &file].concat();
+    fs::write(&path, packed).unwrap();
+    let output = program("weir-sensor")
+        .arg("-r")
+        .arg(&path)
+        .args(["--statistics-json", "-"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("reading failed: "), "{said}");
+    let statistics: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(statistics["ip_packets"].as_u64(), Some(10));
+}
+
+#[test]
 fn d10_a_busy_port_and_a_taken_directory_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
