@@ -62,6 +62,21 @@ impl Timeouts {
         }
     }
 
+    /// Those by which no flow is over for being idle: softflowd's for capture files, where it knows no time.
+    #[must_use]
+    pub const fn never_idle(self) -> Self {
+        const NEVER: u64 = u64::MAX;
+        Self {
+            tcp_ns: NEVER,
+            tcp_rst_ns: 0,
+            tcp_fin_ns: 0,
+            udp_ns: NEVER,
+            icmp_ns: NEVER,
+            general_ns: NEVER,
+            ..self
+        }
+    }
+
     /// Sets what one `-t name=time` says.
     ///
     /// # Errors
@@ -397,6 +412,18 @@ mod tests {
         for text in ["", "x", "5y", "-1", "1..", "99999999999999w"] {
             assert!(text.parse::<Time>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn where_no_flow_is_idle_it_is_over_by_age_only() {
+        let timeouts = timeouts(&["udp=20", "active=100"]).never_idle();
+        for (protocol, tcp_flags) in [(6, 0x05), (6, 0x10), (17, 0), (1, 0), (47, 0)] {
+            let idle =
+                |age_s, idle_s| expired(&flow(protocol, tcp_flags, age_s, idle_s), &timeouts);
+            assert_eq!(idle(99, 99), None, "{protocol}");
+            assert_eq!(idle(100, 99), Some(Reason::Active), "{protocol}");
+        }
+        assert_eq!(timeouts.sweep_interval_ns(), SECOND_NS);
     }
 
     #[test]

@@ -65,7 +65,10 @@ impl Start<'_> {
             extra: self.extra(),
             sampling: settings.sampling,
         };
-        let timeouts = settings.timeouts;
+        let timeouts = match settings.style {
+            Style::Weir => settings.timeouts,
+            Style::Softflowd => settings.timeouts.never_idle(),
+        };
         let filter = settings.filter.as_deref().map(FileFilter::new);
         let filter = filter.transpose().map_err(anyhow::Error::msg)?;
         let offline = Offline::new(shape, fragments, reading, timeouts, recorder, export)?;

@@ -264,8 +264,8 @@ fn capture_file(link: i32, frames: &[Kept]) -> Vec<u8> {
 
 /// What a program sends of a capture.
 fn run(program: &Path, arguments: &str, capture: &Path) -> Vec<FlowRecord> {
-    // Nothing is over before the capture is: softflowd's file mode knows no time.
-    const TIMEOUTS: &str = "-t maxlife=0 -t tcp.rst=0 -t tcp.fin=0 -t tcp=40d -t udp=40d -t icmp=40d -t general=40d -m 300000";
+    // Nothing is over before the capture is: softflowd's file mode knows no time, and so has none here.
+    const TIMEOUTS: &str = "-t maxlife=0 -t tcp=1 -t udp=1 -t icmp=1 -t general=1 -m 300000";
     let mut command = Command::new(program);
     command
         .args(TIMEOUTS.split(' '))

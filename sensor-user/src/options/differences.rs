@@ -115,6 +115,11 @@ pub const RECORDS: &[Difference] = &[
         "FIN and RST end a flow",
     ),
     difference(
+        "`-t maxlife` with `-r`",
+        "looked at after a batch of packets",
+        "at once; the other timeouts are without effect there, as in softflowd",
+    ),
+    difference(
         "`-R`, `-v psamp`, `-P sctp`",
         "packet samples, SCTP",
         "refused with a sentence; `-R` beside `-i` or `-r` is without effect, as there",
