@@ -53,6 +53,11 @@ fn wrong_flags_are_usage_errors() {
         "cannot be used with",
     );
     assert_says(
+        program("weir-sensor").args(["-r", "x", "-r", "y"]),
+        2,
+        "one file at a time",
+    );
+    assert_says(
         program("weir-sensor").args(["-r", "x", "-v", "7"]),
         2,
         "invalid value",

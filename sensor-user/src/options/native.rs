@@ -42,7 +42,7 @@ pub struct Options {
 
     /// Capture file to meter (pcap or pcapng, gzip or not; `-` is standard input)
     #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["interface", "detach"], help_heading = "Source")]
-    pub read: Option<PathBuf>,
+    pub read: Vec<PathBuf>,
 
     /// Receive softflowd's packet samples (without effect beside -i or -r, as there; else refused: nothing here
     /// reads them)
@@ -347,6 +347,13 @@ impl Options {
                 "--fields outer: no tunnel is entered; say which with --tunnels".to_owned(),
             );
         }
+        if let [first, second, ..] = self.read.as_slice() {
+            return Err(format!(
+                "-r {} and -r {}: one file at a time; `mergecap -w - FILE… | weir-sensor -r -` has them in the order of their packets",
+                first.display(),
+                second.display()
+            ));
+        }
         let mut timeouts = Timeouts::default();
         for setting in &self.timeouts {
             timeouts
@@ -358,9 +365,9 @@ impl Options {
         let mut settings = Settings {
             style: Style::Weir,
             check: self.check,
-            notes: self.without_effect.notes(self.read.is_some()),
+            notes: self.without_effect.notes(!self.read.is_empty()),
             interfaces: self.interface,
-            read: self.read,
+            read: self.read.into_iter().next(),
             psamp_port: self.psamp_port,
             filter: join(&self.filter),
             direction: self.direction.into(),
