@@ -98,6 +98,11 @@ impl Query {
                     query.lines = lines.clamp(1, LINES_MAX);
                     rest
                 }
+                [word @ ("by" | "sort")] => {
+                    return Err(format!(
+                        "Refused: nothing stands behind `{word}`: say `top [by KEY] [sort octets|packets|flows] [N]`\n"
+                    ));
+                }
                 filter => return Err(no_filter(filter)),
             };
         }
@@ -324,7 +329,8 @@ mod tests {
         assert_eq!(query("99999999999999999999999").unwrap().lines, LINES_MAX);
         for (line, words) in [
             ("by colour", "srcip, dstip"),
-            ("by", "`by`"),
+            ("by", "nothing stands behind `by`"),
+            ("3 sort", "nothing stands behind `sort`"),
             ("sort size", "octets, packets or flows"),
             ("by srcip src net 10.0.0.0/8", "`src net 10.0.0.0/8`"),
         ] {
