@@ -1,10 +1,10 @@
 //! What end-to-end tests, benches and the demo share: a traffic generator whose frames are counted
 //! ([`traffic`]), datagrams of sFlow ([`sflow`]), filters at random ([`filters`]), changes to what was valid
 //! ([`mutate`]), network namespaces that vanish with their owner ([`netns`]), raw sending ([`wire`]), what an
-//! exporter sends of a capture ([`sent`]), a relay
-//! that loses datagrams and knows which ([`relay`]), child processes that end with theirs ([`process`]), a
-//! terminal that can be read ([`tmux`]), one question to several engines ([`engines`]), the commands that documents
-//! show ([`documents`]), and the test data beside the repository ([`testdata`]).
+//! exporter sends ([`sent`]), a relay that loses datagrams and knows which ([`relay`]), child processes that end
+//! with theirs ([`process`]), a terminal that can be read ([`tmux`]), one question to several engines
+//! ([`engines`]), the commands that documents show ([`documents`]), and the test data beside the repository
+//! ([`testdata`]).
 //! It links none of Weir's crates, so that `cargo xtask` builds in seconds.
 
 pub mod documents;

@@ -14,13 +14,15 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use peer::{capture, collect, faultless, has_v6, nfacctd, nfcapd, nfdump_total, succeed};
-use weir_tests::{process::binaries, wire};
+use weir_tests::{
+    process::binaries,
+    sent::{self, Datagrams},
+};
 use world::Decoded;
 
 const PROGRAMS: [&str; 2] = ["weir-sensor", "softflowd"];
@@ -58,7 +60,7 @@ impl Row {
 /// What came to one collector.
 struct Stream {
     row: Row,
-    datagrams: Vec<Vec<u8>>,
+    datagrams: Datagrams,
     decoded: Decoded,
 }
 
@@ -89,17 +91,16 @@ fn rows(version: &'static str) -> Vec<Row> {
 }
 
 /// What a program under its name in the folder sends of a capture, to each of the collectors.
-fn sent(folder: &Path, capture: &Path, row: Row) -> Vec<Vec<Vec<u8>>> {
+fn sent_of(folder: &Path, capture: &Path, row: Row) -> Vec<Datagrams> {
     let mut command = Command::new(folder.join(row.program));
     command.arg("-r").arg(capture).args(["-v", row.version]);
     command.args(row.options.split_whitespace());
-    let bind = |address: &str| UdpSocket::bind(address).unwrap();
     match row.way {
-        Way::Udp => received(&[bind("127.0.0.1:0")], command),
-        Way::Udp6 => received(&[bind("[::1]:0")], command),
+        Way::Udp => sent_to(&["127.0.0.1:0"], command),
+        Way::Udp6 => sent_to(&["[::1]:0"], command),
         Way::InTurn => {
             command.arg("-l");
-            received(&[bind("127.0.0.1:0"), bind("127.0.0.1:0")], command)
+            sent_to(&["127.0.0.1:0"; 2], command)
         }
         Way::Tcp => {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -111,55 +112,21 @@ fn sent(folder: &Path, capture: &Path, row: Row) -> Vec<Vec<Vec<u8>>> {
                 octets
             });
             succeed(command.args(["-P", "tcp", "-n", &address]));
-            vec![messages(&reader.join().unwrap())]
+            vec![sent::messages(&reader.join().unwrap()).unwrap()]
         }
     }
 }
 
-/// What comes to sockets while a program runs that is told to send there.
-fn received(sockets: &[UdpSocket], mut command: Command) -> Vec<Vec<Vec<u8>>> {
-    let addresses = sockets.iter().map(|socket| {
-        wire::enlarge_buffer(socket).unwrap();
-        let idle = Some(Duration::from_millis(200));
-        socket.set_read_timeout(idle).unwrap();
-        socket.local_addr().unwrap().to_string()
-    });
-    let addresses: Vec<_> = addresses.collect();
-    command.args(["-n", &addresses.join(",")]);
-    let ended = AtomicBool::new(false);
-    let receive = |socket: &UdpSocket| {
-        let (mut datagrams, mut buffer) = (Vec::new(), vec![0; 65_536]);
-        loop {
-            match socket.recv(&mut buffer) {
-                Ok(octets) => datagrams.push(buffer[..octets].to_vec()),
-                Err(_) if ended.load(Ordering::Relaxed) => return datagrams,
-                Err(_) => {}
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let receive = &receive;
-        let threads: Vec<_> = sockets
-            .iter()
-            .map(|socket| scope.spawn(move || receive(socket)))
-            .collect();
-        succeed(&mut command);
-        ended.store(true, Ordering::Relaxed);
-        let datagrams = threads.into_iter().map(|thread| thread.join().unwrap());
-        datagrams.collect()
-    })
-}
-
-/// IPFIX's messages in a stream, by their lengths.
-fn messages(octets: &[u8]) -> Vec<Vec<u8>> {
-    let (mut rest, mut messages) = (octets, Vec::new());
-    while let [_, _, high, low, ..] = *rest {
-        let (message, behind) = rest.split_at(u16::from_be_bytes([high, low]).into());
-        messages.push(message.to_vec());
-        rest = behind;
-    }
-    assert!(rest.is_empty());
-    messages
+/// What a program sends to collectors at addresses like these, to each of them.
+fn sent_to(addresses: &[&str], mut command: Command) -> Vec<Datagrams> {
+    let listen = |address: &&str| sent::listen(address).unwrap();
+    let sockets: Vec<_> = addresses.iter().map(listen).collect();
+    let bound = sockets
+        .iter()
+        .map(|socket| socket.local_addr().unwrap().to_string());
+    command.args(["-n", &bound.collect::<Vec<_>>().join(",")]);
+    let (datagrams, _) = sent::received(&sockets, || succeed(&mut command));
+    datagrams
 }
 
 /// v5 numbers records, v9 datagrams (softflowd's from one), IPFIX data records; v1 has no numbers.
@@ -223,7 +190,7 @@ fn streams(folder: &Path, version: &'static str) -> Vec<(Ipv4Addr, Stream)> {
     let mut streams: Vec<(Ipv4Addr, Stream)> = Vec::new();
     for row in rows(version) {
         let first = streams.len();
-        for datagrams in sent(folder, &capture, row) {
+        for datagrams in sent_of(folder, &capture, row) {
             let decoded = Decoded::of(&datagrams);
             assert_eq!(decoded.unreadable, 0, "{row:?}");
             assert_numbers(row, &decoded);

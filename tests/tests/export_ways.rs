@@ -11,7 +11,6 @@ use std::{
     net::{TcpListener, UdpSocket},
     path::Path,
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -19,8 +18,8 @@ use std::{
 use serde_json::Value;
 use weir_tests::{
     process::{Daemon, binaries},
+    sent::{self, received},
     traffic::{self, Traffic},
-    wire,
 };
 use world::{Decoded, assert_account, expect, json, of};
 
@@ -50,38 +49,8 @@ fn meter(folder: &Path, arguments: &str) -> Value {
     found
 }
 
-/// What comes to a socket while something is done.
-fn received<R>(sockets: &[UdpSocket], work: impl FnOnce() -> R) -> (Vec<Vec<Vec<u8>>>, R) {
-    let ended = AtomicBool::new(false);
-    let receive = |socket: &UdpSocket| {
-        let (mut datagrams, mut buffer) = (Vec::new(), vec![0; 65_536]);
-        loop {
-            match socket.recv(&mut buffer) {
-                Ok(octets) => datagrams.push(buffer[..octets].to_vec()),
-                Err(_) if ended.load(Ordering::Relaxed) => return datagrams,
-                Err(_) => {}
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let receive = &receive;
-        let threads: Vec<_> = sockets
-            .iter()
-            .map(|socket| scope.spawn(move || receive(socket)))
-            .collect();
-        let done = work();
-        ended.store(true, Ordering::Relaxed);
-        let datagrams = threads.into_iter().map(|thread| thread.join().unwrap());
-        (datagrams.collect(), done)
-    })
-}
-
 fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    wire::enlarge_buffer(&socket).unwrap();
-    let idle = Some(Duration::from_millis(300));
-    socket.set_read_timeout(idle).unwrap();
-    socket
+    sent::listen("127.0.0.1:0").unwrap()
 }
 
 #[test]
@@ -239,14 +208,7 @@ fn a_collector_that_is_away_is_counted_and_waited_for_by_nobody() {
         traffic.frames.len() as u64
     );
     // What came is whole messages, one after the other, by their lengths.
-    let octets = reader.join().unwrap();
-    let (mut rest, mut messages) = (&octets[..], Vec::new());
-    while let [_, _, high, low, ..] = *rest {
-        let (message, behind) = rest.split_at(u16::from_be_bytes([high, low]).into());
-        messages.push(message.to_vec());
-        rest = behind;
-    }
-    assert!(rest.is_empty());
+    let messages = sent::messages(&reader.join().unwrap()).unwrap();
     let decoded = Decoded::of(&messages);
     assert_eq!(
         decoded.sums(),

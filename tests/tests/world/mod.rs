@@ -31,6 +31,7 @@ use weir_sensor_common::counters::UNMETERED;
 use weir_tests::{
     netns::{self, Pair},
     process::{Daemon, binaries},
+    sent::{Datagrams, receive},
     wire::{self, Wire},
 };
 
@@ -268,7 +269,7 @@ pub fn assert_account(found: &Value) {
 /// A collector that keeps datagrams as they are.
 pub struct Sink {
     told: Arc<AtomicBool>,
-    thread: thread::JoinHandle<Vec<Vec<u8>>>,
+    thread: thread::JoinHandle<Datagrams>,
 }
 
 impl Sink {
@@ -284,21 +285,12 @@ impl Sink {
         let socket = inside(namespace, || UdpSocket::bind(address).unwrap());
         socket.set_read_timeout(Some(UNDER_WAY)).unwrap();
         wire::enlarge_buffer(&socket).unwrap();
-        let thread = thread::spawn(move || {
-            let (mut buffer, mut datagrams) = (vec![0; 65_536], Vec::new());
-            loop {
-                match socket.recv(&mut buffer) {
-                    Ok(octets) => datagrams.push(buffer[..octets].to_vec()),
-                    Err(_) if told_too.load(Ordering::Relaxed) => return datagrams,
-                    Err(_) => {}
-                }
-            }
-        });
+        let thread = thread::spawn(move || receive(&socket, &told_too));
         Self { told, thread }
     }
 
     /// What came; nobody sends any more.
-    pub fn close(self) -> Vec<Vec<u8>> {
+    pub fn close(self) -> Datagrams {
         self.told.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
