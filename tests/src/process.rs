@@ -124,6 +124,26 @@ impl Drop for Daemon {
     }
 }
 
+/// The user without any privileges.
+pub const NOBODY: u32 = 65_534;
+
+/// A program of ours as [`NOBODY`] runs it: a copy of it in a folder that everybody may enter, as they may not
+/// enter the one that it is built in.
+///
+/// # Errors
+/// If it cannot be copied.
+pub fn unprivileged(program: &str, folder: &Path) -> Result<Command> {
+    let copy = folder.join(program);
+    fs::copy(binaries()?.join(program), &copy)?;
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &NOBODY.to_string(), "--clear-groups"]);
+    for set in ["--bounding-set", "--inh-caps"] {
+        command.args([set, "-all"]);
+    }
+    command.arg(copy);
+    Ok(command)
+}
+
 /// Where cargo puts the binaries of this workspace: beside the running one.
 ///
 /// # Errors

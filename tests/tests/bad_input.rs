@@ -11,7 +11,7 @@ use std::{
 
 use weir_tests::{
     netns::{self, Pair},
-    process::{Daemon, binaries},
+    process::{Daemon, binaries, unprivileged},
     traffic,
 };
 
@@ -240,31 +240,12 @@ fn another_program_on_the_interface_is_left_alone() {
 
 #[test]
 fn without_permission_it_says_what_is_needed() {
-    let sensor = binaries().unwrap().join("weir-sensor");
-    let mut command = Command::new("setpriv");
-    command.args([
-        "--reuid",
-        "65534",
-        "--clear-groups",
-        "--bounding-set",
-        "-all",
-        "--inh-caps",
-        "-all",
-    ]);
-    // The binary must be where anybody may run it.
     let folder = tempfile::tempdir_in("/tmp").unwrap();
-    fs::set_permissions(
-        folder.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
-    let copy = folder.path().join("weir-sensor");
-    fs::copy(sensor, &copy).unwrap();
-    assert_says(
-        command.arg(copy).args(["-i", "lo", "-c", "none"]),
-        1,
-        "run as root, or with CAP_BPF",
-    );
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(folder.path(), everybody).unwrap();
+    let mut command = unprivileged("weir-sensor", folder.path()).unwrap();
+    command.args(["-i", "lo", "-c", "none"]);
+    assert_says(&mut command, 1, "run as root, or with CAP_BPF");
 }
 
 /// A file system of one megabyte fills up; the collector stays, counts, and ends when told.

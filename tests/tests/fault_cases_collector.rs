@@ -17,7 +17,10 @@ use std::{
 use serde_json::Value;
 use site::{Site, UNDER_WAY, expect, of, push_set, socket, unix_ns, v9_datagram};
 use weir_store::{rows, schema::StoredFlow, verify};
-use weir_tests::{netns, process::Daemon};
+use weir_tests::{
+    netns,
+    process::{Daemon, unprivileged},
+};
 
 /// Sends datagrams slowly enough for a small buffer.
 fn send(socket: &UdpSocket, site: &Site, datagrams: impl Iterator<Item = Vec<u8>>) {
@@ -482,8 +485,6 @@ fn a_small_buffer_is_told_with_its_remedy() {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(folder.path(), everybody).unwrap();
-    let program = folder.path().join("weir-collector");
-    fs::copy(Site::command().get_program(), &program).unwrap();
     let limit: u64 = fs::read_to_string("/proc/sys/net/core/rmem_max")
         .unwrap()
         .trim()
@@ -493,20 +494,8 @@ fn a_small_buffer_is_told_with_its_remedy() {
         eprintln!("skipped: this machine's limit is {limit} octets already");
         return;
     }
-    let mut command = std::process::Command::new("setpriv");
-    command.args([
-        "--reuid",
-        "65534",
-        "--clear-groups",
-        "--bounding-set",
-        "-all",
-        "--inh-caps",
-        "-all",
-    ]);
-    command
-        .arg(&program)
-        .arg("-w")
-        .arg(folder.path().join("flows"));
+    let mut command = unprivileged("weir-collector", folder.path()).unwrap();
+    command.arg("-w").arg(folder.path().join("flows"));
     command.args(["-l", &format!("127.0.0.1:{}", site.port)]);
     let mut daemon = Daemon::start(command, &site.path("log")).unwrap();
     daemon.wait_for("listening").unwrap();

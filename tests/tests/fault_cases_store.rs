@@ -16,7 +16,11 @@ use std::{
 
 use site::{Site, UNDER_WAY, expect, of, socket, unix_ns, v9_datagram};
 use weir_store::{layout, window::Window};
-use weir_tests::{netns, process::Daemon, traffic::Random};
+use weir_tests::{
+    netns,
+    process::{Daemon, NOBODY, unprivileged},
+    traffic::Random,
+};
 
 /// Flows of each datagram here.
 const FLOWS: u16 = 20;
@@ -233,14 +237,8 @@ fn d08_rotations_lose_nothing_and_readers_see_all() {
 fn d08_names_are_of_utc_in_any_time_zone() {
     let site = Site::new();
     let mut command = Site::command();
-    command
-        .env("TZ", "America/St_Johns")
-        .arg("-w")
-        .arg(site.flows());
-    command.args(["-l", &site.address().to_string(), "--statistics-json"]);
-    command.arg(site.path("collector.json"));
-    let mut daemon = Daemon::start(command, &site.path("log")).unwrap();
-    daemon.wait_for("listening").unwrap();
+    command.env("TZ", "America/St_Johns");
+    let daemon = site.start_as(command, &site.flows(), "");
     let before_s = i64::try_from(unix_ns() / 1_000_000_000).unwrap();
     send(&site, 0..10);
     expect(&site.stop(daemon), "records_written=200");
@@ -427,26 +425,15 @@ fn d10_links_and_pipes_in_the_directory_hold_up_nothing() {
 /// A collector without privileges in a directory that is root's, and in one of its own where root left a window.
 #[test]
 fn d10_what_belongs_to_somebody_else_is_told_and_left_alone() {
-    const NOBODY: u32 = 65_534;
     assert!(netns::possible(), "root is needed to give it up");
     let site = Site::new();
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let program = folder.path().join("weir-collector");
-    fs::copy(Site::command().get_program(), &program).unwrap();
     let flows = folder.path().join("flows");
     let open = flows.join(".open");
     fs::create_dir_all(&open).unwrap();
     let command = || {
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--reuid",
-            "65534",
-            "--clear-groups",
-            "--bounding-set",
-            "-all",
-        ]);
-        command.args(["--inh-caps", "-all"]).arg(&program);
+        let mut command = unprivileged("weir-collector", folder.path()).unwrap();
         command.arg("-w").arg(&flows);
         command.args(["-l", &site.address().to_string()]);
         command
@@ -535,21 +522,8 @@ fn a_command_is_run_for_each_closed_file() {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let flows = site.path("flows of a; site");
     let mut command = Site::command();
-    command
-        .arg("-w")
-        .arg(&flows)
-        .arg("--on-rotate")
-        .arg(&script);
-    command.args([
-        "-t",
-        "1",
-        "-l",
-        &site.address().to_string(),
-        "--statistics-json",
-    ]);
-    command.arg(site.path("collector.json"));
-    let mut daemon = Daemon::start(command, &site.path("log")).unwrap();
-    daemon.wait_for("listening").unwrap();
+    command.arg("--on-rotate").arg(&script);
+    let daemon = site.start_as(command, &flows, "-t 1");
     for part in 0..3 {
         send(&site, part * 10..(part + 1) * 10);
         thread::sleep(Duration::from_millis(1500));

@@ -201,17 +201,11 @@ fn what_a_filter_does_not_keep_is_counted_as_that() {
     let (site, other) = (Site::new(), Site::new());
     let other_daemon = other.start("");
     let mut command = Site::command();
-    command.arg("-w").arg(site.flows());
-    command.args(["-l", &site.address().to_string(), "--forward"]);
-    command.arg(format!(
+    command.arg("--forward").arg(format!(
         "ipfix:{}=dst port > 150 or src ip 10.1.0.1",
         other.address()
     ));
-    command
-        .arg("--statistics-json")
-        .arg(site.path("collector.json"));
-    let mut daemon = weir_tests::process::Daemon::start(command, &site.path("log")).unwrap();
-    daemon.wait_for("listening").unwrap();
+    let daemon = site.start_as(command, &site.flows(), "");
     send(&socket(), site.address(), &datagrams());
     let found = site.stop(daemon);
     expect(

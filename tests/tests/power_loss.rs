@@ -19,7 +19,6 @@ use std::{
 use site::{Site, expect, of, socket, v9_datagram};
 use weir_netflow::FlowRecord;
 use weir_store::{nfdump, others::Others, schema::StoredFlow};
-use weir_tests::process::Daemon;
 
 /// What a power cut may come between.
 const CALLS: &str = "trace=write,writev,pwrite64,ftruncate,fsync,fdatasync,renameat,renameat2,mkdirat,linkat,unlinkat,?rename,?mkdir,?link,?unlink,?rmdir";
@@ -182,18 +181,7 @@ fn run(site: &Site, trace: &Path, arguments: &[&Path]) {
 /// A collector that closes some windows; its flows, and where its system calls are.
 fn collected(site: &Site, name: &str) -> (u64, PathBuf) {
     let trace = site.path(name);
-    let mut command = traced(&trace);
-    command.arg("-w").arg(site.flows());
-    command.args([
-        "-t",
-        "1",
-        "-l",
-        &site.address().to_string(),
-        "--statistics-json",
-    ]);
-    command.arg(site.path("collector.json"));
-    let mut daemon = Daemon::start(command, &site.path("log")).unwrap();
-    daemon.wait_for("listening").unwrap();
+    let daemon = site.start_as(traced(&trace), &site.flows(), "-t 1");
     let exporter = socket();
     for number in 0..40 {
         let datagram = v9_datagram(0, number, 20, number == 0);

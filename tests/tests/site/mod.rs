@@ -50,7 +50,12 @@ impl Site {
     }
 
     pub fn start_in(&self, flows: &Path, arguments: &str) -> Daemon {
-        let mut command = Self::command();
+        self.start_as(Self::command(), flows, arguments)
+    }
+
+    /// Starts a collector by a command that already says something of its own: its environment, who traces
+    /// it, arguments with spaces in them.
+    pub fn start_as(&self, mut command: Command, flows: &Path, arguments: &str) -> Daemon {
         command
             .arg("-w")
             .arg(flows)
