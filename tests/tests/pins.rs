@@ -58,63 +58,44 @@ fn a_start_that_fails_leaves_nothing() {
     }
 }
 
-/// Its programs have replaced the dead sensor's by the time it fails: what that one left is exported, and is
-/// in the account.
-#[test]
-fn a_start_that_fails_after_a_take_over_gives_an_account() {
-    let world = World::new("pny");
-    let bpf = Bpf::mount(&world);
-    let arguments = format!("--direction in -t idle=1h --pin {}", bpf.pin());
-    kill(world.sensor(&arguments));
+/// A start that fails when it has taken over from a dead sensor: what that one left is exported, and is in the
+/// account.
+#[track_caller]
+fn assert_gives_an_account(world: &World, arguments: &[&str], reason: &str) {
+    let bpf = Bpf::mount(world);
+    let shared = format!("--direction in -t idle=1h --pin {}", bpf.pin());
+    kill(world.sensor(&shared));
     world.send(&flows(0..100));
     let sink = Sink::open(&world.pair.b);
     let mut command = world.command("weir-sensor");
-    command.args([
-        "-i",
-        &world.pair.b,
-        "-i",
-        "absent",
-        "-c",
-        "none",
-        "-n",
-        COLLECTOR,
-    ]);
-    command.args(arguments.split(' ')).arg("--statistics-json");
-    let output = command.arg(world.path("json")).output().unwrap();
+    command.args(["-i", &world.pair.b, "-c", "none", "-n", COLLECTOR]);
+    command.args(shared.split(' ')).args(arguments);
+    command.arg("--statistics-json").arg(world.path("json"));
+    let output = command.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{said}");
     let last = said.lines().next_back().unwrap();
-    assert!(last.contains("there is no interface `absent`"), "{said}");
+    assert!(last.contains(reason), "{said}");
     let found = world::json(&world.path("json"));
     expect(&found, "adopted_packets=100 records_exported=100");
     world::assert_account(&found);
     assert_eq!(sink.decode().sums().0, 100);
 }
 
-/// The last step of a start fails: it took over by then, and has begun to meter.
+#[test]
+fn a_start_that_fails_after_a_take_over_gives_an_account() {
+    let world = World::new("pny");
+    let reason = "there is no interface `absent`";
+    assert_gives_an_account(&world, &["-i", "absent"], reason);
+}
+
+/// The last step of a start fails: it has begun to meter by then.
 #[test]
 fn a_start_without_room_for_its_process_number_gives_an_account() {
     let world = World::new("pnq");
-    let bpf = Bpf::mount(&world);
-    let arguments = format!("--direction in -t idle=1h --pin {}", bpf.pin());
-    kill(world.sensor(&arguments));
-    world.send(&flows(0..100));
-    let sink = Sink::open(&world.pair.b);
-    let mut command = world.command("weir-sensor");
-    command.args(["-i", &world.pair.b, "-c", "none", "-n", COLLECTOR]);
-    command.args(arguments.split(' ')).arg("--statistics-json");
-    command
-        .arg(world.path("json"))
-        .args(["--daemon", "--pidfile"]);
-    let output = command.arg(world.path("absent/pid")).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success(), "{said}");
-    let last = said.lines().next_back().unwrap();
-    assert!(last.contains("absent/pid: No such file"), "{said}");
-    let found = world::json(&world.path("json"));
-    expect(&found, "adopted_packets=100 records_exported=100");
-    world::assert_account(&found);
-    assert_eq!(sink.decode().sums().0, 100);
+    let pidfile = world.path("absent/pid").display().to_string();
+    let arguments = ["--daemon", "--pidfile", &pidfile];
+    assert_gives_an_account(&world, &arguments, "absent/pid: No such file");
 }
 
 #[test]
@@ -132,8 +113,7 @@ fn what_the_next_sensor_does_not_use_comes_off() {
     let found = world.stop(second);
     expect(&found, "ip_packets=50 adopted_packets=150");
     assert_eq!(bpf.names().len(), 2, "{:?}", bpf.names());
-    let mut detach = world.command("weir-sensor");
-    succeed(detach.args(["--detach", "--pin", &bpf.pin()]));
+    bpf.detach(&world);
     assert!(!ip(&world.pair.b, &format!("link show {}", world.pair.b)).contains("xdp"));
 }
 
@@ -204,12 +184,7 @@ fn half_a_table_does_not_keep_a_sensor_from_starting() {
     );
     world.send(&flows(0..10));
     drop(sensor);
-    let mut detach = world.command("weir-sensor");
-    detach
-        .args(["--detach", "--statistics-json"])
-        .arg(world.path("json"));
-    succeed(detach.args(["--pin", &bpf.pin()]));
-    expect(&world::json(&world.path("json")), "adopted_packets=10");
+    expect(&bpf.detach(&world), "adopted_packets=10");
 }
 
 /// A table's flows are told apart as its own sensor did it, and have what that one was to read,
@@ -286,8 +261,7 @@ fn a_pinned_link_comes_off_before_its_file_is_gone() {
     assert!(!is_attached());
     assert_eq!(bpf.names(), names);
     // What is off already is nothing that `--detach` stumbles over.
-    let mut detach = world.command("weir-sensor");
-    succeed(detach.args(["--detach", "--pin", &bpf.pin()]));
+    bpf.detach(&world);
     assert_eq!(bpf.names(), [""; 0]);
 }
 
@@ -384,12 +358,7 @@ fn what_is_lost_while_no_sensor_runs_is_counted() {
         bpf.pin()
     )));
     world.send(&flows(0..FRAMES));
-    let mut detach = world.command("weir-sensor");
-    detach
-        .args(["--detach", "--statistics-json"])
-        .arg(world.path("json"));
-    succeed(detach.args(["--pin", &bpf.pin()]));
-    let found = world::json(&world.path("json"));
+    let found = bpf.detach(&world);
     let (adopted, lost) = (
         of(&found, "adopted_packets"),
         of(&found, "adopted_lost_packets"),
@@ -671,7 +640,6 @@ fn pinned_filters_see_every_packet() {
     assert_eq!(before + after + dropped, sent, "{found:#}");
     expect(&found, "adopted_lost_packets=0 adopted_taken_packets=0");
     assert_eq!(filters(&world), (1, 0), "it goes on");
-    let mut detach = world.command("weir-sensor");
-    succeed(detach.args(["--detach", "--pin", &pin]));
+    bpf.detach(&world);
     assert_eq!(filters(&world), (0, 0));
 }

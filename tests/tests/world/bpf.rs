@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use super::{World, succeed};
+use serde_json::Value;
+
+use super::{World, json, succeed};
 
 /// Mounted as long as the value lives.
 pub struct Bpf(PathBuf);
@@ -22,6 +24,15 @@ impl Bpf {
     /// The folder for `--pin`, which the sensor makes.
     pub fn pin(&self) -> String {
         self.0.join("weir").display().to_string()
+    }
+
+    /// Has all that is pinned taken off; the account of that.
+    pub fn detach(&self, world: &World) -> Value {
+        let path = world.path("detached.json");
+        let mut command = world.command("weir-sensor");
+        command.args(["--detach", "--pin", &self.pin(), "--statistics-json"]);
+        succeed(command.arg(&path));
+        json(&path)
     }
 
     /// What is in it.
