@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     answer::{Answer, Cell, Column, Table},
     data::Coverage,
-    element::Element,
+    element::{Element, KeyValue},
     filter::{Filter, error::nearest, plan::plan},
     gather::{Counts, Gathering, Group, gather},
     leading::Leading,
@@ -219,7 +219,7 @@ fn print(table: &Table, options: &Options) -> Result<()> {
 ///
 /// # Errors
 /// Never: both elements are known.
-pub fn host(signature: &Signature) -> Result<Element> {
+fn host(signature: &Signature) -> Result<Element> {
     let name = match signature.by {
         By::Source => "srcip",
         By::Destination => "dstip",
@@ -260,33 +260,47 @@ async fn matching(question: &Question, signature: Signature, lines: usize) -> Re
     })
 }
 
+/// Columns of a table of hosts that match.
+pub fn columns() -> Vec<Column> {
+    vec![
+        Column::words("signature", "Signature"),
+        Column::words("host", "Host"),
+        Column::words("first", "First (UTC)"),
+        Column::words("last", "Last (UTC)"),
+        Column::numbers("targets", "Other ends"),
+        Column::numbers("flows", "Flows"),
+        Column::numbers("packets", "Packets"),
+        Column::numbers("octets", "Octets"),
+    ]
+}
+
+/// A host that matches, in these columns.
+///
+/// # Errors
+/// Never: as [`host`].
+pub fn row(signature: &Signature, key: &KeyValue, counts: &Counts) -> Result<Vec<Cell>> {
+    let name = Cell::Text(signature.name.clone());
+    let mut row = vec![name, host(signature)?.cell(key)];
+    let (first_ns, last_ns) = counts.times_ns;
+    row.extend([first_ns, last_ns].map(Cell::Time));
+    let targets = counts.distinct.first().copied().unwrap_or(0);
+    let counted = [targets, counts.flows, counts.packets, counts.octets];
+    row.extend(counted.map(Cell::Count));
+    Ok(row)
+}
+
 fn table(matches: &[Matches]) -> Result<Table> {
     let mut table = Table {
-        columns: vec![
-            Column::words("signature", "Signature"),
-            Column::words("host", "Host"),
-            Column::words("first", "First (UTC)"),
-            Column::words("last", "Last (UTC)"),
-            Column::numbers("targets", "Other ends"),
-            Column::numbers("flows", "Flows"),
-            Column::numbers("packets", "Packets"),
-            Column::numbers("octets", "Octets"),
-        ],
+        columns: columns(),
         ..Table::default()
     };
     for Matches {
         signature, first, ..
     } in matches
     {
-        let host = host(signature)?;
         for (_, Group { keys, counts }) in first {
             let key = keys.first().context("a host")?;
-            let mut row = vec![Cell::Text(signature.name.clone()), host.cell(key)];
-            let (first_ns, last_ns) = counts.times_ns;
-            row.extend([first_ns, last_ns].map(Cell::Time));
-            row.extend(counts.distinct.iter().copied().map(Cell::Count));
-            row.extend([counts.flows, counts.packets, counts.octets].map(Cell::Count));
-            table.rows.push(row);
+            table.rows.push(row(signature, key, counts)?);
         }
     }
     Ok(table)

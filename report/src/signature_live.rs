@@ -30,6 +30,9 @@ use crate::{
     text,
 };
 
+/// Where open flows stand among the columns: behind the flows that they are among.
+const OPEN_PLACE: usize = 6;
+
 /// How it looks.
 #[derive(Debug, Args)]
 pub struct Live {
@@ -215,29 +218,16 @@ impl Watch {
 /// Who matches.
 fn table(sightings: &Sightings, matches: &[Match]) -> Result<Table> {
     let mut table = Table {
-        columns: vec![
-            Column::words("signature", "Signature"),
-            Column::words("host", "Host"),
-            Column::words("first", "First (UTC)"),
-            Column::words("last", "Last (UTC)"),
-            Column::numbers("targets", "Other ends"),
-            Column::numbers("flows", "Flows"),
-            Column::numbers("open_flows", "Open"),
-            Column::numbers("packets", "Packets"),
-            Column::numbers("octets", "Octets"),
-        ],
+        columns: signature::columns(),
         ..Table::default()
     };
+    let open = Column::numbers("open_flows", "Open");
+    table.columns.insert(OPEN_PLACE, open);
     for found in matches {
         let known = &sightings.signatures()[found.signature];
-        let host = signature::host(known)?.cell(&KeyValue::Address(found.host));
-        let counts = &found.counts;
-        let (first_ns, last_ns) = counts.times_ns;
-        let targets = counts.distinct.first().copied().unwrap_or(0);
-        let mut row = vec![Cell::Text(known.name.clone()), host];
-        row.extend([first_ns, last_ns].map(Cell::Time));
-        row.extend([targets, counts.flows, found.open].map(Cell::Count));
-        row.extend([counts.packets, counts.octets].map(Cell::Count));
+        let key = KeyValue::Address(found.host);
+        let mut row = signature::row(known, &key, &found.counts)?;
+        row.insert(OPEN_PLACE, Cell::Count(found.open));
         table.rows.push(row);
     }
     Ok(table)
