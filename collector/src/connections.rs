@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read as _},
     mem,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use mio::{
     Interest, Registry, Token,
     net::{TcpListener, TcpStream},
 };
+use weir_netflow::record::mapped_address;
 
 use crate::{
     exporters::Source,
@@ -167,10 +168,7 @@ impl Connections {
                 }
             };
             let source = Source {
-                address: match peer.ip() {
-                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-                    IpAddr::V6(v6) => v6,
-                },
+                address: mapped_address(peer.ip()),
                 port: peer.port(),
                 session: self.sessions + 1,
             };

@@ -177,18 +177,15 @@ pub fn open(path: &Path) -> Result<CryptoPan> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::IpAddr, os::unix::fs::PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
-    use weir_netflow::FlowRecord;
+    use weir_netflow::{FlowRecord, record::mapped_address};
     use weir_store::others::{Gathering, Other};
 
     use super::*;
 
     fn address(text: &str) -> Ipv6Addr {
-        match text.parse().unwrap() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        }
+        mapped_address(text.parse().unwrap())
     }
 
     /// The authors' key and the first lines of their sample trace.

@@ -345,15 +345,12 @@ fn protocol(word: &str) -> Result<u8, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use weir_netflow::record::mapped_address;
 
     use super::*;
 
     fn address(text: &str) -> Ipv6Addr {
-        match text.parse().unwrap() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        }
+        mapped_address(text.parse().unwrap())
     }
 
     fn flow() -> StoredFlow {

@@ -81,14 +81,12 @@ impl fmt::Display for Prefix {
 
 #[cfg(test)]
 mod tests {
+    use weir_netflow::record::mapped_address;
+
     use super::*;
 
     fn contains(prefix: &str, address: &str) -> bool {
-        let address: IpAddr = address.parse().unwrap();
-        let mapped = match address {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
+        let mapped = mapped_address(address.parse().unwrap());
         prefix.parse::<Prefix>().unwrap().contains(mapped)
     }
 

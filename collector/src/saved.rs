@@ -18,7 +18,6 @@ use std::{
     fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    net::IpAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
@@ -26,7 +25,7 @@ use std::{
 use serde_json::{Value, json};
 use weir_netflow::{
     options::Sampler,
-    record::display_address,
+    record::{display_address, mapped_address},
     template::{Field, Template},
 };
 
@@ -141,15 +140,12 @@ pub fn decode(text: &str, unix_s: u64) -> Result<Vec<Remembered>, String> {
 
 fn decode_exporter(exporter: &Value) -> Option<Remembered> {
     let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
-    let address = match exporter["exporter"].as_str()?.parse::<IpAddr>().ok()? {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
+    let address = exporter["exporter"].as_str()?.parse().ok()?;
     let rates = exporter["sampling"].as_array()?.iter();
     let templates = exporter["templates"].as_array()?.iter();
     Some(Remembered {
         key: Key {
-            address,
+            address: mapped_address(address),
             version: u16::try_from(number(&exporter["version"])?).ok()?,
             domain: number(&exporter["domain"])?,
             session: 0,

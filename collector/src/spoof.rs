@@ -82,17 +82,13 @@ fn folded(mut sum: u64) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv6Addr};
+    use weir_netflow::record::mapped_address;
 
     use super::*;
 
     fn source(address: &str) -> Source {
-        let address: Ipv6Addr = match address.parse().unwrap() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
         Source {
-            address,
+            address: mapped_address(address.parse().unwrap()),
             port: 40_000,
             session: 0,
         }

@@ -172,6 +172,15 @@ impl EndReason {
     }
 }
 
+/// The address as records have it: IPv4 as v4-mapped. [`display_address`] is the way back.
+#[must_use]
+pub fn mapped_address(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
 /// The address as people write it: v4-mapped ones as IPv4.
 #[must_use]
 pub fn display_address(address: Ipv6Addr) -> IpAddr {

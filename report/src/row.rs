@@ -415,9 +415,9 @@ fn put_label(line: &mut Vec<u8>, entry: u32) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv6Addr};
+    use std::net::Ipv6Addr;
 
-    use weir_netflow::{Direction, FlowRecord};
+    use weir_netflow::{Direction, FlowRecord, record::mapped_address};
     use weir_store::{
         others::{Gathering, Other, Others},
         schema::{self, StoredFlow},
@@ -440,10 +440,7 @@ mod tests {
     }
 
     fn address(text: &str) -> Ipv6Addr {
-        match text.parse().unwrap() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        }
+        mapped_address(text.parse().unwrap())
     }
 
     /// A flow that has something in each place.

@@ -11,7 +11,7 @@ use arrow::{
     },
     error::ArrowError,
 };
-use weir_netflow::{Direction, EndReason, FlowRecord};
+use weir_netflow::{Direction, EndReason, FlowRecord, record::mapped_address};
 
 use crate::{
     others::{self, Others},
@@ -38,11 +38,8 @@ pub fn flows(batch: &RecordBatch) -> Result<Vec<StoredFlow>, ArrowError> {
 
 /// An address as it is stored in text, IPv4 as v4-mapped; unspecified if it is none.
 fn address_of(text: &str) -> Ipv6Addr {
-    match text.parse() {
-        Ok(IpAddr::V4(address)) => address.to_ipv6_mapped(),
-        Ok(IpAddr::V6(address)) => address,
-        Err(_) => Ipv6Addr::UNSPECIFIED,
-    }
+    let address = text.parse::<IpAddr>();
+    address.map_or(Ipv6Addr::UNSPECIFIED, mapped_address)
 }
 
 /// Source and destination, or two of another kind, in order.

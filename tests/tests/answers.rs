@@ -2,14 +2,10 @@
 //! command.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{
-    fs,
-    net::{IpAddr, Ipv6Addr},
-    process::Command,
-};
+use std::{fs, net::Ipv6Addr, process::Command};
 
 use serde_json::{Value, json};
-use weir_netflow::FlowRecord;
+use weir_netflow::{FlowRecord, record::mapped_address};
 use weir_store::{
     account, layout::Directory, others::Others, rotate, schema::StoredFlow, window::Window,
 };
@@ -111,10 +107,7 @@ impl Flow {
 }
 
 fn address(text: &str) -> Ipv6Addr {
-    match text.parse().unwrap() {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    }
+    mapped_address(text.parse().unwrap())
 }
 
 /// Two days of a campus: web and names, both directions, and nothing else.

@@ -5,14 +5,14 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv6Addr},
+    net::Ipv6Addr,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use weir_netflow::FlowRecord;
+use weir_netflow::{FlowRecord, record::mapped_address};
 use weir_store::{
     layout::Directory, others::Others, read, rotate, schema::StoredFlow, window::Window,
 };
@@ -26,10 +26,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 fn address(text: &str) -> Ipv6Addr {
-    match text.parse().unwrap() {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    }
+    mapped_address(text.parse().unwrap())
 }
 
 /// A flow of ten packets and 5,000 octets that begins so many seconds after the beginning.

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use weir_netflow::record::mapped_address;
+
 /// First bits of v4-mapped addresses.
 const MAPPED: u128 = 0xffff_0000_0000;
 /// Octets of an IPv4 address, as a mask.
@@ -89,10 +91,7 @@ impl Ranges {
 /// An address as its number.
 #[must_use]
 pub fn number_of(address: IpAddr) -> u128 {
-    u128::from(match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    })
+    mapped_address(address).to_bits()
 }
 
 /// The octets of an address, as they are stored.

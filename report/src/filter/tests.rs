@@ -13,7 +13,7 @@ use datafusion::{
     prelude::{DataFrame, ParquetReadOptions, SessionContext, col, lit},
 };
 use parquet::arrow::ArrowWriter;
-use weir_netflow::FlowRecord;
+use weir_netflow::{FlowRecord, record::mapped_address};
 use weir_store::{
     others::Others,
     schema::{self, StoredFlow},
@@ -356,10 +356,7 @@ fn files_are_included_as_filters_and_as_sets() {
 }
 
 fn address(text: &str) -> Ipv6Addr {
-    match text.parse().unwrap() {
-        std::net::IpAddr::V4(address) => address.to_ipv6_mapped(),
-        std::net::IpAddr::V6(address) => address,
-    }
+    mapped_address(text.parse().unwrap())
 }
 
 /// A flow of few values, some of them absurd.

@@ -3,6 +3,8 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
+use weir_netflow::record::mapped_address;
+
 use super::{
     order::Outlook,
     task::Task,
@@ -73,14 +75,10 @@ impl Query {
 
 /// An address, IPv4 as v4-mapped IPv6.
 fn octets_of(word: &str) -> Result<[u8; 16], String> {
-    match word.parse() {
-        Ok(IpAddr::V4(address)) => Ok(address.to_ipv6_mapped().octets()),
-        Ok(IpAddr::V6(address)) => Ok(address.octets()),
-        Err(_) => Err(format!(
-            "Refused: `{}` is no address\n",
-            word.escape_debug()
-        )),
-    }
+    let address: IpAddr = word
+        .parse()
+        .map_err(|_| format!("Refused: `{}` is no address\n", word.escape_debug()))?;
+    Ok(mapped_address(address).octets())
 }
 
 /// The answer in the making.

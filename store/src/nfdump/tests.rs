@@ -1,17 +1,14 @@
 //! Both directions; Debian's nfdump is asked in the end-to-end tests.
 
-use std::{fs, net::IpAddr, path::Path};
+use std::{fs, path::Path};
 
-use weir_netflow::{Direction, EndReason, FlowRecord};
+use weir_netflow::{Direction, EndReason, FlowRecord, record::mapped_address};
 
 use super::*;
 use crate::schema::StoredFlow;
 
 fn address(text: &str) -> std::net::Ipv6Addr {
-    match text.parse().unwrap() {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    }
+    mapped_address(text.parse().unwrap())
 }
 
 /// A flow with something in every field that the format has.

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv6Addr, UdpSocket},
+    net::{Ipv6Addr, UdpSocket},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -13,7 +13,7 @@ use weir_exporter::{
     Version,
     batch::{BatchOptions, Batcher},
 };
-use weir_netflow::{ExportTime, FlowRecord};
+use weir_netflow::{ExportTime, FlowRecord, record::mapped_address};
 use weir_tests::{
     filters::{ADDRESSES, COUNTS, FLAGS, PORTS, PROTOCOLS, SMALL, V4_ADDRESSES, pick},
     process::{Daemon, binaries},
@@ -26,10 +26,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 const DURATIONS_MS: [u64; 8] = [0, 1, 2, 40, 144, 1500, 9999, 50_000];
 
 pub fn address(text: &str) -> Ipv6Addr {
-    match text.parse().unwrap() {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    }
+    mapped_address(text.parse().unwrap())
 }
 
 /// A flow of few values that the format can carry, in the last minutes before `now_ns`.
