@@ -155,11 +155,10 @@ impl Closer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::Ipv6Addr};
+    use std::fs;
 
     use crossbeam::channel::unbounded;
-    use weir_netflow::FlowRecord;
-    use weir_store::{layout::Directory, others::Others, schema::StoredFlow, window::Window};
+    use weir_store::{layout::Directory, schema::StoredFlow, window::Window};
 
     use super::*;
 
@@ -172,12 +171,8 @@ mod tests {
         let directory = Directory::lock(root).unwrap();
         let mut window = Window::create(&directory.window_path(START_S)).unwrap();
         let flow = StoredFlow {
-            record: FlowRecord::default(),
             received_ns: 1_795_237_200_000_000_000,
-            exporter: Ipv6Addr::LOCALHOST,
-            source_id: 0,
-            version: 9,
-            others: Others::NONE,
+            ..StoredFlow::default()
         };
         window.append(&vec![flow; 10]).unwrap();
         // Something else is where the day's folder belongs.

@@ -363,11 +363,8 @@ mod tests {
                 protocol: 6,
                 ..FlowRecord::default()
             },
-            received_ns: 0,
             exporter: address("203.0.113.9"),
-            source_id: 0,
-            version: 9,
-            others: weir_store::others::Others::NONE,
+            ..StoredFlow::default()
         }
     }
 

@@ -222,10 +222,10 @@ fn import(directory: &Directory, path: &Path, is_salvaging: bool) -> Result<u64>
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::Ipv6Addr};
+    use std::fs;
 
     use weir_netflow::FlowRecord;
-    use weir_store::{others::Others, read};
+    use weir_store::read;
 
     use super::*;
 
@@ -257,10 +257,7 @@ mod tests {
                     ..FlowRecord::default()
                 },
                 received_ns: 1_700_000_002_000_000_000,
-                exporter: Ipv6Addr::LOCALHOST,
-                source_id: 0,
-                version: 5,
-                others: Others::NONE,
+                ..StoredFlow::default()
             };
             writer.push(&flow).unwrap();
         }

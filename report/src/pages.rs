@@ -147,7 +147,7 @@ fn columns_of(metadata: &ParquetMetaData) -> Columns {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::Ipv6Addr, path::Path};
+    use std::{fs, path::Path};
 
     use arrow::array::RecordBatch;
     use datafusion::{execution::SessionStateBuilder, prelude::SessionContext};
@@ -160,7 +160,6 @@ mod tests {
     use weir_netflow::FlowRecord;
     use weir_store::{
         layout::{self, Directory},
-        others::Others,
         schema::{self, StoredFlow},
     };
 
@@ -179,10 +178,7 @@ mod tests {
                 ..FlowRecord::default()
             },
             received_ns: START_S.unsigned_abs() * 1_000_000_000,
-            exporter: Ipv6Addr::LOCALHOST,
-            source_id: 7,
-            version: 9,
-            others: Others::NONE,
+            ..StoredFlow::default()
         };
         let path = layout::closed_path(root, start_s, &layout::window_stem(start_s));
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -81,7 +81,7 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::Ipv6Addr};
+    use std::fs;
 
     use weir_netflow::FlowRecord;
 
@@ -95,10 +95,7 @@ mod tests {
                 ..FlowRecord::default()
             },
             received_ns: 1_700_000_000_000_000_000,
-            exporter: Ipv6Addr::LOCALHOST,
-            source_id: 0,
-            version: 9,
-            others: crate::others::Others::NONE,
+            ..StoredFlow::default()
         };
         (0..number).map(flow).collect()
     }

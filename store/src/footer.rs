@@ -251,9 +251,7 @@ mod tests {
     use weir_netflow::FlowRecord;
 
     use super::*;
-    use crate::{
-        account, layout::Directory, others::Others, rotate, schema::StoredFlow, window::Window,
-    };
+    use crate::{account, layout::Directory, rotate, schema::StoredFlow, window::Window};
 
     const START_S: i64 = 1_795_237_200;
 
@@ -269,10 +267,7 @@ mod tests {
                     ..FlowRecord::default()
                 },
                 received_ns: 3000 * number,
-                exporter: Ipv6Addr::LOCALHOST,
-                source_id: 0,
-                version: 9,
-                others: Others::NONE,
+                ..StoredFlow::default()
             })
             .collect();
         window.append(&flows).unwrap();

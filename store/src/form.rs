@@ -180,7 +180,7 @@ impl<'a> From<&'a Path> for Place<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::Ipv6Addr};
+    use std::fs;
 
     use weir_netflow::FlowRecord;
 
@@ -188,7 +188,6 @@ mod tests {
     use crate::{
         closed::ClosedWriter,
         layout::Directory,
-        others::Others,
         read,
         recover::{Recovered, recover},
         rotate,
@@ -206,10 +205,7 @@ mod tests {
                 ..FlowRecord::default()
             },
             received_ns: 1_795_237_200_000_000_000,
-            exporter: Ipv6Addr::LOCALHOST,
-            source_id: 0,
-            version: 9,
-            others: Others::NONE,
+            ..StoredFlow::default()
         };
         (0..count).map(flow).collect()
     }

@@ -91,8 +91,6 @@ fn remove(partial: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
-
     use weir_netflow::FlowRecord;
 
     use super::*;
@@ -107,10 +105,7 @@ mod tests {
                 ..FlowRecord::default()
             },
             received_ns: 1_795_237_200_000_000_000,
-            exporter: Ipv6Addr::LOCALHOST,
-            source_id: 0,
-            version: 5,
-            others: crate::others::Others::NONE,
+            ..StoredFlow::default()
         }
     }
 

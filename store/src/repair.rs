@@ -160,14 +160,9 @@ pub fn clear(directory: &Directory) -> Result<Vec<PathBuf>, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
-
-    use weir_netflow::FlowRecord;
-
     use super::*;
     use crate::{
         form::Compression,
-        others::Others,
         schema::{self, StoredFlow},
     };
 
@@ -180,12 +175,9 @@ mod tests {
         let notes = [("weir.exporters".to_owned(), "[]".to_owned())];
         let mut writer = ClosedWriter::create_as(&path, &notes, Compression::Lz4, &[]).unwrap();
         let flow = StoredFlow {
-            record: FlowRecord::default(),
             received_ns: 1_700_000_000_000_000_000,
-            exporter: Ipv6Addr::LOCALHOST,
             source_id: 7,
-            version: 9,
-            others: Others::NONE,
+            ..StoredFlow::default()
         };
         for _ in 0..groups {
             writer

@@ -52,6 +52,20 @@ pub struct StoredFlow {
     pub others: Others,
 }
 
+/// Of nobody that is known, as the flows that are still open at a sensor.
+impl Default for StoredFlow {
+    fn default() -> Self {
+        Self {
+            record: FlowRecord::default(),
+            received_ns: 0,
+            exporter: Ipv6Addr::UNSPECIFIED,
+            source_id: 0,
+            version: 0,
+            others: Others::NONE,
+        }
+    }
+}
+
 impl StoredFlow {
     /// Whether it has any of what version 1 had no columns for.
     #[must_use]

@@ -9,7 +9,6 @@ mod site;
 
 use std::{
     fs,
-    net::Ipv6Addr,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -18,7 +17,7 @@ use std::{
 
 use site::{Site, expect, of, socket, v9_datagram};
 use weir_netflow::FlowRecord;
-use weir_store::{nfdump, others::Others, schema::StoredFlow};
+use weir_store::{nfdump, schema::StoredFlow};
 
 /// What a power cut may come between.
 const CALLS: &str = "trace=write,writev,pwrite64,ftruncate,fsync,fdatasync,renameat,renameat2,mkdirat,linkat,unlinkat,?rename,?mkdir,?link,?unlink,?rmdir";
@@ -243,10 +242,7 @@ fn d02_recompaction_and_repair_and_import_do_so_too() {
             ..FlowRecord::default()
         },
         received_ns: 1_700_000_000_000_000_000,
-        exporter: Ipv6Addr::LOCALHOST,
-        source_id: 0,
-        version: 5,
-        others: Others::NONE,
+        ..StoredFlow::default()
     };
     writer.push(&flow).unwrap();
     writer.finish().unwrap();

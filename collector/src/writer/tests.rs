@@ -1,9 +1,8 @@
 //! Steps of the clock, and whose the directory is.
 
-use std::{collections::HashSet, net::Ipv6Addr};
+use std::collections::HashSet;
 
-use weir_netflow::FlowRecord;
-use weir_store::{footer, layout, others::Others, read, rotate};
+use weir_store::{footer, layout, read, rotate};
 
 use super::*;
 
@@ -13,12 +12,8 @@ const STEPS_S: &str = "0 30 59 60 61 59 30 0 3600 3630 0 30 61 -3600 -3570 0 59 
 
 fn flows(number: usize) -> Vec<StoredFlow> {
     let flow = StoredFlow {
-        record: FlowRecord::default(),
         received_ns: 1_700_000_000_000_000_000,
-        exporter: Ipv6Addr::LOCALHOST,
-        source_id: 0,
-        version: 9,
-        others: Others::NONE,
+        ..StoredFlow::default()
     };
     vec![flow; number]
 }

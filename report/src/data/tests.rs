@@ -1,6 +1,6 @@
 //! Closed files and open windows as one table, also when some cannot be read.
 
-use std::{fs, net::Ipv6Addr};
+use std::fs;
 
 use parquet::{
     arrow::ArrowWriter,
@@ -9,7 +9,7 @@ use parquet::{
 use weir_netflow::FlowRecord;
 use weir_store::{
     layout::{self, Directory},
-    others::{Gathering, Other, Others},
+    others::{Gathering, Other},
     recompact, rotate,
     schema::StoredFlow,
     window::Window,
@@ -30,10 +30,7 @@ fn flow(packets: u64) -> StoredFlow {
             ..FlowRecord::default()
         },
         received_ns: START_S.unsigned_abs() * 1_000_000_000,
-        exporter: Ipv6Addr::LOCALHOST,
-        source_id: 7,
-        version: 9,
-        others: Others::NONE,
+        ..StoredFlow::default()
     }
 }
 

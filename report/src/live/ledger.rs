@@ -308,11 +308,7 @@ pub mod tests {
                 end_ns: START_NS + second * SECOND_NS,
                 ..FlowRecord::default()
             },
-            received_ns: 0,
-            exporter: Ipv6Addr::UNSPECIFIED,
-            source_id: 0,
-            version: 0,
-            others: weir_store::others::Others::NONE,
+            ..StoredFlow::default()
         }
     }
 

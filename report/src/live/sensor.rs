@@ -11,15 +11,17 @@ use std::{
 };
 
 use serde_json::Value;
-use weir_netflow::{Direction, FlowRecord, record::display_address};
+use weir_netflow::{
+    Direction, FlowRecord,
+    record::{display_address, mapped_address},
+};
 use weir_service::control;
-use weir_store::{others::Others, schema::StoredFlow};
+use weir_store::schema::StoredFlow;
 
 use super::{
     ledger::{Open, Table},
     look::Narrowed,
 };
-use crate::filter::ranges;
 
 /// Patience with a sensor that says nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -128,7 +130,7 @@ fn flow_of(line: &str) -> Option<Open> {
     let flow: Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| -> Option<Ipv6Addr> {
         let address = flow[name].as_str()?.parse().ok()?;
-        Some(Ipv6Addr::from(ranges::number_of(address)))
+        Some(mapped_address(address))
     };
     let number = |name: &str| flow[name].as_u64();
     let short = |name: &str| u16::try_from(number(name)?).ok();
@@ -166,10 +168,7 @@ fn flow_of(line: &str) -> Option<Open> {
         flow: StoredFlow {
             record,
             received_ns,
-            exporter: Ipv6Addr::UNSPECIFIED,
-            source_id: 0,
-            version: 0,
-            others: Others::NONE,
+            ..StoredFlow::default()
         },
     })
 }

@@ -1,13 +1,12 @@
 //! Windows as they are found: growing, cut off, damaged, made by others; and what becomes of them.
 
-use std::{io::Write as _, net::Ipv6Addr};
+use std::io::Write as _;
 
 use weir_netflow::FlowRecord;
 
 use super::*;
 use crate::{
     layout::Directory,
-    others::Others,
     recover::{Recovered, recover},
     rotate,
     schema::StoredFlow,
@@ -26,10 +25,7 @@ fn flows(number: u64) -> Vec<StoredFlow> {
                 ..FlowRecord::default()
             },
             received_ns: 1_700_000_000_000_000_000,
-            exporter: Ipv6Addr::LOCALHOST,
-            source_id: 7,
-            version: 9,
-            others: Others::NONE,
+            ..StoredFlow::default()
         })
         .collect()
 }

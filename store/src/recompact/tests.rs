@@ -9,7 +9,7 @@ use arrow::{
 use weir_netflow::FlowRecord;
 
 use super::*;
-use crate::{layout::Directory, others::Others, schema::StoredFlow};
+use crate::{layout::Directory, schema::StoredFlow};
 
 /// 2026-11-21 05:00:00 UTC.
 const START_S: i64 = 1_795_237_200;
@@ -25,10 +25,7 @@ fn flow(number: u64) -> StoredFlow {
             ..FlowRecord::default()
         },
         received_ns: 1_700_000_000_000_000_000,
-        exporter: Ipv6Addr::LOCALHOST,
-        source_id: 7,
-        version: 9,
-        others: Others::NONE,
+        ..StoredFlow::default()
     }
 }
 

@@ -7,12 +7,8 @@ use crate::others::{Gathering, Other};
 
 fn flow() -> StoredFlow {
     StoredFlow {
-        record: FlowRecord::default(),
         received_ns: 7,
-        exporter: Ipv6Addr::LOCALHOST,
-        source_id: 7,
-        version: 9,
-        others: Others::NONE,
+        ..StoredFlow::default()
     }
 }
 

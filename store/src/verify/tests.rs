@@ -1,11 +1,11 @@
 //! Files cut off, with flipped bits, of other versions, and made by hand.
 
-use std::{fs, net::Ipv6Addr, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use weir_netflow::FlowRecord;
 
 use super::*;
-use crate::{closed::ClosedWriter, others::Others, schema::StoredFlow};
+use crate::{closed::ClosedWriter, schema::StoredFlow};
 
 const NOTES_CHANGED: &str = "the notes in its footer are not those that were written";
 
@@ -22,10 +22,8 @@ fn file(folder: &Path) -> PathBuf {
                     ..FlowRecord::default()
                 },
                 received_ns: 1_700_000_000_000_000_000,
-                exporter: Ipv6Addr::LOCALHOST,
                 source_id: 7,
-                version: 9,
-                others: Others::NONE,
+                ..StoredFlow::default()
             })
             .collect();
         writer.write(&schema::batch(&flows).unwrap()).unwrap();
@@ -144,10 +142,7 @@ fn d07_a_page_that_would_expand_is_not_expanded() {
             ..FlowRecord::default()
         },
         received_ns: 1_700_000_000_000_000_000,
-        exporter: Ipv6Addr::LOCALHOST,
-        source_id: 7,
-        version: 9,
-        others: Others::NONE,
+        ..StoredFlow::default()
     });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flows.parquet");

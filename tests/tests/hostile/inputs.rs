@@ -230,27 +230,31 @@ pub fn sflow() -> Vec<Vec<u8>> {
     (1..).zip(&samples).map(datagram).collect()
 }
 
-/// Open windows with the columns of either version, made in a folder.
-pub fn windows(folder: &Path) -> Vec<Vec<u8>> {
-    const FLOWS: u32 = 20;
-    let flow = |record: FlowRecord, gathering: &mut Gathering| StoredFlow {
+/// A flow as a collector has it.
+fn stored(record: FlowRecord, others: Others) -> StoredFlow {
+    StoredFlow {
         record,
         received_ns: NOW.unix_ns,
         exporter: Ipv6Addr::LOCALHOST,
         source_id: 7,
         version: 9,
-        others: gathering.finish(),
-    };
-    let mut gathering = Gathering::default();
+        others,
+    }
+}
+
+/// Open windows with the columns of either version, made in a folder.
+pub fn windows(folder: &Path) -> Vec<Vec<u8>> {
+    const FLOWS: u32 = 20;
     let narrow: Vec<_> = (0..u64::from(FLOWS))
         .map(|packets| {
             let record = FlowRecord {
                 packets,
                 ..FlowRecord::default()
             };
-            flow(record, &mut gathering)
+            stored(record, Others::NONE)
         })
         .collect();
+    let mut gathering = Gathering::default();
     let wide: Vec<_> = (0..FLOWS)
         .map(|number| {
             let other = Other {
@@ -259,7 +263,7 @@ pub fn windows(folder: &Path) -> Vec<Vec<u8>> {
                 octets: &[3, 0, 0, 80],
             };
             gathering.add(&other, other.octets.len());
-            flow(record(number, true), &mut gathering)
+            stored(record(number, true), gathering.finish())
         })
         .collect();
     let written =
@@ -281,14 +285,7 @@ pub fn windows(folder: &Path) -> Vec<Vec<u8>> {
 /// before there were any: what is changed in it reaches the decoders.
 pub fn closed(folder: &Path) -> Vec<Vec<u8>> {
     let path = folder.join("closed");
-    let flow = |number: u32| StoredFlow {
-        record: record(number, number % 2 == 1),
-        received_ns: NOW.unix_ns,
-        exporter: Ipv6Addr::LOCALHOST,
-        source_id: 7,
-        version: 9,
-        others: Others::NONE,
-    };
+    let flow = |number: u32| stored(record(number, number % 2 == 1), Others::NONE);
     let flows: Vec<_> = (0..20).map(flow).collect();
     let batch = schema::batch(&flows).unwrap();
     let mut writer = ClosedWriter::create(&path, &[]).unwrap();
@@ -312,14 +309,7 @@ pub fn archives(folder: &Path) -> Vec<Vec<u8>> {
     let written = |compression| {
         let mut writer = Writer::create(&path, compression, 1_700_000_000).unwrap();
         for number in 0..20 {
-            let flow = StoredFlow {
-                record: record(number, number % 2 == 1),
-                received_ns: NOW.unix_ns,
-                exporter: Ipv6Addr::LOCALHOST,
-                source_id: 7,
-                version: 9,
-                others: Others::NONE,
-            };
+            let flow = stored(record(number, number % 2 == 1), Others::NONE);
             writer.push(&flow).unwrap();
         }
         writer.finish().unwrap();
