@@ -6,7 +6,7 @@ use datafusion::prelude::{Expr, col};
 use crate::{
     answer::{Cell, Column, Table},
     element::Element,
-    host::exchanged_cells,
+    host::{exchanged_cells, exchanged_columns},
     leading::Leading,
     question::Question,
     two_way::{Direction, Ends, Exchanged, two_way},
@@ -75,23 +75,19 @@ fn table(leading: &[(Ends, Exchanged)], total: &Exchanged) -> Result<Table> {
         row.extend(exchanged_cells(exchanged));
         row
     };
+    let mut columns = vec![
+        Column::words("proto", "Protocol"),
+        Column::words("client", "Client"),
+        Column::words("client_port", "Port"),
+        Column::words("server", "Server"),
+        Column::words("server_port", "Port"),
+    ];
     let mut foot = vec![Cell::Text("all".to_owned())];
-    foot.resize(5, Cell::Empty);
+    foot.resize(columns.len(), Cell::Empty);
+    columns.extend(exchanged_columns());
     foot.extend(exchanged_cells(total));
     Ok(Table {
-        columns: vec![
-            Column::words("proto", "Protocol"),
-            Column::words("client", "Client"),
-            Column::words("client_port", "Port"),
-            Column::words("server", "Server"),
-            Column::words("server_port", "Port"),
-            Column::numbers("sent_octets", "Octets sent"),
-            Column::numbers("received_octets", "Octets received"),
-            Column::numbers("sent_flows", "Flows sent"),
-            Column::numbers("received_flows", "Flows received"),
-            Column::words("first", "First (UTC)"),
-            Column::words("last", "Last (UTC)"),
-        ],
+        columns,
         rows: leading.iter().map(row).collect(),
         foot: vec![foot],
         ..Table::default()

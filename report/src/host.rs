@@ -99,19 +99,15 @@ async fn peers(
     .await?;
     answer.flows = total.sent_flows.saturating_add(total.received_flows);
     let leading = leading.finish();
+    let mut columns = vec![
+        Column::words("peer", "Peer"),
+        Column::words("protocol", "Protocol"),
+        Column::words("service", "Service"),
+    ];
+    columns.extend(exchanged_columns());
     let mut table = Table {
         title: format!("{} exchanged with", options.address),
-        columns: vec![
-            Column::words("peer", "Peer"),
-            Column::words("protocol", "Protocol"),
-            Column::words("service", "Service"),
-            Column::numbers("sent_octets", "Octets sent"),
-            Column::numbers("received_octets", "Octets received"),
-            Column::numbers("sent_flows", "Flows sent"),
-            Column::numbers("received_flows", "Flows received"),
-            Column::words("first", "First (UTC)"),
-            Column::words("last", "Last (UTC)"),
-        ],
+        columns,
         ..Table::default()
     };
     for (ends, exchanged) in &leading {
@@ -161,7 +157,20 @@ pub fn service_cells(ends: &Ends) -> Result<[Cell; 2]> {
     Ok([protocol.cell(&ends.protocol), Cell::Text(service)])
 }
 
-/// What was exchanged as cells.
+/// The columns of what was exchanged.
+#[must_use]
+pub fn exchanged_columns() -> [Column; 6] {
+    [
+        Column::numbers("sent_octets", "Octets sent"),
+        Column::numbers("received_octets", "Octets received"),
+        Column::numbers("sent_flows", "Flows sent"),
+        Column::numbers("received_flows", "Flows received"),
+        Column::words("first", "First (UTC)"),
+        Column::words("last", "Last (UTC)"),
+    ]
+}
+
+/// What was exchanged, in these columns.
 #[must_use]
 pub fn exchanged_cells(exchanged: &Exchanged) -> Vec<Cell> {
     let Exchanged {
