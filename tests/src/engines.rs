@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     process::{self, Daemon},
-    sflow::{self, Header, Taken},
+    sflow::{self, Header},
     traffic,
 };
 
@@ -196,21 +196,9 @@ fn send_samples(address: &str) -> Result<()> {
             sequence,
             uptime_ms: 1000 * sequence,
         };
-        let sample = |number: u32| {
-            let taken = Taken {
-                sequence: SAMPLES_EACH * sequence + number,
-                ifindex: 5,
-                rate: 1000,
-                drops: 0,
-                interfaces: [5, 6],
-            };
-            let records = [
-                sflow::header_record(1, 1518, &sflow::frame(7, 1234)),
-                sflow::record(sflow::EXTENDED_SWITCH, &[100, 0, 200, 0]),
-            ];
-            sflow::flow_sample(&taken, &records)
-        };
-        let samples: Vec<_> = (0..SAMPLES_EACH).map(sample).collect();
+        let first = SAMPLES_EACH * sequence;
+        let numbers = first..first + SAMPLES_EACH;
+        let samples: Vec<_> = numbers.map(sflow::switched_sample).collect();
         socket.send_to(&sflow::datagram(&header, &samples), address)?;
     }
     Ok(())

@@ -87,6 +87,23 @@ fn sample(format: u32, class: &[u32], taken: &Taken, records: &[Vec<u8>]) -> Vec
     framed(format, &[words(&head.concat()), records.concat()].concat())
 }
 
+/// A flow sample as a switch takes one in a thousand at interface 5: the frame of host 7, and its VLANs.
+#[must_use]
+pub fn switched_sample(sequence: u32) -> Vec<u8> {
+    let taken = Taken {
+        sequence,
+        ifindex: 5,
+        rate: 1000,
+        drops: 0,
+        interfaces: [5, 6],
+    };
+    let records = [
+        header_record(1, 1518, &frame(7, 1234)),
+        record(EXTENDED_SWITCH, &[100, 0, 200, 0]),
+    ];
+    flow_sample(&taken, &records)
+}
+
 /// A counter sample without counters.
 #[must_use]
 pub fn counter_sample(sequence: u32, ifindex: u32) -> Vec<u8> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use site::{Site, expect, socket, v9_datagram};
 use weir_tests::{
     process::binaries,
-    sflow::{self, Header, Taken},
+    sflow::{self, Header},
     traffic,
 };
 
@@ -27,20 +27,7 @@ fn sampled(sequence: u32) -> Vec<u8> {
         sequence,
         uptime_ms: 1000 * sequence,
     };
-    let sample = |number: u32| {
-        let taken = Taken {
-            sequence: 2 * sequence + number,
-            ifindex: 5,
-            rate: 1000,
-            drops: 0,
-            interfaces: [5, 6],
-        };
-        let records = [
-            sflow::header_record(1, 1518, &sflow::frame(7, 1234)),
-            sflow::record(sflow::EXTENDED_SWITCH, &[100, 0, 200, 0]),
-        ];
-        sflow::flow_sample(&taken, &records)
-    };
+    let sample = |number: u32| sflow::switched_sample(2 * sequence + number);
     let samples = [sample(0), sample(1), sflow::counter_sample(sequence, 5)];
     sflow::datagram(&header, &samples)
 }

@@ -5,33 +5,19 @@
 #[expect(dead_code, reason = "a part of it is for other tests")]
 mod world;
 
-use std::{fs, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
-use serde_json::Value;
 use weir_netflow::FlowRecord;
 use weir_tests::{
     traffic::{self, flood_frame},
     wire::{self, Wire},
 };
-use world::{COLLECTOR, Sink, World, assert_account, expect, inside, of, succeed};
+use world::{COLLECTOR, Sink, World, expect, inside, of};
 
 /// The frame with another end of its source MAC address.
 fn from_host(host: u8, mut frame: Vec<u8>) -> Vec<u8> {
     frame[11] = host;
     frame
-}
-
-fn file(world: &World, arguments: &str, frames: &[Vec<u8>]) -> Value {
-    let path = world.path("pcap");
-    let frames = frames.iter().map(Vec::as_slice);
-    let capture = traffic::capture_file(frames, |_| 1_700_000_000_000_000);
-    fs::write(&path, capture).unwrap();
-    let mut command = world.command("weir-sensor");
-    command.args(["-n", COLLECTOR, "--statistics-json", "-", "-r"]);
-    command.arg(path).args(arguments.split_whitespace());
-    let found = serde_json::from_str(&succeed(&mut command)).unwrap();
-    assert_account(&found);
-    found
 }
 
 /// What a collector reads of these frames, by each way in.
@@ -43,7 +29,7 @@ fn meter(
     let run = |way: &'static str| {
         let sink = Sink::open(&world.pair.b);
         let found = if way == "file" {
-            file(world, arguments, frames)
+            world.read_capture(arguments, frames, |_| 1_700_000_000_000_000)
         } else {
             let sensor = world.sensor(&format!("--xdp {way} -n {COLLECTOR} {arguments}"));
             world.send(frames);

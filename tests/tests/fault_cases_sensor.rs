@@ -9,7 +9,6 @@ use std::{
     fs, io,
     io::Write as _,
     net::{TcpListener, TcpStream},
-    path::PathBuf,
     process::Command,
     thread,
     time::Duration,
@@ -27,7 +26,7 @@ use weir_sensor_common::{
 };
 use weir_tests::{process::Daemon, traffic};
 use world::{
-    COLLECTOR, Decoded, FrameOf, Sink, UNDER_WAY, World, assert_account, expect, inside, ip, json,
+    COLLECTOR, Decoded, FrameOf, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, json, kill,
     of, send_from, succeed,
 };
 
@@ -78,18 +77,6 @@ fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     items
 }
 
-fn file(world: &World, arguments: &str, frames: &[Vec<u8>], unix_us: fn(u64) -> u64) -> Value {
-    let path = world.path("pcap");
-    let frames = frames.iter().map(Vec::as_slice);
-    fs::write(&path, traffic::capture_file(frames, unix_us)).unwrap();
-    let mut command = world.command("weir-sensor");
-    command.args(["-n", COLLECTOR, "--statistics-json", "-", "-r"]);
-    command.arg(path).args(arguments.split_whitespace());
-    let found = serde_json::from_str(&succeed(&mut command)).unwrap();
-    assert_account(&found);
-    found
-}
-
 /// Meters the frames by each way, ten times over where they are few: all must be accounted for, the
 /// counters be as expected, and the records that leave be those that were counted.
 fn meter(
@@ -105,7 +92,7 @@ fn meter(
         eprintln!("by {way}: {arguments}");
         let sink = Sink::open(&world.pair.b);
         let found = if way == "file" {
-            file(world, arguments, &frames, |_| 1_700_000_000_000_000)
+            world.read_capture(arguments, &frames, |_| 1_700_000_000_000_000)
         } else {
             let sensor = world.sensor(&format!("--xdp {way} -n {COLLECTOR} {arguments}"));
             world.send(&frames);
@@ -494,30 +481,6 @@ fn s14_the_interface_goes_comes_back_and_changes_its_name() {
     expect(&world.stop(sensor), "ip_packets=500 ip_octets=20000");
 }
 
-/// A BPF file system for `--pin`: commands in a namespace do not see the one in /sys.
-struct PinFolder(PathBuf);
-
-impl PinFolder {
-    fn new(world: &World) -> Self {
-        let folder = world.path("bpf");
-        fs::create_dir(&folder).unwrap();
-        let mut mount = Command::new("mount");
-        succeed(mount.args(["-t", "bpf", "bpf"]).arg(&folder));
-        Self(folder)
-    }
-}
-
-impl Drop for PinFolder {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
-fn kill(mut sensor: Daemon) {
-    sensor.signal(libc::SIGKILL);
-    sensor.wait(Duration::from_secs(10)).unwrap();
-}
-
 /// Without `--pin`, `crash.rs` has it.
 #[test]
 fn s15_a_killed_sensor_blocks_nothing_and_with_pin_loses_nothing() {
@@ -525,8 +488,8 @@ fn s15_a_killed_sensor_blocks_nothing_and_with_pin_loses_nothing() {
     let b = &world.pair.b;
     let has_program = || ip(b, &format!("link show {b}")).contains("xdp");
     let frames: Vec<_> = (0..300).map(traffic::flood_frame).collect();
-    let folder = PinFolder::new(&world);
-    let arguments = format!("-n {COLLECTOR} -t idle=1h --pin {}", folder.0.display());
+    let bpf = Bpf::mount(&world);
+    let arguments = format!("-n {COLLECTOR} -t idle=1h --pin {}", bpf.pin());
     let sink = Sink::open(b);
     let first = world.sensor(&arguments);
     world.send(&frames);
@@ -549,8 +512,7 @@ fn s15_a_killed_sensor_blocks_nothing_and_with_pin_loses_nothing() {
     let (after, _) = world.pair.received_and_dropped().unwrap();
     assert_eq!(after - before, 300, "traffic passes");
     let mut detach = world.command("weir-sensor");
-    detach.args(["-n", COLLECTOR, "--detach", "--pin"]);
-    succeed(detach.arg(&folder.0));
+    succeed(detach.args(["-n", COLLECTOR, "--detach", "--pin", &bpf.pin()]));
     assert!(!has_program(), "--detach takes it off");
     assert_eq!(sink.decode().sums(), (1200, 48_000), "all four times");
 }
@@ -653,7 +615,7 @@ fn s18_a_capture_from_2038_to_2106_keeps_its_times() {
     let frames: Vec<_> = (0..2).map(traffic::flood_frame).collect();
     for version in ["-v 1", "-v 5", "-v 9", "-v 10"] {
         let sink = Sink::open(&world.pair.b);
-        file(&world, version, &frames, unix_us);
+        world.read_capture(version, &frames, unix_us);
         let records = sink.decode().records;
         let starts_s = records.iter().map(|flow| flow.start_ns / SECOND_NS);
         assert_eq!(sorted(starts_s), TIMES_S, "{version}");

@@ -17,7 +17,7 @@ use weir_tests::{
     traffic::{self, flood_frame},
     wire::Wire,
 };
-use world::{COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, kill, of, send_from, succeed};
+use world::{COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, of, send_from, succeed};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()
@@ -127,9 +127,7 @@ fn a_packet_forwarded_during_a_take_over_is_metered_once() {
     world.wait_until_up("back", "far");
     let frames = forwarded(&world, "far", &world.pair.b);
     let arguments = format!("-i far -t idle=1h --pin {}", bpf.pin());
-    let first = world.sensor(&arguments);
-    let stop = AtomicBool::new(false);
-    let send = || {
+    let send = |stop: &AtomicBool| {
         let (wire, mut sent) = (Wire::open("back").unwrap(), 0);
         for some in frames.chunks(10).cycle() {
             if stop.load(Ordering::Relaxed) {
@@ -143,18 +141,9 @@ fn a_packet_forwarded_during_a_take_over_is_metered_once() {
         }
         sent
     };
-    let pause = Duration::from_millis(300);
-    let (sent, second) = thread::scope(|scope| {
-        let sending = scope.spawn(|| inside(&world.pair.a, send));
-        thread::sleep(pause);
-        kill(first);
-        thread::sleep(pause);
-        let second = world.start(&arguments);
-        thread::sleep(pause);
-        stop.store(true, Ordering::Relaxed);
-        (sending.join().unwrap(), second)
-    });
-    let found = world.stop(second.unwrap());
+    let a = &world.pair.a;
+    let (sent, second) = world.take_over(&arguments, |stop| inside(a, || send(stop)));
+    let found = world.stop(second);
     for counter in ["ip_packets", "already_metered_packets"] {
         let (before, after) = (&found["adopted_seen"], &found);
         let both = of(before, counter) + of(after, counter);

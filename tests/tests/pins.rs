@@ -619,22 +619,11 @@ fn pinned_filters_see_every_packet() {
     let bpf = Bpf::mount(&world);
     let pin = bpf.pin();
     let arguments = format!("--tc clsact --xdp off --direction in -t idle=1h --pin {pin}");
-    let first = world.sensor(&arguments);
-    let stop = AtomicBool::new(false);
-    let (a, pause) = (&world.pair.a, Duration::from_millis(300));
-    let (sent, second) = thread::scope(|scope| {
-        let sending = scope.spawn(|| send_until(&stop, a, Duration::from_millis(1)));
-        thread::sleep(pause);
-        kill(first);
-        thread::sleep(pause);
-        let second = world.start(&arguments);
-        thread::sleep(pause);
-        stop.store(true, Ordering::Relaxed);
-        (sending.join().unwrap(), second)
-    });
+    let (a, pause) = (&world.pair.a, Duration::from_millis(1));
+    let (sent, second) = world.take_over(&arguments, |stop| send_until(stop, a, pause));
     thread::sleep(UNDER_WAY);
     let (_, dropped) = world.pair.received_and_dropped().unwrap();
-    let found = world.stop(second.unwrap());
+    let found = world.stop(second);
     let (before, after) = (of(&found, "adopted_seen.packets"), of(&found, "packets"));
     assert!(before > 1000 && after > 500, "{found:#}");
     assert_eq!(before + after + dropped, sent, "{found:#}");

@@ -32,6 +32,7 @@ use weir_tests::{
     netns::{self, Pair},
     process::{Daemon, binaries},
     sent::{Datagrams, receive},
+    traffic,
     wire::{self, Wire},
 };
 
@@ -84,6 +85,24 @@ impl World {
         self.start(arguments).unwrap()
     }
 
+    /// Has a sensor read frames from a capture file, and send to [`COLLECTOR`]; its account.
+    pub fn read_capture(
+        &self,
+        arguments: &str,
+        frames: &[Vec<u8>],
+        unix_us: impl Fn(u64) -> u64,
+    ) -> Value {
+        let path = self.path("pcap");
+        let frames = frames.iter().map(Vec::as_slice);
+        fs::write(&path, traffic::capture_file(frames, unix_us)).unwrap();
+        let mut command = self.command("weir-sensor");
+        command.args(["-n", COLLECTOR, "--statistics-json", "-", "-r"]);
+        command.arg(path).args(arguments.split_whitespace());
+        let found = serde_json::from_str(&succeed(&mut command)).unwrap();
+        assert_account(&found);
+        found
+    }
+
     /// Ends the sensor as a service manager does: it must be alive, and give an account.
     pub fn stop(&self, sensor: Daemon) -> Value {
         thread::sleep(UNDER_WAY);
@@ -93,6 +112,28 @@ impl World {
         let found = json(&self.path("json"));
         assert_account(&found);
         found
+    }
+
+    /// Sends while a sensor is killed and the next one takes over; what was sent until it was told to stop, and
+    /// the next one.
+    pub fn take_over<R: Send>(
+        &self,
+        arguments: &str,
+        send: impl FnOnce(&AtomicBool) -> R + Send,
+    ) -> (R, Daemon) {
+        let first = self.sensor(arguments);
+        let stop = AtomicBool::new(false);
+        let (sent, second) = thread::scope(|scope| {
+            let sending = scope.spawn(|| send(&stop));
+            thread::sleep(UNDER_WAY);
+            kill(first);
+            thread::sleep(UNDER_WAY);
+            let second = self.start(arguments);
+            thread::sleep(UNDER_WAY);
+            stop.store(true, Ordering::Relaxed);
+            (sending.join().unwrap(), second)
+        });
+        (sent, second.unwrap())
     }
 
     /// The sensor's folder in /proc: its command line names our file.
