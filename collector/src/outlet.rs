@@ -155,16 +155,13 @@ impl Outlet {
         }
         let address = self.destination.address();
         if let Some(error) = error {
-            self.counters.datagrams_unsent += 1;
-            self.counters.records_unsent.merge(datagram.tally);
+            self.counters.count_unsent(&datagram);
             self.tell(&format!(
                 "cannot send to {address}: {error}; counting what is lost"
             ));
             return;
         }
-        self.counters.datagrams_sent += 1;
-        self.counters.datagram_octets += datagram.octets.len() as u64;
-        self.counters.records_exported.merge(datagram.tally);
+        self.counters.count_sent(&datagram);
         if refusals > 0 {
             self.tell(&format!(
                 "nothing listens at {address}: is the collector there running?"

@@ -1,5 +1,7 @@
 //! What became of the records: each is in a datagram sent, or in one counter that says why not.
 
+use crate::batch::Datagram;
+
 /// Counts of an exporter, all since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExportCounters {
@@ -29,6 +31,19 @@ pub struct ExportCounters {
 }
 
 impl ExportCounters {
+    /// Counts a datagram that was given to the network, and its records.
+    pub fn count_sent(&mut self, datagram: &Datagram) {
+        self.datagrams_sent += 1;
+        self.datagram_octets += datagram.octets.len() as u64;
+        self.records_exported.merge(datagram.tally);
+    }
+
+    /// Counts a datagram that could not be, and its records.
+    pub fn count_unsent(&mut self, datagram: &Datagram) {
+        self.datagrams_unsent += 1;
+        self.records_unsent.merge(datagram.tally);
+    }
+
     /// Adds another destination's, where each got a share.
     pub fn merge(&mut self, other: &Self) {
         self.records.merge(other.records);

@@ -127,6 +127,14 @@ mod tests {
         }
     }
 
+    /// Packets by what flows have beside the key, in the order of its flow labels.
+    fn packets_of(taken: &[Taken]) -> Vec<(Extra, u64)> {
+        let flows = taken.iter().map(|flow| (flow.extra, flow.packets));
+        let mut flows: Vec<_> = flows.collect();
+        flows.sort_by_key(|(extra, _)| extra.flow_label);
+        flows
+    }
+
     #[test]
     fn mac_addresses_tell_flows_apart_where_they_are_in_the_key() {
         let mut meter = Meter {
@@ -145,12 +153,7 @@ mod tests {
                 assert_eq!(outcome, expected);
             }
         }
-        let mut taken = meter.take(&at(10));
-        taken.sort_by_key(|flow| flow.extra.flow_label);
-        let found: Vec<_> = taken
-            .iter()
-            .map(|flow| (flow.extra, flow.packets))
-            .collect();
+        let found = packets_of(&meter.take(&at(10)));
         assert_eq!(found, hosts.map(|extra| (extra, 3)));
         assert!(meter.take(&at(10)).is_empty());
     }
@@ -182,12 +185,7 @@ mod tests {
                 assert!(evicted.0.is_empty());
             }
         }
-        let mut taken = meter.take(&at(10));
-        taken.sort_by_key(|flow| flow.extra.flow_label);
-        let found: Vec<_> = taken
-            .iter()
-            .map(|flow| (flow.extra, flow.packets))
-            .collect();
+        let found = packets_of(&meter.take(&at(10)));
         let expected: Vec<_> = (0..10).map(|host| (frame(host), 3)).collect();
         assert_eq!(found, expected);
     }

@@ -18,7 +18,6 @@ use weir_sensor::{
     prefilter::PacketFilter,
     statistics::Statistics,
 };
-use weir_sensor_common::{Fields, KeyMask};
 use weir_service::{
     config,
     daemon::{Daemon, Fork},
@@ -59,14 +58,7 @@ fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) ->
     }
     say_notes(settings);
     let addresses = settings.addresses().map_err(anyhow::Error::msg)?;
-    let start = Start {
-        settings,
-        version,
-        addresses,
-        key_mask: KeyMask::from(settings.track),
-        fields: carried(settings, version),
-        filter,
-    };
+    let start = Start::new(settings, version, addresses, filter);
     let output = Output::open(settings.statistics_json.as_deref())?;
     if let Some(path) = &settings.read {
         return start.read(path, &output);
@@ -127,35 +119,10 @@ fn detach(settings: &Settings) -> Result<ExitCode> {
     for sentence in amiss {
         eprintln!("weir-sensor: {sentence}: --detach goes on without it");
     }
-    let start = Start {
-        settings,
-        version,
-        addresses,
-        key_mask: KeyMask::from(settings.track),
-        fields: carried(settings, version),
-        filter: None,
-    };
+    let start = Start::new(settings, version, addresses, None);
     let statistics = start.detach(folder)?;
     give_account(settings, &output, &statistics)?;
     filters.map(|()| code(&statistics))
-}
-
-/// Those of the fields that the export format has a place for; says so if that is none.
-fn carried(settings: &Settings, version: Version) -> Fields {
-    let fields = settings.fields();
-    if version.has_templates() {
-        return fields;
-    }
-    // What -x asks for is told elsewhere.
-    let told = settings
-        .fields_asked
-        .and(Fields::of_key(settings.track.into()));
-    if told != Fields::NONE {
-        eprintln!(
-            "weir-sensor: {version} has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 and -v 10 carry them"
-        );
-    }
-    Fields::NONE
 }
 
 /// Under which name the sensor is known to syslog.

@@ -39,20 +39,37 @@ use weir_service::{daemon::Daemon, http, lines, notify::Notify};
 /// What is settled before the work begins.
 pub struct Start<'a> {
     /// The command line and its files.
-    pub settings: &'a Settings,
+    settings: &'a Settings,
     /// The export format.
-    pub version: Version,
+    version: Version,
     /// Where to.
-    pub addresses: Vec<SocketAddr>,
+    addresses: Vec<SocketAddr>,
     /// Which attributes tell flows apart.
-    pub key_mask: KeyMask,
+    key_mask: KeyMask,
     /// What records carry besides.
-    pub fields: Fields,
+    fields: Fields,
     /// Which packets are metered, if not all are.
-    pub filter: Option<PacketFilter>,
+    filter: Option<PacketFilter>,
 }
 
-impl Start<'_> {
+impl<'a> Start<'a> {
+    /// Of settings that were looked at, and what came of that.
+    pub fn new(
+        settings: &'a Settings,
+        version: Version,
+        addresses: Vec<SocketAddr>,
+        filter: Option<PacketFilter>,
+    ) -> Self {
+        Self {
+            settings,
+            version,
+            addresses,
+            key_mask: KeyMask::from(settings.track),
+            fields: carried(settings, version),
+            filter,
+        }
+    }
+
     /// `-r`.
     pub fn read(&self, path: &Path, output: &Output) -> Result<ExitCode> {
         let settings = self.settings;
@@ -299,6 +316,24 @@ pub fn names(wanted: &Wanted) -> Result<Vec<String>> {
         Wanted::Named(names) => Ok(names.clone()),
         Wanted::Any => interface::all(),
     }
+}
+
+/// Those of the fields that the export format has a place for; says so if that is none.
+fn carried(settings: &Settings, version: Version) -> Fields {
+    let fields = settings.fields();
+    if version.has_templates() {
+        return fields;
+    }
+    // What -x asks for is told elsewhere.
+    let told = settings
+        .fields_asked
+        .and(Fields::of_key(settings.track.into()));
+    if told != Fields::NONE {
+        eprintln!(
+            "weir-sensor: {version} has no place for --fields, nor for the MAC addresses of -T ether: records go without them; -v 9 and -v 10 carry them"
+        );
+    }
+    Fields::NONE
 }
 
 fn refuse_unfit_kernel() -> Result<()> {

@@ -223,7 +223,7 @@ impl Lane {
 
     fn send(&mut self, datagram: Datagram, now: &ExportTime) {
         let Some(destination) = &mut self.destination else {
-            return self.count_sent(&datagram);
+            return self.counters.count_sent(&datagram);
         };
         let wait_ns = self.pace.take(Now::read().monotonic_ns);
         if wait_ns > 0 {
@@ -267,7 +267,7 @@ impl Lane {
             if rest == Rest::UnderWay {
                 self.under_way = Some(datagram);
             } else {
-                self.count_sent(&datagram);
+                self.counters.count_sent(&datagram);
             }
             if refusals > 0 {
                 self.report(&format!(
@@ -311,20 +311,13 @@ impl Lane {
         if let Some(before) = self.under_way.take() {
             match rest {
                 Rest::Cut => self.count_unsent(&before, now),
-                Rest::Left | Rest::UnderWay => self.count_sent(&before),
+                Rest::Left | Rest::UnderWay => self.counters.count_sent(&before),
             }
         }
     }
 
-    fn count_sent(&mut self, datagram: &Datagram) {
-        self.counters.datagrams_sent += 1;
-        self.counters.datagram_octets += datagram.octets.len() as u64;
-        self.counters.records_exported.merge(datagram.tally);
-    }
-
     fn count_unsent(&mut self, datagram: &Datagram, now: &ExportTime) {
-        self.counters.datagrams_unsent += 1;
-        self.counters.records_unsent.merge(datagram.tally);
+        self.counters.count_unsent(datagram);
         let lost = self.counters.records_unsent;
         if let Some(Announcing { unsent, .. }) = &mut self.announcing {
             let now_ms = now.unix_ns / NS_PER_MS;
