@@ -1,5 +1,11 @@
 //! Measures, and sets each figure beside its bar in the blueprint (section 7). Exits with 1 if a "must"
 //! is missed, or was not measured by a bench that should have.
+//!
+//! A packet's way, bench by bench: the program in test runs (`table`, what its `options` cost, the `gate` of
+//! CI), user space (`sweep`, `export`, `offline`), live frames (`veth`, and beside other sensors `versus`), the
+//! collector (`collect`), answers (`query`). The rest is what they share: `bars` and `record` keep figures,
+//! `progress` tells how far it is, `campus` makes flows and `replay` sends them, `sensor` and `collector` are
+//! the ends.
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 mod bars;

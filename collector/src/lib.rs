@@ -1,14 +1,23 @@
-//! Weir's collector: takes datagrams from any exporter ([`socket`], [`receive`], [`receiving`]; IPFIX over
-//! TCP: [`streams`], [`connections`], [`framing`]), decodes them ([`decode`], [`sampled`]) with what is known of
-//! the exporter ([`exporter`], [`announced`], [`copies`], [`exporters`], [`shards`], [`lru`], [`prefix`],
-//! [`saved`], [`saving`]), counts exactly what was lost on the way ([`loss`], [`samples`], [`sums`], [`statistics`]), and
-//! writes windows of flat files ([`writer`], [`closing`]). What takes privileges is opened before they are given
-//! up and threads start ([`opening`]). [`upkeep`] follows rotations ([`runner`]), [`reload`] takes settings over while it
-//! receives, [`maintain`] looks after closed files, [`metrics`] tells Prometheus, [`confine`] gives up what is not
-//! needed, [`talk`] keeps the log short. What is passed on beside the files is [`onward`]: datagrams by
-//! [`repeat`] ([`spoof`]), flows by [`forward`] ([`flow_filter`], [`outlet`]) and [`tap`] ([`goflow`]), each behind
-//! a queue of its own ([`aside`]); [`crypto_pan`] changes addresses. [`import`], [`replay`] and [`anonymise`]
-//! are about closed files again. It links no aya and looks at no packet but those that sFlow samples.
+//! Weir's collector. The way of a datagram through it:
+//!
+//! 1. [`socket`] and [`receive`] take datagrams, 64 a call, in a thread for each part of the exporters
+//!    ([`receiving`], [`shards`]). Over TCP [`streams`] does, from [`connections`] that [`framing`] cuts into
+//!    messages.
+//! 2. [`decode`], and [`sampled`] for sFlow, make flows of them by what is known of the [`exporter`]: its templates
+//!    ([`saved`] and [`saving`] have them outlive the process), what it [`announced`], the [`copies`] that the
+//!    network made. [`exporters`] keeps all of them within bounds ([`lru`]), [`prefix`] says who is allowed.
+//! 3. [`loss`], and [`samples`] for sFlow, count exactly what was lost on the way; [`sums`] and [`statistics`] keep
+//!    the account, [`metrics`] tells it to Prometheus.
+//! 4. [`writer`] appends flows to the store's open window, [`closing`] makes Parquet of it, [`upkeep`] has commands
+//!    run ([`runner`]) and old files go.
+//!
+//! [`opening`] opens what takes privileges, [`confine`] gives them up, and then [`daemon`] starts these threads;
+//! [`reload`] takes settings over while it receives. What is passed on beside the files is [`onward`]: datagrams by
+//! [`repeat`] ([`spoof`]), flows by [`forward`] ([`flow_filter`], [`outlet`]), lines by [`tap`] ([`goflow`]), each
+//! behind a queue of its own ([`aside`]), with addresses changed by [`crypto_pan`] where that is wished.
+//!
+//! [`maintain`], [`import`], [`replay`] and [`anonymise`] are the subcommands over closed files. It links no aya and
+//! looks at no packet but those that sFlow samples.
 
 // In place of the standard library's, which panic.
 #[macro_use(eprintln, println)]

@@ -1,7 +1,8 @@
 //! What was lost, from sequence numbers: a pure account of one exporter's one numbered stream.
 //!
 //! v5, v7, v8 and IPFIX number records (RFC 7011 section 3.1), v9 numbers datagrams (RFC 3954 section
-//! 5.1), sFlow datagrams and each source's samples; a *unit* here is whichever it is. The number of the next datagram is known from the last one:
+//! 5.1), sFlow datagrams and each source's samples; a *unit* here is whichever it is. The number of the
+//! next datagram is known from the last one:
 //!
 //! - A jump ahead leaves a *gap*: its units are lost until they arrive late after all. A datagram is
 //!   *reordered* if one with a higher number came before it (RFC 4737 section 3.3), and a *duplicate* if

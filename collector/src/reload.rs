@@ -1,5 +1,5 @@
-//! Settings read anew while it receives (SIGHUP): who is listened to, sampling rates and what is kept change, the rest is named
-//! and stays. A file that is wrong changes nothing.
+//! Settings read anew while it receives (SIGHUP): who is listened to, sampling rates and what is kept change,
+//! the rest is named and stays. A file that is wrong changes nothing.
 
 use std::ffi::OsString;
 

@@ -1,11 +1,13 @@
-//! The flow record every version can carry, and the wire formats: NetFlow v1, v5, v7, v8 and v9
-//! (RFC 3954), IPFIX (RFC 7011), and sFlow version 5 ([`sflow`]). It does no I/O, reads no clock and keeps no state about peers:
+//! The flow [`record`] every version can carry, and the wire formats: NetFlow v1, v5, v7, v8 and v9 (RFC 3954),
+//! IPFIX (RFC 7011), and [`sflow`] version 5. It does no I/O, reads no clock and keeps no state about peers:
 //! datagrams come as octets, times as arguments, templates as values the caller stores.
 //!
-//! The older formats have one layout each ([`v1`], [`v5`], [`v7`]) or one a scheme ([`v8`]); what
-//! they share is in [`fixed`]. In [`v9`] and [`ipfix`] a datagram is cut into sets ([`set`]), some
-//! of them define templates ([`template`]), and by those the others are read: flows by [`data`],
-//! what an exporter says about itself by [`options`]; what ours says is in [`announce`].
+//! The older formats have one layout each ([`v1`], [`v5`], [`v7`]) or one a scheme ([`v8`]); what they share is in
+//! [`fixed`]. In [`v9`] and [`ipfix`] a datagram is cut into sets ([`set`]), some of them define templates
+//! ([`template`]), and by those the others are read: flows by [`data`], what an exporter says about itself by
+//! [`options`]. The way out: records are written by a [`flow_template`], whose fields a [`layout`] and what is
+//! [`optional`] choose; what ours says of itself is in [`announce`], as softflowd says it in [`softflowd`].
+//! [`element`]s are numbers, [`time`] and [`sampling`] the ways to tell when, and of how many packets.
 
 pub mod announce;
 pub mod data;

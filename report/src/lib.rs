@@ -1,6 +1,20 @@
-//! `weir`: the operator's questions, answered from the collector's files, the open window included.
-//! It writes nothing but what is asked for, and talks to no daemon, but for `live`, which asks a sensor.
-//! It is a library for its binary, and for whoever writes down what its command line is.
+//! `weir`: the operator's questions, answered from the collector's files, the open window included. The way of a
+//! question:
+//!
+//! 1. Other programs' words become Weir's (`spelling`), and each command has a file of its name. What all share is
+//!    in `question`: the directory, the time, and the filter, which `filter` parses and plans.
+//! 2. `data` has the files as one table, without those that cannot hold what is asked for, and `engine` reads it
+//!    within its memory (`memory`), past damaged files (`tolerant`, `pages`), while `reading` and `progress` know how
+//!    far it is.
+//! 3. Flows are gathered by elements (`element`, `gather`) and those that lead are kept (`leading`), or they are spread
+//!    over time (`bins`), or told apart by direction (`two_way`, `joined`).
+//! 4. Flows themselves become lines side by side (`lines`): a `format` is compiled to `tokens`, by which `row` and
+//!    `write` make octets of columns. Everything else is an `answer`: tables, what they cover and what was lost
+//!    (`account`).
+//! 5. `output` brings it to a terminal, a pager or a pipe.
+//!
+//! It writes nothing but what is asked for, and talks to no daemon, but for `live` and `signature --live`, which ask
+//! a sensor. It is a library for its binary, and for whoever writes down what its command line is.
 
 // In place of the standard library's, which panic.
 #[macro_use(eprint, eprintln, println)]

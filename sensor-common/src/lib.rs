@@ -1,8 +1,12 @@
-//! The words that Weir's kernel program and its user space share, and the two algorithms that
-//! both must run alike: the header walk (frame → flow key, or a reason why not) and the flow
-//! table (account a packet; hand a flow over). It is `no_std`, has no dependency, does no I/O,
-//! reads no clock and knows neither aya nor a socket: the XDP program, the pcap reader, the unit
-//! tests, the model test and the fuzzer compile this same source.
+//! The words that Weir's kernel program and its user space share, and the two algorithms that both must run
+//! alike. A frame, whoever holds it ([`packet`]), becomes a flow [`key`] or the reason why not in [`walk`], which
+//! knows [`tunnel`]s, [`fragment`]s and what else is read on request ([`extra`]). What it found waits in the
+//! queue of its CPU ([`stage`]), then the [`table`] accounts it in the [`slot`] that its [`hash`] leads to.
+//! [`handover`] is the table's other half: how user space takes a flow out, and the argument why no packet of it
+//! is lost or counted twice. [`counters`] name what becomes of every packet, [`interface`] where it was seen.
+//!
+//! It is `no_std`, has no dependency, does no I/O, reads no clock and knows neither aya nor a socket: the XDP
+//! program, the pcap reader, the unit tests, the model test and the fuzzer compile this same source.
 #![no_std]
 
 pub mod counters;

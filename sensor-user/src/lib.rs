@@ -1,8 +1,22 @@
-//! Weir's sensor daemon, as a library for its binaries, tests and benches: it loads and attaches
-//! the kernel program (or reads a capture file through the same walk and table), sweeps the flow
-//! table by the clock, decides by a pure policy which flows to take, takes them exactly, and hands
-//! records to the exporter. It does not parse packets or encode datagrams itself, and it links
-//! neither Arrow nor a query engine.
+//! Weir's sensor daemon, as a library for its binaries, tests and benches. The way of a packet through it:
+//!
+//! 1. [`kernel`] loads the kernel's programs, [`attach`] puts them on an interface and [`ports`] keeps them there;
+//!    [`prefilter`] makes the one of a filter expression. They account each packet in memory that is mapped here:
+//!    the flow [`table`], what lies beside it ([`extras`]), what was pushed out of it ([`evicted`]), what waits
+//!    before it ([`settle`]). With `-r`, [`offline`] sends the frames of a [`capture`] through the same walk into
+//!    a table of its own.
+//! 2. [`expiry`] says which flows are over, sooner under [`pressure`]: pure functions. [`sweep`] closes those,
+//!    waits for a [`grace`] period and takes each out whole.
+//! 3. [`record`] makes a record of a flow, [`pair`] one of both directions, and [`export`] has a thread that
+//!    gives them to `weir-exporter`, which makes datagrams.
+//!
+//! [`live`] is the loop that does this by the clock, with orders from the [`control`] socket in between. At its
+//! end stand the account ([`statistics`], [`output`]) and, where `--pin` asks for it, what outlives the process
+//! ([`pin`], [`link`]) for the next one to [`adopt`]. [`options`] are what was asked for; [`confine`] is what
+//! the process may still do once it meters.
+//!
+//! Packets are parsed by `weir-sensor-common`, datagrams encoded by `weir-netflow`; neither Arrow nor a query engine
+//! is linked.
 
 // In place of the standard library's, which panic.
 #[macro_use(eprint, eprintln, print)]

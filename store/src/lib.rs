@@ -1,13 +1,18 @@
-//! The flat files: what they hold ([`schema`], [`others`]), where they lie ([`layout`]), what of that can be
-//! chosen ([`form`]), the open window that
-//! is appended to ([`window`]), how it becomes Parquet ([`rotate`], [`closed`], [`checksum`],
-//! [`footer_checksum`]), what is done at start with windows that were never rotated ([`recover`]), how files are found and read
-//! ([`read`], [`follow`]), and what closed ones say of themselves ([`footer`], [`account`]; [`claims`] is what is
-//! looked at before that is believed; [`caught`] is for decoders that panic all the same). Then what is done with closed files:
-//! old ones go ([`expire`]), all are looked at ([`verify`]), damaged ones saved as far as they can be
-//! ([`repair`]), small ones made into large ones ([`recompact`]). Flows come back out of files in
-//! [`rows`], and go into new closed ones without a window in [`new_file`]. Other programs' archives are
-//! [`nfdump`] (read and written) and [`flow_tools`] (read). It opens no socket and reads no clock.
+//! The flat files, in the order in which flows go through them:
+//!
+//! 1. A flow is a row of the columns in [`schema`], and [`others`] what has none. It is appended to the open
+//!    [`window`], an Arrow stream that can be read while it grows.
+//! 2. [`rotate`] makes a [`closed`] file of a window: Parquet, whose columns `chunk/` encodes, with [`checksum`]s and
+//!    a [`footer_checksum`], at a place and in a form that [`layout`] names and [`form`] chooses. [`recover`] does so
+//!    at start with windows that were left, [`new_file`] with flows that had no window.
+//! 3. [`read`] finds and reads files, [`follow`] reads on in windows, [`rows`] has flows again. What a closed file
+//!    says of itself is in its [`footer`], and in the [`account`] of its exporters; [`claims`] is what is looked at
+//!    before any of it is believed, and [`caught`] is for decoders that panic all the same.
+//! 4. Closed files grow old: [`recompact`] makes large ones of small ones, [`verify`] looks at all, [`repair`] saves
+//!    what is sound in damaged ones, [`expire`] removes the oldest.
+//!
+//! Other programs' archives are [`nfdump`] (read and written) and [`flow_tools`] (read). It opens no socket and
+//! reads no clock; [`system`] is its one unsafe file.
 
 pub mod account;
 pub mod caught;

@@ -4,8 +4,8 @@
 //! client delays metering: it reads the live table through a second mapping (`view`), without closing
 //! anything, and asks the sensor's loop for what only the loop knows or may do (`order`), which answers
 //! between two sweeps. `client` is one connection, `command` the words, `answer` what becomes of them;
-//! `statistics`, `flows`, `top` and `live` are the longer answers, made in steps (`task`). `socket` is the place
-//! in the file system.
+//! `statistics`, `flows`, `top` and `live` are the longer answers, made in steps (`task`) of values as softflowd
+//! lays them out (`text`). `socket` is the place in the file system.
 
 pub mod answer;
 mod client;

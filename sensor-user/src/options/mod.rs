@@ -1,8 +1,9 @@
 //! What the command line asks for. There are two grammars and one result, [`Settings`]: `native` is
 //! weir-sensor's own command line, with long options; `softflowd` is that program's, for whoever
 //! calls this one by its name, with its defaults; `debian` makes such a line of an instance's file in
-//! `/etc/softflowd`. `values` are the words that all of them share, `changes` what a running sensor can take
-//! over. `ctl` is weir-ctl's command line. `differences` is what softflowd does otherwise.
+//! `/etc/softflowd`, and `getopt` reads both as that program does. `values` and `destination` are the words that
+//! all of them share, `leaving` is how records leave by them, `changes` what a running sensor can take over. `ctl`
+//! is weir-ctl's command line. `differences` is what softflowd does otherwise.
 
 mod changes;
 pub mod ctl;

@@ -1,9 +1,9 @@
 //! Filter expressions, as tcpdump has them: which packets are metered at all.
 //!
-//! libpcap compiles an expression to classic BPF ([`compile`], [`classic`]). For an interface that is
-//! made a program of the kernel's ([`translate`], `reads`, [`ebpf`], [`load`], [`install`]), which runs as a step before all
-//! that reads packets; for a capture file it runs here ([`run`]). It depends on the link layer, so
-//! there is one for each.
+//! libpcap compiles an expression to classic BPF ([`compile`]), which is checked ([`classic`]). For an interface
+//! that is made eBPF ([`translate`], and `reads` where it reads packets; [`ebpf`] has the instructions), which is
+//! loaded ([`load`]) and put before all steps that read packets ([`install`]). For a capture file it runs here
+//! ([`run`]). It depends on the link layer, so there is one for each.
 
 pub mod classic;
 pub mod compile;
