@@ -18,7 +18,7 @@ use crate::{
     },
     gather::{Counts, Gathering, gather},
     leading::Leading,
-    question::Source,
+    question::{Question, Source},
     series, text,
 };
 
@@ -87,43 +87,9 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     tell_periods(options, end_ns, then_ns, &mut answer);
     let mut earlier_flows = 0;
     for element in &options.by {
-        let mut found: HashMap<KeyValue, Both> = HashMap::new();
-        let gathering = Gathering {
-            keys: vec![element.clone()],
-            ..Gathering::default()
-        };
-        let mut flows = 0;
-        for (period, is_now) in [(&now, true), (&then, false)] {
-            let frame = question.flows.clone().filter(plan(period))?;
-            let mut too_many = false;
-            let total = gather(frame, &gathering, |row| {
-                let key = row.keys().pop().unwrap_or(KeyValue::None);
-                too_many |= found.len() >= GROUPS_MAX;
-                if too_many {
-                    return;
-                }
-                let both = found.entry(key).or_default();
-                let period = if is_now {
-                    &mut both.now
-                } else {
-                    &mut both.then
-                };
-                *period = Period::from(&row.counts);
-            })
-            .await?;
-            if too_many {
-                bail!(
-                    "more than {GROUPS_MAX} of `{}` differ: a filter would help",
-                    element.name
-                );
-            }
-            let of_period = total.counts.flows / gathering.sides();
-            flows += of_period;
-            if !is_now {
-                earlier_flows = of_period;
-            }
-        }
-        answer.flows = answer.flows.max(flows);
+        let (found, flows) = in_both(&question, element, [&now, &then]).await?;
+        earlier_flows = flows[1];
+        answer.flows = answer.flows.max(flows.iter().sum());
         report(element, &found, options.lines, &mut answer);
     }
     tell_if_unknown(earlier_flows, &mut answer);
@@ -164,6 +130,48 @@ fn tell_if_unknown(earlier_flows: u64, answer: &mut Answer) {
             .parts
             .insert(behind_periods, Part::Lines(line.to_owned()));
     }
+}
+
+/// What each value of an element had now and then, and how many flows that were in each.
+async fn in_both(
+    question: &Question,
+    element: &Element,
+    [now, then]: [&Filter; 2],
+) -> Result<(HashMap<KeyValue, Both>, [u64; 2])> {
+    let mut found: HashMap<KeyValue, Both> = HashMap::new();
+    let gathering = Gathering {
+        keys: vec![element.clone()],
+        ..Gathering::default()
+    };
+    let mut flows = [0; 2];
+    let periods = [(now, true), (then, false)];
+    for ((period, is_now), flows) in periods.into_iter().zip(&mut flows) {
+        let frame = question.flows.clone().filter(plan(period))?;
+        let mut too_many = false;
+        let total = gather(frame, &gathering, |row| {
+            let key = row.keys().pop().unwrap_or(KeyValue::None);
+            too_many |= found.len() >= GROUPS_MAX;
+            if too_many {
+                return;
+            }
+            let both = found.entry(key).or_default();
+            let period = if is_now {
+                &mut both.now
+            } else {
+                &mut both.then
+            };
+            *period = Period::from(&row.counts);
+        })
+        .await?;
+        if too_many {
+            bail!(
+                "more than {GROUPS_MAX} of `{}` differ: a filter would help",
+                element.name
+            );
+        }
+        *flows = total.counts.flows / gathering.sides();
+    }
+    Ok((found, flows))
 }
 
 /// Flows that began in a stretch of time.

@@ -240,36 +240,36 @@ pub async fn gather(
 /// What exporters choose, so that its sums may be anything.
 const WIDE: [&str; 2] = ["packets", "octets"];
 
+/// What is gathered of each flow, by the values that keys have on one side of it.
+fn of_side(flows: &DataFrame, gathering: &Gathering, side: u64) -> Result<DataFrame> {
+    let mut columns = Vec::new();
+    for (at, key) in gathering.keys.iter().enumerate() {
+        let mut expressions = key.expressions();
+        let side = usize::from(side == 1 && key.is_two_sided());
+        columns.push(expressions.swap_remove(side).alias(format!("key{at}")));
+    }
+    for (at, element) in gathering.distinct.iter().enumerate() {
+        columns.push(element.expression()?.alias(format!("value{at}")));
+    }
+    columns.push(col("flows"));
+    let addend = |name: &str| functions::addend_expression(col(name)).alias(name);
+    columns.extend(WIDE.map(addend));
+    if gathering.times {
+        columns.extend(["flow_start", "flow_end"].map(col));
+    }
+    Ok(flows.clone().select(columns)?)
+}
+
 /// The query.
 fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     let keys = &gathering.keys;
     for element in keys.iter().chain(&gathering.distinct) {
         element.require()?;
     }
-    let mut frame: Option<DataFrame> = None;
-    for side in 0..gathering.sides() {
-        let mut columns = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
-            let mut expressions = key.expressions();
-            let side = usize::from(side == 1 && key.is_two_sided());
-            columns.push(expressions.swap_remove(side).alias(format!("key{at}")));
-        }
-        for (at, element) in gathering.distinct.iter().enumerate() {
-            columns.push(element.expression()?.alias(format!("value{at}")));
-        }
-        columns.push(col("flows"));
-        let addend = |name: &str| functions::addend_expression(col(name)).alias(name);
-        columns.extend(WIDE.map(addend));
-        if gathering.times {
-            columns.extend(["flow_start", "flow_end"].map(col));
-        }
-        let one_side = flows.clone().select(columns)?;
-        frame = Some(match frame {
-            Some(other) => other.union(one_side)?,
-            None => one_side,
-        });
+    let mut frame = of_side(flows, gathering, 0)?;
+    for side in 1..gathering.sides() {
+        frame = frame.union(of_side(flows, gathering, side)?)?;
     }
-    let frame = frame.context("a side")?;
     let (groups, mut names): (Vec<Expr>, Vec<String>) = (0..keys.len())
         .map(|at| (col(format!("key{at}")), format!("key{at}")))
         .unzip();

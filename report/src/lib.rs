@@ -175,6 +175,11 @@ pub fn main() -> ExitCode {
     };
     let done = runtime.block_on(run(&command));
     interrupt::give_way();
+    status(done)
+}
+
+/// The exit status; what the answer leaves out is told, or why there is none.
+fn status(done: Result<Coverage>) -> ExitCode {
     match done {
         Ok(coverage) => {
             coverage.reading.bar().hide();
