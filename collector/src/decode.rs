@@ -12,7 +12,7 @@ use weir_store::{others::Others, schema::StoredFlow};
 
 use crate::{
     copies::Units,
-    exporter::{DataSet, Exporter, RATE_NOT_TOLD, Room},
+    exporter::{DataSet, Exporter, Intake, RATE_NOT_TOLD, Room},
     exporters::{Exporters, Key, Refused, Source},
     loss::{Numbered, Step},
     statistics::Statistics,
@@ -233,23 +233,25 @@ impl Exporters {
             return Ok(Some(step));
         }
         let before = exporter.held();
-        let room = Room {
-            waiting_octets: before.waiting_octets + left.waiting_octets,
-            interfaces: before.interfaces + left.interfaces,
-            sources: before.sources + left.sources,
+        let mut intake = Intake {
+            room: Room {
+                waiting_octets: before.waiting_octets + left.waiting_octets,
+                interfaces: before.interfaces + left.interfaces,
+                sources: before.sources + left.sources,
+            },
+            in_session: key.session != 0,
+            counted: Statistics::default(),
+            flow: |record, received_ns, others| {
+                flows.push(stored(&key, record, received_ns, others));
+            },
         };
-        let in_session = key.session != 0;
-        let (mut counted, mut changed) = (Statistics::default(), false);
+        let mut changed = false;
         let (mut records, mut records_unread) = (0u32, 0u32);
-        let mut flow = |record, received_ns, others| {
-            flows.push(stored(&key, record, received_ns, others));
-        };
         for set in sets {
             match set {
                 Set::Templates(found) => {
                     for definition in found {
-                        let (counted, flow) = (&mut counted, &mut flow);
-                        changed |= exporter.define(definition, in_session, room, counted, flow);
+                        changed |= exporter.define(definition, &mut intake);
                     }
                 }
                 Set::Data { id, octets } => {
@@ -259,7 +261,7 @@ impl Exporters {
                         time: datagram.time,
                         received_ns,
                     };
-                    match exporter.data(&set, room, &mut counted, &mut flow) {
+                    match exporter.data(&set, &mut intake) {
                         Some(count) => records = records.saturating_add(count),
                         None => {
                             records_unread =
@@ -267,7 +269,7 @@ impl Exporters {
                         }
                     }
                 }
-                Set::Reserved => counted.reserved_sets += 1,
+                Set::Reserved => intake.counted.reserved_sets += 1,
             }
         }
         if key.version == ipfix::VERSION {
@@ -277,7 +279,7 @@ impl Exporters {
         changed |= mem::take(&mut exporter.announced.changed);
         let after = exporter.held();
         self.changed |= changed;
-        self.statistics.add(&counted);
+        self.statistics.add(&intake.counted);
         self.hold(before, after);
         Ok(Some(step))
     }

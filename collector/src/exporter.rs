@@ -72,6 +72,18 @@ pub struct DataSet<'a> {
     pub received_ns: u64,
 }
 
+/// What the sets of one datagram are taken with, and what comes of them.
+pub struct Intake<F> {
+    /// How much the exporter may hold meanwhile.
+    pub room: Room,
+    /// Whether it came over a connection, where templates can be withdrawn.
+    pub in_session: bool,
+    /// Counts of this datagram alone.
+    pub counted: Statistics,
+    /// Gets each flow, when its datagram came (nanoseconds since 1970-01-01 UTC), and what it said besides.
+    pub flow: F,
+}
+
 /// One without a template.
 #[derive(Debug)]
 struct Waiting {
@@ -154,39 +166,32 @@ impl Exporter {
     /// Takes a definition. It replaces what had its id, at once (RFC 3954 section 9), even if it cannot
     /// be used. Withdrawals are for connections; over UDP they are to be ignored (RFC 7011 sections 8.1
     /// and 8.4). True if anything changes.
-    pub fn define(
-        &mut self,
-        found: Definition,
-        is_connection: bool,
-        room: Room,
-        counted: &mut Statistics,
-        flow: &mut impl FnMut(FlowRecord, u64, Others),
-    ) -> bool {
+    pub fn define<F>(&mut self, found: Definition, intake: &mut Intake<F>) -> bool
+    where
+        F: FnMut(FlowRecord, u64, Others),
+    {
         match found {
             Definition::Template(template) => {
-                counted.templates += 1;
-                self.learn(template, room, counted, flow)
+                intake.counted.templates += 1;
+                self.learn(template, intake)
             }
             Definition::Refused(id) => {
-                counted.templates_refused += 1;
+                intake.counted.templates_refused += 1;
                 self.remove(id)
             }
             Definition::Withdrawn(id) => {
-                counted.templates_withdrawn += 1;
-                is_connection && self.withdraw(id)
+                intake.counted.templates_withdrawn += 1;
+                intake.in_session && self.withdraw(id)
             }
         }
     }
 
-    /// Takes a template, of data or options. Data that waited for it is decoded, as far as `counted`, which
-    /// is of one datagram, has not [`LATE_RECORDS_MAX`] yet. True if it says anything new.
-    pub fn learn(
-        &mut self,
-        template: Template,
-        room: Room,
-        counted: &mut Statistics,
-        flow: &mut impl FnMut(FlowRecord, u64, Others),
-    ) -> bool {
+    /// Takes a template, of data or options. Data that waited for it is decoded, as far as this datagram has
+    /// not decoded [`LATE_RECORDS_MAX`] yet. True if it says anything new.
+    pub fn learn<F>(&mut self, template: Template, intake: &mut Intake<F>) -> bool
+    where
+        F: FnMut(FlowRecord, u64, Others),
+    {
         let (id, fields) = (template.id(), template.fields().len());
         if self
             .templates
@@ -198,12 +203,12 @@ impl Exporter {
         self.remove(id);
         let forgotten = self.templates.insert(id, template);
         self.held.template_fields += fields;
-        self.forget_template(forgotten, counted);
+        self.forget_template(forgotten, &mut intake.counted);
         while self.held.template_fields > TEMPLATE_FIELDS_MAX {
             let oldest = self.templates.pop_oldest();
-            self.forget_template(oldest, counted);
+            self.forget_template(oldest, &mut intake.counted);
         }
-        self.release(id, room, counted, flow);
+        self.release(id, intake);
         true
     }
 
@@ -242,20 +247,17 @@ impl Exporter {
     }
 
     /// Decodes the data that waited for a template.
-    fn release(
-        &mut self,
-        id: u16,
-        room: Room,
-        counted: &mut Statistics,
-        flow: &mut impl FnMut(FlowRecord, u64, Others),
-    ) {
+    fn release<F>(&mut self, id: u16, intake: &mut Intake<F>)
+    where
+        F: FnMut(FlowRecord, u64, Others),
+    {
         while let Some(waiting) = self.next_waiting(id) {
             self.held.waiting_octets -= waiting_cost(&waiting.octets);
-            if counted.late_records >= LATE_RECORDS_MAX {
-                counted.late_sets_refused += 1;
+            if intake.counted.late_records >= LATE_RECORDS_MAX {
+                intake.counted.late_sets_refused += 1;
                 continue;
             }
-            counted.late_template_sets += 1;
+            intake.counted.late_template_sets += 1;
             let set = DataSet {
                 template: id,
                 octets: &waiting.octets,
@@ -263,8 +265,8 @@ impl Exporter {
                 received_ns: waiting.received_ns,
             };
             // The template is there now: nothing waits again.
-            let records = self.data(&set, room, counted, flow);
-            counted.late_records += u64::from(records.unwrap_or(0));
+            let records = self.data(&set, intake);
+            intake.counted.late_records += u64::from(records.unwrap_or(0));
         }
     }
 
@@ -276,15 +278,18 @@ impl Exporter {
     }
 
     /// Decodes a data set, or has it wait for its template. The number of its records, if it is known.
-    pub fn data(
-        &mut self,
-        set: &DataSet<'_>,
-        room: Room,
-        counted: &mut Statistics,
-        flow: &mut impl FnMut(FlowRecord, u64, Others),
-    ) -> Option<u32> {
+    pub fn data<F>(&mut self, set: &DataSet<'_>, intake: &mut Intake<F>) -> Option<u32>
+    where
+        F: FnMut(FlowRecord, u64, Others),
+    {
+        let Intake {
+            room,
+            counted,
+            flow,
+            ..
+        } = intake;
         let Some(template) = self.templates.get(&set.template) else {
-            self.wait(set, room, counted);
+            self.wait(set, *room, counted);
             return None;
         };
         let template: &Template = template;

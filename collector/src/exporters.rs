@@ -10,7 +10,7 @@ use weir_netflow::{
 };
 
 use crate::{
-    exporter::{Exporter, Held, RATE_NOT_TOLD, Room},
+    exporter::{Exporter, Held, Intake, RATE_NOT_TOLD, Room},
     lru::Lru,
     prefix::Prefix,
     statistics::Statistics,
@@ -335,10 +335,15 @@ impl Exporters {
         for (sampler, one_in) in rates {
             exporter.announced.set_rate(sampler, one_in);
         }
-        let mut counted = Statistics::default();
+        // No data waits yet.
+        let mut intake = Intake {
+            room: Room::default(),
+            in_session: false,
+            counted: Statistics::default(),
+            flow: |_, _, _| {},
+        };
         for template in templates {
-            // No data waits yet.
-            exporter.learn(template, Room::default(), &mut counted, &mut |_, _, _| {});
+            exporter.learn(template, &mut intake);
         }
         let held = exporter.held();
         if self.map.peek(&key).is_some() {
