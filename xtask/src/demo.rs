@@ -246,94 +246,42 @@ impl Stage {
     }
 
     /// Prints where every packet is; fails if one is missing.
-    #[expect(clippy::too_many_lines, reason = "one line a line of the account")]
     fn account(&self, sent: Option<(u64, u64)>) -> Result<()> {
         let sensor = read_json(&self.path("sensor.json"))?;
         let collector = read_json(&self.path("collector.json"))?;
         // What the files say, not what the collector says of them.
         let files = self.totals()?;
-        let of = |object: &Value, name: &str| {
-            object[name]
-                .as_u64()
-                .with_context(|| format!("counter {name}"))
-        };
-        let mut lines = Vec::new();
-        let mut balanced = true;
-        let mut check = |label: &str, total: u64, parts: &[(&str, u64)]| {
-            let sum: u64 = parts.iter().map(|(_, count)| count).sum();
-            balanced &= sum == total;
-            lines.push(format!(
-                "{label:<34}{total:>12}   {}",
-                if sum == total {
-                    "balances"
-                } else {
-                    "DOES NOT BALANCE"
-                }
-            ));
-            lines.extend(
-                parts
-                    .iter()
-                    .filter(|(_, count)| *count > 0)
-                    .map(|(name, count)| format!("  {name:<32}{count:>12}")),
-            );
-        };
+        let seen = number(&sensor, "packets")?;
+        let mut account = Account::default();
         if let Some((sent, dropped)) = sent {
-            check(
-                "packets sent",
-                sent,
-                &[
-                    ("seen by the sensor", of(&sensor, "packets")?),
-                    ("dropped by the veth pair", dropped),
-                ],
-            );
+            let parts = [
+                ("seen by the sensor", seen),
+                ("dropped by the veth pair", dropped),
+            ];
+            account.check("packets sent", sent, &parts);
         }
-        let seen = of(&sensor, "packets")?;
-        check(
-            "packets seen",
-            seen,
-            &[
-                ("in flow records", of(&sensor, "packets_exported")?),
-                ("not IP", of(&sensor, "non_ip_packets")?),
-                ("too short", of(&sensor, "too_short_packets")?),
-                ("bad IP header", of(&sensor, "bad_ip_packets")?),
-                ("too many tags or labels", of(&sensor, "too_deep_packets")?),
-                ("ring full", of(&sensor, "ring_full_packets")?),
-                ("table busy", of(&sensor, "table_busy_packets")?),
-            ],
-        );
-        let mut lost = vec![
-            ("not written", of(&collector, "records_unwritten")?),
-            ("not read back", of(&collector, "records_unreadable")?),
-        ];
-        lost.insert(0, ("in the collector's files", of(&files, "flows")?));
-        check("records exported", of(&sensor, "records_exported")?, &lost);
+        account.check("packets seen", seen, &numbers(&sensor, &PACKETS)?);
+        let mut records = vec![("in the collector's files", number(&files, "flows")?)];
+        records.extend(numbers(&collector, &RECORDS_LOST)?);
+        let exported = number(&sensor, "records_exported")?;
+        account.check("records exported", exported, &records);
         for (name, exported) in [
             ("packets", "packets_exported"),
             ("octets", "octets_exported"),
         ] {
-            check(
+            account.check(
                 &format!("{name} in records exported"),
-                of(&sensor, exported)?,
-                &[("in the collector's files", of(&files, name)?)],
+                number(&sensor, exported)?,
+                &[("in the collector's files", number(&files, name)?)],
             );
         }
-        if of(&collector, "kernel_drops")? > 0 {
-            lines.push(
+        if number(&collector, "kernel_drops")? > 0 {
+            account.lines.push(
                 "the kernel dropped datagrams at the collector: this machine is too busy"
                     .to_owned(),
             );
         }
-        step("The account");
-        for line in &lines {
-            println!("{line}");
-        }
-        if !balanced {
-            bail!(
-                "the account does not balance: this is a defect, please report it with the lines above"
-            );
-        }
-        println!("\nEvery packet is accounted for.");
-        Ok(())
+        account.tell()
     }
 
     /// What `weir` finds in the files.
@@ -355,6 +303,77 @@ impl Stage {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+}
+
+/// Where packets that the sensor saw may be, and its counters of them.
+const PACKETS: [(&str, &str); 7] = [
+    ("in flow records", "packets_exported"),
+    ("not IP", "non_ip_packets"),
+    ("too short", "too_short_packets"),
+    ("bad IP header", "bad_ip_packets"),
+    ("too many tags or labels", "too_deep_packets"),
+    ("ring full", "ring_full_packets"),
+    ("table busy", "table_busy_packets"),
+];
+
+/// Where records that came are, if not in the files, and the collector's counters of them.
+const RECORDS_LOST: [(&str, &str); 2] = [
+    ("not written", "records_unwritten"),
+    ("not read back", "records_unreadable"),
+];
+
+/// Sums beside their parts.
+#[derive(Debug, Default)]
+struct Account {
+    lines: Vec<String>,
+    is_unbalanced: bool,
+}
+
+impl Account {
+    /// Sets a total beside its parts, of which those that are zero are not shown.
+    fn check(&mut self, label: &str, total: u64, parts: &[(&str, u64)]) {
+        let sum: u64 = parts.iter().map(|(_, count)| count).sum();
+        let verdict = if sum == total {
+            "balances"
+        } else {
+            self.is_unbalanced = true;
+            "DOES NOT BALANCE"
+        };
+        self.lines
+            .push(format!("{label:<34}{total:>12}   {verdict}"));
+        let shown = parts.iter().filter(|(_, count)| *count > 0);
+        self.lines
+            .extend(shown.map(|(name, count)| format!("  {name:<32}{count:>12}")));
+    }
+
+    /// Prints it; fails if anything is missing.
+    fn tell(&self) -> Result<()> {
+        step("The account");
+        for line in &self.lines {
+            println!("{line}");
+        }
+        if self.is_unbalanced {
+            bail!(
+                "the account does not balance: this is a defect, please report it with the lines above"
+            );
+        }
+        println!("\nEvery packet is accounted for.");
+        Ok(())
+    }
+}
+
+/// A counter of an account.
+fn number(account: &Value, name: &str) -> Result<u64> {
+    let number = account[name].as_u64();
+    number.with_context(|| format!("counter {name}"))
+}
+
+/// Counters of an account, under the names that people read.
+fn numbers(account: &Value, names: &[(&'static str, &str)]) -> Result<Vec<(&'static str, u64)>> {
+    let named = names
+        .iter()
+        .map(|(label, name)| Ok((*label, number(account, name)?)));
+    named.collect()
 }
 
 fn expect_success(status: std::process::ExitStatus, name: &str, log: &Path) -> Result<()> {
