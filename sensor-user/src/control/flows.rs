@@ -46,10 +46,7 @@ impl Dump {
         let Self { outlook, found, .. } = self;
         let more = view.look_on(&mut self.cursor, |Seen { flow, number }| {
             if let Some(conversation) = view.conversation(flow) {
-                let left_ns = remaining_ns(
-                    &conversation.state(now, outlook.in_pairs),
-                    &outlook.timeouts,
-                );
+                let left_ns = left_ns(&conversation, outlook, now);
                 found.push(((now.monotonic_ns + left_ns) / SECOND_NS, number));
             }
         });
@@ -149,19 +146,19 @@ fn dump(
         of(low, |flow| flow.key.vlan().into()),
         of(high, |flow| flow.key.vlan().into())
     );
-    let left_ns = remaining_ns(
-        &conversation.state(now, outlook.in_pairs),
-        &outlook.timeouts,
-    );
-    if left_ns == 0 {
-        let _ = writeln!(output, "EXPIRY EVENT for flow {number} now\n");
-    } else {
-        let left_s = left_ns.div_ceil(SECOND_NS);
-        let _ = writeln!(
+    let _ = match left_ns(conversation, outlook, now).div_ceil(SECOND_NS) {
+        0 => writeln!(output, "EXPIRY EVENT for flow {number} now\n"),
+        left_s => writeln!(
             output,
             "EXPIRY EVENT for flow {number} in {left_s} seconds\n"
-        );
-    }
+        ),
+    };
+}
+
+/// How long a conversation has, if nothing more comes of it.
+fn left_ns(conversation: &Conversation, outlook: &Outlook, now: &Now) -> u64 {
+    let state = conversation.state(now, outlook.in_pairs);
+    remaining_ns(&state, &outlook.timeouts)
 }
 
 /// As softflowd writes it: brackets around either family.
