@@ -124,6 +124,19 @@ impl Drop for Daemon {
     }
 }
 
+/// Runs a program to its end; what it printed.
+///
+/// # Panics
+/// If it does not succeed, with what it said.
+#[track_caller]
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output();
+    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// The user without any privileges.
 pub const NOBODY: u32 = 65_534;
 

@@ -9,7 +9,10 @@ use weir_netflow::{FlowRecord, record::mapped_address};
 use weir_store::{
     account, layout::Directory, others::Others, rotate, schema::StoredFlow, window::Window,
 };
-use weir_tests::{process::binaries, traffic::Random};
+use weir_tests::{
+    process::{binaries, succeed},
+    traffic::Random,
+};
 
 /// 2026-11-20 00:00:00 UTC, where the days begin.
 const BEGIN_S: u64 = 1_795_132_800;
@@ -179,10 +182,7 @@ impl Archive {
     /// What is printed.
     #[track_caller]
     fn text(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
+        succeed(&mut self.command(arguments))
     }
 
     #[track_caller]

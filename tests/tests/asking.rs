@@ -16,7 +16,7 @@ use weir_netflow::{FlowRecord, record::mapped_address};
 use weir_store::{
     layout::Directory, others::Others, read, rotate, schema::StoredFlow, window::Window,
 };
-use weir_tests::process::binaries;
+use weir_tests::process::{binaries, succeed};
 
 /// 2026-11-20 00:00:00 UTC.
 const BEGIN_S: u64 = 1_795_132_800;
@@ -100,10 +100,7 @@ impl Archive {
 
     #[track_caller]
     fn text(&self, arguments: &[&str]) -> String {
-        let output = self.output(arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
+        succeed(&mut self.command(arguments))
     }
 
     #[track_caller]

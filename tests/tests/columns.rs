@@ -11,7 +11,7 @@ use std::{fs, net::Ipv4Addr, process::Command, thread, time::Duration};
 use serde_json::{Value, json};
 use site::{Site, expect, socket, v9_datagram};
 use weir_tests::{
-    process::binaries,
+    process::{binaries, succeed},
     sflow::{self, Header},
     traffic,
 };
@@ -34,14 +34,8 @@ fn sampled(sequence: u32) -> Vec<u8> {
 
 fn weir(site: &Site, arguments: &[&str]) -> Value {
     let mut command = Command::new(binaries().unwrap().join("weir"));
-    command
-        .args(arguments)
-        .args(["--json", "-r"])
-        .arg(site.flows());
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    command.args(arguments).args(["--json", "-r"]);
+    serde_json::from_str(&succeed(command.arg(site.flows()))).unwrap()
 }
 
 #[test]

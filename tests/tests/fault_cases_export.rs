@@ -12,8 +12,8 @@ use weir_exporter::{
     destination::{Carrier as _, Sent},
 };
 use weir_netflow::{ExportTime, FlowRecord};
-use weir_tests::traffic;
-use world::{COLLECTOR, Decoded, Sink, UNDER_WAY, World, expect, inside, ip, of, succeed};
+use weir_tests::{process::succeed, traffic};
+use world::{COLLECTOR, Decoded, Sink, UNDER_WAY, World, expect, inside, ip, of};
 
 /// Flows are over soon, and their datagrams leave a second later at the latest.
 const SOON: &str = "-n 127.0.0.1:2055 -t idle=100ms";

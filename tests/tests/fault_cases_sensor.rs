@@ -24,10 +24,13 @@ use weir_sensor_common::{
     slot::Sighting,
     table::{Shape, account},
 };
-use weir_tests::{process::Daemon, traffic};
+use weir_tests::{
+    process::{Daemon, succeed},
+    traffic,
+};
 use world::{
     COLLECTOR, Decoded, FrameOf, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, json, kill,
-    of, send_from, succeed,
+    of, send_from,
 };
 
 /// Ways in: a capture file, and what `--xdp` takes.

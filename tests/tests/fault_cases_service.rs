@@ -19,7 +19,7 @@ use std::{
 use weir_sensor::confine;
 use weir_tests::{
     netns,
-    process::{Daemon, binaries},
+    process::{Daemon, binaries, succeed},
     traffic::flood_frame,
 };
 use world::{COLLECTOR, World, assert_account, expect, json};
@@ -195,7 +195,7 @@ fn v03_nothing_listens_but_the_socket_of_its_owner() {
     assert_eq!(metadata.mode() & 0o777, 0o600);
     for (table, listening) in [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")] {
         let mut command = world.pair.command_in_b(Path::new("cat"));
-        let sockets = world::succeed(command.arg(format!("/proc/net/{table}")));
+        let sockets = succeed(command.arg(format!("/proc/net/{table}")));
         for line in sockets.lines().skip(1) {
             let state = line.split_whitespace().nth(3).unwrap();
             assert_ne!(state, listening, "{table}: {line}");

@@ -15,7 +15,7 @@ use both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects};
 use weir_exporter::Version;
 use weir_tests::{
     filters::{self, Dialect},
-    process::binaries,
+    process::{binaries, succeed},
     traffic::Random,
 };
 
@@ -23,10 +23,7 @@ const FILTERS: usize = 150;
 
 /// Rows of addresses, ports, packets and octets, in order.
 fn rows(command: &mut Command, separator: char) -> Vec<Vec<String>> {
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = succeed(command);
     let fields = |line: &str| -> Vec<String> {
         let words = line.split(separator).map(str::trim);
         words.filter(|word| !word.is_empty()).map(plain).collect()

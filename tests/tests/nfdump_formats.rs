@@ -12,7 +12,7 @@ use both::{FLOWS, address, datagrams, encoded, nfcapd_collects, now_ns, plain, w
 use serde_json::Value;
 use weir_exporter::Version;
 use weir_netflow::FlowRecord;
-use weir_tests::process::binaries;
+use weir_tests::process::{binaries, succeed};
 
 /// Tokens that both versions carry here, beside rates.
 const TOKENS: &str = "fmt:%ts %te %tsr %tfs %td %tds %pr %sa %da %sp %dp %it %ic %in %out %smk %dmk %tos \
@@ -23,10 +23,7 @@ const RATES: &str = "fmt:%ts %sap %dap %byt %pps %bps";
 
 fn printed(command: &mut Command) -> String {
     // nfdump's times are local ones.
-    let output = command.env("TZ", "UTC").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
+    succeed(command.env("TZ", "UTC"))
 }
 
 fn weir(flows: &Path, words: &[&str]) -> String {

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 use both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects};
 use serde_json::Value;
 use weir_exporter::Version;
-use weir_tests::process::binaries;
+use weir_tests::process::{binaries, succeed};
 
 /// Elements that v5 and v9 carry here; `:p` splits by protocol.
 const ELEMENTS: [&str; 14] = [
@@ -60,18 +60,11 @@ struct Row {
     measure: u64,
 }
 
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// Weir, in nfdump's words.
 fn weir(flows: &Path, words: &[&str]) -> Value {
     let mut command = Command::new(binaries().unwrap().join("weir"));
     command.args(["nfdump", "-o", "json", "-n", "0", "-R"]);
-    let text = output(command.arg(flows).args(words));
+    let text = succeed(command.arg(flows).args(words));
     serde_json::from_str(&text).unwrap()
 }
 
@@ -140,7 +133,7 @@ fn nfdumps_statistic(flows: &Path, element: &str, order: &str) -> Vec<Row> {
     let mut command = Command::new("nfdump");
     let statistic = format!("{element}/{order}");
     command.args(["-N", "-6", "-o", "csv", "-n", "0", "-s", &statistic, "-R"]);
-    let text = output(command.arg(flows));
+    let text = succeed(command.arg(flows));
     let lines = text
         .lines()
         .skip_while(|line| !line.starts_with("ts,te,td,pr,val,fl,"));
@@ -268,7 +261,7 @@ fn nfdumps_groups(flows: &Path, elements: &str, tokens: &str) -> Groups {
     let format = format!("fmt:{tokens} %fl %pkt %byt");
     let mut command = Command::new("nfdump");
     command.args(["-q", "-N", "-6", "-A", elements, "-o", &format, "-R"]);
-    let text = output(command.arg(flows));
+    let text = succeed(command.arg(flows));
     let names: Vec<&str> = tokens.split(' ').collect();
     let group = |line: &str| -> Option<(Vec<String>, Counts)> {
         let fields: Vec<&str> = line.split_whitespace().collect();

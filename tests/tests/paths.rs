@@ -14,10 +14,11 @@ use std::{
 
 use weir_netflow::FlowRecord;
 use weir_tests::{
+    process::succeed,
     traffic::{self, flood_frame},
     wire::Wire,
 };
-use world::{COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, of, send_from, succeed};
+use world::{COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, of, send_from};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()

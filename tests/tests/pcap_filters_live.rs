@@ -7,8 +7,8 @@ mod world;
 use std::fs;
 
 use serde_json::Value;
-use weir_tests::traffic;
-use world::{World, assert_account, bpf::Bpf, expect, of, succeed};
+use weir_tests::{process::succeed, traffic};
+use world::{World, assert_account, bpf::Bpf, expect, of};
 
 /// A UDP packet to port 53, whose payload is 7, in a VLAN or in none; the last octet of its source MAC
 /// address is 14.

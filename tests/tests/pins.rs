@@ -17,13 +17,11 @@ use std::{
 
 use weir_netflow::{set::Set, v9};
 use weir_tests::{
-    process::Daemon,
+    process::{Daemon, succeed},
     traffic::{self, flood_frame},
     wire::Wire,
 };
-use world::{
-    COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, kill, of, send_from, succeed,
-};
+use world::{COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, kill, of, send_from};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 use weir_netflow::{ExportTime, FlowRecord, v9};
-use weir_tests::process::{Daemon, binaries};
+use weir_tests::process::{Daemon, binaries, succeed};
 
 /// Longer than a datagram is under way on loopback.
 pub const UNDER_WAY: Duration = Duration::from_millis(300);
@@ -100,10 +100,7 @@ impl Site {
     pub fn totals(&self) -> (u64, u64) {
         let mut command = Command::new(binaries().unwrap().join("weir"));
         command.args(["top", "--json", "-r"]).arg(self.flows());
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let answer: Value = serde_json::from_str(&succeed(&mut command)).unwrap();
         (
             of(&answer["total"], "flows"),
             of(&answer["total"], "packets"),

@@ -3,8 +3,9 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::Value;
+use weir_tests::process::succeed;
 
-use super::{World, json, succeed};
+use super::{World, json};
 
 /// Mounted as long as the value lives.
 pub struct Bpf(PathBuf);

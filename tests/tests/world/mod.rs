@@ -30,7 +30,7 @@ use weir_netflow::{
 use weir_sensor_common::counters::UNMETERED;
 use weir_tests::{
     netns::{self, Pair},
-    process::{Daemon, binaries},
+    process::{Daemon, binaries, succeed},
     sent::{Datagrams, receive},
     traffic,
     wire::{self, Wire},
@@ -257,14 +257,6 @@ pub fn send_from(namespace: &str, frames: &[Vec<u8>]) {
             thread::sleep(Duration::from_millis(1));
         }
     });
-}
-
-#[track_caller]
-pub fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 pub fn json(path: &Path) -> Value {
