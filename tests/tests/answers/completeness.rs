@@ -1,0 +1,149 @@
+//! Whether answers are of all there was.
+
+use std::{fs, process::Command};
+
+use serde_json::{Value, json};
+use weir_store::{account, layout::Directory, rotate, window::Window};
+use weir_tests::process::binaries;
+
+use crate::archive::{Archive, BEGIN_S, Flow, HOUR_S, TCP, UDP, column, days};
+
+#[test]
+fn q11_is_the_data_complete() {
+    let mut flows = days();
+    let other = (0..12 * HOUR_S).step_by(600);
+    flows.extend(
+        other.map(|at| Flow::new(at, "10.7.0.1", "10.7.0.2", UDP, 53).exporter("192.0.2.2")),
+    );
+    let archive = Archive::new(&flows, false, 120);
+    let answer = archive.json(&["health"]);
+    assert_eq!(
+        column(&answer["exporters"], "exporter"),
+        ["192.0.2.1", "192.0.2.2"]
+    );
+    assert_eq!(
+        column(&answer["exporters"], "lost"),
+        [json!(120), Value::Null]
+    );
+    let findings = answer["findings"].to_string();
+    assert!(
+        findings.contains("192.0.2.1 (version 9, domain 7) lost 120 datagrams"),
+        "{findings}"
+    );
+    assert!(
+        findings.contains("192.0.2.2 (version 9, domain 7) fell silent at 2026-11-20 11:50:03"),
+        "{findings}"
+    );
+    // Who is the only one left is silent beside nobody: the time of day tells.
+    for (asked, now, is_silent) in [
+        ("last 1h", "2026-11-22T02:00", true),
+        ("any", "2026-11-22T02:00", true),
+        ("any", "2026-11-22T00:05", false),
+        ("yesterday", "2026-11-22T02:00", false),
+    ] {
+        let answer = archive.json(&["health", asked, "--now", now]);
+        let findings = answer["findings"].to_string();
+        let told = findings.contains("nothing was received from 2026-11-21 23:59");
+        assert_eq!(told, is_silent, "{asked} at {now}: {findings}");
+    }
+    // Each answer says so, for the files it is drawn from.
+    assert_eq!(archive.json(&["top"])["coverage"]["lost_datagrams"], 120);
+    let before = archive.json(&["top", "until 2026-11-20T00:30"]);
+    assert_eq!(before["coverage"]["lost_datagrams"], 0);
+}
+
+/// A collector that began anew within a window counts from zero, and its file sorts before the other; the
+/// oldest files expire. Each file says what was lost in it.
+#[test]
+fn q11_losses_are_each_files_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::lock(folder.path()).unwrap();
+    let mut files = Vec::new();
+    for (at_s, datagrams, lost_before, lost) in [
+        (0, 100, 0, 50),
+        (1, 500, 0, 30),
+        (300, 510, 30, 2),
+        (600, 520, 32, 0),
+    ] {
+        // The second one is of the first one's window.
+        let start_s = i64::try_from(BEGIN_S + at_s / 300 * 300).unwrap();
+        let mut window = Window::create(&directory.window_path(start_s)).unwrap();
+        let flow = Flow::new(at_s, "10.1.0.1", "10.1.0.2", UDP, 53);
+        window.append(&[flow.stored()]).unwrap();
+        let account = |lost: u64| {
+            let stream = json!({
+                "exporter": "192.0.2.1", "version": 9, "source_id": 7, "datagrams": datagrams,
+                "records": datagrams, "lost": lost, "lost_unit": "datagrams",
+            });
+            json!([stream]).to_string()
+        };
+        let notes = [
+            (account::TOTALS.to_owned(), account(lost_before + lost)),
+            (account::SHARE.to_owned(), account(lost)),
+        ];
+        files.push(
+            rotate::close(folder.path(), window.path(), &notes)
+                .unwrap()
+                .path
+                .unwrap(),
+        );
+    }
+    let archive = Archive { folder };
+    let lost = || archive.json(&["top"])["coverage"]["lost_datagrams"].clone();
+    assert_eq!(lost(), 82);
+    fs::remove_file(&files[0]).unwrap();
+    assert_eq!(lost(), 32);
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(lost(), 2);
+}
+
+/// Exporters choose what they count: sums end at what 64 bits hold, and do not begin anew.
+#[test]
+fn sums_of_what_exporters_say_do_not_wrap() {
+    let most = u64::MAX - 5;
+    let flow = Flow::new(60, "10.1.0.1", "10.1.0.2", TCP, 443).counts(most, most);
+    let small = flow.back().counts(1, 100);
+    let archive = Archive::new(&[flow, flow, flow, small], false, 0);
+    let answer = archive.json(&["top", "--by", "srcip", "--order", "octets,distinct(dstip)"]);
+    let first = &answer["statistics"][0]["rows"][0];
+    assert_eq!(
+        (&first["key"], &first["octets"]),
+        (&json!("10.1.0.1"), &json!(u64::MAX))
+    );
+    assert_eq!(answer["total"]["packets"], u64::MAX);
+    let answer = archive.json(&["group", "--by", "srcip", "--having", "bytes > 1000"]);
+    assert_eq!(column(&answer["groups"], "octets"), [u64::MAX]);
+    let answer = archive.json(&["host", "10.1.0.1"]);
+    assert_eq!(column(&answer["peers"], "sent_octets"), [u64::MAX]);
+    assert_eq!(column(&answer["peers"], "received_octets"), [100]);
+    // No wrap in the durations either; a flow of two seconds is one of two seconds.
+    let answer = archive.json(&["stat", "summary"]);
+    let seconds = answer["summary"].as_array().unwrap().iter();
+    let mut seconds = seconds.filter(|row| row["figure"] == "seconds a flow");
+    assert_eq!(seconds.next().unwrap()["value"], 2000);
+}
+
+/// What is exported is a directory of its own.
+#[test]
+fn an_export_answers_as_its_source_does() {
+    let archive = Archive::of([]);
+    let target = tempfile::tempdir().unwrap();
+    for name in ["flows.parquet", "flows.csv"] {
+        let path = target.path().join(name);
+        let path = path.to_str().unwrap();
+        archive.text(&["export", "-w", path, "dst port 443"]);
+        let again = archive.command(&["export", "-w", path]).output().unwrap();
+        assert_eq!(again.status.code(), Some(1), "a file is not written over");
+    }
+    let mut command = Command::new(binaries().unwrap().join("weir"));
+    command.args(["top", "--json", "-r"]).arg(target.path());
+    let output = command.output().unwrap();
+    let exported: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let source = archive.json(&["top", "dst port 443"]);
+    assert_eq!(exported["total"], source["total"]);
+    let lines = fs::read_to_string(target.path().join("flows.csv"))
+        .unwrap()
+        .lines()
+        .count();
+    assert_eq!(source["total"]["flows"], lines - 1);
+}

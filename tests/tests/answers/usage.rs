@@ -1,0 +1,214 @@
+//! Who uses the network, with whom and for what.
+
+use serde_json::json;
+
+use crate::archive::{Archive, Flow, TCP, UDP, column};
+
+#[test]
+fn q1_who_takes_most_of_the_bandwidth() {
+    let upload = Flow::new(30_000, "10.1.0.77", "203.0.113.9", TCP, 8443);
+    let archive = Archive::of([upload.counts(40_000_000, 50_000_000_000).lasts(600)]);
+    let answer = archive.json(&["top", "--by", "srcip/bytes/flows", "-n", "3"]);
+    let statistics = &answer["statistics"];
+    assert_eq!(statistics[0]["rows"][0]["key"], "10.1.0.77");
+    assert_eq!(statistics[0]["rows"][0]["octets"], 50_000_000_000u64);
+    assert!(statistics[0]["rows"][0]["share"].as_f64().unwrap() > 0.99);
+    // By flows it is another: names are asked for most often.
+    assert_eq!(statistics[1]["rows"][0]["key"], "10.0.0.53");
+    let text = archive.text(&["top", "-n", "3"]);
+    assert!(
+        text.contains(" others ") && text.contains("\nall "),
+        "{text}"
+    );
+    assert!(
+        text.contains("flows, from 48 closed and 0 open files"),
+        "{text}"
+    );
+}
+
+/// Files have what was sent; what that stands for is had on request. Filters are of what is shown.
+#[test]
+fn q1_sampled_flows_count_for_all_packets_if_they_are_to() {
+    let sampled = Flow::new(10, "10.1.0.7", "10.1.0.8", TCP, 80).counts(10, 5000);
+    let other = Flow::new(20, "10.1.0.9", "10.1.0.8", TCP, 80).counts(20, 9000);
+    let archive = Archive::new(&[sampled.sampled(100), other], false, 0);
+    for (more, keys, octets, packets) in [
+        (&[][..], ["10.1.0.9", "10.1.0.7"], [9000, 5000], [20, 10]),
+        (
+            &["--scaled"][..],
+            ["10.1.0.7", "10.1.0.9"],
+            [500_000, 9000],
+            [1000, 20],
+        ),
+    ] {
+        let answer = archive.json(&[&["top"][..], more].concat());
+        let rows = &answer["statistics"][0]["rows"];
+        assert_eq!(column(rows, "key"), keys);
+        assert_eq!(column(rows, "octets"), octets);
+        assert_eq!(column(rows, "packets"), packets);
+        let large = archive.json(&[&["flows", "bytes > 100k"][..], more].concat());
+        assert_eq!(
+            large["flows"].as_array().unwrap().len(),
+            more.len(),
+            "{large:#}"
+        );
+    }
+    // Who exports them would have them multiplied twice.
+    let mut export = archive.command(&["export", "--scaled", "-w", "/no/such/folder/x.csv"]);
+    let said = String::from_utf8(export.output().unwrap().stderr).unwrap();
+    assert!(said.contains("leave --scaled out"), "{said}");
+}
+
+#[test]
+fn q2_which_server_has_most_connections_and_clients() {
+    let clients = (0..500u64).flat_map(|at| {
+        let client = format!("172.20.{}.{}", at / 250, at % 250);
+        let connection = Flow::new(1000 + at, &client, "10.2.0.80", TCP, 443);
+        [connection, connection.back()]
+    });
+    // One client that comes back a thousand times is no thousand clients.
+    let one = (0..1000u64).map(|at| Flow::new(at, "172.21.0.1", "10.2.0.81", TCP, 443));
+    let archive = Archive::of(clients.chain(one));
+    let servers = [
+        "top",
+        "--by",
+        "dstip",
+        "--order",
+        "distinct(srcip)",
+        "flags S and dst port 443",
+    ];
+    let answer = archive.json(&servers);
+    let first = &answer["statistics"][0]["rows"][0];
+    assert_eq!(first["key"], "10.2.0.80");
+    assert_eq!(first["distinct(srcip)"], 500);
+    let busiest = archive.json(&["top", "--by", "dstip", "--order", "flows", "dst port 443"]);
+    assert_eq!(busiest["statistics"][0]["rows"][0]["key"], "10.2.0.81");
+}
+
+#[test]
+fn q3_who_uses_a_vpn() {
+    let tunnel = Flow::new(20_000, "10.1.0.13", "198.18.7.7", UDP, 1194).lasts(3000);
+    let archive = Archive::of([
+        tunnel.counts(10_000, 9_000_000),
+        tunnel.back().counts(9000, 30_000_000),
+    ]);
+    let answer = archive.json(&["who", "vpn"]);
+    let users = &answer["users"];
+    assert_eq!(column(users, "user"), ["10.1.0.13"]);
+    let user = &users[0];
+    assert_eq!(
+        (&user["what"], &user["peer"]),
+        (&json!("openvpn"), &json!("198.18.7.7"))
+    );
+    assert_eq!(user["answered"], true);
+    assert_eq!(
+        (&user["sent_octets"], &user["received_octets"]),
+        (&json!(9_000_000), &json!(30_000_000))
+    );
+}
+
+/// What was said and what was answered is one line, the side that began first.
+#[test]
+fn q3_a_conversation_is_one_line() {
+    let tunnel = Flow::new(20_000, "10.1.0.13", "198.18.7.7", UDP, 1194).lasts(3000);
+    let answer = Flow::new(20_001, "10.1.0.13", "198.18.7.7", UDP, 1194).lasts(3000);
+    let archive = Archive::of([
+        answer.back().counts(9000, 30_000_000),
+        tunnel.counts(10_000, 9_000_000),
+    ]);
+    let filter = "host 198.18.7.7";
+    let text = archive.text(&["flows", "-o", "bilong", filter]);
+    let lines: Vec<_> = text.lines().collect();
+    let words: Vec<_> = lines[1].split_whitespace().collect();
+    assert_eq!(
+        words[2..],
+        [
+            "3001.000",
+            "UDP",
+            "10.1.0.13:40000",
+            "<->",
+            "198.18.7.7:1194",
+            "........",
+            "0",
+            "9000",
+            "10000",
+            "30000000",
+            "9000000",
+            "2"
+        ],
+        "{text}"
+    );
+    // Of both lines of the files, and no others.
+    assert!(text.contains("\n2 of "), "{text}");
+    let document = archive.json(&["flows", "-b", filter]);
+    let [flow] = &document["flows"].as_array().unwrap()[..] else {
+        panic!("{document}");
+    };
+    let counts = ["octets", "out_octets", "flows"].map(|name| flow[name].as_u64());
+    assert_eq!(counts, [Some(9_000_000), Some(30_000_000), Some(2)]);
+    // Most of it is web traffic: fewer lines than flows, sorted by what is asked.
+    let most = archive.text(&["flows", "-b", "-O", "bytes", "-n", "1", "any"]);
+    assert!(most.contains("198.18.7.7:1194"), "{most}");
+}
+
+#[test]
+fn q7_which_ports_are_used_most() {
+    let archive = Archive::of([Flow::new(100, "10.1.0.8", "10.1.0.9", TCP, 9999).counts(1, 60)]);
+    let answer = archive.json(&[
+        "top",
+        "--by",
+        "dstport:p",
+        "--order",
+        "flows",
+        "dst port < 1024",
+    ]);
+    let first = &answer["statistics"][0]["rows"][0];
+    assert_eq!(
+        (&first["proto"], &first["dstport"]),
+        (&json!("tcp"), &json!(443))
+    );
+    let stat = archive.text(&["stat", "5", "-S2", "-n", "3"]);
+    let words =
+        |line: usize| -> Vec<&str> { stat.lines().nth(line).unwrap().split_whitespace().collect() };
+    assert_eq!(
+        words(0),
+        ["Destination", "port", "Flows", "Octets", "Packets"]
+    );
+    assert_eq!((words(1)[0], words(2)[0]), ("40000", "443"), "{stat}");
+    let groups = archive.json(&["group", "--by", "srcip/16", "--having", "flows > 5000"]);
+    assert_eq!(column(&groups["groups"], "srcip/16"), ["10.1.0.0/16"]);
+}
+
+/// As in nfdump: traffic classes and the bottom of a stack make no other label.
+#[test]
+fn q7_labels_are_counted_whatever_stands_beside_them() {
+    let labelled =
+        |at_s: u64, entry: u32| Flow::new(at_s, "10.1.0.7", "10.1.0.8", TCP, 80).labelled(entry);
+    let flows = [(0, 163 << 4), (1, (163 << 4) | 0xb), (2, (17 << 4) | 1)];
+    let flows = flows.map(|(at_s, entry)| labelled(at_s, entry));
+    let answer = Archive::new(&flows, false, 0).json(&["top", "--by", "mpls1/flows"]);
+    let rows = &answer["statistics"][0]["rows"];
+    assert_eq!(column(rows, "key"), [163, 17]);
+    assert_eq!(column(rows, "flows"), [2, 1]);
+}
+
+/// A flow has an address at each end, and is one flow all the same.
+#[test]
+fn what_is_on_both_sides_does_not_count_twice_in_the_whole() {
+    let flow = Flow::new(60, "10.1.0.1", "10.1.0.2", TCP, 443);
+    let archive = Archive::new(&[flow.counts(7, 900), flow.back().counts(3, 100)], false, 0);
+    let text = archive.text(&["group", "--by", "ip"]);
+    let all: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("all "))
+        .collect();
+    assert_eq!(all.len(), 1, "{text}");
+    let words: Vec<_> = all[0].split_whitespace().collect();
+    assert_eq!(words, ["all", "1,000", "10", "2"], "{text}");
+    // Of groups that a filter chose nobody can tell which flows are in two of them.
+    let text = archive.text(&["group", "--by", "ip", "--having", "flows > 0"]);
+    assert!(!text.contains("\nall "), "{text}");
+    let answer = archive.json(&["stat", "ip-address", "-P"]);
+    assert_eq!(column(&answer["lines"], "flows"), [1.0, 1.0]);
+    assert_eq!(column(&answer["lines"], "octets"), [1.0, 1.0]);
+}
