@@ -17,37 +17,28 @@
 //! So each flow is in one file that readers see, whenever the process was killed, and doing it again
 //! changes nothing.
 
+mod hidden;
+mod large;
+
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
 };
 
-use arrow::{
-    array::RecordBatch,
-    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
-    error::ArrowError,
+pub use self::hidden::clear;
+use self::{
+    hidden::{clear_hidden, hidden_folder, in_hidden},
+    large::write_large,
 };
-use serde_json::{Value, json};
-
 use crate::{
-    StoreError, account,
-    checksum::CHECKSUMS,
-    closed::ClosedWriter,
+    StoreError,
     expire::{self, ClosedFile},
-    footer::{self, Ends},
     form::{Compression, Layout, Place},
     layout::{self, Rearranging},
-    read, rotate, schema, system,
-    verify::{self, Fault},
+    read, system,
 };
 
-/// Flows sorted at a time, and so in a row group: some 40 MiB.
-const SORTED_ROWS: usize = 1 << 18;
-/// What they are sorted by.
-const SORTED_BY: [&str; 3] = ["src_addr", "dst_addr", "flow_start"];
-/// The note that lists what a large file was made of.
-const SOURCES: &str = "weir.recompacted";
 const HOUR_S: i64 = 3600;
 const DAY_S: i64 = 86_400;
 
@@ -230,37 +221,6 @@ fn recompact_period(
     })
 }
 
-/// Makes a hidden folder and what is to be in it. If that comes to nothing the folder goes: it would take
-/// room that there may be none of, and that [`expire`] does not know of.
-fn in_hidden<T>(
-    hidden: &Path,
-    make: impl FnOnce() -> Result<Result<T, String>, StoreError>,
-) -> Result<Result<T, String>, StoreError> {
-    fs::create_dir(hidden).map_err(StoreError::io("make", hidden))?;
-    let made = make();
-    if !matches!(made, Ok(Ok(_))) {
-        let removed = fs::remove_dir_all(hidden).map_err(StoreError::io("remove", hidden));
-        // Of two errors the first is told.
-        return made.and_then(|left| removed.map(|()| left));
-    }
-    made
-}
-
-/// Writes the flows of all files as one, under its name once it is whole; how many, or why not.
-fn write_large(
-    files: &[ClosedFile],
-    large: &Path,
-    compression: Compression,
-) -> Result<Result<u64, String>, StoreError> {
-    let partial = large.with_extension(rotate::PARTIAL_SUFFIX.trim_start_matches('.'));
-    let written = write_sorted(files, &partial, compression)?;
-    if written.is_ok() {
-        keep_time(files, &partial)?;
-        fs::rename(&partial, large).map_err(StoreError::io("rename", &partial))?;
-    }
-    Ok(written)
-}
-
 /// Why a folder cannot be recompacted now.
 fn obstacle(
     root: &Path,
@@ -283,155 +243,6 @@ fn obstacle(
     Ok(None)
 }
 
-/// Writes the flows of all files as one; how many, or why not.
-fn write_sorted(
-    files: &[ClosedFile],
-    partial: &Path,
-    compression: Compression,
-) -> Result<Result<u64, String>, StoreError> {
-    let sources = files.iter().map(source);
-    let sources = match sources.collect::<Result<Value, StoreError>>() {
-        Ok(sources) => sources,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let heard = match heard(files) {
-        Ok(heard) => json!(heard).to_string(),
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let mut notes = vec![
-        (SOURCES.to_owned(), sources.to_string()),
-        (footer::HEARD.to_owned(), heard),
-    ];
-    notes.extend(share(&sources).map(|share| (account::SHARE.to_owned(), share)));
-    let mut writer = ClosedWriter::create_as(partial, &notes, compression, &SORTED_BY)?;
-    let (mut batches, mut rows) = (Vec::new(), 0);
-    for file in files {
-        let verified = verify::read_sound(&file.path, |batch| {
-            rows += batch.num_rows();
-            batches.push(batch);
-            if rows >= SORTED_ROWS {
-                rows = 0;
-                write_group(&mut writer, &std::mem::take(&mut batches), partial)?;
-            }
-            Ok(())
-        });
-        let path = file.path.display();
-        match verified {
-            // The next run finds what is left of the hour.
-            Err(_) if !file.path.exists() => return Ok(Err(format!("{path} expired meanwhile"))),
-            Err(error) => return Err(error),
-            Ok(verified) => match verified.faults.first() {
-                None => {}
-                Some(fault @ Fault::Version(_)) => return Ok(Err(format!("{path}: {fault}"))),
-                Some(fault) => {
-                    return Ok(Err(format!("{path}: {fault}; `repair` comes first")));
-                }
-            },
-        }
-    }
-    write_group(&mut writer, &batches, partial)?;
-    Ok(Ok(writer.finish()?))
-}
-
-fn write_group(
-    writer: &mut ClosedWriter,
-    batches: &[RecordBatch],
-    path: &Path,
-) -> Result<(), StoreError> {
-    if batches.is_empty() {
-        return Ok(());
-    }
-    writer.write(&sorted(batches).map_err(StoreError::arrow(path))?)?;
-    writer.end_row_group()
-}
-
-fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
-    let all = concat_batches(&schema::schema(), batches)?;
-    let columns = SORTED_BY.iter().filter_map(|name| {
-        Some(SortColumn {
-            values: all.column_by_name(name)?.clone(),
-            options: None,
-        })
-    });
-    let order = lexsort_to_indices(&columns.collect::<Vec<_>>(), None)?;
-    take_record_batch(&all, &order)
-}
-
-/// What a large file says of one it was made of; the notes of that one go on in it.
-fn source(file: &ClosedFile) -> Result<Value, StoreError> {
-    let footer = footer::read(&file.path)?;
-    Ok(json!({
-        "file": name(&file.path),
-        "octets": file.octets,
-        "flows": footer.flows,
-        "exporters": footer.note(account::TOTALS),
-        "window": footer.note(account::SHARE),
-        "recompacted": footer.note(SOURCES),
-    }))
-}
-
-/// When something was received: what the files say, without the short times between them.
-fn heard(files: &[ClosedFile]) -> Result<Vec<Ends>, StoreError> {
-    /// Nobody calls a shorter time without datagrams a gap.
-    const PAUSE_NS: i64 = 60_000_000_000;
-    let mut spans = Vec::new();
-    for file in files {
-        spans.extend(footer::read(&file.path)?.heard_ns);
-    }
-    spans.sort_unstable();
-    let mut heard: Vec<Ends> = Vec::new();
-    for (first, last) in spans {
-        match heard.last_mut() {
-            Some(span) if first.saturating_sub(span.1) <= PAUSE_NS => span.1 = span.1.max(last),
-            _ => heard.push((first, last)),
-        }
-    }
-    Ok(heard)
-}
-
-/// What exporters sent and lost in all of the files, if each of them says.
-fn share(sources: &Value) -> Option<String> {
-    let sources = sources.as_array()?.iter();
-    let share = |source: &Value| serde_json::from_str(source["window"].as_str()?).ok();
-    let shares: Option<Vec<Value>> = sources.map(share).collect();
-    Some(account::sum(&shares?).to_string())
-}
-
-/// The large file is as old as the latest of the small ones: its age must not begin anew.
-fn keep_time(files: &[ClosedFile], large: &Path) -> Result<(), StoreError> {
-    let times = files.iter().filter_map(|file| {
-        let found = fs::metadata(&file.path).ok()?;
-        found.modified().ok()
-    });
-    if let Some(latest) = times.max() {
-        File::options()
-            .append(true)
-            .open(large)
-            .and_then(|file| {
-                file.set_modified(latest)?;
-                file.sync_all()
-            })
-            .map_err(StoreError::io("date", large))?;
-    }
-    Ok(())
-}
-
-/// Clears hidden folders that a killed process left behind; whoever does has the right to rearrange.
-///
-/// # Errors
-/// If something cannot be read, moved or removed.
-pub fn clear(root: &Path, _lock: &Rearranging) -> Result<(), StoreError> {
-    for hidden in folders(root, ".date=")? {
-        clear_hidden(&hidden)?;
-    }
-    for date in folders(root, "date=")? {
-        for hidden in folders(&date, ".hour=")? {
-            clear_hidden(&hidden)?;
-        }
-    }
-    Ok(())
-}
-
 fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, StoreError> {
     let entries = fs::read_dir(folder).map_err(StoreError::io("list", folder))?;
     let is_one = |entry: &fs::DirEntry| {
@@ -443,92 +254,6 @@ fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, StoreError> {
         .filter(is_one)
         .map(|entry| entry.path())
         .collect())
-}
-
-fn clear_hidden(hidden: &Path) -> Result<(), StoreError> {
-    let shown = shown_folder(hidden);
-    let entries = fs::read_dir(hidden).map_err(StoreError::io("list", hidden))?;
-    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-        if is_elsewhere(&path, &shown) {
-            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-        } else {
-            fs::create_dir_all(&shown).map_err(StoreError::io("make", &shown))?;
-            let own = shown.join(name(&path));
-            let to = if is_of_same_window(&path, &own) {
-                own
-            } else {
-                free_name(&shown, &path)
-            };
-            fs::rename(&path, to).map_err(StoreError::io("rename", &path))?;
-        }
-    }
-    if shown.exists() {
-        layout::sync_folder(&shown)?;
-    }
-    fs::remove_dir(hidden).map_err(StoreError::io("remove", hidden))?;
-    sync_parent(hidden)
-}
-
-/// Whether a file's flows are in files that readers see.
-fn is_elsewhere(path: &Path, shown: &Path) -> bool {
-    let name = name(path);
-    if name.ends_with(rotate::PARTIAL_SUFFIX) {
-        return true;
-    }
-    let files = fs::read_dir(shown).into_iter().flatten();
-    let files: Vec<_> = files.flatten().map(|entry| entry.path()).collect();
-    let this = (name, octets(path));
-    let is_source = files.iter().any(|file| sources(file).contains(&this));
-    let own = sources(path);
-    let is_unpublished = files
-        .iter()
-        .any(|file| own.contains(&(self::name(file), octets(file))));
-    is_source || is_unpublished
-}
-
-/// Whether two files of one name were made of one window. It is read the same way each time, so their row groups
-/// have the same checksums; their notes differ, since whoever recovers a window knows no accounts.
-fn is_of_same_window(one: &Path, other: &Path) -> bool {
-    let checksums = |path: &Path| {
-        let footer = footer::read(path).ok()?;
-        footer.note(CHECKSUMS).map(str::to_owned)
-    };
-    checksums(one).is_some_and(|own| checksums(other) == Some(own))
-}
-
-/// The files a large file was made of, by name and octets.
-fn sources(path: &Path) -> Vec<(String, u64)> {
-    let footer = footer::read(path).ok();
-    let note = footer.as_ref().and_then(|footer| footer.note(SOURCES));
-    let listed = note.and_then(|note| serde_json::from_str::<Vec<Value>>(note).ok());
-    let source = |source: &Value| {
-        Some((
-            source["file"].as_str()?.to_owned(),
-            source["octets"].as_u64()?,
-        ))
-    };
-    listed.iter().flatten().filter_map(source).collect()
-}
-
-fn hidden_folder(shown: &Path) -> PathBuf {
-    shown.with_file_name(format!(".{}", name(shown)))
-}
-
-fn shown_folder(hidden: &Path) -> PathBuf {
-    hidden.with_file_name(name(hidden).trim_start_matches('.'))
-}
-
-/// A name in the folder that is not taken.
-fn free_name(folder: &Path, path: &Path) -> PathBuf {
-    let stem = path.file_stem().and_then(|stem| stem.to_str());
-    let stem = stem.unwrap_or("flows");
-    let mut to = folder.join(name(path));
-    let mut number = 0;
-    while to.exists() {
-        number += 1;
-        to = folder.join(format!("{stem}-{number}.parquet"));
-    }
-    to
 }
 
 fn name(path: &Path) -> String {

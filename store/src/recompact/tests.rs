@@ -1,15 +1,23 @@
 //! Flows before and after, and after a kill at each step.
 
-use std::net::Ipv6Addr;
+use std::{fs::File, net::Ipv6Addr};
 
 use arrow::{
     array::{Array as _, AsArray as _},
     datatypes::UInt64Type,
 };
+use serde_json::{Value, json};
 use weir_netflow::FlowRecord;
 
 use super::*;
-use crate::{layout::Directory, schema::StoredFlow};
+use crate::{
+    account,
+    closed::ClosedWriter,
+    footer,
+    layout::Directory,
+    schema::{self, StoredFlow},
+    verify::{self, Fault},
+};
 
 /// 2026-11-21 05:00:00 UTC.
 const START_S: i64 = 1_795_237_200;

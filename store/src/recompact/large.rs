@@ -1,0 +1,193 @@
+//! The large file: the flows of small ones in the order of their addresses, and what those said of themselves.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+};
+
+use arrow::{
+    array::RecordBatch,
+    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
+    error::ArrowError,
+};
+use serde_json::{Value, json};
+
+use super::name;
+use crate::{
+    StoreError, account,
+    closed::ClosedWriter,
+    expire::ClosedFile,
+    footer::{self, Ends},
+    form::Compression,
+    rotate, schema,
+    verify::{self, Fault},
+};
+
+/// Flows sorted at a time, and so in a row group: some 40 MiB.
+const SORTED_ROWS: usize = 1 << 18;
+/// What they are sorted by.
+const SORTED_BY: [&str; 3] = ["src_addr", "dst_addr", "flow_start"];
+/// The note that lists what a large file was made of.
+const SOURCES: &str = "weir.recompacted";
+
+/// Writes the flows of all files as one, under its name once it is whole; how many, or why not.
+pub(super) fn write_large(
+    files: &[ClosedFile],
+    large: &Path,
+    compression: Compression,
+) -> Result<Result<u64, String>, StoreError> {
+    let partial = large.with_extension(rotate::PARTIAL_SUFFIX.trim_start_matches('.'));
+    let written = write_sorted(files, &partial, compression)?;
+    if written.is_ok() {
+        keep_time(files, &partial)?;
+        fs::rename(&partial, large).map_err(StoreError::io("rename", &partial))?;
+    }
+    Ok(written)
+}
+
+/// Writes the flows of all files as one; how many, or why not.
+fn write_sorted(
+    files: &[ClosedFile],
+    partial: &Path,
+    compression: Compression,
+) -> Result<Result<u64, String>, StoreError> {
+    let sources = files.iter().map(source);
+    let sources = match sources.collect::<Result<Value, StoreError>>() {
+        Ok(sources) => sources,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let heard = match heard(files) {
+        Ok(heard) => json!(heard).to_string(),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let mut notes = vec![
+        (SOURCES.to_owned(), sources.to_string()),
+        (footer::HEARD.to_owned(), heard),
+    ];
+    notes.extend(share(&sources).map(|share| (account::SHARE.to_owned(), share)));
+    let mut writer = ClosedWriter::create_as(partial, &notes, compression, &SORTED_BY)?;
+    let (mut batches, mut rows) = (Vec::new(), 0);
+    for file in files {
+        let verified = verify::read_sound(&file.path, |batch| {
+            rows += batch.num_rows();
+            batches.push(batch);
+            if rows >= SORTED_ROWS {
+                rows = 0;
+                write_group(&mut writer, &std::mem::take(&mut batches), partial)?;
+            }
+            Ok(())
+        });
+        let path = file.path.display();
+        match verified {
+            // The next run finds what is left of the hour.
+            Err(_) if !file.path.exists() => return Ok(Err(format!("{path} expired meanwhile"))),
+            Err(error) => return Err(error),
+            Ok(verified) => match verified.faults.first() {
+                None => {}
+                Some(fault @ Fault::Version(_)) => return Ok(Err(format!("{path}: {fault}"))),
+                Some(fault) => {
+                    return Ok(Err(format!("{path}: {fault}; `repair` comes first")));
+                }
+            },
+        }
+    }
+    write_group(&mut writer, &batches, partial)?;
+    Ok(Ok(writer.finish()?))
+}
+
+fn write_group(
+    writer: &mut ClosedWriter,
+    batches: &[RecordBatch],
+    path: &Path,
+) -> Result<(), StoreError> {
+    if batches.is_empty() {
+        return Ok(());
+    }
+    writer.write(&sorted(batches).map_err(StoreError::arrow(path))?)?;
+    writer.end_row_group()
+}
+
+fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
+    let all = concat_batches(&schema::schema(), batches)?;
+    let columns = SORTED_BY.iter().filter_map(|name| {
+        Some(SortColumn {
+            values: all.column_by_name(name)?.clone(),
+            options: None,
+        })
+    });
+    let order = lexsort_to_indices(&columns.collect::<Vec<_>>(), None)?;
+    take_record_batch(&all, &order)
+}
+
+/// What a large file says of one it was made of; the notes of that one go on in it.
+fn source(file: &ClosedFile) -> Result<Value, StoreError> {
+    let footer = footer::read(&file.path)?;
+    Ok(json!({
+        "file": name(&file.path),
+        "octets": file.octets,
+        "flows": footer.flows,
+        "exporters": footer.note(account::TOTALS),
+        "window": footer.note(account::SHARE),
+        "recompacted": footer.note(SOURCES),
+    }))
+}
+
+/// When something was received: what the files say, without the short times between them.
+fn heard(files: &[ClosedFile]) -> Result<Vec<Ends>, StoreError> {
+    /// Nobody calls a shorter time without datagrams a gap.
+    const PAUSE_NS: i64 = 60_000_000_000;
+    let mut spans = Vec::new();
+    for file in files {
+        spans.extend(footer::read(&file.path)?.heard_ns);
+    }
+    spans.sort_unstable();
+    let mut heard: Vec<Ends> = Vec::new();
+    for (first, last) in spans {
+        match heard.last_mut() {
+            Some(span) if first.saturating_sub(span.1) <= PAUSE_NS => span.1 = span.1.max(last),
+            _ => heard.push((first, last)),
+        }
+    }
+    Ok(heard)
+}
+
+/// What exporters sent and lost in all of the files, if each of them says.
+fn share(sources: &Value) -> Option<String> {
+    let sources = sources.as_array()?.iter();
+    let share = |source: &Value| serde_json::from_str(source["window"].as_str()?).ok();
+    let shares: Option<Vec<Value>> = sources.map(share).collect();
+    Some(account::sum(&shares?).to_string())
+}
+
+/// The large file is as old as the latest of the small ones: its age must not begin anew.
+fn keep_time(files: &[ClosedFile], large: &Path) -> Result<(), StoreError> {
+    let times = files.iter().filter_map(|file| {
+        let found = fs::metadata(&file.path).ok()?;
+        found.modified().ok()
+    });
+    if let Some(latest) = times.max() {
+        File::options()
+            .append(true)
+            .open(large)
+            .and_then(|file| {
+                file.set_modified(latest)?;
+                file.sync_all()
+            })
+            .map_err(StoreError::io("date", large))?;
+    }
+    Ok(())
+}
+
+/// The files a large file was made of, by name and octets.
+pub(super) fn sources(path: &Path) -> Vec<(String, u64)> {
+    let footer = footer::read(path).ok();
+    let note = footer.as_ref().and_then(|footer| footer.note(SOURCES));
+    let listed = note.and_then(|note| serde_json::from_str::<Vec<Value>>(note).ok());
+    let source = |source: &Value| {
+        Some((
+            source["file"].as_str()?.to_owned(),
+            source["octets"].as_u64()?,
+        ))
+    };
+    listed.iter().flatten().filter_map(source).collect()
+}
