@@ -6,10 +6,9 @@ use datafusion::prelude::{Expr, col};
 use crate::{
     answer::{Cell, Column, Table},
     element::Element,
-    host::{exchanged_cells, exchanged_columns},
     leading::Leading,
     question::Question,
-    two_way::{Direction, Ends, Exchanged, two_way},
+    two_way::{Direction, Ends, Exchanged, exchanged_cells, exchanged_columns, two_way},
 };
 
 /// Connections, those with most octets first, and how many flows were gathered.

@@ -11,7 +11,6 @@ use crate::{
     answer::{Answer, Cell, Column, Table},
     bins::{Bin, Bins, bar},
     data::Coverage,
-    element::{Element, KeyValue},
     filter::{
         Filter,
         ast::{Field, Test},
@@ -19,10 +18,12 @@ use crate::{
         ranges::{self, Ranges},
     },
     leading::Leading,
-    names,
     question::{Question, Source},
     series, text,
-    two_way::{Direction, Ends, Exchanged, two_way},
+    two_way::{
+        Direction, Ends, Exchanged, address_cell, exchanged_cells, exchanged_columns, service_cells,
+        two_way,
+    },
 };
 
 /// Characters of the longest bar.
@@ -126,65 +127,6 @@ async fn peers(
     table.foot.push(foot);
     answer.table("peers", table);
     Ok(())
-}
-
-/// An address as a cell.
-///
-/// # Errors
-/// Never: there is an element of that name.
-pub fn address_cell(address: &KeyValue) -> Result<Cell> {
-    let element = Element::parse("srcip").map_err(anyhow::Error::msg)?;
-    Ok(element.cell(address))
-}
-
-/// Protocol and service as cells; a service has a number, and a name if it is known.
-///
-/// # Errors
-/// Never: there is an element of that name.
-pub fn service_cells(ends: &Ends) -> Result<[Cell; 2]> {
-    const WITH_PORTS: [u64; 4] = [6, 17, 33, 132];
-    let protocol = Element::parse("proto").map_err(anyhow::Error::msg)?;
-    let service = match (&ends.protocol, &ends.port) {
-        (KeyValue::Number(protocol), KeyValue::Number(port)) if WITH_PORTS.contains(protocol) => {
-            let name = u16::try_from(*port).ok().and_then(names::service);
-            match name {
-                Some(name) => format!("{port} {name}"),
-                None => port.to_string(),
-            }
-        }
-        _ => String::new(),
-    };
-    Ok([protocol.cell(&ends.protocol), Cell::Text(service)])
-}
-
-/// The columns of what was exchanged.
-#[must_use]
-pub fn exchanged_columns() -> [Column; 6] {
-    [
-        Column::numbers("sent_octets", "Octets sent"),
-        Column::numbers("received_octets", "Octets received"),
-        Column::numbers("sent_flows", "Flows sent"),
-        Column::numbers("received_flows", "Flows received"),
-        Column::words("first", "First (UTC)"),
-        Column::words("last", "Last (UTC)"),
-    ]
-}
-
-/// What was exchanged, in these columns.
-#[must_use]
-pub fn exchanged_cells(exchanged: &Exchanged) -> Vec<Cell> {
-    let Exchanged {
-        sent_octets,
-        received_octets,
-        sent_flows,
-        received_flows,
-        first_ns,
-        last_ns,
-    } = exchanged;
-    let counts = [sent_octets, received_octets, sent_flows, received_flows];
-    let mut cells: Vec<_> = counts.map(|count| Cell::Count(*count)).to_vec();
-    cells.extend([first_ns, last_ns].map(|time| Cell::Time(*time)));
-    cells
 }
 
 async fn time_line(

@@ -1,5 +1,5 @@
 //! Traffic between a near end and a far end, both directions told apart: what the near end sent and
-//! what it received.
+//! what it received; gathered, and as columns and cells of a table.
 
 use anyhow::{Context as _, Result};
 use arrow::{
@@ -13,8 +13,9 @@ use datafusion::{
 use futures::StreamExt as _;
 
 use crate::{
-    element::{KeyValue, key_value},
-    functions,
+    answer::{Cell, Column},
+    element::{Element, KeyValue, key_value},
+    functions, names,
 };
 
 /// The flows of one direction.
@@ -193,6 +194,65 @@ fn read(batch: &RecordBatch, row: usize) -> Result<(Ends, Exchanged)> {
         last_ns: time("last")?,
     };
     Ok((ends, exchanged))
+}
+
+/// An address as a cell.
+///
+/// # Errors
+/// Never: there is an element of that name.
+pub fn address_cell(address: &KeyValue) -> Result<Cell> {
+    let element = Element::parse("srcip").map_err(anyhow::Error::msg)?;
+    Ok(element.cell(address))
+}
+
+/// Protocol and service as cells; a service has a number, and a name if it is known.
+///
+/// # Errors
+/// Never: there is an element of that name.
+pub fn service_cells(ends: &Ends) -> Result<[Cell; 2]> {
+    const WITH_PORTS: [u64; 4] = [6, 17, 33, 132];
+    let protocol = Element::parse("proto").map_err(anyhow::Error::msg)?;
+    let service = match (&ends.protocol, &ends.port) {
+        (KeyValue::Number(protocol), KeyValue::Number(port)) if WITH_PORTS.contains(protocol) => {
+            let name = u16::try_from(*port).ok().and_then(names::service);
+            match name {
+                Some(name) => format!("{port} {name}"),
+                None => port.to_string(),
+            }
+        }
+        _ => String::new(),
+    };
+    Ok([protocol.cell(&ends.protocol), Cell::Text(service)])
+}
+
+/// The columns of what was exchanged.
+#[must_use]
+pub fn exchanged_columns() -> [Column; 6] {
+    [
+        Column::numbers("sent_octets", "Octets sent"),
+        Column::numbers("received_octets", "Octets received"),
+        Column::numbers("sent_flows", "Flows sent"),
+        Column::numbers("received_flows", "Flows received"),
+        Column::words("first", "First (UTC)"),
+        Column::words("last", "Last (UTC)"),
+    ]
+}
+
+/// What was exchanged, in these columns.
+#[must_use]
+pub fn exchanged_cells(exchanged: &Exchanged) -> Vec<Cell> {
+    let Exchanged {
+        sent_octets,
+        received_octets,
+        sent_flows,
+        received_flows,
+        first_ns,
+        last_ns,
+    } = exchanged;
+    let counts = [sent_octets, received_octets, sent_flows, received_flows];
+    let mut cells: Vec<_> = counts.map(|count| Cell::Count(*count)).to_vec();
+    cells.extend([first_ns, last_ns].map(|time| Cell::Time(*time)));
+    cells
 }
 
 #[cfg(test)]

@@ -14,11 +14,10 @@ use crate::{
     data::Coverage,
     element::KeyValue,
     filter::{Filter, plan::plan},
-    host::{address_cell, exchanged_cells, service_cells},
     leading::Leading,
     question::Source,
     text,
-    two_way::{Direction, Ends, Exchanged, two_way},
+    two_way::{Direction, Ends, Exchanged, address_cell, exchanged_cells, service_cells, two_way},
 };
 
 /// Catalogues that need no file.
