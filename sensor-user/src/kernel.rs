@@ -2,6 +2,7 @@
 //! memory they share.
 
 mod interfaces;
+mod loading;
 mod memory;
 mod options;
 mod refused;
@@ -69,12 +70,20 @@ impl Kernel {
     pub const TC_INGRESS: &str = "weir_tc_ingress";
     const SETTLE: &str = "weir_settle";
 
-    /// Loads the programs; nothing is attached yet.
+    /// Loads what sees received frames; nothing is attached yet.
     ///
     /// # Errors
     /// A sentence that says what to do: no permission, kernel too old, not enough memory.
     pub fn load(options: &ProgramOptions) -> Result<Self> {
         Self::load_with(options, |_| {})
+    }
+
+    /// As [`Kernel::load`], but these first steps ([`Kernel::INGRESS`] and so on), each with those that follow it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_first(options: &ProgramOptions, firsts: &[&str]) -> Result<Self> {
+        Self::load_object(program(), true, options, firsts, |_| {})
     }
 
     /// As [`Kernel::load`], with more settings for the loader: benches load more programs.
@@ -85,7 +94,7 @@ impl Kernel {
         options: &ProgramOptions,
         settings: impl FnOnce(&mut EbpfLoader<'_>),
     ) -> Result<Self> {
-        Self::load_object(program(), true, options, settings)
+        Self::load_object(program(), true, options, &[Self::INGRESS], settings)
     }
 
     /// As [`Kernel::load_with`], but the object whose options are compiled out: those that are off
@@ -98,13 +107,15 @@ impl Kernel {
         options: &ProgramOptions,
         settings: impl FnOnce(&mut EbpfLoader<'_>),
     ) -> Result<Self> {
-        Self::load_object(bare_program(), false, options, settings)
+        let firsts = &[Self::INGRESS];
+        Self::load_object(bare_program(), false, options, firsts, settings)
     }
 
     fn load_object(
         object: &'static [u8],
         has_options: bool,
         options: &ProgramOptions,
+        firsts: &[&str],
         settings: impl FnOnce(&mut EbpfLoader<'_>),
     ) -> Result<Self> {
         let sizes = Sizes::new(options)?;
@@ -161,12 +172,14 @@ impl Kernel {
             filters: options.filter,
             filter: None,
         };
+        let settle = kernel.ebpf.program_mut(Self::SETTLE);
+        let settle = settle
+            .ok_or(ProgramError::NotLoaded)
+            .and_then(loading::load);
         // The others are loaded when they are attached: not everyone needs them.
-        for name in [Self::SETTLE, Self::INGRESS] {
-            kernel
-                .program(name)
-                .map_err(|error| program_error(&error))?;
-        }
+        settle
+            .and_then(|()| kernel.load_firsts(firsts))
+            .map_err(|error| program_error(&error))?;
         Ok(kernel)
     }
 
@@ -187,19 +200,39 @@ impl Kernel {
             .ebpf
             .program(name)
             .is_some_and(|program| program.fd().is_ok());
-        if !loaded && name != Self::SETTLE {
-            self.load_steps(name)?;
+        if !loaded {
+            self.load_firsts(&[name])?;
         }
-        self.load_program(name)?;
         self.ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)
     }
 
-    fn load_steps(&mut self, first: &str) -> Result<(), ProgramError> {
-        let map = match first {
-            Self::INGRESS => "XDP_STEPS",
-            Self::EGRESS => "EGRESS_STEPS",
-            _ => "TC_INGRESS_STEPS",
-        };
+    /// Loads first steps, each after those that follow it.
+    fn load_firsts(&mut self, firsts: &[&str]) -> Result<(), ProgramError> {
+        let following: Vec<_> = firsts.iter().map(|first| self.following(first)).collect();
+        let follows = |name: &str| following.iter().flatten().any(|(_, step)| step == name);
+        let programs = self.ebpf.programs_mut();
+        let steps = programs.filter(|(name, _)| follows(name));
+        loading::side_by_side(steps.map(|(_, step)| step).collect())?;
+        for (first, steps) in firsts.iter().zip(following) {
+            let map = match *first {
+                Self::INGRESS => "XDP_STEPS",
+                Self::EGRESS => "EGRESS_STEPS",
+                _ => "TC_INGRESS_STEPS",
+            };
+            for (index, name) in steps {
+                let program = self.ebpf.program(&name).ok_or(ProgramError::NotLoaded)?;
+                let program = program.fd()?.try_clone()?;
+                let map = self.ebpf.map_mut(map).ok_or(ProgramError::NotLoaded)?;
+                ProgramArray::try_from(map)?.set(index, &program, 0)?;
+            }
+            let first = self.ebpf.program_mut(first);
+            loading::load(first.ok_or(ProgramError::NotLoaded)?)?;
+        }
+        Ok(())
+    }
+
+    /// The programs that follow a first step: their indices among its hook's steps, their names.
+    fn following(&self, first: &str) -> Vec<(u32, String)> {
         // The last three only where there is something for them to do.
         let steps = [
             ("walk", true),
@@ -211,29 +244,9 @@ impl Kernel {
             ("wanted", self.filters),
         ];
         let wanted = (0..).zip(steps).filter(|(_, (_, wanted))| *wanted);
-        for (index, (step, _)) in wanted {
-            let name = format!("{first}_{step}");
-            self.load_program(&name)?;
-            let program = self.ebpf.program(&name).ok_or(ProgramError::NotLoaded)?;
-            let program = program.fd()?.try_clone()?;
-            let map = self.ebpf.map_mut(map).ok_or(ProgramError::NotLoaded)?;
-            ProgramArray::try_from(map)?.set(index, &program, 0)?;
-        }
-        Ok(())
-    }
-
-    fn load_program(&mut self, name: &str) -> Result<(), ProgramError> {
-        let program = self.ebpf.program_mut(name);
-        let program = program.ok_or(ProgramError::NotLoaded)?;
-        if program.fd().is_ok() {
-            return Ok(());
-        }
-        match program {
-            Program::Xdp(program) => program.load()?,
-            Program::SchedClassifier(program) => program.load()?,
-            _ => return Err(ProgramError::UnexpectedProgramType),
-        }
-        Ok(())
+        wanted
+            .map(|(index, (step, _))| (index, format!("{first}_{step}")))
+            .collect()
     }
 
     /// Sets which packets are metered: the programs that were made of an expression become steps of

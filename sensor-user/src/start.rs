@@ -197,7 +197,7 @@ impl<'a> Start<'a> {
     }
 
     fn load(&self, programs: &ProgramOptions) -> Result<Kernel> {
-        let mut kernel = Kernel::load(programs)?;
+        let mut kernel = Kernel::load_first(programs, &self.settings.how().programs())?;
         if let Some(filter) = &self.filter {
             kernel.set_filter(filter.clone())?;
         }
@@ -252,8 +252,9 @@ impl<'a> Start<'a> {
         let how = self.settings.export(self.version, self.fields, sampling);
         let mut export = Export::start_where_possible(&self.addresses, &how, Clock::Live)?;
         let mut statistics = Statistics::default();
-        // Any program tells the timer's tick.
-        let mut kernel = Kernel::load(&ProgramOptions::new(shape(1, KeyMask::FULL)?))?;
+        // The one that is always loaded tells the timer's tick.
+        let options = ProgramOptions::new(shape(1, KeyMask::FULL)?);
+        let mut kernel = Kernel::load_first(&options, &[])?;
         let timer = Ticks::of_timer(|| kernel.settle())?;
         // From here on nothing ends the process half way: what it had sent would be sent again.
         let _signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use aya::util::KernelVersion;
 
+use crate::kernel::Kernel;
+
 /// How received packets are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachMode {
@@ -84,4 +86,20 @@ pub struct How {
     pub direction: Direction,
     /// Whether to switch on promiscuous mode.
     pub promiscuous: bool,
+}
+
+impl How {
+    /// Names of the programs that are attached.
+    #[must_use]
+    pub fn programs(self) -> Vec<&'static str> {
+        let received = match self.mode {
+            Some(AttachMode::Tc) => Kernel::TC_INGRESS,
+            _ => Kernel::INGRESS,
+        };
+        match self.direction {
+            Direction::In => vec![received],
+            Direction::Out => vec![Kernel::EGRESS],
+            Direction::Both => vec![received, Kernel::EGRESS],
+        }
+    }
 }
