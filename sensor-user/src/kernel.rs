@@ -83,7 +83,7 @@ impl Kernel {
     /// # Errors
     /// As there.
     pub fn load_first(options: &ProgramOptions, firsts: &[&str]) -> Result<Self> {
-        Self::load_object(program(), true, options, firsts, |_| {})
+        Self::load_object(object(), true, options, firsts, |_| {})
     }
 
     /// As [`Kernel::load`], with more settings for the loader: benches load more programs.
@@ -94,21 +94,20 @@ impl Kernel {
         options: &ProgramOptions,
         settings: impl FnOnce(&mut EbpfLoader<'_>),
     ) -> Result<Self> {
-        Self::load_object(program(), true, options, &[Self::INGRESS], settings)
+        Self::load_object(object(), true, options, &[Self::INGRESS], settings)
     }
 
     /// As [`Kernel::load_with`], but the object whose options are compiled out: those that are off
     /// are compared with it.
     ///
     /// # Errors
-    /// As there.
-    #[cfg(feature = "bare")]
+    /// As there, and without the feature `bare`.
     pub fn load_bare(
         options: &ProgramOptions,
         settings: impl FnOnce(&mut EbpfLoader<'_>),
     ) -> Result<Self> {
-        let firsts = &[Self::INGRESS];
-        Self::load_object(bare_program(), false, options, firsts, settings)
+        let object = BARE.context("this was built without the feature `bare`")?;
+        Self::load_object(object, false, options, &[Self::INGRESS], settings)
     }
 
     fn load_object(
@@ -316,7 +315,6 @@ impl Kernel {
     }
 
     /// Everything that was loaded, for benches.
-    #[cfg(feature = "baseline")]
     pub fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
     }
@@ -330,20 +328,17 @@ impl Kernel {
     }
 }
 
-/// The object that `build.rs` made, for benches that load other programs of it.
-#[cfg(feature = "generator")]
+/// The object that `build.rs` made, aligned as the ELF reader wants it. Benches load other programs of it.
 #[must_use]
 pub fn object() -> &'static [u8] {
-    program()
-}
-
-/// The object that `build.rs` made, aligned as the ELF reader wants it.
-fn program() -> &'static [u8] {
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-meter"))
 }
 
 /// The one whose options are compiled out.
 #[cfg(feature = "bare")]
-fn bare_program() -> &'static [u8] {
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-meter-bare"))
-}
+const BARE: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(
+    env!("OUT_DIR"),
+    "/weir-meter-bare"
+)));
+#[cfg(not(feature = "bare"))]
+const BARE: Option<&[u8]> = None;

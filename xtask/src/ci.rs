@@ -7,15 +7,22 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use weir_tests::process::binaries;
 
 use crate::{
     package,
     run::{cargo, root, shown, step, succeeds},
-    setup, soak,
+    setup,
 };
 
 /// Some fifteen rounds.
 const SOAK_SECONDS: u64 = 60;
+
+/// All that runs on this machine. Cargo unites the features of the packages that are chosen together: another
+/// choice, of one package even, and it compiles the query engine again, or half of it.
+const WHOLE: [&str; 3] = ["--workspace", "--exclude", "weir-sensor-ebpf"];
+/// Without what benches have in the sensor's object besides: the one that is tested is the one that is shipped.
+const AS_SHIPPED: &str = "--no-default-features";
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -28,12 +35,11 @@ const FIRST: [Step; 4] = [
 ];
 
 /// One that fails keeps none of the others from running: a run is too long to learn one thing from it.
-const CHECKS: [Step; 6] = [
+const CHECKS: [Step; 5] = [
     ("tests", tests),
     ("packages", package::quick),
-    ("soak", || soak::soak(SOAK_SECONDS, None)),
+    ("soak", soak),
     ("lints", lints),
-    ("tests of the benches", benches),
     ("the table's ratios", gate),
 ];
 
@@ -73,37 +79,48 @@ fn format() -> Result<()> {
 
 /// Tests have features of their own: with them everything is built once.
 fn build() -> Result<()> {
-    shown(&mut cargo(&["build", "--all-targets"]))
+    shown(
+        cargo(&["build"])
+            .args(WHOLE)
+            .args([AS_SHIPPED, "--all-targets"]),
+    )
 }
 
 /// They measure and load this machine's kernel: one after the other.
 fn tests() -> Result<()> {
-    shown(cargo(&["test", "--no-fail-fast"]).env("RUST_TEST_THREADS", "1"))
+    shown(
+        cargo(&["test"])
+            .args(WHOLE)
+            .args([AS_SHIPPED, "--no-fail-fast"])
+            .env("RUST_TEST_THREADS", "1"),
+    )
+}
+
+/// As it was built: `cargo run` would build it with other features.
+fn soak() -> Result<()> {
+    let mut soak = Command::new(binaries()?.join("soak"));
+    shown(soak.current_dir(root()).arg(SOAK_SECONDS.to_string()))
 }
 
 fn lints() -> Result<()> {
-    for package in [&["--all-targets"][..], &["--package", "weir-benches"]] {
-        shown(
-            cargo(&["clippy"])
-                .args(package)
-                .args(["--", "--deny", "warnings"]),
-        )?;
-    }
-    Ok(())
+    shown(
+        cargo(&["clippy"])
+            .args(WHOLE)
+            .args(["--all-targets", "--", "--deny", "warnings"]),
+    )
 }
 
-fn benches() -> Result<()> {
-    shown(&mut cargo(&["test", "--package", "weir-benches"]))
-}
-
+/// The programs that Weir's is compared with come into the sensor's object here, after the tests of the shipped one.
 fn gate() -> Result<()> {
-    shown(&mut cargo(&[
-        "run",
-        "--package",
-        "weir-benches",
-        "--",
-        "gate",
-    ]))
+    // There are no examples; to ask for them has cargo take the features that tests have, with which all else is
+    // built already.
+    shown(
+        cargo(&["build"])
+            .args(WHOLE)
+            .args(["--bin", "weir-benches", "--examples"]),
+    )?;
+    let mut gate = Command::new(binaries()?.join("weir-benches"));
+    shown(gate.current_dir(root()).arg("gate"))
 }
 
 /// A Python with the engines that a test and a bench have open Weir's files.

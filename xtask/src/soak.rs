@@ -19,13 +19,8 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<()> {
     setup::run(&setup::Options { peers: false })?;
-    soak(options.minutes * 60, options.seed)
-}
-
-/// Plays rounds for so many seconds.
-pub fn soak(seconds: u64, seed: Option<u64>) -> Result<()> {
     shown(&mut cargo(&["build", "--package", "weir-sensor"]))?;
     let mut command = cargo(&["run", "--package", "weir-tests", "--bin", "soak", "--"]);
-    command.arg(seconds.to_string());
-    shown(command.args(seed.map(|seed| seed.to_string())))
+    command.arg((options.minutes * 60).to_string());
+    shown(command.args(options.seed.map(|seed| seed.to_string())))
 }
