@@ -11,8 +11,8 @@ use std::{
 
 use crate::wire;
 
-/// Longer than a datagram is under way on the loopback.
-const IDLE: Duration = Duration::from_millis(200);
+/// Longer than a datagram is under way on the loopback: what has sent it has ended by then.
+const IDLE: Duration = Duration::from_millis(50);
 /// Octets of IPFIX's message header (RFC 7011 section 3.1).
 const MESSAGE_HEADER_OCTETS: usize = 16;
 

@@ -26,17 +26,24 @@ use weir_netflow::{
 };
 use weir_tests::{
     process::{Daemon, binaries},
+    sent::sent,
     traffic::{self, Traffic},
 };
 use world::Decoded;
 
-/// Meters the capture with Weir; what it counted. More words may follow the version.
-fn weir(capture: &Path, port: u16, version: &str) -> Value {
+/// Meters the capture with Weir. More words may follow the version.
+fn metering(capture: &Path, version: &str) -> Command {
     let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
     command.arg("-r").arg(capture);
     command.arg("-v").args(version.split_whitespace());
-    command.args(["-n", &format!("127.0.0.1:{port}")]);
     command.args(["--statistics-json", "-"]);
+    command
+}
+
+/// What Weir counted of the capture.
+fn weir(capture: &Path, port: u16, version: &str) -> Value {
+    let mut command = metering(capture, version);
+    command.args(["-n", &format!("127.0.0.1:{port}")]);
     serde_json::from_str(&text(&succeed(&mut command))).unwrap()
 }
 
@@ -277,21 +284,11 @@ fn tshark_decodes_what_weir_says_about_sampling() {
     }
 }
 
-/// The datagrams Weir sends of a capture, and its statistics. They are taken as they come: a socket
-/// holds some ninety.
+/// The datagrams Weir sends of a capture, and its statistics.
 fn sent_by_weir(capture: &Path, version: &str) -> (Value, Vec<Vec<u8>>) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let wait = Some(Duration::from_secs(2));
-    socket.set_read_timeout(wait).unwrap();
-    let port = socket.local_addr().unwrap().port();
-    let (mut datagrams, mut buffer) = (Vec::new(), vec![0; 65_536]);
-    let sent = std::thread::scope(|scope| {
-        let sending = scope.spawn(|| weir(capture, port, version));
-        while let Ok((octets, _)) = socket.recv_from(&mut buffer) {
-            datagrams.push(buffer[..octets].to_vec());
-        }
-        sending.join().unwrap()
-    });
+    let (output, datagrams) = sent(&mut metering(capture, version)).unwrap();
+    assert!(output.status.success(), "{version}: {output:?}");
+    let sent: Value = serde_json::from_str(&text(&output)).unwrap();
     assert_eq!(sent["datagrams_sent"], datagrams.len());
     (sent, datagrams)
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fs,
-    net::UdpSocket,
+    net::{Ipv4Addr, UdpSocket},
     path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
@@ -15,6 +15,9 @@ use weir_tests::{
     process::{Daemon, binaries},
     traffic::{self, Traffic},
 };
+
+/// Where datagrams come from for tshark.
+const EXPORTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// The mix as a capture file, with frames no longer than their packets: softflowd counts padding.
 pub fn capture(folder: &Path, v6: bool) -> (PathBuf, Traffic) {
@@ -132,8 +135,8 @@ pub fn nfacctd(
     command.arg("-f").arg(&configuration);
     let mut daemon = Daemon::start(command, &folder.join("nfacctd.log")).unwrap();
     daemon.wait_for("waiting for NetFlow/IPFIX data").unwrap();
-    // Its plugin, a process of its own, is not there yet: what came now would not reach it.
-    std::thread::sleep(Duration::from_secs(2));
+    // Its plugin, a process of its own, is not there yet: what came now would not reach it. Each second it says this.
+    daemon.wait_for("Purging cache - END").unwrap();
     send(port);
     let totals = || {
         let text = fs::read_to_string(&flows).unwrap_or_default();
@@ -150,7 +153,7 @@ pub fn nfacctd(
         totals
     };
     let sum = || totals().values().map(|(octets, _)| octets).sum::<u64>();
-    let mut tries = (0..100).map(|_| std::thread::sleep(Duration::from_millis(200)));
+    let mut tries = (0..400).map(|_| std::thread::sleep(Duration::from_millis(50)));
     let came = tries.any(|()| sum() >= octets);
     // It takes a minute to end by itself.
     let log = daemon.log();
@@ -160,24 +163,39 @@ pub fn nfacctd(
 
 /// What tshark makes of datagrams, wrapped in a capture file.
 pub fn tshark(folder: &Path, datagrams: &[Vec<u8>], output: &[&str]) -> String {
-    let path = folder.join("datagrams.pcap");
-    fs::write(&path, pcap_of(datagrams)).unwrap();
-    let mut command = Command::new("tshark");
-    command.arg("-r").arg(&path);
-    command.args(["-d", "udp.port==2055,cflow"]).args(output);
-    text(&succeed(&mut command))
+    decoded(folder, &[(EXPORTER, datagrams)], output)
 }
 
 /// All of it; it must not find fault with them.
 pub fn faultless(folder: &Path, datagrams: &[Vec<u8>]) -> String {
-    let decoded = tshark(folder, datagrams, &["-V"]);
-    for word in ["Malformed", "Expert Info", "No template found", "Unknown"] {
-        let line = decoded
-            .lines()
-            .find(|line| line.contains(word) && !line.contains("Unknown (0)"));
-        assert!(line.is_none(), "{line:?}");
+    faultless_streams(folder, &[(EXPORTER, datagrams)])
+}
+
+/// The same of datagrams from several addresses.
+pub fn faultless_streams(folder: &Path, streams: &[(Ipv4Addr, &[Vec<u8>])]) -> String {
+    let decoded = decoded(folder, streams, &["-V"]);
+    let mut addresses = "";
+    for line in decoded.lines() {
+        if line.starts_with("Internet Protocol") {
+            addresses = line;
+        }
+        let words = ["Malformed", "Expert Info", "No template found", "Unknown"];
+        let is_fault = words.iter().any(|word| line.contains(word));
+        assert!(
+            !is_fault || line.contains("Unknown (0)"),
+            "{line} ({addresses})"
+        );
     }
     decoded
+}
+
+fn decoded(folder: &Path, streams: &[(Ipv4Addr, &[Vec<u8>])], output: &[&str]) -> String {
+    let path = folder.join("datagrams.pcap");
+    fs::write(&path, pcap_of(streams)).unwrap();
+    let mut command = Command::new("tshark");
+    command.arg("-r").arg(&path);
+    command.args(["-d", "udp.port==2055,cflow"]).args(output);
+    text(&succeed(&mut command))
 }
 
 /// tshark's heading of a flow of v9 or IPFIX, or of a record of v1 or v5.
@@ -189,13 +207,16 @@ pub fn is_flow(line: &str) -> bool {
     })
 }
 
-fn pcap_of(datagrams: &[Vec<u8>]) -> Vec<u8> {
-    let frames: Vec<_> = datagrams.iter().map(|datagram| in_udp(datagram)).collect();
+fn pcap_of(streams: &[(Ipv4Addr, &[Vec<u8>])]) -> Vec<u8> {
+    let mut frames = Vec::new();
+    for (from, datagrams) in streams {
+        frames.extend(datagrams.iter().map(|datagram| in_udp(*from, datagram)));
+    }
     traffic::capture_file(frames.iter().map(Vec::as_slice), |_| 1_700_000_000_000_000)
 }
 
 /// A frame with the datagram, to port 2055.
-fn in_udp(datagram: &[u8]) -> Vec<u8> {
+fn in_udp(from: Ipv4Addr, datagram: &[u8]) -> Vec<u8> {
     let mut payload = Vec::new();
     payload.extend_from_slice(&40_000u16.to_be_bytes());
     payload.extend_from_slice(&2055u16.to_be_bytes());
@@ -205,6 +226,6 @@ fn in_udp(datagram: &[u8]) -> Vec<u8> {
     traffic::ethernet(
         None,
         0x0800,
-        &traffic::ipv4([192, 0, 2, 1], [192, 0, 2, 2], 17, &payload),
+        &traffic::ipv4(from.octets(), [192, 0, 2, 2], 17, &payload),
     )
 }
