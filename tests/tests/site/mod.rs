@@ -14,8 +14,10 @@ use serde_json::Value;
 use weir_netflow::{ExportTime, FlowRecord, v9};
 use weir_tests::process::{Daemon, binaries, succeed};
 
-/// Longer than a datagram is under way on loopback.
+/// Longer than a datagram is under way on loopback, and the collector takes to do what is to be done.
 pub const UNDER_WAY: Duration = Duration::from_millis(300);
+/// Longer than it is under way alone: a collector that is told to end takes what is in its socket.
+const DELIVERED: Duration = Duration::from_millis(100);
 
 /// A collector's place: a folder, and a port that was free.
 pub struct Site {
@@ -73,7 +75,7 @@ impl Site {
 
     /// Ends it as a service manager does; what it counted.
     pub fn stop(&self, daemon: Daemon) -> Value {
-        thread::sleep(UNDER_WAY);
+        thread::sleep(DELIVERED);
         let status = daemon.stop().unwrap();
         let log = self.log();
         assert!(status.success() && !log.contains("panicked"), "{log}");

@@ -38,8 +38,10 @@ use weir_tests::{
 
 /// Where sensors here send to: over the loopback of their namespace.
 pub const COLLECTOR: &str = "127.0.0.1:2055";
-/// Longer than a frame or datagram is under way.
+/// Longer than a frame or datagram is under way, and whoever it comes to takes to do what is to be done.
 pub const UNDER_WAY: Duration = Duration::from_millis(300);
+/// Longer than it is under way alone: the call that sends it takes it to the sensor's program, or to the socket.
+const DELIVERED: Duration = Duration::from_millis(100);
 
 /// Longer than an answer takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -105,7 +107,7 @@ impl World {
 
     /// Ends the sensor as a service manager does: it must be alive, and give an account.
     pub fn stop(&self, sensor: Daemon) -> Value {
-        thread::sleep(UNDER_WAY);
+        thread::sleep(DELIVERED);
         let status = sensor.stop().unwrap();
         let log = fs::read_to_string(self.path("log")).unwrap();
         assert!(status.success() && !log.contains("panicked"), "{log}");
@@ -316,7 +318,7 @@ impl Sink {
         let told = Arc::new(AtomicBool::new(false));
         let told_too = Arc::clone(&told);
         let socket = inside(namespace, || UdpSocket::bind(address).unwrap());
-        socket.set_read_timeout(Some(UNDER_WAY)).unwrap();
+        socket.set_read_timeout(Some(DELIVERED)).unwrap();
         wire::enlarge_buffer(&socket).unwrap();
         let thread = thread::spawn(move || receive(&socket, &told_too));
         Self { told, thread }
