@@ -327,44 +327,65 @@ fn v05_a_service_manager_is_told_when_it_meters_and_that_sweeps_get_through() {
     assert!(sensor.stop().unwrap().success());
 }
 
-/// The collector's word to its service manager: READY once it receives, signs of life from the receiving
-/// threads, and what SIGHUP and SIGTERM do.
+/// How a start with few descriptors ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    TooEarly,
+    /// After programs were attached, as it should.
+    Failed,
+    Metered,
+}
+
+/// Starts a sensor with so many descriptors, and ends it if it meters.
+fn start_with(world: &World, descriptors: u32) -> Start {
+    let _ = fs::remove_file(world.path("json"));
+    let mut command = world.pair.command_in_b(Path::new("prlimit"));
+    command
+        .arg(format!("--nofile={descriptors}"))
+        .arg(binaries().unwrap().join("weir-sensor"))
+        .args(["-i", &world.pair.b, "--metrics", "127.0.0.1:0", "-c"])
+        .arg(world.control())
+        .arg("--statistics-json")
+        .arg(world.path("json"));
+    let mut sensor = Daemon::start(command, &world.path("log")).unwrap();
+    // The last thing before it waits for what happens.
+    if sensor.wait_for("figures at http://").is_ok() {
+        world.stop(sensor);
+        return Start::Metered;
+    }
+    let status = sensor.wait(Duration::from_secs(10)).unwrap();
+    let log = sensor.log();
+    if !log.contains("flow table:") {
+        return Start::TooEarly;
+    }
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("Too many open files"), "{log}");
+    assert_account(&json(&world.path("json")));
+    Start::Failed
+}
+
 /// However far a start comes before the system refuses it something: a sensor that has metered gives its account,
 /// says why it ends, and its service manager sees that it failed.
 #[test]
 fn v05_a_sensor_that_fails_once_it_meters_gives_an_account() {
     let world = World::new("v5d");
-    let mut failed = 0;
-    for descriptors in 8..128 {
-        let _ = fs::remove_file(world.path("json"));
-        let mut command = world.pair.command_in_b(Path::new("prlimit"));
-        command
-            .arg(format!("--nofile={descriptors}"))
-            .arg(binaries().unwrap().join("weir-sensor"))
-            .args(["-i", &world.pair.b, "--metrics", "127.0.0.1:0", "-c"])
-            .arg(world.control())
-            .arg("--statistics-json")
-            .arg(world.path("json"));
-        let mut sensor = Daemon::start(command, &world.path("log")).unwrap();
-        // The last thing before it waits for what happens.
-        if sensor.wait_for("figures at http://").is_ok() {
-            world.stop(sensor);
-            assert!(failed > 0, "no start failed after programs were attached");
-            return;
+    let (mut too_few, mut enough) = (8, 128);
+    while enough - too_few > 1 {
+        let middle = u32::midpoint(too_few, enough);
+        match start_with(&world, middle) {
+            Start::Metered => enough = middle,
+            Start::Failed | Start::TooEarly => too_few = middle,
         }
-        let status = sensor.wait(Duration::from_secs(10)).unwrap();
-        let log = sensor.log();
-        if !log.contains("flow table:") {
-            continue;
-        }
-        failed += 1;
-        assert_eq!(status.code(), Some(1), "{log}");
-        assert!(log.contains("Too many open files"), "{log}");
-        assert_account(&json(&world.path("json")));
     }
-    panic!("it does not start with 127 descriptors");
+    assert!(enough < 128, "it does not start with 127 descriptors");
+    // One less each time, until it comes too early.
+    let starts = (8..enough).rev().map(|fewer| start_with(&world, fewer));
+    let failed = starts.take_while(|start| *start == Start::Failed).count();
+    assert!(failed > 0, "no start failed after programs were attached");
 }
 
+/// The collector's word to its service manager: READY once it receives, signs of life from the receiving
+/// threads, and what SIGHUP and SIGTERM do.
 #[test]
 fn v05_a_collector_tells_its_service_manager_too() {
     let folder = tempfile::tempdir().unwrap();
