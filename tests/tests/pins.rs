@@ -475,7 +475,7 @@ fn flows_older_than_the_sensor_have_their_times() {
         let first = world.sensor(&arguments);
         let began_ms = clock_ms();
         world.send(&flows(0..1));
-        thread::sleep(Duration::from_secs(5));
+        thread::sleep(Duration::from_secs(3));
         let ended_ms = clock_ms();
         world.send(&flows(0..1));
         kill(first);
