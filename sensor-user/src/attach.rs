@@ -374,7 +374,7 @@ fn busy(error: &ProgramError) -> bool {
 
 fn sentence(error: &ProgramError) -> String {
     if let ProgramError::LoadError { .. } = error {
-        return kernel::program_error(error).to_string();
+        return kernel::program_error(error, None).to_string();
     }
     let error = root(error);
     match error.raw_os_error() {

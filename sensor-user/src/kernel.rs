@@ -7,7 +7,7 @@ mod memory;
 mod options;
 mod refused;
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{iter, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
@@ -178,8 +178,22 @@ impl Kernel {
         // The others are loaded when they are attached: not everyone needs them.
         settle
             .and_then(|()| kernel.load_firsts(firsts))
-            .map_err(|error| program_error(&error))?;
+            .map_err(|error| program_error(&error, kernel.not_loaded(firsts).as_deref()))?;
         Ok(kernel)
+    }
+
+    /// The first of the programs up to these first steps that is not loaded: the one that was refused.
+    fn not_loaded(&self, firsts: &[&str]) -> Option<String> {
+        let steps = firsts.iter().flat_map(|first| self.following(first));
+        let mut names = iter::once(Self::SETTLE.to_owned())
+            .chain(steps.map(|(_, step)| step))
+            .chain(firsts.iter().map(|first| (*first).to_owned()));
+        names.find(|name| !self.is_loaded(name))
+    }
+
+    fn is_loaded(&self, name: &str) -> bool {
+        let program = self.ebpf.program(name);
+        program.is_some_and(|program| program.fd().is_ok())
     }
 
     /// The table once more, for another thread to look at: the same memory, mapped a second time.
@@ -195,11 +209,7 @@ impl Kernel {
     /// # Errors
     /// If the kernel refuses one.
     pub fn program(&mut self, name: &str) -> Result<&mut Program, ProgramError> {
-        let loaded = self
-            .ebpf
-            .program(name)
-            .is_some_and(|program| program.fd().is_ok());
-        if !loaded {
+        if !self.is_loaded(name) {
             self.load_firsts(&[name])?;
         }
         self.ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)

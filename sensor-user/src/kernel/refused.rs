@@ -9,6 +9,8 @@ use crate::prefilter::load::last_words;
 
 /// The oldest kernel that takes the programs: XDP with several buffers.
 const OLDEST: (u32, u32) = (5, 18);
+/// What is said of one whose name is not known.
+const PROGRAM: &str = "the kernel program";
 
 /// Why the object was not loaded, and what to do.
 pub fn load_error(error: aya::EbpfError) -> anyhow::Error {
@@ -16,32 +18,34 @@ pub fn load_error(error: aya::EbpfError) -> anyhow::Error {
     match system.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => no_permission(),
         Some(libc::ENOMEM) => anyhow!("not enough memory for the flow table: lower -m"),
-        Some(_) => anyhow!(unfit(&release(), &system.to_string())),
+        Some(_) => anyhow!(unfit(&release(), PROGRAM, &system.to_string())),
         None => anyhow!(unfit(
             &release(),
+            PROGRAM,
             &format!("{:#}", anyhow::Error::new(error))
         )),
     }
 }
 
-/// Why the kernel refuses a program.
+/// Why the kernel refuses a program, which is named if that is known.
 #[must_use]
-pub fn program_error(error: &ProgramError) -> anyhow::Error {
+pub fn program_error(error: &ProgramError, name: Option<&str>) -> anyhow::Error {
+    let program = name.map_or_else(|| PROGRAM.to_owned(), |name| format!("{PROGRAM} {name}"));
     let log = match error {
         ProgramError::LoadError { verifier_log, .. } => verifier_log.to_string(),
         _ => String::new(),
     };
-    refusal(&root(error), &log)
+    refusal(&root(error), &log, &program)
 }
 
 /// Of the verifier's log, which may have megabytes, the reason is told. Its EACCES is no lack of permission.
-fn refusal(error: &io::Error, log: &str) -> anyhow::Error {
+fn refusal(error: &io::Error, log: &str, program: &str) -> anyhow::Error {
     match error.raw_os_error() {
         Some(libc::EPERM) => no_permission(),
         Some(libc::ENOMEM) => anyhow!("not enough memory for the kernel program"),
         _ => {
             let reason = last_words(log).unwrap_or_else(|| error.to_string());
-            anyhow!(unfit(&release(), &reason))
+            anyhow!(unfit(&release(), program, &reason))
         }
     }
 }
@@ -59,16 +63,15 @@ fn release() -> String {
 }
 
 /// What follows from a refusal for this reason: an older kernel is the reason, of another one we want to know.
-fn unfit(release: &str, reason: &str) -> String {
+fn unfit(release: &str, program: &str, reason: &str) -> String {
     let (major, minor) = OLDEST;
     match version(release) {
         Some(version) if version >= OLDEST => format!(
-            "Linux {release} refuses the kernel program ({reason}), which it should not: please report this line, and \
-             what `weir-sensor --version` says"
+            "Linux {release} refuses {program} ({reason}), which it should not: please report this line, and what \
+             `weir-sensor --version` says"
         ),
         _ => format!(
-            "this kernel (Linux {release}) does not take the kernel program ({reason}): boot Linux {major}.{minor} or \
-             newer"
+            "this kernel (Linux {release}) does not take {program} ({reason}): boot Linux {major}.{minor} or newer"
         ),
     }
 }
@@ -109,7 +112,7 @@ mod tests {
             ("6.1.0-18-amd64", false),
             ("10.0", false),
         ] {
-            let says = unfit(release, "R0 !read_ok");
+            let says = unfit(release, PROGRAM, "R0 !read_ok");
             assert_eq!(says.contains("5.18 or newer"), is_old, "{says}");
             assert_eq!(says.contains("please report"), !is_old, "{says}");
             assert!(says.contains("R0 !read_ok"), "{says}");
@@ -121,10 +124,10 @@ mod tests {
         let log = "0: (95) exit\nR0 !read_ok\nprocessed 1 insns\n";
         let refused = |number| {
             let error = io::Error::from_raw_os_error(number);
-            refusal(&error, log).to_string()
+            refusal(&error, log, "the kernel program weir_egress").to_string()
         };
         let says = refused(libc::EACCES);
-        assert!(says.contains("(R0 !read_ok)"), "{says}");
+        assert!(says.contains("weir_egress (R0 !read_ok)"), "{says}");
         assert!(!says.contains("exit"), "{says}");
         assert!(refused(libc::EPERM).contains("run as root"));
     }
