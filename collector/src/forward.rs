@@ -42,10 +42,7 @@ pub const COUNTS: [(&str, &str); 7] = [
         "forward_split",
         "Flow records there are more by splitting counts that do not fit.",
     ),
-    (
-        "forward_unsupported",
-        "Flows that the format cannot carry.",
-    ),
+    ("forward_unsupported", "Flows that the format cannot carry."),
     (
         "forward_unsent",
         "Flow records in datagrams that could not be sent.",

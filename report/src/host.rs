@@ -21,8 +21,8 @@ use crate::{
     question::{Question, Source},
     series, text,
     two_way::{
-        Direction, Ends, Exchanged, address_cell, exchanged_cells, exchanged_columns, service_cells,
-        two_way,
+        Direction, Ends, Exchanged, address_cell, exchanged_cells, exchanged_columns,
+        service_cells, two_way,
     },
 };
 

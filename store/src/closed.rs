@@ -201,7 +201,8 @@ impl ClosedWriter {
             (LAST_NS, text(self.last_ns)),
             (checksum::CHECKSUMS, Some(checksum::encode(&self.blocks))),
         ] {
-            self.notes.extend(value.map(|value| (key.to_owned(), value)));
+            self.notes
+                .extend(value.map(|value| (key.to_owned(), value)));
         }
         let notes = self.notes.iter();
         let notes = notes.map(|(key, value)| (key.as_str(), value.as_str()));

@@ -7,7 +7,9 @@ use weir_collector::{
 };
 use weir_netflow::v9::FLOWS_V4;
 
-use crate::{NOW_NS, datagram, exporters, flow, flow_template, packets, set, source, take, template};
+use crate::{
+    NOW_NS, datagram, exporters, flow, flow_template, packets, set, source, take, template,
+};
 
 /// Strangers come once each. Memory does not grow, and who is known stays known.
 #[test]

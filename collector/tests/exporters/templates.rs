@@ -5,7 +5,9 @@ use weir_collector::{
     shards::Shards,
 };
 
-use crate::{NOW_NS, datagram, exporters, flow, flow_template, packets, set, source, take, template};
+use crate::{
+    NOW_NS, datagram, exporters, flow, flow_template, packets, set, source, take, template,
+};
 
 /// Two datagrams by which nfcapd 1.7.1 never ends: records of no octets, and a lot of them.
 #[test]

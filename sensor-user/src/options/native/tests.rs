@@ -9,8 +9,7 @@ fn the_command_line_is_consistent() {
 
 #[test]
 fn the_later_of_two_values_counts_and_collectors_add_up() {
-    let line =
-        "weir-sensor -i eth0 -m 10 -m 20 -n a:1,b:2 -n c:3 -c none --daemon -d tcp or udp";
+    let line = "weir-sensor -i eth0 -m 10 -m 20 -n a:1,b:2 -n c:3 -c none --daemon -d tcp or udp";
     let line: Vec<OsString> = line.split(' ').map(Into::into).collect();
     let Ok(settings) = settings(&line) else {
         panic!("{line:?} is refused")
