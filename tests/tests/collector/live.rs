@@ -1,9 +1,4 @@
 //! `weir live` in a real terminal, under changing traffic: what is on the screen is what was sent.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -14,13 +9,14 @@ use std::{
 };
 
 use serde_json::Value;
-use site::{Site, of, socket, unix_ns};
 use weir_exporter::{
     Version,
     batch::{BatchOptions, Batcher},
 };
 use weir_netflow::{ExportTime, FlowRecord};
 use weir_tests::{process::binaries, tmux::Screen};
+
+use crate::site::{Site, of, socket, unix_ns};
 
 const SECOND_NS: u64 = 1_000_000_000;
 

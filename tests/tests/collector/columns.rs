@@ -1,20 +1,16 @@
 //! What the files hold beyond version 1's columns: from datagrams of two formats at one port to what is
 //! asked of both.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
 
 use std::{fs, net::Ipv4Addr, process::Command, thread, time::Duration};
 
 use serde_json::{Value, json};
-use site::{Site, expect, socket, v9_datagram};
 use weir_tests::{
     process::{binaries, succeed},
     sflow::{self, Header},
     traffic,
 };
+
+use crate::site::{Site, expect, socket, v9_datagram};
 
 /// What is pending is written after half a second.
 const WRITTEN: Duration = Duration::from_millis(1500);

@@ -1,11 +1,4 @@
 //! `--metrics`: scraped under load, by hostile clients too; at the end the figures are the account's.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +10,13 @@ use std::{
 };
 
 use serde_json::Value;
-use site::{Site, v9_datagram};
 use weir_sensor_common::Counter;
 use weir_tests::traffic::flood_frame;
-use world::{COLLECTOR, Sink, World, inside, of};
+
+use crate::{
+    site::{Site, v9_datagram},
+    world::{COLLECTOR, Sink, World, inside, of},
+};
 
 /// More than a page is told again for, and than the collector's accounts are old.
 const FRESH: Duration = Duration::from_millis(1500);
@@ -178,7 +174,7 @@ fn a_sensors_figures_are_its_account() {
 #[test]
 fn a_collectors_figures_are_its_account() {
     let site = Site::new();
-    let sink = site::socket();
+    let sink = crate::site::socket();
     let to = sink.local_addr().unwrap();
     let json = site.path("flows.json");
     let mut daemon = site.start(&format!(
@@ -188,7 +184,7 @@ fn a_collectors_figures_are_its_account() {
     daemon.wait_for("figures at").unwrap();
     let address = address(&site.log());
     let annoying = annoy(&address);
-    let socket = site::socket();
+    let socket = crate::site::socket();
     for number in 0..500 {
         // Every hundredth is lost, and some are nonsense.
         if number % 100 != 99 {
@@ -205,7 +201,7 @@ fn a_collectors_figures_are_its_account() {
     thread::sleep(FRESH);
     let figures = scrape(&address);
     let found = site.stop(daemon);
-    site::expect(
+    crate::site::expect(
         &found,
         "datagrams=505 malformed=10 records=9900 records_written=9900",
     );

@@ -1,9 +1,5 @@
 //! The control socket of a running sensor: softflowctl's words, Weir's own, and clients that are up to
 //! no good. Debian's softflowctl asks Weir, and weir-ctl asks Debian's softflowd.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     io::Write as _,
@@ -21,7 +17,8 @@ use weir_tests::{
     process::{Daemon, binaries},
     traffic::{self, flood_frame},
 };
-use world::{COLLECTOR, Sink, World, expect, of};
+
+use crate::world::{COLLECTOR, Sink, World, expect, of};
 
 fn flows(numbers: Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()
@@ -119,8 +116,8 @@ fn shutdown_exports_and_exit_does_not() {
         assert_eq!(without_pid(&world.ask(word)), answer);
         let status = sensor.wait(Duration::from_secs(20)).unwrap();
         assert!(status.success(), "{}", sensor.log());
-        let found = world::json(&world.path("json"));
-        world::assert_account(&found);
+        let found = crate::world::json(&world.path("json"));
+        crate::world::assert_account(&found);
         let deleted = 25 - exported;
         expect(
             &found,

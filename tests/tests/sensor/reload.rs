@@ -1,11 +1,4 @@
 //! SIGHUP under traffic: what may change does, nothing is lost, and a broken file changes nothing.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     fs,
@@ -16,14 +9,17 @@ use std::{
     time::Duration,
 };
 
-use site::{Site, UNDER_WAY, unix_ns, v9_datagram};
 use weir_exporter::{
     Version,
     batch::{BatchOptions, Batcher},
 };
 use weir_netflow::ExportTime;
 use weir_tests::traffic::flood_frame;
-use world::{Sink, World, of};
+
+use crate::{
+    site::{Site, UNDER_WAY, unix_ns, v9_datagram},
+    world::{Sink, World, of},
+};
 
 const FIRST: &str = "127.0.0.1:2055";
 const SECOND: &str = "127.0.0.1:2056";
@@ -129,7 +125,7 @@ fn a_collector_takes_over_its_sampling_rates() {
         thread::sleep(UNDER_WAY);
         send(number);
     }
-    site::expect(&site.stop(daemon), "records_written=4");
+    crate::site::expect(&site.stop(daemon), "records_written=4");
     let text = fs::read_to_string(&lines).unwrap();
     let rates = text.lines().map(|line| {
         let flow: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -172,12 +168,12 @@ fn a_collector_takes_over_its_allow_list_and_accounts_for_every_datagram() {
     }
     send(EACH..2 * EACH);
     let found = site.stop(daemon);
-    site::expect(
+    crate::site::expect(
         &found,
         "datagrams=800 not_allowed=200 records=1800 records_written=1800",
     );
     for exporter in found["exporters"].as_array().unwrap() {
-        site::expect(exporter, "lost=0 restarts=0");
+        crate::site::expect(exporter, "lost=0 restarts=0");
     }
 }
 
@@ -193,7 +189,7 @@ fn send_messages(site: &Site, is_over: &AtomicBool) -> (TcpStream, u64) {
             uptime_ms: 5_000_000,
         };
         for _ in 0..RECORDS {
-            assert!(batcher.push(&site::record(now_ns), &time).is_none());
+            assert!(batcher.push(&crate::site::record(now_ns), &time).is_none());
         }
         let message = batcher.flush(&time).unwrap();
         stream.write_all(&message.octets).unwrap();
@@ -262,11 +258,11 @@ fn a_collector_reads_its_settings_again_and_keeps_its_connections() {
         "{not_allowed} of {messages}"
     );
     let records = RECORDS * (messages - not_allowed);
-    site::expect(
+    crate::site::expect(
         &found,
         &format!("datagrams={messages} malformed=0 records={records} records_written={records}"),
     );
-    site::expect(
+    crate::site::expect(
         &found,
         "streams=4 streams_refused=0 streams_broken=0 streams_cut_off=0",
     );

@@ -1,10 +1,5 @@
 //! `--pin`, and tc filters: what must not be left behind, and what must not be lost, when sensors come
 //! and go.
-#![expect(clippy::disallowed_methods, reason = "flows are of now")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     fs,
@@ -21,7 +16,10 @@ use weir_tests::{
     traffic::{self, flood_frame},
     wire::Wire,
 };
-use world::{COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, kill, of, send_from};
+
+use crate::world::{
+    COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, kill, of, send_from,
+};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()
@@ -74,9 +72,9 @@ fn assert_gives_an_account(world: &World, arguments: &[&str], reason: &str) {
     assert!(!output.status.success(), "{said}");
     let last = said.lines().next_back().unwrap();
     assert!(last.contains(reason), "{said}");
-    let found = world::json(&world.path("json"));
+    let found = crate::world::json(&world.path("json"));
     expect(&found, "adopted_packets=100 records_exported=100");
-    world::assert_account(&found);
+    crate::world::assert_account(&found);
     assert_eq!(sink.decode().sums().0, 100);
 }
 
@@ -144,7 +142,7 @@ fn programs_come_off_whatever_else_is_wrong() {
         assert!(output.status.success(), "{text}: {stderr}");
         assert!(stderr.contains(said), "{text}: {stderr}");
         assert!(!ip(&world.pair.b, &format!("link show {}", world.pair.b)).contains("xdp"));
-        expect(&world::json(&json), "adopted_packets=10");
+        expect(&crate::world::json(&json), "adopted_packets=10");
     }
 }
 
@@ -314,7 +312,10 @@ fn taking_off_is_not_interrupted() {
     detach.signal(libc::SIGTERM);
     let status = detach.wait(Duration::from_secs(60)).unwrap();
     assert!(status.success(), "{}", detach.log());
-    expect(&world::json(&path), &format!("adopted_packets={FLOWS}"));
+    expect(
+        &crate::world::json(&path),
+        &format!("adopted_packets={FLOWS}"),
+    );
     assert_eq!(bpf.names(), [""; 0]);
 }
 
@@ -339,7 +340,7 @@ fn programs_are_off_before_their_table_is_read() {
             stop.store(true, Ordering::Relaxed);
             assert!(output.unwrap().status.success());
         });
-        let found = world::json(&path);
+        let found = crate::world::json(&path);
         assert!(of(&found, "adopted_packets") > 1000, "{found:#}");
         expect(&found, "adopted_taken_packets=0 adopted_taken_octets=0");
     }
@@ -578,7 +579,7 @@ fn a_filter_that_is_another_sensors_by_now_is_left_alone() {
     thread::sleep(UNDER_WAY);
     assert!(!second.log().contains("taken off"), "{}", second.log());
     assert!(second.stop().unwrap().success());
-    expect(&world::json(&path), "ip_packets=10");
+    expect(&crate::world::json(&path), "ip_packets=10");
     expect(&world.stop(first), "ip_packets=0");
 }
 

@@ -1,10 +1,5 @@
 //! What programs say where nobody takes it, as a log on a full disk or a pipe whose reader has gone: they
 //! go on, and end as they should.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
 
 use std::{
     fs::{self, File},
@@ -15,11 +10,12 @@ use std::{
 };
 
 use serde_json::Value;
-use site::{Site, of, socket, v9_datagram};
 use weir_tests::{
     process::{Daemon, binaries},
     traffic,
 };
+
+use crate::site::{Site, of, socket, v9_datagram};
 
 /// Whatever is written to it fails as on a full disk.
 fn full() -> Stdio {

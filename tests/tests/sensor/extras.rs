@@ -1,9 +1,5 @@
 //! What records carry beside the usual, and track level `ether`: from frames, by each way they come
 //! in, to what a collector reads.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +8,8 @@ use weir_tests::{
     traffic::{self, flood_frame},
     wire::{self, Wire},
 };
-use world::{COLLECTOR, Sink, World, expect, inside, of};
+
+use crate::world::{COLLECTOR, Sink, World, expect, inside, of};
 
 /// The frame with another end of its source MAC address.
 fn from_host(host: u8, mut frame: Vec<u8>) -> Vec<u8> {

@@ -1,8 +1,4 @@
 //! The fault cases of running it as a service, V1 to V6.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     fs,
@@ -22,7 +18,8 @@ use weir_tests::{
     process::{Daemon, binaries, succeed},
     traffic::flood_frame,
 };
-use world::{COLLECTOR, World, assert_account, expect, json};
+
+use crate::world::{COLLECTOR, World, assert_account, expect, json};
 
 /// The workspace's folder.
 fn root() -> PathBuf {
@@ -86,14 +83,14 @@ fn v01_privileges_are_given_up_after_the_start() {
     assert_filtered(&process, 1);
     // What it keeps suffices for what happens later: an interface that goes and comes.
     let (a, b) = (&world.pair.a, &world.pair.b);
-    world::ip(a, &format!("link del {a}"));
+    crate::world::ip(a, &format!("link del {a}"));
     sensor.wait_for(&format!("{b} is gone")).unwrap();
-    world::ip(
+    crate::world::ip(
         a,
         &format!("link add {a} type veth peer name {b} netns {b}"),
     );
     for end in [a, b] {
-        world::ip(end, &format!("link set {end} arp off up"));
+        crate::world::ip(end, &format!("link set {end} arp off up"));
     }
     sensor
         .wait_for(&format!("{b} is back: attached again"))
@@ -131,7 +128,7 @@ fn v01_a_sensor_without_root_needs_three_capabilities() {
     let status = sensor.stop().unwrap();
     assert!(status.success());
     expect(
-        &world::json(&folder.join("json")),
+        &crate::world::json(&folder.join("json")),
         "ip_packets=10 unexplained_packets=0",
     );
 }
@@ -305,7 +302,7 @@ fn v05_a_service_manager_is_told_when_it_meters_and_that_sweeps_get_through() {
     sensor.wait_for("metering").unwrap();
     let ready = (0..20).find_map(|_| manager.next()).unwrap();
     assert!(ready.starts_with("READY=1\n"), "{ready}");
-    assert!(world::ip(b, &format!("link show {b}")).contains("xdp"));
+    assert!(crate::world::ip(b, &format!("link show {b}")).contains("xdp"));
     // A sweep each 20 ms, a sign of life each 100 ms.
     for _ in 0..10 {
         assert_eq!(manager.next().as_deref(), Some("WATCHDOG=1\n"));
@@ -515,7 +512,7 @@ fn v06_unsafe_is_confined_and_release_builds_check_overflow() {
         });
         let declared = text.contains("unsafe_code,") && text.contains("reason = ");
         // This file names the words.
-        let is_this = path.ends_with("tests/tests/fault_cases_service.rs");
+        let is_this = path.ends_with("tests/tests/sensor/fault_cases_service.rs");
         assert!(!uses || declared || is_this, "{}", path.display());
         assert!(
             !text.contains("allow(unsafe_code") || is_this,

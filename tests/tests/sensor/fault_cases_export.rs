@@ -1,8 +1,4 @@
 //! The fault cases of the sensor's export side, X1 to X6.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{fs, ops::Range, path::Path, process::Command, thread, time::Duration};
 
@@ -14,7 +10,8 @@ use weir_exporter::{
 };
 use weir_netflow::{ExportTime, FlowRecord};
 use weir_tests::{process::succeed, traffic};
-use world::{COLLECTOR, Decoded, Sink, UNDER_WAY, World, expect, inside, ip, of};
+
+use crate::world::{COLLECTOR, Decoded, Sink, UNDER_WAY, World, expect, inside, ip, of};
 
 /// Flows are over soon, and their datagrams leave a second later at the latest.
 const SOON: &str = "-n 127.0.0.1:2055 -t idle=100ms -t expint=50ms";

@@ -1,14 +1,11 @@
 //! Filter expressions by each way that packets come in, and what is told of what they leave out.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::fs;
 
 use serde_json::Value;
 use weir_tests::{process::succeed, traffic};
-use world::{World, assert_account, bpf::Bpf, expect, of};
+
+use crate::world::{World, assert_account, bpf::Bpf, expect, of};
 
 /// A UDP packet to port 53, whose payload is 7, in a VLAN or in none; the last octet of its source MAC
 /// address is 14.

@@ -1,9 +1,5 @@
 //! The ways records leave: over TCP, in turn, from where they were asked to, and in each kind of record;
 //! the totals are the same whichever it is.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     fs,
@@ -21,7 +17,8 @@ use weir_tests::{
     sent::{self, received},
     traffic::{self, Traffic},
 };
-use world::{Decoded, assert_account, expect, json, of};
+
+use crate::world::{Decoded, assert_account, expect, json, of};
 
 fn capture(folder: &Path) -> Traffic {
     let is_ip = |frame: &[u8]| matches!(frame[12..14], [8 | 0x81, 0] | [0x86, 0xdd]);

@@ -1,17 +1,14 @@
 //! nfdump agrees on what is gathered: the same datagrams in both collectors, each statistic (-s) by each
 //! order, and aggregations (-A) with and without prefix lengths; the same rows, and in the same order as
 //! far as the order tells them apart. Weir is asked in nfdump's own words.
-#![expect(clippy::disallowed_methods, reason = "flows are of now")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod both;
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects};
 use serde_json::Value;
 use weir_exporter::Version;
 use weir_tests::process::{binaries, succeed};
+
+use crate::both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects};
 
 /// Elements that v5 and v9 carry here; `:p` splits by protocol.
 const ELEMENTS: [&str; 14] = [

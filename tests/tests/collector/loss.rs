@@ -1,24 +1,20 @@
 //! Ground truth of loss: exporters, a relay that drops, doubles and reorders what they send and writes
 //! down what it did, and the collector behind it. What it reports must be what was done. nfcapd gets the
 //! same datagrams, and a table shows both.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
 
 use std::{
     collections::BTreeMap, fs, net::Ipv4Addr, path::Path, process::Command, thread, time::Duration,
 };
 
 use serde_json::Value;
-use site::{Site, push_set, socket, unix_ns};
 use weir_netflow::{ExportTime, FlowRecord, Sampling, low32, v5, v9};
 use weir_tests::{
     process::Daemon,
     relay::{Ledger, Mishaps, QUIET, Relay, Sent, Truth},
     traffic::Random,
 };
+
+use crate::site::{Site, push_set, socket, unix_ns};
 
 /// Domains of an exporter; each sends as many datagrams, about.
 const DOMAINS: u32 = 3;

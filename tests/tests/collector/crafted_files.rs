@@ -1,10 +1,5 @@
 //! Fault case D7, with the real programs: files of a few octets that claim to be very large are named, and the
 //! rest is read. Each program has an address space of 8 GiB: whoever believes such a file is ended for it.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
 
 use std::{
     fs,
@@ -14,8 +9,9 @@ use std::{
 };
 
 use serde_json::Value;
-use site::{Site, expect, of, socket, v9_datagram};
 use weir_tests::process::binaries;
+
+use crate::site::{Site, expect, of, socket, v9_datagram};
 
 /// Longer than any of it takes, and less than a loop without end.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,8 +1,4 @@
 //! weir-sensor called as softflowd: its defaults, its background, its files, its statistics.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     fs,
@@ -17,7 +13,8 @@ use weir_tests::{
     process::{Daemon, binaries},
     traffic::{self, flood_frame},
 };
-use world::{COLLECTOR, Sink, World};
+
+use crate::world::{COLLECTOR, Sink, World};
 
 /// The sensor by softflowd's name, and what its line says about places.
 struct Softflowd<'a> {

@@ -1,15 +1,12 @@
 //! `weir live` over a running sensor's table, in a real terminal: open flows are shown as open, with
 //! what they grew by.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::process::Command;
 
 use serde_json::Value;
 use weir_tests::{process::binaries, tmux::Screen, traffic::flood_frame};
-use world::World;
+
+use crate::world::World;
 
 /// Flows of 40 octets, a packet each.
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {

@@ -1,9 +1,5 @@
 //! nfdump agrees: the same datagrams in both collectors, the same filters, the same flows; and each reads the
 //! other's files.
-#![expect(clippy::disallowed_methods, reason = "flows are of now")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod both;
 
 use std::{
     fs,
@@ -11,13 +7,14 @@ use std::{
     process::Command,
 };
 
-use both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects};
 use weir_exporter::Version;
 use weir_tests::{
     filters::{self, Dialect},
     process::{binaries, succeed},
     traffic::Random,
 };
+
+use crate::both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects};
 
 const FILTERS: usize = 150;
 

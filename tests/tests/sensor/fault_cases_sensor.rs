@@ -1,9 +1,5 @@
 //! The fault cases of the sensor's packet side, S1 to S18: each is provoked for real, by every way
 //! a frame can come in, and the account must hold.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     fs, io,
@@ -28,7 +24,8 @@ use weir_tests::{
     process::{Daemon, succeed},
     traffic,
 };
-use world::{
+
+use crate::world::{
     COLLECTOR, Decoded, FrameOf, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, json, kill,
     of, send_from,
 };

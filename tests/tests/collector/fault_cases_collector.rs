@@ -1,10 +1,5 @@
 //! Fault cases of the collector's receiving side, with its sockets and threads; those of its state alone
 //! are in `collector/tests`.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
 
 use std::{
     fs,
@@ -15,12 +10,13 @@ use std::{
 };
 
 use serde_json::Value;
-use site::{Site, UNDER_WAY, expect, of, push_set, socket, unix_ns, v9_datagram};
 use weir_store::{rows, schema::StoredFlow, verify};
 use weir_tests::{
     netns,
     process::{Daemon, unprivileged},
 };
+
+use crate::site::{Site, UNDER_WAY, expect, of, push_set, socket, unix_ns, v9_datagram};
 
 /// Sends datagrams slowly enough for a small buffer.
 fn send(socket: &UdpSocket, site: &Site, datagrams: impl Iterator<Item = Vec<u8>>) {

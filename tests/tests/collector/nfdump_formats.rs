@@ -1,18 +1,17 @@
 //! Formats as nfdump has them: the same flows in both collectors, printed by both, the same words in each line.
 //! What is meant to differ is put into nfdump's words first (docs/answers.md has the list): names of protocols
 //! instead of numbers, `[address]:port` of IPv6 instead of `address.port`, UTC instead of local time.
-#![expect(clippy::disallowed_methods, reason = "flows are of now")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod both;
 
 use std::{path::Path, process::Command};
 
-use both::{FLOWS, address, datagrams, encoded, nfcapd_collects, now_ns, plain, weir_collects};
 use serde_json::Value;
 use weir_exporter::Version;
 use weir_netflow::FlowRecord;
 use weir_tests::process::{binaries, succeed};
+
+use crate::both::{
+    FLOWS, address, datagrams, encoded, nfcapd_collects, now_ns, plain, weir_collects,
+};
 
 /// Tokens that both versions carry here, beside rates.
 const TOKENS: &str = "fmt:%ts %te %tsr %tfs %td %tds %pr %sa %da %sp %dp %it %ic %in %out %smk %dmk %tos \

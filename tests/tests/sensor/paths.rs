@@ -1,9 +1,5 @@
 //! The ways packets take: sampling, several interfaces, forwarding, dropping, and a table that
 //! fills.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     net::UdpSocket,
@@ -18,7 +14,8 @@ use weir_tests::{
     traffic::{self, flood_frame},
     wire::Wire,
 };
-use world::{COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, of, send_from};
+
+use crate::world::{COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, of, send_from};
 
 fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(flood_frame).collect()

@@ -1,14 +1,11 @@
 //! Capture files whose clocks go back, or leap: flows begin and end with their earliest and latest packet,
 //! in whatever order they are in the file, and timeouts go on.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{fs, process::Command};
 
 use weir_tests::{process::binaries, sent::sent, traffic};
-use world::Decoded;
+
+use crate::world::Decoded;
 
 const START_S: i64 = 1_700_000_000;
 const DAY_S: i64 = 86_400;

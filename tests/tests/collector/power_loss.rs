@@ -1,11 +1,6 @@
 //! Fault case D2, by the system calls of the real programs: what gets its name has reached the disk before, and
 //! the name reaches it before anything goes that the file was made from. A power cut between any two of these
 //! calls then leaves each flow in a file.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
 
 use std::{
     fs,
@@ -15,9 +10,10 @@ use std::{
     time::Duration,
 };
 
-use site::{Site, expect, of, socket, v9_datagram};
 use weir_netflow::FlowRecord;
 use weir_store::{nfdump, schema::StoredFlow};
+
+use crate::site::{Site, expect, of, socket, v9_datagram};
 
 /// What a power cut may come between.
 const CALLS: &str = "trace=write,writev,pwrite64,ftruncate,fsync,fdatasync,renameat,renameat2,mkdirat,linkat,unlinkat,?rename,?mkdir,?link,?unlink,?rmdir";

@@ -1,12 +1,5 @@
 //! Every version with every option that changes what is sent, by either name: the numbers are exact, the
 //! totals the capture's, and Debian's collectors, tshark and Weir's own read it without a warning.
-#![expect(clippy::disallowed_methods, reason = "captures are of now")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod peer;
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     io::Read as _,
@@ -18,12 +11,15 @@ use std::{
     time::Duration,
 };
 
-use peer::{capture, collect, faultless_streams, has_v6, nfacctd, nfcapd, nfdump_total, succeed};
 use weir_tests::{
     process::binaries,
     sent::{self, Datagrams},
 };
-use world::Decoded;
+
+use crate::{
+    peer::{capture, collect, faultless_streams, has_v6, nfacctd, nfcapd, nfdump_total, succeed},
+    world::Decoded,
+};
 
 const PROGRAMS: [&str; 2] = ["weir-sensor", "softflowd"];
 const OPTIONS: [&str; 8] = [

@@ -1,14 +1,10 @@
 //! Answers at a real terminal: who wants a pager has one, and nobody else.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
-use site::{Site, expect, socket, v9_datagram};
 use weir_tests::{process::binaries, tmux::Screen};
+
+use crate::site::{Site, expect, socket, v9_datagram};
 
 /// Marks what goes through it.
 const PAGER: &str = "PAGER='sed s/^/paged:/'";

@@ -1,9 +1,5 @@
 //! Fault cases of the files, with a collector that writes them and the words that look after them; those
 //! of the formats alone are in `store/src`.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod site;
 
 use std::{
     fs,
@@ -14,13 +10,14 @@ use std::{
     time::Duration,
 };
 
-use site::{Site, UNDER_WAY, expect, of, socket, unix_ns, v9_datagram};
 use weir_store::{layout, window::Window};
 use weir_tests::{
     netns,
     process::{Daemon, NOBODY, unprivileged},
     traffic::Random,
 };
+
+use crate::site::{Site, UNDER_WAY, expect, of, socket, unix_ns, v9_datagram};
 
 /// Flows of each datagram here.
 const FLOWS: u16 = 20;

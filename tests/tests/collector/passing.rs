@@ -1,10 +1,5 @@
 //! What the collector passes on: datagrams repeated, flows encoded anew, lines and messages for other
 //! programs, other addresses, files replayed. Each flow is where it should be, or in a counter.
-#![expect(clippy::disallowed_methods, reason = "exporters have the time of day")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod site;
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +14,6 @@ use std::{
 };
 
 use serde_json::Value;
-use site::{Site, expect, of, socket, unix_ns, v9_datagram};
 use weir_exporter::{
     Version,
     batch::{BatchOptions, Batcher},
@@ -30,6 +24,8 @@ use weir_store::{
     read,
 };
 use weir_tests::{netns, process::binaries};
+
+use crate::site::{Site, expect, of, socket, unix_ns, v9_datagram};
 
 /// Flows with destination ports from 1 on, each of as many packets.
 const FLOWS: u16 = 200;

@@ -1,10 +1,4 @@
 //! Debian's programs agree: they read what Weir sends, and Weir reads what they send.
-#![expect(clippy::disallowed_methods, reason = "captures are of now")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod peer;
-#[expect(dead_code, reason = "a part of it is for other tests")]
-mod world;
 
 use std::{
     fs,
@@ -14,10 +8,6 @@ use std::{
     time::Duration,
 };
 
-use peer::{
-    capture, collect, faultless, free_port, has_v6, is_flow, nfacctd, nfcapd, nfdump_total,
-    succeed, text, tshark,
-};
 use serde_json::Value;
 use weir_exporter::{Batcher, Version, batch::BatchOptions};
 use weir_netflow::{
@@ -29,7 +19,14 @@ use weir_tests::{
     sent::sent,
     traffic::{self, Traffic},
 };
-use world::Decoded;
+
+use crate::{
+    peer::{
+        capture, collect, faultless, free_port, has_v6, is_flow, nfacctd, nfcapd, nfdump_total,
+        succeed, text, tshark,
+    },
+    world::Decoded,
+};
 
 /// Meters the capture with Weir. More words may follow the version.
 fn metering(capture: &Path, version: &str) -> Command {
