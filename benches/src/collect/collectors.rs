@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use weir_benches::live::receiver::number_after;
 use weir_sensor::clock::Now;
-use weir_store::{footer, read};
+use weir_store::{footer, read, recompact};
 use weir_tests::process::{self, Daemon};
 
 use crate::{
@@ -110,6 +110,8 @@ pub struct Running {
     folder: TempDir,
     /// Where it listens.
     pub port: u16,
+    /// Whether what it leaves is made one file.
+    pub recompacts: bool,
     /// Of all children that ended before it.
     before_ns: f64,
 }
@@ -121,6 +123,8 @@ pub struct Left {
     pub flows: u64,
     /// Octets of those files.
     pub octets: u64,
+    /// Octets once they were recompacted, if they were.
+    pub recompacted_octets: Option<u64>,
     /// Files.
     pub files: u64,
     /// What is missing by the exporters' numbers, in their units; of weir-collector alone.
@@ -172,6 +176,7 @@ impl Running {
             daemon,
             folder,
             port,
+            recompacts: false,
             before_ns,
         };
         running.wait_for_socket()?;
@@ -250,12 +255,26 @@ impl Running {
             Who::Weir => self.left_by_weir()?,
             Who::Lz4 | Who::Zstd => left_by_nfcapd(&self.flows())?,
         };
-        Ok(Left { cpu_ns, ..left })
+        let recompacted_octets = self.recompacts.then(|| self.recompact()).transpose()?;
+        Ok(Left {
+            cpu_ns,
+            recompacted_octets,
+            ..left
+        })
     }
 
     /// The folder of its flows.
     pub fn flows(&self) -> PathBuf {
         self.folder.path().join("flows")
+    }
+
+    /// Makes one file of an hour's; the octets of all.
+    fn recompact(&self) -> Result<u64> {
+        let flows = self.flows();
+        recompact::recompact(&*flows, i64::MAX, false, |_| {})?;
+        let closed = read::list(&flows)?.closed;
+        let octets = closed.iter().map(|path| Ok(fs::metadata(path)?.len()));
+        octets.sum()
     }
 
     /// What is in closed files, by their footers; the collector's own account must agree.

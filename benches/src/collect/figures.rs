@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     bars::{Bar, Report},
-    campus::Family,
     cpu::median,
     table::median_ratio,
 };
@@ -81,16 +80,6 @@ pub fn add(report: &mut Report, case: &Case, nfcapd: &Nfcapd, who: &[Who], figur
         ),
     );
     add_ratios(report, name, nfcapd, who, figures);
-    // The blueprint's anchors are of IPv4 flows; those of IPv6 are shown without a bar.
-    if case.family == Family::V4 {
-        report.bar(
-            format!("{name}: at rest"),
-            "octets/flow",
-            known(&weir.octets),
-            Bar::at_most(18.0, 15.0),
-            "Parquet as rotated, not recompacted",
-        );
-    }
     for (who, figures) in who.iter().zip(figures) {
         let name = format!("{name}, {}", who.name());
         let limit = if figures.sender_is_limit {
@@ -107,7 +96,7 @@ pub fn add(report: &mut Report, case: &Case, nfcapd: &Nfcapd, who: &[Who], figur
             ("CPU until it is written", &figures.open_ns, "ns/flow"),
             ("CPU with closing", &figures.all_ns, "ns/flow"),
             ("beside it: sender, softirqs", &figures.beside_ns, "ns/flow"),
-            ("at rest", &figures.octets, "octets/flow"),
+            ("as rotated", &figures.octets, "octets/flow"),
             ("most memory before closing", &figures.memory_mib, "MiB"),
         ] {
             if let Some(figure) = known(figures) {

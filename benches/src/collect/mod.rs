@@ -167,6 +167,9 @@ impl Bench<'_> {
             self.cpu_round(case, &mut replay, &mut figures)?;
         }
         figures::add(report, case, &self.nfcapd, &self.who, &figures);
+        if case.family == Family::V4 {
+            self.recompact(report, case, &mut replay, figures[0].highest)?;
+        }
         report.context(
             format!("{}: in datagrams", case.name),
             wire_octets,
@@ -284,6 +287,32 @@ impl Bench<'_> {
             memory_octets: collector.memory_octets()?,
             left: collector.stop()?,
         })
+    }
+
+    /// What the flows take for good: one pass of them, whose windows are recompacted into one file.
+    fn recompact(
+        &self,
+        report: &mut Report,
+        case: &Case,
+        replay: &mut Replay,
+        highest: u64,
+    ) -> Result<()> {
+        let flows = replay.flows();
+        let rate = (highest / 2).max(1);
+        // Some three windows.
+        let rotation_ms = flows * 1000 / rate / 3 + 1;
+        let mut collector = Running::start(Who::Weir, &self.nfcapd, None, rotation_ms)?;
+        collector.recompacts = true;
+        let outcome = self.send(case, collector, replay, rate, flows)?;
+        let octets = outcome.left.recompacted_octets;
+        report.bar(
+            format!("{}: at rest", case.name),
+            "octets/flow",
+            octets.map(|octets| octets as f64 / outcome.left.flows as f64),
+            Bar::at_most(18.0, 15.0),
+            "Parquet of several windows, recompacted into one file",
+        );
+        Ok(())
     }
 
     /// Windows that close a hundred times a minute. Closing is work of its own: the collector has both CPUs.

@@ -23,9 +23,10 @@ use super::{
     value::{Stored, Value},
 };
 
-/// Columns with a Bloom filter, and how often it says that a value may be there which is not.
+/// Columns with a Bloom filter, and how often it says that a value may be there which is not: half as often would
+/// take twice the octets, a quarter of one a flow.
 const FILTERED: [&str; 2] = ["src_addr", "dst_addr"];
-const FALSE_POSITIVES: f64 = 0.05;
+const FALSE_POSITIVES: f64 = 0.1;
 
 /// The column's chunk.
 ///
@@ -189,14 +190,19 @@ fn finish<T: Value>(pages: Pages<'_>, values: &[T], nulls: usize) -> Result<Chun
     pages.finish(T::statistics(*least, *greatest, nulls as u64), filter)
 }
 
-/// A Bloom filter that has values.
+/// A Bloom filter that has values. Of sorted ones each comes once.
 fn filter<T: Value>(values: &[T]) -> Result<Sbbf> {
-    let mut filter = Sbbf::new_with_ndv_fpp(values.len() as u64, FALSE_POSITIVES)?;
+    let differ = values.windows(2).filter(|pair| pair[0] != pair[1]);
+    let different = differ.count() as u64 + 1;
+    let mut filter = Sbbf::new_with_ndv_fpp(different, FALSE_POSITIVES)?;
     let mut octets = Vec::with_capacity(T::OCTETS);
+    let mut before = None;
     for value in values {
-        octets.clear();
-        value.put(&mut octets);
-        filter.insert(&octets[..]);
+        if before.replace(value) != Some(value) {
+            octets.clear();
+            value.put(&mut octets);
+            filter.insert(&octets[..]);
+        }
     }
     Ok(filter)
 }

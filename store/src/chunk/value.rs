@@ -89,6 +89,8 @@ pub trait Value: Copy + Ord + Hash {
     /// What its distances from each other may all be multiples of, the largest first; none if they are no
     /// numbers.
     const SCALES: &'static [u64] = &[];
+    /// Whether it is an address: those of a network begin alike.
+    const IS_ADDRESS: bool = false;
     /// Appends many as differences, if that is a good way to write different ones.
     const PUT_DIFFERENCES: Option<fn(&[Self], &mut Vec<u8>)> = None;
 
@@ -199,6 +201,7 @@ impl Value for i64 {
 /// An address as a number.
 impl Value for u128 {
     const OCTETS: usize = 16;
+    const IS_ADDRESS: bool = true;
 
     fn put(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_be_bytes());

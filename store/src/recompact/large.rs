@@ -6,8 +6,8 @@ use std::{
 };
 
 use arrow::{
-    array::RecordBatch,
-    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
+    array::{Array, RecordBatch},
+    compute::{self, SortColumn},
     error::ArrowError,
 };
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::name;
 use crate::{
     StoreError, account,
-    closed::ClosedWriter,
+    closed::{self, ClosedWriter},
     expire::ClosedFile,
     footer::{self, Ends},
     form::Compression,
@@ -23,10 +23,13 @@ use crate::{
     verify::{self, Fault},
 };
 
-/// Flows sorted at a time, and so in a row group: some 40 MiB.
-const SORTED_ROWS: usize = 1 << 18;
-/// What they are sorted by.
-const SORTED_BY: [&str; 3] = ["src_addr", "dst_addr", "flow_start"];
+/// Flows sorted at a time, and so in a row group: some 500 MiB. Each has dictionaries of its own, which take the
+/// less the more flows they are for.
+const SORTED_ROWS: usize = closed::ROW_GROUP_ROWS;
+/// What they are sorted by: a host's flows are together, and those to one service of as many packets have much in
+/// common. Of the orders that begin with the source it takes least (the campus: 17.6 octets a flow; by source and
+/// destination 18.0).
+const SORTED_BY: [&str; 4] = ["src_addr", "dst_port", "packets", "flow_start"];
 /// The note that lists what a large file was made of.
 const SOURCES: &str = "weir.recompacted";
 
@@ -69,12 +72,12 @@ fn write_sorted(
     let (mut batches, mut rows) = (Vec::new(), 0);
     for file in files {
         let verified = verify::read_sound(&file.path, |batch| {
-            rows += batch.num_rows();
-            batches.push(batch);
-            if rows >= SORTED_ROWS {
+            if rows + batch.num_rows() > SORTED_ROWS {
                 rows = 0;
                 write_group(&mut writer, &std::mem::take(&mut batches), partial)?;
             }
+            rows += batch.num_rows();
+            batches.push(batch);
             Ok(())
         });
         let path = file.path.display();
@@ -107,16 +110,37 @@ fn write_group(
     writer.end_row_group()
 }
 
+/// The rows of all batches, in order; without columns in which none has anything, which the writer knows.
 fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
-    let all = concat_batches(&schema::schema(), batches)?;
-    let columns = SORTED_BY.iter().filter_map(|name| {
-        Some(SortColumn {
-            values: all.column_by_name(name)?.clone(),
+    let of_all = |name: &str| -> Vec<&dyn Array> {
+        let arrays = batches
+            .iter()
+            .filter_map(|batch| batch.column_by_name(name));
+        arrays.map(AsRef::as_ref).collect()
+    };
+    let mut keys = Vec::with_capacity(SORTED_BY.len());
+    for name in SORTED_BY {
+        keys.push(SortColumn {
+            values: compute::concat(&of_all(name))?,
             options: None,
-        })
-    });
-    let order = lexsort_to_indices(&columns.collect::<Vec<_>>(), None)?;
-    take_record_batch(&all, &order)
+        });
+    }
+    let order = compute::lexsort_to_indices(&keys, None)?;
+    drop(keys);
+    let places = batches.iter().enumerate();
+    let places = places.flat_map(|(batch, rows)| (0..rows.num_rows()).map(move |row| (batch, row)));
+    let places: Vec<_> = places.collect();
+    let order = order.values().iter();
+    let order: Vec<_> = order.map(|row| places[*row as usize]).collect();
+    let mut columns = Vec::new();
+    for field in schema::schema().fields() {
+        let arrays = of_all(field.name());
+        if arrays.iter().any(|array| array.null_count() < array.len()) {
+            let sorted = compute::interleave(&arrays, &order)?;
+            columns.push((field.name().clone(), sorted, field.is_nullable()));
+        }
+    }
+    RecordBatch::try_from_iter_with_nullable(columns)
 }
 
 /// What a large file says of one it was made of; the notes of that one go on in it.

@@ -64,7 +64,7 @@ impl Flow {
         self.0.received_ns
     }
 
-    fn stored(&self) -> StoredFlow {
+    pub fn stored(&self) -> StoredFlow {
         StoredFlow {
             record: self.0.record,
             received_ns: self.0.received_ns,
