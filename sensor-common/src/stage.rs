@@ -22,6 +22,8 @@ pub const STAGES_MAX: u32 = 16;
 pub struct Stage {
     /// Packets that wait.
     pub waiting: u32,
+    /// While they are fetched: how many are not at home.
+    pub away: u32,
     /// The packets.
     pub sightings: [Sighting; STAGES_MAX as usize],
     /// While they are accounted: the slot where each is looked for first.

@@ -24,7 +24,7 @@ mod lanes;
 mod shape;
 
 use crate::slot::{Sighting, SlotWords};
-use lanes::{equal_lanes, lane, lowest, ones, tag_of};
+use lanes::{any_bit, equal_lanes, equal_ways, lane, lowest, lowest_slot, ones, tag_of};
 
 pub use lanes::free_ways;
 pub use shape::{Places, Shape};
@@ -122,10 +122,8 @@ pub fn fetch_home<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()>
 /// mispredicted each time it is.
 #[inline(always)]
 pub fn strays<R: Region>(region: &R, shape: &Shape, sighting: &Sighting) -> Option<u32> {
-    let difference = region
-        .slot(shape.home(sighting.hash))?
-        .address_difference(&sighting.key);
-    Some(((difference | difference.wrapping_neg()) >> 63) as u32)
+    let slot = region.slot(shape.home(sighting.hash))?;
+    Some(any_bit(slot.address_difference(&sighting.key)))
 }
 
 /// Has the tags fetched of both buckets where a flow of this hash may be.
@@ -142,19 +140,12 @@ pub fn fetch_tags<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()>
 pub fn find<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<u32> {
     let places = shape.places(hash);
     let [first, second] = places.buckets;
-    let tags = [region.tags(first)?, region.tags(second)?];
-    let (bucket, matches) = [
-        (first * WAYS, equal_lanes(tags[0][0], places.tag)),
-        (first * WAYS + 4, equal_lanes(tags[0][1], places.tag)),
-        (second * WAYS, equal_lanes(tags[1][0], places.tag)),
-        (second * WAYS + 4, equal_lanes(tags[1][1], places.tag)),
-    ]
-    .into_iter()
-    .fold((0, 0), |found, half| if half.1 != 0 { half } else { found });
+    let matches = equal_ways([region.tags(first)?, region.tags(second)?], places.tag);
+    // Hardly ever where flows are known, and always where they are new: a branch that is predicted.
     if matches == 0 {
         return Some(shape.home(hash));
     }
-    let index = bucket + lane(matches);
+    let index = lowest_slot(matches, places.buckets);
     region.slot(index)?.born();
     if shape.tells_macs_apart() {
         region.fetch_macs(index);

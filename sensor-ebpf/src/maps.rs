@@ -240,6 +240,20 @@ impl CpuState {
         unsafe { (*self.0).stage.strays[(nth & (STAGES_MAX - 1)) as usize] = index };
     }
 
+    /// How many of the queue's packets are not at home, as it was noted. The verifier does not remember
+    /// what lies in a map: it would follow what comes next once for each number that it may be.
+    #[inline(always)]
+    pub fn away(&self) -> u32 {
+        // SAFETY: as above; volatile so that it comes from there.
+        unsafe { (&raw const (*self.0).stage.away).read_volatile() }
+    }
+
+    #[inline(always)]
+    pub fn set_away(&self, strays: u32) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.0).stage.away).write_volatile(strays) };
+    }
+
     /// Empties the queue.
     #[inline(always)]
     pub fn clear(&self) {

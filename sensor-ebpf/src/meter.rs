@@ -256,12 +256,15 @@ pub fn fetch() {
         state.set_stray(strays, index);
         strays += table::strays(&region, &shape, sighting).unwrap_or(0);
     }
+    state.set_away(strays);
+    let strays = state.away();
     for nth in 0..STAGES_MAX {
         if nth >= strays {
             break;
         }
         let _ = fetch_tags(&region, &shape, state.sighting(state.stray(nth)).hash);
     }
+    let strays = state.away();
     for nth in 0..STAGES_MAX {
         if nth >= strays {
             break;

@@ -1,5 +1,9 @@
 //! Arithmetic on a bucket's tags: two words of four lanes, 16 bits a way, all four at a time.
 
+use core::hint::black_box;
+
+use super::WAYS;
+
 const LANES_TOP: u64 = 0x8000_8000_8000_8000;
 const LANES_LOW: u64 = 0x7fff_7fff_7fff_7fff;
 const LANES_ONE: u64 = 0x0001_0001_0001_0001;
@@ -18,6 +22,32 @@ pub fn lane(matches: u64) -> u32 {
     const POSITION: u64 = (1 << 46) | (2 << 30) | (3 << 14);
     let lowest = matches & matches.wrapping_neg();
     ((lowest >> 15).wrapping_mul(POSITION) >> 62) as u32
+}
+
+/// The ways of two buckets whose tags equal this one, a bit each. Of the four bits from bit 12 of each lane,
+/// the first is of the first bucket's first word, the next of its second, the others of the second bucket.
+#[inline(always)]
+pub fn equal_ways([first, second]: [[u64; 2]; 2], tag: u16) -> u64 {
+    equal_lanes(first[0], tag) >> 3
+        | equal_lanes(first[1], tag) >> 2
+        | equal_lanes(second[0], tag) >> 1
+        | equal_lanes(second[1], tag)
+}
+
+/// The slot of the lowest of these ways, of which there must be one. It has no branches: which way it is
+/// cannot be predicted.
+#[inline(always)]
+pub fn lowest_slot(matches: u64, [first, second]: [u32; 2]) -> u32 {
+    let lowest = matches & matches.wrapping_neg();
+    // Below it lie the top bits of as many lanes as its lane's number says.
+    let lanes_below = (lowest.wrapping_sub(1) >> 15) & LANES_ONE;
+    let lane = lanes_below.wrapping_mul(LANES_ONE) >> 48;
+    // Which of the lane's four bits: 1, 2, 4, 8 become 0, 1, 2, 3.
+    let bit = lowest >> (16 * lane) >> 12;
+    let word = ((bit >> 1) - (bit >> 3)) as u32;
+    let in_second = (word >> 1).wrapping_neg();
+    let bucket = first ^ ((first ^ second) & in_second);
+    bucket * WAYS + (word & 1) * 4 + lane as u32
 }
 
 /// The ways whose two parity bits are equal, a bit each.
@@ -56,6 +86,13 @@ pub fn lowest(bits: u8) -> u32 {
     u32::from(ones((bits & bits.wrapping_neg()).wrapping_sub(1)))
 }
 
+/// 1 if a bit of the word is set, else 0. That the two words it is made of belong together is hidden
+/// from the compiler, which would see a comparison, and BPF has no way to one's outcome but a branch.
+#[inline(always)]
+pub fn any_bit(word: u64) -> u32 {
+    ((word | black_box(word.wrapping_neg())) >> 63) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +112,43 @@ mod tests {
             let bit = 1u64 << (16 * n + 15);
             assert_eq!(lane(bit), n);
             assert_eq!(lane(bit | 1 << 63), n);
+        }
+    }
+
+    #[test]
+    fn each_way_of_two_buckets_is_found_by_its_tag() {
+        const TAG: u16 = 0x1234;
+        let with = |ways: &[u32]| {
+            // Another tag, and a parity bit that must not matter.
+            let mut tags = [[0x9235_1235_9235_1235u64; 2]; 2];
+            for way in ways {
+                let word = &mut tags[(way / 8) as usize][(way / 4 % 2) as usize];
+                *word ^= 1 << (16 * (way % 4));
+            }
+            equal_ways(tags, TAG)
+        };
+        assert_eq!(with(&[]), 0);
+        for way in 0..16 {
+            let matches = with(&[way]);
+            let bucket = [70, 33][(way / 8) as usize];
+            assert_eq!(matches.count_ones(), 1);
+            assert_eq!(lowest_slot(matches, [70, 33]), bucket * WAYS + way % 8);
+        }
+        // One after the other, each once.
+        let mut matches = with(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        let mut slots = 0u32;
+        for _ in 0..16 {
+            slots ^= 1 << lowest_slot(matches, [0, 1]);
+            matches &= matches - 1;
+        }
+        assert_eq!((slots, matches), (0xffff, 0));
+    }
+
+    #[test]
+    fn any_bit_of_a_word_is_told() {
+        assert_eq!(any_bit(0), 0);
+        for bit in 0..64 {
+            assert_eq!((any_bit(1 << bit), any_bit(u64::MAX << bit)), (1, 1));
         }
     }
 
