@@ -42,6 +42,8 @@ pub struct Cpu {
     pub evicted: u64,
     /// Packets since the last one that sampling chose.
     pub unsampled: u32,
+    /// The program's own: the ring has room until so many were pushed out, and perhaps longer.
+    pub room_until: u64,
     /// What waits to be accounted.
     pub stage: Stage,
 }

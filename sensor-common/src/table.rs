@@ -10,8 +10,8 @@
 //! A way is *free* when its two parity bits are equal. The kernel flips its bit to take a way,
 //! user space flips the other to give it back: two words with one writer each say what one word
 //! with two writers would. So a new flow finds a free way without touching a slot, and a flow
-//! that is already there costs one line of tags (two if it lives in its second bucket) and one of
-//! slots; `released` is read only when a flow is opened.
+//! that is already there costs one line of slots at home, elsewhere two of slots and two of tags;
+//! `released` is read only when a flow is opened.
 //!
 //! On request there is a fourth, a line a way: what the slot has no room for ([`crate::extra`]).
 //! The region knows the packet's own; this file says when the two are compared or copied.
@@ -24,7 +24,7 @@ mod lanes;
 mod shape;
 
 use crate::slot::{Sighting, SlotWords};
-use lanes::{any_bit, equal_lanes, equal_ways, lane, lowest, lowest_slot, ones, tag_of};
+use lanes::{any_bit, equal_ways, lowest, lowest_slot, ones};
 
 pub use lanes::free_ways;
 pub use shape::{Places, Shape};
@@ -41,14 +41,27 @@ pub const SLOTS_MAX: u32 = 1 << 27;
 /// Slots of other flows looked at before one is pushed out.
 const VICTIMS_TRIED: u32 = 4;
 
+/// For [`Region::set_tag`]: the way was free and is taken.
+pub const FLIP: u16 = 0x8000;
+/// For [`Region::set_tag`]: the way stays taken, by another flow.
+pub const KEEP: u16 = 0;
+
+/// A tag that takes an old one's place, see [`Region::set_tag`].
+#[inline(always)]
+#[must_use]
+pub const fn next_tag(old: u16, tag: u16, flip: u16) -> u16 {
+    (old ^ flip) & FLIP | tag
+}
+
 /// A CPU's region, as the side that meters sees it.
 pub trait Region {
     /// How a slot is reached.
     type Slot: SlotWords;
     /// The eight tags of a bucket, four to a word.
     fn tags(&self, bucket: u32) -> Option<[u64; 2]>;
-    /// Replaces one tag.
-    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16);
+    /// Replaces the 15 bits of one tag; of the parity bit, `flip` says whether it is flipped ([`FLIP`]) or
+    /// kept ([`KEEP`]).
+    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16, flip: u16);
     /// User space's parity bits of a bucket.
     fn released(&self, bucket: u32) -> Option<u8>;
     /// The slot of a way; `index` is `bucket * WAYS + way`.
@@ -167,25 +180,22 @@ pub fn account_at<R: Region>(
     sighting: &Sighting,
     likely: u32,
 ) -> Option<Accounted> {
-    if update(region, likely, shape, sighting)? {
+    let slot = region.slot(likely)?;
+    if update(region, &slot, likely, shape, sighting) {
         return Some(Accounted::lossless(Outcome::Updated));
     }
     let places = shape.places(sighting.hash);
     let [first, second] = places.buckets;
-    let tags_first = region.tags(first)?;
-    if update_bucket(region, first, tags_first, places.tag, shape, sighting)? {
+    let tags = [region.tags(first)?, region.tags(second)?];
+    if update_equal(region, &places, tags, shape, sighting)? {
         return Some(Accounted::lossless(Outcome::Updated));
     }
-    let tags_second = region.tags(second)?;
-    if update_bucket(region, second, tags_second, places.tag, shape, sighting)? {
-        return Some(Accounted::lossless(Outcome::Updated));
-    }
-    let free_first = free_ways(tags_first, region.released(first)?);
-    let free_second = free_ways(tags_second, region.released(second)?);
+    let free_first = free_ways(tags[0], region.released(first)?);
+    let free_second = free_ways(tags[1], region.released(second)?);
     if free_first | free_second == 0 {
-        return replace(region, places, [tags_first, tags_second], sighting);
+        return replace(region, &places, likely, slot, sighting);
     }
-    let (bucket, free, tags) = choose(&places, free_first, free_second, [tags_first, tags_second]);
+    let (bucket, free) = choose(&places, free_first, free_second);
     let way = if free >> places.home & 1 != 0 {
         places.home
     } else {
@@ -193,10 +203,9 @@ pub fn account_at<R: Region>(
     };
     let index = bucket * WAYS + way;
     let slot = region.slot(index)?;
-    let taken = !tag_of(tags, way) & 0x8000;
     region.keep_extra(index);
     slot.open(sighting, next_generation(slot.born(), slot.closed()));
-    region.set_tag(bucket, way, places.tag | taken);
+    region.set_tag(bucket, way, places.tag, FLIP);
     Some(Accounted::lossless(Outcome::Created))
 }
 
@@ -204,70 +213,51 @@ pub fn account_at<R: Region>(
 /// else the emptier. So most flows live at home, and yet hardly any finds both buckets full before
 /// the table is.
 #[inline(always)]
-fn choose(
-    places: &Places,
-    free_first: u8,
-    free_second: u8,
-    tags: [[u64; 2]; 2],
-) -> (u32, u8, [u64; 2]) {
+fn choose(places: &Places, free_first: u8, free_second: u8) -> (u32, u8) {
     let at_home = free_first >> places.home & 1 != 0 && ones(free_first) >= WAYS as u8 / 2;
     if at_home || ones(free_first) >= ones(free_second) {
-        (places.buckets[0], free_first, tags[0])
+        (places.buckets[0], free_first)
     } else {
-        (places.buckets[1], free_second, tags[1])
+        (places.buckets[1], free_second)
     }
 }
 
-/// Adds the packet to the way's flow if it is the packet's, live.
+/// Adds the packet to the slot's flow if it is the packet's, live.
 #[inline(always)]
-fn update<R: Region>(region: &R, index: u32, shape: &Shape, sighting: &Sighting) -> Option<bool> {
-    let slot = region.slot(index)?;
+fn update<R: Region>(
+    region: &R,
+    slot: &R::Slot,
+    index: u32,
+    shape: &Shape,
+    sighting: &Sighting,
+) -> bool {
     let found = slot.born() != slot.closed()
         && slot.holds(&sighting.key, shape.key_mask, sighting.hook)
         && (!shape.tells_macs_apart() || region.has_macs(index));
     if found {
         slot.add(sighting);
     }
-    Some(found)
+    found
 }
 
-/// Adds the packet to its flow if the bucket holds it, live.
+/// Adds the packet to its flow if a way whose tag equals the flow's holds it, live. Both buckets are
+/// asked at once: that no tag is equal is one branch, which is predicted where all flows are new.
 #[inline(always)]
-fn update_bucket<R: Region>(
+fn update_equal<R: Region>(
     region: &R,
-    bucket: u32,
-    tags: [u64; 2],
-    tag: u16,
+    places: &Places,
+    tags: [[u64; 2]; 2],
     shape: &Shape,
     sighting: &Sighting,
 ) -> Option<bool> {
-    let first = bucket * WAYS;
-    Some(
-        update_half(region, first, equal_lanes(tags[0], tag), shape, sighting)?
-            || update_half(
-                region,
-                first + 4,
-                equal_lanes(tags[1], tag),
-                shape,
-                sighting,
-            )?,
-    )
-}
-
-#[inline(always)]
-fn update_half<R: Region>(
-    region: &R,
-    first: u32,
-    mut matches: u64,
-    shape: &Shape,
-    sighting: &Sighting,
-) -> Option<bool> {
-    // A bound the verifier sees: a word has four lanes.
-    for _ in 0..4 {
+    let mut matches = equal_ways(tags, places.tag);
+    // A bound the verifier sees: two buckets have so many ways.
+    for _ in 0..2 * WAYS {
         if matches == 0 {
             break;
         }
-        if update(region, first + lane(matches), shape, sighting)? {
+        let index = lowest_slot(matches, places.buckets);
+        if update(region, &region.slot(index)?, index, shape, sighting) {
             return Some(true);
         }
         matches &= matches.wrapping_sub(1);
@@ -276,37 +266,24 @@ fn update_half<R: Region>(
 }
 
 /// Pushes a flow out of a full pair of buckets and puts the new one in its place. Flows of one
-/// packet are taken first, so that a flood of new flows mostly pushes out its own.
+/// packet are taken first, so that a flood of new flows mostly pushes out its own. The slot `likely` was
+/// looked at already and is in one of the two: its line is here.
 #[inline(always)]
 fn replace<R: Region>(
     region: &mut R,
-    places: Places,
-    tags: [[u64; 2]; 2],
+    places: &Places,
+    likely: u32,
+    slot: R::Slot,
     sighting: &Sighting,
 ) -> Option<Accounted> {
-    let mut victim = None;
-    for turn in 0..VICTIMS_TRIED {
-        // The home slot first: its line is here already.
-        let choice = (turn & 1) as usize;
-        let way = (places.home + turn * 3) & (WAYS - 1);
-        let slot = region.slot(places.buckets[choice] * WAYS + way)?;
-        if slot.born() == slot.closed() {
-            continue;
-        }
-        let single = slot.packets() == 1;
-        victim = Some((choice, way, slot));
-        if single {
-            break;
-        }
-    }
-    let Some((choice, way, slot)) = victim else {
+    let (is_live, index, slot) = victim(region, places, likely, slot)?;
+    if !is_live {
         return Some(Accounted {
             outcome: Outcome::Busy,
             lost_packets: u32::from(sighting.packets),
             lost_octets: sighting.octets,
         });
-    };
-    let index = places.buckets[choice] * WAYS + way;
+    }
     let (packets, octets) = (slot.packets(), slot.octets());
     let accounted = if region.evict(&slot, index) {
         Accounted::lossless(Outcome::CreatedEvicting)
@@ -319,9 +296,38 @@ fn replace<R: Region>(
     };
     region.keep_extra(index);
     slot.open(sighting, next_generation(slot.born(), slot.closed()));
-    let taken = tag_of(tags[choice], way) & 0x8000;
-    region.set_tag(places.buckets[choice], way, places.tag | taken);
+    region.set_tag(index / WAYS, index % WAYS, places.tag, KEEP);
     Some(accounted)
+}
+
+/// Of a few flows of two full buckets, `slot`'s first, the first of one packet, else the last one; and whether
+/// it is a live one: all may be in the middle of a hand-over. There is a slot in either case: a register
+/// without a value is one that the verifier refuses.
+#[inline(always)]
+fn victim<R: Region>(
+    region: &R,
+    places: &Places,
+    mut index: u32,
+    mut slot: R::Slot,
+) -> Option<(bool, u32, R::Slot)> {
+    let mut is_live = slot.born() != slot.closed();
+    if is_live && slot.packets() == 1 {
+        return Some((true, index, slot));
+    }
+    let [first, second] = places.buckets;
+    for turn in 1..VICTIMS_TRIED {
+        // By arithmetic: the verifier follows no index into an array on the stack.
+        let bucket = first ^ ((first ^ second) & 0u32.wrapping_sub(turn & 1));
+        let other = bucket * WAYS + ((places.home + turn * 3) & (WAYS - 1));
+        let candidate = region.slot(other)?;
+        if candidate.born() != candidate.closed() {
+            (is_live, index, slot) = (true, other, candidate);
+            if slot.packets() == 1 {
+                break;
+            }
+        }
+    }
+    Some((is_live, index, slot))
 }
 
 /// A generation that differs from the last one and from the one user space closed.
@@ -338,6 +344,17 @@ fn next_generation(born: u8, closed: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_keeps_or_flips_its_parity() {
+        for parity in [0, FLIP] {
+            assert_eq!(next_tag(parity | 0x7123, 0x0456, KEEP), parity | 0x0456);
+            assert_eq!(
+                next_tag(parity | 0x7123, 0x0456, FLIP),
+                (parity ^ FLIP) | 0x0456
+            );
+        }
+    }
 
     #[test]
     fn a_new_generation_is_neither_the_last_nor_the_closed_one() {

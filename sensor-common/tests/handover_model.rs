@@ -26,7 +26,7 @@ use weir_sensor_common::{
     FlowKey, KeyMask, Slot, SlotWords, handover,
     hash::Seed,
     slot::Sighting,
-    table::{Outcome, Region, SLOTS_MIN, Shape, WAYS, account},
+    table::{Outcome, Region, SLOTS_MIN, Shape, WAYS, account, next_tag},
 };
 
 const BUCKETS: usize = (SLOTS_MIN / WAYS) as usize;
@@ -177,11 +177,12 @@ impl Region for Kernel {
         Some(self.memory.tags[bucket as usize].with(|tags| unsafe { *tags }))
     }
 
-    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16) {
+    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16, flip: u16) {
         self.memory.tags[bucket as usize].with_mut(|tags| {
             // SAFETY: as for the payload.
             let word = unsafe { &mut (*tags)[(way / 4) as usize] };
             let shift = 16 * (way % 4);
+            let tag = next_tag(((*word >> shift) & 0xffff) as u16, tag, flip);
             *word = *word & !(0xffff << shift) | u64::from(tag) << shift;
         });
     }

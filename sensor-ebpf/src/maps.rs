@@ -18,12 +18,12 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, RingBuf},
 };
 use weir_sensor_common::{
-    Counter, Extra, Fields, Slot, SlotWords, Walked, extra,
+    Counter, Extra, Fields, Slot, Walked, extra,
     fragment::{self, FragmentKey, Memory},
     interface::{INTERFACES_MAX, Interface},
     slot::{Sighting, SlotPtr},
     stage::{Cpu, STAGES_MAX},
-    table::{Region, Shape, WAYS},
+    table::{Region, Shape, WAYS, next_tag},
 };
 
 use crate::{meter::Found, options};
@@ -306,6 +306,25 @@ impl CpuRegion {
         EXTRAS.get_ptr_mut(self.first_bucket * WAYS + index)
     }
 
+    /// Whether the ring has room for one more flow than were pushed out so far. What user space has taken is
+    /// asked only when the room last seen is used up: it writes that line flow by flow, on another CPU.
+    #[inline(always)]
+    fn has_room(&self, evicted: u64, mask: u32) -> bool {
+        // SAFETY: the state is this CPU's, and only the run on it writes the field.
+        if evicted != unsafe { (*self.state.0).room_until } {
+            return true;
+        }
+        let Some(taken) = TAKEN.get_ptr(self.cpu) else {
+            return false;
+        };
+        // SAFETY: a valid element; user space writes it, hence volatile.
+        let taken = unsafe { taken.cast::<u64>().read_volatile() };
+        let room_until = taken.wrapping_add(u64::from(mask) + 1);
+        // SAFETY: as above.
+        unsafe { (*self.state.0).room_until = room_until };
+        evicted != room_until
+    }
+
     /// Wakes user space. If the bell rings already there is no place, and no need.
     #[inline(always)]
     fn ring_bell(&self) {
@@ -325,7 +344,7 @@ impl Region for CpuRegion {
     }
 
     #[inline(always)]
-    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16) {
+    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16, flip: u16) {
         if let Some(tags) = TAGS.get_ptr_mut(self.first_bucket + bucket) {
             let lane = (way & (WAYS - 1)) as usize;
             // Lane 0 is the low end of the first word.
@@ -335,7 +354,10 @@ impl Region for CpuRegion {
                 lane
             };
             // SAFETY: as above; the lane is one of the element's eight.
-            unsafe { tags.cast::<u16>().add(lane).write(tag) }
+            unsafe {
+                let place = tags.cast::<u16>().add(lane);
+                place.write(next_tag(place.read(), tag, flip));
+            }
         }
     }
 
@@ -362,14 +384,9 @@ impl Region for CpuRegion {
     #[inline(always)]
     fn evict(&mut self, victim: &SlotPtr, index: u32) -> bool {
         let mask = options::ring_mask();
-        let Some(taken) = TAKEN.get_ptr(self.cpu) else {
-            return false;
-        };
         // SAFETY: the state is this CPU's, and only the run on it writes the field.
         let evicted = unsafe { (*self.state.0).evicted };
-        // SAFETY: a valid element; user space writes it, hence volatile.
-        let waiting = evicted.wrapping_sub(unsafe { taken.cast::<u64>().read_volatile() });
-        if waiting > u64::from(mask) {
+        if !self.has_room(evicted, mask) {
             return false;
         }
         let place = (mask + 1) * self.cpu + (evicted as u32 & mask);
@@ -377,7 +394,7 @@ impl Region for CpuRegion {
             return false;
         };
         // SAFETY: a valid element that user space does not read before the count says so.
-        unsafe { entry.write_volatile(victim.copy()) };
+        unsafe { victim.copy_to(entry) };
         if options::extra() != Fields::NONE
             && let Some(beside) = EVICTED_EXTRA.get_ptr_mut(place)
             && let Some(extra) = self.extra(index)

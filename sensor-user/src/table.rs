@@ -15,7 +15,7 @@ use std::{
 use weir_sensor_common::{
     Extra, Slot, SlotWords as _, extra, handover,
     slot::SlotPtr,
-    table::{Region, SLOTS_MAX, SLOTS_MIN, Shape, WAYS, free_ways},
+    table::{Region, SLOTS_MAX, SLOTS_MIN, Shape, WAYS, free_ways, next_tag},
 };
 
 use crate::{extras::Extras, mapping::Mapping};
@@ -282,11 +282,12 @@ impl Region for LocalRegion<'_> {
     }
 
     #[inline(always)]
-    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16) {
+    fn set_tag(&mut self, bucket: u32, way: u32, tag: u16, flip: u16) {
         // SAFETY: as above.
         let tags = unsafe { &mut *self.table.tags.at(bucket as usize) };
         let shift = 16 * (way & 3);
         let word = &mut tags[(way >> 2) as usize];
+        let tag = next_tag(((*word >> shift) & 0xffff) as u16, tag, flip);
         *word = *word & !(0xffff << shift) | u64::from(tag) << shift;
     }
 

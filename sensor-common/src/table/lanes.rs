@@ -11,17 +11,9 @@ const LANES_ONE: u64 = 0x0001_0001_0001_0001;
 /// The lanes of `word` whose low 15 bits equal `tag`: bit 15 of each such lane. Exact: no lane's
 /// sum can carry into the next.
 #[inline(always)]
-pub fn equal_lanes(word: u64, tag: u16) -> u64 {
+fn equal_lanes(word: u64, tag: u16) -> u64 {
     let difference = (word & LANES_LOW) ^ (u64::from(tag) * LANES_ONE);
     !(difference.wrapping_add(LANES_LOW)) & LANES_TOP
-}
-
-/// The lane (0–3) of the lowest set bit among bits 15, 31, 47 and 63.
-#[inline(always)]
-pub fn lane(matches: u64) -> u32 {
-    const POSITION: u64 = (1 << 46) | (2 << 30) | (3 << 14);
-    let lowest = matches & matches.wrapping_neg();
-    ((lowest >> 15).wrapping_mul(POSITION) >> 62) as u32
 }
 
 /// The ways of two buckets whose tags equal this one, a bit each. Of the four bits from bit 12 of each lane,
@@ -64,13 +56,6 @@ fn parities(word: u64) -> u8 {
     ((((word >> 15) & LANES_ONE).wrapping_mul(GATHER) >> 48) & 0xf) as u8
 }
 
-/// A way's 16 bits: tag and parity.
-#[inline(always)]
-pub fn tag_of(tags: [u64; 2], way: u32) -> u16 {
-    let word = if way < 4 { tags[0] } else { tags[1] };
-    (word >> (16 * (way & 3))) as u16
-}
-
 /// How many bits are set.
 #[inline(always)]
 pub fn ones(bits: u8) -> u8 {
@@ -104,15 +89,6 @@ mod tests {
         assert_eq!(equal_lanes(tags[0], 0), 0x8000);
         assert_eq!(equal_lanes(tags[0], 0x7fff), 0x0000_8000_0000_0000);
         assert_eq!(equal_lanes(0, 5), 0);
-    }
-
-    #[test]
-    fn lane_numbers() {
-        for n in 0..4 {
-            let bit = 1u64 << (16 * n + 15);
-            assert_eq!(lane(bit), n);
-            assert_eq!(lane(bit | 1 << 63), n);
-        }
     }
 
     #[test]
