@@ -7,6 +7,10 @@
 //! are not where they are looked for first, and then their slots; and then all are accounted, from
 //! the cache. A small table stays in the cache; there the queue is one packet long.
 //!
+//! How many of those loads are under way at a time is a matter of how few instructions lie between
+//! them: the processor looks ahead some 250. So where a packet's flow may be is worked out when it is
+//! queued, and noted as the numbers by which the kernel's maps are asked.
+//!
 //! The queue belongs to the CPU like its region: one writer. What waits there is neither lost nor
 //! seen by the sweep; user space lets each CPU account it before a sweep (the program
 //! `weir_settle`), and at the end, when nothing runs any more, takes it itself.
@@ -26,9 +30,12 @@ pub struct Stage {
     pub away: u32,
     /// The packets.
     pub sightings: [Sighting; STAGES_MAX as usize],
-    /// While they are accounted: the slot where each is looked for first.
+    /// The slot where each is looked for first, as the array of all CPUs' slots numbers them: its home,
+    /// until it is known to be elsewhere.
     pub likely: [u32; STAGES_MAX as usize],
-    /// While they are accounted: those that are not at home.
+    /// The two buckets where each may be, numbered likewise.
+    pub buckets: [[u32; 2]; STAGES_MAX as usize],
+    /// While they are fetched: those that are not at home.
     pub strays: [u32; STAGES_MAX as usize],
 }
 

@@ -23,10 +23,14 @@
 mod lanes;
 mod shape;
 
-use crate::slot::{Sighting, SlotWords};
+use crate::{
+    key::FlowKey,
+    slot::{Sighting, SlotWords},
+};
 use lanes::{any_bit, equal_ways, lowest, lowest_slot, ones};
 
 pub use lanes::free_ways;
+use shape::tag;
 pub use shape::{Places, Shape};
 
 /// Slots in a bucket.
@@ -136,7 +140,14 @@ pub fn fetch_home<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()>
 #[inline(always)]
 pub fn strays<R: Region>(region: &R, shape: &Shape, sighting: &Sighting) -> Option<u32> {
     let slot = region.slot(shape.home(sighting.hash))?;
-    Some(any_bit(slot.address_difference(&sighting.key)))
+    Some(differs(&slot, &sighting.key))
+}
+
+/// The same of a slot that was found.
+#[inline(always)]
+#[must_use]
+pub fn differs(slot: &impl SlotWords, key: &FlowKey) -> u32 {
+    any_bit(slot.address_difference(key))
 }
 
 /// Has the tags fetched of both buckets where a flow of this hash may be.
@@ -151,19 +162,25 @@ pub fn fetch_tags<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()>
 /// The slot that the tags point to, which is fetched; the home if they point to none.
 #[inline(always)]
 pub fn find<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<u32> {
-    let places = shape.places(hash);
-    let [first, second] = places.buckets;
-    let matches = equal_ways([region.tags(first)?, region.tags(second)?], places.tag);
-    // Hardly ever where flows are known, and always where they are new: a branch that is predicted.
-    if matches == 0 {
+    let buckets = shape.places(hash).buckets;
+    let tags = [region.tags(buckets[0])?, region.tags(buckets[1])?];
+    let Some(index) = pointed_at(tags, buckets, hash) else {
         return Some(shape.home(hash));
-    }
-    let index = lowest_slot(matches, places.buckets);
+    };
     region.slot(index)?.born();
     if shape.tells_macs_apart() {
         region.fetch_macs(index);
     }
     Some(index)
+}
+
+/// The slot that the tags of the two buckets of a flow of this hash point to, if to any.
+#[inline(always)]
+#[must_use]
+pub fn pointed_at(tags: [[u64; 2]; 2], buckets: [u32; 2], hash: u64) -> Option<u32> {
+    let matches = equal_ways(tags, tag(hash));
+    // Hardly ever where flows are known, and always where they are new: a branch that is predicted.
+    (matches != 0).then(|| lowest_slot(matches, buckets))
 }
 
 /// Accounts one packet. `None` only if the region is smaller than `shape` says.

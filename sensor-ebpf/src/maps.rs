@@ -12,18 +12,22 @@
 //! one element, and the verifier removes what would use them.
 #![expect(unsafe_code, reason = "memory that both sides write")]
 
+use core::ptr;
+
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_FORCE_WAKEUP},
+    cty::c_void,
+    helpers::bpf_map_lookup_elem,
     macros::map,
     maps::{Array, LruHashMap, RingBuf},
 };
 use weir_sensor_common::{
-    Counter, Extra, Fields, Slot, Walked, extra,
+    Counter, Extra, Fields, Slot, SlotWords, Walked, extra,
     fragment::{self, FragmentKey, Memory},
     interface::{INTERFACES_MAX, Interface},
     slot::{Sighting, SlotPtr},
     stage::{Cpu, STAGES_MAX},
-    table::{Region, Shape, WAYS, next_tag},
+    table::{Places, Region, Shape, WAYS, next_tag},
 };
 
 use crate::{meter::Found, options};
@@ -75,6 +79,20 @@ static FRAGMENTS: LruHashMap<FragmentKey, u32> = LruHashMap::with_max_entries(1,
 
 #[map]
 static BELL: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// The element of this number, which stays where it is: aya's way there puts it on the stack first.
+/// Between loads that are to be under way together each instruction counts.
+///
+/// # Safety
+/// `number` must point to memory that the verifier lets helpers read.
+#[inline(always)]
+unsafe fn element<T>(array: &'static Array<T>, number: *const u32) -> Option<*mut T> {
+    // An `Array` is its map's definition and nothing else; the loader puts the map in its place.
+    let map = ptr::from_ref(array).cast_mut().cast::<c_void>();
+    // SAFETY: the map is one, and the caller vouches for the number.
+    let element = unsafe { bpf_map_lookup_elem(map, number.cast::<c_void>()) }.cast::<T>();
+    (!element.is_null()).then_some(element)
+}
 
 /// An interface that is metered, if it is.
 #[inline(always)]
@@ -214,10 +232,23 @@ impl CpuState {
         unsafe { &*self.at(index) }
     }
 
-    /// The slot where a packet of the queue is looked for first.
+    /// Notes where the flow of a packet in the queue may be.
+    #[inline(always)]
+    pub fn set_places(&self, index: u32, places: &Places, first_bucket: u32) {
+        let index = (index & (STAGES_MAX - 1)) as usize;
+        let [first, second] = places.buckets;
+        let (first, second) = (first_bucket + first, first_bucket + second);
+        // SAFETY: as above; the index is within the arrays.
+        unsafe {
+            (*self.0).stage.likely[index] = first * WAYS + places.home;
+            (*self.0).stage.buckets[index] = [first, second];
+        }
+    }
+
+    /// The slot where a packet of the queue is looked for first, as [`SLOTS`] numbers it.
     #[inline(always)]
     pub fn likely(&self, index: u32) -> u32 {
-        // SAFETY: as above; the index is within the array.
+        // SAFETY: as above.
         unsafe { (*self.0).stage.likely[(index & (STAGES_MAX - 1)) as usize] }
     }
 
@@ -225,6 +256,72 @@ impl CpuState {
     pub fn set_likely(&self, index: u32, slot: u32) {
         // SAFETY: as above.
         unsafe { (*self.0).stage.likely[(index & (STAGES_MAX - 1)) as usize] = slot };
+    }
+
+    /// That slot itself.
+    #[inline(always)]
+    pub fn likely_slot(&self, index: u32) -> Option<SlotPtr> {
+        // SAFETY: the number is in an element of a map. The map returned a valid element; this CPU's
+        // run is its one writer.
+        unsafe { Some(SlotPtr::new(element(&SLOTS, self.likely_number(index))?)) }
+    }
+
+    /// Has that slot fetched, and what is compared with it.
+    #[inline(always)]
+    pub fn fetch_likely(&self, index: u32, with_macs: bool) {
+        if let Some(slot) = self.likely_slot(index) {
+            // A volatile read of shared memory, which no compiler leaves out.
+            slot.born();
+        }
+        // SAFETY: as above.
+        if with_macs && let Some(extra) = unsafe { element(&EXTRAS, self.likely_number(index)) } {
+            // SAFETY: a valid element.
+            let _ = unsafe { extra.cast::<u64>().read_volatile() };
+        }
+    }
+
+    #[inline(always)]
+    fn likely_number(&self, index: u32) -> *const u32 {
+        // SAFETY: as above.
+        unsafe { &raw const (*self.0).stage.likely[(index & (STAGES_MAX - 1)) as usize] }
+    }
+
+    /// The two buckets where the flow of a packet in the queue may be, as [`TAGS`] numbers them.
+    #[inline(always)]
+    pub fn buckets(&self, index: u32) -> [u32; 2] {
+        // SAFETY: as above.
+        unsafe { (*self.0).stage.buckets[(index & (STAGES_MAX - 1)) as usize] }
+    }
+
+    /// Has their tags fetched, each bucket's by a word of its line.
+    #[inline(always)]
+    pub fn fetch_tags(&self, index: u32) {
+        for choice in 0..2 {
+            if let Some(tags) = self.tags_of(index, choice) {
+                // SAFETY: a valid element; volatile so that it is read though nothing is done with it.
+                let _ = unsafe { tags.cast::<u64>().read_volatile() };
+            }
+        }
+    }
+
+    /// Their tags.
+    #[inline(always)]
+    pub fn tags(&self, index: u32) -> Option<[[u64; 2]; 2]> {
+        let (first, second) = (self.tags_of(index, 0)?, self.tags_of(index, 1)?);
+        // SAFETY: valid elements that only this CPU writes.
+        Some(unsafe { [first.read_volatile(), second.read_volatile()] })
+    }
+
+    #[inline(always)]
+    fn tags_of(&self, index: u32, choice: usize) -> Option<*mut [u64; 2]> {
+        // SAFETY: as above.
+        unsafe {
+            let buckets = &raw const (*self.0).stage.buckets;
+            let buckets = buckets
+                .cast::<[u32; 2]>()
+                .add((index & (STAGES_MAX - 1)) as usize);
+            element(&TAGS, buckets.cast::<u32>().add(choice))
+        }
     }
 
     /// The `nth` packet of the queue that is not at home.
@@ -290,6 +387,12 @@ impl CpuRegion {
             state,
             staged: staged(cpu, 0),
         }
+    }
+
+    /// The region's first bucket, as [`TAGS`] numbers it.
+    #[inline(always)]
+    pub fn first_bucket(&self) -> u32 {
+        self.first_bucket
     }
 
     /// To account the packet at this place of the queue.

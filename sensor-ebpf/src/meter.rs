@@ -9,7 +9,7 @@ use weir_sensor_common::{
     interface::{self, RECEIVED},
     slot::Sighting,
     stage::STAGES_MAX,
-    table::{self, Outcome, Shape, account_at, fetch_home, fetch_tags, find},
+    table::{self, Outcome, Shape, WAYS, account_at},
     tunnel::{self, TUNNELS_MAX, Tunnels},
     walk,
 };
@@ -112,8 +112,9 @@ fn first_look<S: Source>(source: &S, state: CpuState, cpu: u32, direction: Direc
         return Next::Walk;
     };
     let packets = whole(source, &state, &mut walked);
-    let hash = options::shape().hash_v4(&walked.key, hook);
-    queue(&state, cpu, &walked, packets, hash, hook)
+    let shape = options::shape();
+    let hash = shape.hash_v4(&walked.key, hook);
+    queue(&state, cpu, &shape, &sighting(&walked, packets, hash, hook))
 }
 
 /// The step before the second, where more than the key is asked for: notes it at the place that the
@@ -219,42 +220,44 @@ pub fn queue_walked<S: Source>(source: &S) -> Next {
         maps::join_fragments(&mut walked);
     }
     let packets = whole(source, &state, &mut walked);
+    let shape = options::shape();
     let hash = if options::extra() == Fields::NONE {
-        options::shape().hash(&walked.key, hook)
+        shape.hash(&walked.key, hook)
     } else {
         let macs = maps::complete_extra(cpu, state.waiting(), walked.flow_label);
-        options::shape().hash_with(&walked.key, hook, &macs)
+        shape.hash_with(&walked.key, hook, &macs)
     };
-    queue(&state, cpu, &walked, packets, hash, hook)
+    queue(&state, cpu, &shape, &sighting(&walked, packets, hash, hook))
 }
 
 /// The fourth step: has fetched what a full queue needs of the table, with as many loads under way
 /// at a time as there can be, and notes where each packet's flow seems to be. Branches that depend
 /// on what is fetched are mispredicted, and what comes after them then waits; so first all homes are
-/// read, then the tags of the flows that are elsewhere, and then their slots.
+/// read, then the tags of the flows that are elsewhere, and then their slots. Where they may be was worked out
+/// when they were queued.
 #[inline(always)]
 pub fn fetch() {
     let cpu = options::cpu();
     let Some(state) = CpuState::of(cpu) else {
         return;
     };
-    let (shape, count) = (options::shape(), options::stages());
-    let region = CpuRegion::of(cpu, &shape, state);
+    let count = options::stages();
+    let with_macs = options::shape().tells_macs_apart();
     for index in 0..STAGES_MAX {
         if index >= count {
             break;
         }
-        let _ = fetch_home(&region, &shape, state.sighting(index).hash);
+        state.fetch_likely(index, with_macs);
     }
     let mut strays = 0;
     for index in 0..STAGES_MAX {
         if index >= count {
             break;
         }
-        let sighting = state.sighting(index);
-        state.set_likely(index, shape.home(sighting.hash));
-        state.set_stray(strays, index);
-        strays += table::strays(&region, &shape, sighting).unwrap_or(0);
+        if let Some(slot) = state.likely_slot(index) {
+            state.set_stray(strays, index);
+            strays += table::differs(&slot, &state.sighting(index).key);
+        }
     }
     state.set_away(strays);
     let strays = state.away();
@@ -262,16 +265,25 @@ pub fn fetch() {
         if nth >= strays {
             break;
         }
-        let _ = fetch_tags(&region, &shape, state.sighting(state.stray(nth)).hash);
+        state.fetch_tags(state.stray(nth));
     }
+    // Of known flows hardly more than half are not at home. If nearly none is there they are new, and no
+    // tag points to a slot that would have to be fetched; if one does, that slot is not fetched ahead.
     let strays = state.away();
+    if strays > count - count / 4 {
+        return;
+    }
     for nth in 0..STAGES_MAX {
         if nth >= strays {
             break;
         }
         let index = state.stray(nth);
-        if let Some(slot) = find(&region, &shape, state.sighting(index).hash) {
+        let hash = state.sighting(index).hash;
+        if let Some(tags) = state.tags(index)
+            && let Some(slot) = table::pointed_at(tags, state.buckets(index), hash)
+        {
             state.set_likely(index, slot);
+            state.fetch_likely(index, with_macs);
         }
     }
 }
@@ -279,14 +291,16 @@ pub fn fetch() {
 /// The fifth step: accounts a full queue.
 #[inline(always)]
 pub fn account_full() {
-    account_queue(options::stages(), |state, index, _| state.likely(index));
+    account_queue(options::stages(), |state, index, _, first_slot| {
+        state.likely(index).wrapping_sub(first_slot)
+    });
 }
 
 /// Accounts what waits, little as it may be.
 #[inline(always)]
 pub fn account_waiting() {
     if let Some(state) = CpuState::of(options::cpu()) {
-        account_queue(state.waiting(), |_, _, home| home);
+        account_queue(state.waiting(), |_, _, home, _| home);
     }
 }
 
@@ -399,11 +413,10 @@ fn is_raw<S: Source>(source: &S) -> bool {
     maps::interface(source.ifindex()).is_some_and(|interface| interface.has(interface::RAW))
 }
 
-/// Queues the packet; accounts it at once if the queue is one packet long.
+/// The packet as it waits in the queue.
 #[inline(always)]
-fn queue(state: &CpuState, cpu: u32, walked: &Walked, packets: u16, hash: u64, hook: u8) -> Next {
-    state.add(Counter::IpOctets, walked.octets);
-    let waiting = state.push(&Sighting {
+fn sighting(walked: &Walked, packets: u16, hash: u64, hook: u8) -> Sighting {
+    Sighting {
         key: walked.key,
         hash,
         octets: walked.octets,
@@ -411,14 +424,23 @@ fn queue(state: &CpuState, cpu: u32, walked: &Walked, packets: u16, hash: u64, h
         packets,
         tcp_flags: walked.tcp_flags,
         hook,
-    });
+    }
+}
+
+/// Queues the packet; accounts it at once if the queue is one packet long.
+#[inline(always)]
+fn queue(state: &CpuState, cpu: u32, shape: &Shape, sighting: &Sighting) -> Next {
+    state.add(Counter::IpOctets, sighting.octets);
+    let waiting = state.push(sighting);
     if options::stages() == 1 {
         // It fails only if a map is smaller than it should be.
-        let shape = options::shape();
-        let _ = account_one(state, cpu, 0, shape.home(hash), &shape);
+        let _ = account_one(state, cpu, 0, shape.home(sighting.hash), shape);
         state.clear();
-        Next::Done
-    } else if waiting >= options::stages() {
+        return Next::Done;
+    }
+    let first_bucket = CpuRegion::of(cpu, shape, *state).first_bucket();
+    state.set_places(waiting - 1, &shape.places(sighting.hash), first_bucket);
+    if waiting >= options::stages() {
         Next::Fetch
     } else {
         Next::Done
@@ -426,20 +448,23 @@ fn queue(state: &CpuState, cpu: u32, walked: &Walked, packets: u16, hash: u64, h
 }
 
 /// Accounts the first `count` packets of the queue, which are all (see
-/// [`weir_sensor_common::stage`]); `likely` says where each is looked for first.
+/// [`weir_sensor_common::stage`]); `likely` says where in the region each is looked for first, from its
+/// place in the queue, its home and the region's first slot.
 #[inline(always)]
-fn account_queue(count: u32, likely: impl Fn(&CpuState, u32, u32) -> u32) {
+fn account_queue(count: u32, likely: impl Fn(&CpuState, u32, u32, u32) -> u32) {
     let cpu = options::cpu();
     let Some(state) = CpuState::of(cpu) else {
         return;
     };
     let shape = options::shape();
+    let first_slot = CpuRegion::of(cpu, &shape, state).first_bucket() * WAYS;
     for index in 0..STAGES_MAX {
         if index >= count {
             break;
         }
         let home = shape.home(state.sighting(index).hash);
-        let _ = account_one(&state, cpu, index, likely(&state, index, home), &shape);
+        let likely = likely(&state, index, home, first_slot);
+        let _ = account_one(&state, cpu, index, likely, &shape);
     }
     state.clear();
 }

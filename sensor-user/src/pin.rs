@@ -37,7 +37,7 @@ pub use left::Left;
 
 /// Number of the layout of slots, tags, queues, rings and identity. Changes whenever one of them
 /// does.
-const LAYOUT: u64 = 7;
+const LAYOUT: u64 = 8;
 const IDENTITY: &str = "IDENTITY";
 /// Before the ifIndexes: layout, CPUs, bucket mask, key mask, ring mask, whether ticks are the exact
 /// clock's, sampling interval, fields read beside the key, whether sampling is random.

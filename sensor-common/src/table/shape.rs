@@ -77,7 +77,7 @@ impl Shape {
         Places {
             buckets: [first, if second == first { first ^ 1 } else { second }],
             home: (hash >> 45) as u32 & (WAYS - 1),
-            tag: (hash >> 49) as u16,
+            tag: tag(hash),
         }
     }
 
@@ -87,4 +87,10 @@ impl Shape {
     pub fn home(&self, hash: u64) -> u32 {
         (hash as u32 & self.bucket_mask) * WAYS + ((hash >> 45) as u32 & (WAYS - 1))
     }
+}
+
+/// The bits of a hash that tags have.
+#[inline(always)]
+pub const fn tag(hash: u64) -> u16 {
+    (hash >> 49) as u16
 }
