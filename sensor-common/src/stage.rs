@@ -28,12 +28,16 @@ pub struct Stage {
     pub waiting: u32,
     /// While they are fetched: how many are not at home.
     pub away: u32,
+    /// Flows opened before the last full queue.
+    pub opened: u64,
     /// The packets.
     pub sightings: [Sighting; STAGES_MAX as usize],
     /// The slot where each is looked for first, as the array of all CPUs' slots numbers them: its home,
     /// until it is known to be elsewhere.
     pub likely: [u32; STAGES_MAX as usize],
-    /// The two buckets where each may be, numbered likewise.
+    /// The page of tags of the two buckets where each may be, numbered likewise,
+    pub pages: [u32; STAGES_MAX as usize],
+    /// and the two buckets.
     pub buckets: [[u32; 2]; STAGES_MAX as usize],
     /// While they are fetched: those that are not at home.
     pub strays: [u32; STAGES_MAX as usize],

@@ -31,7 +31,7 @@ use lanes::{any_bit, equal_ways, lowest, lowest_slot, ones};
 
 pub use lanes::free_ways;
 use shape::tag;
-pub use shape::{Places, Shape};
+pub use shape::{PAGE, Places, Shape};
 
 /// Slots in a bucket.
 pub const WAYS: u32 = 8;
@@ -61,13 +61,13 @@ pub const fn next_tag(old: u16, tag: u16, flip: u16) -> u16 {
 pub trait Region {
     /// How a slot is reached.
     type Slot: SlotWords;
-    /// The eight tags of a bucket, four to a word.
-    fn tags(&self, bucket: u32) -> Option<[u64; 2]>;
+    /// The eight tags of each of a flow's two buckets, four to a word.
+    fn tags(&self, buckets: [u32; 2]) -> Option<[[u64; 2]; 2]>;
     /// Replaces the 15 bits of one tag; of the parity bit, `flip` says whether it is flipped ([`FLIP`]) or
     /// kept ([`KEEP`]).
     fn set_tag(&mut self, bucket: u32, way: u32, tag: u16, flip: u16);
-    /// User space's parity bits of a bucket.
-    fn released(&self, bucket: u32) -> Option<u8>;
+    /// User space's parity bits of each of a flow's two buckets.
+    fn released(&self, buckets: [u32; 2]) -> Option<[u8; 2]>;
     /// The slot of a way; `index` is `bucket * WAYS + way`.
     fn slot(&self, index: u32) -> Option<Self::Slot>;
     /// Hands a way's flow over to user space; false if there was no room for it.
@@ -153,9 +153,7 @@ pub fn differs(slot: &impl SlotWords, key: &FlowKey) -> u32 {
 /// Has the tags fetched of both buckets where a flow of this hash may be.
 #[inline(always)]
 pub fn fetch_tags<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()> {
-    let [first, second] = shape.places(hash).buckets;
-    region.tags(first)?;
-    region.tags(second)?;
+    region.tags(shape.places(hash).buckets)?;
     Some(())
 }
 
@@ -163,7 +161,7 @@ pub fn fetch_tags<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()>
 #[inline(always)]
 pub fn find<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<u32> {
     let buckets = shape.places(hash).buckets;
-    let tags = [region.tags(buckets[0])?, region.tags(buckets[1])?];
+    let tags = region.tags(buckets)?;
     let Some(index) = pointed_at(tags, buckets, hash) else {
         return Some(shape.home(hash));
     };
@@ -202,13 +200,13 @@ pub fn account_at<R: Region>(
         return Some(Accounted::lossless(Outcome::Updated));
     }
     let places = shape.places(sighting.hash);
-    let [first, second] = places.buckets;
-    let tags = [region.tags(first)?, region.tags(second)?];
+    let tags = region.tags(places.buckets)?;
     if update_equal(region, &places, tags, shape, sighting)? {
         return Some(Accounted::lossless(Outcome::Updated));
     }
-    let free_first = free_ways(tags[0], region.released(first)?);
-    let free_second = free_ways(tags[1], region.released(second)?);
+    let released = region.released(places.buckets)?;
+    let free_first = free_ways(tags[0], released[0]);
+    let free_second = free_ways(tags[1], released[1]);
     if free_first | free_second == 0 {
         return replace(region, &places, likely, slot, sighting);
     }

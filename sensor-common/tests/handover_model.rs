@@ -172,9 +172,10 @@ struct Kernel {
 impl Region for Kernel {
     type Slot = SlotRef;
 
-    fn tags(&self, bucket: u32) -> Option<[u64; 2]> {
+    fn tags(&self, buckets: [u32; 2]) -> Option<[[u64; 2]; 2]> {
         // SAFETY: as for the payload.
-        Some(self.memory.tags[bucket as usize].with(|tags| unsafe { *tags }))
+        let tags = |bucket: u32| self.memory.tags[bucket as usize].with(|tags| unsafe { *tags });
+        Some(buckets.map(tags))
     }
 
     fn set_tag(&mut self, bucket: u32, way: u32, tag: u16, flip: u16) {
@@ -187,8 +188,8 @@ impl Region for Kernel {
         });
     }
 
-    fn released(&self, bucket: u32) -> Option<u8> {
-        Some(self.memory.released[bucket as usize].load(Ordering::Acquire))
+    fn released(&self, buckets: [u32; 2]) -> Option<[u8; 2]> {
+        Some(buckets.map(|bucket| self.memory.released[bucket as usize].load(Ordering::Acquire)))
     }
 
     fn slot(&self, index: u32) -> Option<SlotRef> {

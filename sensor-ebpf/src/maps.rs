@@ -27,7 +27,7 @@ use weir_sensor_common::{
     interface::{INTERFACES_MAX, Interface},
     slot::{Sighting, SlotPtr},
     stage::{Cpu, STAGES_MAX},
-    table::{Places, Region, Shape, WAYS, next_tag},
+    table::{PAGE, Places, Region, Shape, WAYS, next_tag},
 };
 
 use crate::{meter::Found, options};
@@ -35,13 +35,13 @@ use crate::{meter::Found, options};
 #[map]
 static SLOTS: Array<Slot> = Array::with_max_entries(16, BPF_F_MMAPABLE);
 
-/// Eight 16-bit tags a bucket.
+/// Eight 16-bit tags a bucket, a page of buckets an element: those of a flow are in one.
 #[map]
-static TAGS: Array<[u64; 2]> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+static TAGS: Array<[[u64; 2]; PAGE as usize]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// One octet a bucket, eight buckets an element: array elements are multiples of eight octets.
+/// One octet a bucket, likewise.
 #[map]
-static RELEASED: Array<[u8; 8]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static RELEASED: Array<[u8; PAGE as usize]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 static CPUS: Array<Cpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -92,6 +92,26 @@ unsafe fn element<T>(array: &'static Array<T>, number: *const u32) -> Option<*mu
     // SAFETY: the map is one, and the caller vouches for the number.
     let element = unsafe { bpf_map_lookup_elem(map, number.cast::<c_void>()) }.cast::<T>();
     (!element.is_null()).then_some(element)
+}
+
+/// A bucket's tags in the element of its page.
+///
+/// # Safety
+/// `page` must be a valid element.
+#[inline(always)]
+unsafe fn tags_in(page: *mut [[u64; 2]; PAGE as usize], bucket: u32) -> *mut [u64; 2] {
+    // SAFETY: one of the element's buckets.
+    unsafe { page.cast::<[u64; 2]>().add((bucket % PAGE) as usize) }
+}
+
+/// User space's parity bits of a bucket in the element of its page.
+///
+/// # Safety
+/// `page` must be a valid element.
+#[inline(always)]
+unsafe fn released_in(page: *mut [u8; PAGE as usize], bucket: u32) -> *mut u8 {
+    // SAFETY: one of the element's buckets.
+    unsafe { page.cast::<u8>().add((bucket % PAGE) as usize) }
 }
 
 /// An interface that is metered, if it is.
@@ -241,6 +261,7 @@ impl CpuState {
         // SAFETY: as above; the index is within the arrays.
         unsafe {
             (*self.0).stage.likely[index] = first * WAYS + places.home;
+            (*self.0).stage.pages[index] = first / PAGE;
             (*self.0).stage.buckets[index] = [first, second];
         }
     }
@@ -296,10 +317,21 @@ impl CpuState {
     /// Has their tags fetched, each bucket's by a word of its line.
     #[inline(always)]
     pub fn fetch_tags(&self, index: u32) {
-        for choice in 0..2 {
-            if let Some(tags) = self.tags_of(index, choice) {
-                // SAFETY: a valid element; volatile so that it is read though nothing is done with it.
-                let _ = unsafe { tags.cast::<u64>().read_volatile() };
+        if let Some(page) = self.page_of(&TAGS, index) {
+            for bucket in self.buckets(index) {
+                // SAFETY: within the element; volatile so that it is read though nothing is done with it.
+                let _ = unsafe { tags_in(page, bucket).cast::<u64>().read_volatile() };
+            }
+        }
+    }
+
+    /// Likewise what is read when a flow is opened.
+    #[inline(always)]
+    pub fn fetch_released(&self, index: u32) {
+        if let Some(page) = self.page_of(&RELEASED, index) {
+            for bucket in self.buckets(index) {
+                // SAFETY: as above.
+                let _ = unsafe { released_in(page, bucket).read_volatile() };
             }
         }
     }
@@ -307,20 +339,31 @@ impl CpuState {
     /// Their tags.
     #[inline(always)]
     pub fn tags(&self, index: u32) -> Option<[[u64; 2]; 2]> {
-        let (first, second) = (self.tags_of(index, 0)?, self.tags_of(index, 1)?);
-        // SAFETY: valid elements that only this CPU writes.
-        Some(unsafe { [first.read_volatile(), second.read_volatile()] })
+        let page = self.page_of(&TAGS, index)?;
+        // SAFETY: within the element, which only this CPU writes.
+        let tags = |bucket| unsafe { tags_in(page, bucket).read_volatile() };
+        Some(self.buckets(index).map(tags))
     }
 
+    /// The element of their page.
     #[inline(always)]
-    fn tags_of(&self, index: u32, choice: usize) -> Option<*mut [u64; 2]> {
+    fn page_of<T>(&self, array: &'static Array<T>, index: u32) -> Option<*mut T> {
+        // SAFETY: as above; the number is in an element of a map.
+        unsafe {
+            let pages = (&raw const (*self.0).stage.pages).cast::<u32>();
+            element(array, pages.add((index & (STAGES_MAX - 1)) as usize))
+        }
+    }
+
+    /// Flows opened since this was asked last.
+    #[inline(always)]
+    pub fn opened(&self) -> u64 {
         // SAFETY: as above.
         unsafe {
-            let buckets = &raw const (*self.0).stage.buckets;
-            let buckets = buckets
-                .cast::<[u32; 2]>()
-                .add((index & (STAGES_MAX - 1)) as usize);
-            element(&TAGS, buckets.cast::<u32>().add(choice))
+            let opened = (*self.0).counters.values[Counter::FlowsCreated as usize];
+            let before = (*self.0).stage.opened;
+            (*self.0).stage.opened = opened;
+            opened.wrapping_sub(before)
         }
     }
 
@@ -395,6 +438,12 @@ impl CpuRegion {
         self.first_bucket
     }
 
+    /// The numbers of a region's buckets among those of all CPUs.
+    #[inline(always)]
+    fn whole(&self, [first, second]: [u32; 2]) -> [u32; 2] {
+        [self.first_bucket + first, self.first_bucket + second]
+    }
+
     /// To account the packet at this place of the queue.
     #[inline(always)]
     pub fn for_packet(self, index: u32) -> Self {
@@ -439,16 +488,19 @@ impl Region for CpuRegion {
     type Slot = SlotPtr;
 
     #[inline(always)]
-    fn tags(&self, bucket: u32) -> Option<[u64; 2]> {
-        let tags = TAGS.get_ptr(self.first_bucket + bucket)?;
-        // SAFETY: the map returned a valid element, and only this CPU writes it; volatile so that
-        // it is also read where nothing is done with it.
-        Some(unsafe { tags.read_volatile() })
+    fn tags(&self, buckets: [u32; 2]) -> Option<[[u64; 2]; 2]> {
+        let [first, second] = self.whole(buckets);
+        let page = TAGS.get_ptr_mut(first / PAGE)?;
+        // SAFETY: within the element, which only this CPU writes; volatile so that it is also read where
+        // nothing is done with it.
+        let tags = |bucket| unsafe { tags_in(page, bucket).read_volatile() };
+        Some([tags(first), tags(second)])
     }
 
     #[inline(always)]
     fn set_tag(&mut self, bucket: u32, way: u32, tag: u16, flip: u16) {
-        if let Some(tags) = TAGS.get_ptr_mut(self.first_bucket + bucket) {
+        let [bucket, _] = self.whole([bucket; 2]);
+        if let Some(page) = TAGS.get_ptr_mut(bucket / PAGE) {
             let lane = (way & (WAYS - 1)) as usize;
             // Lane 0 is the low end of the first word.
             let lane = if cfg!(target_endian = "big") {
@@ -456,25 +508,21 @@ impl Region for CpuRegion {
             } else {
                 lane
             };
-            // SAFETY: as above; the lane is one of the element's eight.
+            // SAFETY: as above; the lane is one of the bucket's eight.
             unsafe {
-                let place = tags.cast::<u16>().add(lane);
+                let place = tags_in(page, bucket).cast::<u16>().add(lane);
                 place.write(next_tag(place.read(), tag, flip));
             }
         }
     }
 
     #[inline(always)]
-    fn released(&self, bucket: u32) -> Option<u8> {
-        let bucket = self.first_bucket + bucket;
-        let octets = RELEASED.get_ptr(bucket / 8)?;
-        // SAFETY: the map returned a valid element; user space writes it, hence volatile.
-        Some(unsafe {
-            octets
-                .cast::<u8>()
-                .add((bucket & 7) as usize)
-                .read_volatile()
-        })
+    fn released(&self, buckets: [u32; 2]) -> Option<[u8; 2]> {
+        let [first, second] = self.whole(buckets);
+        let page = RELEASED.get_ptr_mut(first / PAGE)?;
+        // SAFETY: within the element; user space writes it, hence volatile.
+        let released = |bucket| unsafe { released_in(page, bucket).read_volatile() };
+        Some([released(first), released(second)])
     }
 
     #[inline(always)]

@@ -249,6 +249,18 @@ pub fn fetch() {
         }
         state.fetch_likely(index, with_macs);
     }
+    // Where nearly all flows are new, as in a flood, none is at home, no tag points to a slot, and what comes
+    // next need not wait for the homes: both buckets are looked at, and whether they have room.
+    if state.opened() > u64::from(count - count / 4) {
+        for index in 0..STAGES_MAX {
+            if index >= count {
+                break;
+            }
+            state.fetch_tags(index);
+            state.fetch_released(index);
+        }
+        return;
+    }
     let mut strays = 0;
     for index in 0..STAGES_MAX {
         if index >= count {
@@ -267,12 +279,7 @@ pub fn fetch() {
         }
         state.fetch_tags(state.stray(nth));
     }
-    // Of known flows hardly more than half are not at home. If nearly none is there they are new, and no
-    // tag points to a slot that would have to be fetched; if one does, that slot is not fetched ahead.
     let strays = state.away();
-    if strays > count - count / 4 {
-        return;
-    }
     for nth in 0..STAGES_MAX {
         if nth >= strays {
             break;

@@ -276,9 +276,9 @@ impl Region for LocalRegion<'_> {
     type Slot = SlotPtr<false>;
 
     #[inline(always)]
-    fn tags(&self, bucket: u32) -> Option<[u64; 2]> {
+    fn tags(&self, buckets: [u32; 2]) -> Option<[[u64; 2]; 2]> {
         // SAFETY: a valid element that only this thread touches.
-        Some(unsafe { *self.table.tags.at(bucket as usize) })
+        Some(buckets.map(|bucket| unsafe { *self.table.tags.at(bucket as usize) }))
     }
 
     #[inline(always)]
@@ -292,9 +292,9 @@ impl Region for LocalRegion<'_> {
     }
 
     #[inline(always)]
-    fn released(&self, bucket: u32) -> Option<u8> {
+    fn released(&self, buckets: [u32; 2]) -> Option<[u8; 2]> {
         // SAFETY: as above.
-        Some(unsafe { *self.table.released.at(bucket as usize) })
+        Some(buckets.map(|bucket| unsafe { *self.table.released.at(bucket as usize) }))
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use aya::{Ebpf, maps::Map};
 use weir_sensor_common::{
     Fields,
     stage::STAGES_MAX,
-    table::{Shape, WAYS},
+    table::{PAGE, Shape, WAYS},
 };
 
 use super::ProgramOptions;
@@ -51,8 +51,8 @@ impl Sizes {
         let side = |len: u32| if self.extras { len } else { 1 };
         [
             ("SLOTS", self.buckets * WAYS),
-            ("TAGS", self.buckets),
-            ("RELEASED", self.buckets.div_ceil(8)),
+            ("TAGS", self.buckets.div_ceil(PAGE)),
+            ("RELEASED", self.buckets.div_ceil(PAGE)),
             ("CPUS", self.cpus),
             ("FOUND", self.cpus),
             ("EVICTED", self.evicted),
@@ -70,7 +70,7 @@ pub fn map_table(ebpf: &Ebpf, cpus: u32, shape: Shape, extra: Fields) -> Result<
     let table = Table::new(
         of_map(ebpf, "SLOTS", buckets * WAYS)?,
         of_map(ebpf, "TAGS", buckets)?,
-        of_map(ebpf, "RELEASED", buckets.div_ceil(8) * 8)?,
+        of_map(ebpf, "RELEASED", buckets)?,
         cpus,
         shape,
     );

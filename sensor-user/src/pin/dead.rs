@@ -128,7 +128,7 @@ impl Dead {
             table: Table::new(
                 mapped(&map("SLOTS")?, buckets * WAYS)?,
                 mapped(&map("TAGS")?, buckets)?,
-                mapped(&map("RELEASED")?, buckets.div_ceil(8) * 8)?,
+                mapped(&map("RELEASED")?, buckets)?,
                 cpus,
                 shape,
             )
