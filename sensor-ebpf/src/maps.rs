@@ -325,17 +325,6 @@ impl CpuState {
         }
     }
 
-    /// Likewise what is read when a flow is opened.
-    #[inline(always)]
-    pub fn fetch_released(&self, index: u32) {
-        if let Some(page) = self.page_of(&RELEASED, index) {
-            for bucket in self.buckets(index) {
-                // SAFETY: as above.
-                let _ = unsafe { released_in(page, bucket).read_volatile() };
-            }
-        }
-    }
-
     /// Their tags.
     #[inline(always)]
     pub fn tags(&self, index: u32) -> Option<[[u64; 2]; 2]> {
