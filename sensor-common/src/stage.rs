@@ -18,7 +18,7 @@
 use crate::{counters::Block, slot::Sighting};
 
 /// The longest queue.
-pub const STAGES_MAX: u32 = 16;
+pub const STAGES_MAX: u32 = 32;
 
 /// One CPU's queue.
 #[repr(C, align(64))]

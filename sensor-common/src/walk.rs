@@ -140,8 +140,9 @@ pub enum NetworkProtocol {
 }
 
 /// Most frames: an untagged IPv4 packet without options, whole, of TCP or UDP. Every field is then
-/// at a known place and one check covers them all. `None` if the frame is anything else, or if
-/// anything about it is odd: [`ethernet`] knows. What this does return, that returns too.
+/// at a known place and one check of the frame's length covers them all. `None` if the frame is
+/// anything else, or if anything about it is odd: [`ethernet`] knows. What this does return, that
+/// returns too.
 #[inline(always)]
 pub fn plain_v4(packet: &impl Packet) -> Option<Walked> {
     const ETHERTYPE: usize = 12;
@@ -149,10 +150,9 @@ pub fn plain_v4(packet: &impl Packet) -> Option<Walked> {
     const MORE_FRAGMENTS_OR_OFFSET: u32 = 0x3fff;
     /// IPv4 header, and TCP's up to its flags.
     const OCTETS_MIN: u32 = 20 + 14;
-    if packet.u16(ETHERTYPE)? != ETHERTYPE_IPV4 {
-        return None;
-    }
+    // The EtherType is the second half of the first word.
     let [
+        link,
         start,
         fragment,
         transport,
@@ -162,7 +162,10 @@ pub fn plain_v4(packet: &impl Packet) -> Option<Walked> {
         _,
         _,
         flags,
-    ] = packet.words::<9>(ETHERTYPE + 2)?;
+    ] = packet.words::<10>(ETHERTYPE - 2)?;
+    if u32::from_be(link) as u16 != ETHERTYPE_IPV4 {
+        return None;
+    }
     let start = u32::from_be(start);
     let octets = start & 0xffff;
     let protocol = (u32::from_be(transport) >> 16) as u8;
