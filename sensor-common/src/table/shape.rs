@@ -101,3 +101,25 @@ impl Shape {
 pub const fn tag(hash: u64) -> u16 {
     (hash >> 49) as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flows_buckets_are_two_of_one_page_whatever_the_table() {
+        for bits in 1..=20 {
+            let shape = Shape {
+                bucket_mask: (1 << bits) - 1,
+                seed: Seed::new([0; 5]),
+                key_mask: 0,
+            };
+            for hash in [0, u64::MAX, 0x0123_4567_89ab_cdef, 1 << 24, 0xff << 24] {
+                let [first, second] = shape.places(hash).buckets;
+                assert_ne!(first, second, "{bits} bits, {hash:x}");
+                assert_eq!(first / PAGE, second / PAGE, "{bits} bits, {hash:x}");
+                assert!(first <= shape.bucket_mask && second <= shape.bucket_mask);
+            }
+        }
+    }
+}
