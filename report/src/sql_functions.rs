@@ -248,8 +248,8 @@ mod tests {
                 "a prefix length fits here",
             ),
             (
-                "select in_net(ip('10.1.2.3'), '10/8')",
-                "`10/8` is no network",
+                "select in_net(ip('10.1.2.3'), 'ten/8')",
+                "`ten/8` is no network",
             ),
         ] {
             let says = asked(query).unwrap_err().to_string();

@@ -150,6 +150,8 @@ pub struct Sweep {
     fullest: u64,
     /// When each bucket is to be looked at again, by the monotonic clock, region after region.
     due_ns: Vec<u64>,
+    /// When they were looked at last, by the monotonic clock.
+    looked_ns: u64,
     /// What it was reckoned with.
     timeouts: Option<Timeouts>,
     /// Both directions of a conversation are taken together, when it is over.
@@ -185,7 +187,7 @@ impl Sweep {
     pub fn close(&mut self, table: &Table, now: &Now, take: Take<'_>) -> usize {
         self.tickets.clear();
         self.left.clear();
-        self.reckon_anew_if_other(table, take);
+        self.reckon_anew_if_other(table, take, now);
         for region in 0..table.regions() {
             self.live = 0;
             for bucket in 0..table.buckets() {
@@ -208,13 +210,16 @@ impl Sweep {
         self.fullest
     }
 
-    fn reckon_anew_if_other(&mut self, table: &Table, take: Take<'_>) {
+    /// Also by a clock that was set back, as a capture file's may be: by the old one nothing is due yet.
+    fn reckon_anew_if_other(&mut self, table: &Table, take: Take<'_>, now: &Now) {
         let timeouts = match take {
             Take::Expired(timeouts) => Some(*timeouts),
             Take::Interface(_) | Take::Everything => None,
         };
         let buckets = table.regions() as usize * table.buckets() as usize;
-        if timeouts != self.timeouts || buckets != self.due_ns.len() {
+        let is_set_back = now.monotonic_ns < self.looked_ns;
+        self.looked_ns = now.monotonic_ns;
+        if timeouts != self.timeouts || buckets != self.due_ns.len() || is_set_back {
             self.due_ns.clear();
             self.due_ns.resize(buckets, 0);
             self.timeouts = timeouts;

@@ -215,7 +215,7 @@ fn d10_a_busy_port_and_a_taken_directory_are_named() {
             .arg(folder.path())
             .args(["-l", "127.0.0.1:0"]),
         1,
-        "another collector",
+        "is written by another process",
     );
     assert!(first.stop().unwrap().success());
 }

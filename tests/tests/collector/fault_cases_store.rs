@@ -320,7 +320,10 @@ fn d06_a_damaged_file_is_found_and_what_is_sound_saved() {
     // Nothing is repaired under a collector's hands.
     let daemon = site.start("");
     let (is_done, said) = site.maintain("repair", "");
-    assert!(!is_done && said.contains("another collector"), "{said}");
+    assert!(
+        !is_done && said.contains("is written by another process"),
+        "{said}"
+    );
     site.stop(daemon);
     let (is_done, said) = site.maintain("repair", "");
     assert!(is_done && said.contains("kept as"), "{said}");
