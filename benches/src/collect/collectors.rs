@@ -257,8 +257,8 @@ impl Running {
         };
         let recompacted_octets = self.recompacts.then(|| self.recompact()).transpose()?;
         Ok(Left {
-            cpu_ns,
             recompacted_octets,
+            cpu_ns,
             ..left
         })
     }

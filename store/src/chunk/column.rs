@@ -183,10 +183,8 @@ fn finish<T: Value>(pages: Pages<'_>, values: &[T], nulls: usize) -> Result<Chun
     let (Some(least), Some(greatest)) = (values.iter().min(), values.iter().max()) else {
         return Err(unknown(pages.column()));
     };
-    let filter = match FILTERED.contains(&pages.column().name()) {
-        true => Some(filter(values)?),
-        false => None,
-    };
+    let has_filter = FILTERED.contains(&pages.column().name());
+    let filter = has_filter.then(|| filter(values)).transpose()?;
     pages.finish(T::statistics(*least, *greatest, nulls as u64), filter)
 }
 

@@ -37,12 +37,12 @@ impl Random {
     #[expect(clippy::cast_possible_truncation, reason = "any octets will do")]
     fn flow(&mut self, different: u64, unit_ns: u64) -> StoredFlow {
         let start_ns = 1_795_237_200_000_000_000 + self.draw() % different * unit_ns;
-        let is_rich = self.draw() % 3 == 0;
+        let is_rich = self.draw().is_multiple_of(3);
         let number = self.draw() % different;
         let mut record = FlowRecord {
             source: self.address(different),
             destination: self.address(different),
-            v6: self.draw() % 2 == 0,
+            v6: self.draw().is_multiple_of(2),
             source_port: (self.draw() % different) as u16,
             destination_port: (self.draw() % different) as u16,
             protocol: (self.draw() % different) as u8,

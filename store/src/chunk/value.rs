@@ -82,6 +82,9 @@ impl Stored for &str {
     }
 }
 
+/// Appends many values.
+pub type PutAll<T> = fn(&[T], &mut Vec<u8>);
+
 /// A value of a column. Its order is that of the column's statistics.
 pub trait Value: Copy + Ord + Hash {
     /// Octets that one takes, about.
@@ -92,7 +95,7 @@ pub trait Value: Copy + Ord + Hash {
     /// Whether it is an address: those of a network begin alike.
     const IS_ADDRESS: bool = false;
     /// Appends many as differences, if that is a good way to write different ones.
-    const PUT_DIFFERENCES: Option<fn(&[Self], &mut Vec<u8>)> = None;
+    const PUT_DIFFERENCES: Option<PutAll<Self>> = None;
 
     /// How far it is from a smaller one.
     fn above(self, _least: Self) -> u64 {
@@ -179,7 +182,7 @@ impl Value for i64 {
     const OCTETS: usize = 8;
     /// Most exporters know milliseconds, some microseconds.
     const SCALES: &'static [u64] = &[1_000_000, 1_000, 1];
-    const PUT_DIFFERENCES: Option<fn(&[Self], &mut Vec<u8>)> = Some(delta::put);
+    const PUT_DIFFERENCES: Option<PutAll<Self>> = Some(delta::put);
 
     fn above(self, least: Self) -> u64 {
         self.wrapping_sub(least).cast_unsigned()

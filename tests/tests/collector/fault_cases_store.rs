@@ -348,7 +348,7 @@ fn d10_a_file_that_may_not_be_read_is_told_apart_and_holds_nothing_up() {
     // By its name it comes first.
     let shut = path.with_file_name("flows-20260101T000000Z.parquet");
     fs::write(&shut, &octets).unwrap();
-    fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o0)).unwrap();
     let maintain = |word: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--bounding-set", "-dac_override,-dac_read_search"]);

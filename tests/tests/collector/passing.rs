@@ -400,7 +400,7 @@ fn files_are_replayed_in_each_format_at_any_speed() {
     assert!(netns::possible(), "root is needed to give them up");
     let shut = site.flows().join("flows-20260101T000000Z.parquet");
     fs::write(&shut, "").unwrap();
-    fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o0)).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set", "-dac_override,-dac_read_search"]);
     command.arg(Site::command().get_program());
