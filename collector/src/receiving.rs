@@ -245,21 +245,28 @@ impl Work {
             } = self;
             let mut datagrams = Datagrams::default();
             let repeats = common.onward.repeats();
-            let taken = receiver
-                .receive(|octets, source| {
-                    if flows.len() >= FLOWS_MAX {
-                        // It fails only if the thread died; the next one says so.
-                        let _ = common.send(mem::take(&mut flows));
-                    }
-                    // Of exporters that are not allowed nothing goes on.
-                    if repeats && common.shards.of(source.address).allows(source.address) {
-                        datagrams.push(octets, &source);
-                    }
-                    common.take(octets, &source, received_ns, &mut flows);
-                })
-                .context("receiving")?;
+            let taken = receiver.receive(|octets, source| {
+                if flows.len() >= FLOWS_MAX {
+                    // It fails only if the thread died; the next one says so.
+                    let _ = common.send(mem::take(&mut flows));
+                }
+                // Of exporters that are not allowed nothing goes on.
+                if repeats && common.shards.of(source.address).allows(source.address) {
+                    datagrams.push(octets, &source);
+                }
+                common.take(octets, &source, received_ns, &mut flows);
+            });
             common.onward.repeat(datagrams);
+            let taken = match taken {
+                Ok(taken) => taken,
+                Err(error) => {
+                    // What was received before has been received.
+                    common.send(flows)?;
+                    return Err(error).context("receiving");
+                }
+            };
             if taken == 0 {
+                self.flows = self.flows.min(FLOWS_MIN);
                 self.common.send(flows)?;
                 return Ok(false);
             }

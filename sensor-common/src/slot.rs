@@ -210,8 +210,13 @@ impl<const IN_ORDER: bool> SlotWords for SlotPtr<IN_ORDER> {
         );
         if IN_ORDER || is_later(sighting.tick, load!(self, last_tick)) {
             store!(self, last_tick, sighting.tick);
-        } else if is_later(load!(self, first_tick), sighting.tick) {
-            store!(self, first_tick, sighting.tick);
+        } else {
+            // By how far each lies behind the last: a flow may last longer than half of the ticks' range.
+            let last = load!(self, last_tick);
+            let first = load!(self, first_tick);
+            if last.wrapping_sub(sighting.tick) > last.wrapping_sub(first) {
+                store!(self, first_tick, sighting.tick);
+            }
         }
         store!(self, tcp_flags, load!(self, tcp_flags) | sighting.tcp_flags);
     }

@@ -30,6 +30,8 @@ use crate::{
 /// A gap between two packets after which nothing is held any more: a flow of the greatest age ([`crate::expiry`])
 /// would else be older than slots' clocks can tell.
 const GAP_MAX_NS: u64 = 6 * 86_400 * 1_000_000_000;
+/// A clock that is set back more often tells no time; each time costs a look at the whole table.
+const SET_BACK_MAX: u32 = 10_000;
 /// The file's clock was set back if so many packets, one after the other, lie so far behind it. Fewer may be another
 /// interface's, whose clock is a little slow.
 const BEHIND_PACKETS: u32 = 1024;
@@ -160,6 +162,8 @@ pub struct Offline {
     swept_ns: u64,
     /// Packets, one after the other, that lie far behind the clock.
     behind: u32,
+    /// How often the clock was set back.
+    set_back: u32,
     /// Packets to be left out before the next one that is metered.
     leave_out: u32,
 }
@@ -201,6 +205,7 @@ impl Offline {
             first_ns: None,
             swept_ns: 0,
             behind: 0,
+            set_back: 0,
             leave_out: 0,
         })
     }
@@ -388,7 +393,9 @@ impl Offline {
         } else {
             0
         };
-        behind_ns > GAP_MAX_NS || self.behind >= BEHIND_PACKETS
+        let is_set_back = behind_ns > GAP_MAX_NS || self.behind >= BEHIND_PACKETS;
+        self.set_back += u32::from(is_set_back && self.set_back <= SET_BACK_MAX);
+        is_set_back && self.set_back <= SET_BACK_MAX
     }
 
     fn take(&mut self, expired_only: bool) {

@@ -17,7 +17,7 @@ const FIELDS_MAX: usize = 1000;
 const ELEMENTS_MAX: usize = 1 << 15;
 /// Octets of a page's header; ours have some thirty.
 const PAGE_HEADER_OCTETS_MAX: usize = 1 << 13;
-/// Octets that a page expands to; our writer begins another one at 1 MiB.
+/// Octets that a page expands to; our writer's have 65,536 rows, or a dictionary of 8 MiB.
 const PAGE_OCTETS_MAX: u64 = 16 << 20;
 /// Values of a column in a row group: those of 2^20 flows, each with more elements in its map than fit there. They
 /// may take a bit each or less.

@@ -49,7 +49,7 @@ use crate::{
 pub const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Octets of elements without a column in a row group, above which there is another one: 2^20 flows may have 2 GiB,
 /// and a reader refuses a column of more than 1 GiB.
-const OTHERS_OCTETS_MAX: usize = 256 << 20;
+pub(crate) const OTHERS_OCTETS_MAX: usize = 256 << 20;
 /// The metadata's key for the number of flows.
 pub const FLOWS: &str = "weir.flows";
 /// The metadata's key for the version of the columns.
@@ -136,14 +136,13 @@ impl ClosedWriter {
     /// # Errors
     /// If they cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
-        let others = batch.column_by_name("others");
-        let others = others.and_then(|others| others.to_data().get_slice_memory_size().ok());
-        let others_octets = self.others_octets + others.unwrap_or(0);
+        let more = others_octets(batch);
+        let others_octets = self.others_octets + more;
         if self.rows_count + batch.num_rows() > ROW_GROUP_ROWS || others_octets > OTHERS_OCTETS_MAX
         {
             self.end_row_group()?;
         }
-        self.others_octets += others.unwrap_or(0);
+        self.others_octets += more;
         let mut at = 0;
         while at < batch.num_rows() {
             let rows = (batch.num_rows() - at).min(ROW_GROUP_ROWS - self.rows_count);
@@ -221,6 +220,13 @@ impl ClosedWriter {
             .map_err(StoreError::io("sync", &self.path))?;
         Ok(self.flows)
     }
+}
+
+/// Octets of the elements without a column.
+pub(crate) fn others_octets(batch: &RecordBatch) -> usize {
+    let others = batch.column_by_name("others");
+    let octets = others.and_then(|others| others.to_data().get_slice_memory_size().ok());
+    octets.unwrap_or(0)
 }
 
 fn properties() -> WriterPropertiesBuilder {

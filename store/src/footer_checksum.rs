@@ -112,6 +112,9 @@ fn add_column(hasher: &mut XxHash64, column: &ColumnChunkMetaData) {
         column.uncompressed_size(),
         column.data_page_offset(),
         column.dictionary_page_offset().unwrap_or(-1),
+        // Another filter would rule out what is there.
+        column.bloom_filter_offset().unwrap_or(-1),
+        column.bloom_filter_length().map_or(-1, i64::from),
     ] {
         hasher.write(&number.to_le_bytes());
     }

@@ -1,4 +1,4 @@
-//! The small files of an hour become one large one, its row groups sorted by source and destination:
+//! The small files of an hour become one large one, its row groups sorted by source and service:
 //! smaller, fewer to open, and a search for a host reads little of it. An hour is the unit since its
 //! folder is a partition that engines read as a column; where files lie by day ([`crate::form`]) it is the day.
 //! Those of a flat layout stay: the directory itself cannot change places with another.

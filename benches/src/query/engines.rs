@@ -179,6 +179,7 @@ const SCRIPT: &str = "import sys, time, duckdb\n\
     root, sql = sys.argv[1:]\n\
     began = time.perf_counter()\n\
     db = duckdb.connect()\n\
+    db.execute('SET enable_progress_bar = false')\n\
     db.execute(f\"create view flows as select * from read_parquet('{root}/*/*/*.parquet', hive_partitioning=false)\")\n\
     rows = db.execute(sql).fetchall()\n\
     print(time.perf_counter() - began, len(rows), rows[0][0] if rows else 0)\n";

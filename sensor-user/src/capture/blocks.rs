@@ -5,7 +5,7 @@ use weir_sensor_common::packet::Captured;
 
 use super::{End, Frame};
 
-/// The file's time: never backwards by default, since it is the clock that expires flows.
+/// The file's time.
 #[derive(Debug, Default)]
 pub(super) struct FileClock {
     last_ns: u64,

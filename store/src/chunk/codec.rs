@@ -28,6 +28,11 @@ impl Codec {
         self.compression.codec()
     }
 
+    /// Whether pages become smaller by it.
+    pub fn compresses(&self) -> bool {
+        self.compression != Compression::None
+    }
+
     /// A page's octets, compressed.
     pub fn compress(&mut self, octets: &[u8]) -> Result<Vec<u8>> {
         if let Some(zstd) = &mut self.zstd {

@@ -27,6 +27,8 @@ use super::{
 /// take twice the octets, a quarter of one a flow.
 const FILTERED: [&str; 2] = ["src_addr", "dst_addr"];
 const FALSE_POSITIVES: f64 = 0.1;
+/// Octets of a dictionary: readers, ours among them, refuse large pages ([`crate::claims`]).
+const DICTIONARY_OCTETS_MAX: usize = 8 << 20;
 
 /// The column's chunk.
 ///
@@ -116,7 +118,11 @@ fn texts(arrays: &[ArrayRef]) -> Column<'_, &str> {
 impl<S: Stored> Column<'_, S> {
     fn chunk(&self, column: &ColumnDescPtr, work: &mut Workspace) -> Result<Chunk> {
         let mut indices = mem::take(&mut work.indices);
-        let chunk = match dictionary::of(&self.parts, &mut indices) {
+        let dictionary = dictionary::of(&self.parts, &mut indices, work.codec.compresses());
+        let is_small = |values: &Vec<S::Value>| {
+            values.iter().map(Value::octets).sum::<usize>() <= DICTIONARY_OCTETS_MAX
+        };
+        let chunk = match dictionary.filter(is_small) {
             Some(values) => self.by_dictionary(column, &values, &indices, work),
             None => self.plain(column, work),
         };

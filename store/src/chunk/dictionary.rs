@@ -20,15 +20,20 @@ pub type Parts<'a, S> = [Cow<'a, [S]>];
 
 /// Different values; the indices of the column's are appended to `indices`, unless there is one value only.
 /// None if most are different: an index would take about what the value does, which is in the dictionary too. None
-/// for sorted addresses either: one takes less after the one before it (0.5 octets) than an index (1.2).
-pub fn of<S: Stored>(column: &Parts<'_, S>, indices: &mut Vec<u32>) -> Option<Vec<S::Value>> {
+/// for sorted addresses either, if pages are compressed: one takes less after the one before it (0.5 octets) than an
+/// index (1.2).
+pub fn of<S: Stored>(
+    column: &Parts<'_, S>,
+    indices: &mut Vec<u32>,
+    compresses: bool,
+) -> Option<Vec<S::Value>> {
     indices.clear();
     match span(column) {
         Some(Span {
             places: 1, least, ..
         }) => Some(vec![least]),
         Some(span) => by_span(column, &span, indices),
-        None if S::Value::IS_ADDRESS && is_sorted(column) => None,
+        None if compresses && S::Value::IS_ADDRESS && is_sorted(column) => None,
         None => by_hash(column, indices),
     }
 }

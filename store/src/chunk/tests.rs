@@ -16,6 +16,7 @@ use crate::{
     form::Compression,
     others::{Gathering, Other, Others},
     schema::{self, StoredFlow},
+    verify,
 };
 
 /// Numbers as if by chance (splitmix64).
@@ -100,6 +101,8 @@ fn there_and_back(rows: &RecordBatch, compression: Compression) -> (RecordBatch,
         writer.write(&rows.slice(at, count)).unwrap();
     }
     assert_eq!(writer.finish().unwrap(), rows.num_rows() as u64);
+    let verified = verify::verify(&path).unwrap();
+    assert_eq!(verified.faults, []);
     let file = std::fs::File::open(&path).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
     let metadata = reader.metadata().as_ref().clone();

@@ -107,6 +107,11 @@ pub trait Value: Copy + Ord + Hash {
         least
     }
 
+    /// Octets that it takes.
+    fn octets(&self) -> usize {
+        Self::OCTETS
+    }
+
     /// Appends it.
     fn put(self, out: &mut Vec<u8>);
 
@@ -231,6 +236,10 @@ impl Value for [u8; 6] {
 /// A text of its own length; who exported, which is short and mostly the same.
 impl Value for &str {
     const OCTETS: usize = 16;
+
+    fn octets(&self) -> usize {
+        size_of::<u32>() + self.len()
+    }
 
     fn put(self, out: &mut Vec<u8>) {
         // Arrow's offsets have 32 bits.

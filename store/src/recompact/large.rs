@@ -23,7 +23,7 @@ use crate::{
     verify::{self, Fault},
 };
 
-/// Flows sorted at a time, and so in a row group: some 500 MiB. Each has dictionaries of its own, which take the
+/// Flows sorted at a time, and so in a row group: some 1 GiB at most. Each has dictionaries of its own, which take the
 /// less the more flows they are for.
 const SORTED_ROWS: usize = closed::ROW_GROUP_ROWS;
 /// What they are sorted by: a host's flows are together, and those to one service of as many packets have much in
@@ -42,6 +42,10 @@ pub(super) fn write_large(
     let partial = large.with_extension(rotate::PARTIAL_SUFFIX.trim_start_matches('.'));
     let written = write_sorted(files, &partial, compression)?;
     if written.is_ok() {
+        // What it was made of goes after it.
+        if let Some(fault) = verify::verify(&partial)?.faults.first() {
+            return Ok(Err(format!("the large file would be damaged: {fault}")));
+        }
         keep_time(files, &partial)?;
         fs::rename(&partial, large).map_err(StoreError::io("rename", &partial))?;
     }
@@ -69,14 +73,18 @@ fn write_sorted(
     ];
     notes.extend(share(&sources).map(|share| (account::SHARE.to_owned(), share)));
     let mut writer = ClosedWriter::create_as(partial, &notes, compression, &SORTED_BY)?;
-    let (mut batches, mut rows) = (Vec::new(), 0);
+    let (mut batches, mut rows, mut others_octets) = (Vec::new(), 0, 0);
     for file in files {
         let verified = verify::read_sound(&file.path, |batch| {
-            if rows + batch.num_rows() > SORTED_ROWS {
-                rows = 0;
+            let more = closed::others_octets(&batch);
+            if rows + batch.num_rows() > SORTED_ROWS
+                || others_octets + more > closed::OTHERS_OCTETS_MAX
+            {
+                (rows, others_octets) = (0, 0);
                 write_group(&mut writer, &std::mem::take(&mut batches), partial)?;
             }
             rows += batch.num_rows();
+            others_octets += more;
             batches.push(batch);
             Ok(())
         });
