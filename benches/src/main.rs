@@ -80,7 +80,7 @@ enum What {
     Veth,
     /// Weir beside softflowd, nfpcapd and pmacctd on the same live frames (a quarter of an hour)
     Versus,
-    /// weir-collector beside nfcapd on the same datagrams (half an hour)
+    /// weir-collector beside nfcapd on the same datagrams (a quarter of an hour)
     Collect,
     /// weir beside nfdump and DuckDB on thirty days of the same flows (some ten minutes)
     Query,

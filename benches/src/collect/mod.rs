@@ -103,9 +103,9 @@ struct Effort {
 const FULL: Effort = Effort {
     flows: 3_000_000,
     precision_percent: 10,
-    trials_max: 8,
-    trial: Duration::from_secs(3),
-    cpu_rounds: 3,
+    trials_max: 6,
+    trial: Duration::from_secs(2),
+    cpu_rounds: 2,
     rotations: 100,
 };
 const QUICK: Effort = Effort {
