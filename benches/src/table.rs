@@ -40,7 +40,7 @@ pub const CASES: [Case; 4] = [
         slots: 1 << 11,
         bar_ns: (30.0, 15.0),
         must_ratio: 0.8,
-        gate_ratio: 1.1,
+        gate_ratio: 1.0,
     },
     Case {
         name: "64k flows",
@@ -48,7 +48,7 @@ pub const CASES: [Case; 4] = [
         slots: 1 << 17,
         bar_ns: (60.0, 40.0),
         must_ratio: 0.5,
-        gate_ratio: 0.65,
+        gate_ratio: 0.56,
     },
     Case {
         name: "1M flows",
@@ -56,7 +56,7 @@ pub const CASES: [Case; 4] = [
         slots: 1 << 21,
         bar_ns: (150.0, 90.0),
         must_ratio: 0.35,
-        gate_ratio: 0.52,
+        gate_ratio: 0.45,
     },
     Case {
         name: "flood into a full table",
@@ -64,7 +64,7 @@ pub const CASES: [Case; 4] = [
         slots: 1 << 20,
         bar_ns: (90.0, 50.0),
         must_ratio: 0.25,
-        gate_ratio: 0.52,
+        gate_ratio: 0.48,
     },
 ];
 
