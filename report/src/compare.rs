@@ -74,7 +74,7 @@ impl From<&Counts> for Period {
 pub async fn run(options: &Options) -> Result<Coverage> {
     let asked = options.source.asked()?;
     // The newest flows decide where the period ends; the present does if there are none.
-    let newest = options.source.question_of(asked.clone()).await?;
+    let newest = options.source.question_of(asked.clone())?;
     let end_ns = newest.coverage.last_received_ns().unwrap_or(newest.now_ns);
     // Periods may be longer than there is time.
     let begin_ns = |end_ns: i64| end_ns.saturating_sub(options.period);
@@ -82,7 +82,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let then_ns = end_ns.saturating_sub(options.against);
     let then = began(begin_ns(then_ns), then_ns);
     let periods = Filter::Any(vec![now.clone(), then.clone()]);
-    let question = options.source.question_of(asked.and(periods)).await?;
+    let question = options.source.question_of(asked.and(periods))?;
     let mut answer = Answer::default();
     tell_periods(options, end_ns, then_ns, &mut answer);
     let mut earlier_flows = 0;

@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     compute,
@@ -21,7 +21,7 @@ use arrow::{
 };
 use datafusion::{
     datasource::MemTable,
-    prelude::{DataFrame, Expr, ParquetReadOptions, SessionContext, col, lit},
+    prelude::{DataFrame, Expr, SessionContext, col, lit},
 };
 use weir_store::{
     StoreError, account,
@@ -41,6 +41,7 @@ use crate::{
     },
     functions,
     reading::Reading,
+    scan::{Group, Groups},
 };
 
 pub use coverage::Coverage;
@@ -52,7 +53,7 @@ const READERS_A_CPU: usize = 4;
 ///
 /// # Errors
 /// If it cannot be listed, or has another collector's files and none of Weir's.
-pub async fn open(
+pub fn open(
     context: &SessionContext,
     root: &Path,
     filter: &Filter,
@@ -61,7 +62,7 @@ pub async fn open(
     // A window may be closed between the list and the look, or a closed file recompacted; then what
     // became of it is in the next list.
     const LOOKS: usize = 5;
-    // The engine names files by their whole paths.
+    // What is said of files later names them by their whole paths.
     let root = &root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut found = look(root, filter)?;
     for _ in 1..LOOKS {
@@ -79,14 +80,13 @@ pub async fn open(
     }
     let window = MemTable::try_new(schema::schema(), vec![found.batches])?;
     let mut flows = context.read_table(Arc::new(window))?.select(columns())?;
-    if !found.closed.is_empty() {
-        let schema = schema::schema();
-        let options = ParquetReadOptions {
-            schema: Some(schema.as_ref()),
-            ..ParquetReadOptions::default()
+    if !found.groups.is_empty() {
+        let groups = Groups {
+            groups: found.groups,
+            reading: reading.clone(),
         };
-        let parquet = context.read_parquet(found.closed, options).await?;
-        flows = parquet.select(columns())?.union(flows)?;
+        let closed = context.read_table(Arc::new(groups))?;
+        flows = closed.select(columns())?.union(flows)?;
     }
     found.coverage.reading = reading.clone();
     Ok((flows, found.coverage))
@@ -118,7 +118,7 @@ pub fn scaled(flows: DataFrame) -> Result<DataFrame> {
 #[derive(Default)]
 struct Look {
     coverage: Coverage,
-    closed: Vec<String>,
+    groups: Vec<Group>,
     batches: Vec<RecordBatch>,
     /// A file was there and then was not.
     moved: bool,
@@ -131,7 +131,7 @@ fn look(root: &Path, filter: &Filter) -> Result<Look> {
     let mut before = Accounts::default();
     for (path, closed) in files.closed.iter().zip(closed(&files.closed, filter)) {
         match closed {
-            Ok(closed) => found.file(path, &closed, &mut before)?,
+            Ok(closed) => found.file(path, &closed, &mut before),
             // It expired meanwhile, or is in a larger file now.
             Err(_) if !path.exists() => found.moved = true,
             Err(reason) => found.coverage.unreadable.push((path.clone(), reason)),
@@ -180,8 +180,8 @@ struct Closed {
     footer: Footer,
     /// Whether flows of the time asked for may be in it.
     is_then: bool,
-    /// Whether flows that fit may be in it.
-    may_hold: bool,
+    /// Row groups that flows that fit may be in.
+    groups: Vec<Group>,
 }
 
 impl Closed {
@@ -196,18 +196,34 @@ impl Closed {
         if let Some(column) = &footer.foreign_column {
             return Err(format!("it has no column {column} as Weir writes it"));
         }
-        let mut file = File {
+        let file = File {
             opened: &opened,
-            footer: &footer,
-            asks_blooms: false,
+            times_ns: [footer.start_ns, footer.end_ns, footer.received_ns],
+            group: None,
         };
         let is_then = prune::may_hold(filter, &file);
-        file.asks_blooms = true;
-        let may_hold = is_then && prune::may_hold(filter, &file);
+        let mut groups = Vec::new();
+        let path = Arc::new(path.to_owned());
+        let numbers = if is_then { 0..opened.groups() } else { 0..0 };
+        for number in numbers {
+            let file = File {
+                opened: &opened,
+                times_ns: opened.group_times_ns(number),
+                group: Some(number),
+            };
+            if prune::may_hold(filter, &file) {
+                groups.push(Group {
+                    path: Arc::clone(&path),
+                    number,
+                    octets: opened.group_octets(number),
+                    times_ns: file.times_ns,
+                });
+            }
+        }
         Ok(Self {
             footer,
             is_then,
-            may_hold,
+            groups,
         })
     }
 }
@@ -239,7 +255,7 @@ impl Look {
         self.coverage.heard_ns.is_empty() && self.coverage.left_out().is_empty()
     }
 
-    fn file(&mut self, path: &Path, closed: &Closed, before: &mut Accounts) -> Result<()> {
+    fn file(&mut self, path: &Path, closed: &Closed, before: &mut Accounts) {
         let footer = &closed.footer;
         let accounts = footer.note(account::TOTALS).and_then(Accounts::parse);
         // Files of version 1 have no note of their own share.
@@ -249,7 +265,7 @@ impl Look {
         let coverage = &mut self.coverage;
         coverage.heard_ns.extend(&footer.heard_ns);
         if !closed.is_then {
-            return Ok(());
+            return;
         }
         coverage.closed += 1;
         let Footer {
@@ -267,13 +283,10 @@ impl Look {
             Some(share) => coverage.accounts.add(&share),
             None => coverage.unaccounted += 1,
         }
-        if closed.may_hold {
-            let path = path.to_str().context("a path that is not UTF-8")?;
-            self.closed.push(path.to_owned());
-        } else {
+        if closed.groups.is_empty() && *flows > 0 {
             coverage.skipped += 1;
         }
-        Ok(())
+        self.groups.extend_from_slice(&closed.groups);
     }
 
     fn window(&mut self, path: &Path, filter: &Filter) {
@@ -330,22 +343,28 @@ fn ends(batches: &[RecordBatch], column: &str) -> Option<Ends> {
         })
 }
 
-/// A closed file, as the filter asks about it.
+/// The ends of a time, of those of `flow_start`, `flow_end` and `received`.
+fn of_field([start, end, received]: [Option<Ends>; 3], field: Field) -> Option<Ends> {
+    match field {
+        Field::Start => start,
+        Field::End => end,
+        Field::Received => received,
+        _ => None,
+    }
+}
+
+/// A closed file or a row group of one, as the filter asks about it.
 struct File<'a> {
     opened: &'a Opened,
-    footer: &'a Footer,
-    /// Whether its Bloom filters are read; its times are known anyway.
-    asks_blooms: bool,
+    /// Ends of `flow_start`, `flow_end` and `received`.
+    times_ns: [Option<Ends>; 3],
+    /// The row group, whose Bloom filters are read; the times of a file are known anyway.
+    group: Option<usize>,
 }
 
 impl Known for File<'_> {
     fn ends_ns(&self, field: Field) -> Option<Ends> {
-        match field {
-            Field::Start => self.footer.start_ns,
-            Field::End => self.footer.end_ns,
-            Field::Received => self.footer.received_ns,
-            _ => None,
-        }
+        of_field(self.times_ns, field)
     }
 
     fn may_have(&self, field: Field, address: u128) -> bool {
@@ -355,7 +374,8 @@ impl Known for File<'_> {
             _ => return true,
         };
         let octets = ranges::octets_of(address);
-        !self.asks_blooms || self.opened.may_have(column, octets)
+        self.group
+            .is_none_or(|group| self.opened.group_may_have(group, column, octets))
     }
 }
 
@@ -364,13 +384,7 @@ struct OpenWindow([Option<Ends>; 3]);
 
 impl Known for OpenWindow {
     fn ends_ns(&self, field: Field) -> Option<Ends> {
-        let [start, end, received] = self.0;
-        match field {
-            Field::Start => start,
-            Field::End => end,
-            Field::Received => received,
-            _ => None,
-        }
+        of_field(self.0, field)
     }
 
     fn may_have(&self, _field: Field, _address: u128) -> bool {

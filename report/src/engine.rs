@@ -20,7 +20,7 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 
-use crate::{filter::sets, interrupt, memory, reading::Reading, tolerant::Tolerate};
+use crate::{filter::sets, interrupt, memory};
 
 /// A query needs some memory to spill with, octets.
 const LEAST_OCTETS: u64 = 16 << 20;
@@ -56,13 +56,10 @@ impl Limits {
     ///
     /// # Errors
     /// If the folder to spill to cannot be used.
-    pub fn session(&self, order: Order, reading: &Reading) -> Result<SessionContext> {
+    pub fn session(&self, order: Order) -> Result<SessionContext> {
         let octets = self.memory.unwrap_or_else(memory::share_octets);
         let octets = usize::try_from(octets.max(LEAST_OCTETS)).unwrap_or(usize::MAX);
-        let mut config = SessionConfig::new()
-            .set_bool("datafusion.execution.parquet.pushdown_filters", true)
-            // The footers were read already, and what they rule out is not asked for.
-            .with_collect_statistics(false);
+        let mut config = SessionConfig::new();
         if order == Order::AsReceived {
             config = config.with_target_partitions(1);
         }
@@ -74,9 +71,6 @@ impl Limits {
             .with_config(config)
             .with_runtime_env(self.runtime(octets)?)
             .with_default_features()
-            .with_physical_optimizer_rule(Arc::new(Tolerate {
-                reading: reading.clone(),
-            }))
             .build();
         Ok(SessionContext::new_with_state(state))
     }

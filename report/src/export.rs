@@ -122,7 +122,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             options.file.display()
         );
     }
-    let question = options.source.question().await?;
+    let question = options.source.question()?;
     // Nobody takes half a file for a whole one.
     let mut partial = options.file.clone().into_os_string();
     partial.push(".partial");

@@ -113,7 +113,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         _ => engine::Order::AsFound,
     };
     let asked = options.source.asked()?;
-    let question = options.source.question_in(found, asked).await?;
+    let question = options.source.question_in(found, asked)?;
     let mut flows = question.flows;
     if let Some(first) = joined {
         flows = joined::joined(flows, first)?;

@@ -15,7 +15,7 @@ use arrow::{
 };
 use datafusion::{
     error::{DataFusionError, Result},
-    logical_expr::{ScalarUDF, TypeSignature, cast},
+    logical_expr::{ScalarUDF, TypeSignature},
     prelude::{Expr, col},
 };
 
@@ -117,7 +117,7 @@ pub fn scaled_expression(count: Expr, interval: Expr) -> Expr {
 /// A count, to be added up.
 #[must_use]
 pub fn addend_expression(count: Expr) -> Expr {
-    cast(count, WIDE)
+    exact(Widened, vec![DataType::UInt64]).call(vec![count])
 }
 
 /// A sum of those as a count again; if it is more than 64 bits hold, as many as they hold.
@@ -248,6 +248,26 @@ impl OverColumns for Scaled {
             .map(|(count, interval)| scaled(*count, *interval))
             .collect();
         Ok(Arc::new(UInt64Array::from(values)))
+    }
+}
+
+/// The engine's own cast looks whether each number has as many digits as the type may have.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Widened;
+
+impl OverColumns for Widened {
+    fn name(&self) -> &'static str {
+        "widened"
+    }
+
+    fn made(&self) -> DataType {
+        WIDE
+    }
+
+    fn of(&self, columns: &[ArrayRef]) -> Result<ArrayRef> {
+        let counts = columns[0].as_primitive::<UInt64Type>();
+        let wide = counts.unary::<_, Decimal128Type>(i128::from);
+        Ok(Arc::new(wide.with_data_type(WIDE)))
     }
 }
 

@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use crate::{
     element::{Element, KeyValue, key_value},
     filter::{Filter, plan},
-    functions,
+    functions, keys,
     leading::Leading,
 };
 
@@ -240,16 +240,28 @@ pub async fn gather(
 /// What exporters choose, so that its sums may be anything.
 const WIDE: [&str; 2] = ["packets", "octets"];
 
-/// What is gathered of each flow, by the values that keys have on one side of it.
-fn of_side(flows: &DataFrame, gathering: &Gathering, side: u64) -> Result<DataFrame> {
+/// What is gathered of each flow, by the values that keys have on one side of it. The names of those values that are
+/// numbers in place of addresses are noted.
+fn of_side(
+    flows: &DataFrame,
+    gathering: &Gathering,
+    side: u64,
+    addresses: &mut Vec<String>,
+) -> Result<DataFrame> {
     let mut columns = Vec::new();
+    let mut add = |value, name: String| -> Result<()> {
+        let (key, is_address) = keys::key_of(value, flows)?;
+        columns.push(key.alias(&name));
+        addresses.extend(is_address.then_some(name));
+        Ok(())
+    };
     for (at, key) in gathering.keys.iter().enumerate() {
         let mut expressions = key.expressions();
         let side = usize::from(side == 1 && key.is_two_sided());
-        columns.push(expressions.swap_remove(side).alias(format!("key{at}")));
+        add(expressions.swap_remove(side), format!("key{at}"))?;
     }
     for (at, element) in gathering.distinct.iter().enumerate() {
-        columns.push(element.expression()?.alias(format!("value{at}")));
+        add(element.expression()?, format!("value{at}"))?;
     }
     columns.push(col("flows"));
     let addend = |name: &str| functions::addend_expression(col(name)).alias(name);
@@ -266,9 +278,10 @@ fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     for element in keys.iter().chain(&gathering.distinct) {
         element.require()?;
     }
-    let mut frame = of_side(flows, gathering, 0)?;
+    let mut addresses = Vec::new();
+    let mut frame = of_side(flows, gathering, 0, &mut addresses)?;
     for side in 1..gathering.sides() {
-        frame = frame.union(of_side(flows, gathering, side)?)?;
+        frame = frame.union(of_side(flows, gathering, side, &mut addresses)?)?;
     }
     let (groups, mut names): (Vec<Expr>, Vec<String>) = (0..keys.len())
         .map(|at| (col(format!("key{at}")), format!("key{at}")))
@@ -293,9 +306,10 @@ fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     let columns = frame.schema().columns().into_iter().zip(&names);
     let named = |(column, name): (_, &String)| {
         let value = Expr::Column(column);
-        let is_wide = WIDE.contains(&name.as_str());
-        let value = if is_wide {
+        let value = if WIDE.contains(&name.as_str()) {
             functions::sum_expression(value)
+        } else if addresses.contains(name) {
+            keys::value_of(value)
         } else {
             value
         };

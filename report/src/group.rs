@@ -61,7 +61,7 @@ pub fn order(name: &str) -> Result<Order, String> {
 pub async fn run(options: &Options) -> Result<Coverage> {
     let having = options.having.as_deref();
     let having = having.map(|text| options.source.parse(text)).transpose();
-    let question = options.source.question().await?;
+    let question = options.source.question()?;
     if options.biflow {
         let (table, flows) = biflow::connections(&question, options.lines).await?;
         let mut answer = Answer {

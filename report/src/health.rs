@@ -52,7 +52,7 @@ struct Heard {
 /// # Errors
 /// If the filter does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
-    let question = options.source.question().await?;
+    let question = options.source.question()?;
     let coverage = &question.coverage;
     let heard = heard(question.flows).await?;
     let newest_ns = coverage.last_received_ns().unwrap_or(question.now_ns);

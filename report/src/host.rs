@@ -59,7 +59,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let received = of_host(Field::DestinationAddress);
     let either = Filter::Any(vec![sent.clone(), received.clone()]);
     let asked = options.source.asked()?.and(either);
-    let question = options.source.question_of(asked).await?;
+    let question = options.source.question_of(asked)?;
     let (sent, received) = (plan(&sent), plan(&received));
     let mut answer = Answer::default();
     peers(options, &question, &sent, &received, &mut answer).await?;

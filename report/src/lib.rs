@@ -3,10 +3,9 @@
 //!
 //! 1. Other programs' words become Weir's (`spelling`), and each command has a file of its name. What all share is
 //!    in `question`: the directory, the time, and the filter, which `filter` parses and plans.
-//! 2. `data` has the files as one table, without those that cannot hold what is asked for, and `engine` reads it
-//!    within its memory (`memory`), past damaged files (`tolerant`, `pages`), while `reading` and `progress` know how
-//!    far it is.
-//! 3. Flows are gathered by elements (`element`, `gather`) and those that lead are kept (`leading`), or they are spread
+//! 2. `data` has the files as one table, without those that cannot hold what is asked for. `scan` reads it, past
+//!    damaged files, while `reading` and `progress` know how far it is; `engine` works within its `memory`.
+//! 3. Flows are gathered by elements (`element`, `gather`, `keys`) and those that lead are kept (`leading`), or they are spread
 //!    over time (`bins`), or told apart by direction (`two_way`, `joined`).
 //! 4. Flows themselves become lines side by side (`lines`): a `format` is compiled to `tokens`, by which `row` and
 //!    `write` make octets of columns. Everything else is an `answer`: tables, what they cover and what was lost
@@ -40,6 +39,7 @@ mod health;
 mod host;
 mod interrupt;
 mod joined;
+mod keys;
 mod leading;
 mod lines;
 mod live;
@@ -48,12 +48,12 @@ mod memory;
 mod names;
 mod output;
 mod over_columns;
-mod pages;
 mod picture;
 mod progress;
 mod question;
 mod reading;
 mod row;
+mod scan;
 mod scans;
 mod series;
 mod sightings;
@@ -66,7 +66,6 @@ mod sql_functions;
 mod stat;
 mod text;
 mod tokens;
-mod tolerant;
 mod top;
 mod two_way;
 mod who;

@@ -150,17 +150,17 @@ impl Source {
     ///
     /// # Errors
     /// If the filter does not fit, or the directory cannot be listed.
-    pub async fn question(&self) -> Result<Question> {
+    pub fn question(&self) -> Result<Question> {
         let asked = self.asked()?;
-        self.question_of(asked).await
+        self.question_of(asked)
     }
 
     /// Opens the flows that fit a filter.
     ///
     /// # Errors
     /// If the directory cannot be listed.
-    pub async fn question_of(&self, filter: Filter) -> Result<Question> {
-        self.question_in(Order::AsFound, filter).await
+    pub fn question_of(&self, filter: Filter) -> Result<Question> {
+        self.question_in(Order::AsFound, filter)
     }
 
     /// Opens the flows that fit a filter, to be asked for in an order.
@@ -168,12 +168,12 @@ impl Source {
     /// # Errors
     /// If the directory cannot be listed, the folder to spill to cannot be used, or a file of names cannot
     /// be read.
-    pub async fn question_in(&self, order: Order, filter: Filter) -> Result<Question> {
+    pub fn question_in(&self, order: Order, filter: Filter) -> Result<Question> {
         output::allow_pager(!self.no_pager);
         local_names::load(&self.names, &self.library.join("names"))?;
         let reading = Reading::default();
-        let session = self.limits.session(order, &reading)?;
-        let (flows, coverage) = data::open(&session, &self.directory, &filter, &reading).await?;
+        let session = self.limits.session(order)?;
+        let (flows, coverage) = data::open(&session, &self.directory, &filter, &reading)?;
         progress::follow(&reading);
         // Filters are of what is shown.
         let flows = if self.scaled {

@@ -2,9 +2,9 @@
 //! to their end. A query and the answer made of it share it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -51,25 +51,28 @@ impl Reading {
     /// A file, or what was not read of it yet, is left out. Several queries of one answer come upon the
     /// same damage: it is named once.
     pub fn leave_out(&self, path: PathBuf, reason: String) {
-        let mut left_out = self
-            .0
-            .left_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = self.lock();
         if left_out.iter().all(|(known, _)| *known != path) {
             left_out.push((path, reason));
         }
     }
 
+    /// Whether a file is left out, or the rest of it.
+    #[must_use]
+    pub fn is_left_out(&self, path: &Path) -> bool {
+        let left_out = self.lock();
+        left_out.iter().any(|(known, _)| known == path)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(PathBuf, String)>> {
+        let left_out = self.0.left_out.lock();
+        left_out.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Files that were left out, or the rest of them, and why; by name.
     #[must_use]
     pub fn left_out(&self) -> Vec<(PathBuf, String)> {
-        let left_out = self
-            .0
-            .left_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut left_out = left_out.clone();
+        let mut left_out = self.lock().clone();
         left_out.sort();
         left_out
     }

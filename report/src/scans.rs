@@ -86,7 +86,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         let ignored = options.source.parse(&format!("not ip in {set}"));
         asked = asked.and(ignored.context("--ignore")?);
     }
-    let question = options.source.question_of(asked).await?;
+    let question = options.source.question_of(asked)?;
     let mut answer = Answer::default();
     let all = gather(question.flows.clone(), &Gathering::default(), |_| {}).await?;
     answer.flows = all.counts.flows;

@@ -71,7 +71,7 @@ pub fn length(text: &str) -> Result<i64, String> {
 /// # Errors
 /// If the filter does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
-    let question = options.source.question().await?;
+    let question = options.source.question()?;
     let mut answer = Answer::default();
     let stretch = stretch_ns(&question.filter, &question.coverage, question.now_ns);
     let Some((from_ns, to_ns)) = stretch else {

@@ -77,7 +77,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     }
     let either = chosen.iter().map(|signature| signature.filter.clone());
     let either = Filter::Any(either.collect());
-    let question = options.source.question_of(asked.and(either)).await?;
+    let question = options.source.question_of(asked.and(either))?;
     let mut answer = Answer::default();
     let mut matches = Vec::new();
     for signature in chosen {

@@ -116,7 +116,7 @@ fn advice(says: &str) -> &'static str {
 /// # Errors
 /// If the query or the filter does not fit, or fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
-    let question = options.source.question().await?;
+    let question = options.source.question()?;
     let session = &question.session;
     session.register_table("flows", question.flows.clone().into_view())?;
     sql_functions::register(session);

@@ -169,7 +169,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     if let Shape::Ports(_) = options.report.shape {
         asked = asked.and(options.source.parse("tcp or udp")?);
     }
-    let question = options.source.question_of(asked).await?;
+    let question = options.source.question_of(asked)?;
     let mut answer = Answer::default();
     match options.report.shape {
         Shape::Summary { distributions } => {

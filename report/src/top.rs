@@ -78,7 +78,7 @@ impl Statistic {
 /// # Errors
 /// If the filter or an order does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
-    let question = options.source.question().await?;
+    let question = options.source.question()?;
     let mut answer = Answer::default();
     let mut statistics = Vec::new();
     let tables = options.by.iter().map(|statistic| {

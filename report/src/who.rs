@@ -71,7 +71,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         rule.filter = rule.filter.clone().and(asked.clone());
     }
     let either = rules.iter().map(|rule| rule.filter.clone().connection());
-    let question = source.question_of(Filter::Any(either.collect())).await?;
+    let question = source.question_of(Filter::Any(either.collect()))?;
     let directions = [direction(&rules, true)?, direction(&rules, false)?];
     let mut leading: Leading<Ends, Exchanged> = Leading::new(options.lines);
     let mut total = Exchanged::default();

@@ -2,19 +2,28 @@
 //! times, what was noted ([`crate::closed`] lists it), and which addresses its Bloom filters have not.
 //! Whoever reads a footer reads it here.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use parquet::{
-    arrow::arrow_reader::{
-        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    arrow::{
+        ArrowSchemaConverter,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+        parquet_to_arrow_schema,
     },
+    bloom_filter::Sbbf,
     errors::ParquetError,
     file::{
         metadata::{
-            ParquetMetaData, ParquetMetaDataReader, ParquetStatisticsPolicy, RowGroupMetaData,
+            ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader,
+            ParquetStatisticsPolicy, RowGroupMetaData,
         },
         statistics::Statistics,
     },
+    schema::types::SchemaDescriptor,
 };
 
 use crate::{
@@ -78,8 +87,16 @@ impl Footer {
 /// A closed file whose footer was read, once for all that is asked of it.
 pub struct Opened {
     file: File,
-    loaded: ArrowReaderMetadata,
+    metadata: ParquetMetaData,
 }
+
+/// How files of ours tell their columns, those of version 1 too.
+static TOLD: LazyLock<Vec<SchemaDescriptor>> = LazyLock::new(|| {
+    let schemas = [schema::schema(), schema::earlier_schema()];
+    let told = schemas.iter();
+    told.filter_map(|schema| ArrowSchemaConverter::new().convert(schema).ok())
+        .collect()
+});
 
 impl Opened {
     /// Reads a file's footer: of the statistics only those that [`Footer`] tells, since a directory may have
@@ -88,20 +105,20 @@ impl Opened {
     /// # Errors
     /// If the file is no Parquet file, or claims what none of ours has.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let options = ArrowReaderOptions::default()
+        let options = ParquetMetaDataOptions::default()
             .with_column_stats_policy(ParquetStatisticsPolicy::skip_except(&TIMES))
             .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
             .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
         let file = File::open(path).map_err(StoreError::io("open", path))?;
-        let loaded = load_with(&file, &options).map_err(StoreError::parquet(path))?;
-        check(loaded.metadata()).map_err(StoreError::parquet(path))?;
-        Ok(Self { file, loaded })
+        let metadata = metadata(&file, &options).map_err(StoreError::parquet(path))?;
+        check(&metadata).map_err(StoreError::parquet(path))?;
+        Ok(Self { file, metadata })
     }
 
     /// What it says.
     #[must_use]
     pub fn footer(&self) -> Footer {
-        let metadata = self.loaded.metadata();
+        let metadata = self.metadata();
         let notes = metadata.file_metadata().key_value_metadata();
         let notes = notes.into_iter().flatten();
         let received_ns = ends(metadata, "received");
@@ -114,17 +131,62 @@ impl Opened {
             end_ns: ends(metadata, "flow_end"),
             received_ns,
             heard_ns: parts.unwrap_or_else(|| received_ns.into_iter().collect()),
-            foreign_column: schema::foreign_column(self.loaded.schema()),
+            foreign_column: self.foreign_column(),
             notes: notes
                 .filter_map(|note| Some((note.key.clone(), note.value.clone()?)))
                 .collect(),
         }
     }
 
+    /// Row groups in the file.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.metadata().num_row_groups()
+    }
+
+    /// Octets of a row group in the file.
+    #[must_use]
+    pub fn group_octets(&self, group: usize) -> u64 {
+        let group = self.metadata().row_groups().get(group);
+        let octets = group.map(RowGroupMetaData::compressed_size);
+        octets
+            .and_then(|octets| u64::try_from(octets).ok())
+            .unwrap_or(0)
+    }
+
+    /// The ends of `flow_start`, `flow_end` and `received` in a row group.
+    #[must_use]
+    pub fn group_times_ns(&self, group: usize) -> [Option<Ends>; 3] {
+        let group = self.metadata().row_groups().get(group);
+        ["flow_start", "flow_end", "received"].map(|column| ends_in(group?, column))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn metadata(&self) -> &ParquetMetaData {
+        &self.metadata
+    }
+
+    /// See [`Footer::foreign_column`]. Mostly nothing has to be converted to know that there is none.
+    fn foreign_column(&self) -> Option<String> {
+        let file = self.metadata.file_metadata();
+        if TOLD.contains(file.schema_descr()) {
+            return None;
+        }
+        let converted =
+            caught(|| parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata()));
+        match converted {
+            Some(Ok(converted)) => schema::foreign_column(&converted),
+            _ => schema::foreign_column(&arrow::datatypes::Schema::empty()),
+        }
+    }
+
     /// How its columns are compressed.
     #[must_use]
     pub fn compression(&self) -> Compression {
-        let group = self.loaded.metadata().row_groups().first();
+        let group = self.metadata.row_groups().first();
         let column = group.and_then(|group| group.columns().first());
         let compression = column.map(|column| Compression::of(column.compression()));
         compression.unwrap_or_default()
@@ -133,30 +195,31 @@ impl Opened {
     /// False if its Bloom filters say that no row has the address in the column.
     #[must_use]
     pub fn may_have(&self, column: &str, address: [u8; 16]) -> bool {
-        // The same open file by another descriptor, which the builder keeps.
-        let Ok(file) = self.file.try_clone() else {
+        let mut groups = 0..self.groups();
+        groups.any(|group| self.group_may_have(group, column, address))
+    }
+
+    /// False if a row group's Bloom filter says that no row of it has the address in the column.
+    #[must_use]
+    pub fn group_may_have(&self, at: usize, column: &str, address: [u8; 16]) -> bool {
+        let Some(group) = self.metadata().row_groups().get(at) else {
+            return false;
+        };
+        let mut columns = group.columns().iter();
+        let found = columns.position(|chunk| chunk.column_path().parts() == [column]);
+        let Some(found) = found else {
             return true;
         };
-        let loaded = self.loaded.clone();
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, loaded);
-        let mut groups = builder.metadata().row_groups().iter().enumerate();
-        groups.any(|(at, group)| {
-            let mut columns = group.columns().iter();
-            let found = columns.position(|chunk| chunk.column_path().parts() == [column]);
-            let Some(found) = found else {
-                return true;
-            };
-            let octets = group.column(found).bloom_filter_length();
-            if octets.is_none_or(|octets| !(0..=BLOOM_OCTETS_MAX).contains(&octets)) {
-                return true;
-            }
-            // A damaged one may contradict itself in ways that its reader does not expect.
-            let absent = caught(|| {
-                let filter = builder.get_row_group_column_bloom_filter(at, found);
-                matches!(filter, Ok(Some(filter)) if !filter.check(&address[..]))
-            });
-            !absent.unwrap_or(false)
-        })
+        let octets = group.column(found).bloom_filter_length();
+        if octets.is_none_or(|octets| !(0..=BLOOM_OCTETS_MAX).contains(&octets)) {
+            return true;
+        }
+        // A damaged one may contradict itself in ways that its reader does not expect.
+        let absent = caught(|| {
+            let filter = Sbbf::read_from_column_chunk(group.column(found), &self.file);
+            matches!(filter, Ok(Some(filter)) if !filter.check(&address[..]))
+        });
+        !absent.unwrap_or(false)
     }
 }
 
@@ -178,24 +241,24 @@ pub(crate) fn note<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a s
 /// A file's footer as its reader has it, if it claims nothing impossible, with all that is in it. A damaged one
 /// may have the decoder panic.
 pub(crate) fn load(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
-    load_with(file, &ArrowReaderOptions::default())
+    let metadata = Arc::new(metadata(file, &ParquetMetaDataOptions::default())?);
+    let loaded = caught(|| ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::default()));
+    loaded.unwrap_or_else(|| Err(contradicts_itself()))
 }
 
-fn load_with(
+fn metadata(
     file: &File,
-    options: &ArrowReaderOptions,
-) -> Result<ArrowReaderMetadata, ParquetError> {
+    options: &ParquetMetaDataOptions,
+) -> Result<ParquetMetaData, ParquetError> {
     let octets = claims::footer(file)?;
     let octets = octets.map_err(|why| ParquetError::General(why.to_owned()))?;
-    let loaded = caught(|| {
-        let what = Some(options.metadata_options());
-        let metadata = ParquetMetaDataReader::decode_metadata_with_options(&octets, what)?;
-        ArrowReaderMetadata::try_new(Arc::new(metadata), options.clone())
-    });
-    loaded.unwrap_or_else(|| {
-        let says = "it contradicts itself".to_owned();
-        Err(ParquetError::General(says))
-    })
+    let decoded =
+        caught(|| ParquetMetaDataReader::decode_metadata_with_options(&octets, Some(options)));
+    decoded.unwrap_or_else(|| Err(contradicts_itself()))
+}
+
+fn contradicts_itself() -> ParquetError {
+    ParquetError::General("it contradicts itself".to_owned())
 }
 
 /// Whether what a footer says of its row groups may be so, before somebody reads on by it.
@@ -223,25 +286,28 @@ pub(crate) fn is_possible(group: &RowGroupMetaData) -> bool {
 /// If the file is no Parquet file.
 pub fn has_note(path: &Path, key: &str) -> Result<bool, StoreError> {
     let opened = Opened::open(path)?;
-    Ok(note(opened.loaded.metadata(), key).is_some())
+    Ok(note(opened.metadata(), key).is_some())
 }
 
 /// The ends of a time over all row groups, if all of them say.
 fn ends(metadata: &ParquetMetaData, column: &str) -> Option<Ends> {
-    let of_group = |group: &RowGroupMetaData| -> Option<Ends> {
-        let mut columns = group.columns().iter();
-        let chunk = columns.find(|chunk| chunk.column_path().parts() == [column])?;
-        match chunk.statistics()? {
-            Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
-            _ => None,
-        }
-    };
-    let groups: Option<Vec<Ends>> = metadata.row_groups().iter().map(of_group).collect();
+    let groups = metadata.row_groups().iter();
+    let groups: Option<Vec<Ends>> = groups.map(|group| ends_in(group, column)).collect();
     groups?
         .into_iter()
         .reduce(|(first, last), (other_first, other_last)| {
             (first.min(other_first), last.max(other_last))
         })
+}
+
+/// Ends of a time in a row group, if it says.
+fn ends_in(group: &RowGroupMetaData, column: &str) -> Option<Ends> {
+    let mut columns = group.columns().iter();
+    let chunk = columns.find(|chunk| chunk.column_path().parts() == [column])?;
+    match chunk.statistics()? {
+        Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -334,7 +400,7 @@ mod tests {
         let crafted = [before, &MOST, &[1], &after[1..], &footer, &end[4..]].concat();
         std::fs::write(&path, crafted).unwrap();
         let opened = Opened::open(&path).unwrap();
-        let claimed = opened.loaded.metadata().file_metadata().num_rows();
+        let claimed = opened.metadata().file_metadata().num_rows();
         assert_eq!((claimed, opened.footer().flows), (i64::MAX, 0));
     }
 

@@ -7,7 +7,8 @@
 //!    at start with windows that were left, [`new_file`] with flows that had no window.
 //! 3. [`read`] finds and reads files, [`follow`] reads on in windows, [`rows`] has flows again. What a closed file
 //!    says of itself is in its [`footer`], and in the [`account`] of its exporters; [`claims`] is what is looked at
-//!    before any of it is believed, and [`caught`] is for decoders that panic all the same.
+//!    before any of it is believed, and [`caught`] is for decoders that panic all the same. [`row_groups`] has the rows of
+//!    some columns, for whoever asks.
 //! 4. Closed files grow old: [`recompact`] makes large ones of small ones, [`verify`] looks at all, [`repair`] saves
 //!    what is sound in damaged ones, [`expire`] removes the oldest.
 //!
@@ -20,6 +21,7 @@ pub mod checksum;
 mod chunk;
 pub mod claims;
 pub mod closed;
+
 pub mod expire;
 pub mod flow_tools;
 pub mod follow;
@@ -35,6 +37,7 @@ pub mod recompact;
 pub mod recover;
 pub mod repair;
 pub mod rotate;
+pub mod row_groups;
 pub mod rows;
 pub mod schema;
 pub mod system;

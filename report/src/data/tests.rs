@@ -122,9 +122,7 @@ fn d12_both_versions_are_one_table() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let batches = runtime.block_on(async {
             let context = SessionContext::new();
-            let (flows, coverage) = open(&context, root, &filter, &Reading::default())
-                .await
-                .unwrap();
+            let (flows, coverage) = open(&context, root, &filter, &Reading::default()).unwrap();
             assert!(coverage.unreadable.is_empty(), "{:?}", coverage.unreadable);
             assert_eq!((coverage.closed, coverage.open), (2, 2));
             let kept = flows.filter(plan::plan(&filter)).unwrap();
