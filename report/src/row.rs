@@ -13,7 +13,7 @@ impl Columns<'_> {
     /// Appends a value. `number`: how many lines were printed before.
     pub fn show(&self, shown: Shown, row: usize, number: u64, line: &mut Vec<u8>) {
         match shown {
-            Shown::Time(which) => write::put_time(line, at(self.times[which], row)),
+            Shown::Time(which) => self.time_writer.put(line, at(self.times[which], row)),
             Shown::RawTime(which) => write::put_raw_time(line, at(self.times[which], row)),
             Shown::Duration => write::put_seconds(line, self.duration_ms(row)),
             Shown::Protocol => write::put_protocol(line, at(self.protocol, row)),

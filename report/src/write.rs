@@ -1,27 +1,52 @@
 //! Numbers, times and addresses as text, appended to octets. Millions of lines a second are made of these, so
-//! none has formatting machinery behind it, and none allocates.
+//! none has formatting machinery behind it, none allocates, and what differs in length from line to line is made
+//! with few branches, which would be guessed wrong, and copied as a whole ([`put_first`]).
 
-use std::{net::Ipv6Addr, sync::LazyLock};
+use std::{cell::Cell, net::Ipv6Addr, sync::LazyLock};
 
 use chrono::{Datelike as _, NaiveDate};
 
 use crate::names;
 
-/// Digits that hold any number of 64 bits.
-const DIGITS_MAX: usize = 20;
-/// Letters of an IPv4 address, at most.
-const V4_LETTERS_MAX: usize = 15;
+/// Letters of a protocol's name, at most.
+const NAME_LETTERS_MAX: usize = 16;
+/// Letters of a date and of the blank behind it.
+const DATE_LETTERS: usize = 11;
+/// Letters of a time, to the millisecond.
+const TIME_LETTERS: usize = DATE_LETTERS + 12;
+const DAY_MS: i64 = 86_400_000;
+/// Eight times the letter 0.
+const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
 /// What an IPv4 address begins with among the 16 octets it is stored in.
 const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
 /// The two digits of each number below a hundred.
 static PAIRS: [[u8; 2]; 100] = pairs();
 
+/// The digits of each octet, and the dot behind them.
+static DOTTED: [[u8; 4]; 256] = dotted();
+
 /// Names of all protocols, as nfdump shows them: in capitals.
-static PROTOCOLS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let names = (0..=u8::MAX).map(names::protocol_name);
-    names.map(|name| name.to_ascii_uppercase()).collect()
-});
+static PROTOCOLS: LazyLock<Vec<Name>> = LazyLock::new(|| (0..=u8::MAX).map(Name::of).collect());
+
+struct Name {
+    letters: [u8; NAME_LETTERS_MAX],
+    count: usize,
+}
+
+impl Name {
+    fn of(protocol: u8) -> Self {
+        let name = names::protocol_name(protocol).to_ascii_uppercase();
+        let mut letters = [0; NAME_LETTERS_MAX];
+        for (letter, place) in name.bytes().zip(&mut letters) {
+            *place = letter;
+        }
+        Self {
+            letters,
+            count: name.len().min(NAME_LETTERS_MAX),
+        }
+    }
+}
 
 const fn pairs() -> [[u8; 2]; 100] {
     let mut pairs = [[b'0'; 2]; 100];
@@ -38,49 +63,130 @@ const fn pairs() -> [[u8; 2]; 100] {
     pairs
 }
 
+const fn dotted() -> [[u8; 4]; 256] {
+    let mut dotted = [[0; 4]; 256];
+    let (mut hundreds, mut tens, mut ones, mut at) = (b'0', b'0', b'0', 0);
+    while at < dotted.len() {
+        dotted[at] = match (hundreds, tens) {
+            (b'0', b'0') => [ones, b'.', 0, 0],
+            (b'0', _) => [tens, ones, b'.', 0],
+            _ => [hundreds, tens, ones, b'.'],
+        };
+        at += 1;
+        ones += 1;
+        if ones > b'9' {
+            ones = b'0';
+            tens += 1;
+        }
+        if tens > b'9' {
+            tens = b'0';
+            hundreds += 1;
+        }
+    }
+    dotted
+}
+
+/// Appends the first so many of some letters. All are copied, and those behind them taken back: a copy whose length
+/// is known here is a move or two, any other a call.
+fn put_first<const N: usize>(line: &mut Vec<u8>, letters: &[u8; N], count: usize) {
+    let end = line.len() + count;
+    line.extend_from_slice(letters);
+    line.truncate(end);
+}
+
 /// The digits of a number below a hundred.
 fn pair(number: u64) -> [u8; 2] {
     PAIRS[usize::try_from(number % 100).unwrap_or(0)]
 }
 
-/// Appends a number.
-pub fn put(line: &mut Vec<u8>, number: u64) {
-    let (mut digits, mut at, mut left) = ([b'0'; DIGITS_MAX], DIGITS_MAX, number);
-    while left >= 100 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&pair(left));
-        left /= 100;
-    }
-    let [tens, ones] = pair(left);
-    at -= 1;
-    digits[at] = ones;
-    if left >= 10 {
-        at -= 1;
-        digits[at] = tens;
-    }
-    line.extend_from_slice(&digits[at..]);
+/// The eight digits of a number below 10^8, the first of them in the lowest octet. Numbers of four digits in lanes of
+/// 32 bits become ones of two in 16, and these ones of one in 8; what is multiplied and cut is exactly a division by
+/// 100, and by 10, of numbers that small.
+fn eight_digits(number: u64) -> u64 {
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | ((twos - 10 * tens) << 8)
 }
 
-/// Appends the three digits of a number below a thousand.
-fn put_thousandths(line: &mut Vec<u8>, number: u64) {
+/// Appends a number.
+pub fn put(line: &mut Vec<u8>, number: u64) {
+    const EIGHT_DIGITS: u64 = 100_000_000;
+    if number >= EIGHT_DIGITS {
+        put(line, number / EIGHT_DIGITS);
+        let letters = eight_digits(number % EIGHT_DIGITS) | ZEROS;
+        line.extend_from_slice(&letters.to_le_bytes());
+        return;
+    }
+    let digits = eight_digits(number);
+    // Zeros in front are left out; the last digit stands whatever it is.
+    let zeros = (digits | (1 << 56)).trailing_zeros() / 8;
+    let letters = (digits | ZEROS) >> (8 * zeros);
+    let count = usize::try_from(8 - zeros).unwrap_or(0);
+    put_first(line, &letters.to_le_bytes(), count);
+}
+
+/// A point and the three digits of a number below a thousand.
+fn thousandths(number: u64) -> [u8; 4] {
     let [tens, ones] = pair(number);
-    line.extend_from_slice(&[pair(number / 100)[1], tens, ones]);
+    [b'.', pair(number / 100)[1], tens, ones]
 }
 
 /// Appends milliseconds as seconds.
 pub fn put_seconds(line: &mut Vec<u8>, ms: u64) {
     put(line, ms / 1000);
-    line.push(b'.');
-    put_thousandths(line, ms % 1000);
+    line.extend_from_slice(&thousandths(ms % 1000));
 }
 
-/// Appends a time, UTC, to the millisecond.
-pub fn put_time(line: &mut Vec<u8>, unix_ns: i64) {
+/// Writes times, and keeps the date of the last one: the next one mostly has the same.
+#[derive(Debug)]
+pub struct TimeWriter {
+    /// Days since 1970-01-01, and that day's date with a blank behind it.
+    last: Cell<(i64, [u8; DATE_LETTERS])>,
+}
+
+impl Default for TimeWriter {
+    fn default() -> Self {
+        Self {
+            last: Cell::new((0, *b"1970-01-01 ")),
+        }
+    }
+}
+
+impl TimeWriter {
+    /// Appends a time, UTC, to the millisecond.
+    pub fn put(&self, line: &mut Vec<u8>, unix_ns: i64) {
+        let ms = unix_ns.div_euclid(1_000_000);
+        let date = self.date(ms.div_euclid(DAY_MS));
+        let ms = ms.rem_euclid(DAY_MS).unsigned_abs();
+        let [h0, h1] = pair(ms / 3_600_000);
+        let [n0, n1] = pair(ms / 60_000 % 60);
+        let [s0, s1] = pair(ms / 1000 % 60);
+        let [point, t0, t1, t2] = thousandths(ms % 1000);
+        let mut letters = [0; TIME_LETTERS];
+        letters[..DATE_LETTERS].copy_from_slice(&date);
+        letters[DATE_LETTERS..]
+            .copy_from_slice(&[h0, h1, b':', n0, n1, b':', s0, s1, point, t0, t1, t2]);
+        line.extend_from_slice(&letters);
+    }
+
+    fn date(&self, day: i64) -> [u8; DATE_LETTERS] {
+        let (last, date) = self.last.get();
+        if last == day {
+            return date;
+        }
+        let date = date_of(day);
+        self.last.set((day, date));
+        date
+    }
+}
+
+/// A day's date, counted from 1970-01-01, and a blank.
+fn date_of(day: i64) -> [u8; DATE_LETTERS] {
     /// 1970-01-01, counted from the year 1.
     const EPOCH_DAY: i64 = 719_163;
-    const DAY_MS: i64 = 86_400_000;
-    let ms = unix_ns.div_euclid(1_000_000);
-    let day = i32::try_from(ms.div_euclid(DAY_MS) + EPOCH_DAY).unwrap_or(0);
+    let day = i32::try_from(day + EPOCH_DAY).unwrap_or(0);
     // Times of 64 bits are from 1677 to 2262.
     let date = NaiveDate::from_num_days_from_ce_opt(day).unwrap_or_default();
     let year = u64::from(date.year().unsigned_abs());
@@ -88,14 +194,7 @@ pub fn put_time(line: &mut Vec<u8>, unix_ns: i64) {
     let [y2, y3] = pair(year);
     let [m0, m1] = pair(date.month().into());
     let [d0, d1] = pair(date.day().into());
-    let ms = ms.rem_euclid(DAY_MS).unsigned_abs();
-    let [h0, h1] = pair(ms / 3_600_000);
-    let [n0, n1] = pair(ms / 60_000 % 60);
-    let [s0, s1] = pair(ms / 1000 % 60);
-    line.extend_from_slice(&[
-        y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b' ', h0, h1, b':', n0, n1, b':', s0, s1, b'.',
-    ]);
-    put_thousandths(line, ms % 1000);
+    [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b' ']
 }
 
 /// Appends seconds since 1970-01-01 with milliseconds.
@@ -105,7 +204,8 @@ pub fn put_raw_time(line: &mut Vec<u8>, unix_ns: i64) {
 
 /// Appends a protocol's name, or its number.
 pub fn put_protocol(line: &mut Vec<u8>, protocol: u8) {
-    line.extend_from_slice(PROTOCOLS[usize::from(protocol)].as_bytes());
+    let name = &PROTOCOLS[usize::from(protocol)];
+    put_first(line, &name.letters, name.count);
 }
 
 /// Appends TCP flags as letters, dots where they are not set.
@@ -145,39 +245,46 @@ pub fn put_address(line: &mut Vec<u8>, address: &[u8]) {
     }
 }
 
-fn put_v4(line: &mut Vec<u8>, octets: [u8; 4]) {
-    let (mut letters, mut at) = ([b'.'; V4_LETTERS_MAX + 1], 0);
-    for octet in octets {
-        let [tens, ones] = pair(octet.into());
-        if octet >= 100 {
-            letters[at] = b'0' + octet / 100;
-            at += 1;
-        }
-        if octet >= 10 {
-            letters[at] = tens;
-            at += 1;
-        }
-        letters[at] = ones;
-        // The dot is there already.
-        at += 2;
-    }
-    line.extend_from_slice(&letters[..at - 1]);
+fn put_v4(line: &mut Vec<u8>, [o0, o1, o2, o3]: [u8; 4]) {
+    let (letters, count) = two_dotted(o0, o1);
+    put_first(line, &letters, count);
+    let (letters, count) = two_dotted(o2, o3);
+    // No dot is behind the last one.
+    put_first(line, &letters, count - 1);
+}
+
+/// Two octets, each with the dot behind it, and how many letters these are.
+fn two_dotted(first: u8, second: u8) -> ([u8; 8], usize) {
+    let count = |octet: u8| 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
+    let letters = |octet: u8| u64::from(u32::from_le_bytes(DOTTED[usize::from(octet)]));
+    let both = letters(first) | (letters(second) << (8 * count(first)));
+    (both.to_le_bytes(), count(first) + count(second))
 }
 
 fn put_v6(line: &mut Vec<u8>, words: [u16; 8]) {
     let (from, to) = longest_zeros(&words);
-    for (at, word) in words.into_iter().enumerate() {
-        if (from..to).contains(&at) {
-            if at == from {
-                line.extend_from_slice(b"::");
-            }
-            continue;
-        }
-        // Behind the zeros there are colons already.
-        if at > 0 && at != to {
-            line.push(b':');
-        }
-        put_hexadecimal(line, word);
+    put_words(line, &words[..from]);
+    if from < to {
+        line.extend_from_slice(b"::");
+    }
+    put_words(line, &words[to..]);
+}
+
+/// Appends words with colons between them.
+fn put_words(line: &mut Vec<u8>, words: &[u16]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for &word in words {
+        let letters = [12u32, 8, 4, 0].map(|shift| DIGITS[usize::from(word >> shift & 0xf)]);
+        // The last digit stands whatever it is.
+        let zeros = (word | 1).leading_zeros() / 4;
+        let digits = u64::from(u32::from_le_bytes(letters) >> (8 * zeros));
+        let count = 4 - zeros;
+        let letters = digits | (u64::from(b':') << (8 * count));
+        let count = usize::try_from(count + 1).unwrap_or(0);
+        put_first(line, &letters.to_le_bytes(), count);
+    }
+    if !words.is_empty() {
+        line.pop();
     }
 }
 
@@ -195,14 +302,6 @@ fn longest_zeros(words: &[u16; 8]) -> (usize, usize) {
         longest
     } else {
         (0, 0)
-    }
-}
-
-fn put_hexadecimal(line: &mut Vec<u8>, word: u16) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = (4 - word.leading_zeros() / 4).max(1);
-    for place in (0..digits).rev() {
-        line.push(DIGITS[usize::from(word >> (4 * place) & 0xf)]);
     }
 }
 
@@ -225,7 +324,10 @@ mod tests {
     fn numbers_are_written_as_elsewhere() {
         let powers = (0..=19).map(|power| 10u64.pow(power));
         let around = powers.flat_map(|power| [power - 1, power, power + 1]);
-        for number in around.chain([7, 42, 12_345, u64::MAX - 1, u64::MAX]) {
+        let many = (0..100_000)
+            .step_by(7)
+            .chain((0..100_000_000).step_by(9973));
+        for number in around.chain(many).chain([u64::MAX - 1, u64::MAX]) {
             assert_eq!(written(|line| put(line, number)), number.to_string());
         }
         for (ms, expected) in [(0, "0.000"), (61_007, "61.007"), (99, "0.099")] {
@@ -246,11 +348,14 @@ mod tests {
             i64::MIN,
             i64::MAX,
         ];
+        let times = TimeWriter::default();
         for ns in known.into_iter().chain(years) {
             // To the millisecond before, also before 1970.
             let cut = DateTime::from_timestamp_millis(ns.div_euclid(1_000_000)).unwrap();
             let expected = cut.format("%F %T%.3f").to_string();
-            assert_eq!(written(|line| put_time(line, ns)), expected, "{ns}");
+            assert_eq!(written(|line| times.put(line, ns)), expected, "{ns}");
+            // And again, of the day that is known.
+            assert_eq!(written(|line| times.put(line, ns)), expected, "{ns}");
         }
         let raw = written(|line| put_raw_time(line, 1_700_000_000_007_999_999));
         assert_eq!(raw, "1700000000.007");
@@ -273,6 +378,10 @@ mod tests {
             let bits = u32::try_from(random.below(1 << 32)).unwrap();
             addresses.push(Ipv4Addr::from_bits(bits).to_ipv6_mapped());
         }
+        // Octets of each value in each place.
+        let octets =
+            (0..=u8::MAX).map(|octet| [octet, !octet, octet.rotate_left(1), octet.wrapping_mul(3)]);
+        addresses.extend(octets.map(|octets| Ipv4Addr::from(octets).to_ipv6_mapped()));
         for address in addresses {
             let expected = address
                 .to_ipv4_mapped()
@@ -289,6 +398,10 @@ mod tests {
         assert_eq!(written(|line| put_flags(line, 0xff)), "CEUAPRSF");
         assert_eq!(written(|line| put_protocol(line, 6)), "TCP");
         assert_eq!(written(|line| put_protocol(line, 253)), "253");
+        for protocol in 0..=u8::MAX {
+            let name = names::protocol_name(protocol).to_ascii_uppercase();
+            assert_eq!(written(|line| put_protocol(line, protocol)), name);
+        }
         let hostile = b"eth0,\x1b[2J\nx y";
         assert_eq!(written(|line| put_word(line, hostile)), "eth0..[2J.x y");
     }

@@ -11,7 +11,7 @@ use arrow::{
     },
 };
 
-use crate::{functions, tokens::LABELS};
+use crate::{functions, tokens::LABELS, write::TimeWriter};
 
 /// A batch's columns, as their types; a column that is not there has no values.
 pub struct Columns<'a> {
@@ -44,6 +44,7 @@ pub struct Columns<'a> {
     pub(super) tunnel: [Option<&'a FixedSizeBinaryArray>; 2],
     others: Option<&'a MapArray>,
     exporter: Texts<'a>,
+    pub(super) time_writer: TimeWriter,
 }
 
 enum Texts<'a> {
@@ -100,6 +101,7 @@ impl<'a> Columns<'a> {
             tunnel: [binary("outer_src_addr")?, binary("outer_dst_addr")?],
             others: column(batch, "others", |column| column.as_map_opt())?,
             exporter: texts(batch, "exporter")?,
+            time_writer: TimeWriter::default(),
         })
     }
 
