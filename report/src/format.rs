@@ -169,7 +169,11 @@ impl Format {
     pub fn line(&self, columns: &Columns<'_>, row: usize, number: u64, line: &mut Vec<u8>) {
         for piece in &self.pieces {
             match piece {
-                Piece::Literal(text) => line.extend_from_slice(text.as_bytes()),
+                Piece::Literal(text) => match text.as_bytes() {
+                    // Most are one letter, for which a copy would be a call.
+                    [letter] => line.push(*letter),
+                    text => line.extend_from_slice(text),
+                },
                 Piece::Token { shown, width, .. } => pad(line, *width, |line| {
                     columns.show(*shown, row, number, line);
                 }),
@@ -193,19 +197,34 @@ fn unknown(name: &str) -> anyhow::Error {
     )
 }
 
-/// Appends what `write` does, in so many columns; negative: aligned to the left.
+/// Appends what `write` does, in so many columns; negative: aligned to the left. What is written is ASCII.
 fn pad(line: &mut Vec<u8>, width: i32, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = line.len();
-    write(line);
     let wanted = usize::try_from(width.unsigned_abs()).unwrap_or(0);
-    // What is written is ASCII.
-    let shown = line.len() - start;
-    if shown < wanted {
-        line.resize(start + wanted, b' ');
-        if width > 0 {
-            line[start..].rotate_right(wanted - shown);
-        }
+    let start = line.len();
+    if width <= 0 {
+        write(line);
+        let shown = line.len() - start;
+        put_blanks(line, wanted.saturating_sub(shown));
+        return;
     }
+    // As many blanks as it may need are in front of it; those in whose place it is are taken away.
+    put_blanks(line, wanted);
+    let blanks_end = line.len();
+    write(line);
+    let shown = line.len() - blanks_end;
+    let left = wanted.saturating_sub(shown);
+    line.copy_within(blanks_end.., start + left);
+    line.truncate(start + left + shown);
+}
+
+/// Appends so many blanks, some at a time: a copy of a fixed length is a move or two.
+fn put_blanks(line: &mut Vec<u8>, count: usize) {
+    const BLANKS: [u8; 16] = [b' '; 16];
+    let end = line.len() + count;
+    while line.len() < end {
+        line.extend_from_slice(&BLANKS);
+    }
+    line.truncate(end);
 }
 
 #[cfg(test)]
