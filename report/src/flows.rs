@@ -4,10 +4,7 @@
 use std::io::Write as _;
 
 use anyhow::{Result, bail};
-use arrow::{
-    array::{Array as _, AsArray as _, RecordBatch, StructArray},
-    datatypes::{DataType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
-};
+use arrow::array::RecordBatch;
 use clap::Args;
 use datafusion::{
     error::DataFusionError,
@@ -18,7 +15,6 @@ use futures::{
     StreamExt as _,
     stream::{self, BoxStream},
 };
-use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -29,9 +25,9 @@ use crate::{
     functions,
     joined::{self, First},
     lines,
+    objects::Objects,
     output::Output,
     question::Source,
-    text,
 };
 
 /// Batches decoded ahead of those that are printed.
@@ -143,9 +139,17 @@ pub async fn run(options: &Options) -> Result<Coverage> {
                 write!(output, "\n{}", coverage_text(&coverage, printed))?;
             }
         }
-        Printed::Json => print_document(flows, options.limit, &coverage, &mut output).await?,
+        Printed::Json => {
+            let batches = first(flows, options.limit).await?;
+            let heading = "{\"flows\":[".to_owned();
+            let printed = lines::print(batches, Objects::Elements, heading, &mut output).await?;
+            let covered = coverage_json(&coverage, printed);
+            writeln!(output, "\n],\"coverage\":{covered:#}}}")?;
+        }
         Printed::Lines => {
-            let printed = print_lines(flows, options.limit, &mut output).await?;
+            let batches = first(flows, options.limit).await?;
+            let heading = String::new();
+            let printed = lines::print(batches, Objects::Lines, heading, &mut output).await?;
             report_coverage(&coverage, printed);
         }
         Printed::Null => {
@@ -222,97 +226,4 @@ fn order_of(name: &str) -> Result<(Expr, bool)> {
             "no order is called `{name}`: there are tstart, tend, packets, bytes, duration, pps, bps and bpp"
         ),
     })
-}
-
-/// Prints an object a line; returns how many.
-async fn print_lines(flows: DataFrame, limit: Option<usize>, output: &mut Output) -> Result<u64> {
-    let mut stream = first(flows, limit).await?;
-    let mut printed = 0;
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        for row in 0..batch.num_rows() {
-            writeln!(output, "{}", object(&batch, row))?;
-            printed += 1;
-        }
-        output.flush()?;
-    }
-    Ok(printed)
-}
-
-/// Prints one document: the flows, and what they cover.
-async fn print_document(
-    flows: DataFrame,
-    limit: Option<usize>,
-    coverage: &Coverage,
-    output: &mut Output,
-) -> Result<()> {
-    let mut stream = first(flows, limit).await?;
-    let mut printed = 0;
-    write!(output, "{{\"flows\":[")?;
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        for row in 0..batch.num_rows() {
-            let comma = if printed == 0 { "" } else { "," };
-            write!(output, "{comma}\n{}", object(&batch, row))?;
-            printed += 1;
-        }
-    }
-    let covered = coverage_json(coverage, printed);
-    writeln!(output, "\n],\"coverage\":{covered:#}}}")?;
-    Ok(())
-}
-
-/// A flow as an object: the columns by their names. What the flow has not is left out.
-fn object(batch: &RecordBatch, row: usize) -> Value {
-    let schema = batch.schema();
-    let fields = schema.fields().iter().zip(batch.columns());
-    let mut object = Map::new();
-    for (field, column) in fields {
-        // Each is one flow, if it is not of both directions: nothing to say.
-        if field.name() == "flows" && batch.column_by_name(joined::OUT_PACKETS).is_none() {
-            continue;
-        }
-        if column.is_null(row) {
-            continue;
-        }
-        let value = match column.data_type() {
-            DataType::UInt8 => json!(column.as_primitive::<UInt8Type>().value(row)),
-            DataType::UInt16 => json!(column.as_primitive::<UInt16Type>().value(row)),
-            DataType::UInt32 => json!(column.as_primitive::<UInt32Type>().value(row)),
-            DataType::UInt64 => json!(column.as_primitive::<UInt64Type>().value(row)),
-            DataType::Timestamp(..) => {
-                let time = column.as_primitive::<TimestampNanosecondType>().value(row);
-                json!(text::time_json(time))
-            }
-            DataType::FixedSizeBinary(6) => {
-                json!(text::mac(column.as_fixed_size_binary().value(row)))
-            }
-            DataType::FixedSizeBinary(_) => {
-                json!(text::address(column.as_fixed_size_binary().value(row)))
-            }
-            DataType::Utf8View => json!(column.as_string_view().value(row)),
-            DataType::Utf8 => json!(column.as_string::<i32>().value(row)),
-            DataType::Map(..) => elements(&column.as_map().value(row)),
-            _ => Value::Null,
-        };
-        object.insert(field.name().clone(), value);
-    }
-    Value::Object(object)
-}
-
-/// What no column has, by its numbers, as hexadecimal octets.
-fn elements(entries: &StructArray) -> Value {
-    let keys = entries.column(0).as_string_opt::<i32>();
-    let values = entries.column(1).as_binary_opt::<i32>();
-    let (Some(keys), Some(values)) = (keys, values) else {
-        return Value::Null;
-    };
-    let entries = keys.iter().zip(values.iter()).map(|(key, value)| {
-        let octets = value.unwrap_or_default();
-        (
-            key.unwrap_or_default().to_owned(),
-            json!(text::hexadecimal(octets)),
-        )
-    });
-    Value::Object(entries.collect())
 }

@@ -46,6 +46,7 @@ mod live;
 mod local_names;
 mod memory;
 mod names;
+mod objects;
 mod output;
 mod over_columns;
 mod picture;

@@ -15,6 +15,25 @@ use tokio::task;
 
 use crate::{format::Format, row::Columns};
 
+/// What makes lines of batches.
+pub trait Lines: Send + Sync + 'static {
+    /// Appends the lines of a batch, before which there were so many; returns how many flows they are.
+    ///
+    /// # Errors
+    /// If a column is of another type.
+    fn put(&self, batch: &RecordBatch, number: u64, text: &mut Vec<u8>) -> Result<u64>;
+}
+
+impl Lines for Format {
+    fn put(&self, batch: &RecordBatch, number: u64, text: &mut Vec<u8>) -> Result<u64> {
+        let columns = Columns::of(batch)?;
+        for (row, number) in (0..batch.num_rows()).zip(number..) {
+            self.line(&columns, row, number, text);
+        }
+        Ok(columns.flows(batch.num_rows()))
+    }
+}
+
 /// Texts that were written, to be filled again: a batch's is some hundred kilobytes, and pages that are new
 /// cost more than the letters in them.
 type Spare = Arc<Mutex<Vec<Vec<u8>>>>;
@@ -25,17 +44,17 @@ type Spare = Arc<Mutex<Vec<Vec<u8>>>>;
 /// If reading fails, or nobody takes what is written.
 pub async fn print(
     batches: impl Stream<Item = Result<RecordBatch, DataFusionError>>,
-    format: Format,
+    lines: impl Lines,
     mut heading: String,
     output: &mut impl Write,
 ) -> Result<u64> {
-    let (format, spare) = (Arc::new(format), Spare::default());
+    let (lines, spare) = (Arc::new(lines), Spare::default());
     let side_by_side = thread::available_parallelism().map_or(1, NonZero::get);
     let mut begun = 0;
     let texts = batches.map(|batch| {
         let number = begun;
         begun += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
-        write(batch, number, Arc::clone(&format), Arc::clone(&spare))
+        write(batch, number, Arc::clone(&lines), Arc::clone(&spare))
     });
     let mut texts = std::pin::pin!(texts.buffered(side_by_side));
     let mut printed = 0;
@@ -58,7 +77,7 @@ pub async fn print(
 async fn write(
     batch: Result<RecordBatch, DataFusionError>,
     number: u64,
-    format: Arc<Format>,
+    lines: Arc<impl Lines>,
     spare: Spare,
 ) -> Result<(Vec<u8>, u64)> {
     let batch = batch?;
@@ -69,11 +88,8 @@ async fn write(
             .pop()
             .unwrap_or_default();
         text.clear();
-        let columns = Columns::of(&batch)?;
-        for (row, number) in (0..batch.num_rows()).zip(number..) {
-            format.line(&columns, row, number, &mut text);
-        }
-        Ok((text, columns.flows(batch.num_rows())))
+        let flows = lines.put(&batch, number, &mut text)?;
+        Ok((text, flows))
     });
     writing
         .await

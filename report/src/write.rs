@@ -171,6 +171,20 @@ impl TimeWriter {
         line.extend_from_slice(&letters);
     }
 
+    /// Appends a time, UTC, to the nanosecond, as RFC 3339 has it.
+    pub fn put_json(&self, line: &mut Vec<u8>, unix_ns: i64) {
+        const LETTERS: usize = TIME_LETTERS - 4;
+        let start = line.len();
+        self.put(line, unix_ns);
+        // All behind the second is written anew.
+        line.truncate(start + LETTERS);
+        line[start + DATE_LETTERS - 1] = b'T';
+        let ns = unix_ns.rem_euclid(1_000_000_000).unsigned_abs();
+        let [t0, t1, t2, t3, t4, t5, t6, t7] = (eight_digits(ns / 10) | ZEROS).to_le_bytes();
+        let [_, last] = pair(ns);
+        line.extend_from_slice(&[b'.', t0, t1, t2, t3, t4, t5, t6, t7, last, b'Z']);
+    }
+
     fn date(&self, day: i64) -> [u8; DATE_LETTERS] {
         let (last, date) = self.last.get();
         if last == day {
@@ -354,6 +368,10 @@ mod tests {
             let cut = DateTime::from_timestamp_millis(ns.div_euclid(1_000_000)).unwrap();
             let expected = cut.format("%F %T%.3f").to_string();
             assert_eq!(written(|line| times.put(line, ns)), expected, "{ns}");
+            let expected = DateTime::from_timestamp_nanos(ns).format("%FT%T%.9fZ");
+            let json = written(|line| times.put_json(line, ns));
+            assert_eq!(json, expected.to_string());
+            let expected = cut.format("%F %T%.3f").to_string();
             // And again, of the day that is known.
             assert_eq!(written(|line| times.put(line, ns)), expected, "{ns}");
         }
