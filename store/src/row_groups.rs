@@ -26,7 +26,7 @@ use parquet::{
     schema::types::{SchemaDescPtr, SchemaDescriptor},
 };
 
-use crate::{claims, footer::Opened, schema};
+use crate::{claims, footer::Opened, schema, system};
 
 /// Which columns are read, of all files alike.
 #[derive(Clone, Debug)]
@@ -100,6 +100,26 @@ impl Wanted {
 }
 
 impl Opened {
+    /// Has the disk be at work for columns of a row group, before they are asked for.
+    pub fn will_need(&self, group: usize, wanted: &Wanted) {
+        let Some(group) = self.metadata().row_groups().get(group) else {
+            return;
+        };
+        let columns = group.columns().iter().filter(|column| {
+            let root = column.column_path().parts().first();
+            root.is_some_and(|root| wanted.schema.index_of(root).is_ok())
+        });
+        for column in columns {
+            let start = column.dictionary_page_offset();
+            let start = start.unwrap_or(column.data_page_offset());
+            // What is below zero is not read.
+            if let (Ok(start), Ok(octets)) = (start.try_into(), column.compressed_size().try_into())
+            {
+                system::will_need(self.file(), start, octets);
+            }
+        }
+    }
+
     /// The rows of a row group, in batches of so many; those of them alone that hold a row which is selected, if
     /// there is a selection.
     ///

@@ -3,7 +3,10 @@
 //! The one file here that may use `unsafe`.
 #![expect(unsafe_code, reason = "system calls")]
 
-use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{
+    ffi::CString, fs::File, io, mem::MaybeUninit, os::fd::AsRawFd as _,
+    os::unix::ffi::OsStrExt as _, path::Path,
+};
 
 /// Octets that others than root may still write to the file system of a folder.
 ///
@@ -45,6 +48,16 @@ pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Has the kernel read a part of a file ahead, all of it at once, while this thread goes on (posix_fadvise(2)). It is
+/// advice: what it says about it changes nothing.
+pub fn will_need(file: &File, start: u64, octets: u64) {
+    let (Ok(start), Ok(octets)) = (start.try_into(), octets.try_into()) else {
+        return;
+    };
+    // SAFETY: it takes no pointers, and the descriptor is open.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), start, octets, libc::POSIX_FADV_WILLNEED) };
 }
 
 /// Has this thread go on when others leave it time, and with one part in seventy of what they get if they leave

@@ -28,8 +28,13 @@ pub struct Rows {
     groups: vec::IntoIter<Group>,
     asked: Asked,
     reading: Reading,
+    /// The next one, whose columns are on their way from the disk while another is decoded.
+    ahead: Option<Ahead>,
     current: Option<Current>,
 }
+
+/// A row group, and its file as it was opened.
+type Ahead = (Group, Result<Opened>);
 
 /// What came of a step.
 pub enum Step {
@@ -58,6 +63,7 @@ impl Rows {
             groups: groups.into_iter(),
             asked,
             reading,
+            ahead: None,
             current: None,
         }
     }
@@ -87,20 +93,36 @@ impl Rows {
     }
 
     fn begin(&mut self) -> Result<Step> {
-        let Some(group) = self.groups.next() else {
+        if self.ahead.is_none() {
+            self.ahead = self.open_next();
+        }
+        let Some((group, opened)) = self.ahead.take() else {
             return Ok(Step::End);
         };
+        self.ahead = self.open_next();
         // What comes behind damage is not trusted.
         if self.reading.is_left_out(&group.path) {
             self.reading.done(group.octets);
             return Ok(Step::Nothing);
         }
-        match guarded(|| Current::of(&group, &mut self.asked)) {
+        match guarded(|| Current::of(&group, &opened?, &mut self.asked)) {
             Ok(Some(current)) => self.current = Some(current),
             Ok(None) => self.reading.done(group.octets),
             Err(failure) => return self.leave_out(&group, failure),
         }
         Ok(Step::Nothing)
+    }
+
+    fn open_next(&mut self) -> Option<Ahead> {
+        let group = self.groups.next()?;
+        let opened = Opened::open(&group.path);
+        let opened = opened.map_err(|error| DataFusionError::External(Box::new(error)));
+        if let Ok(opened) = &opened {
+            let filter = self.asked.filter.as_ref();
+            let first = filter.map_or(&self.asked.columns, |filter| &filter.columns);
+            opened.will_need(group.number, first);
+        }
+        Some((group, opened))
     }
 
     fn enough(&mut self, batch: &RecordBatch) -> Step {
@@ -142,9 +164,7 @@ fn guarded<T>(step: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failur
 
 impl Current {
     /// Begins to read; none if no row fits.
-    fn of(group: &Group, asked: &mut Asked) -> Result<Option<Self>> {
-        let opened = Opened::open(&group.path)
-            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+    fn of(group: &Group, opened: &Opened, asked: &mut Asked) -> Result<Option<Self>> {
         let read = |wanted: &mut Wanted, selection| {
             opened.batches(group.number, wanted, asked.batch_rows, selection)
         };
