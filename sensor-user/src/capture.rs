@@ -15,6 +15,7 @@ use weir_sensor_common::{
     walk::{self, Layers, NetworkProtocol, number},
 };
 
+use crate::signals::Interrupt;
 use blocks::{FileClock, Interfaces};
 
 /// A frame and its time.
@@ -46,19 +47,25 @@ const BUFFER_OCTETS: usize = 1 << 20;
 /// # Errors
 /// If it cannot be opened, or is no capture at all.
 pub fn read(path: &Path, mut frame: impl FnMut(Frame<'_>)) -> Result<End> {
-    read_until(path, |found| {
+    read_until(path, None, |found| {
         frame(found);
         ControlFlow::Continue(())
     })
 }
 
-/// As [`read`], but no further than to a frame that breaks off, with the reason.
+/// As [`read`], but no further than to a frame that breaks off, with the reason, or to a signal, if it is to be
+/// interrupted.
 ///
 /// # Errors
 /// As there.
-pub fn read_until(path: &Path, frame: impl FnMut(Frame<'_>) -> ControlFlow<String>) -> Result<End> {
+pub fn read_until(
+    path: &Path,
+    interrupt: Option<&Interrupt>,
+    frame: impl FnMut(Frame<'_>) -> ControlFlow<String>,
+) -> Result<End> {
     let name = path.display();
-    let (input, failure) = input::open(path).with_context(|| format!("cannot read {name}"))?;
+    let opened = input::open(path, interrupt);
+    let (input, failure) = opened.with_context(|| format!("cannot read {name}"))?;
     let mut reader = match (create_reader(BUFFER_OCTETS, input), failure.get()) {
         (Ok(reader), _) => reader,
         (Err(_), Some(error)) => bail!("cannot read {name}: {error}"),

@@ -52,6 +52,7 @@ pub mod prefilter;
 pub mod pressure;
 pub mod record;
 pub mod settle;
+pub mod signals;
 pub mod statistics;
 pub mod summary;
 pub mod sweep;

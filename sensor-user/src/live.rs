@@ -10,9 +10,8 @@ use scrapes::Scrapes;
 
 use std::{io, os::fd::AsRawFd as _, time::Duration};
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Context as _, Error, Result, bail};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use weir_service::{http, notify::Notify};
 
@@ -29,6 +28,7 @@ use crate::{
     pressure::{self, Pressure},
     record::Recorder,
     settle,
+    signals::{self, Meaning},
     statistics::Statistics,
     sweep::{Sweep, Take, Taken},
 };
@@ -73,7 +73,7 @@ impl Ears {
     /// If one of them cannot be had.
     pub fn open(kernel: &mut Kernel, debug_log: bool) -> Result<Self> {
         Ok(Self {
-            signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?,
+            signals: signals::take()?,
             debug_log: debug_log.then(|| kernel.debug_log()).transpose()?,
         })
     }
@@ -177,7 +177,7 @@ impl Live {
         Ok(())
     }
 
-    /// Runs until SIGTERM, SIGINT or an order, until the export thread dies, or until the operating system
+    /// Runs until a signal or an order ends it, until the export thread dies, or until the operating system
     /// refuses what it cannot do without; then detaches, exports everything and returns the account.
     #[must_use]
     pub fn run(mut self) -> Outcome {
@@ -210,7 +210,7 @@ impl Live {
                 }
                 _ => {}
             }
-            if events.iter().any(|event| event.token() == SIGNALS) && self.take_signals() {
+            if events.iter().any(|event| event.token() == SIGNALS) && self.take_signals()? {
                 return Ok(());
             }
             self.end_reload();
@@ -231,16 +231,26 @@ impl Live {
     }
 
     /// Takes the signals that came; whether to end.
-    fn take_signals(&mut self) -> bool {
-        let (mut ends, mut is_reload) = (false, false);
+    fn take_signals(&mut self) -> Result<bool> {
+        let (mut ends, mut is_reload, mut stray) = (false, false, None);
         for signal in self.ears.signals.pending() {
-            is_reload |= signal == SIGHUP;
-            ends |= signal != SIGHUP;
+            match signals::meaning(signal) {
+                Meaning::End => ends = true,
+                Meaning::Reload => is_reload = true,
+                Meaning::Nothing => {}
+                Meaning::Stray => stray = Some(signal),
+            }
+        }
+        if let (false, Some(signal)) = (ends, stray) {
+            bail!(
+                "{} ended the sensor, and everything was exported: send SIGTERM to end it, SIGHUP to have the settings read again",
+                signals::name(signal)
+            );
         }
         if is_reload && !ends {
             self.begin_reload();
         }
-        ends
+        Ok(ends)
     }
 
     fn until_next(&self) -> Duration {

@@ -22,6 +22,7 @@ use crate::{
     mapping::Mapping,
     prefilter::{FileFilter, run::Packet as Filterable},
     record::Recorder,
+    signals::Interrupt,
     statistics::Statistics,
     sweep::{Sweep, Take, Taken},
     table::Table,
@@ -81,11 +82,12 @@ pub struct Reading {
 fn read(
     path: &Path,
     reading: Reading,
+    interrupt: &Interrupt,
     mut filter: Option<FileFilter>,
     sender: &Sender<Batch>,
 ) -> Result<End> {
     let mut batch = Batch::new();
-    let end = capture::read_until(path, |frame| {
+    let end = capture::read_until(path, Some(interrupt), |frame| {
         let wanted = match wants(filter.as_mut(), &frame) {
             Ok(wanted) => wanted,
             Err(reason) => return ControlFlow::Break(reason),
@@ -216,16 +218,16 @@ impl Offline {
         Self { filter, ..self }
     }
 
-    /// Reads the file to its end and exports everything. Reading and walking headers is one
-    /// thread's work, this one accounts, and the exporter has its own.
+    /// Reads the file to its end, or until a signal interrupts it, and exports everything. Reading and
+    /// walking headers is one thread's work, this one accounts, and the exporter has its own.
     ///
     /// # Errors
     /// If the file cannot be read at all, or a thread died.
-    pub fn run(mut self, path: &Path) -> Result<(Statistics, End)> {
+    pub fn run(mut self, path: &Path, interrupt: &Interrupt) -> Result<(Statistics, End)> {
         let (sender, receiver) = bounded(BATCHES_MAX);
         let (reading, filter) = (self.reading, self.filter.take());
         let end = thread::scope(|scope| {
-            let reader = scope.spawn(move || read(path, reading, filter, &sender));
+            let reader = scope.spawn(move || read(path, reading, interrupt, filter, &sender));
             for Batch { packets, extras } in receiver {
                 for (index, packet) in packets.into_iter().enumerate() {
                     self.packet(packet, extras.get(index));

@@ -3,12 +3,16 @@
 #![expect(unsafe_code, reason = "a system call")]
 
 use std::{
-    ffi::OsString, fs, io::IsTerminal as _, mem, net::SocketAddr, path::Path, process::ExitCode,
+    ffi::{OsString, c_int},
+    fs,
+    io::IsTerminal as _,
+    mem,
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
 };
 
 use anyhow::{Context as _, Result, bail};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
 use weir_exporter::Version;
 use weir_netflow::Sampling;
 use weir_sensor::{
@@ -30,6 +34,7 @@ use weir_sensor::{
     ports::{Ports, Wanted},
     prefilter::{FileFilter, PacketFilter},
     record::Recorder,
+    signals::{self, Interrupt},
     statistics::Statistics,
     table,
 };
@@ -89,7 +94,8 @@ impl<'a> Start<'a> {
         let filter = settings.filter.as_deref().map(FileFilter::new);
         let filter = filter.transpose().map_err(anyhow::Error::msg)?;
         let offline = Offline::new(shape, fragments, reading, timeouts, recorder, export)?;
-        let (statistics, end) = offline.with_filter(filter).run(path)?;
+        let interrupt = Interrupt::default();
+        let (statistics, end) = offline.with_filter(filter).run(path, &interrupt)?;
         if !matches!(output, Output::Standard) {
             let text = match settings.style {
                 Style::Weir => statistics.to_text(),
@@ -103,7 +109,7 @@ impl<'a> Start<'a> {
         if settings.cpu_clocks {
             eprintln!("weir-sensor: cpu clocks: {}", clock::processor_us());
         }
-        Ok(ended(path, &statistics, &end))
+        Ok(ended(path, &statistics, &end, interrupt.signal()))
     }
 
     fn export(&self, sampling: Sampling, clock: Clock) -> Result<Export> {
@@ -257,7 +263,7 @@ impl<'a> Start<'a> {
         let mut kernel = Kernel::load_first(&options, &[])?;
         let timer = Ticks::of_timer(|| kernel.settle())?;
         // From here on nothing ends the process half way: what it had sent would be sent again.
-        let _signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let _signals = signals::take()?;
         let attachments = left.take_off()?;
         let tables = mem::take(&mut left.tables);
         let told = sampling.interval;
@@ -390,8 +396,8 @@ fn shape(flows: u32, key_mask: KeyMask) -> Result<Shape> {
     })
 }
 
-/// Says how the capture ended, if it was not whole.
-fn ended(path: &Path, statistics: &Statistics, end: &End) -> ExitCode {
+/// Says how the capture ended, if it was not whole, and whether a signal was why.
+fn ended(path: &Path, statistics: &Statistics, end: &End, signal: Option<c_int>) -> ExitCode {
     let name = path.display();
     let bold = if std::io::stderr().is_terminal() {
         ("\x1b[1m", "\x1b[0m")
@@ -407,11 +413,16 @@ fn ended(path: &Path, statistics: &Statistics, end: &End) -> ExitCode {
     match end {
         End::Whole => code(statistics),
         End::Partial(reason) => {
+            let reason = match signal {
+                Some(signal) => format!("{} ended the reading", signals::name(signal)),
+                None => reason.clone(),
+            };
             eprintln!(
                 "weir-sensor: {}partial{}: {name}: {reason}; what came before it is counted and exported",
                 bold.0, bold.1
             );
-            ExitCode::FAILURE
+            let status = signal.and_then(|signal| u8::try_from(Interrupt::status(signal)).ok());
+            status.map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }

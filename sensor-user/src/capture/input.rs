@@ -1,8 +1,11 @@
-//! A capture file's octets, unpacked if it is compressed.
+//! A capture file's octets, unpacked if it is compressed, until it ends or a signal ends it.
+#![expect(unsafe_code, reason = "waiting for octets or a signal: a system call")]
 
 use std::{
+    ffi::c_int,
     fs::File,
     io::{self, BufRead as _, BufReader, Read},
+    os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -10,19 +13,42 @@ use std::{
 use flate2::read::MultiGzDecoder;
 
 use super::BUFFER_OCTETS;
+use crate::{
+    clock::Now,
+    signals::{self, Interrupt},
+};
+
+/// How long reading goes on after a signal: whoever writes the pipe may have had the same Ctrl-C, and still writes
+/// what it has, as tcpdump does.
+const LAST_WORDS_NS: u64 = 500_000_000;
+/// How often it is looked whether a signal came, while nothing else does.
+const LOOK_MS: c_int = 100;
 
 /// Why the octets ended, if that is not their end.
 pub(super) type Failure = Arc<OnceLock<io::Error>>;
 
 /// Opens a file (`-`: standard input). Whatever goes wrong with reading later ends it, and is kept aside: what came
 /// before counts, however little that is.
-pub(super) fn open(path: &Path) -> io::Result<(Box<dyn Read + Send>, Failure)> {
+pub(super) fn open(
+    path: &Path,
+    interrupt: Option<&Interrupt>,
+) -> io::Result<(Box<dyn Read + Send>, Failure)> {
     const GZIP: [u8; 2] = [0x1f, 0x8b];
     let failure = Failure::default();
-    let input: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(io::stdin())
+    let input = if path == Path::new("-") {
+        // Without the library's buffer, in which octets would wait unseen.
+        File::from(io::stdin().as_fd().try_clone_to_owned()?)
     } else {
-        Box::new(File::open(path)?)
+        File::open(path)?
+    };
+    // Not before: a signal ends the wait for a named pipe's other end as it ends any program.
+    if let Some(interrupt) = interrupt {
+        interrupt.listen()?;
+    }
+    let input = Interruptible {
+        input,
+        interrupt: interrupt.cloned().unwrap_or_default(),
+        until_ns: None,
     };
     let mut input = BufReader::with_capacity(BUFFER_OCTETS, Full::new(input, &failure));
     if input.fill_buf()?.starts_with(&GZIP) {
@@ -30,6 +56,50 @@ pub(super) fn open(path: &Path) -> io::Result<(Box<dyn Read + Send>, Failure)> {
         return Ok((Box::new(unpacked), failure));
     }
     Ok((Box::new(input), failure))
+}
+
+/// A file that a signal ends.
+struct Interruptible {
+    input: File,
+    interrupt: Interrupt,
+    /// When it is over, once a signal came, by the monotonic clock.
+    until_ns: Option<u64>,
+}
+
+impl Read for Interruptible {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(signal) = self.interrupt.signal() {
+                let now_ns = Now::read().monotonic_ns;
+                let until_ns = *self.until_ns.get_or_insert(now_ns + LAST_WORDS_NS);
+                if now_ns >= until_ns {
+                    let name = signals::name(signal);
+                    return Err(io::Error::other(format!("{name} ended it")));
+                }
+            }
+            if is_readable(&self.input)? {
+                return self.input.read(buffer);
+            }
+        }
+    }
+}
+
+/// Whether reading does not wait, after waiting for that a little.
+fn is_readable(input: &File) -> io::Result<bool> {
+    let mut asked = libc::pollfd {
+        fd: input.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one element, which outlives the call.
+    let ready = unsafe { libc::poll(&raw mut asked, 1, LOOK_MS) };
+    if ready >= 0 {
+        return Ok(ready > 0);
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        error => Err(error),
+    }
 }
 
 /// Reads until the buffer is full or the input ends: the parser takes a short first read, as from

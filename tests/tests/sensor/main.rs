@@ -29,3 +29,4 @@ mod pcap_filters_live;
 mod peers;
 mod pins;
 mod reload;
+mod signals;
