@@ -122,8 +122,8 @@ pub struct Redirected {
 struct Shared {
     /// The account as of the last batch.
     exported: Mutex<Vec<Exported>>,
-    /// Whether each destination's next datagram is to carry the templates.
-    templates_wanted: AtomicBool,
+    /// Whether each destination is to be told templates and the rest anew.
+    telling_wanted: AtomicBool,
     /// What is told besides records.
     said: Mutex<Said>,
 }
@@ -326,9 +326,10 @@ impl Export {
         exported.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has each destination's next datagram carry the templates.
-    pub fn send_templates_again(&self) {
-        self.shared.templates_wanted.store(true, Ordering::Relaxed);
+    /// Has each destination told anew, with the next records, what it needs to read them, and what else is
+    /// announced.
+    pub fn tell_again(&self) {
+        self.shared.telling_wanted.store(true, Ordering::Relaxed);
     }
 
     /// Notes what the account says was lost before it became records: collectors are told.

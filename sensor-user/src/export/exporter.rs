@@ -40,7 +40,7 @@ impl Exporter {
                         self.flush_if_due(&time, self.latest);
                     }
                     self.latest = time;
-                    self.renew_templates();
+                    self.tell_again_if_wanted();
                     let now = self.now();
                     self.announce_if_due(&now);
                     for record in &records {
@@ -129,11 +129,9 @@ impl Exporter {
         *shared.unwrap_or_else(PoisonError::into_inner) = self.exported();
     }
 
-    fn renew_templates(&mut self) {
-        if self.shared.templates_wanted.swap(false, Ordering::Relaxed) {
-            for lane in &mut self.lanes {
-                lane.send_templates_again();
-            }
+    fn tell_again_if_wanted(&mut self) {
+        if self.shared.telling_wanted.swap(false, Ordering::Relaxed) {
+            self.lanes.iter_mut().for_each(Lane::tell_again);
         }
     }
 

@@ -75,9 +75,10 @@ impl Lane {
         self.batcher.opened_ns()
     }
 
-    /// Has the next datagram carry the templates.
-    pub fn send_templates_again(&mut self) {
+    /// Has the collector told everything anew: templates with the next datagram, the rest before the next records.
+    pub fn tell_again(&mut self) {
         self.batcher.send_templates_again();
+        self.announce_again();
     }
 
     pub fn begin(&mut self) {
@@ -94,8 +95,7 @@ impl Lane {
         }
         if !self.is_on && is_on {
             // Who listens there may have forgotten them, or be another.
-            self.batcher.send_templates_again();
-            self.announce_again();
+            self.tell_again();
             self.begin();
             self.reported = false;
         }

@@ -205,6 +205,52 @@ fn each_destination_gets_what_came_while_it_was_one() {
     assert_eq!(exported.len(), 2);
 }
 
+/// Fault case X4: whoever asks for templates, or has settings read again, has options data sent as well.
+#[test]
+fn x04_what_is_told_once_is_told_again_when_asked() {
+    for (asks, announced) in [(false, 2), (true, 3)] {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let how = How {
+            announces: true,
+            ..v9()
+        };
+        let address = socket.local_addr().unwrap();
+        let mut export = Export::start(&[address], &how, Clock::Live).unwrap();
+        push(&mut export, 1);
+        // What is told before the first records is there, so they are another batch than those after it.
+        let mut buffer = [0; 2048];
+        let (octets, _) = socket.recv_from(&mut buffer).unwrap();
+        let mut told = usize::from(is_announcement(&buffer[..octets]));
+        if asks {
+            export.tell_again();
+        }
+        push(&mut export, 1);
+        let (exported, _) = export.finish(&Now::read());
+        for _ in 1..exported[0].counters.datagrams_sent {
+            let (octets, _) = socket.recv_from(&mut buffer).unwrap();
+            told += usize::from(is_announcement(&buffer[..octets]));
+        }
+        assert_eq!(told, announced, "{asks}");
+    }
+}
+
+/// Whether a datagram of v9 defines options and nothing else, as each announcement does.
+fn is_announcement(datagram: &[u8]) -> bool {
+    use weir_netflow::{
+        set::{Definition, Set},
+        template::Template,
+        v9,
+    };
+    let mut kinds = Vec::new();
+    for set in v9::decode_sets(datagram).unwrap() {
+        if let Set::Templates(new) = set {
+            let new = new.iter().filter_map(Definition::template);
+            kinds.extend(new.map(Template::is_options));
+        }
+    }
+    !kinds.is_empty() && kinds.iter().all(|is_options| *is_options)
+}
+
 #[test]
 fn directions_leave_together_or_in_one() {
     let now = Now::read();

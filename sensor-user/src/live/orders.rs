@@ -54,7 +54,7 @@ impl Live {
                 self.discards = true;
             }
             Order::ExpireAll => {
-                self.export.send_templates_again();
+                self.export.tell_again();
                 return self.take_table();
             }
             Order::DeleteAll => {
@@ -63,7 +63,7 @@ impl Live {
                 self.discards = false;
                 return report;
             }
-            Order::SendTemplate => self.export.send_templates_again(),
+            Order::SendTemplate => self.export.tell_again(),
             Order::Statistics => {
                 self.look()?;
                 return Ok(Report::Statistics(Box::new(self.statistics_now())));

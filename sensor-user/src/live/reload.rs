@@ -121,6 +121,8 @@ impl Live {
             .export
             .redirect(&addresses, &Now::read())
             .map_err(|error| format!("{error:#}"))?;
+        // A collector that was restarted meanwhile knows nothing, and what interfaces are called may have changed.
+        self.export.tell_again();
         let mut done = Vec::new();
         if self.timeouts != settings.timeouts {
             done.push("timeouts changed".to_owned());

@@ -93,6 +93,9 @@ fn a_sensor_takes_over_destinations_and_timeouts_and_loses_nothing() {
         );
     }
     assert!(second.records.len() < first.records.len());
+    // At the start, at each reload that took something over, at the end; the second knows two of these.
+    assert!(second.announced > 0);
+    assert_eq!(first.announced, 2 * second.announced);
 }
 
 #[test]
