@@ -5,14 +5,15 @@ use crate::{
     walk::{FRAGMENT_OFFSET, MORE_FRAGMENTS, Walked},
 };
 
-/// What the pieces of a packet have in common (RFC 791 section 3.2, RFC 8200 section 4.5), without
-/// padding.
+/// What the pieces of a packet have in common: addresses, identification, and in IPv4 the protocol (RFC 791
+/// section 3.2). In IPv6 pieces name the header they begin with, which may be options where the first one's
+/// chain goes on to UDP, and need not be the same in all of them (RFC 8200 section 4.5). Without padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
     source: [u64; 2],
     destination: [u64; 2],
-    /// Protocol and VLAN word as in the flow key, and the identification in the ports' place.
+    /// VLAN word and, of IPv4, protocol as in the flow key, and the identification in the ports' place.
     rest: u64,
 }
 
@@ -21,23 +22,27 @@ pub struct FragmentKey {
 pub enum Memory {
     /// Nothing.
     None,
-    /// Its ports are to be remembered.
+    /// Its protocol and ports are to be remembered.
     Keep,
-    /// Its ports are to be looked up.
+    /// They are to be looked up.
     Recall,
 }
 
 const PORTS: u64 = 0xffff_ffff;
+const PROTOCOL: u64 = FlowKey::pack(0, 0, 0xff, 0, 0);
+const FAMILY_V6: u64 = FlowKey::pack(0, 0, 0, 0, FlowKey::FAMILY_V6);
 const TOS: u64 = FlowKey::pack(0, 0, 0, 0xff, 0);
 
 /// What is to be done for a packet, and under which key.
 #[inline(always)]
 #[must_use]
 pub fn memory(walked: &Walked) -> (Memory, FragmentKey) {
+    let attributes = walked.key.attributes;
+    let v6 = u64::from(attributes & FAMILY_V6 != 0);
     let key = FragmentKey {
         source: walked.key.source,
         destination: walked.key.destination,
-        rest: walked.key.attributes & !(PORTS | TOS) | u64::from(walked.fragment_id),
+        rest: attributes & !(PORTS | TOS | (v6 * PROTOCOL)) | u64::from(walked.fragment_id),
     };
     let memory = if walked.fragment & FRAGMENT_OFFSET != 0 {
         Memory::Recall
@@ -49,15 +54,15 @@ pub fn memory(walked: &Walked) -> (Memory, FragmentKey) {
     (memory, key)
 }
 
-/// The ports, as they are remembered.
+/// A first fragment's protocol and ports, as they are remembered.
 #[inline(always)]
 #[must_use]
-pub const fn ports(walked: &Walked) -> u32 {
-    (walked.key.attributes & PORTS) as u32
+pub const fn transport(walked: &Walked) -> u64 {
+    walked.key.attributes & (PROTOCOL | PORTS)
 }
 
-/// Gives a later fragment the ports of its first.
+/// Gives a later fragment the protocol and ports of its first.
 #[inline(always)]
-pub fn inherit(walked: &mut Walked, ports: u32) {
-    walked.key.attributes |= u64::from(ports);
+pub fn inherit(walked: &mut Walked, transport: u64) {
+    walked.key.attributes = walked.key.attributes & !(PROTOCOL | PORTS) | transport;
 }

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use weir_sensor_common::{
     Unmetered,
+    fragment::{self, Memory},
     packet::Captured,
     tunnel::{self, Tunnels},
     walk,
@@ -138,6 +139,56 @@ fn repetitions_are_bounded() {
         ),
         (60, 1064, 0)
     );
+}
+
+/// RFC 8200 section 4.5: options may stand before the fragment header, in every piece, and behind it, in the first
+/// one. A later piece then names options as its protocol, and belongs to the first one's flow all the same.
+#[test]
+fn pieces_belong_together_whatever_options_are_around_the_fragment_header() {
+    const UDP: u8 = 17;
+    const FRAGMENT: u8 = 44;
+    const OPTIONS: u8 = 60;
+    let v6 = |next: u8, parts: &[&[u8]]| {
+        let payload = parts.concat();
+        let [high, low] = u16::try_from(payload.len()).unwrap().to_be_bytes();
+        let header = [0x60, 0, 0, 0, high, low, next, 64];
+        frame(0x86dd, &[&header[..], &[7; 32], &payload].concat())
+    };
+    let options = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+    let piece = |next: u8, offset_and_more: u8| [next, 0, 0, offset_and_more, 0, 0, 0, 9];
+    for before in [false, true] {
+        for behind in [false, true] {
+            let (ahead, next) = if before {
+                (options(FRAGMENT).to_vec(), OPTIONS)
+            } else {
+                (Vec::new(), FRAGMENT)
+            };
+            let (begins_with, within) = if behind {
+                (OPTIONS, options(UDP).to_vec())
+            } else {
+                (UDP, Vec::new())
+            };
+            let first = v6(next, &[&ahead, &piece(begins_with, 1), &within, &udp(53)]);
+            let later = v6(next, &[&ahead, &piece(begins_with, 80), &[0xff; 80]]);
+            let (first, mut later) = (walked(&first).unwrap(), walked(&later).unwrap());
+            let ports = (first.key.source_port(), first.key.destination_port());
+            assert_eq!((first.key.protocol(), ports), (UDP, (0x9999, 53)));
+            assert_eq!(later.key.destination_port(), 0);
+            let (keeps, kept) = fragment::memory(&first);
+            let (recalls, recalled) = fragment::memory(&later);
+            assert_eq!((keeps, recalls), (Memory::Keep, Memory::Recall));
+            assert_eq!(kept, recalled, "{before} {behind}");
+            fragment::inherit(&mut later, fragment::transport(&first));
+            assert_eq!(later.key, first.key, "{before} {behind}");
+        }
+    }
+    // IPv4 identifies pieces by their protocol as well (RFC 791 section 3.2).
+    let mut tcp = V4_UDP;
+    (tcp[6], tcp[9]) = (0x20, 6);
+    let mut pieces = [V4_UDP, tcp].map(|packet| walked(&frame(0x0800, &packet)).unwrap());
+    pieces[0].fragment = pieces[1].fragment;
+    let [udp, tcp] = pieces.map(|piece| fragment::memory(&piece));
+    assert_ne!(udp.1, tcp.1);
 }
 
 fn through(frame: &[u8], tunnels: Tunnels) -> walk::Walked {

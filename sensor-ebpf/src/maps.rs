@@ -73,9 +73,9 @@ static FOUND: Array<Found> = Array::with_max_entries(1, 0);
 #[map]
 static INTERFACES: Array<Interface> = Array::with_max_entries(1, 0);
 
-/// Ports of first fragments; the least recently used give way (kernel 4.10).
+/// Protocol and ports of first fragments; the least recently used give way (kernel 4.10).
 #[map]
-static FRAGMENTS: LruHashMap<FragmentKey, u32> = LruHashMap::with_max_entries(1, 0);
+static FRAGMENTS: LruHashMap<FragmentKey, u64> = LruHashMap::with_max_entries(1, 0);
 
 #[map]
 static BELL: RingBuf = RingBuf::with_byte_size(4096, 0);
@@ -122,7 +122,7 @@ pub fn interface(ifindex: u32) -> Option<&'static Interface> {
         .filter(|interface| interface.ifindex == ifindex)
 }
 
-/// Gives a later fragment the ports of its first, and remembers a first one's.
+/// Gives a later fragment the protocol and ports of its first, and remembers a first one's.
 #[inline(always)]
 pub fn join_fragments(walked: &mut Walked) {
     let (memory, key) = fragment::memory(walked);
@@ -130,12 +130,12 @@ pub fn join_fragments(walked: &mut Walked) {
         Memory::None => {}
         // A memory that cannot take it costs ports, no packet.
         Memory::Keep => {
-            let _ = FRAGMENTS.insert(&key, fragment::ports(walked), 0);
+            let _ = FRAGMENTS.insert(&key, fragment::transport(walked), 0);
         }
         Memory::Recall => {
             // SAFETY: read at once; an entry reused meanwhile gives some other packet's ports.
-            if let Some(ports) = unsafe { FRAGMENTS.get(&key) } {
-                fragment::inherit(walked, *ports);
+            if let Some(transport) = unsafe { FRAGMENTS.get(&key) } {
+                fragment::inherit(walked, *transport);
             }
         }
     }

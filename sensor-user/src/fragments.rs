@@ -8,10 +8,10 @@ use weir_sensor_common::{
     fragment::{self, FragmentKey, Memory},
 };
 
-/// Ports of first fragments; the oldest give way.
+/// Protocol and ports of first fragments; the oldest give way.
 #[derive(Debug, Default)]
 pub struct Fragments {
-    ports: HashMap<FragmentKey, u32>,
+    transports: HashMap<FragmentKey, u64>,
     order: VecDeque<FragmentKey>,
     most: usize,
 }
@@ -26,7 +26,7 @@ impl Fragments {
         }
     }
 
-    /// Gives a later fragment the ports of its first, and remembers a first one's.
+    /// Gives a later fragment the protocol and ports of its first, and remembers a first one's.
     pub fn join(&mut self, walked: &mut Walked) {
         if self.most == 0 {
             return;
@@ -35,18 +35,19 @@ impl Fragments {
         match memory {
             Memory::None => {}
             Memory::Keep => {
-                if self.ports.insert(key, fragment::ports(walked)).is_none() {
+                let transport = fragment::transport(walked);
+                if self.transports.insert(key, transport).is_none() {
                     self.order.push_back(key);
                 }
                 if self.order.len() > self.most
                     && let Some(oldest) = self.order.pop_front()
                 {
-                    self.ports.remove(&oldest);
+                    self.transports.remove(&oldest);
                 }
             }
             Memory::Recall => {
-                if let Some(ports) = self.ports.get(&key) {
-                    fragment::inherit(walked, *ports);
+                if let Some(transport) = self.transports.get(&key) {
+                    fragment::inherit(walked, *transport);
                 }
             }
         }
@@ -98,7 +99,7 @@ mod tests {
             port_after(&mut fragments, id, MORE_FRAGMENTS);
         }
         assert_eq!(port_after(&mut fragments, 1, 5), 0, "forgotten");
-        assert_eq!((fragments.ports.len(), fragments.order.len()), (4, 4));
+        assert_eq!((fragments.transports.len(), fragments.order.len()), (4, 4));
         assert_eq!(port_after(&mut Fragments::new(0), 19, 5), 0);
     }
 }

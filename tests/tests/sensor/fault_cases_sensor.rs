@@ -242,6 +242,7 @@ fn piece(from: u8, protocol: u8, id: u16, offset: u16, more: bool) -> Vec<u8> {
 
 #[test]
 fn s07_fragments_follow_the_documented_rule_and_take_no_memory() {
+    let options = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
     let frames = [
         piece(1, UDP, 7, 0, true),
         piece(1, UDP, 7, 10, true),
@@ -254,11 +255,26 @@ fn s07_fragments_follow_the_documented_rule_and_take_no_memory() {
             44,
             &[&[UDP, 0, 0, 80, 0, 0, 0, 9][..], &[0xff; 80]].concat(),
         ),
+        // Options before the fragment header and behind it, which later pieces name as their protocol.
+        v6(
+            60,
+            &[
+                &options(44)[..],
+                &[60, 0, 0, 1, 0, 0, 0, 10],
+                &options(UDP),
+                &udp(72),
+            ]
+            .concat(),
+        ),
+        v6(
+            60,
+            &[&options(44)[..], &[60, 0, 0, 80, 0, 0, 0, 10], &[0xff; 80]].concat(),
+        ),
     ];
     let world = World::new("s7");
-    for (rule, flows, without_ports) in [("on", 4, 1), ("off", 6, 3)] {
+    for (rule, flows, without_ports) in [("on", 4, 1), ("off", 7, 4)] {
         let rule = format!("--fragments {rule}");
-        let expected = format!("records={flows} fragment_packets=80");
+        let expected = format!("records={flows} fragment_packets=10");
         for (way, records) in meter(&world, WAYS, &rule, &frames, &expected) {
             let portless = records.iter().filter(|flow| flow.source_port == 0).count();
             assert_eq!(portless, without_ports, "{way}: {records:#?}");
