@@ -85,6 +85,8 @@ pub fn merges_packets(name: &str) -> bool {
         data: u32,
     }
     const GET_GRO: u32 = 0x2b;
+    /// `SIOCETHTOOL` (linux/sockios.h), in the type that this C library's ioctl(2) takes.
+    const ETHTOOL: libc::Ioctl = 0x8946;
     let mut value = Value {
         command: GET_GRO,
         data: 0,
@@ -104,7 +106,7 @@ pub fn merges_packets(name: &str) -> bool {
     // SAFETY: a fresh descriptor of our own.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
     // SAFETY: the request is valid, and so is what it points to.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), ETHTOOL, &raw mut request) };
     result == 0 && value.data != 0
 }
 

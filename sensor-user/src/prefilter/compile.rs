@@ -14,6 +14,13 @@ use super::classic::{Encoded, Program};
 /// Its names: Debian's, and everybody else's.
 const NAMES: [&CStr; 2] = [c"libpcap.so.0.8", c"libpcap.so.1"];
 
+/// Why there is no compiler.
+const MISSING: &str = if cfg!(target_feature = "crt-static") {
+    "filter expressions are compiled by libpcap, which a program that is linked statically cannot load: leave the filter out, or use one that is linked dynamically, as the one in the package is"
+} else {
+    "filter expressions are compiled by libpcap, which is not installed: `apt-get install libpcap0.8`, or leave the filter out"
+};
+
 /// What `ret` says of a packet that matches; any number but 0 would do.
 const SNAP_OCTETS: c_int = 262_144;
 const OPTIMIZE: c_int = 1;
@@ -57,9 +64,8 @@ impl Compiler {
             let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
             (!library.is_null()).then_some(library)
         };
-        let library = NAMES.iter().find_map(open).ok_or_else(|| {
-            "filter expressions are compiled by libpcap, which is not installed: `apt-get install libpcap0.8`, or leave the filter out".to_owned()
-        })?;
+        let library = NAMES.iter().find_map(open);
+        let library = library.ok_or_else(|| MISSING.to_owned())?;
         // SAFETY: libpcap declares the functions so (pcap/pcap.h), in all its versions.
         unsafe { Self::of(library) }
             .ok_or_else(|| "libpcap lacks a function: install a newer one".to_owned())

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{VERSION, control, staging};
 use crate::run::{cargo, output, root, shown, step, succeeds};
@@ -58,6 +58,11 @@ pub fn run(options: &Options) -> Result<()> {
         ensure!(
             !needs_interpreter(&path),
             "{program} is linked dynamically: is `-C target-feature=-crt-static` set?"
+        );
+        ensure!(
+            succeeds(path.to_str().context("a path in UTF-8")?, &["--help"]),
+            "{program} does not run: {} --help says why",
+            binaries.join(program).display()
         );
     }
     let documents = DOCUMENTS.map(str::to_owned).into_iter();
