@@ -120,10 +120,11 @@ pub const RECORDS: &[Difference] = &[
         "at once; the other timeouts are without effect there, as in softflowd",
     ),
     difference(
-        "`-R`, `-v psamp`, `-P sctp`",
-        "packet samples, SCTP",
-        "refused with a sentence; `-R` beside `-i` or `-r` is without effect, as there",
+        "`-v psamp`, `-R`",
+        "sends each packet in a datagram of its own, for another softflowd to meter",
+        "refused: packets are counted where they arrive, and none is copied; `-v 10` sends their flows, with `-s N` of one packet in N, and weir-collector reads the samples of sFlow. `-R` beside `-i` or `-r` is without effect, as there",
     ),
+    difference("`-P sctp`", "SCTP", "refused: `-P tcp` is as reliable"),
 ];
 
 /// What the program is like, by any name.

@@ -244,7 +244,7 @@ impl Settings {
     pub fn refusal(&self) -> Option<String> {
         if self.psamp_port.is_some() && !self.has_source() {
             return Some(
-                "-R: softflowd's packet samples are not read here, and there is nothing else to meter: use -i or -r"
+                "-R: softflowd's packet samples are not read here, and there is nothing else to meter: run this with -i where the packets are, or -r; weir-collector reads the samples of sFlow"
                     .to_owned(),
             );
         }
@@ -418,6 +418,12 @@ mod tests {
             let sentence = settings.refusal().unwrap();
             assert!(sentence.contains(named), "{line}: {sentence}");
         }
+        // That there are no packets to send, and what there is instead.
+        let sentence = Format::Psamp.version().unwrap_err();
+        assert!(
+            sentence.contains("-v psamp: ") && sentence.contains("-v 10"),
+            "{sentence}"
+        );
         for line in [
             "-i eth0 -n h:1 -6 -x 0 -P udp port 80",
             "-i eth0 -P tcp -l -b -v 10 -A sec -x 1 -L 1 -S eth1 -e ::1",

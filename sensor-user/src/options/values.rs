@@ -73,7 +73,7 @@ impl Format {
             Self::V9 => Ok(Version::V9),
             Self::Ipfix => Ok(Version::Ipfix),
             Self::Psamp => Err(
-                "-v psamp: packets are not exported, only flows: use -v 10, and -s for sampling"
+                "-v psamp: packets are counted where they arrive, and none is copied, so there are none to send: -v 10 sends their flows (-s N of one packet in N), to any collector of IPFIX"
                     .to_owned(),
             ),
         }
