@@ -148,13 +148,6 @@ impl Now {
         }
     }
 
-    /// Nanoseconds from one of a slot's ticks to another; 0 if that is not the later one.
-    #[must_use]
-    pub fn between(&self, first_tick: u32, last_tick: u32) -> u64 {
-        let ticks = last_tick.wrapping_sub(first_tick).cast_signed();
-        u64::from(ticks.max(0).cast_unsigned()) * self.ticks.length_ns
-    }
-
     /// A slot's tick as wall-clock time.
     #[must_use]
     pub fn unix_ns_of(&self, tick: u32) -> u64 {
@@ -279,8 +272,6 @@ mod tests {
             now.unix_ns - (26 << TICK_SHIFT)
         );
         assert_eq!(now.since(11), 0);
-        assert_eq!(now.between(0xffff_fff0, 10), 26 << TICK_SHIFT);
-        assert_eq!(now.between(10, 9), 0);
         assert_eq!(now.unix_ns_of(11), now.unix_ns);
     }
 

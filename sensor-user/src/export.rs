@@ -188,6 +188,13 @@ impl Export {
         self.how.pairing.is_some()
     }
 
+    /// Whether softflowd tells conversations where it says how many flows it exported: it counts records in v1
+    /// and v5.
+    #[must_use]
+    pub fn tells_conversations(&self) -> bool {
+        self.wants_pairs() && self.how.batch.version.has_templates()
+    }
+
     fn spawn(lanes: Vec<Lane>, how: &How, clock: Clock) -> Result<Self> {
         let known = lanes
             .iter()
@@ -225,14 +232,15 @@ impl Export {
         })
     }
 
-    /// Gives a record to the thread; waits while it is behind.
-    pub fn push(&mut self, record: FlowRecord, now: &Now) {
+    /// Gives a record to the thread; waits while it is behind. Returns whether it is the other direction of the
+    /// one before it.
+    pub fn push(&mut self, record: FlowRecord, now: &Now) -> bool {
         let Some(pairing) = self.how.pairing else {
             self.pending.push(record);
             if self.pending.len() >= BATCH_RECORDS {
                 self.hand_over(now);
             }
-            return;
+            return false;
         };
         let partner = self
             .pending
@@ -242,7 +250,7 @@ impl Export {
             self.pending.push(first);
             self.pending.extend(second);
             self.open = false;
-            return;
+            return true;
         }
         self.close_last();
         if self.pending.len() >= BATCH_RECORDS {
@@ -250,6 +258,7 @@ impl Export {
         }
         self.pending.push(record);
         self.open = true;
+        false
     }
 
     /// Nobody answered the last pending record.

@@ -13,6 +13,7 @@ use std::{io, os::fd::AsRawFd as _, time::Duration};
 use anyhow::{Context as _, Error, Result, bail};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use signal_hook_mio::v1_0::Signals;
+use weir_netflow::FlowRecord;
 use weir_service::{http, notify::Notify};
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     export::Export,
     grace,
     kernel::Kernel,
+    pair,
     pin::Dead,
     ports::Ports,
     pressure::{self, Pressure},
@@ -122,6 +124,10 @@ impl Live {
         exact_clock: bool,
         ears: Ears,
     ) -> Self {
+        let statistics = Statistics {
+            tells_conversations: export.tells_conversations(),
+            ..Statistics::default()
+        };
         let live = Self {
             kernel,
             ports,
@@ -130,7 +136,7 @@ impl Live {
             timeouts,
             recorder,
             export,
-            statistics: Statistics::default(),
+            statistics,
             swept_ns: 0,
             looked_ns: 0,
             exact_clock,
@@ -358,8 +364,9 @@ impl Live {
         Now::read().with_ticks(self.ticks)
     }
 
-    /// Closes, waits, collects.
-    fn take(&mut self, now: &Now, take: Take<'_>) -> Result<()> {
+    /// Closes, waits, collects; how many flows there were. Both directions of a conversation that leave together
+    /// are one.
+    fn take(&mut self, now: &Now, take: Take<'_>) -> Result<u64> {
         let Self {
             kernel,
             sweep,
@@ -376,19 +383,26 @@ impl Live {
         if service.debug && closed > 0 {
             eprintln!("weir-sensor: taking {closed} slots; the fullest CPU keeps {fullest}");
         }
+        let mut flows = 0;
         if closed > 0 {
             grace::wait().context("waiting for a grace period")?;
+            let mut deleted: Option<FlowRecord> = None;
             sweep.collect(&mut kernel.table, |taken| {
-                if *discards {
+                let is_other_direction = if *discards {
                     statistics.count_deleted(&taken);
+                    let record = recorder.record(&taken, now);
+                    let before = deleted.take().filter(|_| export.wants_pairs());
+                    let is_other = before.is_some_and(|one| pair::are_partners(&one, &record));
+                    deleted = (!is_other).then_some(record);
+                    is_other
                 } else {
-                    statistics.count_taken(&taken, now);
-                    export.push(recorder.record(&taken, now), now);
-                }
+                    recorder.hand_on(&taken, now, export, statistics)
+                };
+                flows += u64::from(!is_other_direction);
             });
         }
         export.hand_over(now);
-        Ok(())
+        Ok(flows)
     }
 
     /// Takes what the rings hold, up to `most` from each; returns whether there is more.
@@ -404,8 +418,7 @@ impl Live {
         } = self;
         let more = kernel.evicted.take(&kernel.states, most, |slot, extra| {
             let flow = Taken::of(slot, Reason::Forced).with(*extra);
-            statistics.count_taken(&flow, &now);
-            export.push(recorder.record(&flow, &now), &now);
+            recorder.hand_on(&flow, &now, export, statistics);
         })?;
         export.hand_over(&now);
         Ok(more)
@@ -415,8 +428,8 @@ impl Live {
     fn take_pending(&mut self, now: &Now) {
         for cpu in 0..self.kernel.cpus as usize {
             for flow in settle::pending_flows(&self.kernel.states, &self.kernel.staged, cpu) {
-                self.statistics.count_taken(&flow, now);
-                self.export.push(self.recorder.record(&flow, now), now);
+                let (export, statistics) = (&mut self.export, &mut self.statistics);
+                self.recorder.hand_on(&flow, now, export, statistics);
             }
         }
     }

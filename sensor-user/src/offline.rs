@@ -188,6 +188,10 @@ impl Offline {
             let slots = (shape.bucket_mask as usize + 1) * WAYS as usize;
             table = table.with_extras(Extras::new(Mapping::anonymous(slots)?));
         }
+        let statistics = Statistics {
+            tells_conversations: export.tells_conversations(),
+            ..Statistics::default()
+        };
         Ok(Self {
             table,
             shape,
@@ -202,7 +206,7 @@ impl Offline {
             timeouts,
             recorder,
             export,
-            statistics: Statistics::default(),
+            statistics,
             now: Now::default(),
             first_ns: None,
             swept_ns: 0,
@@ -348,10 +352,9 @@ impl Offline {
         for slot in self.evicted.drain(..) {
             let extra = extras.next().unwrap_or_default();
             let taken = Taken::of(&slot, Reason::Forced).with(extra);
-            self.statistics.count_taken(&taken, &self.now);
             self.statistics.add(Counter::FlowsEvicted, 1);
-            self.export
-                .push(self.recorder.record(&taken, &self.now), &self.now);
+            let (export, statistics) = (&mut self.export, &mut self.statistics);
+            self.recorder.hand_on(&taken, &self.now, export, statistics);
         }
     }
 
@@ -419,8 +422,7 @@ impl Offline {
         };
         if sweep.close(table, now, take) > 0 {
             sweep.collect(table, |taken| {
-                statistics.count_taken(&taken, now);
-                export.push(recorder.record(&taken, now), now);
+                recorder.hand_on(&taken, now, export, statistics);
             });
         }
         export.hand_over(now);

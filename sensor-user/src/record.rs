@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use weir_netflow::{Direction, FlowRecord, Optional};
 use weir_sensor_common::{Fields, KeyMask};
 
-use crate::{clock::Now, pin::Origin, sweep::Taken};
+use crate::{clock::Now, export::Export, pin::Origin, statistics::Statistics, sweep::Taken};
 
 /// What a record says besides the flow itself.
 #[derive(Clone, Debug)]
@@ -35,6 +35,23 @@ impl Recorder {
             sampling_interval: origin.sampling.interval,
             as_softflowd: false,
         }
+    }
+
+    /// Counts a flow that was taken out of the table and gives its record to the export. Returns whether it is
+    /// the other direction of the one before it.
+    pub fn hand_on(
+        &self,
+        taken: &Taken,
+        now: &Now,
+        export: &mut Export,
+        statistics: &mut Statistics,
+    ) -> bool {
+        let record = self.record(taken, now);
+        statistics.count_taken(taken);
+        let is_other_direction = export.push(record, now);
+        let summary = &mut statistics.summary;
+        summary.count(&record, taken.reason, is_other_direction);
+        is_other_direction
     }
 
     /// The record of a flow, as of now.

@@ -12,9 +12,7 @@ use weir_sensor_common::{
     stage::Cpu,
 };
 
-use crate::{
-    clock::Now, expiry::Reason, export::Exported, mapping::Mapping, summary::Summary, sweep::Taken,
-};
+use crate::{expiry::Reason, export::Exported, mapping::Mapping, summary::Summary, sweep::Taken};
 
 /// All counts of a run.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +23,9 @@ pub struct Statistics {
     pub expired: [Tally; Reason::ALL.len()],
     /// What those flows were like.
     pub summary: Summary,
+    /// Whether exported flows are told as those of the summary, as softflowd does where it has templates; else
+    /// each record is one.
+    pub tells_conversations: bool,
     /// Flows thrown away unexported because a client of the control socket said so.
     pub deleted: Tally,
     /// Flows taken over from the tables of sensors that ended; in none of the counters.
@@ -82,9 +83,8 @@ impl Statistics {
     }
 
     /// Counts a flow taken out of the table.
-    pub fn count_taken(&mut self, taken: &Taken, now: &Now) {
+    pub fn count_taken(&mut self, taken: &Taken) {
         self.expired[taken.reason as usize].merge(one(taken));
-        self.summary.count(taken, now);
     }
 
     /// Counts a flow taken out of the table and thrown away.

@@ -332,14 +332,11 @@ fn millions_of_packets_a_second_against_a_sweep_without_pause() {
 
 fn collect(kernel: &mut Kernel, sweep: &mut Sweep, statistics: &mut Statistics) {
     grace::wait().unwrap();
-    let now = Now::read();
-    sweep.collect(&mut kernel.table, |taken| {
-        statistics.count_taken(&taken, &now);
-    });
+    sweep.collect(&mut kernel.table, |taken| statistics.count_taken(&taken));
     kernel
         .evicted
         .take(&kernel.states, u32::MAX, |slot, _| {
-            statistics.count_taken(&Taken::of(slot, Reason::Forced), &now);
+            statistics.count_taken(&Taken::of(slot, Reason::Forced));
         })
         .unwrap();
 }

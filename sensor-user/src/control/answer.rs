@@ -51,7 +51,8 @@ impl Answer {
                     json,
                     facts,
                     cursor: Cursor::default(),
-                    active_flows: 0,
+                    directions: 0,
+                    flows: 0,
                 }))
             }
             (Command::DumpFlows, Report::Outlook(outlook)) => {
@@ -136,17 +137,28 @@ struct Count {
     json: bool,
     facts: Facts,
     cursor: Cursor,
-    active_flows: u64,
+    /// Flows in the table, which are of one direction.
+    directions: u64,
+    /// The same as who asks counts them.
+    flows: u64,
 }
 
 impl Task for Count {
     fn step(&mut self, view: &View, _: &Now, output: &mut String) -> bool {
         let Self {
+            report,
             cursor,
-            active_flows,
+            directions,
+            flows,
             ..
         } = self;
-        if view.look_on(cursor, |_| *active_flows += 1) {
+        let in_pairs = report.in_pairs;
+        let more = view.look_on(cursor, |seen| {
+            *directions += 1;
+            let is_one = !in_pairs || view.conversation(seen.flow).is_some();
+            *flows += u64::from(is_one);
+        });
+        if more {
             return true;
         }
         self.tell(output);
@@ -159,6 +171,7 @@ impl Count {
         let StatisticsReport {
             statistics,
             missed_frames,
+            ..
         } = &self.report;
         let Facts {
             pid,
@@ -166,7 +179,7 @@ impl Count {
         } = self.facts;
         let (since, missed_frames) = (utc(started_unix_ns), *missed_frames);
         if self.json {
-            let mut object = statistics::json(statistics, self.active_flows, missed_frames);
+            let mut object = statistics::json(statistics, self.directions, missed_frames);
             object["pid"] = json!(pid);
             object["since"] = json!(format!("{since}Z"));
             let _ = writeln!(output, "{object:#}");
@@ -178,7 +191,7 @@ impl Count {
         );
         output.push_str(&statistics::layout(
             statistics,
-            self.active_flows,
+            self.flows,
             Some(Capture { missed_frames }),
             &Protocols::read(),
         ));
@@ -281,6 +294,7 @@ softflowd[77]: Printing timeouts:
             Report::Statistics(Box::new(StatisticsReport {
                 statistics: Statistics::default(),
                 missed_frames: 4,
+                in_pairs: false,
             }))
         };
         let text = answer("statistics", report());
@@ -301,6 +315,34 @@ softflowd[77]: Printing timeouts:
             (&json!(2), &json!(77))
         );
         assert_eq!(object["since"], "2023-11-14T22:13:20Z");
+    }
+
+    /// As `dump-flows` has them.
+    #[test]
+    fn a_conversation_is_one_active_flow_to_who_asks_softflowd() {
+        let view = view(&[
+            Packet([1, 9], [1, 2], 6, 0, 1, 0),
+            Packet([9, 1], [2, 1], 6, 1, 1, 0),
+            Packet([2, 9], [1, 2], 6, 0, 1, 0),
+        ]);
+        for (in_pairs, json, expected) in [
+            (true, false, "Number of active flows: 2\n"),
+            (false, false, "Number of active flows: 3\n"),
+            (true, true, "\"active_flows\": 3"),
+        ] {
+            let report = Report::Statistics(Box::new(StatisticsReport {
+                statistics: Statistics::default(),
+                missed_frames: 0,
+                in_pairs,
+            }));
+            let command = Command::Statistics { json };
+            let Answer::Task(mut task) = Answer::of(command, report, FACTS) else {
+                panic!("no task")
+            };
+            let mut output = String::new();
+            while task.step(&view, &at(0), &mut output) {}
+            assert!(output.contains(expected), "{in_pairs}: {output}");
+        }
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct StatisticsReport {
     pub statistics: Statistics,
     /// Frames that the cards had no room for.
     pub missed_frames: u64,
+    /// Whether both directions of a conversation are one flow to who asks.
+    pub in_pairs: bool,
 }
 
 /// What it takes to understand the table's flows.

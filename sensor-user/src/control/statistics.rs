@@ -1,6 +1,6 @@
 //! The answer to `statistics`, in softflowd's layout: programs read it, so labels, widths and order
-//! are its, and what Weir has to say besides stands at the end. Numbers are of Weir's flows, which
-//! are of one direction each.
+//! are its, and what Weir has to say besides stands at the end. A flow is of both directions where
+//! these leave together, as softflowd's do by its name; else of one.
 
 use std::fmt::Write as _;
 
@@ -31,8 +31,9 @@ pub fn layout(
     protocols: &Protocols,
 ) -> String {
     let mut text = String::new();
+    let summary = statistics.summary.whole();
     packets(&mut text, statistics, active_flows);
-    flows(&mut text, statistics);
+    flows(&mut text, statistics, &summary);
     if let Some(Capture { missed_frames }) = capture {
         let lost = [
             Counter::LostRingPackets,
@@ -48,10 +49,10 @@ pub fn layout(
         let _ = writeln!(text, "Packets dropped by interface: {missed_frames}");
     }
     text.push('\n');
-    if statistics.summary.octets.count > 0 {
-        spreads(&mut text, &statistics.summary);
-        reasons(&mut text, statistics);
-        per_protocol(&mut text, &statistics.summary, protocols);
+    if summary.flows() > 0 {
+        spreads(&mut text, &summary);
+        reasons(&mut text, &summary);
+        per_protocol(&mut text, &summary, protocols);
     }
     text
 }
@@ -86,9 +87,9 @@ fn packets(text: &mut String, statistics: &Statistics, active_flows: u64) {
     );
 }
 
-fn flows(text: &mut String, statistics: &Statistics) {
-    let expired: u64 = statistics.expired.iter().map(|tally| tally.records).sum();
-    let forced = statistics.expired[Reason::Forced as usize].records;
+fn flows(text: &mut String, statistics: &Statistics, summary: &Summary) {
+    let expired = summary.flows();
+    let forced = summary.reasons[Reason::Forced as usize];
     let _ = writeln!(text, "Flows expired: {expired} ({forced} forced)");
     let whole = Exported::whole(&statistics.export);
     let failures: u64 = statistics
@@ -99,10 +100,16 @@ fn flows(text: &mut String, statistics: &Statistics) {
         })
         .sum();
     let records = whole.records_exported.records;
+    let unsplit = records.saturating_sub(whole.records_split);
+    let exported = if statistics.tells_conversations {
+        // What has not left yet counts as so many flows: at most a datagram's records, unless some are lost.
+        expired.saturating_sub(whole.records.records.saturating_sub(unsplit))
+    } else {
+        unsplit
+    };
     let _ = writeln!(
         text,
-        "Flows exported: {} ({records} records) in {} packets ({failures} failures)",
-        records.saturating_sub(whole.records_split),
+        "Flows exported: {exported} ({records} records) in {} packets ({failures} failures)",
         whole.datagrams_sent
     );
 }
@@ -132,7 +139,7 @@ fn spreads(text: &mut String, summary: &Summary) {
     text.push('\n');
 }
 
-fn reasons(text: &mut String, statistics: &Statistics) {
+fn reasons(text: &mut String, summary: &Summary) {
     const ROWS: [&[(&str, Reason)]; 6] = [
         &[
             ("tcp", Reason::Tcp),
@@ -152,7 +159,7 @@ fn reasons(text: &mut String, statistics: &Statistics) {
     text.push_str("Expired flow reasons:\n");
     for row in ROWS {
         for (label, reason) in row {
-            let count = statistics.expired[*reason as usize].records;
+            let count = summary.reasons[*reason as usize];
             let _ = write!(text, "{label:>10} = {count:>9}");
         }
         text.push('\n');
@@ -180,9 +187,9 @@ fn per_protocol(text: &mut String, summary: &Summary, protocols: &Protocols) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::Now, sweep::Taken};
+    use crate::{clock::Now, record::Recorder, sweep::Taken};
     use weir_exporter::{ExportCounters, counters::Tally};
-    use weir_sensor_common::{Extra, FlowKey};
+    use weir_sensor_common::{Extra, FlowKey, KeyMask};
 
     fn protocols() -> Protocols {
         Protocols::parse("tcp 6 TCP\nudp 17 UDP\n")
@@ -205,6 +212,13 @@ mod tests {
             statistics.add(counter, count);
         }
         let now = Now::of_packet(1_700_000_000_000_000_000, 0);
+        let recorder = Recorder {
+            ifindexes: Vec::new(),
+            ifindexes_given: Vec::new(),
+            key_mask: KeyMask::FULL,
+            sampling_interval: 1,
+            as_softflowd: true,
+        };
         for (protocol, octets, packets, ticks, reason) in [
             (6, 40, 1, 0, Reason::Tcp),
             (6, 1_000_000, 999, 10_000, Reason::Forced),
@@ -224,7 +238,9 @@ mod tests {
                 reason,
                 extra: Extra::default(),
             };
-            statistics.count_taken(&taken, &now);
+            statistics.count_taken(&taken);
+            let record = recorder.record(&taken, &now);
+            statistics.summary.count(&record, reason, false);
         }
         statistics.export = vec![Exported {
             is_partial: false,
@@ -264,7 +280,7 @@ Packets dropped by interface: 8
 Expired flow statistics:  minimum       average       maximum
   Flow bytes:                  40        333380       1000000
   Flow packets:                 1           334           999
-  Duration:                  0.00s         3.84s        10.49s
+  Duration:                  0.00s         3.85s        10.49s
 
 Expired flow reasons:
        tcp =         1   tcp.rst =         0   tcp.fin =         0
@@ -284,6 +300,42 @@ Per-protocol statistics:     Octets      Packets   Avg Life    Max Life
             assert_eq!(found, expected);
         }
         assert_eq!(found, expected);
+    }
+
+    /// softflowd tells flows of both directions in v9 and IPFIX, and records in v1 and v5.
+    #[test]
+    fn exported_flows_are_conversations_where_softflowd_tells_them() {
+        let mut statistics = Statistics::default();
+        for is_other_direction in [false, true, false, true, false] {
+            let record = weir_netflow::FlowRecord::default();
+            let summary = &mut statistics.summary;
+            summary.count(&record, Reason::Udp, is_other_direction);
+        }
+        let tally = |records| Tally {
+            records,
+            ..Tally::default()
+        };
+        for (left, tells_conversations, expected) in [
+            (5, true, "Flows exported: 3 (5 records) in 1 packets"),
+            (4, true, "Flows exported: 2 (4 records) in 1 packets"),
+            (5, false, "Flows exported: 5 (5 records) in 1 packets"),
+        ] {
+            statistics.tells_conversations = tells_conversations;
+            statistics.export = vec![Exported {
+                is_partial: false,
+                address: None,
+                counters: ExportCounters {
+                    records: tally(5),
+                    records_exported: tally(left),
+                    datagrams_sent: 1,
+                    ..ExportCounters::default()
+                },
+                in_turn: false,
+            }];
+            let found = layout(&statistics, 0, None, &protocols());
+            assert!(found.contains("Flows expired: 3 (0 forced)\n"), "{found}");
+            assert!(found.contains(expected), "{found}");
+        }
     }
 
     #[test]

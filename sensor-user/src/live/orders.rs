@@ -12,7 +12,6 @@ use crate::{
         order::{Order, Outlook, Report, StatisticsReport},
         view::View,
     },
-    expiry::Reason,
     sweep::Take,
 };
 
@@ -92,14 +91,9 @@ impl Live {
 
     /// Takes every flow that is in the table; how many there were.
     fn take_table(&mut self) -> Result<Report> {
-        let taken = |live: &Self| {
-            let flushed = &live.statistics.expired[Reason::Flushed as usize];
-            flushed.records + live.statistics.deleted.records
-        };
-        let before = taken(self);
         self.look()?;
-        self.take(&self.now(), Take::Everything)?;
-        Ok(Report::Flows(taken(self) - before))
+        let flows = self.take(&self.now(), Take::Everything)?;
+        Ok(Report::Flows(flows))
     }
 
     /// The account as of now.
@@ -112,6 +106,7 @@ impl Live {
         StatisticsReport {
             statistics,
             missed_frames: self.ports.missed(),
+            in_pairs: self.export.wants_pairs(),
         }
     }
 

@@ -211,6 +211,16 @@ pub const PROGRAM: &[Difference] = &[
         "pcapng, gzip and cooked v2 too",
     ),
     difference(
+        "statistics",
+        "a flow that could not be sent is two failures; IPv6 that is not tracked is non-IP",
+        "a record that could not be sent is one failure; Weir\u{2019}s own account stands below",
+    ),
+    difference(
+        "signals",
+        "SIGUSR1, SIGHUP and others end it without its flows, and so does Ctrl-C with -r",
+        "SIGHUP has the settings read again; whatever ends it, flows are exported",
+    ),
+    difference(
         "hostile packets",
         "an IPv6 header chain that ends in its middle hangs it (1.1.1); protocol 58 over IPv4 spoils the datagram",
         "a counter",
