@@ -59,11 +59,11 @@ impl Answer {
                 let heading = format!("softflowd[{pid}]: Dumping flow data:\n");
                 Self::Task(Box::new(Headed(heading, Dump::new(*outlook))))
             }
-            (Command::Flows, Report::Outlook(outlook)) => {
-                Self::Task(Box::new(Flows::new(*outlook)))
+            (Command::Flows(filter), Report::Outlook(outlook)) => {
+                Self::if_understood(Flows::new(filter.as_deref(), *outlook))
             }
             (Command::Top(query), Report::Outlook(outlook)) => {
-                Self::Task(Box::new(Top::new(query, *outlook)))
+                Self::if_understood(Top::new(query, *outlook))
             }
             (Command::Live(query), Report::Outlook(outlook)) => {
                 Self::Task(Box::new(Live::new(query, *outlook)))
@@ -75,6 +75,14 @@ impl Answer {
             (Command::Help, _) => Self::Text(HELP.to_owned()),
             // The loop reports what it was asked for.
             (command, _) => Self::Text(format!("Refused: no report came for {command:?}\n")),
+        }
+    }
+
+    /// What this comes to, or why it is not understood.
+    fn if_understood(task: Result<impl Task + 'static, String>) -> Self {
+        match task {
+            Ok(task) => Self::Task(Box::new(task)),
+            Err(sentence) => Self::Text(format!("Refused: {sentence}\n")),
         }
     }
 }

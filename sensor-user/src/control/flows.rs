@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::{
     order::Outlook,
+    selection::Selection,
     task::Task,
     text::{Protocols, endpoint, utc_ms},
     view::{Conversation, Cursor, Seen, View},
@@ -174,21 +175,25 @@ fn mac(octets: [u8; 6]) -> String {
 /// `flows`.
 pub struct Flows {
     outlook: Outlook,
+    selection: Selection,
     protocols: Protocols,
     cursor: Cursor,
     begun: bool,
 }
 
 impl Flows {
-    /// Begins.
-    #[must_use]
-    pub fn new(outlook: Outlook) -> Self {
-        Self {
+    /// Begins, with the flows that an expression means, or with all.
+    ///
+    /// # Errors
+    /// A sentence about the expression.
+    pub fn new(filter: Option<&str>, outlook: Outlook) -> Result<Self, String> {
+        Ok(Self {
             outlook,
+            selection: Selection::of(filter)?,
             protocols: Protocols::read(),
             cursor: Cursor::default(),
             begun: false,
-        }
+        })
     }
 }
 
@@ -204,10 +209,16 @@ impl Task for Flows {
             );
         }
         let Self {
-            outlook, protocols, ..
+            outlook,
+            selection,
+            protocols,
+            cursor,
+            ..
         } = self;
-        let more = view.look_on(&mut self.cursor, |seen| {
-            line(output, &seen.flow, outlook, protocols, &now);
+        let more = view.look_on(cursor, |seen| {
+            if selection.wants(&seen.flow) {
+                line(output, &seen.flow, outlook, protocols, &now);
+            }
         });
         if !more && self.cursor.changing > 0 {
             let _ = writeln!(
@@ -354,7 +365,7 @@ pub(super) mod tests {
         ]);
         let flows = Flows {
             protocols: Protocols::parse("tcp 6 TCP\n"),
-            ..Flows::new(outlook())
+            ..Flows::new(None, outlook()).unwrap()
         };
         let found = told(flows, &view, &at(3000));
         let mut lines: Vec<_> = found.lines().skip(1).map(spaced).collect();

@@ -5,7 +5,7 @@
 //! anything, and asks the sensor's loop for what only the loop knows or may do (`order`), which answers
 //! between two sweeps. `client` is one connection, `command` the words, `answer` what becomes of them;
 //! `statistics`, `flows`, `top` and `live` are the longer answers, made in steps (`task`) of values as softflowd
-//! lays them out (`text`). `socket` is the place in the file system.
+//! lays them out (`text`), of all flows or some (`selection`). `socket` is the place in the file system.
 
 pub mod answer;
 mod client;
@@ -13,6 +13,7 @@ pub mod command;
 pub mod flows;
 pub mod live;
 pub mod order;
+pub mod selection;
 mod server;
 mod socket;
 pub mod statistics;

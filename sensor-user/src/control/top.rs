@@ -8,11 +8,12 @@ use hashbrown::HashMap;
 use super::{
     flows,
     order::Outlook,
+    selection::Selection,
     task::Task,
     text::{Protocols, address},
     view::{Cursor, View},
 };
-use crate::{clock::Now, sweep::Taken};
+use crate::{clock::Now, options::join, sweep::Taken};
 
 /// Lines, if nothing else is said, and at most.
 const LINES: usize = 10;
@@ -64,11 +65,13 @@ pub enum Sort {
 }
 
 /// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     key: Key,
     sort: Sort,
     lines: usize,
+    /// Which flows are meant, if not all are.
+    filter: Option<String>,
 }
 
 impl Query {
@@ -81,6 +84,7 @@ impl Query {
             key: Key::SourceAddress,
             sort: Sort::Octets,
             lines: LINES,
+            filter: None,
         };
         loop {
             words = match words {
@@ -100,10 +104,13 @@ impl Query {
                 }
                 [word @ ("by" | "sort")] => {
                     return Err(format!(
-                        "Refused: nothing stands behind `{word}`: say `top [by KEY] [sort octets|packets|flows] [N]`\n"
+                        "Refused: nothing stands behind `{word}`: say `top [by KEY] [sort octets|packets|flows] [N] [FILTER]`\n"
                     ));
                 }
-                filter => return Err(no_filter(filter)),
+                filter => {
+                    query.filter = join(filter);
+                    return Ok(query);
+                }
             };
         }
     }
@@ -133,15 +140,6 @@ fn sort_of(word: &str) -> Result<Sort, String> {
     }
 }
 
-/// The answer to words of a filter.
-#[must_use]
-pub fn no_filter(words: &[&str]) -> String {
-    format!(
-        "Refused: the live table cannot be filtered yet: leave `{}` out\n",
-        words.join(" ").escape_debug()
-    )
-}
-
 /// A value of the key, and what its flows have.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
@@ -169,6 +167,7 @@ impl Sums {
 /// The answer in the making.
 pub struct Top {
     query: Query,
+    selection: Selection,
     outlook: Outlook,
     cursor: Cursor,
     values: HashMap<u128, Sums>,
@@ -179,16 +178,19 @@ pub struct Top {
 
 impl Top {
     /// Begins.
-    #[must_use]
-    pub fn new(query: Query, outlook: Outlook) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A sentence about the filter.
+    pub fn new(query: Query, outlook: Outlook) -> Result<Self, String> {
+        Ok(Self {
+            selection: Selection::of(query.filter.as_deref())?,
             query,
             outlook,
             cursor: Cursor::default(),
             values: HashMap::new(),
             all: Sums::default(),
             dropped: 0,
-        }
+        })
     }
 
     fn sorted(&self) -> Vec<(u128, Sums)> {
@@ -276,9 +278,17 @@ fn value(key: Key, flow: &Taken) -> u128 {
 impl Task for Top {
     fn step(&mut self, view: &View, _: &Now, output: &mut String) -> bool {
         let Self {
-            query, values, all, ..
+            query,
+            selection,
+            cursor,
+            values,
+            all,
+            ..
         } = self;
-        let more = view.look_on(&mut self.cursor, |seen| {
+        let more = view.look_on(cursor, |seen| {
+            if !selection.wants(&seen.flow) {
+                return;
+            }
             let sums = Sums {
                 octets: seen.flow.octets,
                 packets: seen.flow.packets,
@@ -316,13 +326,14 @@ mod tests {
             key: Key::DestinationPort,
             sort: Sort::Flows,
             lines: 3,
+            filter: None,
         };
         for line in [
             "by dstport sort flows 3",
             "3 sort flows by dstport",
             "9 by tos by dstport sort flows 3",
         ] {
-            assert_eq!(query(line), Ok(expected), "{line}");
+            assert_eq!(query(line).as_ref(), Ok(&expected), "{line}");
         }
         assert_eq!(query("").unwrap().lines, LINES);
         assert_eq!(query("0").unwrap().lines, 1);
@@ -332,7 +343,6 @@ mod tests {
             ("by", "nothing stands behind `by`"),
             ("3 sort", "nothing stands behind `sort`"),
             ("sort size", "octets, packets or flows"),
-            ("by srcip src net 10.0.0.0/8", "`src net 10.0.0.0/8`"),
         ] {
             let refused = query(line).unwrap_err();
             assert!(
@@ -342,6 +352,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_behind_them_is_a_filter() {
+        let found = query("by dstport 3 src net 10.0.0.0/8 and port 53").unwrap();
+        assert_eq!((found.key, found.lines), (Key::DestinationPort, 3));
+        let filter = found.filter.as_deref();
+        assert_eq!(filter, Some("src net 10.0.0.0/8 and port 53"));
+        assert_eq!(
+            top("by srcip tcp and dst port 80")[1..],
+            ["10.0.0.1 200 2 2", "all 200 2 2"]
+        );
+        let refused = Top::new(query("by srcip porf 80").unwrap(), outlook());
+        let sentence = refused.err().unwrap();
+        assert!(sentence.contains("the filter `porf 80`"), "{sentence}");
+    }
+
     fn top(line: &str) -> Vec<String> {
         let view = view(&[
             Packet([1, 9], [1000, 80], 6, 0, 100, 0),
@@ -349,7 +374,11 @@ mod tests {
             Packet([2, 9], [1000, 53], 17, 1, 150, 0),
             Packet([2, 9], [1000, 53], 17, 1, 150, 0),
         ]);
-        let found = told(Top::new(query(line).unwrap(), outlook()), &view, &at(0));
+        let found = told(
+            Top::new(query(line).unwrap(), outlook()).unwrap(),
+            &view,
+            &at(0),
+        );
         found.lines().map(spaced).collect()
     }
 
@@ -377,7 +406,7 @@ mod tests {
 
     #[test]
     fn of_very_many_values_those_with_most_are_kept() {
-        let mut top = Top::new(query("2").unwrap(), outlook());
+        let mut top = Top::new(query("2").unwrap(), outlook()).unwrap();
         let many = VALUES_MAX as u128 + 1;
         let sums = |octets| Sums {
             octets,

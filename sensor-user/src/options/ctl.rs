@@ -12,10 +12,12 @@ use clap::Parser;
     after_help = "\
 Commands:
   statistics [--json]            counters, as softflowd has them, and Weir's account
-  top [by KEY] [sort WHAT] [N]   who has most now; KEY: srcip, dstip, srcport, dstport, proto,
-                                 tos, vlan, interface; WHAT: octets, packets, flows
+  top [by KEY] [sort WHAT] [N] [FILTER]
+                                 who has most now; KEY: srcip, dstip, srcport, dstport, proto,
+                                 tos, vlan, interface; WHAT: octets, packets, flows; FILTER: of
+                                 which flows, in tcpdump's language
   live [host A [peer B]] [N]     the flows with most octets, as JSON (what `weir live` asks)
-  flows                          every flow in the table, a line each
+  flows [FILTER]                 every flow in the table, a line each
   dump-flows                     every flow with both directions, as softflowd has it
   interfaces                     what is metered, and how
   timeouts [set NAME=TIME]       the timeouts; change one

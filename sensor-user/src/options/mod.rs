@@ -17,6 +17,7 @@ pub mod softflowd;
 pub mod values;
 
 use std::{
+    borrow::Borrow,
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -234,7 +235,7 @@ pub fn is_called(arguments: &[OsString], name: &str) -> bool {
 }
 
 /// The words of a filter expression, if there are any.
-fn join(words: &[String]) -> Option<String> {
+pub(crate) fn join<S: Borrow<str>>(words: &[S]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 

@@ -298,9 +298,15 @@ fn weir_ctl_asks_and_its_status_tells() {
         serde_json::from_str(&text(&weir_ctl(&socket, &["statistics", "--json"]))).unwrap();
     expect(&json, "active_flows=0");
     text(&weir_ctl(&socket, &["top", "by", "proto", "3"]));
+    // The sensor opens libpcap now, which it still may.
+    world.send(&[flood_frame(1)]);
+    world.wait_for_answer("flows tcp and port 80", "198.51.100.1:80");
+    let udp = text(&weir_ctl(&socket, &["flows", "udp", "or", "port", "443"]));
+    assert_eq!(udp.lines().count(), 1, "{udp}");
     for (words, said) in [
         (&["statistic"][..], "Unknown control command \"statistic\""),
-        (&["flows", "tcp"], "cannot be filtered yet"),
+        (&["flows", "porf", "80"], "the filter `porf 80`"),
+        (&["top", "by", "srcip", "vlan", "3"], "the filter `vlan 3`"),
     ] {
         let output = weir_ctl(&socket, words);
         let error = String::from_utf8_lossy(&output.stderr);
