@@ -125,6 +125,11 @@ pub const RECORDS: &[Difference] = &[
         "refused: packets are counted where they arrive, and none is copied; `-v 10` sends their flows, with `-s N` of one packet in N, and weir-collector reads the samples of sFlow. `-R` beside `-i` or `-r` is without effect, as there",
     ),
     difference("`-P sctp`", "SCTP", "refused: `-P tcp` is as reliable"),
+    difference(
+        "`-s` above 16383",
+        "v5 says the low 14 bits of it",
+        "refused with `-v 5`, which has no room for it",
+    ),
 ];
 
 /// What the program is like, by any name.

@@ -43,6 +43,9 @@ pub const PROGRAMS: [&str; 2] = ["weir-sensor", "softflowd"];
 /// Options that name files of settings: they are read again when those are.
 pub const FILES: [&str; 2] = ["--config", "--softflowd-conf"];
 
+/// The greatest sampling interval that NetFlow v5 has room for: 14 bits of its header.
+const V5_SAMPLING_MAX: u32 = 16_383;
+
 /// Exit status of a command line that is wrong.
 const USAGE_STATUS: u8 = 2;
 
@@ -249,6 +252,12 @@ impl Settings {
                     .to_owned(),
             );
         }
+        if self.format == Format::V5 && self.sampling > V5_SAMPLING_MAX {
+            return Some(format!(
+                "-s {}: NetFlow v5 can say {V5_SAMPLING_MAX} at most, and collectors would count too little: use -v 9 or -v 10",
+                self.sampling
+            ));
+        }
         self.wishes.refusal().map(Into::into)
     }
 
@@ -412,7 +421,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_yet_is_refused_with_a_sentence() {
-        for (line, named) in [("-R 4739", "-R"), ("-i eth0 -P sctp", "-P sctp")] {
+        for (line, named) in [
+            ("-R 4739", "-R"),
+            ("-i eth0 -P sctp", "-P sctp"),
+            ("-i eth0 -s 16384", "-s 16384"),
+        ] {
             let Ok(settings) = parse(words(&format!("softflowd {line}"))) else {
                 panic!("{line}")
             };
@@ -428,7 +441,8 @@ mod tests {
         for line in [
             "-i eth0 -n h:1 -6 -x 0 -P udp port 80",
             "-i eth0 -P tcp -l -b -v 10 -A sec -x 1 -L 1 -S eth1 -e ::1",
-            "-r file -s 10",
+            "-r file -s 16383",
+            "-r file -s 16384 -v 10",
             "-i eth0 -R 4739",
         ] {
             let Ok(settings) = parse(words(&format!("softflowd {line}"))) else {

@@ -25,8 +25,6 @@ const LETTERS: &str = "6hdDL:T:H:i:r:f:t:n:m:p:c:v:s:P:A:B:baC:lR:MNS:x:I:ge:";
 const MAX_FLOWS: u32 = 8192;
 /// Its flows are of both directions; a region must hold both.
 const DIRECTIONS: u32 = 2;
-/// What NetFlow v5 can say.
-const SAMPLING_MAX: u32 = 16_383;
 
 /// Why there are no settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,13 +272,7 @@ fn set_timeout(timeouts: &mut Timeouts, argument: &str) -> Result<(), Refused> {
 /// Everything below 2 is no sampling.
 fn sampling(argument: &str) -> Result<u32, Refused> {
     let interval: i64 = number('s', argument)?;
-    let interval = u32::try_from(interval.max(1)).unwrap_or(u32::MAX);
-    if interval > SAMPLING_MAX {
-        return Err(usage(format!(
-            "Invalid -s {argument}: at most {SAMPLING_MAX}, which is what NetFlow v5 can say"
-        )));
-    }
-    Ok(interval)
+    Ok(u32::try_from(interval.max(1)).unwrap_or(u32::MAX))
 }
 
 fn number<T: std::str::FromStr>(letter: char, argument: &str) -> Result<T, Refused> {
@@ -350,6 +342,9 @@ mod tests {
             ("-i eth0 -m 100", |s| s.flows_per_cpu = Some(200)),
             ("-i eth0 -m 0", |s| s.flows_per_cpu = Some(2)),
             ("-i eth0 -s 4", |s| s.sampling = 4),
+            ("-i eth0 -v 9 -s 100000", |s| {
+                (s.format, s.sampling) = (Format::V9, 100_000);
+            }),
             ("-i eth0 -s 1", |_| {}),
             ("-i eth0 -s 0", |_| {}),
             ("-i eth0 -s -3", |_| {}),
@@ -445,7 +440,6 @@ mod tests {
             ("-i eth0 -T colour", "Unknown flow tracking level"),
             ("-i eth0 -m -1", "Invalid maximum flows"),
             ("-i eth0 -m 8k", "Invalid maximum flows"),
-            ("-i eth0 -s 16384", "Invalid -s 16384"),
             ("-i eth0 -P smtp", "Unknown transport layer protocol"),
             ("-i eth0 -A hour", "Unknown time format"),
             ("-i eth0 -L 256", "Invalid hop limit"),

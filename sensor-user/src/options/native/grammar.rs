@@ -83,8 +83,15 @@ pub struct Options {
     #[arg(short = 'N', long, help_heading = "Source")]
     pub no_promiscuous: bool,
 
-    /// Meter one packet in N (0 and 1: all); counters in records stay unscaled, and records say N
-    #[arg(short = 's', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=16383), help_heading = "Source")]
+    /// Meter one packet in N (0 and 1: all); counters in records stay unscaled, and records say N; NetFlow
+    /// v5 can say 16383 at most
+    #[arg(
+        short = 's',
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        help_heading = "Source"
+    )]
     pub sampling: u32,
 
     /// Draw the one in N at random, instead of taking every Nth of each CPU
