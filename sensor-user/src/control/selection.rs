@@ -2,14 +2,21 @@
 //! asked of a packet that a flow's key tells. What no key has (`vlan`, `ether`) is refused; `less` and `greater` go
 //! by the mean length of its packets.
 
+use std::{thread, time::Duration};
+
+use crossbeam::channel::bounded;
+use weir_sensor_common::walk::number::{ICMP, ICMPV6};
+
 use crate::{
     prefilter::{FileFilter, run::Packet},
     sweep::Taken,
 };
-use weir_sensor_common::walk::number::{ICMP, ICMPV6};
 
 /// Frames without a link layer (`LINKTYPE_RAW`, <https://www.tcpdump.org/linktypes.html>).
 const RAW: i32 = 101;
+
+/// How long an expression may take to be compiled: libpcap looks names of hosts up, and other clients wait.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Octets of the headers that are made, without options.
 const V4_OCTETS: u8 = 20;
@@ -25,19 +32,25 @@ impl Selection {
     /// Those that an expression means; without one all are.
     ///
     /// # Errors
-    /// A sentence: libpcap is missing, or what it says of the expression.
+    /// A sentence: libpcap is missing, what it says of the expression, or that it takes too long.
     pub fn of(expression: Option<&str>) -> Result<Self, String> {
-        let filter = expression.map(FileFilter::new);
-        let mut filter = filter.transpose()?;
-        if let Some(filter) = &mut filter {
-            // It is compiled for the first packet.
-            let nothing = Packet {
-                octets: &[],
-                wire_octets: 0,
-            };
-            filter.wants(RAW, nothing)?;
+        let Some(expression) = expression.map(str::to_owned) else {
+            return Ok(Self(None));
+        };
+        let (sender, receiver) = bounded(1);
+        let work = move || {
+            // Nobody waits for it any more if it took too long.
+            let _ = sender.send(compiled(&expression));
+        };
+        let thread = thread::Builder::new().name("filter".to_owned()).spawn(work);
+        thread.map_err(|error| format!("there is no thread to compile the filter: {error}"))?;
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(filter) => Ok(Self(Some(filter?))),
+            Err(_) => Err(
+                "the filter takes too long: names of hosts are looked up, give their addresses"
+                    .to_owned(),
+            ),
         }
-        Ok(Self(filter))
     }
 
     /// Whether a flow is meant.
@@ -55,6 +68,17 @@ impl Selection {
         // It was compiled, which is all that fails.
         filter.wants(RAW, packet).unwrap_or(false)
     }
+}
+
+fn compiled(expression: &str) -> Result<FileFilter, String> {
+    let mut filter = FileFilter::new(expression)?;
+    // It is compiled for the first packet.
+    let nothing = Packet {
+        octets: &[],
+        wire_octets: 0,
+    };
+    filter.wants(RAW, nothing)?;
+    Ok(filter)
 }
 
 /// Writes the headers of a flow's packets; how many octets they have.
