@@ -14,15 +14,15 @@ use std::{
 use anyhow::Result;
 use crossbeam::channel::RecvTimeoutError;
 use serde_json::{Map, Value};
-use weir_exporter::{ExportCounters, Version, pace::Pace};
-use weir_netflow::{ExportTime, FlowRecord};
+use weir_exporter::{Version, pace::Pace};
+use weir_netflow::ExportTime;
 use weir_store::schema::StoredFlow;
 
 use crate::{
     aside::{Aside, Pieces},
     clock,
     flow_filter::FlowFilter,
-    outlet::Outlet,
+    outlet::{Account, Outlet, Passed},
 };
 
 /// Batches of flows that wait for a target.
@@ -35,7 +35,7 @@ const PACE: (u64, u64) = (24_000, 24);
 const UPTIME_MS: u64 = 86_400_000;
 
 /// What is counted of each target, and what it means.
-pub const COUNTS: [(&str, &str); 7] = [
+pub const COUNTS: [(&str, &str); 8] = [
     ("forward_filtered", "Flows that the filter did not keep."),
     ("forward_exported", "Flow records sent, after splitting."),
     (
@@ -50,6 +50,10 @@ pub const COUNTS: [(&str, &str); 7] = [
     (
         "forward_left_out",
         "Flows that were not encoded, since too many waited.",
+    ),
+    (
+        "forward_reduced",
+        "Flows encoded without something that the format has no place for.",
     ),
     ("forward_datagrams", "Datagrams sent."),
 ];
@@ -112,9 +116,9 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct Forward {
     to: ForwardTo,
-    aside: Aside<Vec<FlowRecord>>,
+    aside: Aside<Vec<Passed>>,
     filtered: AtomicU64,
-    counters: Arc<Mutex<ExportCounters>>,
+    account: Arc<Mutex<Account>>,
 }
 
 impl Forward {
@@ -135,15 +139,15 @@ impl Forward {
     /// # Errors
     /// If there is no thread to be had.
     pub fn start(Opened { to, mut outlet }: Opened) -> Result<Self> {
-        let counters = Arc::new(Mutex::new(ExportCounters::default()));
-        let theirs = Arc::clone(&counters);
-        let work = move |batches: Pieces<Vec<FlowRecord>>| {
+        let account = Arc::new(Mutex::new(Account::default()));
+        let theirs = Arc::clone(&account);
+        let work = move |batches: Pieces<Vec<Passed>>| {
             loop {
                 let is_end = match batches.next_within(LOOK) {
-                    Ok(records) => {
+                    Ok(flows) => {
                         let now = now();
-                        for record in &records {
-                            outlet.push(record, &now);
+                        for flow in &flows {
+                            outlet.push(flow, &now);
                         }
                         false
                     }
@@ -155,7 +159,7 @@ impl Forward {
                 } else {
                     outlet.flush_if_due(&now());
                 }
-                *theirs.lock().unwrap_or_else(PoisonError::into_inner) = *outlet.counters();
+                *theirs.lock().unwrap_or_else(PoisonError::into_inner) = outlet.account();
                 if is_end {
                     return;
                 }
@@ -165,7 +169,7 @@ impl Forward {
             to,
             aside: Aside::start("forward", BATCHES_MAX, work)?,
             filtered: AtomicU64::new(0),
-            counters,
+            account,
         })
     }
 
@@ -175,10 +179,10 @@ impl Forward {
             let filter = self.to.filter.as_ref();
             filter.is_none_or(|filter| filter.keeps(flow))
         };
-        let meant: Vec<FlowRecord> = flows
+        let meant: Vec<Passed> = flows
             .iter()
             .filter(is_meant)
-            .map(|flow| flow.record)
+            .map(Passed::from)
             .collect();
         let filtered = (flows.len() - meant.len()) as u64;
         self.filtered.fetch_add(filtered, Ordering::Relaxed);
@@ -203,26 +207,27 @@ impl Forward {
     #[must_use]
     pub fn counts(&self) -> [u64; COUNTS.len()] {
         let filtered = self.filtered.load(Ordering::Relaxed);
-        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        counts(filtered, &counters, self.aside.left_out())
+        let account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        counts(filtered, &account, self.aside.left_out())
     }
 
     /// Ends it; its account.
     #[must_use]
     pub fn finish(self) -> Value {
         let offered = self.aside.finish();
-        let counters = *self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let left_out = offered.saturating_sub(counters.records.records);
-        let counts = counts(self.filtered.into_inner(), &counters, left_out);
+        let account = *self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = offered.saturating_sub(account.export.records.records);
+        let counts = counts(self.filtered.into_inner(), &account, left_out);
         let names = COUNTS.iter().map(|(name, _)| (*name).to_owned());
-        let mut account = Map::new();
-        account.insert("target".to_owned(), self.to.address.to_string().into());
-        account.extend(names.zip(counts.map(Value::from)));
-        account.into()
+        let mut told = Map::new();
+        told.insert("target".to_owned(), self.to.address.to_string().into());
+        told.extend(names.zip(counts.map(Value::from)));
+        told.into()
     }
 }
 
-fn counts(filtered: u64, counters: &ExportCounters, left_out: u64) -> [u64; COUNTS.len()] {
+fn counts(filtered: u64, account: &Account, left_out: u64) -> [u64; COUNTS.len()] {
+    let counters = &account.export;
     [
         filtered,
         counters.records_exported.records,
@@ -230,6 +235,7 @@ fn counts(filtered: u64, counters: &ExportCounters, left_out: u64) -> [u64; COUN
         counters.records_unsupported.records,
         counters.records_unsent.records,
         left_out,
+        account.reduced,
         counters.datagrams_sent,
     ]
 }

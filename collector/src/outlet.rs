@@ -1,8 +1,13 @@
 //! Flows encoded anew and sent to another collector: what `--forward` and `replay` share. A datagram's header
 //! says one sampling rate, so flows of each rate have datagrams, numbers and a domain of their own: 0 for
-//! the first rate that is met, 1 for the next.
+//! the first rate that is met, 1 for the next. Records of v9 and IPFIX have the fields that the flows of their
+//! rate needed so far; what a format has no place for is counted.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use weir_exporter::{
@@ -11,7 +16,8 @@ use weir_exporter::{
     destination::{Carrier as _, Sent},
     pace::Pace,
 };
-use weir_netflow::{ExportTime, FlowRecord, Sampling, fixed};
+use weir_netflow::{Direction, EndReason, ExportTime, FlowRecord, Optional, Sampling, fixed, v5};
+use weir_store::schema::StoredFlow;
 
 use crate::clock;
 
@@ -19,6 +25,33 @@ use crate::clock;
 const RATES_MAX: usize = 64;
 /// A datagram leaves when its first record has waited this long.
 const DELAY_MAX_NS: u64 = 1_000_000_000;
+
+/// A flow to be passed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed {
+    /// What can be encoded of it.
+    pub record: FlowRecord,
+    /// Whether it has elements beyond that.
+    pub has_others: bool,
+}
+
+impl From<&StoredFlow> for Passed {
+    fn from(flow: &StoredFlow) -> Self {
+        Self {
+            record: flow.record,
+            has_others: !flow.others.is_empty(),
+        }
+    }
+}
+
+/// What became of the flows so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Account {
+    /// As of any export.
+    pub export: ExportCounters,
+    /// Flows that were encoded without something they said.
+    pub reduced: u64,
+}
 
 /// The way to one collector.
 pub struct Outlet {
@@ -28,6 +61,7 @@ pub struct Outlet {
     destination: Destination,
     pace: Option<Pace>,
     counters: ExportCounters,
+    reduced: u64,
     is_told: bool,
 }
 
@@ -45,24 +79,32 @@ impl Outlet {
             destination,
             pace,
             counters: ExportCounters::default(),
+            reduced: 0,
             is_told: false,
         })
     }
 
-    /// What became of the records so far.
+    /// What became of the flows so far.
     #[must_use]
-    pub fn counters(&self) -> &ExportCounters {
-        &self.counters
+    pub fn account(&self) -> Account {
+        Account {
+            export: self.counters,
+            reduced: self.reduced,
+        }
     }
 
-    /// Sends a record, or has it wait for others.
-    pub fn push(&mut self, record: &FlowRecord, now: &ExportTime) {
+    /// Sends a flow, or has it wait for others.
+    pub fn push(&mut self, flow: &Passed, now: &ExportTime) {
+        let record = &flow.record;
         self.counters.records.add(record);
         let Some(lane) = self.lane(record.sampling_interval.max(1)) else {
             self.counters.records_unsupported.add(record);
             return;
         };
+        let is_reduced = flow.has_others || !is_carried(self.version, record);
         if self.version.has_templates() {
+            self.reduced += u64::from(is_reduced);
+            self.widen(lane, Optional::of(record), now);
             return self.batch(lane, record, now);
         }
         let mut parts = 0;
@@ -72,7 +114,20 @@ impl Outlet {
         }
         match parts {
             0 => self.counters.records_unsupported.add(record),
-            parts => self.counters.records_split += parts - 1,
+            parts => {
+                self.counters.records_split += parts - 1;
+                self.reduced += u64::from(is_reduced);
+            }
+        }
+    }
+
+    /// Has a lane's records carry these fields, too.
+    fn widen(&mut self, lane: usize, optional: Optional, now: &ExportTime) {
+        let batcher = &mut self.lanes[lane].1;
+        if !batcher.options().layout.optional.contains(optional)
+            && let Some(datagram) = batcher.widen(optional, now)
+        {
+            self.send(lane, datagram, now);
         }
     }
 
@@ -188,6 +243,220 @@ impl Outlet {
         if !self.is_told {
             eprintln!("weir-collector: {sentence}");
             self.is_told = true;
+        }
+    }
+}
+
+/// Whether a format has a place for all that a record says; times are exact to a millisecond.
+fn is_carried(version: Version, record: &FlowRecord) -> bool {
+    // TCP flags are an octet in all of them.
+    let is_octet = record.tcp_flags <= 0xff;
+    let is_family = |address: Ipv6Addr| {
+        address.is_unspecified() || address.to_ipv4_mapped().is_none() == record.v6
+    };
+    let are_family = is_family(record.next_hop) && is_family(record.bgp_next_hop);
+    if version.has_templates() {
+        return is_octet && are_family;
+    }
+    let is_narrow = |number: u32| u16::try_from(number).is_ok();
+    let numbers = [
+        record.ingress_ifindex,
+        record.egress_ifindex,
+        record.source_as,
+        record.destination_as,
+    ];
+    is_octet
+        && are_family
+        && numbers.into_iter().all(is_narrow)
+        && record.sampling_interval <= v5::SAMPLING_INTERVAL_MAX
+        && Optional::ROUTING.contains(Optional::of(record))
+        && record.bgp_next_hop.is_unspecified()
+        && record.vlan == 0
+        && record.direction == Direction::Ingress
+        && record.end_reason == EndReason::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+
+    use weir_store::others::{Gathering, Other, Others};
+
+    use super::*;
+    use crate::exporters::{Exporters, Settings, Source};
+
+    const NOW: ExportTime = ExportTime {
+        unix_ns: 1_795_237_200_000_000_000,
+        uptime_ms: 86_400_000,
+    };
+
+    fn v4(last: u8) -> Ipv6Addr {
+        Ipv4Addr::new(192, 0, 2, last).to_ipv6_mapped()
+    }
+
+    /// What v5 carries, but for the end's reason.
+    fn plain() -> FlowRecord {
+        FlowRecord {
+            source: v4(1),
+            destination: v4(2),
+            protocol: 6,
+            packets: 7,
+            octets: 700,
+            start_ns: NOW.unix_ns - 2_000_000_000,
+            end_ns: NOW.unix_ns - 1_000_000_000,
+            end_reason: EndReason::EndOfFlow,
+            ..FlowRecord::default()
+        }
+    }
+
+    /// Of each family one flow that has a value in each place there is.
+    fn rich(v6: bool) -> FlowRecord {
+        let address = |last: u8| {
+            if v6 {
+                Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + u128::from(last))
+            } else {
+                v4(last)
+            }
+        };
+        FlowRecord {
+            v6,
+            source: address(1),
+            destination: address(2),
+            next_hop: address(3),
+            bgp_next_hop: address(4),
+            source_as: 4_200_000_000,
+            destination_as: 64_512,
+            source_mask: 24,
+            destination_mask: 15,
+            vlan: 5,
+            direction: Direction::Egress,
+            ingress_ifindex: 70_000,
+            source_mac: [2, 0, 0, 0, 0, 1],
+            destination_mac: [2, 0, 0, 0, 0, 2],
+            inner_vlan: 6,
+            mpls_labels: [0x12_3450, 0x00_0101, 0, 0],
+            flow_label: if v6 { 0xf_edcb } else { 0 },
+            outer_source: v4(5),
+            outer_destination: v4(6),
+            ..plain()
+        }
+    }
+
+    fn passed(record: FlowRecord) -> Passed {
+        Passed {
+            record,
+            has_others: false,
+        }
+    }
+
+    /// What a collector makes of flows that are passed on, and what was counted.
+    fn there(version: Version, flows: &[Passed]) -> (Vec<FlowRecord>, Account) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut outlet = Outlet::open(socket.local_addr().unwrap(), version, None).unwrap();
+        for flow in flows {
+            outlet.push(flow, &NOW);
+        }
+        outlet.flush(&NOW);
+        socket.set_nonblocking(true).unwrap();
+        let mut exporters = Exporters::new(Settings::default());
+        let source = Source {
+            address: Ipv4Addr::LOCALHOST.to_ipv6_mapped(),
+            port: 9,
+            session: 0,
+        };
+        let (mut found, mut buffer) = (Vec::new(), [0; 2048]);
+        while let Ok(octets) = socket.recv(&mut buffer) {
+            let octets = &buffer[..octets];
+            let taken = exporters.datagram(octets, &source, NOW.unix_ns, &mut found);
+            taken.unwrap();
+        }
+        let found = found.into_iter().map(|flow| flow.record);
+        (found.collect(), outlet.account())
+    }
+
+    #[test]
+    fn formats_with_templates_carry_all_that_a_flow_says() {
+        let flows = [plain(), rich(false), plain(), rich(true)];
+        for version in [Version::V9, Version::Ipfix] {
+            let (found, account) = there(version, &flows.map(passed));
+            assert_eq!(found, flows, "{version}");
+            assert_eq!(account.reduced, 0);
+            assert_eq!(account.export.records_exported.records, 4);
+        }
+    }
+
+    #[test]
+    fn what_a_format_has_no_place_for_is_counted_and_the_rest_is_carried() {
+        let bare = FlowRecord {
+            end_reason: EndReason::Unknown,
+            ..plain()
+        };
+        let (found, account) = there(Version::V5, &[passed(bare), passed(plain())]);
+        assert_eq!((found, account.reduced), (vec![bare; 2], 1));
+        let routed = FlowRecord {
+            next_hop: v4(3),
+            source_as: 65_535,
+            source_mask: 24,
+            ..bare
+        };
+        let (found, account) = there(Version::V5, &[passed(routed)]);
+        assert_eq!((found, account.reduced), (vec![routed], 0));
+        for more in [
+            FlowRecord {
+                source_as: 65_536,
+                ..bare
+            },
+            FlowRecord {
+                bgp_next_hop: v4(3),
+                ..bare
+            },
+            FlowRecord {
+                source_mac: [1; 6],
+                ..bare
+            },
+            FlowRecord { vlan: 5, ..bare },
+            FlowRecord {
+                egress_ifindex: 65_536,
+                ..bare
+            },
+            FlowRecord {
+                tcp_flags: 0x112,
+                ..bare
+            },
+            FlowRecord {
+                sampling_interval: 20_000,
+                ..bare
+            },
+        ] {
+            let (found, account) = there(Version::V5, &[passed(more)]);
+            assert_eq!((found.len(), account.reduced), (1, 1), "{more:?}");
+        }
+        // What cannot be carried at all is in that counter alone.
+        let (found, account) = there(Version::V5, &[passed(rich(true))]);
+        assert_eq!((found.len(), account.reduced), (0, 0));
+        assert_eq!(account.export.records_unsupported.records, 1);
+    }
+
+    #[test]
+    fn elements_without_a_column_are_counted_as_left_behind() {
+        let mut gathering = Gathering::default();
+        let other = Other {
+            enterprise: 0,
+            element: 95,
+            octets: &[1],
+        };
+        assert!(gathering.add(&other, 1));
+        let flow = |others: Others| {
+            Passed::from(&StoredFlow {
+                record: plain(),
+                others,
+                ..StoredFlow::default()
+            })
+        };
+        let flows = [flow(gathering.finish()), flow(Others::NONE)];
+        for version in [Version::V9, Version::Ipfix] {
+            let (found, account) = there(version, &flows);
+            assert_eq!((found.len(), account.reduced), (2, 1), "{version}");
         }
     }
 }

@@ -20,7 +20,10 @@ use weir_exporter::Version;
 use weir_netflow::ExportTime;
 use weir_store::{StoreError, footer, read, rows, schema::StoredFlow, verify};
 
-use crate::{clock, forward, outlet::Outlet};
+use crate::{
+    clock, forward,
+    outlet::{Outlet, Passed},
+};
 
 /// sysUptime when the first flow was received: no flow began before that.
 const UPTIME_MS: u64 = 86_400_000;
@@ -207,7 +210,7 @@ impl Replaying<'_> {
             self.wait_until(due_ns(first_ns, began_ns, self.latest_ns, times));
         }
         let now = self.export_time(first_ns);
-        self.outlet.push(&flow.record, &now);
+        self.outlet.push(&Passed::from(flow), &now);
     }
 
     fn wait_until(&mut self, due_ns: u64) {
@@ -242,7 +245,8 @@ impl Replaying<'_> {
             self.outlet.flush(&now);
         }
         self.bar.finish_and_clear();
-        let counters = self.outlet.counters();
+        let account = self.outlet.account();
+        let counters = &account.export;
         let latest = DateTime::from_timestamp_nanos(i64::try_from(self.latest_ns).unwrap_or(0));
         let latest = match self.began {
             Some(_) => latest
@@ -251,13 +255,14 @@ impl Replaying<'_> {
             None => String::new(),
         };
         println!(
-            "{} flows read, {} outside the times asked for; {} records sent in {} datagrams ({} by splitting), {} that the format cannot carry, {} not sent{latest}",
+            "{} flows read, {} outside the times asked for; {} records sent in {} datagrams ({} by splitting), {} that the format cannot carry, {} sent without something it has no place for, {} not sent{latest}",
             counters.records.records + self.left_out,
             self.left_out,
             counters.records_exported.records,
             counters.datagrams_sent,
             counters.records_split,
             counters.records_unsupported.records,
+            account.reduced,
             counters.records_unsent.records,
         );
         if counters.records_unsent.records == 0 && faults == 0 {

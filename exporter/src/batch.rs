@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, mem};
 
 use weir_netflow::{
-    ExportTime, FlowRecord, Layout, Sampling,
+    ExportTime, FlowRecord, Layout, Optional, Sampling,
     announce::{Announcement, Part},
 };
 
@@ -165,6 +165,17 @@ impl Batcher {
             records: mem::replace(&mut self.pending, room),
             sequence,
         })
+    }
+
+    /// Has records carry these fields, too, from here on. The open datagram, whose records have not, is closed
+    /// and returned. Templates of other fields have other ids, so that both definitions hold.
+    pub fn widen(&mut self, optional: Optional, now: &ExportTime) -> Option<Datagram> {
+        let datagram = self.flush(now);
+        let layout = &mut self.options.layout;
+        layout.optional = layout.optional.and(optional);
+        self.format = self.options.format();
+        self.send_templates_again();
+        datagram
     }
 
     /// What is announced, in parts, as the version has it; nothing if it has no templates.

@@ -125,7 +125,7 @@ impl Layout {
         let times = self.times.map_or(0, |times| times as u16 + 1);
         let labels = u16::from(self.labels.min(LABELS_MAX));
         let others = (labels * 2 + u16::from(self.biflow)) * 6 + times;
-        OTHERS + KINDS * (others * 32 + optional) + 2 * u16::from(v6) + icmp
+        OTHERS + KINDS * (others * Optional::SETS + optional) + 2 * u16::from(v6) + icmp
     }
 
     /// The template's fields.
@@ -297,7 +297,7 @@ mod tests {
         for (times, labels, biflow, optional) in times.flat_map(|times| {
             let rest = (0..=LABELS_MAX).flat_map(|labels| [false, true].map(|on| (labels, on)));
             rest.flat_map(move |(labels, biflow)| {
-                (0..32).map(move |optional| (times, labels, biflow, optional))
+                (0..64).map(move |optional| (times, labels, biflow, optional))
             })
         }) {
             let layout = Layout {

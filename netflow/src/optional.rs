@@ -1,4 +1,5 @@
-//! Fields that records carry only if asked for: which there are, and their octets.
+//! Fields that records carry only if asked for, or if the flow that is passed on has them: which there are,
+//! and their octets.
 //!
 //! MAC addresses are sent in v9 as RFC 3954 section 8 has them (56 source, 57 destination), as softflowd
 //! does. IANA's registry, and so IPFIX, reads 57 as the destination behind the observation point, and
@@ -25,6 +26,42 @@ impl Optional {
     pub const FLOW_LABEL: Self = Self(1 << 3);
     /// The tunnel's endpoints, of either family.
     pub const OUTER: Self = Self(1 << 4);
+    /// What a router adds: next hops of the record's family, AS numbers, prefix lengths.
+    pub const ROUTING: Self = Self(1 << 5);
+    /// How many sets of them there are.
+    pub(crate) const SETS: u16 = 1 << 6;
+
+    /// Those that a record has something to say in.
+    #[must_use]
+    pub fn of(record: &FlowRecord) -> Self {
+        let is_routed = record.source_as != 0
+            || record.destination_as != 0
+            || record.source_mask != 0
+            || record.destination_mask != 0
+            || !record.next_hop.is_unspecified()
+            || !record.bgp_next_hop.is_unspecified();
+        let is_tunnelled =
+            !record.outer_source.is_unspecified() || !record.outer_destination.is_unspecified();
+        let said = [
+            (
+                Self::MAC,
+                record.source_mac != [0; 6] || record.destination_mac != [0; 6],
+            ),
+            (Self::INNER_VLAN, record.inner_vlan != 0),
+            (Self::MPLS, record.mpls_labels != [0; 4]),
+            (Self::FLOW_LABEL, record.v6 && record.flow_label != 0),
+            (Self::OUTER, is_tunnelled),
+            (Self::ROUTING, is_routed),
+        ];
+        let said = said.into_iter().filter(|(_, is_said)| *is_said);
+        said.fold(Self::NONE, |all, (which, _)| all.and(which))
+    }
+
+    /// Whether all of these are among them.
+    #[must_use]
+    pub const fn contains(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
 
     /// Both.
     #[must_use]
@@ -38,7 +75,7 @@ impl Optional {
         Self(self.0 & !others.0)
     }
 
-    /// The set as a number below 32.
+    /// The set as a number below [`Self::SETS`].
     #[must_use]
     pub(crate) const fn number(self) -> u8 {
         self.0
@@ -53,8 +90,8 @@ impl Optional {
     pub(crate) fn fields(self, dialect: Dialect, v6: bool) -> impl Iterator<Item = Field> {
         FIELDS
             .into_iter()
-            .filter(move |(which, _)| self.0 & which.0 != 0 && (v6 || *which != Self::FLOW_LABEL))
-            .map(move |(_, field)| match (dialect, field.element) {
+            .filter(move |(which, of, _)| self.0 & which.0 != 0 && of.is_of(v6))
+            .map(move |(_, _, field)| match (dialect, field.element) {
                 (Dialect::Ipfix, element::DESTINATION_MAC) => Field {
                     element: element::IN_DESTINATION_MAC,
                     ..field
@@ -64,28 +101,48 @@ impl Optional {
     }
 }
 
-const FIELDS: [(Optional, Field); 12] = [
-    (Optional::MAC, Field::new(element::SOURCE_MAC, 6)),
-    (Optional::MAC, Field::new(element::DESTINATION_MAC, 6)),
-    (Optional::INNER_VLAN, Field::new(element::CUSTOMER_VLAN, 2)),
-    (Optional::MPLS, Field::new(element::MPLS_LABEL_1, 3)),
-    (Optional::MPLS, Field::new(element::MPLS_LABEL_2, 3)),
-    (Optional::MPLS, Field::new(element::MPLS_LABEL_3, 3)),
-    (Optional::MPLS, Field::new(element::MPLS_LABEL_4, 3)),
-    (Optional::FLOW_LABEL, Field::new(element::FLOW_LABEL, 3)),
-    (Optional::OUTER, Field::of_ntop(element::OUTER_SOURCE_V4, 4)),
-    (
-        Optional::OUTER,
-        Field::of_ntop(element::OUTER_DESTINATION_V4, 4),
-    ),
-    (
-        Optional::OUTER,
-        Field::of_ntop(element::OUTER_SOURCE_V6, 16),
-    ),
-    (
-        Optional::OUTER,
-        Field::of_ntop(element::OUTER_DESTINATION_V6, 16),
-    ),
+/// Whose templates a field is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    Both,
+    V4,
+    V6,
+}
+
+impl Of {
+    const fn is_of(self, v6: bool) -> bool {
+        match self {
+            Self::Both => true,
+            Self::V4 => !v6,
+            Self::V6 => v6,
+        }
+    }
+}
+
+#[rustfmt::skip]
+const FIELDS: [(Optional, Of, Field); 22] = [
+    (Optional::MAC, Of::Both, Field::new(element::SOURCE_MAC, 6)),
+    (Optional::MAC, Of::Both, Field::new(element::DESTINATION_MAC, 6)),
+    (Optional::INNER_VLAN, Of::Both, Field::new(element::CUSTOMER_VLAN, 2)),
+    (Optional::MPLS, Of::Both, Field::new(element::MPLS_LABEL_1, 3)),
+    (Optional::MPLS, Of::Both, Field::new(element::MPLS_LABEL_2, 3)),
+    (Optional::MPLS, Of::Both, Field::new(element::MPLS_LABEL_3, 3)),
+    (Optional::MPLS, Of::Both, Field::new(element::MPLS_LABEL_4, 3)),
+    (Optional::FLOW_LABEL, Of::V6, Field::new(element::FLOW_LABEL, 3)),
+    (Optional::OUTER, Of::Both, Field::of_ntop(element::OUTER_SOURCE_V4, 4)),
+    (Optional::OUTER, Of::Both, Field::of_ntop(element::OUTER_DESTINATION_V4, 4)),
+    (Optional::OUTER, Of::Both, Field::of_ntop(element::OUTER_SOURCE_V6, 16)),
+    (Optional::OUTER, Of::Both, Field::of_ntop(element::OUTER_DESTINATION_V6, 16)),
+    (Optional::ROUTING, Of::V4, Field::new(element::NEXT_HOP_V4, 4)),
+    (Optional::ROUTING, Of::V6, Field::new(element::NEXT_HOP_V6, 16)),
+    (Optional::ROUTING, Of::V4, Field::new(element::BGP_NEXT_HOP_V4, 4)),
+    (Optional::ROUTING, Of::V6, Field::new(element::BGP_NEXT_HOP_V6, 16)),
+    (Optional::ROUTING, Of::Both, Field::new(element::SOURCE_AS, 4)),
+    (Optional::ROUTING, Of::Both, Field::new(element::DESTINATION_AS, 4)),
+    (Optional::ROUTING, Of::V4, Field::new(element::SOURCE_MASK_V4, 1)),
+    (Optional::ROUTING, Of::V6, Field::new(element::SOURCE_MASK_V6, 1)),
+    (Optional::ROUTING, Of::V4, Field::new(element::DESTINATION_MASK_V4, 1)),
+    (Optional::ROUTING, Of::V6, Field::new(element::DESTINATION_MASK_V6, 1)),
 ];
 
 /// Appends a field; zeros if it is none of these.
@@ -105,27 +162,43 @@ pub(crate) fn encode(datagram: &mut Vec<u8>, field: Field, record: &FlowRecord) 
             put(record.mpls_labels[usize::from(element - element::MPLS_LABEL_1)]);
         }
         (0, element::FLOW_LABEL) => put(record.flow_label),
-        (element::NTOP_PEN, element::OUTER_SOURCE_V4) => put(outer_v4(record.outer_source)),
+        (0, element::SOURCE_AS) => put(record.source_as),
+        (0, element::DESTINATION_AS) => put(record.destination_as),
+        (0, element::SOURCE_MASK_V4 | element::SOURCE_MASK_V6) => {
+            put(u32::from(record.source_mask));
+        }
+        (0, element::DESTINATION_MASK_V4 | element::DESTINATION_MASK_V6) => {
+            put(u32::from(record.destination_mask));
+        }
+        (0, element::NEXT_HOP_V4) => put(if_v4(record.next_hop)),
+        (0, element::BGP_NEXT_HOP_V4) => put(if_v4(record.bgp_next_hop)),
+        (0, element::NEXT_HOP_V6) => {
+            datagram.extend_from_slice(&if_v6(record.next_hop).octets());
+        }
+        (0, element::BGP_NEXT_HOP_V6) => {
+            datagram.extend_from_slice(&if_v6(record.bgp_next_hop).octets());
+        }
+        (element::NTOP_PEN, element::OUTER_SOURCE_V4) => put(if_v4(record.outer_source)),
         (element::NTOP_PEN, element::OUTER_DESTINATION_V4) => {
-            put(outer_v4(record.outer_destination));
+            put(if_v4(record.outer_destination));
         }
         (element::NTOP_PEN, element::OUTER_SOURCE_V6) => {
-            datagram.extend_from_slice(&outer_v6(record.outer_source).octets());
+            datagram.extend_from_slice(&if_v6(record.outer_source).octets());
         }
         (element::NTOP_PEN, element::OUTER_DESTINATION_V6) => {
-            datagram.extend_from_slice(&outer_v6(record.outer_destination).octets());
+            datagram.extend_from_slice(&if_v6(record.outer_destination).octets());
         }
         _ => datagram.resize(datagram.len() + usize::from(field.octets), 0),
     }
 }
 
 /// 0 if it is IPv6, or none.
-fn outer_v4(address: Ipv6Addr) -> u32 {
+fn if_v4(address: Ipv6Addr) -> u32 {
     address.to_ipv4_mapped().map_or(0, u32::from)
 }
 
 /// Unspecified if it is IPv4, or none.
-fn outer_v6(address: Ipv6Addr) -> Ipv6Addr {
+fn if_v6(address: Ipv6Addr) -> Ipv6Addr {
     match address.to_ipv4_mapped() {
         Some(_) => Ipv6Addr::UNSPECIFIED,
         None => address,
@@ -147,7 +220,7 @@ mod tests {
         v9,
     };
 
-    const ALL: Optional = Optional(0x1f);
+    const ALL: Optional = Optional(0x3f);
     const TIME: ExportTime = ExportTime {
         unix_ns: 1_700_000_000_000_000_000,
         uptime_ms: 100_000,
@@ -167,11 +240,19 @@ mod tests {
             flow_label: if v6 { 0xf_edcb } else { 0 },
             outer_source: Ipv4Addr::new(203, 0, 113, 1).to_ipv6_mapped(),
             outer_destination: Ipv4Addr::new(203, 0, 113, 2).to_ipv6_mapped(),
+            next_hop: "2001:db8::a".parse().unwrap(),
+            bgp_next_hop: "2001:db8::b".parse().unwrap(),
+            source_as: 64_512,
+            destination_as: 4_200_000_000,
+            source_mask: 24,
+            destination_mask: 15,
             ..FlowRecord::default()
         };
         if !v6 {
             record.source = Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped();
             record.destination = Ipv4Addr::new(192, 0, 2, 2).to_ipv6_mapped();
+            record.next_hop = Ipv4Addr::new(192, 0, 2, 3).to_ipv6_mapped();
+            record.bgp_next_hop = Ipv4Addr::new(192, 0, 2, 4).to_ipv6_mapped();
         }
         record
     }
@@ -229,6 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn a_record_needs_the_fields_that_it_says_something_in_and_no_other() {
+        assert_eq!(Optional::of(&FlowRecord::default()), Optional::NONE);
+        assert_eq!(Optional::of(&example(true)), ALL);
+        let routed = FlowRecord {
+            destination_mask: 15,
+            ..FlowRecord::default()
+        };
+        assert_eq!(Optional::of(&routed), Optional::ROUTING);
+        assert!(ALL.contains(Optional::ROUTING) && !Optional::MAC.contains(ALL));
+        assert!(Optional::NONE.contains(Optional::NONE));
+    }
+
+    #[test]
     fn octets_are_those_of_the_standards() {
         let sent = |dialect| {
             let mut octets = Vec::new();
@@ -247,6 +341,10 @@ mod tests {
             203, 0, 113, 1, 203, 0, 113, 2,           // the tunnel's endpoints, IPv4
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, // next hop
+            0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b, // BGP's
+            0, 0, 0xfc, 0, 0xfa, 0x56, 0xea, 0,       // AS numbers
+            24, 15,                                   // prefix lengths
         ];
         assert_eq!(sent(Dialect::V9), expected);
         assert_eq!(sent(Dialect::Ipfix), expected);
@@ -254,7 +352,7 @@ mod tests {
 
     #[test]
     fn elements_are_those_of_each_format() {
-        let some = Optional::MAC.and(Optional::OUTER);
+        let some = Optional::MAC.and(Optional::OUTER).and(Optional::ROUTING);
         let definition = |templates: FlowTemplates| {
             let mut octets = Vec::new();
             templates.v4.encode_definition(&mut octets);
@@ -267,6 +365,9 @@ mod tests {
             0, 56, 0, 6, 0, 57, 0, 6,               // IN_SRC_MAC, OUT_DST_MAC
             0xe0, 0xf2, 0, 4, 0xe0, 0xf4, 0, 4,     // 57586, 57588
             0xe2, 0x0c, 0, 16, 0xe2, 0x0d, 0, 16,   // 57868, 57869
+            0, 15, 0, 4, 0, 18, 0, 4,               // IPV4_NEXT_HOP, BGP_IPV4_NEXT_HOP
+            0, 16, 0, 4, 0, 17, 0, 4,               // SRC_AS, DST_AS
+            0, 9, 0, 1, 0, 13, 0, 1,                // SRC_MASK, DST_MASK
         ];
         assert_eq!(definition(v9::flow_templates(some)), of_v9);
         #[rustfmt::skip]
@@ -276,6 +377,9 @@ mod tests {
             0x80, 116, 0, 4, 0, 0, 0x8b, 0x30,
             0x81, 0x8c, 0, 16, 0, 0, 0x8b, 0x30,    // 396
             0x81, 0x8d, 0, 16, 0, 0, 0x8b, 0x30,
+            0, 15, 0, 4, 0, 18, 0, 4,               // ipNextHopIPv4Address, bgpNextHopIPv4Address
+            0, 16, 0, 4, 0, 17, 0, 4,               // bgpSourceAsNumber, bgpDestinationAsNumber
+            0, 9, 0, 1, 0, 13, 0, 1,                // sourceIPv4PrefixLength, destinationIPv4PrefixLength
         ];
         assert_eq!(definition(ipfix::flow_templates(some)), of_ipfix);
     }
@@ -303,11 +407,11 @@ mod tests {
             assert_eq!(ipfix.all().map(|flow| flow.id), ids);
             ids
         };
-        let mut seen: Vec<_> = (0..32).flat_map(|set| ids(Optional(set))).collect();
+        let mut seen: Vec<_> = (0..64).flat_map(|set| ids(Optional(set))).collect();
         assert_eq!(seen[..4], [1024, 1025, 2048, 2049]);
         seen.sort_unstable();
         seen.dedup();
-        assert_eq!(seen.len(), 128);
+        assert_eq!(seen.len(), 256);
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub const RECORD_OCTETS: usize = 48;
 /// Records a datagram may hold.
 pub const RECORDS_MAX: usize = 30;
 
+/// The largest sampling interval that a header can say.
+pub const SAMPLING_INTERVAL_MAX: u32 = 0x3fff;
+
 /// Bits of the header's sampling field: an interval below, a mode above.
 const SAMPLING_INTERVAL: u16 = 0x3fff;
 const SAMPLING_MODE_SHIFT: u32 = 14;

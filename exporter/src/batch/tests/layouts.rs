@@ -21,6 +21,7 @@ fn a_datagram_of_one_record_is_as_long_as_was_reckoned() {
         Optional::MPLS,
         Optional::FLOW_LABEL,
         Optional::OUTER,
+        Optional::ROUTING,
     ];
     let all = every.into_iter().fold(Optional::NONE, Optional::and);
     for version in [Version::V1, Version::V5, Version::V9, Version::Ipfix] {
@@ -56,6 +57,7 @@ fn datagrams_of_records_with_optional_fields_are_no_longer_than_others() {
         Optional::MPLS,
         Optional::FLOW_LABEL,
         Optional::OUTER,
+        Optional::ROUTING,
     ];
     for version in [Version::V9, Version::Ipfix] {
         let mut batcher = Batcher::new(BatchOptions {
@@ -91,6 +93,42 @@ fn datagrams_of_records_with_optional_fields_are_no_longer_than_others() {
             assert_eq!(flow.inner_vlan, 5);
         }
         assert_whole(&flows);
+    }
+}
+
+/// Whoever missed a datagram with templates reads no record by the wrong one, and numbers go on.
+#[test]
+fn records_have_more_fields_from_where_that_is_asked_for() {
+    for version in [Version::V9, Version::Ipfix] {
+        let mut batcher = Batcher::new(BatchOptions::new(version));
+        let labelled = |number| FlowRecord {
+            mpls_labels: [0x12_3451, 0, 0, 0],
+            source_as: 64_512,
+            ..flow(number)
+        };
+        assert!(batcher.push(&labelled(1), &at(1)).is_none());
+        let narrow = batcher.widen(Optional::MPLS, &at(1)).unwrap();
+        assert!(batcher.widen(Optional::ROUTING, &at(1)).is_none());
+        assert!(batcher.push(&labelled(2), &at(1)).is_none());
+        let wide = batcher.flush(&at(1)).unwrap();
+        let mut known = HashMap::new();
+        let mut found = Vec::new();
+        let mut sequences = Vec::new();
+        for Datagram { octets, .. } in [&narrow, &wide] {
+            let (sets, base) = if version == Version::V9 {
+                let header = v9::decode_header(octets).unwrap();
+                sequences.push(header.sequence);
+                (v9::decode_sets(octets), header.time_base())
+            } else {
+                let header = ipfix::decode_header(octets).unwrap();
+                sequences.push(header.sequence);
+                (ipfix::decode_sets(octets), header.time_base(None))
+            };
+            found.extend(read(sets, base, &mut known).flows);
+        }
+        assert_eq!(found, [flow(1), labelled(2)], "{version:?}");
+        assert_eq!(sequences, [0, 1]);
+        assert_eq!(known.len(), 8, "four templates of either kind");
     }
 }
 
