@@ -1,8 +1,8 @@
 //! Data records as flows, by their template (v9 and IPFIX alike).
 //!
 //! Traps that are minded: templates that have both families and fill one of them with zeros;
-//! deltas beside totals; times in many forms, or none; ICMP types in three places; several samplers
-//! an exporter. What fills no place in a [`FlowRecord`] is not lost: [`DataRecord::aside`]
+//! deltas beside totals; counts of what came in beside those of what went out; times in many forms, or
+//! none; ICMP types in three places; several samplers an exporter. What fills no place in a [`FlowRecord`] is not lost: [`DataRecord::aside`]
 //! lends it, within bounds. Structured data (RFC 6313: lists, 291 to 293) is of that kind: its outer
 //! length is all that is read of it, so neither its nesting nor its inner lengths can do harm.
 //!
@@ -17,6 +17,7 @@ use std::net::Ipv6Addr;
 use crate::{
     FlowRecord, TimeBase,
     element::{self, Element},
+    read,
     role::Slot,
     said::{ICMP, ICMPV6, Reverse, Said},
     template::Template,
@@ -121,7 +122,7 @@ impl<'a> DataRecord<'a> {
         })
     }
 
-    /// The fields that fill no place in a flow record and say something: not padding, nor of no octets.
+    /// The fields that fill no place in this flow's record and say something: not padding, nor of no octets.
     pub fn aside(&self) -> impl Iterator<Item = Aside<'a>> + use<'a> {
         // Most templates have none, and are not gone through again.
         let octets = if self.template.has_aside() {
@@ -129,9 +130,11 @@ impl<'a> DataRecord<'a> {
         } else {
             &[]
         };
-        let aside = self.template.values(octets).filter(|(field, role, value)| {
+        let kept = Kept::of(&self.flow);
+        let values = self.template.values(octets);
+        let aside = values.filter(move |(field, role, value)| {
             let is_padding = field.enterprise == 0 && field.element == element::PADDING;
-            role.slot == Slot::Aside && !is_padding && !value.is_empty()
+            !kept.has(role.slot, value) && !is_padding && !value.is_empty()
         });
         aside.map(|(field, _, value)| Aside {
             enterprise: field.enterprise,
@@ -139,5 +142,45 @@ impl<'a> DataRecord<'a> {
             octets: &value[..value.len().min(ASIDE_OCTETS_MAX)],
             length: value.len(),
         })
+    }
+}
+
+/// What a flow record kept of what can be told twice: as it came in and as it went out, or by two standards.
+#[derive(Clone, Copy)]
+struct Kept {
+    octets: u64,
+    packets: u64,
+    vlan: u16,
+    source_mac: [u8; 6],
+    destination_mac: [u8; 6],
+}
+
+impl Kept {
+    fn of(flow: &FlowRecord) -> Self {
+        Self {
+            octets: flow.octets,
+            packets: flow.packets,
+            vlan: flow.vlan,
+            source_mac: flow.source_mac,
+            destination_mac: flow.destination_mac,
+        }
+    }
+
+    /// Whether the record has what a field says.
+    fn has(&self, slot: Slot, value: &[u8]) -> bool {
+        // Zeros say nothing in an address or a tag; as what left a router they say that nothing did.
+        let is = |kept: &[u8]| value == kept || value.iter().all(|octet| *octet == 0);
+        match slot {
+            Slot::Aside => false,
+            Slot::OutOctets => read::number(value) == self.octets,
+            Slot::OutPackets => read::number(value) == self.packets,
+            Slot::Dot1qVlan => {
+                let vlan = read::number(value) & 0x0fff;
+                vlan == 0 || vlan == u64::from(self.vlan)
+            }
+            Slot::OutSourceMac => is(&self.source_mac),
+            Slot::DestinationMac => is(&self.destination_mac),
+            _ => true,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What the elements mean for a flow: which place in a record a field fills, and how its octets are
 //! read. A field whose element has no row here, or whose octets cannot be read that way, is kept
-//! aside (`DataRecord::aside`).
+//! aside (`DataRecord::aside`), and so is one whose place another took (see [`PAIRS`]).
 //!
 //! Of several fields that would fill one place the one with the lowest rank does, else the first:
 //! deltas before totals, which are never added; times of the wall clock before relative ones, finer
@@ -105,6 +105,25 @@ impl Slot {
             _ => return None,
         })
     }
+}
+
+/// Pairs of places that tell one thing of a flow at two moments, or by two standards; of the second only what
+/// the first left open goes into the record.
+const PAIRS: [(Slot, Slot); 5] = [
+    (Slot::Octets, Slot::OutOctets),
+    (Slot::Packets, Slot::OutPackets),
+    (Slot::Vlan, Slot::Dot1qVlan),
+    (Slot::SourceMac, Slot::OutSourceMac),
+    (Slot::InDestinationMac, Slot::DestinationMac),
+];
+
+/// Whether what a field of these says may not all go into the flow record.
+pub(crate) fn has_aside(roles: &[Role]) -> bool {
+    let has = |slot| roles.iter().any(|role| role.slot == slot);
+    has(Slot::Aside)
+        || PAIRS
+            .iter()
+            .any(|(first, second)| has(*second) && has(*first))
 }
 
 /// How octets are read.

@@ -3,7 +3,7 @@
 
 use crate::{
     element::{Element, NTOP_PEN},
-    role::{self, Role, Slot},
+    role::{self, Role},
 };
 
 /// Template ids, and so the ids of data sets, begin here.
@@ -117,7 +117,7 @@ impl Template {
         Ok(Self {
             id,
             scope_fields,
-            has_aside: roles.iter().any(|role| role.slot == Slot::Aside),
+            has_aside: role::has_aside(&roles),
             roles,
             is_variable: fields.iter().any(|field| field.octets == VARIABLE),
             fields,
@@ -155,7 +155,7 @@ impl Template {
         self.record_octets_min
     }
 
-    /// Whether a field fills no place in a flow record.
+    /// Whether a field may fill no place in a flow record.
     pub(crate) fn has_aside(&self) -> bool {
         self.has_aside
     }

@@ -344,6 +344,36 @@ fn what_has_no_place_is_lent_aside() {
     assert_eq!(found, expected);
 }
 
+/// What went out beside what came in, and the other pair of MAC addresses: no column is theirs, unless the one
+/// that comes first is empty.
+#[test]
+fn what_went_out_is_lent_aside_if_what_came_in_has_the_column() {
+    fn aside(values: &[(Element, &[u8])]) -> Vec<(Element, Vec<u8>)> {
+        decoded(&plain(values), |record| {
+            let owned = |aside: Aside<'_>| (aside.element, aside.octets.to_vec());
+            record.aside().map(owned).collect()
+        })
+    }
+    let counts = aside(&[(1, &[9]), (2, &[3]), (23, &[0, 5]), (24, &[2])]);
+    assert_eq!(counts, [(23, vec![0, 5]), (24, vec![2])]);
+    // All of it was thrown away.
+    assert_eq!(aside(&[(23, &[0]), (1, &[9])]), [(23, vec![0])]);
+    // They stand in for what did not come in, or say the same.
+    assert!(aside(&[(1, &[0]), (23, &[5])]).is_empty());
+    assert!(aside(&[(1, &[5]), (23, &[0, 5])]).is_empty());
+    assert!(aside(&[(23, &[5]), (24, &[2])]).is_empty());
+    // Totals are where deltas are not.
+    assert_eq!(aside(&[(85, &[9]), (23, &[5])]), [(23, vec![5])]);
+    let (one, other, zero) = ([1; 6], [2; 6], [0; 6]);
+    let macs = aside(&[(81, &other), (56, &one), (80, &one), (57, &other)]);
+    assert_eq!(macs, [(81, vec![2; 6]), (57, vec![2; 6])]);
+    assert!(aside(&[(56, &zero), (81, &other)]).is_empty());
+    assert!(aside(&[(56, &one), (81, &zero)]).is_empty());
+    assert_eq!(aside(&[(58, &[0, 7]), (243, &[0, 8])]), [(243, vec![0, 8])]);
+    assert!(aside(&[(58, &[0, 7]), (243, &[0, 7])]).is_empty());
+    assert!(aside(&[(58, &[0, 0]), (243, &[0, 8])]).is_empty());
+}
+
 #[test]
 fn next_hops_by_bgp_have_a_field_for_each_family() {
     let zero = [0; 4];
