@@ -33,14 +33,18 @@ impl ExportTime {
     /// The age is `uptime - at` in 32 bits. Some exporters fill the header before the record, so
     /// that `at` lies a little after: a small negative age is taken as such, anything else as up
     /// to 49.7 days in the past.
+    ///
+    /// It has whole milliseconds, as sysUptime has: what the wall clock says below would be another
+    /// fraction in each datagram, of which no flow knows anything.
     #[must_use]
     pub fn absolute_ns(&self, at: u32) -> u64 {
+        let now_ns = self.unix_ns - self.unix_ns % 1_000_000;
         let age_ms = low32(self.uptime_ms).wrapping_sub(at);
         if age_ms >= u32::MAX - AHEAD_MAX_MS {
             let ahead_ms = u64::from(at.wrapping_sub(low32(self.uptime_ms)));
-            return self.unix_ns.saturating_add(ahead_ms * 1_000_000);
+            return now_ns.saturating_add(ahead_ms * 1_000_000);
         }
-        self.unix_ns.saturating_sub(u64::from(age_ms) * 1_000_000)
+        now_ns.saturating_sub(u64::from(age_ms) * 1_000_000)
     }
 
     /// When a flow started and ended, by its First and Last; never in the wrong order. Of an
@@ -176,6 +180,21 @@ mod tests {
                 at_ns,
                 "{age_ms} ms ago"
             );
+        }
+    }
+
+    /// As nfcapd reads them, and as they were: the same flow's time is the same in whatever datagram.
+    #[test]
+    fn relative_times_have_whole_milliseconds_whatever_the_headers_nanoseconds() {
+        let at_ns = NOW.unix_ns - 5_000_000;
+        for below_ms in [0, 1, 500_000, 999_999] {
+            let now = ExportTime {
+                unix_ns: NOW.unix_ns + below_ms,
+                ..NOW
+            };
+            assert_eq!(now.absolute_ns(now.relative_ms(at_ns)), at_ns);
+            assert_eq!(now.absolute_ns(now.relative_ms(at_ns + 999_999)), at_ns);
+            assert_eq!(now.absolute_ns(7), NOW.unix_ns + 2_000_000);
         }
     }
 

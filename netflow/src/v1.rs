@@ -93,8 +93,8 @@ mod tests {
             tcp_flags: 0x1b,
             octets: 0x0102_0304,
             packets: 0x0a0b,
-            start_ns: TIME.unix_ns - 2_000_000_000,
-            end_ns: TIME.unix_ns - 1_000_000_000,
+            start_ns: TIME.unix_ns - 500 - 2_000_000_000,
+            end_ns: TIME.unix_ns - 500 - 1_000_000_000,
             ingress_ifindex: 2,
             egress_ifindex: 3,
             ..FlowRecord::default()

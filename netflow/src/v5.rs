@@ -186,8 +186,6 @@ mod tests {
             egress_ifindex: 0,
             destination_as: 23456,
             sampling_interval: 10,
-            start_ns: TIME.unix_ns - 2_000_000_000,
-            end_ns: TIME.unix_ns - 1_000_000_000,
             ..example()
         };
         assert_eq!(record, expected);
