@@ -19,7 +19,7 @@ use parquet::{
 
 use super::{
     Workspace, dictionary, hybrid,
-    pages::{Chunk, Pages, Rows},
+    pages::{Chunk, PAGE_OCTETS_MAX, Pages, Rows},
     value::{Stored, Value},
 };
 
@@ -27,8 +27,6 @@ use super::{
 /// take twice the octets, a quarter of one a flow.
 const FILTERED: [&str; 2] = ["src_addr", "dst_addr"];
 const FALSE_POSITIVES: f64 = 0.1;
-/// Octets of a dictionary: readers, ours among them, refuse large pages ([`crate::claims`]).
-const DICTIONARY_OCTETS_MAX: usize = 8 << 20;
 
 /// The column's chunk.
 ///
@@ -120,7 +118,7 @@ impl<S: Stored> Column<'_, S> {
         let mut indices = mem::take(&mut work.indices);
         let dictionary = dictionary::of(&self.parts, &mut indices, work.codec.compresses());
         let is_small = |values: &Vec<S::Value>| {
-            values.iter().map(Value::octets).sum::<usize>() <= DICTIONARY_OCTETS_MAX
+            values.iter().map(Value::octets).sum::<usize>() <= PAGE_OCTETS_MAX
         };
         let chunk = match dictionary.filter(is_small) {
             Some(values) => self.by_dictionary(column, &values, &indices, work),
@@ -158,7 +156,8 @@ impl<S: Stored> Column<'_, S> {
         let stored = self.parts.iter().flat_map(|part| part.iter());
         let values: Vec<_> = stored.map(|stored| stored.value()).collect();
         let mut pages = Pages::new(column, work);
-        for rows in self.rows() {
+        let octets = |at: usize| values[at].octets();
+        for rows in self.rows().into_iter().flat_map(|rows| rows.parts(octets)) {
             let values = &values[rows.values.clone()];
             match S::Value::PUT_DIFFERENCES {
                 Some(put) => {

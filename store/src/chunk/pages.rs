@@ -23,6 +23,9 @@ use super::{Workspace, hybrid};
 
 /// Rows of a page: a reader unpacks one of each column at a time, and its core's cache should hold them.
 const PAGE_ROWS: usize = 1 << 16;
+/// Octets of a page's values: readers, ours among them, refuse larger pages ([`crate::claims`]). Only long texts
+/// come to that, of a file that another program wrote and `recompact` or `repair` writes anew.
+pub const PAGE_OCTETS_MAX: usize = 8 << 20;
 
 /// Rows of a page.
 pub struct Rows<'a> {
@@ -60,6 +63,39 @@ impl<'a> Rows<'a> {
             }
         });
         pages.collect()
+    }
+
+    /// The same in parts whose values have [`PAGE_OCTETS_MAX`] at most, unless one alone has more; `octets` tells
+    /// how many one has, by its place among the column's.
+    pub fn parts(self, octets: impl Fn(usize) -> usize) -> Vec<Self> {
+        if self.values.clone().map(&octets).sum::<usize>() <= PAGE_OCTETS_MAX {
+            return vec![self];
+        }
+        let mut parts = Vec::new();
+        let (mut from_row, mut from) = (0, self.values.start);
+        let (mut at, mut taken) = (from, 0);
+        for row in 0..self.count {
+            if self.has_value.is_some_and(|has_value| !has_value[row]) {
+                continue;
+            }
+            let more = octets(at);
+            if taken + more > PAGE_OCTETS_MAX && at > from {
+                parts.push(self.part(from_row..row, from..at));
+                (from_row, from, taken) = (row, at, 0);
+            }
+            taken += more;
+            at += 1;
+        }
+        parts.push(self.part(from_row..self.count, from..at));
+        parts
+    }
+
+    fn part(&self, rows: Range<usize>, values: Range<usize>) -> Self {
+        Self {
+            count: rows.len(),
+            has_value: self.has_value.map(|has_value| &has_value[rows]),
+            values,
+        }
     }
 }
 

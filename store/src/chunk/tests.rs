@@ -1,8 +1,11 @@
 //! What is written here is read by the parquet crate, and is what it was.
 
-use std::{net::Ipv6Addr, ops::Range};
+use std::{net::Ipv6Addr, ops::Range, sync::Arc};
 
-use arrow::{array::RecordBatch, compute::concat_batches};
+use arrow::{
+    array::{RecordBatch, StringArray},
+    compute::concat_batches,
+};
 use parquet::{
     arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
     basic::Encoding,
@@ -10,7 +13,7 @@ use parquet::{
 };
 use weir_netflow::{Direction, FlowRecord};
 
-use super::hybrid;
+use super::{hybrid, pages};
 use crate::{
     closed::ClosedWriter,
     form::Compression,
@@ -175,6 +178,42 @@ fn every_compression_comes_back() {
         let (read, _) = there_and_back(&rows, word.parse().unwrap());
         assert!(read == rows, "{word}");
     }
+}
+
+/// `there_and_back` verifies the file, and so refuses pages that a reader would: without a bound by octets all of these
+/// texts are in one.
+#[test]
+fn long_texts_are_in_pages_that_readers_take() {
+    let rows = schema::batch(&Random(15).flows(700, 100, 1)).unwrap();
+    let exporter = rows.schema_ref().index_of("exporter").unwrap();
+    for (count, different, octets) in [(700, 700, 65_535), (12, 3, 5 << 20)] {
+        let text = |row: usize| {
+            let number = (100 + row % different).to_string();
+            number.repeat(octets / number.len())
+        };
+        let rows = rows.slice(0, count);
+        let mut columns = rows.columns().to_vec();
+        columns[exporter] = Arc::new(StringArray::from_iter_values((0..count).map(text)));
+        let rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
+        let (read, _) = there_and_back(&rows, Compression::default());
+        assert!(read == rows, "{different} texts of {octets} octets");
+    }
+}
+
+#[test]
+fn pages_of_rows_without_a_value_are_cut_where_the_octets_are() {
+    let has_value = [false, true, true, false, true, false];
+    let third = pages::PAGE_OCTETS_MAX / 3 + 1;
+    let parts = |octets: [usize; 3]| {
+        let rows = pages::Rows::some(&has_value).remove(0);
+        let parts = rows.parts(|at| octets[at]).into_iter();
+        let ends = |part: pages::Rows<'_>| (part.values.start, part.values.end);
+        parts.map(ends).collect::<Vec<_>>()
+    };
+    assert_eq!(parts([1; 3]), [(0, 3)]);
+    assert_eq!(parts([third; 3]), [(0, 2), (2, 3)]);
+    let more = pages::PAGE_OCTETS_MAX + 1;
+    assert_eq!(parts([more; 3]), [(0, 1), (1, 2), (2, 3)]);
 }
 
 fn encodings<'a>(metadata: &'a ParquetMetaData, column: &str) -> (Vec<Encoding>, &'a Statistics) {
