@@ -320,6 +320,8 @@ mod tests {
         poll: Poll,
         connections: Connections,
         address: SocketAddr,
+        /// Messages that came.
+        messages: usize,
     }
 
     impl World {
@@ -331,6 +333,7 @@ mod tests {
                 poll,
                 address: connections.local_addr().unwrap(),
                 connections,
+                messages: 0,
             }
         }
 
@@ -346,8 +349,12 @@ mod tests {
             let each = |became| accepted.push(became);
             let registry = self.poll.registry();
             self.connections.accept(registry, now_ns, |_| true, each);
-            self.connections
-                .read(now_ns, |_, _| {}, |connection| gone.push(connection));
+            let messages = &mut self.messages;
+            self.connections.read(
+                now_ns,
+                |_, _| *messages += 1,
+                |connection| gone.push(connection),
+            );
             (accepted, gone)
         }
 
@@ -410,6 +417,38 @@ mod tests {
         );
         world.turn(0);
         assert_eq!(world.connections.patience(), None);
+    }
+
+    #[test]
+    fn a_connection_that_is_reset_costs_nothing_that_came_before_and_no_other() {
+        const MESSAGE: [u8; 16] = [0, 10, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut world = World::new();
+        let (mut reset, _) = world.connect(0);
+        let (mut other, _) = world.connect(0);
+        // Who closes a connection and has not read all of it resets it.
+        let connection = world.connections.places[0].as_mut().unwrap();
+        connection.stream.write_all(b"unread").unwrap();
+        let mut waiting = [0; 6];
+        assert_eq!(reset.peek(&mut waiting).unwrap(), waiting.len());
+        reset
+            .write_all(&[&MESSAGE[..], &MESSAGE[..5]].concat())
+            .unwrap();
+        let port = reset.local_addr().unwrap().port();
+        drop(reset);
+        other.write_all(&MESSAGE).unwrap();
+        let (_, gone) = world.turn(0);
+        let [gone] = &gone[..] else {
+            panic!("{gone:?}");
+        };
+        assert_eq!((gone.source.port, gone.octets_left), (port, 5));
+        let Ended::Failed(error) = &gone.ended else {
+            panic!("{gone:?}");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(world.messages, 2);
+        other.write_all(&MESSAGE).unwrap();
+        world.turn(0);
+        assert_eq!(world.messages, 3);
     }
 
     #[test]

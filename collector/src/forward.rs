@@ -179,11 +179,7 @@ impl Forward {
             let filter = self.to.filter.as_ref();
             filter.is_none_or(|filter| filter.keeps(flow))
         };
-        let meant: Vec<Passed> = flows
-            .iter()
-            .filter(is_meant)
-            .map(Passed::from)
-            .collect();
+        let meant: Vec<Passed> = flows.iter().filter(is_meant).map(Passed::from).collect();
         let filtered = (flows.len() - meant.len()) as u64;
         self.filtered.fetch_add(filtered, Ordering::Relaxed);
         if !meant.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::{
     io, mem,
+    net::Ipv6Addr,
     os::fd::AsRawFd as _,
     sync::{
         Arc, Mutex, PoisonError,
@@ -41,6 +42,8 @@ const FLOWS_MIN: usize = 4096;
 const IDLE: Duration = Duration::from_millis(500);
 /// Turns taken to empty the socket's buffer at the end.
 const LAST_TURNS_MAX: usize = 64;
+/// Times in a row that receiving may fail: an error that stays is the end.
+const FAILURES_MAX: u64 = 64;
 /// A gap from this many units on is worth a line.
 const GAP_TOLD_MIN: u64 = 10_000;
 
@@ -93,9 +96,22 @@ impl Common {
             return;
         };
         drop(talk);
-        let address = display_address(source.address);
+        let whose = match kind {
+            Kind::Own => String::new(),
+            _ => format!("{}: ", display_address(source.address)),
+        };
         let (what, before) = (what(), left_out(before));
-        eprintln!("weir-collector: {address}: {what}{before}");
+        eprintln!("weir-collector: {whose}{what}{before}");
+    }
+
+    /// Says something of the collector's own troubles, likewise.
+    pub fn say_own(&self, now_ns: u64, what: impl FnOnce() -> String) {
+        let own = Source {
+            address: Ipv6Addr::UNSPECIFIED,
+            port: 0,
+            session: 0,
+        };
+        self.say(&own, Kind::Own, now_ns, what);
     }
 
     /// Passes flows on and gives them to the writer. It waits while the writer is behind; the socket's buffer then fills, and
@@ -161,6 +177,7 @@ impl Receiving {
             common,
             progress: Arc::clone(&progress),
             flows: 0,
+            failures: 0,
         };
         let thread = thread::Builder::new()
             .name(format!("receive-{number}"))
@@ -202,6 +219,8 @@ struct Work {
     progress: Arc<Progress>,
     /// Flows that went to the writer last: the next time it will be about as many.
     flows: usize,
+    /// Times that receiving has failed since it last did not.
+    failures: u64,
 }
 
 impl Work {
@@ -241,7 +260,10 @@ impl Work {
         for _ in 0..TURN_MAX {
             let received_ns = clock::unix_ns();
             let Self {
-                receiver, common, ..
+                receiver,
+                common,
+                failures,
+                ..
             } = self;
             let mut datagrams = Datagrams::default();
             let repeats = common.onward.repeats();
@@ -260,11 +282,20 @@ impl Work {
             let taken = match taken {
                 Ok(taken) => taken,
                 Err(error) => {
-                    // What was received before has been received.
+                    // What was received before has been received, and what waits in the buffer still does.
                     common.send(flows)?;
-                    return Err(error).context("receiving");
+                    *failures += 1;
+                    if *failures > FAILURES_MAX {
+                        return Err(error).context("receiving");
+                    }
+                    common.shards.count(|counted| counted.receive_errors += 1);
+                    common.say_own(received_ns, || {
+                        format!("receiving failed, and is tried again: {error}")
+                    });
+                    return Ok(true);
                 }
             };
+            *failures = 0;
             if taken == 0 {
                 self.flows = self.flows.min(FLOWS_MIN);
                 self.common.send(flows)?;
@@ -278,5 +309,98 @@ impl Work {
         }
         self.common.send(flows)?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{Ipv4Addr, TcpListener, UdpSocket},
+        os::fd::OwnedFd,
+    };
+
+    use crossbeam::channel::{Receiver as Messages, unbounded};
+    use weir_netflow::{ExportTime, FlowRecord, Sampling, v5};
+
+    use super::*;
+    use crate::exporters::Settings;
+
+    fn work(socket: UdpSocket) -> (Work, Messages<Message>) {
+        let (writer, messages) = unbounded();
+        let common = Common {
+            shards: Arc::new(Shards::new(&Settings::default(), 1)),
+            writer,
+            onward: Arc::default(),
+            talk: Arc::default(),
+        };
+        let work = Work {
+            receiver: Receiver::new(socket),
+            common,
+            progress: Arc::default(),
+            flows: 0,
+            failures: 0,
+        };
+        (work, messages)
+    }
+
+    /// A datagram of one flow.
+    fn datagram(sequence: u32) -> Vec<u8> {
+        let time = ExportTime {
+            unix_ns: 1_795_237_200_000_000_000,
+            uptime_ms: 100_000,
+        };
+        let header = v5::Header {
+            count: 1,
+            time,
+            sequence,
+            engine_type: 0,
+            engine_id: 0,
+            sampling: Sampling::NONE,
+        };
+        let mut octets = v5::encode_header(&header).to_vec();
+        v5::encode_record(&mut octets, &FlowRecord::default(), &time);
+        octets
+    }
+
+    /// The kernel tells a connected socket that nobody listens where it sent something, before it gives what
+    /// waits in its buffer.
+    #[test]
+    fn an_error_of_a_socket_is_counted_and_costs_nothing_that_waits_behind_it() {
+        let local = (Ipv4Addr::LOCALHOST, 0);
+        let (socket, exporter) = (UdpSocket::bind(local).unwrap(), UdpSocket::bind(local));
+        let theirs = exporter.unwrap().local_addr().unwrap();
+        // Nobody has that port now.
+        socket.connect(theirs).unwrap();
+        let ours = socket.local_addr().unwrap();
+        socket.send(b"to nobody").unwrap();
+        let exporter = UdpSocket::bind(theirs).unwrap();
+        for sequence in 0..3 {
+            exporter.send_to(&datagram(sequence), ours).unwrap();
+        }
+        let (mut work, messages) = work(socket);
+        assert!(work.turn().unwrap(), "there may be more");
+        let counted = work.common.shards.statistics();
+        assert_eq!((counted.receive_errors, counted.datagrams), (1, 0));
+        assert!(!work.turn().unwrap());
+        let counted = work.common.shards.statistics();
+        assert_eq!((counted.receive_errors, counted.datagrams), (1, 3));
+        let Ok(Message::Flows(flows)) = messages.try_recv() else {
+            panic!("no flows came");
+        };
+        assert_eq!((flows.len(), work.failures), (3, 0));
+    }
+
+    #[test]
+    fn an_error_that_stays_is_the_end() {
+        // Nothing is received from what only listens.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (mut work, _messages) = work(OwnedFd::from(listener).into());
+        for _ in 0..FAILURES_MAX {
+            assert!(work.turn().unwrap());
+        }
+        let error = format!("{:#}", work.turn().unwrap_err());
+        assert!(error.starts_with("receiving: "), "{error}");
+        let counted = work.common.shards.statistics();
+        assert_eq!(counted.receive_errors, FAILURES_MAX);
     }
 }

@@ -51,6 +51,8 @@ statistics! {
     datagram_octets,
     /// Datagrams the kernel dropped because a socket's buffer was full; not in `datagrams`.
     kernel_drops,
+    /// Times that receiving from a socket failed and was tried again; what waits in its buffer stays there.
+    receive_errors,
     /// v1, v5, v7 and v8 datagrams whose count and octets disagree; the records that both allow were
     /// taken.
     count_mismatches,

@@ -1,7 +1,7 @@
 //! IPFIX over TCP in the daemon: what connections bring goes the way of datagrams, and what becomes of them
 //! is counted and said.
 
-use std::{io, mem, net::Ipv6Addr, time::Duration};
+use std::{io, mem, time::Duration};
 
 use anyhow::Result;
 use mio::{Events, Poll, Registry};
@@ -38,7 +38,9 @@ pub fn take(streams: &mut Connections, common: &Common, registry: &Registry) -> 
                     .to_owned()
             });
         }
-        Accepted::Failed(error) => say_own(common, now_ns, &error),
+        Accepted::Failed(error) => common.say_own(now_ns, || {
+            format!("a connection cannot be accepted: {error}")
+        }),
     });
     let mut flows = Vec::new();
     streams.read(
@@ -92,17 +94,6 @@ pub fn wait(
         events.iter().for_each(|event| streams.ready(event.token()));
     }
     Ok(())
-}
-
-fn say_own(common: &Common, now_ns: u64, error: &io::Error) {
-    let own = Source {
-        address: Ipv6Addr::UNSPECIFIED,
-        port: 0,
-        session: 0,
-    };
-    common.say(&own, Kind::Own, now_ns, || {
-        format!("a connection cannot be accepted: {error}")
-    });
 }
 
 /// A connection is no more, and with it what was known of its exporter.
