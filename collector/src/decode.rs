@@ -20,6 +20,54 @@ use crate::{
 
 pub(crate) const NS_PER_MS: u64 = 1_000_000;
 
+/// A datagram as it came.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrived<'a> {
+    pub octets: &'a [u8],
+    pub source: &'a Source,
+    /// Nanoseconds since 1970-01-01 UTC.
+    pub received_ns: u64,
+}
+
+impl Arrived<'_> {
+    /// The exporter's stream that it is of.
+    pub fn key(&self, version: u16, domain: u32) -> Key {
+        Key {
+            address: self.source.address,
+            version,
+            domain,
+            session: self.source.session,
+        }
+    }
+
+    /// What a header with sysUptime says of its number, if it is one unit.
+    fn numbered(&self, sequence: u32, time: &ExportTime) -> Numbered {
+        Numbered {
+            sequence,
+            units: 1,
+            units_unread: 0,
+            sent_ms: time.unix_ns / NS_PER_MS,
+            uptime_ms: Some(low32(time.uptime_ms)),
+            arrived_ms: self.received_ns / NS_PER_MS,
+            port: self.source.port,
+        }
+    }
+
+    /// What an IPFIX header says of it, whose sets were not read yet.
+    fn unread(&self, header: &ipfix::Header) -> Numbered {
+        let octets = usize::from(header.length).saturating_sub(ipfix::HEADER_OCTETS);
+        Numbered {
+            sequence: header.sequence,
+            units: 0,
+            units_unread: records_max(octets),
+            sent_ms: header.export_ns / NS_PER_MS,
+            uptime_ms: None,
+            arrived_ms: self.received_ns / NS_PER_MS,
+            port: self.source.port,
+        }
+    }
+}
+
 /// A datagram with templates, after its header.
 struct Templated<'a> {
     key: Key,
@@ -47,7 +95,12 @@ impl Exporters {
         self.statistics.datagrams += 1;
         self.statistics.datagram_octets += octets.len() as u64;
         let before = flows.len();
-        let result = self.dispatch(octets, source, received_ns, flows);
+        let arrived = Arrived {
+            octets,
+            source,
+            received_ns,
+        };
+        let result = self.dispatch(&arrived, flows);
         for StoredFlow { record, .. } in &mut flows[before..] {
             record.sampling_interval = self.settings.one_in(record.sampling_interval);
             let counted = &mut self.statistics;
@@ -70,25 +123,24 @@ impl Exporters {
 
     fn dispatch(
         &mut self,
-        octets: &[u8],
-        source: &Source,
-        received_ns: u64,
+        arrived: &Arrived<'_>,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
-        if !self.allows(source.address) {
+        if !self.allows(arrived.source.address) {
             return Err(Refused::NotAllowed);
         }
+        let octets = arrived.octets;
         let version = octets
             .first_chunk::<2>()
             .map(|version| u16::from_be_bytes(*version));
         match version {
             Some(v1::VERSION | v5::VERSION | v7::VERSION | v8::VERSION) => {
-                self.fixed(octets, source, received_ns, flows)
+                self.fixed(arrived, flows)
             }
-            Some(v9::VERSION) => self.v9(octets, source, received_ns, flows),
-            Some(ipfix::VERSION) => self.ipfix(octets, source, received_ns, flows),
+            Some(v9::VERSION) => self.v9(arrived, flows),
+            Some(ipfix::VERSION) => self.ipfix(arrived, flows),
             // sFlow's version has 32 bits.
-            Some(0) if sflow::is_version(octets) => self.sflow(octets, source, received_ns, flows),
+            Some(0) if sflow::is_version(octets) => self.sflow(arrived, flows),
             Some(version) => Err(Malformed::Version { version }.into()),
             None => Err(Malformed::TooShort {
                 octets: octets.len(),
@@ -99,22 +151,25 @@ impl Exporters {
 
     fn fixed(
         &mut self,
-        octets: &[u8],
-        source: &Source,
-        received_ns: u64,
+        arrived: &Arrived<'_>,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
+        let Arrived {
+            octets,
+            source,
+            received_ns,
+        } = *arrived;
         let datagram = match fixed::decode(octets) {
             Ok(datagram) => datagram,
-            Err(error) => return self.refused(error, octets, source, received_ns),
+            Err(error) => return self.refused(error, arrived),
         };
-        let key = key(source, datagram.version, datagram.domain);
+        let key = arrived.key(datagram.version, datagram.domain);
         let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
         let exporter = self.heard(key, source, received_ns)?;
         // v1 has no numbers: neither what was lost can be told nor what is a copy.
         let numbered = datagram.sequence.map(|sequence| Numbered {
             units: datagram.count.into(),
-            ..numbered(sequence, &datagram.time, source, received_ns)
+            ..arrived.numbered(sequence, &datagram.time)
         });
         if let Some(numbered) = &numbered
             && !keep_copies
@@ -143,18 +198,16 @@ impl Exporters {
     fn refused(
         &mut self,
         error: Malformed,
-        octets: &[u8],
-        source: &Source,
-        received_ns: u64,
+        arrived: &Arrived<'_>,
     ) -> Result<Option<Step>, Refused> {
         if let Malformed::Count { .. } = error
-            && let Some(refused) = fixed::refused(octets)
+            && let Some(refused) = fixed::refused(arrived.octets)
         {
-            let key = key(source, refused.version, refused.domain);
-            let exporter = self.heard(key, source, received_ns)?;
+            let key = arrived.key(refused.version, refused.domain);
+            let exporter = self.heard(key, arrived.source, arrived.received_ns)?;
             exporter.sequence.step(&Numbered {
                 units: refused.claimed.into(),
-                ..numbered(refused.sequence, &refused.time, source, received_ns)
+                ..arrived.numbered(refused.sequence, &refused.time)
             });
         }
         Err(error.into())
@@ -162,64 +215,60 @@ impl Exporters {
 
     fn v9(
         &mut self,
-        octets: &[u8],
-        source: &Source,
-        received_ns: u64,
+        arrived: &Arrived<'_>,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
-        let header = v9::decode_header(octets)?;
+        let header = v9::decode_header(arrived.octets)?;
         let datagram = Templated {
-            key: key(source, v9::VERSION, header.source_id),
-            hash: self.hasher.hash_one(octets),
-            numbered: numbered(header.sequence, &header.time, source, received_ns),
+            key: arrived.key(v9::VERSION, header.source_id),
+            hash: self.hasher.hash_one(arrived.octets),
+            numbered: arrived.numbered(header.sequence, &header.time),
             time: header.time_base(),
-            sets: v9::decode_sets(octets),
+            sets: v9::decode_sets(arrived.octets),
         };
-        self.templated(datagram, source, received_ns, flows)
+        self.templated(datagram, arrived, flows)
     }
 
     fn ipfix(
         &mut self,
-        octets: &[u8],
-        source: &Source,
-        received_ns: u64,
+        arrived: &Arrived<'_>,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
+        let octets = arrived.octets;
         let header = match ipfix::decode_header(octets) {
             Ok(header) => header,
             Err(error) => {
                 // As above.
                 if let Some(header) = ipfix::cut_off(octets) {
-                    let key = key(source, ipfix::VERSION, header.domain);
-                    let numbered = unread(&header, source, received_ns);
-                    self.heard(key, source, received_ns)?
+                    let key = arrived.key(ipfix::VERSION, header.domain);
+                    self.heard(key, arrived.source, arrived.received_ns)?
                         .sequence
-                        .step(&numbered);
+                        .step(&arrived.unread(&header));
                 }
                 return Err(error.into());
             }
         };
         self.statistics.trailing_octets += u64::from(usize::from(header.length) < octets.len());
         let message = Templated {
-            key: key(source, ipfix::VERSION, header.domain),
+            key: arrived.key(ipfix::VERSION, header.domain),
             hash: self.hasher.hash_one(octets),
-            numbered: unread(&header, source, received_ns),
+            numbered: arrived.unread(&header),
             time: header.time_base(None),
             sets: ipfix::decode_sets(octets),
         };
-        self.templated(message, source, received_ns, flows)
+        self.templated(message, arrived, flows)
     }
 
     fn templated(
         &mut self,
         datagram: Templated<'_>,
-        source: &Source,
-        received_ns: u64,
+        arrived: &Arrived<'_>,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
+        let received_ns = arrived.received_ns;
         let (key, mut numbered) = (datagram.key, datagram.numbered);
         let (left, keep_copies) = (self.left(), self.settings.keep_copies);
-        let exporter = self.heard(key, source, received_ns)?;
+        let exporter = self.heard(key, arrived.source, received_ns)?;
         let sets = match datagram.sets {
             Ok(sets) => sets,
             // It was not lost on the way: its number counts, nothing else of it.
@@ -317,16 +366,6 @@ pub(crate) fn step_of_copy(
     }))
 }
 
-/// An exporter's stream.
-pub(crate) fn key(source: &Source, version: u16, domain: u32) -> Key {
-    Key {
-        address: source.address,
-        version,
-        domain,
-        session: source.session,
-    }
-}
-
 /// A flow of a stream as it is kept.
 pub(crate) fn stored(
     key: &Key,
@@ -348,31 +387,4 @@ pub(crate) fn stored(
 /// Records that so many octets hold at most: each has one at least.
 fn records_max(octets: usize) -> u32 {
     u32::try_from(octets).unwrap_or(u32::MAX)
-}
-
-/// What an IPFIX header says of a message whose sets were not read yet.
-fn unread(header: &ipfix::Header, source: &Source, received_ns: u64) -> Numbered {
-    let octets = usize::from(header.length).saturating_sub(ipfix::HEADER_OCTETS);
-    Numbered {
-        sequence: header.sequence,
-        units: 0,
-        units_unread: records_max(octets),
-        sent_ms: header.export_ns / NS_PER_MS,
-        uptime_ms: None,
-        arrived_ms: received_ns / NS_PER_MS,
-        port: source.port,
-    }
-}
-
-/// What a header with sysUptime says, of a datagram that is one unit.
-fn numbered(sequence: u32, time: &ExportTime, source: &Source, received_ns: u64) -> Numbered {
-    Numbered {
-        sequence,
-        units: 1,
-        units_unread: 0,
-        sent_ms: time.unix_ns / NS_PER_MS,
-        uptime_ms: Some(low32(time.uptime_ms)),
-        arrived_ms: received_ns / NS_PER_MS,
-        port: source.port,
-    }
 }

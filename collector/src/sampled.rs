@@ -23,9 +23,9 @@ use weir_store::{
 };
 
 use crate::{
-    decode::{self, NS_PER_MS, key},
+    decode::{self, Arrived, NS_PER_MS},
     exporter::Exporter,
-    exporters::{Exporters, Refused, Source},
+    exporters::{Exporters, Refused},
     loss::{Numbered, Step},
     statistics::Statistics,
 };
@@ -61,13 +61,16 @@ impl Exporters {
     /// Takes a datagram of sFlow.
     pub(crate) fn sflow(
         &mut self,
-        octets: &[u8],
-        source: &Source,
-        received_ns: u64,
+        arrived: &Arrived<'_>,
         flows: &mut Vec<StoredFlow>,
     ) -> Result<Option<Step>, Refused> {
+        let Arrived {
+            octets,
+            source,
+            received_ns,
+        } = *arrived;
         let header = sflow::decode_header(octets)?;
-        let key = key(source, sflow::VERSION_NUMBER, header.sub_agent);
+        let key = arrived.key(sflow::VERSION_NUMBER, header.sub_agent);
         let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
         let left = self.left();
         let exporter = self.heard(key, source, received_ns)?;
