@@ -145,9 +145,14 @@ impl<'a> DataRecord<'a> {
     }
 }
 
-/// What a flow record kept of what can be told twice: as it came in and as it went out, or by two standards.
+/// What a flow record kept of what can be told twice: in either family's field, as it came in and as it went out,
+/// or by two standards.
 #[derive(Clone, Copy)]
 struct Kept {
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    next_hop: Ipv6Addr,
+    bgp_next_hop: Ipv6Addr,
     octets: u64,
     packets: u64,
     vlan: u16,
@@ -158,6 +163,10 @@ struct Kept {
 impl Kept {
     fn of(flow: &FlowRecord) -> Self {
         Self {
+            source: flow.source,
+            destination: flow.destination,
+            next_hop: flow.next_hop,
+            bgp_next_hop: flow.bgp_next_hop,
             octets: flow.octets,
             packets: flow.packets,
             vlan: flow.vlan,
@@ -170,8 +179,16 @@ impl Kept {
     fn has(&self, slot: Slot, value: &[u8]) -> bool {
         // Zeros say nothing in an address or a tag; as what left a router they say that nothing did.
         let is = |kept: &[u8]| value == kept || value.iter().all(|octet| *octet == 0);
+        let is_address = |kept: Ipv6Addr| match kept.to_ipv4_mapped() {
+            Some(v4) => is(&v4.octets()) || is(&kept.octets()),
+            None => is(&kept.octets()),
+        };
         match slot {
             Slot::Aside => false,
+            Slot::SourceV4 | Slot::SourceV6 => is_address(self.source),
+            Slot::DestinationV4 | Slot::DestinationV6 => is_address(self.destination),
+            Slot::NextHopV4 | Slot::NextHopV6 => is_address(self.next_hop),
+            Slot::BgpNextHopV4 | Slot::BgpNextHopV6 => is_address(self.bgp_next_hop),
             Slot::OutOctets => read::number(value) == self.octets,
             Slot::OutPackets => read::number(value) == self.packets,
             Slot::Dot1qVlan => {

@@ -107,9 +107,13 @@ impl Slot {
     }
 }
 
-/// Pairs of places that tell one thing of a flow at two moments, or by two standards; of the second only what
-/// the first left open goes into the record.
-const PAIRS: [(Slot, Slot); 5] = [
+/// Pairs of places that tell one thing of a flow: by the address of either family, at two moments, or by two
+/// standards. The record has room for one of them.
+const PAIRS: [(Slot, Slot); 9] = [
+    (Slot::SourceV4, Slot::SourceV6),
+    (Slot::DestinationV4, Slot::DestinationV6),
+    (Slot::NextHopV4, Slot::NextHopV6),
+    (Slot::BgpNextHopV4, Slot::BgpNextHopV6),
     (Slot::Octets, Slot::OutOctets),
     (Slot::Packets, Slot::OutPackets),
     (Slot::Vlan, Slot::Dot1qVlan),

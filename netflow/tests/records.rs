@@ -344,10 +344,10 @@ fn what_has_no_place_is_lent_aside() {
     assert_eq!(found, expected);
 }
 
-/// What went out beside what came in, and the other pair of MAC addresses: no column is theirs, unless the one
-/// that comes first is empty.
+/// What went out beside what came in, the other family's address, the other pair of MAC addresses: no column is
+/// theirs, unless the one that goes before is empty.
 #[test]
-fn what_went_out_is_lent_aside_if_what_came_in_has_the_column() {
+fn what_is_told_twice_is_lent_aside_if_the_other_has_the_column() {
     fn aside(values: &[(Element, &[u8])]) -> Vec<(Element, Vec<u8>)> {
         decoded(&plain(values), |record| {
             let owned = |aside: Aside<'_>| (aside.element, aside.octets.to_vec());
@@ -364,6 +364,14 @@ fn what_went_out_is_lent_aside_if_what_came_in_has_the_column() {
     assert!(aside(&[(23, &[5]), (24, &[2])]).is_empty());
     // Totals are where deltas are not.
     assert_eq!(aside(&[(85, &[9]), (23, &[5])]), [(23, vec![5])]);
+    // As many templates have it, and as few exporters fill it.
+    let (v4, v6): (&[u8], &[u8]) = (&V4, &V6);
+    assert!(aside(&[(8, v4), (27, &[0; 16]), (15, v4), (62, &[0; 16])]).is_empty());
+    assert!(aside(&[(8, &[0; 4]), (27, v6), (15, &[0; 4]), (62, v6)]).is_empty());
+    let both = aside(&[(8, v4), (27, v6), (60, &[4]), (15, v4), (62, v6)]);
+    assert_eq!(both, [(27, V6.to_vec()), (62, V6.to_vec())]);
+    let both = aside(&[(8, v4), (27, v6), (18, v4), (63, v6)]);
+    assert_eq!(both, [(8, V4.to_vec()), (18, V4.to_vec())]);
     let (one, other, zero) = ([1; 6], [2; 6], [0; 6]);
     let macs = aside(&[(81, &other), (56, &one), (80, &one), (57, &other)]);
     assert_eq!(macs, [(81, vec![2; 6]), (57, vec![2; 6])]);
