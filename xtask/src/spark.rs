@@ -20,7 +20,7 @@ use crate::{
 
 const WORKERS: usize = 2;
 /// What a Java machine takes to start on a busy machine, and more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub fn run() -> Result<()> {
     build::run(&build::Options { release: false })?;
