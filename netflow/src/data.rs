@@ -125,16 +125,13 @@ impl<'a> DataRecord<'a> {
     /// The fields that fill no place in this flow's record and say something: not padding, nor of no octets.
     pub fn aside(&self) -> impl Iterator<Item = Aside<'a>> + use<'a> {
         // Most templates have none, and are not gone through again.
-        let octets = if self.template.has_aside() {
-            self.octets
-        } else {
-            &[]
-        };
-        let kept = Kept::of(&self.flow);
+        let kept = self.template.has_aside().then(|| Kept::of(&self.flow));
+        let octets = if kept.is_some() { self.octets } else { &[] };
         let values = self.template.values(octets);
         let aside = values.filter(move |(field, role, value)| {
             let is_padding = field.enterprise == 0 && field.element == element::PADDING;
-            !kept.has(role.slot, value) && !is_padding && !value.is_empty()
+            let has_not = |kept: &Kept| !kept.has(role.slot, value);
+            !is_padding && !value.is_empty() && kept.as_ref().is_some_and(has_not)
         });
         aside.map(|(field, _, value)| Aside {
             enterprise: field.enterprise,
