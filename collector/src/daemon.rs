@@ -70,6 +70,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let common = Common {
         shards: Arc::new(Shards::new(&options.settings(), opened.receivers.len())),
         writer: writer.sender.clone(),
+        emptied: writer.emptied.clone(),
         onward: Arc::clone(&onward),
         talk: Arc::default(),
     };

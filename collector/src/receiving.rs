@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use crossbeam::channel::Sender;
+use crossbeam::channel::{self, Sender};
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use weir_netflow::record::display_address;
 use weir_store::schema::StoredFlow;
@@ -54,6 +54,8 @@ pub struct Common {
     pub shards: Arc<Shards>,
     /// Where flows go.
     pub writer: Sender<Message>,
+    /// Where the memory of batches that were written comes from.
+    pub emptied: channel::Receiver<Vec<StoredFlow>>,
     /// What else is done with what comes.
     pub onward: Arc<Onward>,
     /// What may be said.
@@ -129,6 +131,17 @@ impl Common {
             anyhow!("the writing thread died: its last words are above, please report them")
         })
     }
+
+    /// The same of what was gathered, and there is room for the next: in what was written before, if there is any.
+    fn hand_over(&self, flows: &mut Vec<StoredFlow>) -> Result<()> {
+        if flows.is_empty() {
+            return Ok(());
+        }
+        let mut next = self.emptied.try_recv().unwrap_or_default();
+        // They will be about as many. Grown from nothing, they would be copied once more on the way.
+        next.reserve(flows.len());
+        self.send(mem::replace(flows, next))
+    }
 }
 
 /// How far a receiving thread is.
@@ -176,7 +189,7 @@ impl Receiving {
             receiver,
             common,
             progress: Arc::clone(&progress),
-            flows: 0,
+            flows: Vec::new(),
             failures: 0,
         };
         let thread = thread::Builder::new()
@@ -217,8 +230,8 @@ struct Work {
     receiver: Receiver,
     common: Common,
     progress: Arc<Progress>,
-    /// Flows that went to the writer last: the next time it will be about as many.
-    flows: usize,
+    /// Flows that the writer has not got yet; none between two turns.
+    flows: Vec<StoredFlow>,
     /// Times that receiving has failed since it last did not.
     failures: u64,
 }
@@ -255,35 +268,34 @@ impl Work {
 
     /// Takes what is there; true if there may be more.
     fn turn(&mut self) -> Result<bool> {
-        // Grown from nothing, the flows of a full batch would be copied once more on the way.
-        let mut flows = Vec::with_capacity(self.flows);
+        let Self {
+            receiver,
+            common,
+            flows,
+            failures,
+            ..
+        } = self;
         for _ in 0..TURN_MAX {
             let received_ns = clock::unix_ns();
-            let Self {
-                receiver,
-                common,
-                failures,
-                ..
-            } = self;
             let mut datagrams = Datagrams::default();
             let repeats = common.onward.repeats();
             let taken = receiver.receive(|octets, source| {
                 if flows.len() >= FLOWS_MAX {
                     // It fails only if the thread died; the next one says so.
-                    let _ = common.send(mem::take(&mut flows));
+                    let _ = common.hand_over(flows);
                 }
                 // Of exporters that are not allowed nothing goes on.
                 if repeats && common.shards.of(source.address).allows(source.address) {
                     datagrams.push(octets, &source);
                 }
-                common.take(octets, &source, received_ns, &mut flows);
+                common.take(octets, &source, received_ns, flows);
             });
             common.onward.repeat(datagrams);
             let taken = match taken {
                 Ok(taken) => taken,
                 Err(error) => {
                     // What was received before has been received, and what waits in the buffer still does.
-                    common.send(flows)?;
+                    common.hand_over(flows)?;
                     *failures += 1;
                     if *failures > FAILURES_MAX {
                         return Err(error).context("receiving");
@@ -297,17 +309,14 @@ impl Work {
             };
             *failures = 0;
             if taken == 0 {
-                self.flows = self.flows.min(FLOWS_MIN);
-                self.common.send(flows)?;
+                common.hand_over(flows)?;
                 return Ok(false);
             }
             if flows.len() >= FLOWS_MIN {
-                self.flows = flows.len();
-                let next = Vec::with_capacity(self.flows);
-                self.common.send(mem::replace(&mut flows, next))?;
+                common.hand_over(flows)?;
             }
         }
-        self.common.send(flows)?;
+        common.hand_over(flows)?;
         Ok(true)
     }
 }
@@ -330,6 +339,7 @@ mod tests {
         let common = Common {
             shards: Arc::new(Shards::new(&Settings::default(), 1)),
             writer,
+            emptied: channel::never(),
             onward: Arc::default(),
             talk: Arc::default(),
         };
@@ -337,7 +347,7 @@ mod tests {
             receiver: Receiver::new(socket),
             common,
             progress: Arc::default(),
-            flows: 0,
+            flows: Vec::new(),
             failures: 0,
         };
         (work, messages)

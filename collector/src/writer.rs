@@ -2,6 +2,7 @@
 //! windows.
 
 use std::{
+    mem,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -35,6 +36,8 @@ const MESSAGE_FLOWS: usize = 4096;
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// Batches of flows under way to the thread.
 const BATCHES_MAX: usize = 16;
+/// Memory of batches that waits for flows to come: some 4.5 MiB each at most.
+const EMPTIED_MAX: usize = 4;
 
 /// What goes to the thread.
 #[derive(Debug)]
@@ -95,6 +98,8 @@ pub struct Progress {
 pub struct Writer {
     /// Where flows go.
     pub sender: Sender<Message>,
+    /// What they came in, emptied, for the next ones.
+    pub emptied: Receiver<Vec<StoredFlow>>,
     progress: Arc<Mutex<Progress>>,
     thread: thread::JoinHandle<Written>,
 }
@@ -140,7 +145,9 @@ impl Writer {
                 closing::close_windows(place, kept, &to_close, &closed, &told)
             })?;
         let rotation_ms = i64::try_from(rotation_ms)?;
-        let state = State::new(directory, rotation_ms, windows, Arc::clone(&progress));
+        let (empties, emptied) = bounded(EMPTIED_MAX);
+        let told = Arc::clone(&progress);
+        let state = State::new(directory, rotation_ms, windows, empties, told);
         let thread = thread::Builder::new()
             .name("write".to_owned())
             .spawn(move || {
@@ -155,6 +162,7 @@ impl Writer {
             })?;
         Ok(Self {
             sender,
+            emptied,
             progress,
             thread,
         })
@@ -222,6 +230,7 @@ struct State {
     /// Whether a flow had what the columns of version 1 do not hold.
     needs_all_columns: bool,
     windows: Sender<Closing>,
+    empties: Sender<Vec<StoredFlow>>,
     written: Written,
     progress: Arc<Mutex<Progress>>,
     failing: bool,
@@ -232,18 +241,20 @@ impl State {
         directory: Directory,
         rotation_ms: i64,
         windows: Sender<Closing>,
+        empties: Sender<Vec<StoredFlow>>,
         progress: Arc<Mutex<Progress>>,
     ) -> Self {
         Self {
             directory,
             rotation_ms: rotation_ms.max(1),
             window: None,
-            pending: Vec::with_capacity(MESSAGE_FLOWS),
+            pending: Vec::new(),
             patience: None,
             account: Value::Null,
             account_before: Value::Null,
             needs_all_columns: false,
             windows,
+            empties,
             written: Written::default(),
             progress,
             failing: false,
@@ -269,14 +280,15 @@ impl State {
         (self.written, self.directory)
     }
 
-    fn take(&mut self, flows: Vec<StoredFlow>, now_ms: i64) {
+    fn take(&mut self, mut flows: Vec<StoredFlow>, now_ms: i64) {
         self.patience
             .get_or_insert_with(|| Patience::new(FLUSH_INTERVAL));
         if self.pending.is_empty() {
             // Under load these are a message's worth, and are not copied again.
             self.pending = flows;
         } else {
-            self.pending.extend(flows);
+            self.pending.append(&mut flows);
+            self.give_back(flows);
         }
         if self.pending.len() >= MESSAGE_FLOWS {
             self.flush(now_ms);
@@ -316,6 +328,14 @@ impl State {
         progress.windows_waiting = self.windows.len();
         drop(progress);
         self.pending.clear();
+        let emptied = mem::take(&mut self.pending);
+        self.give_back(emptied);
+    }
+
+    /// Lets who receives have a batch's memory again, if there is not enough of it. Given back to the system, and
+    /// taken from it for each batch, it would be cleared page by page, which costs about what decoding does.
+    fn give_back(&self, emptied: Vec<StoredFlow>) {
+        let _ = self.empties.try_send(emptied);
     }
 
     fn write(&mut self, now_ms: i64) -> Result<(), StoreError> {

@@ -18,6 +18,11 @@ fn flows(number: usize) -> Vec<StoredFlow> {
     vec![flow; number]
 }
 
+/// Takes no batches back.
+fn nobody() -> Sender<Vec<StoredFlow>> {
+    bounded(0).0
+}
+
 /// Where a clock may be set while flows come: back and forth by seconds, the hour that summer time is about, to
 /// another century. Windows are closed late, some of them after the clock came by again.
 #[test]
@@ -26,7 +31,7 @@ fn d08_steps_of_the_clock_lose_nothing_and_overwrite_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let directory = Directory::lock(folder.path()).unwrap();
     let (windows, to_close) = unbounded();
-    let mut state = State::new(directory, MINUTE_MS, windows, Arc::default());
+    let mut state = State::new(directory, MINUTE_MS, windows, nobody(), Arc::default());
     let (mut sent, mut closed) = (0, HashSet::new());
     let close = |closing: Closing, closed: &mut HashSet<PathBuf>| {
         let rotated = rotate::close(folder.path(), &closing.window, &closing.notes).unwrap();
@@ -76,7 +81,7 @@ fn d08_windows_shorter_than_a_second_have_names_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let directory = Directory::lock(folder.path()).unwrap();
     let (windows, to_close) = unbounded();
-    let mut state = State::new(directory, 100, windows, Arc::default());
+    let mut state = State::new(directory, 100, windows, nobody(), Arc::default());
     for tenth in 0..25 {
         let now_ms = START_MS + 100 * tenth;
         state.rotate_if_due(now_ms);
