@@ -21,7 +21,7 @@ pub mod checksum;
 mod chunk;
 pub mod claims;
 pub mod closed;
-
+mod columns;
 pub mod expire;
 pub mod flow_tools;
 pub mod follow;

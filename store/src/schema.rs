@@ -12,21 +12,13 @@ use std::{
 };
 
 use arrow::{
-    array::{
-        ArrayRef, BinaryBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, MapBuilder,
-        MapFieldNames, NullBufferBuilder, PrimitiveArray, RecordBatch, StringBuilder,
-        TimestampNanosecondArray, UInt16Array, UInt32Array, new_null_array,
-    },
-    buffer::Buffer,
-    datatypes::{
-        ArrowPrimitiveType, DataType, Field, Schema, SchemaRef, TimeUnit, UInt8Type, UInt16Type,
-        UInt32Type, UInt64Type,
-    },
+    array::{ArrayRef, MapFieldNames, RecordBatch, new_null_array},
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
 };
-use weir_netflow::{FlowRecord, record::display_address};
+use weir_netflow::FlowRecord;
 
-use crate::others::{Keys, Others};
+use crate::{columns, others::Others};
 
 /// Version of the columns above.
 pub const SCHEMA_VERSION: &str = "2";
@@ -151,7 +143,7 @@ static NULLS: LazyLock<Vec<ArrayRef>> = LazyLock::new(|| {
 });
 
 /// Names within the map, as Parquet's specification has them.
-fn map_names() -> MapFieldNames {
+pub(crate) fn map_names() -> MapFieldNames {
     MapFieldNames {
         entry: "key_value".to_owned(),
         key: "key".to_owned(),
@@ -242,9 +234,9 @@ pub fn need_all_columns(flows: &[StoredFlow]) -> bool {
 /// # Errors
 /// Never for flows from [`StoredFlow`]; the columns are made here.
 pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
-    let mut columns = earlier_columns(flows)?;
+    let mut columns = columns::earlier(flows)?;
     if need_all_columns(flows) {
-        columns.extend(later_columns(flows)?);
+        columns.extend(columns::later(flows)?);
     } else {
         let later = SCHEMA.fields().iter().skip(EARLIER_COLUMNS);
         columns.extend(later.map(|field| new_null_array(field.data_type(), flows.len())));
@@ -257,142 +249,7 @@ pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
 /// # Errors
 /// As [`batch`].
 pub fn earlier_batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
-    RecordBatch::try_new(earlier_schema(), earlier_columns(flows)?)
-}
-
-fn earlier_columns(flows: &[StoredFlow]) -> Result<Vec<ArrayRef>, ArrowError> {
-    Ok(vec![
-        times(flows, |flow| flow.record.start_ns),
-        times(flows, |flow| flow.record.end_ns),
-        times(flows, |flow| flow.received_ns),
-        exporters(flows),
-        numbers::<UInt32Type>(flows, |flow| flow.source_id),
-        numbers::<UInt8Type>(flows, |flow| flow.version),
-        addresses(flows, |flow| Some(flow.record.source))?,
-        addresses(flows, |flow| Some(flow.record.destination))?,
-        addresses(flows, |flow| said(flow.record.next_hop))?,
-        numbers::<UInt8Type>(flows, |flow| if flow.record.v6 { 6 } else { 4 }),
-        numbers::<UInt8Type>(flows, |flow| flow.record.protocol),
-        numbers::<UInt16Type>(flows, |flow| flow.record.source_port),
-        numbers::<UInt16Type>(flows, |flow| flow.record.destination_port),
-        numbers::<UInt16Type>(flows, |flow| flow.record.tcp_flags),
-        numbers::<UInt8Type>(flows, |flow| flow.record.tos),
-        numbers::<UInt64Type>(flows, |flow| flow.record.octets),
-        numbers::<UInt64Type>(flows, |flow| flow.record.packets),
-        numbers::<UInt32Type>(flows, |flow| flow.record.ingress_ifindex),
-        numbers::<UInt32Type>(flows, |flow| flow.record.egress_ifindex),
-        numbers::<UInt32Type>(flows, |flow| flow.record.source_as),
-        numbers::<UInt32Type>(flows, |flow| flow.record.destination_as),
-        numbers::<UInt8Type>(flows, |flow| flow.record.source_mask),
-        numbers::<UInt8Type>(flows, |flow| flow.record.destination_mask),
-        numbers::<UInt16Type>(flows, |flow| flow.record.vlan),
-        numbers::<UInt8Type>(flows, |flow| flow.record.direction as u8),
-        numbers::<UInt8Type>(flows, |flow| flow.record.end_reason as u8),
-        numbers::<UInt32Type>(flows, |flow| flow.record.sampling_interval),
-    ])
-}
-
-/// One a flow. Each column's `pick` is a function of its own, which is no call for each flow.
-fn numbers<T: ArrowPrimitiveType>(
-    flows: &[StoredFlow],
-    pick: impl Fn(&StoredFlow) -> T::Native,
-) -> ArrayRef {
-    Arc::new(PrimitiveArray::<T>::from_iter_values(
-        flows.iter().map(pick),
-    ))
-}
-
-fn times(flows: &[StoredFlow], pick: impl Fn(&StoredFlow) -> u64) -> ArrayRef {
-    let times = flows
-        .iter()
-        .map(|flow| i64::try_from(pick(flow)).unwrap_or(i64::MAX));
-    Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
-}
-
-/// `::` stands for unknown.
-fn said(address: Ipv6Addr) -> Option<Ipv6Addr> {
-    (!address.is_unspecified()).then_some(address)
-}
-
-fn later_columns(flows: &[StoredFlow]) -> Result<Vec<ArrayRef>, ArrowError> {
-    let u32s = |pick: &dyn Fn(&FlowRecord) -> u32| -> ArrayRef {
-        let numbers = flows.iter().map(|flow| pick(&flow.record));
-        let numbers = numbers.map(|number| (number != 0).then_some(number));
-        Arc::new(numbers.collect::<UInt32Array>())
-    };
-    let inner_vlans = flows.iter().map(|flow| flow.record.inner_vlan);
-    let inner_vlans = inner_vlans.map(|vlan| (vlan != 0).then_some(vlan));
-    let [label_1, label_2, label_3, label_4] =
-        [0, 1, 2, 3].map(|at: usize| u32s(&|record: &FlowRecord| record.mpls_labels[at]));
-    Ok(vec![
-        addresses(flows, |flow| said(flow.record.bgp_next_hop))?,
-        macs(flows, |flow| flow.record.source_mac)?,
-        macs(flows, |flow| flow.record.destination_mac)?,
-        Arc::new(inner_vlans.collect::<UInt16Array>()),
-        label_1,
-        label_2,
-        label_3,
-        label_4,
-        u32s(&|record: &FlowRecord| record.flow_label),
-        addresses(flows, |flow| said(flow.record.outer_source))?,
-        addresses(flows, |flow| said(flow.record.outer_destination))?,
-        others(flows)?,
-    ])
-}
-
-fn macs(flows: &[StoredFlow], pick: fn(&StoredFlow) -> [u8; 6]) -> Result<ArrayRef, ArrowError> {
-    let mut builder = FixedSizeBinaryBuilder::with_capacity(flows.len(), 6);
-    for flow in flows {
-        match pick(flow) {
-            [0, 0, 0, 0, 0, 0] => builder.append_null(),
-            address => builder.append_value(address)?,
-        }
-    }
-    Ok(Arc::new(builder.finish()))
-}
-
-fn others(flows: &[StoredFlow]) -> Result<ArrayRef, ArrowError> {
-    let (keys, values) = (StringBuilder::new(), BinaryBuilder::new());
-    let mut builder = MapBuilder::with_capacity(Some(map_names()), keys, values, flows.len());
-    let mut keys = Keys::default();
-    for StoredFlow { others, .. } in flows {
-        for (place, other) in others.iter().enumerate() {
-            let key = keys.key(place, &other, others.iter().take(place));
-            builder.keys().append_value(key);
-            builder.values().append_value(other.octets);
-        }
-        builder.append(!others.is_empty())?;
-    }
-    Ok(Arc::new(builder.finish()))
-}
-
-fn exporters(flows: &[StoredFlow]) -> ArrayRef {
-    let mut builder = StringBuilder::with_capacity(flows.len(), flows.len() * 16);
-    let (mut last, mut text) = (None, String::new());
-    for flow in flows {
-        if last != Some(flow.exporter) {
-            last = Some(flow.exporter);
-            text = display_address(flow.exporter).to_string();
-        }
-        builder.append_value(&text);
-    }
-    Arc::new(builder.finish())
-}
-
-/// Sixteen octets a flow. Where they are null they are zeros all the same: `::` stands for unknown.
-fn addresses(
-    flows: &[StoredFlow],
-    pick: impl Fn(&StoredFlow) -> Option<Ipv6Addr>,
-) -> Result<ArrayRef, ArrowError> {
-    let mut octets = Vec::with_capacity(16 * flows.len());
-    let mut known = NullBufferBuilder::new(flows.len());
-    for flow in flows {
-        let address = pick(flow);
-        octets.extend_from_slice(&address.unwrap_or(Ipv6Addr::UNSPECIFIED).octets());
-        known.append(address.is_some());
-    }
-    let array = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(octets), known.finish())?;
-    Ok(Arc::new(array))
+    RecordBatch::try_new(earlier_schema(), columns::earlier(flows)?)
 }
 
 #[cfg(test)]
