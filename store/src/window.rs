@@ -5,11 +5,15 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::Write as _,
+    io::{self, IoSlice, Write as _},
     path::{Path, PathBuf},
 };
 
-use arrow::ipc::writer::StreamWriter;
+use arrow::{
+    array::RecordBatch,
+    buffer::Buffer,
+    ipc::writer::{StreamEncoder, StreamWriter},
+};
 
 use crate::{
     StoreError,
@@ -20,7 +24,7 @@ use crate::{
 pub struct Window {
     path: PathBuf,
     file: File,
-    encoder: StreamWriter<Vec<u8>>,
+    encoder: StreamEncoder,
     whole_octets: u64,
     flows: u64,
     has_all_columns: bool,
@@ -54,8 +58,13 @@ impl Window {
             .create_new(true)
             .open(path)
             .map_err(StoreError::io("create", path))?;
-        let encoder =
-            StreamWriter::try_new(Vec::new(), &columns).map_err(StoreError::arrow(path))?;
+        let schema = StreamWriter::try_new(Vec::new(), &columns);
+        let schema = schema.map_err(StoreError::arrow(path))?;
+        let mut encoder = StreamEncoder::try_new(&columns).map_err(StoreError::arrow(path))?;
+        // It puts the schema before the first message, which a window has even if no message can be written: that
+        // one is thrown away, and what comes is messages alone.
+        let empty = RecordBatch::new_empty(columns);
+        encoder.encode(&empty).map_err(StoreError::arrow(path))?;
         let mut window = Self {
             path: path.to_owned(),
             file,
@@ -64,7 +73,7 @@ impl Window {
             flows: 0,
             has_all_columns,
         };
-        if let Err(error) = window.write_encoded() {
+        if let Err(error) = window.write(&[schema.get_ref().as_slice().into()]) {
             let _ = std::fs::remove_file(path);
             return Err(error);
         }
@@ -88,10 +97,8 @@ impl Window {
             schema::earlier_batch(flows)
         };
         let batch = batch.map_err(StoreError::arrow(&self.path))?;
-        self.encoder
-            .write(&batch)
-            .map_err(StoreError::arrow(&self.path))?;
-        self.write_encoded()?;
+        let encoded = self.encoder.encode(&batch);
+        self.write(&encoded.map_err(StoreError::arrow(&self.path))?)?;
         self.flows += flows.len() as u64;
         Ok(())
     }
@@ -108,15 +115,11 @@ impl Window {
         &self.path
     }
 
-    fn write_encoded(&mut self) -> Result<(), StoreError> {
-        let encoded = self.encoder.get_mut();
-        let octets = encoded.len() as u64;
-        let written = self.file.write_all(encoded);
-        // Emptied, but not given back: the next message takes as much.
-        encoded.clear();
-        match written {
+    /// Appends a message, whose pieces are where the columns were filled.
+    fn write(&mut self, pieces: &[Buffer]) -> Result<(), StoreError> {
+        match write_all(&mut self.file, pieces) {
             Ok(()) => {
-                self.whole_octets += octets;
+                self.whole_octets += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
                 Ok(())
             }
             Err(error) => {
@@ -125,4 +128,20 @@ impl Window {
             }
         }
     }
+}
+
+/// Writes pieces one after the other, in one system call mostly.
+fn write_all(file: &mut File, pieces: &[Buffer]) -> io::Result<()> {
+    let pieces = pieces.iter().filter(|piece| !piece.is_empty());
+    let mut slices: Vec<_> = pieces.map(|piece| IoSlice::new(piece)).collect();
+    let mut left = &mut slices[..];
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(octets) => IoSlice::advance_slices(&mut left, octets),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
