@@ -17,7 +17,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use weir_service::{http, notify::Notify};
-use weir_store::{expire::Limits, layout};
+use weir_store::{expire::Limits, layout, system};
 
 use crate::{
     clock::{self, Patience},
@@ -57,6 +57,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let Some(directory) = &options.directory else {
         bail!("say where to write with -w");
     };
+    system::keep_freed_memory();
     let mut poll = Poll::new()?;
     let signals = signals(&poll)?;
     let opened = Opened::open(options, &poll, STREAMS)?;
