@@ -36,8 +36,9 @@ const SOCKET: Token = Token(1);
 const TURN_MAX: usize = 64;
 /// Flows that go to the writer at once, and those of one more datagram.
 pub const FLOWS_MAX: usize = 16_384;
-/// While more comes, it is not bothered for fewer: it writes as many as one message.
+/// It is not bothered for fewer, since it writes as many as one message, unless the first has waited for so long.
 const FLOWS_MIN: usize = 4096;
+const WAIT_MAX: Duration = Duration::from_millis(100);
 /// How long it waits for datagrams before it shows that it is there.
 const IDLE: Duration = Duration::from_millis(500);
 /// Turns taken to empty the socket's buffer at the end.
@@ -230,18 +231,29 @@ struct Work {
     receiver: Receiver,
     common: Common,
     progress: Arc<Progress>,
-    /// Flows that the writer has not got yet; none between two turns.
+    /// Flows that the writer has not got yet.
     flows: Vec<StoredFlow>,
     /// Times that receiving has failed since it last did not.
     failures: u64,
 }
 
 impl Work {
-    fn run(mut self, mut poll: Poll) -> Result<u64> {
+    fn run(mut self, poll: Poll) -> Result<u64> {
+        let ended = self.until_told(poll);
+        // What was received before it ended, however it did, has been received.
+        self.common.hand_over(&mut self.flows)?;
+        ended
+    }
+
+    fn until_told(&mut self, mut poll: Poll) -> Result<u64> {
         let mut events = Events::with_capacity(4);
         let mut more = false;
         loop {
-            let wait = if more { Duration::ZERO } else { IDLE };
+            let wait = match (more, self.flows.is_empty()) {
+                (true, _) => Duration::ZERO,
+                (false, false) => WAIT_MAX,
+                (false, true) => IDLE,
+            };
             match poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error.into());
@@ -295,7 +307,6 @@ impl Work {
                 Ok(taken) => taken,
                 Err(error) => {
                     // What was received before has been received, and what waits in the buffer still does.
-                    common.hand_over(flows)?;
                     *failures += 1;
                     if *failures > FAILURES_MAX {
                         return Err(error).context("receiving");
@@ -308,17 +319,22 @@ impl Work {
                 }
             };
             *failures = 0;
-            if taken == 0 {
+            if is_due(flows, received_ns) {
                 common.hand_over(flows)?;
+            }
+            if taken == 0 {
                 return Ok(false);
             }
-            if flows.len() >= FLOWS_MIN {
-                common.hand_over(flows)?;
-            }
         }
-        common.hand_over(flows)?;
         Ok(true)
     }
+}
+
+/// Whether flows are to go to the writer: they are enough, or the first was received some time ago. A clock that was
+/// set back makes none wait for it.
+fn is_due(flows: &[StoredFlow], now_ns: u64) -> bool {
+    let waits = |flow: &StoredFlow| Duration::from_nanos(now_ns.abs_diff(flow.received_ns));
+    flows.len() >= FLOWS_MIN || flows.first().is_some_and(|flow| waits(flow) >= WAIT_MAX)
 }
 
 #[cfg(test)]
@@ -394,6 +410,7 @@ mod tests {
         assert!(!work.turn().unwrap());
         let counted = work.common.shards.statistics();
         assert_eq!((counted.receive_errors, counted.datagrams), (1, 3));
+        work.common.hand_over(&mut work.flows).unwrap();
         let Ok(Message::Flows(flows)) = messages.try_recv() else {
             panic!("no flows came");
         };
@@ -412,5 +429,21 @@ mod tests {
         assert!(error.starts_with("receiving: "), "{error}");
         let counted = work.common.shards.statistics();
         assert_eq!(counted.receive_errors, FAILURES_MAX);
+    }
+
+    #[test]
+    fn flows_go_to_the_writer_when_they_are_many_or_have_waited() {
+        const NOW_NS: u64 = 1_700_000_000_000_000_000;
+        let received = |received_ns| StoredFlow {
+            received_ns,
+            ..StoredFlow::default()
+        };
+        let is_due = |flows: &[StoredFlow]| is_due(flows, NOW_NS);
+        assert!(!is_due(&[]));
+        assert!(!is_due(&vec![received(NOW_NS); FLOWS_MIN - 1]));
+        assert!(is_due(&vec![received(NOW_NS); FLOWS_MIN]));
+        assert!(!is_due(&[received(NOW_NS - 99_000_000)]));
+        assert!(is_due(&[received(NOW_NS - 100_000_000), received(NOW_NS)]));
+        assert!(is_due(&[received(NOW_NS + 3_600_000_000_000)]));
     }
 }
