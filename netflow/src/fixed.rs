@@ -329,6 +329,7 @@ pub(crate) fn check(
 }
 
 /// The first 36 octets of a record.
+#[inline]
 pub(crate) fn record(octets: &[u8], time: &ExportTime) -> FlowRecord {
     let v4 = |at: usize| Ipv4Addr::from(read::u32(octets, at));
     let next_hop = v4(8);
@@ -354,6 +355,7 @@ pub(crate) fn record(octets: &[u8], time: &ExportTime) -> FlowRecord {
 }
 
 /// As [`record`], with octets 37 to 45 of v5 and v7.
+#[inline]
 pub(crate) fn record_with_routing(octets: &[u8], time: &ExportTime) -> FlowRecord {
     FlowRecord {
         tcp_flags: u16::from(octets[37]),
