@@ -188,7 +188,7 @@ impl Exporters {
             if record.sampling_interval == 1 {
                 record.sampling_interval = RATE_NOT_TOLD;
             }
-            flows.push(stored(&key, record, received_ns, Others::NONE));
+            flows.push(stored(&key, &record, received_ns, Others::NONE));
         });
         Ok(step)
     }
@@ -290,7 +290,7 @@ impl Exporters {
             },
             in_session: key.session != 0,
             counted: Statistics::default(),
-            flow: |record, received_ns, others| {
+            flow: |record: &FlowRecord, received_ns, others| {
                 flows.push(stored(&key, record, received_ns, others));
             },
         };
@@ -367,15 +367,16 @@ pub(crate) fn step_of_copy(
 }
 
 /// A flow of a stream as it is kept.
+#[inline]
 pub(crate) fn stored(
     key: &Key,
-    record: FlowRecord,
+    record: &FlowRecord,
     received_ns: u64,
     others: Others,
 ) -> StoredFlow {
     let [_, version] = key.version.to_be_bytes();
     StoredFlow {
-        record,
+        record: *record,
         received_ns,
         exporter: key.address,
         source_id: key.domain,

@@ -168,7 +168,7 @@ impl Exporter {
     /// and 8.4). True if anything changes.
     pub fn define<F>(&mut self, found: Definition, intake: &mut Intake<F>) -> bool
     where
-        F: FnMut(FlowRecord, u64, Others),
+        F: FnMut(&FlowRecord, u64, Others),
     {
         match found {
             Definition::Template(template) => {
@@ -190,7 +190,7 @@ impl Exporter {
     /// not decoded [`LATE_RECORDS_MAX`] yet. True if it says anything new.
     pub fn learn<F>(&mut self, template: Template, intake: &mut Intake<F>) -> bool
     where
-        F: FnMut(FlowRecord, u64, Others),
+        F: FnMut(&FlowRecord, u64, Others),
     {
         let (id, fields) = (template.id(), template.fields().len());
         if self
@@ -249,7 +249,7 @@ impl Exporter {
     /// Decodes the data that waited for a template.
     fn release<F>(&mut self, id: u16, intake: &mut Intake<F>)
     where
-        F: FnMut(FlowRecord, u64, Others),
+        F: FnMut(&FlowRecord, u64, Others),
     {
         while let Some(waiting) = self.next_waiting(id) {
             self.held.waiting_octets -= waiting_cost(&waiting.octets);
@@ -280,7 +280,7 @@ impl Exporter {
     /// Decodes a data set, or has it wait for its template. The number of its records, if it is known.
     pub fn data<F>(&mut self, set: &DataSet<'_>, intake: &mut Intake<F>) -> Option<u32>
     where
-        F: FnMut(FlowRecord, u64, Others),
+        F: FnMut(&FlowRecord, u64, Others),
     {
         let Intake {
             room,
@@ -312,7 +312,8 @@ impl Exporter {
             None => TimeBase::booted(set.time.export_ns, self.announced.boot_ms),
         };
         let mut gathering = Gathering::default();
-        for record in data::records(template, set.octets, time) {
+        // A record is large. Here it is made where it is used, and copied once: to where it is kept.
+        data::records(template, set.octets, time).for_each(|mut record| {
             for aside in record.aside() {
                 let other = Other {
                     enterprise: aside.enterprise,
@@ -328,22 +329,18 @@ impl Exporter {
             } else {
                 RATE_NOT_TOLD
             };
-            let announced = self.announced.one_in(&record, set.template);
-            let announced = announced.unwrap_or(untold);
-            let sampled = |flow: FlowRecord| FlowRecord {
-                sampling_interval: match flow.sampling_interval {
-                    1 => announced,
-                    said => said,
-                },
-                ..flow
-            };
+            // Both directions have the rate.
+            if record.flow.sampling_interval == 1 {
+                let announced = self.announced.one_in(&record, set.template);
+                record.flow.sampling_interval = announced.unwrap_or(untold);
+            }
             self.records += 1;
-            flow(sampled(record.flow), set.received_ns, gathering.finish());
+            flow(&record.flow, set.received_ns, gathering.finish());
             if let Some(reverse) = record.reverse() {
                 counted.reverse_records += 1;
-                flow(sampled(reverse), set.received_ns, Others::NONE);
+                flow(&reverse, set.received_ns, Others::NONE);
             }
-        }
+        });
         u32::try_from(count).ok()
     }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 use hashbrown::DefaultHashBuilder;
 use serde_json::{Value, json};
 use weir_netflow::{
-    Malformed, options::Sampler, record::display_address, sflow, template::Template,
+    FlowRecord, Malformed, options::Sampler, record::display_address, sflow, template::Template,
 };
 
 use crate::{
@@ -340,7 +340,7 @@ impl Exporters {
             room: Room::default(),
             in_session: false,
             counted: Statistics::default(),
-            flow: |_, _, _| {},
+            flow: |_: &FlowRecord, _, _| {},
         };
         for template in templates {
             exporter.learn(template, &mut intake);

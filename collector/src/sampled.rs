@@ -126,7 +126,7 @@ impl Exporters {
             };
             exporter.records += 1;
             let others = others(&sample, &mut gathering, &mut counted);
-            flows.push(decode::stored(&key, record, received_ns, others));
+            flows.push(decode::stored(&key, &record, received_ns, others));
         }
         let after = exporter.held();
         self.statistics.add(&counted);

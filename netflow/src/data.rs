@@ -66,6 +66,8 @@ pub fn records<'a>(
         .map(move |record| decode(template, record, base))
 }
 
+/// Inlined where the records are used: each is large, and is then made where it is read.
+#[inline]
 fn decode<'a>(template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataRecord<'a> {
     let mut said = Said::default();
     for (_, role, value) in template.values(octets) {
@@ -73,7 +75,7 @@ fn decode<'a>(template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataR
     }
     let span = said.span_ns(base);
     DataRecord {
-        flow: said.flow(span.unwrap_or((base.export_ns, base.export_ns))),
+        flow: *said.flow(span.unwrap_or((base.export_ns, base.export_ns))),
         sampler: said.sampler,
         is_rate_told: said.is_rate_told(),
         timed: span.is_some(),

@@ -267,19 +267,20 @@ impl Said {
         self.rate.one_in().is_some()
     }
 
-    /// The flow, with the times it turned out to have.
-    pub fn flow(&self, (start_ns, end_ns): (u64, u64)) -> FlowRecord {
-        let said_or = |count, otherwise| if count == 0 { otherwise } else { count };
-        let flow = FlowRecord {
-            destination_port: self.destination_port(),
-            octets: said_or(self.flow.octets, self.out_octets),
-            packets: said_or(self.flow.packets, self.out_packets),
-            sampling_interval: self.rate.one_in().unwrap_or(1),
-            start_ns,
-            end_ns,
-            ..self.flow
-        };
-        self.with_addresses(flow)
+    /// The flow, with the times it turned out to have. It is settled where it is: a record is large, and each that is
+    /// made of another copies it.
+    pub fn flow(&mut self, (start_ns, end_ns): (u64, u64)) -> &FlowRecord {
+        self.flow.destination_port = self.destination_port();
+        if self.flow.octets == 0 {
+            self.flow.octets = self.out_octets;
+        }
+        if self.flow.packets == 0 {
+            self.flow.packets = self.out_packets;
+        }
+        self.flow.sampling_interval = self.rate.one_in().unwrap_or(1);
+        (self.flow.start_ns, self.flow.end_ns) = (start_ns, end_ns);
+        self.settle_addresses();
+        &self.flow
     }
 
     /// The other direction; none if nothing went that way.
@@ -294,8 +295,8 @@ impl Said {
     }
 
     /// Which family it is of: by the addresses, by ipVersion where it has both or neither.
-    fn with_addresses(&self, flow: FlowRecord) -> FlowRecord {
-        let (v4, v6) = (&self.v4, &self.v6);
+    fn settle_addresses(&mut self) {
+        let (flow, v4, v6) = (&mut self.flow, &self.v4, &self.v6);
         let is_v6 = match (v4.is_said(), v6.is_said()) {
             (true, false) => false,
             // Some send IPv4 mapped into IPv6's fields.
@@ -309,15 +310,12 @@ impl Said {
             (v4, v6)
         };
         let or_zero = |address: Option<Ipv6Addr>| address.unwrap_or(Ipv6Addr::UNSPECIFIED);
-        FlowRecord {
-            v6: is_v6,
-            source: or_zero(family.source),
-            destination: or_zero(family.destination),
-            next_hop: or_zero(family.next_hop.or(other.next_hop)),
-            source_mask: family.source_mask,
-            destination_mask: family.destination_mask,
-            ..flow
-        }
+        flow.v6 = is_v6;
+        flow.source = or_zero(family.source);
+        flow.destination = or_zero(family.destination);
+        flow.next_hop = or_zero(family.next_hop.or(other.next_hop));
+        flow.source_mask = family.source_mask;
+        flow.destination_mask = family.destination_mask;
     }
 
     /// ICMP's type and code have its place. Fields for them occur in records of other protocols.
