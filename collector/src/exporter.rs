@@ -38,7 +38,7 @@ const WAITING_OVERHEAD_OCTETS: usize = 128;
 /// What an exporter holds of what all share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Fields of its templates, some ten octets each.
+    /// Fields of its templates, some sixteen octets each.
     pub template_fields: usize,
     /// Octets of its waiting data, with what each set takes besides.
     pub waiting_octets: usize,

@@ -31,7 +31,7 @@ pub struct Settings {
     pub pin_port: bool,
     /// Exporters (address and domain) remembered.
     pub exporters_max: usize,
-    /// Fields of all templates remembered: some ten octets each.
+    /// Fields of all templates remembered: some sixteen octets each.
     pub template_fields_max: usize,
     /// Octets of all data that waits for its template.
     pub waiting_octets_max: usize,

@@ -18,7 +18,7 @@ use crate::{
     FlowRecord, TimeBase,
     element::{self, Element},
     read,
-    role::Slot,
+    role::{Reading, Slot},
     said::{ICMP, ICMPV6, Reverse, Said},
     template::Template,
 };
@@ -70,8 +70,18 @@ pub fn records<'a>(
 #[inline]
 fn decode<'a>(template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataRecord<'a> {
     let mut said = Said::default();
-    for (_, role, value) in template.values(octets) {
-        said.take(role, value, base.export_ns);
+    if let Some(places) = template.places() {
+        for place in places {
+            if place.role.reading == Reading::Number {
+                said.take_number(place.role.slot, place.number(octets));
+            } else {
+                said.take(place.role, place.value(octets), base.export_ns);
+            }
+        }
+    } else {
+        for (_, role, value) in template.values(octets) {
+            said.take(role, value, base.export_ns);
+        }
     }
     let span = said.span_ns(base);
     DataRecord {

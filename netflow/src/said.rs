@@ -198,7 +198,8 @@ impl Said {
         }
     }
 
-    fn take_number(&mut self, slot: Slot, number: u64) {
+    /// Takes a number.
+    pub fn take_number(&mut self, slot: Slot, number: u64) {
         let [low, high, ..] = number.to_le_bytes();
         let (number16, number32) = (u16::from_le_bytes([low, high]), low32(number));
         let flow = &mut self.flow;

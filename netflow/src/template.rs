@@ -3,7 +3,8 @@
 
 use crate::{
     element::{Element, NTOP_PEN},
-    role::{self, Role},
+    read,
+    role::{self, Role, Slot},
 };
 
 /// Template ids, and so the ids of data sets, begin here.
@@ -71,6 +72,55 @@ impl Field {
     }
 }
 
+/// A field that fills a place in a flow, where all records of a template without variable fields have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Which place, and how its octets are read.
+    pub role: Role,
+    from: u16,
+    to: u16,
+}
+
+impl Place {
+    /// Its octets in a record.
+    #[inline]
+    pub fn value(self, record: &[u8]) -> &[u8] {
+        let range = usize::from(self.from)..usize::from(self.to);
+        record.get(range).unwrap_or_default()
+    }
+
+    /// Its octets as a number, of eight at most. They are read with those before them, so that no branch depends on
+    /// how many they are.
+    #[inline]
+    pub fn number(self, record: &[u8]) -> u64 {
+        let until = record.get(..usize::from(self.to)).unwrap_or_default();
+        let Some(octets) = until.last_chunk() else {
+            return read::number(self.value(record));
+        };
+        let bits = 8 * u32::from(self.to - self.from);
+        let mask = u64::MAX.checked_shr(u64::BITS.saturating_sub(bits));
+        u64::from_be_bytes(*octets) & mask.unwrap_or(0)
+    }
+}
+
+/// Those that fill a place, of fields that are a datagram's at most.
+fn places(fields: &[Field], roles: &[Role]) -> Vec<Place> {
+    let mut from = 0_u16;
+    let fields = fields.iter().zip(roles).map(|(field, role)| {
+        let to = from.saturating_add(field.octets);
+        let place = Place {
+            role: *role,
+            from,
+            to,
+        };
+        from = to;
+        place
+    });
+    fields
+        .filter(|place| place.role.slot != Slot::Aside)
+        .collect()
+}
+
 /// A template, or an options template. Its records have at least one octet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -78,6 +128,8 @@ pub struct Template {
     scope_fields: Option<usize>,
     fields: Vec<Field>,
     roles: Vec<Role>,
+    /// None if a field is variable.
+    places: Vec<Place>,
     record_octets_min: usize,
     is_variable: bool,
     has_aside: bool,
@@ -114,12 +166,19 @@ impl Template {
             _ => return Err("its records are larger than a datagram"),
         }
         let roles = role::roles(&fields);
+        let is_variable = fields.iter().any(|field| field.octets == VARIABLE);
+        let places = if is_variable {
+            Vec::new()
+        } else {
+            places(&fields, &roles)
+        };
         Ok(Self {
             id,
             scope_fields,
             has_aside: role::has_aside(&roles),
             roles,
-            is_variable: fields.iter().any(|field| field.octets == VARIABLE),
+            places,
+            is_variable,
             fields,
             record_octets_min,
         })
@@ -201,6 +260,11 @@ impl Template {
         octets.split_at_checked(octets.len() - rest.len())
     }
 
+    /// The fields that fill a place in a flow, in order, if they stand at the same octets in each record.
+    pub(crate) fn places(&self) -> Option<&[Place]> {
+        (!self.is_variable).then_some(&self.places)
+    }
+
     /// A record's fields in order, what they say, and their octets.
     pub(crate) fn values<'a>(
         &self,
@@ -257,6 +321,35 @@ mod tests {
         let fields = vec![Field::new(8, 0), Field::new(12, 4), Field::new(7, 0)];
         let template = Template::new(256, None, fields).unwrap();
         assert_eq!(template.record_count(&[0; 9]), Some(2));
+    }
+
+    #[test]
+    fn numbers_of_each_width_are_read_wherever_they_stand() {
+        let record: Vec<u8> = (1..=24).collect();
+        let role = Role {
+            slot: Slot::Octets,
+            reading: role::Reading::Number,
+        };
+        for octets in 1..=8 {
+            for from in 0..16 {
+                let to = from + octets;
+                let place = Place { role, from, to };
+                let expected = read::number(&record[usize::from(from)..usize::from(to)]);
+                assert_eq!(place.number(&record), expected, "{from}..{to}");
+            }
+        }
+    }
+
+    #[test]
+    fn places_are_told_of_what_a_flow_has_room_for() {
+        // Octets, an element of nobody, none of no octets, packets.
+        let fields = [(1, 4), (40_000, 3), (7, 0), (2, 8)];
+        let fields = fields.map(|(element, octets)| Field::new(element, octets));
+        let template = Template::new(256, None, fields.to_vec()).unwrap();
+        let places = template.places().unwrap();
+        let places: Vec<_> = places.iter().map(|place| (place.from, place.to)).collect();
+        assert_eq!(places, [(0, 4), (7, 15)]);
+        assert_eq!(variable().places(), None);
     }
 
     #[test]
