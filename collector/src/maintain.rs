@@ -222,9 +222,9 @@ fn recompact(
             "{}: {files} files without folders of hours or days stay as they are",
             folder.display()
         ),
-        Recompacted::Left { folder, reason } => {
+        Recompacted::Left { folder, why } => {
             is_all = false;
-            println!("{}: left as it is: {reason}", folder.display());
+            println!("{}: left as it is: {why}", folder.display());
         }
     })?;
     Ok(success_if(is_all))

@@ -123,6 +123,14 @@ impl Hashing {
         }
     }
 
+    /// Has the disk keep what was written.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
     /// The file.
     #[must_use]
     pub fn into_file(self) -> File {

@@ -49,7 +49,7 @@ use crate::{
 pub const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Octets of elements without a column in a row group, above which there is another one: 2^20 flows may have 2 GiB,
 /// and a reader refuses a column of more than 1 GiB.
-pub(crate) const OTHERS_OCTETS_MAX: usize = 256 << 20;
+const OTHERS_OCTETS_MAX: usize = 256 << 20;
 /// The metadata's key for the number of flows.
 pub const FLOWS: &str = "weir.flows";
 /// The metadata's key for the version of the columns.
@@ -187,6 +187,16 @@ impl ClosedWriter {
         Ok(())
     }
 
+    /// Has the disk keep the row groups that have ended: all of a large file at its end would hold up what others
+    /// write then.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        let synced = self.writer.inner_mut().sync();
+        synced.map_err(StoreError::io("sync", &self.path))
+    }
+
     /// Writes the footer, and has the disk keep all of it; how many flows there are.
     ///
     /// # Errors
@@ -223,7 +233,7 @@ impl ClosedWriter {
 }
 
 /// Octets of the elements without a column.
-pub(crate) fn others_octets(batch: &RecordBatch) -> usize {
+fn others_octets(batch: &RecordBatch) -> usize {
     let others = batch.column_by_name("others");
     let octets = others.and_then(|others| others.to_data().get_slice_memory_size().ok());
     octets.unwrap_or(0)

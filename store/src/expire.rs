@@ -8,7 +8,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use crate::{StoreError, form::Layout, layout, read, system};
+use crate::{StoreError, form::Layout, layout, read, recompact, system};
 
 /// What is kept; nothing is said about what is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,7 +136,11 @@ pub fn expire(
     let files = list(root)?;
     let open_octets = open_octets(root);
     let free_octets = match limits.free_octets_min {
-        Some(_) => system::free_octets(root).map_err(StoreError::io("read", root))?,
+        Some(_) => {
+            let free_octets = system::free_octets(root).map_err(StoreError::io("read", root))?;
+            // Old files must not go for what is gone by itself in a moment; half of what is to be left is left.
+            free_octets + free_octets.min(recompact::octets_under_way(root))
+        }
         None => u64::MAX,
     };
     let mut expired = Expired::default();

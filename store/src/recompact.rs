@@ -16,25 +16,31 @@
 //!
 //! So each flow is in one file that readers see, whenever the process was killed, and doing it again
 //! changes nothing.
+//!
+//! A collector may go on meanwhile. A window that began in the hour and is not closed yet would put its file into the
+//! folder that goes, where nobody saw it until the folder is cleared; so an hour waits for its windows, and is looked at
+//! again right before the folders change places. Memory is taken for one row group (`large.rs`): some 450 MiB at most,
+//! however large the hour is.
 
 mod hidden;
 mod large;
 
 use std::{
-    collections::BTreeMap,
-    fs,
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 pub use self::hidden::clear;
+pub(crate) use self::hidden::octets_under_way;
 use self::{
     hidden::{clear_hidden, hidden_folder, in_hidden},
-    large::write_large,
+    large::{Making, Piece, write_large},
 };
 use crate::{
     StoreError,
     expire::{self, ClosedFile},
-    form::{Compression, Layout, Place},
+    form::{Layout, Place},
     layout::{self, Rearranging},
     read, system,
 };
@@ -72,13 +78,71 @@ pub enum Recompacted {
         /// Files it would have been.
         files: usize,
     },
-    /// It is left as it is: something in it is wrong, or not finished.
+    /// It is left as it is.
     Left {
         /// The folder.
         folder: PathBuf,
-        /// Why, as a sentence's end.
-        reason: String,
+        /// Why.
+        why: Why,
     },
+}
+
+/// Why a folder is left as it is; shown, it is a sentence's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Something in it is wrong, or not finished.
+    Wrong(String),
+    /// Its files changed meanwhile: the next time may be better.
+    Changed(String),
+    /// The file system has no way to exchange folders: no time will be better.
+    Unable(String),
+    /// Whoever asked did not want it any more.
+    Stopped,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong(reason) | Self::Changed(reason) | Self::Unable(reason) => {
+                formatter.write_str(reason)
+            }
+            Self::Stopped => formatter.write_str("it was told to stop"),
+        }
+    }
+}
+
+/// The files of a folder whose time is over; of a flat layout, those of a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    period: Period,
+    path: PathBuf,
+    files: Vec<ClosedFile>,
+}
+
+impl Folder {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its files, two at least, the oldest first.
+    #[must_use]
+    pub fn files(&self) -> &[ClosedFile] {
+        &self.files
+    }
+
+    /// Octets of its files.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.files.iter().map(|file| file.octets).sum()
+    }
+
+    /// Whether it is the directory itself, whose files stay as they are.
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        self.period.suffix().is_none()
+    }
 }
 
 /// Recompacts each hour, or day, that ended before `before_s` (seconds since 1970-01-01 UTC) and has more than
@@ -93,36 +157,55 @@ pub fn recompact<'a>(
     is_dry: bool,
     mut report: impl FnMut(Recompacted),
 ) -> Result<(), StoreError> {
-    let Place { root, form } = place.into();
-    let lock = Rearranging::lock(root)?;
+    let place: Place<'a> = place.into();
+    let lock = Rearranging::lock(place.root)?;
     if !is_dry {
-        clear(root, &lock)?;
+        clear(place.root, &lock)?;
     }
     let mut flat_files = 0;
-    for (period, files) in periods(root)? {
-        if period.end_s() > before_s || files.len() < 2 {
-            continue;
-        }
-        if period.suffix().is_none() {
-            flat_files += files.len();
-            continue;
-        }
-        report(if is_dry {
-            Recompacted::Due {
-                folder: period.layout.folder(root, period.start_s),
-                files: files.len(),
-            }
+    for folder in due(place.root, before_s)? {
+        if folder.is_flat() {
+            flat_files += folder.files.len();
+        } else if is_dry {
+            report(Recompacted::Due {
+                files: folder.files.len(),
+                folder: folder.path,
+            });
         } else {
-            recompact_period(root, period, &files, form.compression)?
-        });
+            report(recompact_folder(place, &folder, &lock, &|| true)?);
+        }
     }
     if flat_files > 0 {
         report(Recompacted::Flat {
-            folder: root.to_owned(),
+            folder: place.root.to_owned(),
             files: flat_files,
         });
     }
     Ok(())
+}
+
+/// Folders whose time ended before `before_s` (seconds since 1970-01-01 UTC) and that have more than one file, the
+/// oldest first.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn due(root: &Path, before_s: i64) -> Result<Vec<Folder>, StoreError> {
+    let mut periods: BTreeMap<Period, Vec<ClosedFile>> = BTreeMap::new();
+    for file in expire::list(root)? {
+        if let Some(layout) = Layout::of(root, &file.path) {
+            let period = Period::of(&file, layout);
+            periods.entry(period).or_default().push(file);
+        }
+    }
+    let due = periods
+        .into_iter()
+        .filter(|(period, files)| period.end_s() <= before_s && files.len() > 1);
+    let folder = |(period, files): (Period, Vec<ClosedFile>)| Folder {
+        path: period.layout.folder(root, period.start_s),
+        period,
+        files,
+    };
+    Ok(due.map(folder).collect())
 }
 
 /// The files of one folder, and when their windows began.
@@ -145,6 +228,10 @@ impl Period {
         self.start_s + length_s(self.layout)
     }
 
+    fn has(self, start_s: i64) -> bool {
+        (self.start_s..self.end_s()).contains(&start_s)
+    }
+
     /// Name ending of its large file; none if there is no folder to exchange.
     fn suffix(self) -> Option<&'static str> {
         match self.layout {
@@ -162,85 +249,117 @@ fn length_s(layout: Layout) -> i64 {
     }
 }
 
-/// Closed files by their folders, and by the day where there are none.
-fn periods(root: &Path) -> Result<BTreeMap<Period, Vec<ClosedFile>>, StoreError> {
-    let mut periods: BTreeMap<Period, Vec<ClosedFile>> = BTreeMap::new();
-    for file in expire::list(root)? {
-        if let Some(layout) = Layout::of(root, &file.path) {
-            let period = Period::of(&file, layout);
-            periods.entry(period).or_default().push(file);
-        }
-    }
-    Ok(periods)
-}
-
-fn recompact_period(
-    root: &Path,
-    period: Period,
-    files: &[ClosedFile],
-    compression: Compression,
+/// Recompacts one; whoever does has the right to rearrange. `goes_on` is asked each few thousand flows, and once it says
+/// no the folder is left as it is.
+///
+/// # Errors
+/// If the directory cannot be read or written; the folder is as it was, or its large file is in its place.
+pub fn recompact_folder(
+    place: Place<'_>,
+    folder: &Folder,
+    _lock: &Rearranging,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<Recompacted, StoreError> {
-    let folder = period.layout.folder(root, period.start_s);
-    let left = |reason| Recompacted::Left {
-        folder: folder.clone(),
-        reason,
+    let Folder {
+        period,
+        path,
+        files,
+    } = folder;
+    let left = |why| Recompacted::Left {
+        folder: path.clone(),
+        why,
     };
-    if let Some(reason) = obstacle(root, &folder, files)? {
-        return Ok(left(reason));
+    let Some(suffix) = period.suffix() else {
+        let says = "there is no folder to exchange".to_owned();
+        return Ok(left(Why::Wrong(says)));
+    };
+    if let Some(why) = obstacle(place.root, folder)? {
+        return Ok(left(why));
     }
-    let hidden = hidden_folder(&folder);
-    let suffix = period.suffix().unwrap_or_default();
+    let hidden = hidden_folder(path);
     let name = format!("{}{suffix}.parquet", layout::window_stem(period.start_s));
+    let making = Making {
+        compression: place.form.compression,
+        piece: Piece::default(),
+        goes_on,
+    };
     let exchanged = in_hidden(&hidden, || {
         let large = hidden.join(&name);
-        let flows = match write_large(files, &large, compression)? {
+        let flows = match write_large(files, &large, making)? {
             Ok(flows) => flows,
-            Err(reason) => return Ok(Err(reason)),
+            Err(why) => return Ok(Err(why)),
         };
         let octets = octets(&large);
         layout::sync_folder(&hidden)?;
-        Ok(match system::exchange(&folder, &hidden) {
+        // It took its time.
+        if let Some(why) = obstacle(place.root, folder)? {
+            return Ok(Err(why));
+        }
+        Ok(match system::exchange(path, &hidden) {
             Ok(()) => Ok((flows, octets)),
-            Err(error) => Err(format!(
-                "this file system cannot exchange folders ({error})"
-            )),
+            Err(error) => Err(unexchanged(&error)),
         })
     });
     let (flows, octets) = match exchanged? {
         Ok(made) => made,
-        Err(reason) => return Ok(left(reason)),
+        Err(why) => return Ok(left(why)),
     };
-    sync_parent(&folder)?;
+    sync_parent(path)?;
     clear_hidden(&hidden)?;
     Ok(Recompacted::Done {
-        path: folder.join(name),
+        path: path.join(name),
         files: files.len(),
         flows,
-        octets_before: files.iter().map(|file| file.octets).sum(),
+        octets_before: folder.octets(),
         octets,
     })
 }
 
-/// Why a folder cannot be recompacted now.
-fn obstacle(
-    root: &Path,
-    folder: &Path,
-    files: &[ClosedFile],
-) -> Result<Option<String>, StoreError> {
-    // The layout was another one that day: folders of hours would go out of sight with the day's files.
-    if folders(folder, "").is_ok_and(|folders| !folders.is_empty()) {
-        return Ok(Some("there are folders of hours in it, too".to_owned()));
+fn unexchanged(error: &io::Error) -> Why {
+    const NO_SUCH_WAY: [i32; 3] = [libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP];
+    let is_unable = error
+        .raw_os_error()
+        .is_some_and(|code| NO_SUCH_WAY.contains(&code));
+    if is_unable {
+        Why::Unable(format!(
+            "this file system cannot exchange folders ({error})"
+        ))
+    } else {
+        Why::Changed(format!("the folders could not be exchanged ({error})"))
     }
-    for window in read::list(root)?.open {
-        // Whoever closes it looks whether its closed file is there already.
-        let is_closed = files
-            .iter()
-            .any(|file| file.path.file_stem() == window.file_stem());
-        if is_closed {
-            return Ok(Some(format!("{} is still there", window.display())));
+}
+
+/// Why a folder cannot be recompacted now.
+fn obstacle(root: &Path, folder: &Folder) -> Result<Option<Why>, StoreError> {
+    let Folder {
+        period,
+        path,
+        files,
+    } = folder;
+    // The layout was another one that day: folders of hours would go out of sight with the day's files.
+    if folders(path, "").is_ok_and(|folders| !folders.is_empty()) {
+        let says = "there are folders of hours in it, too".to_owned();
+        return Ok(Some(Why::Wrong(says)));
+    }
+    // Whoever closes one puts its file into the folder, or looks whether it is there already. What was closed before
+    // this look is seen by the next one.
+    for window in read::list_open(root)? {
+        let start_s = layout::window_start_s(&window);
+        if start_s.is_some_and(|start_s| period.has(start_s)) {
+            let says = format!("{} is still there", window.display());
+            return Ok(Some(Why::Wrong(says)));
         }
     }
-    Ok(None)
+    let entries = fs::read_dir(path).into_iter().flatten();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let is_closed = |path: &PathBuf| {
+        let is_parquet = path.extension().is_some_and(|ending| ending == "parquet");
+        is_parquet && Layout::of(root, path).is_some()
+    };
+    let now: BTreeSet<PathBuf> = paths.filter(is_closed).collect();
+    let is_same = now.len() == files.len() && files.iter().all(|file| now.contains(&file.path));
+    let says = || Why::Changed("its files changed meanwhile".to_owned());
+    Ok((!is_same).then(says))
 }
 
 fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, StoreError> {

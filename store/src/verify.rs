@@ -7,7 +7,9 @@ use std::{fs::File, io, path::Path};
 
 use arrow::array::RecordBatch;
 use parquet::{
-    arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder},
+    arrow::arrow_reader::{
+        ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    },
     file::metadata::{ParquetMetaData, RowGroupMetaData},
 };
 
@@ -75,11 +77,35 @@ pub struct Verified {
 /// # Errors
 /// If it cannot be opened or read, whatever is in it.
 pub fn verify(path: &Path) -> Result<Verified, StoreError> {
-    read(path, None)
+    read(path, Take::Nothing)
 }
 
-/// What is done with sound flows.
-type Take<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), StoreError>;
+/// What is done with flows.
+type Flows<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), StoreError>;
+
+/// Which flows are given.
+enum Take<'a> {
+    /// None.
+    Nothing,
+    /// Those of sound row groups. A group is held until its end was reached: it is sound or it is not.
+    Sound(Flows<'a>),
+    /// Those that can be read, as they are read.
+    Read(Flows<'a>),
+}
+
+/// Why a row group is not read to its end.
+enum Stop {
+    /// It is damaged, and how.
+    Damaged(String),
+    /// Something else is wrong.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
 
 /// Reads the flows of a file's sound row groups, with all columns: those that its version had not are null.
 ///
@@ -89,10 +115,22 @@ pub fn read_sound(
     path: &Path,
     mut flows: impl FnMut(RecordBatch) -> Result<(), StoreError>,
 ) -> Result<Verified, StoreError> {
-    read(path, Some(&mut flows))
+    read(path, Take::Sound(&mut flows))
 }
 
-fn read(path: &Path, mut take: Option<Take<'_>>) -> Result<Verified, StoreError> {
+/// The same without holding a row group: of one that turns out to be damaged the flows before the damage were given,
+/// and whoever took them has to throw them away.
+///
+/// # Errors
+/// If it cannot be opened or read, or `flows` fails.
+pub(crate) fn read_as_it_comes(
+    path: &Path,
+    mut flows: impl FnMut(RecordBatch) -> Result<(), StoreError>,
+) -> Result<Verified, StoreError> {
+    read(path, Take::Read(&mut flows))
+}
+
+fn read(path: &Path, mut take: Take<'_>) -> Result<Verified, StoreError> {
     let mut verified = Verified::default();
     let mut file = File::open(path).map_err(StoreError::io("open", path))?;
     let metadata = match footer::load(&file) {
@@ -115,24 +153,19 @@ fn read(path: &Path, mut take: Option<Take<'_>>) -> Result<Verified, StoreError>
     let damaged = checksum::damaged(&mut file, &blocks).map_err(StoreError::io("read", path))?;
     for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
         let block = blocks.partition_point(|block| block.row_groups <= index);
-        let sound = if damaged.contains(&block) {
-            Err("its octets are not those that were written".to_owned())
+        let read = if damaged.contains(&block) {
+            let says = "its octets are not those that were written";
+            Err(Stop::Damaged(says.to_owned()))
         } else {
             check_sizes(&file, group)
                 .map_err(StoreError::io("read", path))?
-                .and_then(|()| rows(&file, &metadata, index, take.is_some()))
+                .map_err(Stop::Damaged)
+                .and_then(|()| give(path, &file, &metadata, index, &mut take))
         };
-        match sound {
-            Ok((count, batches)) => {
-                verified.flows += count as u64;
-                for batch in batches {
-                    let all = schema::with_all_columns(&batch).map_err(StoreError::arrow(path))?;
-                    if let Some(take) = &mut take {
-                        take(all)?;
-                    }
-                }
-            }
-            Err(reason) => verified.faults.push(Fault::RowGroup(index, reason)),
+        match read {
+            Ok(count) => verified.flows += count as u64,
+            Err(Stop::Damaged(reason)) => verified.faults.push(Fault::RowGroup(index, reason)),
+            Err(Stop::Failed(error)) => return Err(error),
         }
     }
     Ok(verified)
@@ -160,51 +193,79 @@ fn check_sizes(file: &File, group: &RowGroupMetaData) -> io::Result<Result<(), S
     Ok(Ok(()))
 }
 
-/// How many rows a row group has; and the rows, if they are to be kept. They are held until its end was
-/// reached: a group is sound or it is not.
-fn rows(
+/// Gives the flows of a row group; how many it has.
+fn give(
+    path: &Path,
     file: &File,
     metadata: &ArrowReaderMetadata,
     index: usize,
-    keeps: bool,
-) -> Result<(usize, Vec<RecordBatch>), String> {
+    take: &mut Take<'_>,
+) -> Result<usize, Stop> {
+    let all = |batch: &RecordBatch| {
+        schema::with_all_columns(batch).map_err(StoreError::arrow(path))
+    };
+    match take {
+        Take::Nothing => each_batch(file, metadata, index, |_| Ok(())),
+        Take::Read(flows) => each_batch(file, metadata, index, |batch| {
+            flows(all(&batch)?)?;
+            Ok(())
+        }),
+        Take::Sound(flows) => {
+            let (mut octets, mut batches) = (0u64, Vec::new());
+            let count = each_batch(file, metadata, index, |batch| {
+                // One value may be in all rows.
+                octets += batch.get_array_memory_size() as u64;
+                if octets > GROUP_OCTETS_MAX {
+                    let says = format!("its flows take more than {GROUP_OCTETS_MAX} octets");
+                    return Err(Stop::Damaged(says));
+                }
+                batches.push(batch);
+                Ok(())
+            })?;
+            for batch in batches {
+                flows(all(&batch)?)?;
+            }
+            Ok(count)
+        }
+    }
+}
+
+/// Reads a row group's rows; how many there are, which are those that its footer says.
+fn each_batch(
+    file: &File,
+    metadata: &ArrowReaderMetadata,
+    index: usize,
+    mut each: impl FnMut(RecordBatch) -> Result<(), Stop>,
+) -> Result<usize, Stop> {
+    let contradicts = || Stop::Damaged("it contradicts itself".to_owned());
     let wanted = metadata.metadata().row_group(index).num_rows();
-    let wanted = usize::try_from(wanted).map_err(|error| error.to_string())?;
-    let read = || -> Result<(usize, Vec<RecordBatch>), String> {
+    let wanted = usize::try_from(wanted).map_err(|error| Stop::Damaged(error.to_string()))?;
+    let open = || -> Result<ParquetRecordBatchReader, String> {
         let file = file.try_clone().map_err(|error| error.to_string())?;
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
             .with_row_groups(vec![index])
             .with_batch_size(BATCH_ROWS)
             .build()
-            .map_err(|error| error.to_string())?;
-        let (mut found, mut octets, mut batches) = (0, 0u64, Vec::new());
-        for batch in reader {
-            let batch = batch.map_err(|error| error.to_string())?;
-            found += batch.num_rows();
-            // Its pages may go on for longer than the footer says, and one value may be in all rows.
-            if found > wanted {
-                return Err(format!(
-                    "it has more than the {wanted} flows it should have"
-                ));
-            }
-            if keeps {
-                octets += batch.get_array_memory_size() as u64;
-                batches.push(batch);
-            }
-            if octets > GROUP_OCTETS_MAX {
-                return Err(format!(
-                    "its flows take more than {GROUP_OCTETS_MAX} octets"
-                ));
-            }
-        }
-        Ok((found, batches))
+            .map_err(|error| error.to_string())
     };
-    let (found, batches) =
-        caught(read).unwrap_or_else(|| Err("it contradicts itself".to_owned()))?;
+    let reader = caught(open).ok_or_else(contradicts)?;
+    let mut reader = reader.map_err(Stop::Damaged)?;
+    let mut found = 0;
+    while let Some(batch) = caught(|| reader.next()).ok_or_else(contradicts)? {
+        let batch = batch.map_err(|error| Stop::Damaged(error.to_string()))?;
+        found += batch.num_rows();
+        // Its pages may go on for longer than the footer says.
+        if found > wanted {
+            let says = format!("it has more than the {wanted} flows it should have");
+            return Err(Stop::Damaged(says));
+        }
+        each(batch)?;
+    }
     if found == wanted {
-        Ok((found, batches))
+        Ok(found)
     } else {
-        Err(format!("it has {found} flows and should have {wanted}"))
+        let says = format!("it has {found} flows and should have {wanted}");
+        Err(Stop::Damaged(says))
     }
 }
 

@@ -24,10 +24,10 @@ fn shown_folder(hidden: &Path) -> PathBuf {
 
 /// Makes a hidden folder and what is to be in it. If that comes to nothing the folder goes: it would take
 /// room that there may be none of, and that [`crate::expire`] does not know of.
-pub(super) fn in_hidden<T>(
+pub(super) fn in_hidden<T, W>(
     hidden: &Path,
-    make: impl FnOnce() -> Result<Result<T, String>, StoreError>,
-) -> Result<Result<T, String>, StoreError> {
+    make: impl FnOnce() -> Result<Result<T, W>, StoreError>,
+) -> Result<Result<T, W>, StoreError> {
     fs::create_dir(hidden).map_err(StoreError::io("make", hidden))?;
     let made = make();
     if !matches!(made, Ok(Ok(_))) {
@@ -43,15 +43,27 @@ pub(super) fn in_hidden<T>(
 /// # Errors
 /// If something cannot be read, moved or removed.
 pub fn clear(root: &Path, _lock: &Rearranging) -> Result<(), StoreError> {
-    for hidden in folders(root, ".date=")? {
-        clear_hidden(&hidden)?;
-    }
+    all(root)?.iter().try_for_each(|hidden| clear_hidden(hidden))
+}
+
+/// Octets of what is in hidden folders, as far as it can be read; they come back, whatever becomes of it.
+pub(crate) fn octets_under_way(root: &Path) -> u64 {
+    let hidden = all(root).unwrap_or_default();
+    let files = hidden.iter().flat_map(|hidden| fs::read_dir(hidden).into_iter().flatten());
+    files.flatten().map(|file| octets(&file.path())).sum()
+}
+
+/// The hidden folders.
+fn all(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut hidden = folders(root, ".date=")?;
     for date in folders(root, "date=")? {
-        for hidden in folders(&date, ".hour=")? {
-            clear_hidden(&hidden)?;
+        match folders(&date, ".hour=") {
+            // Its last file expired meanwhile.
+            Err(_) if !date.exists() => {}
+            found => hidden.extend(found?),
         }
     }
-    Ok(())
+    Ok(hidden)
 }
 
 pub(super) fn clear_hidden(hidden: &Path) -> Result<(), StoreError> {

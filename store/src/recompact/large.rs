@@ -2,17 +2,18 @@
 
 use std::{
     fs::{self, File},
+    io, mem,
     path::Path,
 };
 
 use arrow::{
-    array::{Array, RecordBatch},
+    array::{Array, ArrayRef, RecordBatch},
     compute::{self, SortColumn},
     error::ArrowError,
 };
 use serde_json::{Value, json};
 
-use super::name;
+use super::{Why, name};
 use crate::{
     StoreError, account,
     closed::{self, ClosedWriter},
@@ -23,9 +24,8 @@ use crate::{
     verify::{self, Fault},
 };
 
-/// Flows sorted at a time, and so in a row group: some 1 GiB at most. Each has dictionaries of its own, which take the
-/// less the more flows they are for.
-const SORTED_ROWS: usize = closed::ROW_GROUP_ROWS;
+/// Octets of what the files say of their exporters, which the large one says again: whoever reads its footer holds them.
+const NOTES_OCTETS_MAX: usize = 64 << 20;
 /// What they are sorted by: a host's flows are together, and those to one service of as many packets have much in
 /// common. Of the orders that begin with the source it takes least (the campus: 17.6 octets a flow; by source and
 /// destination 18.0).
@@ -33,18 +33,63 @@ const SORTED_BY: [&str; 4] = ["src_addr", "dst_port", "packets", "flow_start"];
 /// The note that lists what a large file was made of.
 const SOURCES: &str = "weir.recompacted";
 
+/// What is sorted at a time, and becomes a row group. Each has dictionaries of its own, which take the less the more
+/// flows they are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    /// Flows at most, but for those of one batch.
+    pub rows: usize,
+    /// Octets they take in memory at most; while they are sorted and encoded it is half as much more.
+    pub octets: usize,
+}
+
+impl Default for Piece {
+    /// Flows without rare columns take 150 to 200 octets.
+    fn default() -> Self {
+        Self {
+            rows: closed::ROW_GROUP_ROWS,
+            octets: 256 << 20,
+        }
+    }
+}
+
+/// How a large file is made.
+#[derive(Clone, Copy)]
+pub(super) struct Making<'a> {
+    pub compression: Compression,
+    pub piece: Piece,
+    /// Asked again and again; once it says no, nothing comes of it.
+    pub goes_on: &'a dyn Fn() -> bool,
+}
+
+impl Making<'_> {
+    /// An error once it does not go on.
+    fn going_on(&self, path: &Path) -> Result<(), StoreError> {
+        if (self.goes_on)() {
+            return Ok(());
+        }
+        let interrupted = io::ErrorKind::Interrupted.into();
+        Err(StoreError::io("go on with", path)(interrupted))
+    }
+}
+
 /// Writes the flows of all files as one, under its name once it is whole; how many, or why not.
 pub(super) fn write_large(
     files: &[ClosedFile],
     large: &Path,
-    compression: Compression,
-) -> Result<Result<u64, String>, StoreError> {
+    making: Making<'_>,
+) -> Result<Result<u64, Why>, StoreError> {
     let partial = large.with_extension(rotate::PARTIAL_SUFFIX.trim_start_matches('.'));
-    let written = write_sorted(files, &partial, compression)?;
+    let written = write_sorted(files, &partial, making)?;
     if written.is_ok() {
         // What it was made of goes after it.
-        if let Some(fault) = verify::verify(&partial)?.faults.first() {
-            return Ok(Err(format!("the large file would be damaged: {fault}")));
+        let verified = match verify::read_as_it_comes(&partial, |_| making.going_on(&partial)) {
+            Err(_) if !(making.goes_on)() => return Ok(Err(Why::Stopped)),
+            verified => verified?,
+        };
+        if let Some(fault) = verified.faults.first() {
+            let says = format!("the large file would be damaged: {fault}");
+            return Ok(Err(Why::Wrong(says)));
         }
         keep_time(files, &partial)?;
         fs::rename(&partial, large).map_err(StoreError::io("rename", &partial))?;
@@ -52,84 +97,127 @@ pub(super) fn write_large(
     Ok(written)
 }
 
-/// Writes the flows of all files as one; how many, or why not.
-fn write_sorted(
+/// Writes the flows of all files as one; how many, or why not. A piece of them is in memory at a time.
+pub(super) fn write_sorted(
     files: &[ClosedFile],
     partial: &Path,
-    compression: Compression,
-) -> Result<Result<u64, String>, StoreError> {
-    let sources = files.iter().map(source);
-    let sources = match sources.collect::<Result<Value, StoreError>>() {
-        Ok(sources) => sources,
-        Err(error) => return Ok(Err(error.to_string())),
+    making: Making<'_>,
+) -> Result<Result<u64, Why>, StoreError> {
+    let notes = match notes(files) {
+        Ok(notes) => notes,
+        Err(reason) => return Ok(Err(Why::Wrong(reason))),
     };
-    let heard = match heard(files) {
-        Ok(heard) => json!(heard).to_string(),
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let mut notes = vec![
-        (SOURCES.to_owned(), sources.to_string()),
-        (footer::HEARD.to_owned(), heard),
-    ];
-    notes.extend(share(&sources).map(|share| (account::SHARE.to_owned(), share)));
-    let mut writer = ClosedWriter::create_as(partial, &notes, compression, &SORTED_BY)?;
-    let (mut batches, mut rows, mut others_octets) = (Vec::new(), 0, 0);
+    let mut writer = ClosedWriter::create_as(partial, &notes, making.compression, &SORTED_BY)?;
+    let mut gathered = Gathered::default();
     for file in files {
-        let verified = verify::read_sound(&file.path, |batch| {
-            let more = closed::others_octets(&batch);
-            if rows + batch.num_rows() > SORTED_ROWS
-                || others_octets + more > closed::OTHERS_OCTETS_MAX
-            {
-                (rows, others_octets) = (0, 0);
-                write_group(&mut writer, &std::mem::take(&mut batches), partial)?;
+        let verified = verify::read_as_it_comes(&file.path, |batch| {
+            making.going_on(&file.path)?;
+            let (batch, octets) = lean(&batch).map_err(StoreError::arrow(&file.path))?;
+            if !gathered.has_room(batch.num_rows(), octets, making.piece) {
+                write_group(&mut writer, mem::take(&mut gathered), partial)?;
             }
-            rows += batch.num_rows();
-            others_octets += more;
-            batches.push(batch);
+            gathered.add(batch, octets);
             Ok(())
         });
         let path = file.path.display();
         match verified {
+            Err(_) if !(making.goes_on)() => return Ok(Err(Why::Stopped)),
             // The next run finds what is left of the hour.
-            Err(_) if !file.path.exists() => return Ok(Err(format!("{path} expired meanwhile"))),
+            Err(_) if !file.path.exists() => {
+                return Ok(Err(Why::Changed(format!("{path} expired meanwhile"))));
+            }
             Err(error) => return Err(error),
             Ok(verified) => match verified.faults.first() {
                 None => {}
-                Some(fault @ Fault::Version(_)) => return Ok(Err(format!("{path}: {fault}"))),
+                Some(fault @ Fault::Version(_)) => {
+                    return Ok(Err(Why::Wrong(format!("{path}: {fault}"))));
+                }
                 Some(fault) => {
-                    return Ok(Err(format!("{path}: {fault}; `repair` comes first")));
+                    let says = format!("{path}: {fault}; `repair` comes first");
+                    return Ok(Err(Why::Wrong(says)));
                 }
             },
         }
     }
-    write_group(&mut writer, &batches, partial)?;
+    write_group(&mut writer, gathered, partial)?;
     Ok(Ok(writer.finish()?))
+}
+
+/// Flows that are sorted next.
+#[derive(Default)]
+struct Gathered {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    octets: usize,
+}
+
+impl Gathered {
+    fn has_room(&self, rows: usize, octets: usize, piece: Piece) -> bool {
+        self.batches.is_empty()
+            || (self.rows + rows <= piece.rows && self.octets + octets <= piece.octets)
+    }
+
+    fn add(&mut self, batch: RecordBatch, octets: usize) {
+        self.rows += batch.num_rows();
+        self.octets += octets;
+        self.batches.push(batch);
+    }
+}
+
+/// Rows whose columns of nulls are those that all share, and the octets that the others take.
+fn lean(batch: &RecordBatch) -> Result<(RecordBatch, usize), ArrowError> {
+    let columns = batch.columns().iter().enumerate();
+    let has_values = columns.filter(|(_, column)| column.null_count() < column.len());
+    let has_values: Vec<usize> = has_values.map(|(at, _)| at).collect();
+    let own = batch.project(&has_values)?;
+    // Room that the reader took for more rows than there were was never written to.
+    let octets = own.columns().iter();
+    let octets = octets.map(|column| column.to_data().get_slice_memory_size());
+    let octets = octets.sum::<Result<usize, ArrowError>>()?;
+    Ok((schema::with_all_columns(&own)?, octets))
 }
 
 fn write_group(
     writer: &mut ClosedWriter,
-    batches: &[RecordBatch],
+    gathered: Gathered,
     path: &Path,
 ) -> Result<(), StoreError> {
-    if batches.is_empty() {
+    if gathered.batches.is_empty() {
         return Ok(());
     }
-    writer.write(&sorted(batches).map_err(StoreError::arrow(path))?)?;
-    writer.end_row_group()
+    let rows = sorted(gathered.batches).map_err(StoreError::arrow(path))?;
+    writer.write(&rows)?;
+    writer.end_row_group()?;
+    writer.sync()
 }
 
-/// The rows of all batches, in order; without columns in which none has anything, which the writer knows.
-fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
-    let of_all = |name: &str| -> Vec<&dyn Array> {
-        let arrays = batches
-            .iter()
-            .filter_map(|batch| batch.column_by_name(name));
-        arrays.map(AsRef::as_ref).collect()
-    };
+/// The rows of all batches, in order; without columns in which none has anything, which the writer knows. Batches have
+/// all columns, and each column goes once it is sorted: both ways of all would take twice the memory.
+fn sorted(batches: Vec<RecordBatch>) -> Result<RecordBatch, ArrowError> {
+    let order = order(&batches)?;
+    let columns = |batch: RecordBatch| batch.columns().to_vec().into_iter();
+    let mut unsorted: Vec<_> = batches.into_iter().map(columns).collect();
+    let mut sorted = Vec::new();
+    for field in schema::schema().fields() {
+        let arrays: Vec<ArrayRef> = unsorted.iter_mut().filter_map(Iterator::next).collect();
+        if arrays.iter().any(|array| array.null_count() < array.len()) {
+            let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+            let column = compute::interleave(&arrays, &order)?;
+            sorted.push((field.name().clone(), column, field.is_nullable()));
+        }
+    }
+    RecordBatch::try_from_iter_with_nullable(sorted)
+}
+
+/// The rows in order: in which batch each is, and where in it.
+fn order(batches: &[RecordBatch]) -> Result<Vec<(usize, usize)>, ArrowError> {
     let mut keys = Vec::with_capacity(SORTED_BY.len());
     for name in SORTED_BY {
+        let arrays = batches.iter();
+        let arrays = arrays.filter_map(|batch| batch.column_by_name(name));
+        let arrays: Vec<&dyn Array> = arrays.map(AsRef::as_ref).collect();
         keys.push(SortColumn {
-            values: compute::concat(&of_all(name))?,
+            values: compute::concat(&arrays)?,
             options: None,
         });
     }
@@ -139,16 +227,29 @@ fn sorted(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
     let places = places.flat_map(|(batch, rows)| (0..rows.num_rows()).map(move |row| (batch, row)));
     let places: Vec<_> = places.collect();
     let order = order.values().iter();
-    let order: Vec<_> = order.map(|row| places[*row as usize]).collect();
-    let mut columns = Vec::new();
-    for field in schema::schema().fields() {
-        let arrays = of_all(field.name());
-        if arrays.iter().any(|array| array.null_count() < array.len()) {
-            let sorted = compute::interleave(&arrays, &order)?;
-            columns.push((field.name().clone(), sorted, field.is_nullable()));
+    Ok(order.map(|row| places[*row as usize]).collect())
+}
+
+/// What the large file says of itself; or why it cannot be made.
+fn notes(files: &[ClosedFile]) -> Result<Vec<(String, String)>, String> {
+    let (mut sources, mut octets) = (Vec::new(), 0);
+    for file in files {
+        let source = source(file).map_err(|error| error.to_string())?;
+        octets += source.to_string().len();
+        if octets > NOTES_OCTETS_MAX {
+            let says = "its files have more accounts of exporters than one file may have";
+            return Err(says.to_owned());
         }
+        sources.push(source);
     }
-    RecordBatch::try_from_iter_with_nullable(columns)
+    let heard = heard(files).map_err(|error| error.to_string())?;
+    let sources = Value::Array(sources);
+    let mut notes = vec![
+        (SOURCES.to_owned(), sources.to_string()),
+        (footer::HEARD.to_owned(), json!(heard).to_string()),
+    ];
+    notes.extend(share(&sources).map(|share| (account::SHARE.to_owned(), share)));
+    Ok(notes)
 }
 
 /// What a large file says of one it was made of; the notes of that one go on in it.

@@ -9,11 +9,12 @@ use arrow::{
 use serde_json::{Value, json};
 use weir_netflow::FlowRecord;
 
-use super::*;
+use super::{large::write_sorted, *};
 use crate::{
     account,
     closed::ClosedWriter,
     footer,
+    form::Compression,
     layout::Directory,
     schema::{self, StoredFlow},
     verify::{self, Fault},
@@ -106,7 +107,7 @@ fn run(root: &Path, before_s: i64, is_dry: bool) -> Vec<String> {
             Recompacted::Done { files, flows, .. } => format!("{files} files, {flows} flows"),
             Recompacted::Due { files, .. } => format!("{files} files due"),
             Recompacted::Flat { files, .. } => format!("{files} flat files stay"),
-            Recompacted::Left { reason, .. } => reason,
+            Recompacted::Left { why, .. } => why.to_string(),
         });
     })
     .unwrap();
@@ -192,15 +193,143 @@ fn d12_files_of_both_versions_become_one() {
     );
 }
 
+/// A large file's row groups are what was sorted at a time: by flows, by octets, and a batch at least.
+#[test]
+fn a_piece_at_a_time_is_sorted_and_becomes_a_row_group() {
+    let folder = directory();
+    let root = folder.path();
+    let files = &expire::list(root).unwrap()[..12];
+    let large = root.join(".large");
+    let groups = |rows, octets| {
+        let making = Making {
+            compression: Compression::default(),
+            piece: Piece { rows, octets },
+            goes_on: &|| true,
+        };
+        assert_eq!(write_sorted(files, &large, making).unwrap(), Ok(1200));
+        let (mut groups, mut packets) = (0, Vec::new());
+        let verified = verify::read_sound(&large, |batch| {
+            let sources = batch.column_by_name("src_addr").unwrap();
+            let sources = sources.as_fixed_size_binary();
+            assert!((1..sources.len()).all(|row| sources.value(row - 1) <= sources.value(row)));
+            let column = batch.column_by_name("packets").unwrap();
+            packets.extend(column.as_primitive::<UInt64Type>().values().iter());
+            groups += 1;
+            Ok(())
+        });
+        let verified = verified.unwrap();
+        assert!(verified.faults.is_empty() && verified.has_checksums);
+        packets.sort_unstable();
+        assert_eq!(packets, (0..1200).collect::<Vec<u64>>());
+        groups
+    };
+    assert_eq!(groups(usize::MAX, usize::MAX), 1);
+    assert_eq!(groups(300, usize::MAX), 4);
+    assert_eq!(groups(350, usize::MAX), 4);
+    assert_eq!(groups(1, usize::MAX), 12);
+    assert_eq!(groups(usize::MAX, 1), 12);
+    // A flow takes 118 octets in the columns that have something, and 220 in all.
+    assert_eq!(groups(usize::MAX, 200_000), 1);
+}
+
+/// Recompacts the one hour that is due.
+fn run_one(root: &Path, goes_on: &dyn Fn() -> bool) -> Recompacted {
+    let lock = Rearranging::lock(root).unwrap();
+    clear(root, &lock).unwrap();
+    let due = due(root, LATER_S).unwrap();
+    assert_eq!(due.len(), 1);
+    recompact_folder(root.into(), &due[0], &lock, goes_on).unwrap()
+}
+
+#[test]
+fn who_is_told_to_stop_leaves_all_as_it_was() {
+    let folder = directory();
+    let root = folder.path();
+    // At the first flows, in their middle, when the large file is looked at, and not any more.
+    for (asked_max, is_done) in [(0, false), (5, false), (12, false), (1000, true)] {
+        let asked = std::cell::Cell::new(0);
+        let found = run_one(root, &|| {
+            asked.set(asked.get() + 1);
+            asked.get() <= asked_max
+        });
+        match found {
+            Recompacted::Done { files: 12, .. } => assert!(is_done),
+            Recompacted::Left {
+                why: Why::Stopped, ..
+            } => assert!(!is_done),
+            other => panic!("{other:?}"),
+        }
+        assert!(!hidden_folder(&layout::hour_folder(root, START_S)).exists());
+        assert_eq!(seen(root), all());
+    }
+}
+
+/// What comes while a large file is made is neither hidden with the small ones nor lost: the hour waits.
+#[test]
+fn files_that_come_or_go_meanwhile_leave_the_hour_as_it_is() {
+    let folder = directory();
+    let root = folder.path();
+    let is_first = std::cell::Cell::new(true);
+    let found = run_one(root, &|| {
+        if is_first.replace(false) {
+            close(root, START_S + 7, 1210..1220);
+        }
+        true
+    });
+    assert!(
+        matches!(&found, Recompacted::Left { why: Why::Changed(_), .. }),
+        "{found:?}"
+    );
+    assert_eq!(seen(root), (0..1220).collect::<Vec<_>>());
+    // One that expires when it was read already does not come back.
+    let last = layout::closed_path(root, START_S, &layout::window_stem(START_S + 7));
+    let asked = std::cell::Cell::new(0);
+    let found = run_one(root, &|| {
+        asked.set(asked.get() + 1);
+        if asked.get() == 13 {
+            fs::remove_file(&last).unwrap();
+        }
+        true
+    });
+    assert!(
+        matches!(&found, Recompacted::Left { why: Why::Changed(_), .. }),
+        "{found:?}"
+    );
+    assert_eq!(seen(root), all());
+    assert!(matches!(
+        run_one(root, &|| true),
+        Recompacted::Done { files: 12, .. }
+    ));
+    assert_eq!(seen(root), all());
+}
+
+/// Old files do not go for what a recompaction takes in passing.
+#[test]
+fn octets_under_way_are_those_of_hidden_folders() {
+    let folder = directory();
+    let root = folder.path();
+    assert_eq!(octets_under_way(root), 0);
+    let hidden = hidden_folder(&layout::hour_folder(root, START_S));
+    fs::create_dir(&hidden).unwrap();
+    fs::write(hidden.join("flows-hour.parquet.partial"), "PAR1").unwrap();
+    let by_day = root.join(".date=2026-11-20");
+    fs::create_dir(&by_day).unwrap();
+    fs::write(by_day.join("flows-day.parquet.partial"), "PAR").unwrap();
+    assert_eq!(octets_under_way(root), 7);
+}
+
 #[test]
 fn an_hour_that_is_not_finished_or_damaged_is_left() {
     let folder = directory();
     let root = folder.path();
-    let window = layout::open_folder(root).join("flows-20261121T050500Z.arrows");
-    fs::write(&window, "").unwrap();
-    let done = run(root, LATER_S, false);
-    assert!(done[0].ends_with("is still there"), "{done:?}");
-    fs::remove_file(window).unwrap();
+    // Whether its file is there already or not.
+    for stem in ["flows-20261121T050500Z", "flows-20261121T050501Z"] {
+        let window = layout::open_folder(root).join(format!("{stem}.arrows"));
+        fs::write(&window, "").unwrap();
+        let done = run(root, LATER_S, false);
+        assert!(done[0].ends_with("is still there"), "{done:?}");
+        fs::remove_file(window).unwrap();
+    }
     let damaged = &read::list(root).unwrap().closed[3];
     let octets = fs::read(damaged).unwrap();
     let mut flipped = octets.clone();
