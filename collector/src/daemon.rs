@@ -29,6 +29,7 @@ use crate::{
     options::Receive,
     receive::Receiver,
     receiving::{Common, Receiving},
+    recompacting::{Plan, Recompacting},
     reload::Reload,
     saved,
     saving::Saving,
@@ -68,6 +69,12 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let writer = Writer::start(directory, options.rotation_ms, options.files.form(), closed)?;
     let limits = options.keep.limits();
     let upkeep = Upkeep::start(directory, opened.runner, limits, rotated)?;
+    let mut recompacting = Recompacting::start(Plan {
+        root: directory.clone(),
+        form: options.files.form(),
+        after_s: options.recompact,
+        commanded: upkeep.commanded(),
+    })?;
     let common = Common {
         shards: Arc::new(Shards::new(&options.settings(), opened.receivers.len())),
         writer: writer.sender.clone(),
@@ -88,6 +95,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
         shards: Arc::clone(&common.shards),
         writer: writer.progress(),
         upkeep: upkeep.progress(),
+        recompacting: recompacting.progress(),
         receiving: threads.iter().map(Receiving::progress).cloned().collect(),
         figures: Arc::clone(&figures),
         onward: Arc::downgrade(&onward),
@@ -110,6 +118,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     daemon.notify.ready(RECEIVING);
     let outcome = daemon.until_told(&mut poll, signals);
     daemon.notify.stopping("writing what is left");
+    recompacting.stop();
     let kernel_drops = daemon.finish(&mut poll);
     let shards = Arc::clone(&daemon.common.shards);
     // The writer ends when nobody can give it flows any more.
@@ -117,11 +126,13 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let passed = alone(onward).map(Onward::finish);
     let written = writer.finish()?;
     let done = upkeep.finish()?;
+    let recompacted = recompacting.finish();
     let mut statistics = shards.statistics();
     statistics.kernel_drops = *kernel_drops.as_ref().unwrap_or(&0);
     let accounts = [
         written.to_json(),
         done.to_json(),
+        recompacted.to_json(),
         passed.unwrap_or_default().into(),
     ];
     report(options, &shards, &statistics, &written, accounts)?;
@@ -319,7 +330,7 @@ fn report(
     shards: &Shards,
     statistics: &Statistics,
     written: &Written,
-    accounts: [Value; 3],
+    accounts: [Value; 4],
 ) -> Result<()> {
     let (_, lost_records, lost_datagrams) = shards.heard_and_lost();
     // Those whose connections have ended are not known any more, and have accounts.

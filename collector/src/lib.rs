@@ -9,7 +9,7 @@
 //! 3. [`loss`], and [`samples`] for sFlow, count exactly what was lost on the way; [`sums`] and [`statistics`] keep
 //!    the account, [`metrics`] tells it to Prometheus.
 //! 4. [`writer`] appends flows to the store's open window, [`closing`] makes Parquet of it, [`upkeep`] has commands
-//!    run ([`runner`]) and old files go.
+//!    run ([`runner`]) and old files go, [`recompacting`] makes large files of small ones.
 //!
 //! [`opening`] opens what takes privileges, [`confine`] gives them up, and then [`daemon`] starts these threads;
 //! [`reload`] takes settings over while it receives. What is passed on beside the files is [`onward`]: datagrams by
@@ -52,6 +52,7 @@ pub mod outlet;
 pub mod prefix;
 pub mod receive;
 pub mod receiving;
+pub mod recompacting;
 pub mod reload;
 pub mod repeat;
 pub mod replay;

@@ -16,7 +16,8 @@ use weir_service::metrics::{Labels, Page};
 use weir_store::system;
 
 use crate::{
-    onward::Onward, receiving, shards::Shards, statistics::Statistics, upkeep::Done, writer,
+    onward::Onward, receiving, recompacting, shards::Shards, statistics::Statistics, upkeep::Done,
+    writer,
 };
 
 /// Exporters told of one by one, those with the most datagrams: each is a dozen time series. The sums are of
@@ -103,6 +104,8 @@ pub struct Source {
     pub writer: Arc<Mutex<writer::Progress>>,
     /// What follows rotations.
     pub upkeep: Arc<Mutex<Done>>,
+    /// What became of small files.
+    pub recompacting: Arc<Mutex<recompacting::Done>>,
     /// The receiving threads.
     pub receiving: Vec<Arc<receiving::Progress>>,
     /// The receiving loop.
@@ -158,6 +161,7 @@ impl Source {
             windows_waiting,
         } = *lock(&self.writer);
         let done = *lock(&self.upkeep);
+        let recompacted = *lock(&self.recompacting);
         for (name, help, value) in [
             (
                 "records_written",
@@ -203,6 +207,21 @@ impl Source {
                 "files_expired",
                 "Closed files that expired.",
                 done.files_expired,
+            ),
+            (
+                "folders_recompacted",
+                "Hours, or days, whose files became one (--recompact).",
+                recompacted.folders,
+            ),
+            (
+                "files_recompacted",
+                "Files that they were.",
+                recompacted.files,
+            ),
+            (
+                "recompactions_failed",
+                "Tries to recompact that came to nothing.",
+                recompacted.failed,
             ),
         ] {
             page.counter(name, help, value);

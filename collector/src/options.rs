@@ -139,6 +139,11 @@ pub struct Receive {
     #[command(flatten)]
     pub files: Files,
 
+    /// Make one large sorted file of an hour's small ones (by --layout day, of a day's) this long after its end, for
+    /// faster answers (10m); small files go then (left out: they stay)
+    #[arg(long, value_name = "TIME", value_parser = units::seconds)]
+    pub recompact: Option<u64>,
+
     /// What is kept of closed files, each minute anew.
     #[command(flatten)]
     pub keep: Keep,
@@ -180,6 +185,16 @@ impl Receive {
             .or_else(|| self.missing_folder())
             .or_else(|| self.passing.refusal(&listen))
             .or_else(|| self.unfit_command())
+            .or_else(|| self.no_folders())
+    }
+
+    /// What `--recompact` needs and a flat layout has not, as a sentence.
+    fn no_folders(&self) -> Option<String> {
+        let is_flat = self.files.layout == Layout::Flat;
+        (is_flat && self.recompact.is_some()).then(|| {
+            "--recompact works by folders, and --layout flat has none: take hour or day, or leave --recompact out"
+                .to_owned()
+        })
     }
 
     /// A command of `--on-rotate` that cannot be run.
@@ -403,6 +418,17 @@ mod tests {
         ] {
             assert_eq!(refusal(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn recompaction_is_asked_for_and_has_folders() {
+        let receive = |line: &str| parse(line).unwrap().receive;
+        assert_eq!(receive("-w flows").recompact, None);
+        let by_day = receive("-w flows --recompact 10m --layout day");
+        assert_eq!((by_day.recompact, by_day.refusal()), (Some(600), None));
+        let sentence = receive("-w flows --recompact 10m --layout flat").refusal();
+        assert!(sentence.is_some_and(|sentence| sentence.contains("--layout flat has none")));
+        assert_eq!(receive("-w flows --layout flat").refusal(), None);
     }
 
     #[test]

@@ -74,6 +74,7 @@ impl Done {
 pub struct Upkeep {
     limits: Arc<Mutex<Limits>>,
     progress: Arc<Mutex<Done>>,
+    commanded: Arc<Mutex<Vec<PathBuf>>>,
     thread: thread::JoinHandle<Done>,
 }
 
@@ -91,11 +92,13 @@ impl Upkeep {
     ) -> Result<Self> {
         let limits = Arc::new(Mutex::new(limits));
         let progress = Arc::default();
+        let commanded = Arc::default();
         let state = State {
             root: root.to_owned(),
             runner,
             limits: Arc::clone(&limits),
             progress: Arc::clone(&progress),
+            commanded: Arc::clone(&commanded),
             waiting: VecDeque::new(),
             running: Vec::new(),
             done: Done::default(),
@@ -107,6 +110,7 @@ impl Upkeep {
         Ok(Self {
             limits,
             progress,
+            commanded,
             thread,
         })
     }
@@ -121,6 +125,12 @@ impl Upkeep {
     #[must_use]
     pub fn progress(&self) -> Arc<Mutex<Done>> {
         Arc::clone(&self.progress)
+    }
+
+    /// Closed files whose command waits or runs, as of the last look: they must stay where they are.
+    #[must_use]
+    pub fn commanded(&self) -> Arc<Mutex<Vec<PathBuf>>> {
+        Arc::clone(&self.commanded)
     }
 
     /// Waits until it has run what is left to run. Whoever tells it of closed files must have ended.
@@ -139,6 +149,7 @@ struct State {
     runner: Option<Runner>,
     limits: Arc<Mutex<Limits>>,
     progress: Arc<Mutex<Done>>,
+    commanded: Arc<Mutex<Vec<PathBuf>>>,
     waiting: VecDeque<PathBuf>,
     running: Vec<PathBuf>,
     done: Done,
@@ -150,6 +161,8 @@ impl State {
         let mut next_expiry = self.expire();
         loop {
             *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = self.done;
+            let commanded = self.running.iter().chain(&self.waiting).cloned();
+            *self.commanded.lock().unwrap_or_else(PoisonError::into_inner) = commanded.collect();
             let wait = if self.running.is_empty() {
                 EXPIRE
             } else {

@@ -172,6 +172,39 @@ fn d03_recompaction_on_a_full_disk_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(&hour).unwrap().count(), 1);
 }
 
+/// A collector that finds no room to recompact says so once, goes on, and does it once there is room.
+#[test]
+fn d03_a_collector_recompacts_when_there_is_room_again() {
+    assert!(netns::possible(), "root is needed to mount");
+    let site = with_closed_file(200);
+    let disk = Disk::mount(&site.path("disk"), "6m");
+    let flows = disk.0.join("flows");
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(site.flows()).arg(&flows);
+    assert!(copy.status().unwrap().success());
+    let hour = flows.join("date=2026-01-01/hour=00");
+    fs::create_dir_all(&hour).unwrap();
+    for minute in ["00", "05"] {
+        let name = format!("flows-20260101T00{minute}00Z.parquet");
+        fs::copy(&site.closed()[0], hour.join(name)).unwrap();
+    }
+    thread::sleep(Duration::from_millis(2100));
+    let ballast = disk.fill();
+    let mut daemon = site.start_in(&flows, "-t 86400 --recompact 1");
+    daemon.wait_for("small files stay small for now").unwrap();
+    assert!(site.log().contains("on the disk, and "), "{}", site.log());
+    assert_eq!(fs::read_dir(&hour).unwrap().count(), 2);
+    fs::remove_file(ballast).unwrap();
+    // It is tried again after some seconds.
+    daemon.wait_for("2 files are one").unwrap();
+    let found = site.stop(daemon);
+    expect(&found, "folders_recompacted=1 files_recompacted=2");
+    let tries = of(&found, "recompactions_failed");
+    assert!((1..5).contains(&tries), "{found:#}");
+    assert_eq!(site.log().matches("small files stay small").count(), 1);
+    assert_eq!(fs::read_dir(&hour).unwrap().count(), 1);
+}
+
 /// A file system of its own, gone when dropped.
 struct Disk(PathBuf);
 

@@ -20,3 +20,4 @@ mod nfdump_stats;
 mod pager;
 mod passing;
 mod power_loss;
+mod recompacting;

@@ -218,6 +218,15 @@ fn d02_recompaction_and_repair_and_import_do_so_too() {
     run(&site, &trace, &[Path::new("recompact"), &site.flows()]);
     assert!(check_all(&site, &trace, "-hour.parquet") > 0);
 
+    // A collector that does it beside receiving, and takes a file in that came later.
+    let hour = site.flows().join("date=2026-01-01/hour=00");
+    fs::copy(&closed[0], hour.join("flows-20260101T001500Z.parquet")).unwrap();
+    let trace = site.path("beside");
+    let mut daemon = site.start_as(traced(&trace), &site.flows(), "--recompact 1");
+    daemon.wait_for("2 files are one").unwrap();
+    expect(&site.stop(daemon), "folders_recompacted=1");
+    assert!(check_all(&site, &trace, "-hour.parquet") > 0);
+
     // A damaged file without anything sound is set aside.
     let hour = site.flows().join("date=2026-01-01/hour=00");
     let large = hour.join("flows-20260101T000000Z-hour.parquet");
