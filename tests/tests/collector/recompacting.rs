@@ -172,15 +172,16 @@ fn d01_a_collector_that_is_killed_while_it_recompacts_loses_and_doubles_nothing(
 /// Whoever ends it does not wait until an hour is done.
 #[test]
 fn its_end_waits_for_no_recompaction() {
-    let (site, flows) = with_hours(8, 200);
+    let (site, flows) = with_hours(8, 400);
     thread::sleep(QUIET);
     let mut random = Random::new(17);
-    for _ in 0..10 {
+    for turn in 0..10 {
         let daemon = site.start("--recompact 1");
         thread::sleep(Duration::from_micros(random.below(60_000)));
         let begun = Instant::now();
         expect(&site.stop(daemon), "recompactions_failed=0");
         assert!(begun.elapsed() < Duration::from_secs(2), "{}", site.log());
+        assert!(turn > 0 || small(&site) > 0, "none was ended in the middle");
         assert_eq!(site.totals(), (flows, flows));
     }
 }
@@ -192,14 +193,17 @@ fn d10_words_by_hand_and_a_second_collector_are_refused_or_take_turns() {
     thread::sleep(QUIET);
     let daemon = site.start("--recompact 1");
     let mut second = Site::command();
-    second.arg("-w").arg(site.flows()).args(["-l", "[::1]:0", "--recompact", "1"]);
+    second.arg("-w").arg(site.flows());
+    second.args(["-l", "127.0.0.1:0", "--recompact", "1"]);
     let second = second.output().unwrap();
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(
         !second.status.success() && said.contains("is written by another process"),
         "{said}"
     );
+    let deadline = Instant::now() + Duration::from_secs(30);
     while small(&site) > 0 {
+        assert!(Instant::now() < deadline, "{}", site.log());
         let (is_done, said) = site.maintain("recompact", "--older-than 0");
         assert!(
             is_done || said.contains("is being recompacted or repaired by another process"),
