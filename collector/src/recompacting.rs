@@ -139,7 +139,7 @@ impl Recompacting {
     }
 }
 
-/// A folder in which something is wrong, and when it is looked at again.
+/// Why a folder is left as it is, and when it is looked at again.
 struct Left {
     why: Why,
     again: Patience,
@@ -182,6 +182,7 @@ impl State {
         };
         let look = Duration::from_secs(after_s.max(1)).min(LOOK_MAX);
         while self.is_able {
+            // By the wall clock, as files' names and times are.
             let now_s = clock::unix_ns() / 1_000_000_000;
             let is_time = self.again.is_none_or(Patience::is_over);
             let has_more = is_time && self.step(now_s.saturating_sub(after_s), look);
@@ -226,7 +227,7 @@ impl State {
                 );
                 true
             }
-            Recompacted::Left { folder, why } => self.leave(folder, why),
+            Recompacted::Left { folder, why } => self.leave(folder, why, look),
             Recompacted::Due { .. } | Recompacted::Flat { .. } => false,
         }
     }
@@ -247,7 +248,10 @@ impl State {
         let paths = due.iter().map(Folder::path);
         let mut left = mem::take(&mut self.left);
         self.left = paths.filter_map(|path| left.remove_entry(path)).collect();
-        let ready = due.iter().rev().find(|folder| self.is_ready(folder, before_s));
+        let ready = due
+            .iter()
+            .rev()
+            .find(|folder| self.is_ready(folder, before_s));
         let Some(folder) = ready else {
             return Ok(None);
         };
@@ -272,33 +276,38 @@ impl State {
         !folder.is_flat() && !is_left && is_quiet && !is_commanded
     }
 
-    /// A folder stays as it is; whether others are looked at.
-    fn leave(&mut self, folder: PathBuf, why: Why) -> bool {
-        match why {
+    /// A folder stays as it is, for a look or longer; whether others may be done.
+    fn leave(&mut self, folder: PathBuf, why: Why, look: Duration) -> bool {
+        let wait = match why {
             Why::Stopped => return false,
+            // Who closes windows says so if one cannot be closed.
+            Why::Unfinished(_) => look,
             // Who expires files is no trouble.
-            Why::Changed(_) => {}
+            Why::Changed(_) => {
+                self.count(|done| done.failed += 1);
+                look
+            }
             Why::Unable(_) => {
+                self.count(|done| done.failed += 1);
                 self.is_able = false;
                 eprintln!(
                     "weir-collector: small files stay small: {why}; leave --recompact out for this directory"
                 );
+                return false;
             }
             Why::Wrong(_) => {
+                self.count(|done| done.failed += 1);
                 let is_told = self.left.get(&folder).is_some_and(|left| left.why == why);
                 if !is_told {
                     let folder = folder.display();
                     eprintln!("weir-collector: {folder} is not recompacted: {why}");
                 }
+                LEFT_ALONE
             }
-        }
-        self.count(|done| done.failed += 1);
-        let has_more = matches!(why, Why::Wrong(_));
-        if has_more {
-            let again = Patience::new(LEFT_ALONE);
-            self.left.insert(folder, Left { why, again });
-        }
-        has_more
+        };
+        let again = Patience::new(wait);
+        self.left.insert(folder, Left { why, again });
+        true
     }
 
     /// Counts what went wrong, and tells it once.

@@ -162,7 +162,10 @@ impl State {
         loop {
             *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = self.done;
             let commanded = self.running.iter().chain(&self.waiting).cloned();
-            *self.commanded.lock().unwrap_or_else(PoisonError::into_inner) = commanded.collect();
+            *self
+                .commanded
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = commanded.collect();
             let wait = if self.running.is_empty() {
                 EXPIRE
             } else {

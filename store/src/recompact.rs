@@ -90,8 +90,10 @@ pub enum Recompacted {
 /// Why a folder is left as it is; shown, it is a sentence's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Something in it is wrong, or not finished.
+    /// Something in it is wrong.
     Wrong(String),
+    /// A window of its time is not closed yet.
+    Unfinished(String),
     /// Its files changed meanwhile: the next time may be better.
     Changed(String),
     /// The file system has no way to exchange folders: no time will be better.
@@ -103,9 +105,10 @@ pub enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wrong(reason) | Self::Changed(reason) | Self::Unable(reason) => {
-                formatter.write_str(reason)
-            }
+            Self::Wrong(reason)
+            | Self::Unfinished(reason)
+            | Self::Changed(reason)
+            | Self::Unable(reason) => formatter.write_str(reason),
             Self::Stopped => formatter.write_str("it was told to stop"),
         }
     }
@@ -347,7 +350,7 @@ fn obstacle(root: &Path, folder: &Folder) -> Result<Option<Why>, StoreError> {
         let start_s = layout::window_start_s(&window);
         if start_s.is_some_and(|start_s| period.has(start_s)) {
             let says = format!("{} is still there", window.display());
-            return Ok(Some(Why::Wrong(says)));
+            return Ok(Some(Why::Unfinished(says)));
         }
     }
     let entries = fs::read_dir(path).into_iter().flatten();

@@ -201,9 +201,8 @@ fn give(
     index: usize,
     take: &mut Take<'_>,
 ) -> Result<usize, Stop> {
-    let all = |batch: &RecordBatch| {
-        schema::with_all_columns(batch).map_err(StoreError::arrow(path))
-    };
+    let all =
+        |batch: &RecordBatch| schema::with_all_columns(batch).map_err(StoreError::arrow(path));
     match take {
         Take::Nothing => each_batch(file, metadata, index, |_| Ok(())),
         Take::Read(flows) => each_batch(file, metadata, index, |batch| {

@@ -90,6 +90,27 @@ fn an_hour_is_due_once_it_is_over_and_quiet_and_its_commands_have_ended() {
 }
 
 #[test]
+fn an_hour_waits_for_its_windows_and_others_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    hour(root, START_S - 3600);
+    hour(root, START_S);
+    let window = root.join(".open/flows-20261121T055500Z.arrows");
+    fs::write(&window, "").unwrap();
+    let (mut state, _wanted) = state(plan(root, Some(600)));
+    assert!(state.step(LATER_S, LOOK_MAX));
+    assert_eq!((count(root), done(&state)), (6, (0, 0, 0)));
+    assert!(state.step(LATER_S, LOOK_MAX));
+    assert_eq!((count(root), done(&state)), (4, (1, 3, 0)));
+    assert!(!state.step(LATER_S, LOOK_MAX));
+    // A later look.
+    state.left.clear();
+    fs::remove_file(&window).unwrap();
+    assert!(state.step(LATER_S, LOOK_MAX));
+    assert_eq!((count(root), done(&state)), (2, (2, 6, 0)));
+}
+
+#[test]
 fn a_folder_in_which_something_is_wrong_does_not_hold_up_others() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

@@ -43,13 +43,17 @@ pub(super) fn in_hidden<T, W>(
 /// # Errors
 /// If something cannot be read, moved or removed.
 pub fn clear(root: &Path, _lock: &Rearranging) -> Result<(), StoreError> {
-    all(root)?.iter().try_for_each(|hidden| clear_hidden(hidden))
+    all(root)?
+        .iter()
+        .try_for_each(|hidden| clear_hidden(hidden))
 }
 
 /// Octets of what is in hidden folders, as far as it can be read; they come back, whatever becomes of it.
 pub(crate) fn octets_under_way(root: &Path) -> u64 {
     let hidden = all(root).unwrap_or_default();
-    let files = hidden.iter().flat_map(|hidden| fs::read_dir(hidden).into_iter().flatten());
+    let files = hidden
+        .iter()
+        .flat_map(|hidden| fs::read_dir(hidden).into_iter().flatten());
     files.flatten().map(|file| octets(&file.path())).sum()
 }
 

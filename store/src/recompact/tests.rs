@@ -277,7 +277,13 @@ fn files_that_come_or_go_meanwhile_leave_the_hour_as_it_is() {
         true
     });
     assert!(
-        matches!(&found, Recompacted::Left { why: Why::Changed(_), .. }),
+        matches!(
+            &found,
+            Recompacted::Left {
+                why: Why::Changed(_),
+                ..
+            }
+        ),
         "{found:?}"
     );
     assert_eq!(seen(root), (0..1220).collect::<Vec<_>>());
@@ -292,7 +298,13 @@ fn files_that_come_or_go_meanwhile_leave_the_hour_as_it_is() {
         true
     });
     assert!(
-        matches!(&found, Recompacted::Left { why: Why::Changed(_), .. }),
+        matches!(
+            &found,
+            Recompacted::Left {
+                why: Why::Changed(_),
+                ..
+            }
+        ),
         "{found:?}"
     );
     assert_eq!(seen(root), all());

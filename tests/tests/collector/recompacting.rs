@@ -130,7 +130,11 @@ fn files_stay_as_they_are_unless_it_is_asked_for() {
     // A process that was killed left this.
     let left = site.flows().join("date=2026-01-01/.hour=07");
     fs::create_dir(&left).unwrap();
-    fs::write(left.join("flows-20260101T070000Z-hour.parquet.partial"), "PAR1").unwrap();
+    fs::write(
+        left.join("flows-20260101T070000Z-hour.parquet.partial"),
+        "PAR1",
+    )
+    .unwrap();
     let daemon = site.start("-t 1");
     thread::sleep(QUIET);
     expect(&site.stop(daemon), "folders_recompacted=0");
