@@ -64,6 +64,7 @@ pub fn open(
     const LOOKS: usize = 5;
     // What is said of files later names them by their whole paths.
     let root = &root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    reading.hold(root);
     let mut found = look(root, filter)?;
     for _ in 1..LOOKS {
         if !found.moved {

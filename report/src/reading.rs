@@ -2,12 +2,15 @@
 //! to their end. A query and the answer made of it share it.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use weir_store::layout;
 
 use crate::progress::Bar;
 
@@ -21,9 +24,19 @@ struct State {
     octets_read: AtomicU64,
     left_out: Mutex<Vec<(PathBuf, String)>>,
     bar: Bar,
+    /// Of directories whose files are read.
+    locks: Mutex<Vec<(PathBuf, Option<File>)>>,
 }
 
 impl Reading {
+    /// Keeps a directory's closed files where they are until the answer is there.
+    pub fn hold(&self, root: &Path) {
+        let mut locks = self.0.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.iter().all(|(held, _)| held != root) {
+            locks.push((root.to_owned(), layout::lock_for_reading(root)));
+        }
+    }
+
     /// So many octets of files will be read, too.
     pub fn expect(&self, octets: u64) {
         self.0.octets.fetch_add(octets, Ordering::Relaxed);

@@ -8,6 +8,7 @@
 //! DIR/.open/flows-20261121T050000Z.arrows.unreadable           set aside
 //! DIR/.open/flows-20261121T050000Z.parquet.damaged             set aside by `repair`
 //! DIR/.open/recompact.lock                                     held by `recompact` and `repair`
+//! DIR/.open/readers.lock                                       shared by who reads closed files
 //! DIR/.open/templates                                          the collector's templates
 //! DIR/.open/interfaces.json                                    what exporters call their interfaces
 //! DIR/date=2026-11-21/.hour=05                                 a recompaction under way
@@ -29,6 +30,8 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use chrono::DateTime;
@@ -42,6 +45,9 @@ use crate::{
 const OPEN: &str = ".open";
 /// Name ending of an open window.
 pub const WINDOW_SUFFIX: &str = ".arrows";
+
+/// What readers share, and who lets closed files change places wants for itself.
+const READERS: &str = "readers.lock";
 
 /// Extension of a window that is set aside.
 pub(crate) const UNREADABLE: &str = "arrows.unreadable";
@@ -73,11 +79,15 @@ impl Directory {
                 sync_folder(if is_here { Path::new(".") } else { parent })
             })?;
         match lock_file(&open.join("lock"))? {
-            Some(lock) => Ok(Self {
-                root: root.to_owned(),
-                form: Form::default(),
-                _lock: lock,
-            }),
+            Some(lock) => {
+                // It is there before the first reader; without it readers do without.
+                let _ = create_file(&open.join(READERS));
+                Ok(Self {
+                    root: root.to_owned(),
+                    form: Form::default(),
+                    _lock: lock,
+                })
+            }
             None => Err(StoreError::Locked {
                 path: root.to_owned(),
             }),
@@ -152,6 +162,49 @@ impl Rearranging {
             }),
         }
     }
+}
+
+/// Keeps closed files where they are as long as what is given lives: between finding them and reading them they would
+/// go when an hour is recompacted. Nothing, where nobody made the lock or somebody does not give it back: then they
+/// may.
+#[must_use]
+pub fn lock_for_reading(root: &Path) -> Option<File> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(5);
+    let lock = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(open_folder(root).join(READERS))
+        .ok()?;
+    for _ in 0..TRIES {
+        match lock.try_lock_shared() {
+            Ok(()) => return Some(lock),
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Err(TryLockError::Error(_)) => return None,
+        }
+    }
+    None
+}
+
+/// Waits until nobody reads closed files, or for half a minute: a reader may hang. Who comes meanwhile waits as long as
+/// what is given lives.
+///
+/// # Errors
+/// If the lock cannot be made.
+pub(crate) fn wait_for_readers(
+    root: &Path,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<File, StoreError> {
+    const TRIES: u32 = 300;
+    const PAUSE: Duration = Duration::from_millis(100);
+    let lock = create_file(&open_folder(root).join(READERS))?;
+    for _ in 0..TRIES {
+        if lock.try_lock().is_ok() || !goes_on() {
+            break;
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(lock)
 }
 
 /// A lock on a file, or nothing if another process has it. It ends with the process that has it.
@@ -301,6 +354,26 @@ mod tests {
         link(&victim, open_folder(folder.path()).join("lock")).unwrap();
         Directory::lock(folder.path()).unwrap_err();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn readers_share_a_lock_and_who_rearranges_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        assert!(lock_for_reading(root).is_none());
+        drop(Directory::lock(root).unwrap());
+        let readers = [lock_for_reading(root), lock_for_reading(root)];
+        assert!(readers.iter().all(Option::is_some));
+        // It gives up when it is told to, and has nothing that readers wait for.
+        let asked = std::cell::Cell::new(0);
+        let is_asked_twice = || asked.replace(asked.get() + 1) < 1;
+        drop(wait_for_readers(root, &is_asked_twice).unwrap());
+        assert_eq!(asked.get(), 2);
+        drop(readers);
+        let alone = wait_for_readers(root, &|| panic!("nobody reads")).unwrap();
+        assert!(lock_for_reading(root).is_none());
+        drop(alone);
+        assert!(lock_for_reading(root).is_some());
     }
 
     /// Nothing an exporter says is part of a path: only times are.

@@ -19,8 +19,8 @@
 //!
 //! A collector may go on meanwhile. A window that began in the hour and is not closed yet would put its file into the
 //! folder that goes, where nobody saw it until the folder is cleared; so an hour waits for its windows, and is looked at
-//! again right before the folders change places. Memory is taken for one row group (`large.rs`): some 450 MiB at most,
-//! however large the hour is.
+//! again right before the folders change places. Readers that have taken [`layout::lock_for_reading`], as `weir` does, are
+//! waited for then. Memory is taken for one row group (`large.rs`): some 450 MiB at most, however large the hour is.
 
 mod hidden;
 mod large;
@@ -294,7 +294,11 @@ pub fn recompact_folder(
         };
         let octets = octets(&large);
         layout::sync_folder(&hidden)?;
-        // It took its time.
+        // Who has listed the small files reads them first. And it took its time: are they still the same?
+        let _readers = layout::wait_for_readers(place.root, goes_on)?;
+        if !goes_on() {
+            return Ok(Err(Why::Stopped));
+        }
         if let Some(why) = obstacle(place.root, folder)? {
             return Ok(Err(why));
         }
