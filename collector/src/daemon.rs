@@ -31,6 +31,7 @@ use crate::{
     receiving::{Common, Receiving},
     recompacting::{Plan, Recompacting},
     reload::Reload,
+    runner::Runner,
     saved,
     saving::Saving,
     shards::Shards,
@@ -65,20 +66,11 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     // All threads are started from here on, and have no more than this one.
     confine::confine(options);
     let onward = opened.onward.start().map(Arc::new)?;
-    let (closed, rotated) = unbounded();
-    let writer = Writer::start(directory, options.rotation_ms, options.files.form(), closed)?;
-    let limits = options.keep.limits();
-    let upkeep = Upkeep::start(directory, opened.runner, limits, rotated)?;
-    let mut recompacting = Recompacting::start(Plan {
-        root: directory.clone(),
-        form: options.files.form(),
-        after_s: options.recompact,
-        commanded: upkeep.commanded(),
-    })?;
+    let mut disk = Disk::start(options, directory, opened.runner)?;
     let common = Common {
         shards: Arc::new(Shards::new(&options.settings(), opened.receivers.len())),
-        writer: writer.sender.clone(),
-        emptied: writer.emptied.clone(),
+        writer: disk.writer.sender.clone(),
+        emptied: disk.writer.emptied.clone(),
         onward: Arc::clone(&onward),
         talk: Arc::default(),
     };
@@ -93,9 +85,9 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let source = metrics::Source {
         directory: directory.clone(),
         shards: Arc::clone(&common.shards),
-        writer: writer.progress(),
-        upkeep: upkeep.progress(),
-        recompacting: recompacting.progress(),
+        writer: disk.writer.progress(),
+        upkeep: disk.upkeep.progress(),
+        recompacting: disk.recompacting.progress(),
         receiving: threads.iter().map(Receiving::progress).cloned().collect(),
         figures: Arc::clone(&figures),
         onward: Arc::downgrade(&onward),
@@ -107,7 +99,7 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
         figures: is_told.then_some(figures),
         notify: Notify::from_environment(),
         reload: Reload::new(line, options.clone()),
-        limits: upkeep.limits(),
+        limits: disk.upkeep.limits(),
         turns: vec![0; threads.len()],
         common,
         threads,
@@ -118,26 +110,56 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     daemon.notify.ready(RECEIVING);
     let outcome = daemon.until_told(&mut poll, signals);
     daemon.notify.stopping("writing what is left");
-    recompacting.stop();
+    disk.recompacting.stop();
     let kernel_drops = daemon.finish(&mut poll);
     let shards = Arc::clone(&daemon.common.shards);
     // The writer ends when nobody can give it flows any more.
     drop(daemon);
     let passed = alone(onward).map(Onward::finish);
-    let written = writer.finish()?;
-    let done = upkeep.finish()?;
-    let recompacted = recompacting.finish();
+    let (written, [closed, done, recompacted]) = disk.finish()?;
     let mut statistics = shards.statistics();
     statistics.kernel_drops = *kernel_drops.as_ref().unwrap_or(&0);
-    let accounts = [
-        written.to_json(),
-        done.to_json(),
-        recompacted.to_json(),
-        passed.unwrap_or_default().into(),
-    ];
+    let passed = passed.unwrap_or_default().into();
+    let accounts = [closed, done, recompacted, passed];
     report(options, &shards, &statistics, &written, accounts)?;
     // Why a thread ended says more than that it did.
     kernel_drops.map(|_| ()).and(outcome)
+}
+
+/// What works on the files: who writes them, who looks after those that are closed, who makes one of an hour's.
+struct Disk {
+    writer: Writer,
+    upkeep: Upkeep,
+    recompacting: Recompacting,
+}
+
+impl Disk {
+    fn start(options: &Receive, directory: &Path, runner: Option<Runner>) -> Result<Self> {
+        let form = options.files.form();
+        let (closed, rotated) = unbounded();
+        let writer = Writer::start(directory, options.rotation_ms, form, closed)?;
+        let upkeep = Upkeep::start(directory, runner, options.keep.limits(), rotated)?;
+        let recompacting = Recompacting::start(Plan {
+            root: directory.to_owned(),
+            form,
+            after_s: options.recompact,
+            commanded: upkeep.commanded(),
+        })?;
+        Ok(Self {
+            writer,
+            upkeep,
+            recompacting,
+        })
+    }
+
+    /// Writes what is left, and has their accounts.
+    fn finish(self) -> Result<(Written, [Value; 3])> {
+        let written = self.writer.finish()?;
+        let done = self.upkeep.finish()?;
+        let recompacted = self.recompacting.finish();
+        let accounts = [written.to_json(), done.to_json(), recompacted.to_json()];
+        Ok((written, accounts))
+    }
 }
 
 /// What is passed on, once nobody else looks at it: who asks for figures does for a moment.

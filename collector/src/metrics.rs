@@ -161,7 +161,6 @@ impl Source {
             windows_waiting,
         } = *lock(&self.writer);
         let done = *lock(&self.upkeep);
-        let recompacted = *lock(&self.recompacting);
         for (name, help, value) in [
             (
                 "records_written",
@@ -208,6 +207,16 @@ impl Source {
                 "Closed files that expired.",
                 done.files_expired,
             ),
+        ] {
+            page.counter(name, help, value);
+        }
+        self.add_recompacted(page);
+        self.add_room(page, windows_waiting);
+    }
+
+    fn add_recompacted(&self, page: &mut Page) {
+        let recompacted = *lock(&self.recompacting);
+        for (name, help, value) in [
             (
                 "folders_recompacted",
                 "Hours, or days, whose files became one (--recompact).",
@@ -226,7 +235,6 @@ impl Source {
         ] {
             page.counter(name, help, value);
         }
-        self.add_room(page, windows_waiting);
     }
 
     /// What waits, and how much room is left for it.

@@ -17,8 +17,8 @@ use weir_tests::{
 };
 
 fn python() -> PathBuf {
-    let python = binaries().unwrap();
-    let python = python.parent().unwrap().join("venv/bin/python");
+    let python = binaries().expect("target/debug");
+    let python = python.parent().expect("target").join("venv/bin/python");
     assert!(
         python.exists(),
         "{} is missing: `cargo xtask test` makes it",

@@ -207,7 +207,7 @@ fn a_piece_at_a_time_is_sorted_and_becomes_a_row_group() {
             goes_on: &|| true,
         };
         assert_eq!(write_sorted(files, &large, making).unwrap(), Ok(1200));
-        let (mut groups, mut packets) = (0, Vec::new());
+        let (mut groups, mut packets) = (0, Vec::<u64>::new());
         let verified = verify::read_sound(&large, |batch| {
             let sources = batch.column_by_name("src_addr").unwrap();
             let sources = sources.as_fixed_size_binary();
