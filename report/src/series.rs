@@ -63,7 +63,7 @@ enum Drawn {
 pub fn length(text: &str) -> Result<i64, String> {
     times::duration_ns(text)
         .filter(|length| *length > 0)
-        .ok_or_else(|| "a length of time fits here, such as 30s, 5m or 1h".to_owned())
+        .ok_or_else(|| "a length of time fits here, such as 30s, 5m or 1h30m".to_owned())
 }
 
 /// Answers it.

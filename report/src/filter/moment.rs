@@ -45,12 +45,12 @@ impl Words<'_, '_> {
             "received" => self.compared_time(Field::Received),
             "last" => {
                 let at = self.here();
-                let text = self.value("`seen` or a stretch of time such as 2h")?;
+                let text = self.value("`seen` or a stretch of time such as 2h or 1h30m")?;
                 match self.stretch(&text) {
                     Some(span_ns) => Ok(active(Some(now_ns.saturating_sub(span_ns)), None)),
                     None => Err(Misread::new(
                         at,
-                        "`seen` or a stretch of time such as 2h fits here",
+                        "`seen` or a stretch of time such as 2h or 1h30m fits here",
                     )),
                 }
             }
@@ -70,8 +70,23 @@ impl Words<'_, '_> {
         .into())
     }
 
-    /// A stretch of time in one word or two, of which the first was taken.
+    /// A stretch of time of which the first word was taken; several one behind the other add up (`1h 30m`).
     fn stretch(&mut self, text: &str) -> Option<i64> {
+        let mut span_ns = self.part(text)?;
+        while let Some(word) = self.word() {
+            let before = self.at;
+            self.at += 1;
+            let Some(part_ns) = self.part(&word) else {
+                self.at = before;
+                break;
+            };
+            span_ns = span_ns.checked_add(part_ns)?;
+        }
+        Some(span_ns)
+    }
+
+    /// A part of one, in one word or two, of which the first was taken.
+    fn part(&mut self, text: &str) -> Option<i64> {
         if let Some(span_ns) = times::duration_ns(text) {
             return Some(span_ns);
         }

@@ -132,6 +132,8 @@ fn one_meaning_has_one_tree() {
         ("conn dst port 80", "dst port 80 or src port 80"),
         ("port != 80", "src and dst port != 80"),
         ("last 2h", "since 2h ago"),
+        ("last 1h30m", "last 90m"),
+        ("last 1 hour 30 min", "since 1h 30m ago"),
         ("IPV6 AND DST PORT 80", "ipv6 and dst port 80"),
         ("src ip 10.0.0.1 # here\n or udp", "src ip 10.0.0.1 or udp"),
     ] {

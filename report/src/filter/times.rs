@@ -8,12 +8,23 @@ const SECOND_NS: i64 = 1_000_000_000;
 /// Nanoseconds in a day.
 pub const DAY_NS: i64 = 86_400 * SECOND_NS;
 
-/// A duration such as `90s`, `15m`, `2h`, `3d` or `1w`, in nanoseconds.
+/// A duration such as `90s`, `15m`, `2h`, `3d` or `1w`, or several in one word, which add up (`1h30m`), in
+/// nanoseconds.
 #[must_use]
 pub fn duration_ns(text: &str) -> Option<i64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    unit_ns(unit)?.checked_mul(number.parse().ok()?)
+    let (mut sum_ns, mut rest) = (0_i64, text);
+    loop {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, behind) = rest.split_at(digits);
+        let next = behind.find(|letter: char| letter.is_ascii_digit());
+        let (unit, behind) = behind.split_at(next.unwrap_or(behind.len()));
+        let part_ns = unit_ns(unit)?.checked_mul(number.parse().ok()?)?;
+        sum_ns = sum_ns.checked_add(part_ns)?;
+        if behind.is_empty() {
+            return Some(sum_ns);
+        }
+        rest = behind;
+    }
 }
 
 /// A unit of time, in nanoseconds.
@@ -161,6 +172,8 @@ mod tests {
             ("15min", 900),
             ("2h", 7200),
             ("1w", 604_800),
+            ("1h30m", 5400),
+            ("1d2h3min4s", 93_784),
         ] {
             assert_eq!(duration_ns(text), Some(seconds * SECOND_NS), "{text}");
         }
@@ -173,6 +186,10 @@ mod tests {
             "-2h",
             "2y",
             "99999999999999999999h",
+            "1h30",
+            "1hm",
+            "h30m",
+            "15000w15000w",
             "9999999999w",
         ] {
             assert_eq!(duration_ns(text), None, "{text}");
