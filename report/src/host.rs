@@ -12,11 +12,13 @@ use crate::{
     bins::{Bin, Bins, bar},
     data::Coverage,
     filter::{
-        Filter,
+        self, Filter,
         ast::{Field, Test},
         plan::plan,
         ranges::{self, Ranges},
+        sets::Items,
     },
+    gather::{Gathering, gather},
     leading::Leading,
     question::{Question, Source},
     series, text,
@@ -32,9 +34,9 @@ const BAR_WIDTH: u64 = 20;
 /// What `weir host` is asked.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The host's address
-    #[arg(value_name = "ADDRESS")]
-    address: IpAddr,
+    /// The host's address or name; a network (10.1.0.0/24) or a range of addresses, whose hosts are told apart
+    #[arg(value_name = "HOST", value_parser = Hosts::parse)]
+    hosts: Hosts,
     #[command(flatten)]
     source: Source,
     /// Length of an interval of the time line, as 5m or 1h
@@ -45,14 +47,49 @@ pub struct Options {
     lines: usize,
 }
 
+/// Whom it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hosts {
+    /// As it was asked.
+    text: String,
+    members: Ranges,
+}
+
+impl Hosts {
+    /// An address, a network, a range of addresses, or a name as the system resolves it.
+    fn parse(text: &str) -> Result<Self, String> {
+        let members = Items::Addresses.item(text, filter::resolve)?;
+        Ok(Self {
+            text: text.to_owned(),
+            members: Ranges::new(members),
+        })
+    }
+
+    fn is_one(&self) -> bool {
+        matches!(self.members.pairs(), [(first, last)] if first == last)
+    }
+
+    /// As it was asked; of a name its addresses, too.
+    fn title(&self) -> String {
+        let is_address = self.text.parse::<IpAddr>().is_ok();
+        match self.members.singles() {
+            Some(addresses) if !is_address => {
+                let each = addresses.iter();
+                let each = each.map(|address| text::address(&ranges::octets_of(*address)));
+                format!("{} ({})", self.text, each.collect::<Vec<_>>().join(", "))
+            }
+            _ => self.text.clone(),
+        }
+    }
+}
+
 /// Answers it.
 ///
 /// # Errors
 /// If the filter does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
-    let host = ranges::number_of(options.address);
     let of_host = |field: Field| -> Filter {
-        let ranges = Ranges::one(host);
+        let ranges = options.hosts.members.clone();
         Test::Within { field, ranges }.into()
     };
     let sent = of_host(Field::SourceAddress);
@@ -98,21 +135,37 @@ async fn peers(
         leading.offer(exchanged.octets(), || (ends, exchanged));
     })
     .await?;
-    answer.flows = total.sent_flows.saturating_add(total.received_flows);
+    let is_one = options.hosts.is_one();
+    answer.flows = if is_one {
+        total.sent_flows.saturating_add(total.received_flows)
+    } else {
+        // What they exchange with one another was sent and received by one of them.
+        let all = gather(question.flows.clone(), &Gathering::default(), |_| {}).await?;
+        all.counts.flows
+    };
     let leading = leading.finish();
-    let mut columns = vec![
+    let mut columns = Vec::new();
+    if !is_one {
+        columns.push(Column::words("host", "Host"));
+    }
+    columns.extend([
         Column::words("peer", "Peer"),
         Column::words("protocol", "Protocol"),
         Column::words("service", "Service"),
-    ];
+    ]);
+    let words = columns.len();
     columns.extend(exchanged_columns());
     let mut table = Table {
-        title: format!("{} exchanged with", options.address),
+        title: format!("{} exchanged with", options.hosts.title()),
         columns,
         ..Table::default()
     };
     for (ends, exchanged) in &leading {
-        let mut row = vec![address_cell(&ends.far)?];
+        let mut row = Vec::new();
+        if !is_one {
+            row.push(address_cell(&ends.near)?);
+        }
+        row.push(address_cell(&ends.far)?);
         row.extend(service_cells(ends)?);
         row.extend(exchanged_cells(exchanged));
         table.rows.push(row);
@@ -122,7 +175,8 @@ async fn peers(
         0 => "all".to_owned(),
         others => format!("all, with {} that are not shown", text::count(others)),
     };
-    let mut foot = vec![Cell::Text(label), Cell::Empty, Cell::Empty];
+    let mut foot = vec![Cell::Text(label)];
+    foot.resize(words, Cell::Empty);
     foot.extend(exchanged_cells(&total));
     table.foot.push(foot);
     answer.table("peers", table);
@@ -206,5 +260,31 @@ fn gaps(coverage: &Coverage, answer: &mut Answer) {
         answer.json.insert("gaps".to_owned(), value);
     } else {
         answer.line("gaps", value, lines.join("\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_addresses_networks_and_names() {
+        let parsed = |text: &str| Hosts::parse(text).unwrap();
+        assert!(parsed("10.1.0.7").is_one() && parsed("::1").is_one());
+        assert_eq!(parsed("10.1.0.7").title(), "10.1.0.7");
+        let network = parsed("10.1.0.0/24");
+        assert!(!network.is_one());
+        assert_eq!(network.title(), "10.1.0.0/24");
+        // Every system knows itself by this name.
+        let named = parsed("localhost").title();
+        assert!(named.starts_with("localhost (") && named.contains('1'), "{named}");
+        for (text, words) in [
+            ("10.1.0", "no IPv4 or IPv6 address"),
+            ("10.1.0.0/33", "at most 32"),
+            ("no-such-host.invalid", "no host of that name is known"),
+        ] {
+            let says = Hosts::parse(text).unwrap_err();
+            assert!(says.contains(words), "{text}: {says}");
+        }
     }
 }

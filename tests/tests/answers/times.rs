@@ -30,6 +30,24 @@ fn q8_what_did_a_host_do_between_two_times() {
     );
 }
 
+/// Hosts of a network are told apart, and what they exchange with one another is not counted twice in the end.
+#[test]
+fn q8_what_did_the_hosts_of_a_network_do() {
+    let inside = Flow::new(60, "10.1.0.77", "10.1.0.78", TCP, 22);
+    let outside = Flow::new(70, "10.1.0.79", "203.0.113.9", TCP, 443);
+    let archive = Archive::new(&[inside, outside], false, 0);
+    let answer = archive.json(&["host", "10.1.0.0/24"]);
+    let hosts = column(&answer["peers"], "host");
+    assert_eq!(hosts.len(), 3, "{hosts:?}");
+    for host in ["10.1.0.77", "10.1.0.78", "10.1.0.79"] {
+        assert!(hosts.contains(&json!(host)), "{host} of {hosts:?}");
+    }
+    assert_eq!(answer["coverage"]["flows"], 2);
+    let one = archive.json(&["host", "10.1.0.79/32"]);
+    assert_eq!(column(&one["peers"], "peer"), ["203.0.113.9"]);
+    assert_eq!(one["peers"][0].get("host"), None);
+}
+
 /// A question about an hour of yesterday, beside a collector that runs: what lies between is not asked for.
 #[test]
 fn q8_an_hour_of_yesterday_has_no_gaps_because_of_today() {
