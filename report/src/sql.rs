@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::{
     answer::{Answer, Cell, Column, Table, report_coverage},
     data::Coverage,
-    filter::Filter,
+    filter::{Filter, Misunderstood, error::Misread},
     gather::{Gathering, gather},
     leading,
     output::Output,
@@ -82,10 +82,7 @@ impl Refused {
         let says = error.find_root().strip_backtrace();
         // Nor is it the engine's bug if words do not fit together.
         let says = says.split("\nThis issue was likely").next();
-        let says = says
-            .unwrap_or_default()
-            .trim_start_matches("Internal error: ")
-            .trim_end_matches('.');
+        let says = plain(says.unwrap_or_default());
         if says.contains("not supported: ") && !says.contains("not implemented") {
             return Self(format!(
                 "flows are only read: begin with SELECT, WITH or EXPLAIN ({says})"
@@ -93,8 +90,55 @@ impl Refused {
         }
         Self(format!(
             "this SQL cannot be answered: {says}{}",
-            advice(says)
+            advice(&says)
         ))
+    }
+}
+
+/// What the engine says in one line, without the names it has for its own parts.
+fn plain(says: &str) -> String {
+    const PARTS: [&str; 3] = ["Internal error: ", "Error during planning: ", "Schema error: "];
+    let mut says = says;
+    while let Some(rest) = PARTS.iter().find_map(|part| says.strip_prefix(part)) {
+        says = rest;
+    }
+    let says = says.trim_end_matches('.').replace('\n', " ");
+    says.replace("datafusion.public.", "").replace("flows.", "")
+}
+
+/// SQL that the parser refuses, with a caret under the word.
+fn misread(query: &str, says: &str) -> Misunderstood {
+    let says = says.trim_start_matches("sql parser error: ");
+    let (says, place) = says.rsplit_once(" at Line: ").unwrap_or((says, ""));
+    let at = octet_of(query, place).unwrap_or(query.len());
+    let is_of_word = |letter: &char| letter.is_alphanumeric() || *letter == '_';
+    let word = query[at..].chars().take_while(is_of_word);
+    let octets: usize = word.map(char::len_utf8).sum();
+    let expected = says.strip_prefix("Expected: ");
+    let says = match expected.and_then(|says| says.rsplit_once(", found: ")) {
+        Some((expected, _)) => format!("{expected} fits here"),
+        None => says.to_owned(),
+    };
+    Misread::new(at..at + octets, says).within_a("SQL", query)
+}
+
+/// The octet at `1, Column: 16`: lines and characters count from one.
+fn octet_of(query: &str, place: &str) -> Option<usize> {
+    let (line, column) = place.split_once(", Column: ")?;
+    let line: usize = line.parse().ok()?;
+    let column: usize = column.parse().ok()?;
+    let lines = query.split_inclusive('\n').take(line.checked_sub(1)?);
+    let before: usize = lines.map(str::len).sum();
+    let mut letters = query[before..].char_indices();
+    let (within, _) = letters.nth(column.checked_sub(1)?)?;
+    Some(before + within)
+}
+
+/// Why a query is not answered.
+fn refused(query: &str, error: DataFusionError) -> anyhow::Error {
+    match error.find_root() {
+        DataFusionError::SQL(parser, _) => misread(query, &parser.to_string()).into(),
+        _ => Refused::because(error).into(),
     }
 }
 
@@ -102,6 +146,8 @@ impl Refused {
 fn advice(says: &str) -> &'static str {
     if says.contains("FixedSizeBinary(16)") && says.contains("Utf8") {
         "; addresses are written ip('192.0.2.1'), and networks in_net(src_addr, '192.0.2.0/24')"
+    } else if says.starts_with("table '") && says.ends_with("' not found") {
+        "; there is one table, `flows`"
     } else if says.contains("Error parsing timestamp") {
         "; times are written '2026-11-21 14:00:00'"
     } else if says.contains("Cannot cast string") {
@@ -122,7 +168,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     sql_functions::register(session);
     let frame = planned(session, &options.query)
         .await
-        .map_err(Refused::because)?;
+        .map_err(|error| refused(&options.query, error))?;
     let format = if options.source.json {
         Format::Json
     } else {
@@ -304,7 +350,26 @@ mod tests {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let session = SessionContext::new();
         let planned = runtime.block_on(planned(&session, query));
-        Refused::because(planned.unwrap_err()).to_string()
+        super::refused(query, planned.unwrap_err()).to_string()
+    }
+
+    #[test]
+    fn what_is_no_sql_is_pointed_at() {
+        for (query, caret, says) in [
+            ("selct 1", "  ^^^^^ ", "an SQL statement fits here"),
+            ("select\n count(* from t", "           ^^^^ ", ") fits here"),
+            ("select from", "             ^ ", "identifier fits here"),
+            ("select 'ä' frm t x", "  ", "fits here"),
+            ("select 'abc", "         ^ ", "Unterminated string literal"),
+        ] {
+            let told = refused(query);
+            let last = told.lines().last().unwrap();
+            assert!(told.contains("this SQL cannot be understood"), "{told}");
+            assert!(last.starts_with(caret) && last.contains(says), "{told}");
+            assert!(!told.contains("Parser") && !told.contains("Column"), "{told}");
+        }
+        let says = refused("select 1 from flow");
+        assert!(says.contains("table 'flow' not found; there is one table, `flows`"), "{says}");
     }
 
     #[test]
@@ -319,7 +384,7 @@ mod tests {
             let says = refused(query);
             assert!(says.contains("flows are only read"), "{query}: {says}");
         }
-        for query in ["selec 1", "select 1; select 2", "select a from nowhere", ""] {
+        for query in ["select 1; select 2", "select a from nowhere", ""] {
             let says = refused(query);
             assert!(says.contains("cannot be answered"), "{query}: {says}");
         }

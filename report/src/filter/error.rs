@@ -1,4 +1,4 @@
-//! A filter that cannot be understood: the line, a caret under the word, and what would fit there.
+//! A filter, or SQL, that cannot be understood: the line, a caret under the word, and what would fit there.
 
 use std::{fmt, ops::Range};
 
@@ -29,7 +29,14 @@ impl Misread {
     /// With the text it is in.
     #[must_use]
     pub fn within(self, text: &str) -> Misunderstood {
+        self.within_a("filter", text)
+    }
+
+    /// With the text it is in, and what that is.
+    #[must_use]
+    pub fn within_a(self, what: &'static str, text: &str) -> Misunderstood {
         Misunderstood {
+            what,
             text: text.to_owned(),
             misread: self,
         }
@@ -39,6 +46,7 @@ impl Misread {
 /// A text, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misunderstood {
+    what: &'static str,
     text: String,
     misread: Misread,
 }
@@ -82,9 +90,10 @@ impl fmt::Display for Misunderstood {
             .collect();
         let indent = column - skipped;
         let caret = "^".repeat(width.min(SHOWN_MAX - indent));
+        let what = self.what;
         match number {
-            1 => writeln!(output, "this filter cannot be understood:")?,
-            _ => writeln!(output, "this filter cannot be understood, line {number}:")?,
+            1 => writeln!(output, "this {what} cannot be understood:")?,
+            _ => writeln!(output, "this {what} cannot be understood, line {number}:")?,
         }
         writeln!(output, "  {shown}")?;
         write!(output, "  {:indent$}{caret} {}", "", self.misread.says)
