@@ -288,6 +288,7 @@ pub fn coverage_text(coverage: &Coverage, flows: u64) -> String {
             let (first, last) = (text::time_to_second(first), text::time_to_second(last));
             lines.push(format!("{first} to {last} UTC, complete up to {complete}"));
             lines.push(loss_text(coverage));
+            lines.extend(sampling_text(coverage));
         }
         // Nothing of the time asked for: it may not have come yet.
         (None, Some(complete)) => lines.push(format!(
@@ -319,6 +320,32 @@ fn loss_text(coverage: &Coverage) -> String {
     }
 }
 
+/// That exporters did not look at all packets, and what counts are of.
+fn sampling_text(coverage: &Coverage) -> Option<String> {
+    let (least, most) = coverage.sampling.filter(|(_, most)| *most > 1)?;
+    let looked_at = match least {
+        0 | 1 => format!(
+            "some flows are sampled, one packet in up to {}",
+            text::count(most.into())
+        ),
+        least if least == most => format!(
+            "flows are sampled, one packet in {}",
+            text::count(most.into())
+        ),
+        least => format!(
+            "flows are sampled, one packet in {} to {}",
+            text::count(least.into()),
+            text::count(most.into())
+        ),
+    };
+    let counted = if coverage.is_scaled {
+        "octets and packets are multiplied by that"
+    } else {
+        "octets and packets are of those that were looked at (--scaled multiplies them)"
+    };
+    Some(format!("{looked_at}: {counted}"))
+}
+
 /// What an answer covers, as JSON.
 #[must_use]
 pub fn coverage_json(coverage: &Coverage, flows: u64) -> Value {
@@ -341,6 +368,8 @@ pub fn coverage_json(coverage: &Coverage, flows: u64) -> Value {
         "lost_datagrams": datagrams,
         "exporters_with_loss": exporters,
         "files_without_account": coverage.unaccounted,
+        "sampling_interval_max": coverage.sampling.map(|(_, most)| most),
+        "scaled": coverage.is_scaled,
         "unreadable": unreadable,
     })
 }
@@ -384,6 +413,39 @@ mod tests {
         );
         let json = coverage_json(&coverage, 7);
         assert_eq!(json["complete_to"], "2023-11-14T22:23:20.000000000Z");
+        for (sampling, is_scaled, expected) in [
+            (Some((1, 1)), false, None),
+            (
+                Some((1, 1000)),
+                false,
+                Some(
+                    "some flows are sampled, one packet in up to 1,000: octets and packets are of",
+                ),
+            ),
+            (
+                Some((100, 100)),
+                false,
+                Some("flows are sampled, one packet in 100: octets and packets are of"),
+            ),
+            (
+                Some((10, 100)),
+                true,
+                Some(
+                    "flows are sampled, one packet in 10 to 100: octets and packets are multiplied",
+                ),
+            ),
+        ] {
+            coverage.sampling = sampling;
+            coverage.is_scaled = is_scaled;
+            let says = coverage_text(&coverage, 7);
+            let last = says.lines().last().filter(|line| line.contains("sampled"));
+            assert_eq!(last.is_some(), expected.is_some(), "{says}");
+            assert!(
+                last.unwrap_or_default()
+                    .starts_with(expected.unwrap_or_default()),
+                "{says}"
+            );
+        }
     }
 
     #[test]

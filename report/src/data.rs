@@ -17,7 +17,7 @@ use anyhow::{Result, anyhow, bail};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     compute,
-    datatypes::TimestampNanosecondType,
+    datatypes::{TimestampNanosecondType, UInt32Type},
 };
 use datafusion::{
     datasource::MemTable,
@@ -265,6 +265,9 @@ impl Look {
         *before = accounts.unwrap_or_else(|| before.clone());
         let coverage = &mut self.coverage;
         coverage.heard_ns.extend(&footer.heard_ns);
+        if let (Some(share), Some(ends)) = (&share, footer.received_ns) {
+            coverage.hear(share, ends);
+        }
         if !closed.is_then {
             return;
         }
@@ -284,7 +287,9 @@ impl Look {
             Some(share) => coverage.accounts.add(&share),
             None => coverage.unaccounted += 1,
         }
-        if closed.groups.is_empty() && *flows > 0 {
+        if !closed.groups.is_empty() {
+            coverage.sampled(footer.sampling_interval);
+        } else if *flows > 0 {
             coverage.skipped += 1;
         }
         self.groups.extend_from_slice(&closed.groups);
@@ -320,6 +325,7 @@ impl Look {
                 coverage.open += 1;
                 coverage.unaccounted += 1;
                 coverage.include(flows as u64, start, end, received);
+                coverage.sampled(intervals(read));
             }
             Err(_) if !path.exists() => self.moved = true,
             Err(error) => coverage
@@ -341,6 +347,21 @@ fn ends(batches: &[RecordBatch], column: &str) -> Option<Ends> {
         .filter_map(of_batch)
         .reduce(|(first, last), (other_first, other_last)| {
             (first.min(other_first), last.max(other_last))
+        })
+}
+
+/// Smallest and largest sampling interval in batches.
+fn intervals(batches: &[RecordBatch]) -> Option<(u32, u32)> {
+    let of_batch = |batch: &RecordBatch| {
+        let column = batch.column_by_name("sampling_interval")?;
+        let intervals = column.as_primitive_opt::<UInt32Type>()?;
+        Some((compute::min(intervals)?, compute::max(intervals)?))
+    };
+    batches
+        .iter()
+        .filter_map(of_batch)
+        .reduce(|(least, most), (other_least, other_most)| {
+            (least.min(other_least), most.max(other_most))
         })
 }
 

@@ -173,8 +173,9 @@ impl Source {
         local_names::load(&self.names, &self.library.join("names"))?;
         let reading = Reading::default();
         let session = self.limits.session(order)?;
-        let (flows, coverage) = data::open(&session, &self.directory, &filter, &reading)?;
+        let (flows, mut coverage) = data::open(&session, &self.directory, &filter, &reading)?;
         progress::follow(&reading);
+        coverage.is_scaled = self.scaled;
         // Filters are of what is shown.
         let flows = if self.scaled {
             data::scaled(flows)?

@@ -35,8 +35,8 @@ use crate::{
 const BLOOM_OCTETS_MAX: i32 = 32 << 20;
 /// No column of a row group of ours takes more octets unpacked.
 const COLUMN_OCTETS_MAX: i64 = 1 << 30;
-/// Places of `flow_start`, `flow_end` and `received` in [`schema`].
-const TIMES: [usize; 3] = [0, 1, 2];
+/// Places in [`schema`] of the columns whose ends are told: `flow_start`, `flow_end`, `received`, `sampling_interval`.
+const BOUNDED: [usize; 4] = [0, 1, 2, 26];
 
 /// Smallest and largest value of a time, nanoseconds since 1970-01-01 UTC.
 pub type Ends = (i64, i64);
@@ -55,6 +55,8 @@ pub struct Footer {
     pub end_ns: Option<Ends>,
     /// Of `received`.
     pub received_ns: Option<Ends>,
+    /// Smallest and largest `sampling_interval`.
+    pub sampling_interval: Option<(u32, u32)>,
     /// Of `received` in each of the files it was made of, if it was made of several: what lies between is a
     /// time in which nothing came.
     pub heard_ns: Vec<Ends>,
@@ -106,7 +108,7 @@ impl Opened {
     /// If the file is no Parquet file, or claims what none of ours has.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let options = ParquetMetaDataOptions::default()
-            .with_column_stats_policy(ParquetStatisticsPolicy::skip_except(&TIMES))
+            .with_column_stats_policy(ParquetStatisticsPolicy::skip_except(&BOUNDED))
             .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
             .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
         let file = File::open(path).map_err(StoreError::io("open", path))?;
@@ -130,6 +132,7 @@ impl Opened {
             start_ns: ends(metadata, "flow_start"),
             end_ns: ends(metadata, "flow_end"),
             received_ns,
+            sampling_interval: intervals(metadata, "sampling_interval"),
             heard_ns: parts.unwrap_or_else(|| received_ns.into_iter().collect()),
             foreign_column: self.foreign_column(),
             notes: notes
@@ -291,8 +294,33 @@ pub fn has_note(path: &Path, key: &str) -> Result<bool, StoreError> {
 
 /// The ends of a time over all row groups, if all of them say.
 fn ends(metadata: &ParquetMetaData, column: &str) -> Option<Ends> {
-    let groups = metadata.row_groups().iter();
-    let groups: Option<Vec<Ends>> = groups.map(|group| ends_in(group, column)).collect();
+    over_groups(metadata, |group| ends_in(group, column))
+}
+
+/// Ends of a time in a row group, if it says.
+fn ends_in(group: &RowGroupMetaData, column: &str) -> Option<Ends> {
+    match statistics(group, column)? {
+        Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
+        _ => None,
+    }
+}
+
+/// Likewise over all row groups of a column of 32 bits without a sign.
+fn intervals(metadata: &ParquetMetaData, column: &str) -> Option<(u32, u32)> {
+    over_groups(metadata, |group| match statistics(group, column)? {
+        Statistics::Int32(values) => {
+            let [least, most] = [values.min_opt()?, values.max_opt()?];
+            Some((least.cast_unsigned(), most.cast_unsigned()))
+        }
+        _ => None,
+    })
+}
+
+fn over_groups<T: Ord>(
+    metadata: &ParquetMetaData,
+    of_group: impl Fn(&RowGroupMetaData) -> Option<(T, T)>,
+) -> Option<(T, T)> {
+    let groups: Option<Vec<(T, T)>> = metadata.row_groups().iter().map(of_group).collect();
     groups?
         .into_iter()
         .reduce(|(first, last), (other_first, other_last)| {
@@ -300,14 +328,10 @@ fn ends(metadata: &ParquetMetaData, column: &str) -> Option<Ends> {
         })
 }
 
-/// Ends of a time in a row group, if it says.
-fn ends_in(group: &RowGroupMetaData, column: &str) -> Option<Ends> {
+fn statistics<'a>(group: &'a RowGroupMetaData, column: &str) -> Option<&'a Statistics> {
     let mut columns = group.columns().iter();
     let chunk = columns.find(|chunk| chunk.column_path().parts() == [column])?;
-    match chunk.statistics()? {
-        Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
-        _ => None,
-    }
+    chunk.statistics()
 }
 
 #[cfg(test)]
@@ -330,6 +354,8 @@ mod tests {
                     source: Ipv6Addr::from(u128::from(number) << 40),
                     start_ns: 1000 * number,
                     end_ns: 2000 * number,
+                    // The largest there is has the sign's bit set where it is stored.
+                    sampling_interval: if number == 7 { u32::MAX } else { 10 },
                     ..FlowRecord::default()
                 },
                 received_ns: 3000 * number,
@@ -352,6 +378,7 @@ mod tests {
         assert_eq!(footer.end_ns, Some((2000, 200_000)));
         assert_eq!(footer.received_ns, Some((3000, 300_000)));
         assert_eq!(footer.heard_ns, [(3000, 300_000)]);
+        assert_eq!(footer.sampling_interval, Some((10, u32::MAX)));
         assert_eq!(footer.foreign_column, None);
         for (key, expected) in [
             ("weir.exporters", Some("[]")),

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use weir_store::{footer::Ends, layout};
 
-use crate::{account::Accounts, reading::Reading};
+use crate::{
+    account::{Accounts, Stream},
+    reading::Reading,
+};
 
 /// What an answer is drawn from.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +28,13 @@ pub struct Coverage {
     pub heard_ns: Vec<Ends>,
     /// The time asked for, where it has an end.
     pub asked_ns: (Option<i64>, Option<i64>),
+    /// Smallest and largest sampling interval in the files read.
+    pub sampling: Option<(u32, u32)>,
+    /// Whether counts are multiplied by it.
+    pub is_scaled: bool,
+    /// Until when each stream was heard, by the closed files up to the end of the time asked for, also those that
+    /// hold nothing of it; to the end of a file, nanoseconds since 1970-01-01 UTC.
+    pub streams_ns: BTreeMap<Stream, i64>,
     /// What the exporters' accounts say of those files.
     pub accounts: Accounts,
     /// Files without an account: open ones, and those that were recovered.
@@ -94,6 +104,30 @@ impl Coverage {
             heard = heard.max(Some(last));
         }
         gaps
+    }
+
+    /// Notes who was heard in a closed file.
+    pub(super) fn hear(&mut self, share: &Accounts, (first_ns, last_ns): Ends) {
+        if self.asked_ns.1.is_some_and(|to_ns| first_ns >= to_ns) {
+            return;
+        }
+        let heard = share.iter().filter(|(_, counts)| counts.datagrams > 0);
+        for (stream, _) in heard {
+            match self.streams_ns.get_mut(stream) {
+                Some(heard_ns) => *heard_ns = last_ns.max(*heard_ns),
+                None => {
+                    self.streams_ns.insert(stream.clone(), last_ns);
+                }
+            }
+        }
+    }
+
+    /// Takes in the sampling intervals of flows that are read.
+    pub(super) fn sampled(&mut self, ends: Option<(u32, u32)>) {
+        let known = self.sampling.into_iter().chain(ends);
+        self.sampling = known.reduce(|(least, most), (other_least, other_most)| {
+            (least.min(other_least), most.max(other_most))
+        });
     }
 
     /// Counts the flows of a file, and when they were.

@@ -53,6 +53,20 @@ fn q1_sampled_flows_count_for_all_packets_if_they_are_to() {
             "{large:#}"
         );
     }
+    // Whoever reads an answer is told.
+    for (asked, words) in [
+        (
+            &["top"][..],
+            "one packet in up to 100: octets and packets are of those",
+        ),
+        (
+            &["top", "--scaled"][..],
+            "one packet in up to 100: octets and packets are multiplied",
+        ),
+    ] {
+        let text = archive.text(asked);
+        assert!(text.contains(words), "{text}");
+    }
     // Who exports them would have them multiplied twice.
     let mut export = archive.command(&["export", "--scaled", "-w", "/no/such/folder/x.csv"]);
     let said = String::from_utf8(export.output().unwrap().stderr).unwrap();
