@@ -1,5 +1,7 @@
 //! `weir health`: whether the data is complete: of each exporter what came and what was lost, when it was
-//! heard last, and whether its clock is right; of the directory its gaps and its unreadable files.
+//! heard last, and whether its clock is right; who was heard before and is silent now; of the directory its
+//! gaps and its unreadable files.
+#![expect(clippy::cast_precision_loss, reason = "parts of a whole to one place")]
 
 use anyhow::{Context as _, Result};
 use arrow::{
@@ -18,6 +20,7 @@ use crate::{
     answer::{Answer, Cell, Column, Table},
     data::Coverage,
     element::{KeyValue, key_value},
+    filter::{Filter, prune, ranges},
     functions,
     question::Source,
     series, text,
@@ -26,12 +29,17 @@ use crate::{
 /// A flow that ended so long after it was received has a wrong clock, nanoseconds.
 const AHEAD_NS: i64 = 2_000_000_000;
 
+/// An exporter that was heard so long before the time asked for is missed in it, nanoseconds: one that was taken
+/// away is told of no longer.
+const MISSED_NS: i64 = 7 * 86_400_000_000_000;
+
 /// What `weir health` is asked.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
     source: Source,
-    /// An exporter that was not heard for so long is silent
+    /// An exporter that was not heard for so long is silent; one that was heard before the time asked for and
+    /// not in it is told in any case
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = series::length)]
     silent: i64,
 }
@@ -54,7 +62,9 @@ struct Heard {
 pub async fn run(options: &Options) -> Result<Coverage> {
     let question = options.source.question()?;
     let coverage = &question.coverage;
-    let heard = heard(question.flows).await?;
+    let mut heard = heard(question.flows).await?;
+    heard.extend(missed(&heard, &question.filter, coverage));
+    heard.sort_by(|one, other| one.stream.cmp(&other.stream));
     let newest_ns = coverage.last_received_ns().unwrap_or(question.now_ns);
     // Of a time that is over, nobody is silent who was heard until its end.
     let newest_ns = coverage
@@ -76,6 +86,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             Column::numbers("datagrams", "Datagrams"),
             Column::numbers("lost", "Lost"),
             Column::words("lost_unit", "of"),
+            Column::numbers("coverage", "Came %"),
             Column::numbers("reordered", "Late"),
             Column::numbers("duplicated", "Twice"),
             Column::numbers("restarts", "Restarts"),
@@ -109,6 +120,54 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     Ok(question.coverage)
 }
 
+/// Streams that were heard before the time asked for, and of which nothing in it came.
+fn missed(heard: &[Heard], filter: &Filter, coverage: &Coverage) -> Vec<Heard> {
+    let Some(from_ns) = coverage.asked_ns.0 else {
+        return Vec::new();
+    };
+    let is_heard = |stream: &Stream| heard.iter().any(|heard| heard.stream == *stream);
+    // Where the filter looks at more, who has no flow that fits may have sent others.
+    let is_silent = |last_ns: i64| last_ns < from_ns || prune::is_of_times_and_exporters(filter);
+    let may_be_asked_for = |stream: &Stream| {
+        let address = stream.exporter.parse().ok().map(ranges::number_of);
+        address.is_none_or(|address| prune::may_be_of(filter, address))
+    };
+    let known = coverage.streams_ns.iter().filter(|(stream, last_ns)| {
+        **last_ns > from_ns.saturating_sub(MISSED_NS)
+            && is_silent(**last_ns)
+            && !is_heard(stream)
+            && may_be_asked_for(stream)
+    });
+    let missed = known.map(|(stream, last_ns)| Heard {
+        stream: stream.clone(),
+        flows: 0,
+        // What is known is the end of the file it was heard in.
+        last_received_ns: from_ns.min(*last_ns),
+        ahead_ns: 0,
+        sampling: 0,
+    });
+    missed.collect()
+}
+
+/// What part came of what a stream sent, as far as its numbers tell.
+fn part_that_came(heard: &Heard, counts: Option<&Counts>) -> Cell {
+    if heard.flows == 0 {
+        return Cell::Share(0.0);
+    }
+    let Some((counts, unit)) = counts.and_then(|counts| Some((counts, counts.lost_unit?))) else {
+        return Cell::Empty;
+    };
+    let came = match unit {
+        Unit::Records => counts.records,
+        Unit::Datagrams => counts.datagrams,
+    };
+    let lost = u64::try_from(counts.lost).unwrap_or(0);
+    match came.saturating_add(lost) {
+        0 => Cell::Empty,
+        sent => Cell::Share(came as f64 / sent as f64),
+    }
+}
+
 /// What was counted of a stream in the files, if they say.
 fn counts_of<'a>(stream: &Stream, coverage: &'a Coverage) -> Option<&'a Counts> {
     let mut counts = coverage.accounts.iter();
@@ -137,10 +196,14 @@ fn row(heard: &Heard, coverage: &Coverage, newest_ns: i64) -> Vec<Cell> {
         of(|counts| counts.datagrams),
         of_numbers(|counts| u64::try_from(counts.lost).unwrap_or(0)),
         Cell::Text(unit.map_or("", Unit::name).to_owned()),
+        part_that_came(heard, counts),
         of_numbers(|counts| counts.reordered),
         of_numbers(|counts| counts.duplicated),
         of_numbers(|counts| counts.restarts),
-        Cell::Number(heard.sampling),
+        match heard.sampling {
+            0 => Cell::Empty,
+            sampling => Cell::Number(sampling),
+        },
         Cell::Time(heard.last_received_ns),
         Cell::Text(text::stretch(
             newest_ns.saturating_sub(heard.last_received_ns).max(0),
@@ -164,9 +227,14 @@ fn findings(
         } = &heard.stream;
         let name = format!("{exporter} (version {version}, domain {source_id})");
         let silent_ns = newest_ns.saturating_sub(heard.last_received_ns);
-        if silent_ns > options.silent {
-            let since = text::time_to_second(heard.last_received_ns);
-            let silent = text::stretch(silent_ns);
+        let since = text::time_to_second(heard.last_received_ns);
+        let silent = text::stretch(silent_ns.max(0));
+        if heard.flows == 0 {
+            findings.push(format!(
+                "{name} was heard until {since} UTC, and nothing of the time asked for came from it: is it up, and \
+                 does it still export to here?"
+            ));
+        } else if silent_ns > options.silent {
             findings.push(format!(
                 "{name} fell silent at {since} UTC, {silent} before the newest flow"
             ));

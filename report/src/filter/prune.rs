@@ -40,6 +40,46 @@ pub fn may_hold(filter: &Filter, file: &impl Known) -> bool {
     }
 }
 
+/// False if no flow of this exporter fits.
+#[must_use]
+pub fn may_be_of(filter: &Filter, exporter: u128) -> bool {
+    match filter {
+        Filter::All(parts) => parts.iter().all(|part| may_be_of(part, exporter)),
+        Filter::Any(parts) => parts.iter().any(|part| may_be_of(part, exporter)),
+        Filter::Test(Test::Within {
+            field: Field::Exporter,
+            ranges,
+        }) => ranges.contains(exporter),
+        Filter::Not(inner) => !must_be_of(inner, exporter),
+        Filter::Test(_) => true,
+    }
+}
+
+/// Whether all flows of this exporter fit.
+fn must_be_of(filter: &Filter, exporter: u128) -> bool {
+    match filter {
+        Filter::All(parts) => parts.iter().all(|part| must_be_of(part, exporter)),
+        Filter::Any(parts) => parts.iter().any(|part| must_be_of(part, exporter)),
+        Filter::Test(Test::Within {
+            field: Field::Exporter,
+            ranges,
+        }) => ranges.contains(exporter),
+        Filter::Not(inner) => !may_be_of(inner, exporter),
+        Filter::Test(_) => false,
+    }
+}
+
+/// Whether all that a filter looks at is when flows were, and who told of them.
+#[must_use]
+pub fn is_of_times_and_exporters(filter: &Filter) -> bool {
+    match filter {
+        Filter::All(parts) | Filter::Any(parts) => parts.iter().all(is_of_times_and_exporters),
+        Filter::Not(inner) => is_of_times_and_exporters(inner),
+        Filter::Test(Test::Within { field, .. }) => *field == Field::Exporter,
+        Filter::Test(test) => matches!(test, Test::Time { .. }),
+    }
+}
+
 fn may_be_then(ends_ns: Option<(i64, i64)>, comparison: Comparison, at_ms: i64) -> bool {
     let Some((first_ns, last_ns)) = ends_ns else {
         return true;
@@ -164,6 +204,27 @@ mod tests {
             ),
         ] {
             assert_eq!(may_hold(&filter, &file), expected, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn an_exporter_is_left_out_only_if_no_flow_of_it_can_fit() {
+        let then = time(Comparison::Less, 10);
+        let of = |exporter: u128| address(Field::Exporter, exporter);
+        let not = |filter: Filter| Filter::Not(Box::new(filter));
+        let host = address(Field::SourceAddress, 8);
+        for (filter, may_be, is_only) in [
+            (Filter::everything(), true, true),
+            (then.clone(), true, true),
+            (of(7).and(then.clone()), true, true),
+            (of(8).and(then), false, true),
+            (not(of(7)), false, true),
+            (not(of(8)), true, true),
+            (Filter::Any(vec![of(8), host.clone()]), true, false),
+            (host, true, false),
+        ] {
+            assert_eq!(may_be_of(&filter, 7), may_be, "{filter:?}");
+            assert_eq!(is_of_times_and_exporters(&filter), is_only, "{filter:?}");
         }
     }
 

@@ -52,6 +52,62 @@ fn q11_is_the_data_complete() {
     assert_eq!(before["coverage"]["lost_datagrams"], 0);
 }
 
+/// Who sent nothing in the time asked for has no flow in it, and is known from the files before.
+#[test]
+fn q11_an_exporter_that_was_silent_all_the_time_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::lock(folder.path()).unwrap();
+    for hour in 0..3u64 {
+        let start_s = i64::try_from(BEGIN_S + hour * HOUR_S).unwrap();
+        let mut window = Window::create(&directory.window_path(start_s)).unwrap();
+        // The second exporter falls silent after the first hour, the third is new in the last.
+        let exporters: &[&str] = match hour {
+            0 => &["192.0.2.1", "192.0.2.2"],
+            1 => &["192.0.2.1"],
+            _ => &["192.0.2.1", "192.0.2.3"],
+        };
+        let mut share = Vec::new();
+        for exporter in exporters {
+            let flow = Flow::new(hour * HOUR_S + 60, "10.1.0.1", "10.1.0.2", UDP, 53);
+            window.append(&[flow.exporter(exporter).stored()]).unwrap();
+            share.push(json!({
+                "exporter": exporter, "version": 9, "source_id": 7, "datagrams": 3, "records": 1,
+                "lost": 1, "lost_unit": "datagrams",
+            }));
+        }
+        let notes = [(account::SHARE.to_owned(), Value::Array(share).to_string())];
+        rotate::close(folder.path(), window.path(), &notes).unwrap();
+    }
+    let archive = Archive { folder };
+    let second_hour = "from 2026-11-20T01:00 to 2026-11-20T02:00";
+    let answer = archive.json(&["health", second_hour]);
+    let exporters = &answer["exporters"];
+    assert_eq!(column(exporters, "exporter"), ["192.0.2.1", "192.0.2.2"]);
+    assert_eq!(column(exporters, "flows"), [1, 0]);
+    assert_eq!(column(exporters, "coverage"), [0.75, 0.0]);
+    let findings = answer["findings"].to_string();
+    assert!(
+        findings
+            .contains("192.0.2.2 (version 9, domain 7) was heard until 2026-11-20 00:01:03 UTC"),
+        "{findings}"
+    );
+    // Who is not asked for is not missed, and neither is who has other flows.
+    for filter in [
+        "router ip 192.0.2.1",
+        "router ip not in [192.0.2.2]",
+        "tcp and src port 1",
+    ] {
+        let answer = archive.json(&["health", &format!("{second_hour} and ({filter})")]);
+        let listed = column(&answer["exporters"], "exporter");
+        let is_listed = listed.contains(&json!("192.0.2.2"));
+        assert_eq!(is_listed, filter.starts_with("tcp"), "{filter}: {listed:?}");
+        assert!(
+            !listed.contains(&json!("192.0.2.3")),
+            "{filter}: {listed:?}"
+        );
+    }
+}
+
 /// A collector that began anew within a window counts from zero, and its file sorts before the other; the
 /// oldest files expire. Each file says what was lost in it.
 #[test]
