@@ -10,10 +10,10 @@ use datafusion::prelude::{Expr, bitwise_and, bitwise_shift_right, col, lit};
 use crate::{
     answer::Cell,
     filter::error::nearest,
-    functions,
+    functions::{self, OtherKind},
     local_names::{self, What},
 };
-use known::{KNOWN, Known};
+use known::{ALSO, KNOWN, Known, NOT_KEPT, OTHERS};
 use shown::Shown;
 
 pub use shown::{KeyValue, key_value};
@@ -49,6 +49,8 @@ enum Key {
     Bandwidth,
     /// What local files know of an address.
     Known(&'static str, What),
+    /// What has no column, by its keys.
+    Other(OtherKind, [&'static str; 2]),
 }
 
 impl Element {
@@ -63,6 +65,8 @@ impl Element {
             Some((name, lengths)) => (name, Some(lengths)),
             None => (&lower[..], None),
         };
+        let also = ALSO.iter().find(|(also, _)| *also == name);
+        let name = also.map_or(name, |(_, name)| *name);
         if let (Some(element), None) = (Self::known(name), lengths) {
             return Ok(element);
         }
@@ -82,7 +86,8 @@ impl Element {
             (name, None) => {
                 let mut known = KNOWN.iter().filter(|_| !name.is_empty());
                 let found = known.find(|known| known.0 == name || known.1 == name);
-                found.map(Self::of).ok_or_else(|| unknown(name))
+                let found = found.map(Self::of).or_else(|| Self::other(name));
+                found.ok_or_else(|| unknown(name))
             }
         }
     }
@@ -95,6 +100,22 @@ impl Element {
             sides: columns.iter().copied().map(Key::Column).collect(),
             shown: *shown,
         }
+    }
+
+    /// What has no column.
+    fn other(name: &str) -> Option<Self> {
+        let mut others = OTHERS.iter();
+        let (names, heading, kind, keys) = others.find(|(names, ..)| names.contains(&name))?;
+        Some(Self {
+            name: names[0].to_owned(),
+            heading: (*heading).to_owned(),
+            sides: vec![Key::Other(*kind, *keys)],
+            shown: match kind {
+                OtherKind::Number | OtherKind::Label => Shown::Number,
+                OtherKind::Address => Shown::Address,
+                OtherKind::Word => Shown::Text,
+            },
+        })
     }
 
     fn own_network(name: &str, address: &'static str, mask: &'static str) -> Self {
@@ -183,9 +204,13 @@ impl Element {
         };
         let (v4, v6) = (bits(v4, 32)?, bits(v6, 128)?);
         let mut element = Self::parse(base)?;
-        if element.shown != Shown::Address {
+        let are_columns = element
+            .sides
+            .iter()
+            .all(|side| matches!(side, Key::Column(_)));
+        if element.shown != Shown::Address || !are_columns {
             return Err(format!(
-                "`{base}` is no address: no prefix length fits behind it"
+                "`{base}` is no address of a column: no prefix length fits behind it"
             ));
         }
         text.clone_into(&mut element.name);
@@ -219,6 +244,7 @@ impl Element {
             Key::PacketSize => functions::octets_per_packet_expression(),
             Key::Bandwidth => functions::bits_per_second_expression(),
             Key::Known(column, what) => functions::known_expression(col(column), what),
+            Key::Other(kind, keys) => functions::other_expression(kind, keys),
         };
         self.sides.iter().map(expression).collect()
     }
@@ -261,16 +287,22 @@ impl Element {
 }
 
 fn unknown(name: &str) -> String {
+    if NOT_KEPT.contains(&name) {
+        return format!("Weir's files keep nothing of nfdump's `{name}`");
+    }
+    let others = OTHERS.iter().flat_map(|(names, ..)| names.iter().copied());
     let names = KNOWN
         .iter()
         .map(|known| known.0)
-        .chain(["srcnet", "dstnet", "mpls1"]);
+        .chain(["srcnet", "dstnet", "mpls1"])
+        .chain(others);
     match nearest(name, names) {
         Some(meant) => format!("no element is called `{name}`; did you mean `{meant}`?"),
         None => format!(
             "no element is called `{name}`; there are srcip, dstip, ip, srcport, dstport, port, proto, flags, \
              tos, dir, srcas, dstas, as, inif, outif, if, srcmask, dstmask, vlan, innervlan, srcmac, dstmac, \
-             mac, mpls1, flowlabel, nhip, nhbip, srctunip, dsttunip, router, odid, \
+             mac, mpls1 … mpls10, dsttos, dstvlan, nextas, prevas, minttl, maxttl, ethertype, opid, nbar, vrf, \
+             evrf, xsrcip, xsrcport (and xdst…), event, outbytes, outpackets, flowlabel, nhip, nhbip, srctunip, dsttunip, router, odid, \
              srcnet, dstnet, duration, bpp, bps, srcname, srccountry, srcas-name (and dst…), and addresses \
              with a prefix length (srcip/24, srcip6/48)"
         ),
@@ -301,6 +333,13 @@ mod tests {
             ("mpls4", 1, "MPLS label 4"),
             ("nhbip/24", 1, "BGP next hop"),
             ("srctunip", 1, "Tunnel source address"),
+            ("dsttos", 1, "Destination ToS"),
+            ("mpls10", 1, "MPLS label 10"),
+            ("indstmac", 1, "Destination MAC"),
+            ("inmac", 2, "MAC"),
+            ("nsrcip", 1, "Translated source address"),
+            ("obyte", 1, "Octets out a flow"),
+            ("srcasn", 1, "Source AS name"),
         ] {
             let element = Element::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(element.expressions().len(), sides, "{text}");
@@ -320,11 +359,32 @@ mod tests {
             ("srcip/33", "32 at most"),
             ("srcip/24/129", "128 at most"),
             ("srcport/8", "is no address"),
+            ("xsrcip/24", "no prefix length"),
+            ("srcnet/24", "no prefix length"),
+            ("ja3", "keep nothing of nfdump's `ja3`"),
+            ("dsttoss", "did you mean `dsttos`?"),
             ("srcip/x", "32 at most"),
             ("", "there are srcip"),
         ] {
             let says = Element::parse(text).unwrap_err();
             assert!(says.contains(words), "{text}: {says}");
+        }
+    }
+
+    /// nfdump(1) of 1.7, `-s` and `-A`.
+    #[test]
+    fn every_element_of_nfdumps_manual_is_known_or_told_not_to_be_kept() {
+        const MANUAL: &str = "srcip dstip ip nhip nhbip router srcport dstport port tos srctos dsttos dir srcas dstas \
+            srcgeo dstgeo as inif outif if inam onam srcmask dstmask srcvlan dstvlan vlan insrcmac outdstmac indstmac \
+            outsrcmac srcmac dstmac inmac outmac mask proto mpls1 mpls2 mpls3 mpls4 mpls5 mpls6 mpls7 mpls8 mpls9 \
+            mpls10 sysid nbar ja3 odid opid vrf ivrf evrf ivrfnam evrfnam event xevent xsrcip xsrcport xdstip xdstport \
+            iacl iace ixace eacl eace exace nevent nsrcip nsrcport ndstip ndstport srcnet dstnet next bgpnext flags \
+            nextas prevas srcip4/24 dstip6/64 ethertype minttl maxttl exp srcasn dstasn asn";
+        for name in MANUAL.split_whitespace() {
+            match Element::parse(name) {
+                Ok(element) => assert!(!element.expressions().is_empty(), "{name}"),
+                Err(says) => assert!(says.contains("keep nothing of nfdump's"), "{name}: {says}"),
+            }
         }
     }
 

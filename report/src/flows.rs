@@ -128,7 +128,10 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             if !options.quiet {
                 heading = format!("{bold}{}{plain}\n", format.heading());
             }
-            let columns = joined::columns(&format, joined.is_some())?;
+            let mut columns = joined::columns(&format, joined.is_some())?;
+            if joined.is_none() && format.shows_out() {
+                columns.extend(joined::out_columns(options.source.scaled));
+            }
             let batches = first(flows.select(columns)?, options.limit).await?;
             let printed = lines::print(batches, format, heading, &mut output).await?;
             if options.quiet {

@@ -120,6 +120,15 @@ impl Format {
         self.is_of_both
     }
 
+    /// Whether it shows what left apart from what came in.
+    #[must_use]
+    pub fn shows_out(&self) -> bool {
+        self.pieces.iter().any(|piece| {
+            let of_out = [Shown::OutPackets, Shown::OutOctets];
+            matches!(piece, Piece::Token { shown, .. } if of_out.contains(shown))
+        })
+    }
+
     /// The columns that its lines are made of; one at least, which tells how many lines there are.
     #[must_use]
     pub fn columns(&self) -> Vec<&'static str> {

@@ -8,7 +8,10 @@ use datafusion::{
     prelude::{DataFrame, Expr, col, lit, when},
 };
 
-use crate::{format::Format, functions};
+use crate::{
+    format::Format,
+    functions::{self, OtherKind},
+};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -65,6 +68,20 @@ pub fn columns(format: &Format, is_joined: bool) -> Result<Vec<Expr>> {
         columns.extend([OUT_PACKETS, OUT_OCTETS, FLOWS]);
     }
     Ok(columns.into_iter().map(col).collect())
+}
+
+/// Where a line is one flow, what left as its exporter counted it apart from what came in (v9's OUT counters).
+#[must_use]
+pub fn out_columns(is_scaled: bool) -> [Expr; 2] {
+    [("24", OUT_PACKETS), ("23", OUT_OCTETS)].map(|(key, name)| {
+        let count = functions::other_expression(OtherKind::Number, [key, key]);
+        let count = if is_scaled {
+            functions::scaled_expression(count, col("sampling_interval"))
+        } else {
+            count
+        };
+        count.alias(name)
+    })
 }
 
 /// Both directions of each connection in a row of [`COLUMNS`].

@@ -164,7 +164,8 @@ impl Columns<'_> {
 }
 
 /// A number as it was sent: its last octets, if it is one of more than 64 bits.
-fn number_of(octets: &[u8]) -> u64 {
+#[must_use]
+pub fn number_of(octets: &[u8]) -> u64 {
     let octets = octets.iter();
     octets.fold(0, |number, octet| number << 8 | u64::from(*octet))
 }

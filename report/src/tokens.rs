@@ -40,9 +40,9 @@ pub enum Shown {
     Packets,
     /// Octets.
     Octets,
-    /// Packets of the other direction, where both are one line.
+    /// Packets of the other direction, where both are one line; else what left, where that is counted apart.
     OutPackets,
-    /// Octets of the other direction, likewise.
+    /// Octets, likewise.
     OutOctets,
     /// Flows in a line.
     Flows,

@@ -1,6 +1,7 @@
-//! The elements that are columns, by name.
+//! The elements that are columns, by name, and those that have none.
 
 use super::shown::Shown;
+use crate::functions::OtherKind;
 
 /// Name, other name, heading, columns, how it is shown.
 pub type Known = (
@@ -177,4 +178,65 @@ pub static KNOWN: [Known; 38] = [
         &["octets"],
         Shown::Number,
     ),
+];
+
+/// Names, heading, what it is, keys in the column `others` (IANA's numbers).
+pub type Other = (
+    &'static [&'static str],
+    &'static str,
+    OtherKind,
+    [&'static str; 2],
+);
+
+/// Those that have no column.
+#[rustfmt::skip]
+pub static OTHERS: [Other; 29] = [
+    (&["dsttos"], "Destination ToS", OtherKind::Number, ["55", "55"]),
+    (&["dstvlan"], "Destination VLAN", OtherKind::Number, ["59", "59"]),
+    (&["nextas"], "Next AS", OtherKind::Number, ["128", "128"]),
+    (&["prevas"], "Previous AS", OtherKind::Number, ["129", "129"]),
+    (&["minttl"], "Least TTL", OtherKind::Number, ["52", "52"]),
+    (&["maxttl"], "Greatest TTL", OtherKind::Number, ["53", "53"]),
+    (&["ethertype"], "Ethertype", OtherKind::Number, ["256", "256"]),
+    (&["fwdstat"], "Forwarding status", OtherKind::Number, ["89", "89"]),
+    (&["opid"], "Observation point", OtherKind::Number, ["138", "138"]),
+    (&["nbar"], "Application", OtherKind::Number, ["95", "95"]),
+    (&["vrf", "ivrf"], "Ingress VRF", OtherKind::Number, ["234", "234"]),
+    (&["evrf"], "Egress VRF", OtherKind::Number, ["235", "235"]),
+    (&["ivrfnam"], "VRF name", OtherKind::Word, ["236", "236"]),
+    (&["inam"], "Interface name", OtherKind::Word, ["82", "82"]),
+    (&["mpls5"], "MPLS label 5", OtherKind::Label, ["74", "74"]),
+    (&["mpls6"], "MPLS label 6", OtherKind::Label, ["75", "75"]),
+    (&["mpls7"], "MPLS label 7", OtherKind::Label, ["76", "76"]),
+    (&["mpls8"], "MPLS label 8", OtherKind::Label, ["77", "77"]),
+    (&["mpls9"], "MPLS label 9", OtherKind::Label, ["78", "78"]),
+    (&["mpls10"], "MPLS label 10", OtherKind::Label, ["79", "79"]),
+    // Address translation, and events of firewalls.
+    (&["xsrcip", "nsrcip", "natsrcip"], "Translated source address", OtherKind::Address, ["225", "281"]),
+    (&["xdstip", "ndstip", "natdstip"], "Translated destination address", OtherKind::Address, ["226", "282"]),
+    (&["xsrcport", "nsrcport", "natsrcport"], "Translated source port", OtherKind::Number, ["227", "227"]),
+    (&["xdstport", "ndstport", "natdstport"], "Translated destination port", OtherKind::Number, ["228", "228"]),
+    (&["event"], "Firewall event", OtherKind::Number, ["233", "233"]),
+    (&["xevent"], "Extended event", OtherKind::Number, ["33002", "33002"]),
+    (&["nevent"], "NAT event", OtherKind::Number, ["230", "230"]),
+    // v9's OUT counters, where they stand beside IN.
+    (&["outbytes", "outoctets", "obyte", "obytes"], "Octets out a flow", OtherKind::Number, ["23", "23"]),
+    (&["outpackets", "opkt", "opkg", "opackets"], "Packets out a flow", OtherKind::Number, ["24", "24"]),
+];
+
+/// nfdump's names of what has another here. Of its pairs of MAC addresses the one that an exporter told is kept.
+pub const ALSO: [(&str, &str); 7] = [
+    ("outsrcmac", "srcmac"),
+    ("indstmac", "dstmac"),
+    ("inmac", "mac"),
+    ("outmac", "mac"),
+    ("srcasn", "srcas-name"),
+    ("dstasn", "dstas-name"),
+    ("asn", "as-name"),
+];
+
+/// nfdump's elements of what exporters do not tell collectors, or Weir does not take apart.
+pub const NOT_KEPT: [&str; 18] = [
+    "onam", "evrfnam", "ja3", "ja4", "ja4s", "sysid", "exp", "cl", "sl", "al", "tunproto", "iacl",
+    "iace", "ixace", "eacl", "eace", "exace", "pfrule",
 ];

@@ -154,13 +154,7 @@ impl<'a> Columns<'a> {
 
     /// The octets of an element that has no column.
     pub(super) fn other(&self, key: &str, row: usize) -> Option<&'a [u8]> {
-        let map = self.others.filter(|map| map.is_valid(row))?;
-        let keys = map.keys().as_string_opt::<i32>()?;
-        let values = map.values().as_binary_opt::<i32>()?;
-        let offset = |at: usize| usize::try_from(map.value_offsets()[at]).ok();
-        let mut entries = offset(row)?..offset(row + 1)?;
-        let entry = entries.find(|entry| keys.value(*entry) == key)?;
-        values.is_valid(entry).then(|| values.value(entry))
+        functions::other(self.others?, key, row)
     }
 }
 

@@ -84,6 +84,23 @@ fn what_some_flows_have_begins_another_window_and_all_are_one_table() {
     let others = others["flows"].as_array().unwrap();
     assert_eq!(others.len(), 10);
     assert!(others.iter().all(|flow| flow.get("src_mac").is_none()));
+    // What has no column is an element all the same; flows that have none have 0, as in nfdump.
+    let answer = weir(&site, &["top", "--by", "dstvlan/flows"]);
+    let rows = &answer["statistics"][0]["rows"];
+    let groups: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (&row["key"], &row["flows"]))
+        .collect();
+    assert_eq!(groups, [(&json!(0), &json!(10)), (&json!(200), &json!(4))]);
+    let answer = weir(&site, &["group", "--by", "dstvlan,xsrcip,ivrfnam"]);
+    let groups = answer["groups"].as_array().unwrap();
+    assert!(
+        groups
+            .iter()
+            .all(|group| group["xsrcip"].is_null() && group["ivrfnam"].is_null())
+    );
 }
 
 /// A UDP packet between 10.0.0.`client` and a server, to it or back.
