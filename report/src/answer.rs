@@ -6,13 +6,51 @@ use std::{
 };
 
 use anyhow::Result;
+use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::{
     data::Coverage,
     output::{self, Output},
+    question::Source,
     text::{self, Align},
 };
+
+/// How lines are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Aligned
+    Table,
+    /// Commas between
+    Csv,
+    /// One document
+    Json,
+}
+
+/// How statistics and groups are printed.
+#[derive(Debug, Args)]
+pub struct Shape {
+    /// How lines are printed; as CSV in nfdump's columns
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        conflicts_with = "json"
+    )]
+    pub format: Form,
+    /// Lines only: no headings, and nothing of what they cover. CSV keeps its headings, as nfdump's does
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+}
+
+impl Shape {
+    /// Whether it is JSON.
+    #[must_use]
+    pub fn is_json(&self, source: &Source) -> bool {
+        source.json || self.format == Form::Json
+    }
+}
 
 /// A value in a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +201,13 @@ impl Table {
     }
 
     fn print(&self, output: &mut Output) -> Result<()> {
+        self.print_with(output, false)
+    }
+
+    fn print_with(&self, output: &mut Output, is_quiet: bool) -> Result<()> {
+        if is_quiet {
+            return self.aligned(&self.rows).print_rows(output);
+        }
         if !self.title.is_empty() {
             writeln!(output, "{}", self.title)?;
         }
@@ -170,16 +215,21 @@ impl Table {
             writeln!(output, "none")?;
             return Ok(());
         }
+        self.aligned(self.rows.iter().chain(&self.foot))
+            .print(output)
+    }
+
+    fn aligned<'a>(&self, rows: impl IntoIterator<Item = &'a Vec<Cell>>) -> text::Table {
         let headings = self.columns.iter();
         let mut table = text::Table::new(
             headings
                 .map(|column| (column.heading.clone(), column.align))
                 .collect(),
         );
-        for row in self.rows.iter().chain(&self.foot) {
+        for row in rows {
             table.push(row.iter().map(Cell::text).collect());
         }
-        table.print(output)
+        table
     }
 }
 
@@ -192,6 +242,8 @@ pub struct Answer {
     pub json: Map<String, Value>,
     /// Flows that the answer was drawn from.
     pub flows: u64,
+    /// Whether only lines are wanted: no headings, and nothing of what they cover.
+    pub is_quiet: bool,
 }
 
 /// A part of an answer's text.
@@ -223,23 +275,44 @@ impl Answer {
     pub fn print(mut self, coverage: &Coverage, as_json: bool) -> Result<()> {
         let mut output = Output::new(&coverage.reading, !as_json);
         if as_json {
-            let covered = coverage_json(coverage, self.flows);
-            self.json.insert("coverage".to_owned(), covered);
+            if !self.is_quiet {
+                let covered = coverage_json(coverage, self.flows);
+                self.json.insert("coverage".to_owned(), covered);
+            }
             writeln!(output, "{:#}", Value::Object(self.json))?;
         } else {
             for (at, part) in self.parts.iter().enumerate() {
+                if self.is_quiet && matches!(part, Part::Lines(_)) {
+                    continue;
+                }
                 if at > 0 {
                     writeln!(output)?;
                 }
                 match part {
-                    Part::Table(table) => table.print(&mut output)?,
+                    Part::Table(table) => table.print_with(&mut output, self.is_quiet)?,
                     Part::Lines(lines) => writeln!(output, "{lines}")?,
                 }
             }
-            write!(output, "\n{}", coverage_text(coverage, self.flows))?;
+            if !self.is_quiet {
+                write!(output, "\n{}", coverage_text(coverage, self.flows))?;
+            }
         }
         output.finish()
     }
+}
+
+/// Prints lines for programs; what they cover is told beside them, if a person is watching.
+///
+/// # Errors
+/// If the output is closed.
+pub fn print_lines(lines: &[u8], coverage: &Coverage, flows: u64, is_quiet: bool) -> Result<()> {
+    let mut output = Output::new(&coverage.reading, false);
+    output.write_all(lines)?;
+    output.finish()?;
+    if !is_quiet {
+        report_coverage(coverage, flows);
+    }
+    Ok(())
 }
 
 /// Says on standard error which files were left out, or the rest of which.

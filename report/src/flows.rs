@@ -23,6 +23,7 @@ use crate::{
     engine,
     format::Format,
     functions,
+    gather::direction,
     joined::{self, First},
     lines,
     objects::Objects,
@@ -43,7 +44,7 @@ pub struct Options {
     limit: Option<usize>,
     /// line, long, extended, biline, bilong, csv, json, ndjson, null, `fmt:%ts %sap …` or `csv:%sa,…` with
     /// nfdump's tokens; else line, or with -b and -B biline
-    #[arg(short = 'o', long, value_name = "FORMAT")]
+    #[arg(short = 'o', long, value_name = "FORMAT", conflicts_with = "json")]
     format: Option<String>,
     /// Both directions of a connection in one line, the one that began first; biline and bilong have it so
     /// anyway. Tokens such as %ipkt and %opkt tell the directions apart
@@ -52,7 +53,8 @@ pub struct Options {
     /// Likewise, but the direction to the server first, where the ports tell which that is
     #[arg(short = 'B', long)]
     to_servers: bool,
-    /// Sort by tstart, tend, packets, bytes, duration, pps, bps or bpp
+    /// Sort by tstart, tend, packets, bytes, opackets, obytes, flows, duration, pps, bps or bpp; with `:a` behind it
+    /// the least first, with `:d` the greatest
     #[arg(short = 'O', long, value_name = "ORDER")]
     order: Option<String>,
     /// Flows only: no heading, and nothing of what they cover
@@ -102,8 +104,11 @@ impl Printed {
 /// If the filter, the format or the order does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
     let printed = Printed::parse(options)?;
-    let order = options.order.as_deref().map(order_of).transpose()?;
     let joined = printed.joined(options);
+    let order = options.order.as_deref();
+    let order = order
+        .map(|name| order_of(name, joined.is_some()))
+        .transpose()?;
     let found = match (&order, joined) {
         (None, None) => engine::Order::AsReceived,
         _ => engine::Order::AsFound,
@@ -146,18 +151,26 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             let batches = first(flows, options.limit).await?;
             let heading = "{\"flows\":[".to_owned();
             let printed = lines::print(batches, Objects::Elements, heading, &mut output).await?;
-            let covered = coverage_json(&coverage, printed);
-            writeln!(output, "\n],\"coverage\":{covered:#}}}")?;
+            if options.quiet {
+                writeln!(output, "\n]}}")?;
+            } else {
+                let covered = coverage_json(&coverage, printed);
+                writeln!(output, "\n],\"coverage\":{covered:#}}}")?;
+            }
         }
         Printed::Lines => {
             let batches = first(flows, options.limit).await?;
             let heading = String::new();
             let printed = lines::print(batches, Objects::Lines, heading, &mut output).await?;
-            report_coverage(&coverage, printed);
+            if !options.quiet {
+                report_coverage(&coverage, printed);
+            }
         }
         Printed::Null => {
             let counted = flows.limit(0, options.limit)?.count().await?;
-            write!(output, "{}", coverage_text(&coverage, counted as u64))?;
+            if !options.quiet {
+                write!(output, "{}", coverage_text(&coverage, counted as u64))?;
+            }
         }
     }
     output.finish()?;
@@ -215,18 +228,24 @@ fn sort(order: Option<(Expr, bool)>, is_joined: bool) -> Vec<SortExpr> {
 }
 
 /// What flows are sorted by, and whether the least comes first.
-fn order_of(name: &str) -> Result<(Expr, bool)> {
-    Ok(match name {
+fn order_of(whole: &str, is_joined: bool) -> Result<(Expr, bool)> {
+    let (name, is_ascending) = direction(whole);
+    let (by, is_usual) = match name {
         "tstart" => (col("flow_start"), true),
         "tend" => (col("flow_end"), true),
         "packets" | "ipackets" => (col("packets"), false),
         "bytes" | "ibytes" | "octets" => (col("octets"), false),
+        "flows" => (col("flows"), false),
+        "opackets" => (joined::out_packets(is_joined), false),
+        "obytes" => (joined::out_octets(is_joined), false),
         "duration" => (functions::duration_expression(), false),
         "pps" | "ipps" => (functions::packets_per_second_expression(), false),
         "bps" | "ibps" => (functions::bits_per_second_expression(), false),
         "bpp" | "ibpp" => (functions::octets_per_packet_expression(), false),
         _ => bail!(
-            "no order is called `{name}`: there are tstart, tend, packets, bytes, duration, pps, bps and bpp"
+            "no order is called `{whole}`: there are tstart, tend, packets, bytes, opackets, obytes, flows, duration, \
+             pps, bps and bpp, with `:a` or `:d` behind"
         ),
-    })
+    };
+    Ok((by, is_ascending.unwrap_or(is_usual)))
 }

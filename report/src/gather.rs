@@ -49,7 +49,8 @@ impl Gathering {
             flows: total.counts.flows / sides,
             packets: total.counts.packets / sides,
             octets: total.counts.octets / sides,
-            ..Counts::default()
+            times_ns: total.counts.times_ns,
+            distinct: Vec::new(),
         })
     }
 }
@@ -80,6 +81,12 @@ impl Counts {
         self.flows = self.flows.saturating_add(other.flows);
         self.packets = self.packets.saturating_add(other.packets);
         self.octets = self.octets.saturating_add(other.octets);
+        self.times_ns = match (self.times_ns, other.times_ns) {
+            ((0, 0), times) | (times, (0, 0)) => times,
+            ((first, last), (other_first, other_last)) => {
+                (first.min(other_first), last.max(other_last))
+            }
+        };
     }
 }
 
@@ -166,19 +173,60 @@ impl Order {
     }
 }
 
+/// An order, and whether the least comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sorting {
+    /// What is compared.
+    pub order: Order,
+    /// Whether the least comes first.
+    pub is_ascending: bool,
+}
+
+impl Sorting {
+    /// By its name: an order's, with nfdump's `:a` behind it for the least first, or `:d`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (name, is_ascending) = direction(name);
+        Some(Self {
+            order: Order::parse(name)?,
+            is_ascending: is_ascending.unwrap_or(false),
+        })
+    }
+}
+
+/// An order's name without nfdump's `:a` or `:d`, and whether that says that the least comes first.
+#[must_use]
+pub fn direction(name: &str) -> (&str, Option<bool>) {
+    match name.rsplit_once(':') {
+        Some((name, "a")) => (name, Some(true)),
+        Some((name, "d")) => (name, Some(false)),
+        _ => (name, None),
+    }
+}
+
 /// The groups that lead by one order.
 #[derive(Debug)]
 pub struct Ranking {
-    order: Order,
+    sorting: Sorting,
     leading: Leading<Vec<KeyValue>, Counts>,
 }
 
 impl Ranking {
-    /// An empty ranking of so many lines; 0: of all.
+    /// An empty ranking of so many lines, the greatest first; 0: of all.
     #[must_use]
     pub fn new(order: Order, lines_max: usize) -> Self {
-        Self {
+        let sorting = Sorting {
             order,
+            is_ascending: false,
+        };
+        Self::sorted(sorting, lines_max)
+    }
+
+    /// Likewise, the greatest first or the least.
+    #[must_use]
+    pub fn sorted(sorting: Sorting, lines_max: usize) -> Self {
+        Self {
+            sorting,
             leading: Leading::new(lines_max),
         }
     }
@@ -187,7 +235,13 @@ impl Ranking {
     pub fn offer(&mut self, row: &Row<'_>) {
         let counts = &row.counts;
         let make = || (row.keys(), counts.clone());
-        self.leading.offer(self.order.measure(counts), make);
+        let measure = self.sorting.order.measure(counts);
+        let leads_by = if self.sorting.is_ascending {
+            u64::MAX - measure
+        } else {
+            measure
+        };
+        self.leading.offer(leads_by, make);
     }
 
     /// The groups that lead, the first one first; equal ones by their keys.

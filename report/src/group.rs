@@ -5,11 +5,11 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    answer::{Answer, Cell, Column, Table},
-    biflow,
+    answer::{self, Answer, Cell, Column, Form, Shape, Table},
+    biflow, csv,
     data::Coverage,
     element::Element,
-    gather::{Counts, Gathering, Group, Order, Ranking, gather},
+    gather::{Counts, Gathering, Group, Order, Ranking, Sorting, gather},
     question::Source,
     text,
 };
@@ -28,9 +28,10 @@ pub struct Options {
         value_parser = Element::parse
     )]
     by: Vec<Element>,
-    /// What the lines are sorted by: octets, packets, flows, bps, pps, bpp or duration
+    /// What the lines are sorted by: octets, packets, flows, bps, pps, bpp or duration; with `:a` behind it the
+    /// least first
     #[arg(long, value_name = "ORDER", default_value = "octets", value_parser = order)]
-    order: Order,
+    order: Sorting,
     /// Count different values of this element; may be repeated
     #[arg(long, value_name = "ELEMENT", value_parser = Element::parse)]
     distinct: Vec<Element>,
@@ -38,8 +39,10 @@ pub struct Options {
     #[arg(short = 'P', long, value_name = "FILTER")]
     having: Option<String>,
     /// Gather both directions of each connection into one line (nfdump's -B)
-    #[arg(short = 'B', long, conflicts_with_all = ["by", "order", "distinct", "having"])]
+    #[arg(short = 'B', long, conflicts_with_all = ["by", "order", "distinct", "having", "format"])]
     biflow: bool,
+    #[command(flatten)]
+    shape: Shape,
     /// Lines shown; 0: all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 0)]
     lines: usize,
@@ -49,8 +52,8 @@ pub struct Options {
 ///
 /// # Errors
 /// A sentence.
-pub fn order(name: &str) -> Result<Order, String> {
-    Order::parse(name)
+pub fn order(name: &str) -> Result<Sorting, String> {
+    Sorting::parse(name)
         .ok_or_else(|| "there are octets, packets, flows, bps, pps, bpp and duration".to_owned())
 }
 
@@ -66,6 +69,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         let (table, flows) = biflow::connections(&question, options.lines).await?;
         let mut answer = Answer {
             flows,
+            is_quiet: options.shape.quiet,
             ..Answer::default()
         };
         answer.table("connections", table);
@@ -78,13 +82,22 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         times: true,
         having: having.context("--having")?,
     };
-    let mut ranking = Ranking::new(options.order, options.lines);
+    let mut ranking = Ranking::sorted(options.order, options.lines);
     let total = gather(question.flows, &gathering, |row| ranking.offer(row)).await?;
+    let flows = total.counts.flows / gathering.sides();
+    let groups = ranking.finish();
+    if options.shape.format == Form::Csv {
+        let mut lines = Vec::new();
+        csv::groups(&mut lines, &gathering, &groups);
+        answer::print_lines(&lines, &question.coverage, flows, options.shape.quiet)?;
+        return Ok(question.coverage);
+    }
     let mut answer = Answer {
-        flows: total.counts.flows / gathering.sides(),
+        flows,
+        is_quiet: options.shape.quiet,
         ..Answer::default()
     };
-    let mut table = table(&gathering, &ranking.finish());
+    let mut table = table(&gathering, &groups);
     if let Some(whole) = gathering.whole(&total) {
         let mut foot = vec![Cell::Text("all".to_owned())];
         foot.resize(gathering.keys.len(), Cell::Empty);
@@ -102,7 +115,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         );
         answer.line("groups_in_all", json!(total.groups), line);
     }
-    answer.print(&question.coverage, options.source.json)?;
+    answer.print(&question.coverage, options.shape.is_json(&options.source))?;
     Ok(question.coverage)
 }
 

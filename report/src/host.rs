@@ -277,7 +277,10 @@ mod tests {
         assert_eq!(network.title(), "10.1.0.0/24");
         // Every system knows itself by this name.
         let named = parsed("localhost").title();
-        assert!(named.starts_with("localhost (") && named.contains('1'), "{named}");
+        assert!(
+            named.starts_with("localhost (") && named.contains('1'),
+            "{named}"
+        );
         for (text, words) in [
             ("10.1.0", "no IPv4 or IPv6 address"),
             ("10.1.0.0/33", "at most 32"),

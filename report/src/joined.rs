@@ -73,8 +73,11 @@ pub fn columns(format: &Format, is_joined: bool) -> Result<Vec<Expr>> {
 /// Where a line is one flow, what left as its exporter counted it apart from what came in (v9's OUT counters).
 #[must_use]
 pub fn out_columns(is_scaled: bool) -> [Expr; 2] {
-    [("24", OUT_PACKETS), ("23", OUT_OCTETS)].map(|(key, name)| {
-        let count = functions::other_expression(OtherKind::Number, [key, key]);
+    let counts = [
+        (out_packets(false), OUT_PACKETS),
+        (out_octets(false), OUT_OCTETS),
+    ];
+    counts.map(|(count, name)| {
         let count = if is_scaled {
             functions::scaled_expression(count, col("sampling_interval"))
         } else {
@@ -82,6 +85,24 @@ pub fn out_columns(is_scaled: bool) -> [Expr; 2] {
         };
         count.alias(name)
     })
+}
+
+/// Packets of the other direction, where both are one line, or of what left.
+#[must_use]
+pub fn out_packets(is_joined: bool) -> Expr {
+    if is_joined {
+        return col(OUT_PACKETS);
+    }
+    functions::other_expression(OtherKind::Number, ["24", "24"])
+}
+
+/// Octets, likewise.
+#[must_use]
+pub fn out_octets(is_joined: bool) -> Expr {
+    if is_joined {
+        return col(OUT_OCTETS);
+    }
+    functions::other_expression(OtherKind::Number, ["23", "23"])
 }
 
 /// Both directions of each connection in a row of [`COLUMNS`].

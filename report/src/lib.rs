@@ -25,6 +25,7 @@ mod biflow;
 mod bins;
 mod clock;
 mod compare;
+mod csv;
 mod data;
 mod element;
 mod engine;

@@ -45,7 +45,13 @@ pub struct Options {
     #[command(flatten)]
     source: Source,
     /// How lines are printed
-    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        conflicts_with = "json"
+    )]
     format: Format,
     /// Lines shown; 0: all. Otherwise 1,000 of a table, and all of CSV
     #[arg(short = 'n', long, value_name = "N")]
@@ -97,7 +103,11 @@ impl Refused {
 
 /// What the engine says in one line, without the names it has for its own parts.
 fn plain(says: &str) -> String {
-    const PARTS: [&str; 3] = ["Internal error: ", "Error during planning: ", "Schema error: "];
+    const PARTS: [&str; 3] = [
+        "Internal error: ",
+        "Error during planning: ",
+        "Schema error: ",
+    ];
     let mut says = says;
     while let Some(rest) = PARTS.iter().find_map(|part| says.strip_prefix(part)) {
         says = rest;
@@ -366,10 +376,16 @@ mod tests {
             let last = told.lines().last().unwrap();
             assert!(told.contains("this SQL cannot be understood"), "{told}");
             assert!(last.starts_with(caret) && last.contains(says), "{told}");
-            assert!(!told.contains("Parser") && !told.contains("Column"), "{told}");
+            assert!(
+                !told.contains("Parser") && !told.contains("Column"),
+                "{told}"
+            );
         }
         let says = refused("select 1 from flow");
-        assert!(says.contains("table 'flow' not found; there is one table, `flows`"), "{says}");
+        assert!(
+            says.contains("table 'flow' not found; there is one table, `flows`"),
+            "{says}"
+        );
     }
 
     #[test]

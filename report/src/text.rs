@@ -54,15 +54,10 @@ impl Table {
     /// # Errors
     /// What the writer says.
     pub fn print_marked(&self, output: &mut impl Write, (bold, plain): (&str, &str)) -> Result<()> {
-        let widths: Vec<_> = self
-            .headings
-            .iter()
-            .enumerate()
-            .map(|(index, (heading, _))| {
-                let cells = self.rows.iter().map(|row| row[index].chars().count());
-                cells.chain([heading.chars().count()]).max().unwrap_or(0)
-            })
-            .collect();
+        let mut widths = self.widths();
+        for (width, (heading, _)) in widths.iter_mut().zip(&self.headings) {
+            *width = heading.chars().count().max(*width);
+        }
         let headings: Vec<_> = self
             .headings
             .iter()
@@ -73,6 +68,28 @@ impl Table {
             writeln!(output, "{}", self.line(row, &widths))?;
         }
         Ok(())
+    }
+
+    /// Prints it without its headings.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn print_rows(&self, output: &mut impl Write) -> Result<()> {
+        let widths = self.widths();
+        for row in &self.rows {
+            writeln!(output, "{}", self.line(row, &widths))?;
+        }
+        Ok(())
+    }
+
+    /// Characters of the widest cell of each column.
+    fn widths(&self) -> Vec<usize> {
+        let columns = 0..self.headings.len();
+        let width = |column: usize| {
+            let cells = self.rows.iter().map(|row| row[column].chars().count());
+            cells.max().unwrap_or(0)
+        };
+        columns.map(width).collect()
     }
 
     fn line(&self, cells: &[String], widths: &[usize]) -> String {

@@ -6,10 +6,11 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    answer::{Answer, Cell, Column, Part, Table},
+    answer::{self, Answer, Cell, Column, Form, Part, Shape, Table},
+    csv,
     data::Coverage,
     element::Element,
-    gather::{Counts, Gathering, Group, Order, Ranking, Total, gather},
+    gather::{Counts, Gathering, Group, Order, Ranking, Sorting, Total, direction, gather},
     question::Source,
 };
 
@@ -22,14 +23,9 @@ pub struct Options {
     /// `srcip:p` splits by protocol, `srcip/bytes/flows` orders twice; may be repeated
     #[arg(long, value_name = "ELEMENT", default_value = "srcip", value_parser = Statistic::parse)]
     by: Vec<Statistic>,
-    /// What decides who has most: octets, packets, flows, bps, pps, bpp, duration or distinct(ELEMENT);
-    /// several with commas between
-    #[arg(
-        long,
-        value_name = "ORDER",
-        default_value = "octets",
-        value_delimiter = ','
-    )]
+    /// What decides who has most: octets (if nothing is said), packets, flows, bps, pps, bpp, duration or
+    /// distinct(ELEMENT); with `:a` behind it who has least; several with commas between
+    #[arg(long, value_name = "ORDER", value_delimiter = ',')]
     order: Vec<String>,
     /// Count different values of this element; may be repeated
     #[arg(long, value_name = "ELEMENT", value_parser = Element::parse)]
@@ -37,6 +33,8 @@ pub struct Options {
     /// Lines shown; 0: all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     lines: usize,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 /// A statistic as nfdump's -s has it: an element, whether it is split by protocol, and its orders.
@@ -78,32 +76,51 @@ impl Statistic {
 /// # Errors
 /// If the filter or an order does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
+    let usual = vec!["octets".to_owned()];
+    let shared = if options.order.is_empty() {
+        &usual
+    } else {
+        &options.order
+    };
+    let has_own = |statistic: &Statistic| !statistic.orders.is_empty();
+    if !options.order.is_empty() && options.by.iter().all(has_own) {
+        bail!(
+            "--order is for elements without orders of their own: leave it out, or the orders behind `{}/`",
+            options.by[0].name
+        );
+    }
     let question = options.source.question()?;
-    let mut answer = Answer::default();
+    let mut answer = Answer {
+        is_quiet: options.shape.quiet,
+        ..Answer::default()
+    };
+    let is_csv = options.shape.format == Form::Csv;
+    let mut lines = Vec::new();
     let mut statistics = Vec::new();
     let tables = options.by.iter().map(|statistic| {
         let own = statistic.orders.len();
-        if own == 0 { options.order.len() } else { own }
+        if own == 0 { shared.len() } else { own }
     });
     let is_one = tables.sum::<usize>() == 1;
     let mut whole = Counts::default();
     for statistic in &options.by {
         let mut distinct = options.distinct.clone();
-        let names = if statistic.orders.is_empty() {
-            &options.order
-        } else {
+        let names = if has_own(statistic) {
             &statistic.orders
+        } else {
+            shared
         };
         let orders = orders_of(names, &mut distinct)?;
+        let needs_times = |(sorting, _): &(Sorting, String)| sorting.order.needs_times();
         let gathering = Gathering {
             keys: statistic.keys.clone(),
             distinct,
-            times: orders.iter().any(|(order, _)| order.needs_times()),
+            times: is_csv || orders.iter().any(needs_times),
             having: None,
         };
         let mut rankings: Vec<_> = orders
             .iter()
-            .map(|(order, _)| Ranking::new(*order, options.lines))
+            .map(|(sorting, _)| Ranking::sorted(*sorting, options.lines))
             .collect();
         let total = gather(question.flows.clone(), &gathering, |row| {
             for ranking in &mut rankings {
@@ -112,14 +129,19 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         })
         .await?;
         whole = gathering.whole(&total).unwrap_or_default();
-        for ((order, order_name), ranking) in orders.iter().zip(rankings) {
+        for ((sorting, order_name), ranking) in orders.iter().zip(rankings) {
+            let groups = ranking.finish();
+            if is_csv {
+                csv::statistic(&mut lines, &gathering, &groups, &whole);
+                continue;
+            }
             let shown = Shown {
                 gathering: &gathering,
-                order: *order,
+                order: sorting.order,
                 whole: &whole,
                 total: &total,
             };
-            let mut table = shown.table(&ranking.finish());
+            let mut table = shown.table(&groups);
             statistics.push(shown.json(&statistic.name, order_name, &table));
             if !is_one {
                 table.title = format!("Top {} by {order_name}", statistic.name);
@@ -127,20 +149,29 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             answer.parts.push(Part::Table(table));
         }
     }
+    if is_csv {
+        if !options.shape.quiet {
+            csv::summary(&mut lines, &whole);
+        }
+        let coverage = &question.coverage;
+        answer::print_lines(&lines, coverage, whole.flows, options.shape.quiet)?;
+        return Ok(question.coverage);
+    }
     answer.flows = whole.flows;
     let total = json!({ "octets": whole.octets, "packets": whole.packets, "flows": whole.flows });
     answer
         .json
         .insert("statistics".to_owned(), Value::Array(statistics));
     answer.json.insert("total".to_owned(), total);
-    answer.print(&question.coverage, options.source.json)?;
+    answer.print(&question.coverage, options.shape.is_json(&options.source))?;
     Ok(question.coverage)
 }
 
 /// Orders by their names; elements of `distinct(x)` are counted too.
-fn orders_of(names: &[String], distinct: &mut Vec<Element>) -> Result<Vec<(Order, String)>> {
+fn orders_of(names: &[String], distinct: &mut Vec<Element>) -> Result<Vec<(Sorting, String)>> {
     let mut orders = Vec::new();
-    for name in names {
+    for whole in names {
+        let (name, is_ascending) = direction(whole);
         let counted = name
             .strip_prefix("distinct(")
             .and_then(|rest| rest.strip_suffix(')'));
@@ -159,7 +190,11 @@ fn orders_of(names: &[String], distinct: &mut Vec<Element>) -> Result<Vec<(Order
                  distinct(ELEMENT)"
             ),
         };
-        orders.push((order, name.clone()));
+        let sorting = Sorting {
+            order,
+            is_ascending: is_ascending.unwrap_or(false),
+        };
+        orders.push((sorting, whole.clone()));
     }
     Ok(orders)
 }
@@ -322,7 +357,10 @@ mod tests {
         ];
         let mut distinct = vec![Element::parse("srcport").unwrap()];
         let orders = orders_of(&names.map(str::to_owned), &mut distinct).unwrap();
-        let orders: Vec<_> = orders.into_iter().map(|(order, _)| order).collect();
+        let orders: Vec<_> = orders
+            .into_iter()
+            .map(|(sorting, _)| sorting.order)
+            .collect();
         assert_eq!(
             orders,
             [
@@ -335,5 +373,13 @@ mod tests {
         assert_eq!(distinct.len(), 2);
         let wrong = orders_of(&["colour".to_owned()], &mut distinct);
         assert!(wrong.unwrap_err().to_string().contains("there are octets"));
+        // nfdump's :a has the least first, and :d is what is usual.
+        let names = ["bytes:a", "flows:d", "distinct(dstip):a"].map(str::to_owned);
+        let orders = orders_of(&names, &mut distinct).unwrap();
+        let ascending: Vec<_> = orders
+            .iter()
+            .map(|(sorting, _)| sorting.is_ascending)
+            .collect();
+        assert_eq!(ascending, [true, false, true]);
     }
 }

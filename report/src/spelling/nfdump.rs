@@ -213,7 +213,7 @@ impl Asked {
                 for element in elements {
                     words.extend(["--by".to_owned(), with_order(element)]);
                 }
-                words.extend(self.as_document("statistics")?);
+                words.extend(self.shape("statistics")?);
                 words
             }
         };
@@ -228,30 +228,32 @@ impl Asked {
         }
         words.extend(option("--order", self.order.as_ref()));
         words.extend(option("-P", self.having.as_ref()));
-        words.extend(self.as_document("groups")?);
+        words.extend(self.shape("groups")?);
         Ok(words)
     }
 
-    /// `--json`, if the format asks for it; statistics and groups have no other.
-    fn as_document(&self, what: &str) -> Result<Option<String>, String> {
+    /// How statistics and groups are printed.
+    fn shape(&self, what: &str) -> Result<Vec<String>, String> {
         if self.first.is_some() {
             return Err(format!(
                 "-c takes the first flows only, which are others each time: for {what} of fewer flows say `last 1h`"
             ));
         }
-        if self.is_quiet {
-            return Err(format!(
-                "-q leaves the heading out; {what} for programs are had with -o json"
-            ));
-        }
-        match self.format.as_deref() {
-            Some("json" | "ndjson") => Ok(Some("--json".to_owned())),
+        let mut words: Vec<&str> = match self.format.as_deref() {
+            Some("json" | "ndjson") => vec!["--json"],
+            Some("csv" | "csv-fast") => vec!["-o", "csv"],
             // nfdump picks the columns by itself, and so does Weir.
-            None | Some("line" | "long" | "extended") => Ok(None),
-            Some(format) => Err(format!(
-                "{what} are printed as a table, or with -o json as JSON: leave -o {format} out"
-            )),
+            None | Some("line" | "long" | "extended") => Vec::new(),
+            Some(format) => {
+                return Err(format!(
+                    "{what} are printed as a table, or with -o csv or -o json for programs: leave -o {format} out"
+                ));
+            }
+        };
+        if self.is_quiet {
+            words.push("-q");
         }
+        Ok(words.into_iter().map(str::to_owned).collect())
     }
 
     /// The directory, and what tells the files' times.
@@ -276,6 +278,8 @@ impl Asked {
         };
         let (first, last) = folder.split_once(':').unwrap_or((&folder, ""));
         let (within, name) = first.rsplit_once('/').unwrap_or((".", first));
+        // Folders of days below -M's are nfcapd's: Weir finds its own.
+        let within = self.folders.as_deref().unwrap_or(within);
         if !name.starts_with("nfcapd.") {
             return if last.is_empty() {
                 Ok((first.to_owned(), None))

@@ -227,6 +227,113 @@ fn every_statistic_has_nfdumps_rows_by_every_order() {
     }
 }
 
+/// Lines of the CSV of a statistic, by protocol and value, and those behind them.
+fn csv_of(text: &str) -> (BTreeMap<String, Vec<String>>, Vec<String>) {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let heading = lines
+        .find(|line| line.starts_with("ts,te,td,pr,val,fl,"))
+        .unwrap();
+    let columns = heading.split(',').count();
+    let mut rows = BTreeMap::new();
+    let mut behind = Vec::new();
+    for line in lines {
+        let fields: Vec<String> = line
+            .split(',')
+            .map(|field| field.trim().to_owned())
+            .collect();
+        if fields.len() == columns {
+            rows.insert(format!("{} {}", fields[3], fields[4]), fields);
+        } else {
+            behind.push(line.to_owned());
+        }
+    }
+    (rows, behind)
+}
+
+/// Programs read it (nfsen-ng): the same columns, and the same in them. Rates and parts are rounded.
+#[test]
+fn statistics_as_csv_are_nfdumps() {
+    let folder = tempfile::tempdir().unwrap();
+    let datagrams = datagrams(Version::V5, 15);
+    let ours = weir_collects(folder.path(), &datagrams);
+    let theirs = nfcapd_collects(folder.path(), &datagrams, &[]);
+    for statistic in [
+        "srcip/bytes",
+        "dstport/packets",
+        "proto/flows",
+        "srcip:p/bytes",
+    ] {
+        let words = ["-s", statistic, "-n", "0", "-o", "csv", "-R"];
+        let mut weir = Command::new(binaries().unwrap().join("weir"));
+        let (our_rows, our_summary) = csv_of(&succeed(weir.arg("nfdump").args(words).arg(&ours)));
+        let mut nfdump = Command::new("nfdump");
+        nfdump.env("TZ", "UTC").arg("-6").args(words);
+        let (their_rows, their_summary) = csv_of(&succeed(nfdump.arg(&theirs)));
+        assert!(!their_rows.is_empty(), "{statistic}");
+        assert_eq!(
+            our_rows.keys().collect::<Vec<_>>(),
+            their_rows.keys().collect::<Vec<_>>(),
+            "{statistic}"
+        );
+        for (key, our_fields) in &our_rows {
+            for (our, their) in our_fields.iter().zip(&their_rows[key]) {
+                let numbers = (our.parse::<f64>(), their.parse::<f64>());
+                let is_alike = match numbers {
+                    (Ok(our), Ok(their)) => (our - their).abs() <= 1.0,
+                    _ => our == their,
+                };
+                assert!(is_alike, "{statistic}: {key}: {our} and {their}");
+            }
+        }
+        assert_eq!(our_summary[..2], their_summary[..2], "{statistic}");
+        let counts = |line: &str| {
+            line.split(',')
+                .take(3)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            counts(&our_summary[2]),
+            counts(&their_summary[2]),
+            "{statistic}"
+        );
+        // Without the summary, and all of it otherwise.
+        let mut quiet = Command::new(binaries().unwrap().join("weir"));
+        let (rows, behind) = csv_of(&succeed(
+            quiet.args(["nfdump", "-q"]).args(words).arg(&ours),
+        ));
+        assert_eq!((rows, behind), (our_rows, vec![]), "{statistic}");
+    }
+    let table = |more: &[&str]| {
+        let mut command = Command::new(binaries().unwrap().join("weir"));
+        let words = ["nfdump", "-s", "proto/flows", "-R"];
+        succeed(command.args(words).arg(&ours).args(more))
+    };
+    // Lines only, as nfdump's -q; and the least first.
+    let quiet = table(&["-q"]);
+    let whole = table(&[]);
+    let rows: Vec<&str> = whole
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with("all "))
+        .collect();
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(words(&quiet), words(&rows.join("\n")));
+    let mut command = Command::new(binaries().unwrap().join("weir"));
+    let words = ["nfdump", "-q", "-o", "csv", "-s", "proto/flows:a", "-R"];
+    let text = succeed(command.args(words).arg(&ours));
+    let flows: Vec<u64> = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(5).unwrap().parse().unwrap())
+        .collect();
+    assert!(flows.is_sorted() && flows.len() > 2, "{flows:?}");
+}
+
 /// Groups of an aggregation: keys as text, and counts.
 type Groups = BTreeMap<Vec<String>, Counts>;
 

@@ -65,6 +65,25 @@ fn nfdumps_words_have_native_ones() {
             "-R /f -s dstport:p/packets/bps -s proto/bytes -n 0 -o json",
             "top --by dstport:p/packets/bps --by proto/bytes --json -n 0 --scaled -r /f",
         ),
+        // As nfsen-ng asks.
+        (
+            "-M /f/live -R 2026/11/21/nfcapd.202611211400:2026/11/21/nfcapd.202611211455 -n 10 -s dstip/bytes -o csv",
+            "top --by dstip/bytes -o csv -n 10 --scaled -r /f/live received >= 2026-11-21T14:00:00 and received < \
+             2026-11-21T15:00:00",
+        ),
+        (
+            "-R /f -s srcip:p/bytes:a -q -o csv",
+            "top --by srcip:p/bytes:a -o csv -q -n 10 --scaled -r /f",
+        ),
+        (
+            "-R /f -A srcip,dsttos -O flows:d -q",
+            "group --by srcip,dsttos --order flows:d -q --scaled -r /f",
+        ),
+        (
+            "-R /f -a -o csv -q -n 5",
+            "group -o csv -q -n 5 --scaled -r /f",
+        ),
+        ("-R /f -O bytes:a", "flows -O bytes:a --scaled -r /f"),
         (
             "-R /f -s record/bytes",
             "group --order bytes -n 10 --scaled -r /f",
@@ -134,8 +153,7 @@ fn what_cannot_be_is_refused_with_what_to_use() {
         ("-M /a:b -r x", "router ip A"),
         ("-r /f -o pipe", "-o csv"),
         ("-r /f -o gline", "-o line"),
-        ("-r /f -s srcip -o csv", "-o json"),
-        ("-r /f -s srcip -q", "-o json"),
+        ("-r /f -s srcip -o fmt:%sa", "-o csv or -o json"),
         ("-r /f -s srcip -O bytes", "-s srcip/bytes"),
         ("-r /f -s srcip -c 9", "last 1h"),
         ("-r /f -a -s srcip", "weir group"),
