@@ -127,6 +127,9 @@ enum Command {
     /// Take flow-print's own command line, with -r DIR (--native prints Weir's)
     #[command(disable_help_flag = true)]
     FlowPrint(spelling::Words),
+    /// Take flow-dscan's own command line, with -r DIR (--native prints Weir's)
+    #[command(disable_help_flag = true)]
+    FlowDscan(spelling::Words),
 }
 
 impl Command {
@@ -136,6 +139,7 @@ impl Command {
             Self::Nfdump(words) => words.translate(spelling::nfdump::native)?,
             Self::FlowStat(words) => words.translate(spelling::flow_tools::stat)?,
             Self::FlowPrint(words) => words.translate(spelling::flow_tools::print)?,
+            Self::FlowDscan(words) => words.translate(spelling::flow_tools::dscan)?,
             _ => return Ok(Some(self)),
         };
         let parse = |words: Vec<String>| {
@@ -225,7 +229,10 @@ async fn run(command: &Command) -> Result<Coverage> {
         Command::Sql(options) => sql::run(options).await,
         Command::Live(options) => live::run(options),
         Command::Export(options) => export::run(options).await,
-        Command::Nfdump(_) | Command::FlowStat(_) | Command::FlowPrint(_) => {
+        Command::Nfdump(_)
+        | Command::FlowStat(_)
+        | Command::FlowPrint(_)
+        | Command::FlowDscan(_) => {
             bail!("words of another program were not translated: this is a bug")
         }
     }

@@ -25,7 +25,8 @@ use crate::{
 /// What `weir stat` is asked.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// A report: flow-stat's -f number (0 to 29) or flow-report's name (ip-source-address)
+    /// A report: flow-stat's -f number (0 to 32) or flow-report's name (ip-source-address); tags are names from files
+    /// (--names)
     #[arg(value_name = "REPORT", value_parser = Report::parse)]
     report: Report,
     #[command(flatten)]
@@ -65,7 +66,7 @@ enum Shape {
     Ports(&'static [&'static str]),
 }
 
-static REPORTS: [Report; 30] = [
+static REPORTS: [Report; 33] = [
     report(
         0,
         "summary",
@@ -136,6 +137,14 @@ static REPORTS: [Report; 30] = [
     report(27, "ip-exporter-address", Shape::Elements(&["router"])),
     report(28, "engine-id", Shape::Elements(&["engineid"])),
     report(29, "engine-type", Shape::Elements(&["enginetype"])),
+    // What flow-tag wrote into flows by prefix, Weir's files of names tell (--names).
+    report(30, "source-tag", Shape::Elements(&["srcname"])),
+    report(31, "destination-tag", Shape::Elements(&["dstname"])),
+    report(
+        32,
+        "source/destination-tag",
+        Shape::Elements(&["srcname", "dstname"]),
+    ),
 ];
 
 const fn report(number: u8, name: &'static str, shape: Shape) -> Report {
@@ -148,9 +157,6 @@ const fn report(number: u8, name: &'static str, shape: Shape) -> Report {
 
 impl Report {
     fn parse(text: &str) -> Result<Self, String> {
-        if matches!(text, "30" | "31" | "32") {
-            return Err("Weir's flows carry no tags".to_owned());
-        }
         let mut reports = REPORTS.iter();
         let is_it = |report: &&Self| report.number.to_string() == text || report.name == text;
         reports.find(is_it).copied().ok_or_else(|| {
@@ -398,7 +404,6 @@ mod tests {
                 );
             }
         }
-        assert!(Report::parse("30").unwrap_err().contains("no tags"));
         assert!(
             Report::parse("33")
                 .unwrap_err()

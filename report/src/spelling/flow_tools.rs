@@ -1,5 +1,5 @@
-//! flow-stat's and flow-print's command lines as Weir's. These programs read a stream that `flow-cat`
-//! writes; here `-r DIR` says where the flows are, and a filter may stand behind.
+//! flow-stat's, flow-print's and flow-dscan's command lines as Weir's. These programs read a stream that
+//! `flow-cat` writes; here `-r DIR` says where the flows are, and a filter may stand behind.
 
 use super::getopt;
 
@@ -28,7 +28,12 @@ const FORMATS: [(u32, Result<&str, &str>); 25] = [
         Ok("fmt:%ts %te %in %sa %sp %out %da %dp %pr %flg %pkt %byt %ra"),
     ),
     (8, Err("Weir's flows tell no encapsulation: use -f7")),
-    (9, Err("Weir's flows carry no tags: use -f5")),
+    (
+        9,
+        Err(
+            "Weir's flows carry no tags: names of prefixes (--names FILE) stand in for them in `weir flow-stat -f30`; to print flows use -f5",
+        ),
+    ),
     (10, Err("use `weir group --by srcas,dstas,inif,outif`")),
     (11, Err("use `weir group --by proto,srcport,dstport`")),
     (12, Err("use `weir group --by srcnet,srcmask,srcas,inif`")),
@@ -126,6 +131,69 @@ pub fn print(words: &[String]) -> Result<Vec<String>, String> {
     finish(command, folder, parsed.operands, "flow-print -f5")
 }
 
+/// flow-dscan's words as `weir scans`'. It alerts whoever tries so many, answered or not; what it remembers between
+/// streams (-s, -l, -p, -t) is in Weir's files, and where it runs and speaks (-b, -d) is no question.
+///
+/// # Errors
+/// A sentence that says what to use instead.
+pub fn dscan(words: &[String]) -> Result<Vec<String>, String> {
+    let parsed = getopt::parse("flow-dscan", "r:bBd:D:hi:I:lL:mO:pP:s:S:t:T:wW", words)?;
+    let mut command: Vec<String> = ["scans", "--bare", "0"].map(str::to_owned).to_vec();
+    let mut folder = None;
+    let mut conditions = Vec::new();
+    for (letter, argument) in parsed.options {
+        match letter {
+            'r' => folder = Some(argument),
+            'D' => command.extend(["--hosts".to_owned(), argument]),
+            'S' => command.extend(["--ports".to_owned(), argument]),
+            'i' | 'I' => {
+                let side = if letter == 'i' { "in" } else { "out" };
+                conditions.push(format!("{side} if in [{}]", argument.replace(',', " ")));
+            }
+            'm' => conditions.push("not dst net 224.0.0.0/4".to_owned()),
+            'w' => conditions.push("not (tcp and src port 80 and dst port > 1023)".to_owned()),
+            'W' => conditions.push("not (tcp and dst port 80 and src port > 1023)".to_owned()),
+            'b' | 'd' | 'l' | 'p' | 's' | 't' => {}
+            'B' => {
+                return Err(
+                    "-B tells syslog: say `weir scans … | logger`, or `weir signature … --live`"
+                        .to_owned(),
+                );
+            }
+            'L' => {
+                return Err(
+                    "-L reads lists of its own: write the addresses into /etc/weir/sets/NAME, and say `weir scans \
+                     --ignore @NAME`"
+                        .to_owned(),
+                );
+            }
+            'O' | 'P' | 'T' => {
+                let (counter, unit) = match letter {
+                    'O' => ("bytes", ""),
+                    'P' => ("packets", ""),
+                    _ => ("duration", "s"),
+                };
+                return Err(format!(
+                    "-{letter} is about single flows: `weir flows '{counter} > {argument}{unit}'` shows them"
+                ));
+            }
+            _ => return Err(usage("flow-dscan -D64 -S64")),
+        }
+    }
+    let own = parsed.operands.join(" ");
+    if !own.is_empty() {
+        // A comment would swallow what comes behind it.
+        conditions.push(format!("({own}\n)"));
+    }
+    let filter = conditions.join(" and ");
+    let operands = if filter.is_empty() {
+        Vec::new()
+    } else {
+        vec![filter]
+    };
+    finish(command, folder, operands, "flow-dscan -D64 -S64")
+}
+
 fn finish(
     mut command: Vec<String>,
     folder: Option<String>,
@@ -185,6 +253,41 @@ mod tests {
                 .unwrap_err()
                 .contains("leave it out")
         );
+    }
+
+    #[test]
+    fn flow_dscans_words_have_native_ones() {
+        for (line, expected) in [
+            (
+                "-b -m -W -s state -p -l -r /f",
+                "scans --bare 0 -r /f not dst net 224.0.0.0/4 and not (tcp and dst port 80 and src port > 1023)",
+            ),
+            (
+                "-D 10 -S20 -t 90000 -r /f",
+                "scans --bare 0 --hosts 10 --ports 20 -r /f",
+            ),
+            (
+                "-i1,2 -w -r /f last 1h",
+                "scans --bare 0 -r /f in if in [1 2] and not (tcp and src port 80 and dst port > 1023) and (last 1h\n)",
+            ),
+        ] {
+            let native = dscan(&words(line)).unwrap();
+            assert_eq!(native.join(" "), expected, "{line}");
+            let words = ["weir".to_owned()].into_iter().chain(native);
+            let parsed = <crate::Options as clap::Parser>::try_parse_from(words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+        for (line, says) in [
+            ("-b", "-r DIR"),
+            ("-B -r /f", "logger"),
+            ("-L suppress -r /f", "--ignore @NAME"),
+            ("-O 1000 -r /f", "bytes > 1000"),
+            ("-T 60 -r /f", "duration > 60s"),
+            ("-x -r /f", "no option -x"),
+        ] {
+            let refused = dscan(&words(line)).unwrap_err();
+            assert!(refused.contains(says), "{line}: {refused}");
+        }
     }
 
     #[test]

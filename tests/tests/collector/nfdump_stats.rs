@@ -237,11 +237,13 @@ fn csv_of(text: &str) -> (BTreeMap<String, Vec<String>>, Vec<String>) {
     let mut rows = BTreeMap::new();
     let mut behind = Vec::new();
     for line in lines {
-        let fields: Vec<String> = line
+        let mut fields: Vec<String> = line
             .split(',')
             .map(|field| field.trim().to_owned())
             .collect();
         if fields.len() == columns {
+            // Names of protocols are not the same everywhere.
+            fields[3] = protocol(&fields[3]);
             rows.insert(format!("{} {}", fields[3], fields[4]), fields);
         } else {
             behind.push(line.to_owned());
