@@ -2,6 +2,7 @@
 //! engines read, CSV, or a file that nfdump reads.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{BufWriter, Write as _},
     path::{Path, PathBuf},
@@ -26,7 +27,7 @@ use weir_store::{
 
 use crate::{
     answer::{Answer, coverage_json},
-    data::Coverage,
+    data::{self, Coverage},
     format::Format,
     interrupt,
     question::Source,
@@ -50,9 +51,9 @@ pub struct Options {
     /// Format; by the file's name otherwise
     #[arg(long = "as", visible_alias = "format", value_name = "FORMAT")]
     format: Option<Kind>,
-    /// Compression of nfdump's files; before 1.7.2 it has no zstd
-    #[arg(long, value_name = "HOW", default_value = "lz4")]
-    compression: Blocks,
+    /// Compression of nfdump's files (lz4, if nothing is said); before 1.7.2 it has no zstd
+    #[arg(long, value_name = "HOW")]
+    compression: Option<Blocks>,
 }
 
 /// A format of files.
@@ -106,23 +107,27 @@ fn kind_of(path: &Path) -> Option<Kind> {
 /// # Errors
 /// If the filter does not fit, the query fails, or the file cannot be written; then none is left.
 pub async fn run(options: &Options) -> Result<Coverage> {
-    if options.source.scaled {
-        bail!(
-            "files keep counts as they were sent, and the sampling interval beside them: leave --scaled out"
-        );
-    }
     let Some(kind) = options.format.or_else(|| kind_of(&options.file)) else {
         bail!(
             "name a file that ends in .parquet, .csv or .nfdump, or say --as parquet, --as csv or --as nfdump"
         );
     };
+    if options.source.scaled && kind != Kind::Nfdump {
+        bail!(
+            "files keep counts as they were sent, and the sampling interval beside them: leave --scaled out"
+        );
+    }
+    if options.compression.is_some() && kind != Kind::Nfdump {
+        bail!("--compression is of nfdump's files: leave it out");
+    }
     if options.file.exists() {
         bail!(
             "{} is there already: name another file",
             options.file.display()
         );
     }
-    let question = options.source.question()?;
+    let mut question = options.source.question()?;
+    let mut missing = BTreeMap::new();
     // Nobody takes half a file for a whole one.
     let mut partial = options.file.clone().into_os_string();
     partial.push(".partial");
@@ -134,8 +139,15 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         Kind::Csv => write_csv(question.flows, &partial).await,
         Kind::Nfdump => {
             let created_s = u64::try_from(question.now_ns / 1_000_000_000).unwrap_or(0);
-            let compression = options.compression.compression();
-            write_nfdump(question.flows, &partial, compression, created_s).await
+            let compression = options.compression.unwrap_or(Blocks::Lz4).compression();
+            // Its files have no place for the interval: who collects into them multiplies, and so must who exports.
+            let flows = if options.source.scaled {
+                question.flows
+            } else {
+                data::scaled(question.flows)?
+            };
+            question.coverage.is_scaled = true;
+            write_nfdump(flows, &partial, compression, created_s, &mut missing).await
         }
     };
     let renamed = written.and_then(|written| {
@@ -152,6 +164,13 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let file = options.file.display().to_string();
     let line = format!("{} flows in {file}", text::count(written));
     answer.line("file", json!(file), line);
+    if !missing.is_empty() {
+        let each = missing.iter();
+        let each = each.map(|(what, flows)| format!("{what} (of {} flows)", text::count(*flows)));
+        let each = each.collect::<Vec<_>>().join(", ");
+        let line = format!("nfdump's files have no place for {each}: Parquet keeps them");
+        answer.line("not_carried", json!(missing), line);
+    }
     answer.print(&question.coverage, options.source.json)?;
     Ok(question.coverage)
 }
@@ -224,12 +243,13 @@ async fn write_csv(flows: DataFrame, path: &Path) -> Result<u64> {
     Ok(written)
 }
 
-/// Writes what nfdump has places for; how many flows.
+/// Writes what nfdump has places for; how many flows. Counts those that have something it has no place for.
 async fn write_nfdump(
     flows: DataFrame,
     path: &Path,
     compression: BlockCompression,
     created_s: u64,
+    missing: &mut BTreeMap<&'static str, u64>,
 ) -> Result<u64> {
     let wanted = schema::schema();
     let mut stream = flows.select(stored(&wanted))?.execute_stream().await?;
@@ -238,6 +258,9 @@ async fn write_nfdump(
         let batch = as_stored(&batch?, &wanted)?;
         for flow in rows::flows(&batch)? {
             file.push(&flow)?;
+            for what in nfdump::not_carried(&flow) {
+                *missing.entry(what).or_default() += 1;
+            }
         }
     }
     Ok(file.finish()?.flows[0])

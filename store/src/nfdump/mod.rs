@@ -25,6 +25,7 @@ mod writer;
 
 pub use block::Compression;
 pub use reader::{Found, Reader};
+pub use record::not_carried;
 pub use totals::Totals;
 pub use writer::Writer;
 

@@ -5,15 +5,18 @@
 //! |---|---|---|
 //! | 1 | 48 | times (ms), packets, octets, ports, protocol, flags (8 bits), ToS |
 //! | 2, 3 | 8, 32 | addresses |
-//! | 4 | 16 | interfaces, masks, direction, end reason |
+//! | 4 | 16 | interfaces, masks, direction, end reason; the destination's ToS is only written |
 //! | 5 | 24 | flows it stands for; the other direction's packets and octets, which become a flow |
-//! | 6, 7 | 8, 8 | VLAN (source's), AS |
+//! | 6, 7 | 8, 8 | VLAN (the destination's is only written), AS |
+//! | 8, 9 | 4, 16 | next hop by BGP |
 //! | 10, 11 | 4, 16 | next hop |
 //! | 12, 13 | 4, 16 | exporter |
 //! | 14, 15 | 40, 32 | MPLS labels (four of ten), MAC addresses |
+//! | 16 | 8 | AS before and behind, only written |
 //! | 33 | 12 | observation domain |
 //!
-//! Of the others nothing is kept. Counts of sampled flows are scaled in nfdump's files, and stay so.
+//! Of the others nothing is kept, and [`not_carried`] tells what is not written. Counts of sampled flows are scaled
+//! in nfdump's files, and stay so: who writes them multiplies before.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -35,13 +38,30 @@ const MISCELLANEOUS: u16 = 4;
 const COUNTS: u16 = 5;
 const VLAN: u16 = 6;
 const AS: u16 = 7;
+const BGP_NEXT_HOP_V4: u16 = 8;
+const BGP_NEXT_HOP_V6: u16 = 9;
 const NEXT_HOP_V4: u16 = 10;
 const NEXT_HOP_V6: u16 = 11;
 const RECEIVED_FROM_V4: u16 = 12;
 const RECEIVED_FROM_V6: u16 = 13;
 const MPLS: u16 = 14;
 const MAC: u16 = 15;
+const ADJACENT_AS: u16 = 16;
 const OBSERVATION: u16 = 33;
+
+/// IANA's elements that have no column, and a place in nfdump's records.
+const DESTINATION_TOS: u16 = 55;
+const POST_VLAN: u16 = 59;
+const FORWARDING_STATUS: u16 = 89;
+const NEXT_AS: u16 = 128;
+const PREVIOUS_AS: u16 = 129;
+const PLACED: [u16; 5] = [
+    DESTINATION_TOS,
+    POST_VLAN,
+    FORWARDING_STATUS,
+    NEXT_AS,
+    PREVIOUS_AS,
+];
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -110,10 +130,10 @@ fn octets_min(kind: u16) -> usize {
         ADDRESSES_V6 | MAC => 32,
         MPLS => 40,
         COUNTS => 24,
-        MISCELLANEOUS | NEXT_HOP_V6 | RECEIVED_FROM_V6 => 16,
+        MISCELLANEOUS | NEXT_HOP_V6 | BGP_NEXT_HOP_V6 | RECEIVED_FROM_V6 => 16,
         OBSERVATION => 12,
         ADDRESSES_V4 | VLAN | AS => 8,
-        NEXT_HOP_V4 | RECEIVED_FROM_V4 => 4,
+        NEXT_HOP_V4 | BGP_NEXT_HOP_V4 | RECEIVED_FROM_V4 => 4,
         _ => 0,
     }
 }
@@ -201,6 +221,8 @@ impl Decoded {
                 record.source_as = u32(value, 0);
                 record.destination_as = u32(value, 4);
             }
+            BGP_NEXT_HOP_V4 => record.bgp_next_hop = address_v4(value, 0),
+            BGP_NEXT_HOP_V6 => record.bgp_next_hop = address_v6(value, 0),
             NEXT_HOP_V4 => record.next_hop = address_v4(value, 0),
             NEXT_HOP_V6 => record.next_hop = address_v6(value, 0),
             RECEIVED_FROM_V4 | RECEIVED_FROM_V6 => {
@@ -263,8 +285,8 @@ pub fn encode(flow: &StoredFlow, octets: &mut Vec<u8>) {
             put_v4(octets, record.destination);
         });
     }
-    elements.routing(record);
-    elements.layer_2(record);
+    elements.routing(flow);
+    elements.layer_2(flow);
     if !flow.exporter.is_unspecified() {
         elements.address([RECEIVED_FROM_V4, RECEIVED_FROM_V6], flow.exporter);
     }
@@ -292,6 +314,42 @@ pub fn encode(flow: &StoredFlow, octets: &mut Vec<u8>) {
     put_u16(&mut header, 0);
     header.extend([0, flow.version]);
     octets[start..start + HEADER_OCTETS].copy_from_slice(&header);
+}
+
+/// What of a flow is not written, for which these records have no place.
+pub fn not_carried(flow: &StoredFlow) -> impl Iterator<Item = &'static str> + use<> {
+    let record = &flow.record;
+    let is_tunnelled =
+        !record.outer_source.is_unspecified() || !record.outer_destination.is_unspecified();
+    let is_placed = |enterprise: u32, element: u16| enterprise == 0 && PLACED.contains(&element);
+    let mut others = flow.others.iter();
+    let has_others = others.any(|other| !is_placed(other.enterprise, other.element));
+    let lacks = [
+        (record.inner_vlan != 0, "inner VLANs"),
+        (record.flow_label != 0, "flow labels"),
+        (is_tunnelled, "addresses of tunnels"),
+        (has_others, "elements without a column"),
+    ];
+    lacks
+        .into_iter()
+        .filter_map(|(lacks, what)| lacks.then_some(what))
+}
+
+/// A number that has no column, 0 if the flow has none.
+fn other(flow: &StoredFlow, element: u16) -> u64 {
+    let mut others = flow.others.iter();
+    let found = others.find(|other| other.enterprise == 0 && other.element == element);
+    let octets = found.map_or(&[][..], |other| other.octets).iter();
+    octets.fold(0, |number, octet| number << 8 | u64::from(*octet))
+}
+
+/// Likewise, of 8 bits and of 32.
+fn other_u8(flow: &StoredFlow, element: u16) -> u8 {
+    u8::try_from(other(flow, element)).unwrap_or(0)
+}
+
+fn other_u32(flow: &StoredFlow, element: u16) -> u32 {
+    u32::try_from(other(flow, element)).unwrap_or(0)
 }
 
 /// Elements being appended.
@@ -323,17 +381,19 @@ impl Elements<'_> {
             put_u16(octets, record.destination_port);
             // It has the eight of RFC 9293, without those of its last four bits.
             let [_, tcp_flags] = record.tcp_flags.to_be_bytes();
-            octets.extend([record.protocol, tcp_flags, 0, record.tos]);
+            let forwarding = other_u8(flow, FORWARDING_STATUS);
+            octets.extend([record.protocol, tcp_flags, forwarding, record.tos]);
         });
     }
 
-    fn routing(&mut self, record: &FlowRecord) {
+    fn routing(&mut self, flow: &StoredFlow) {
+        let record = &flow.record;
         let interfaces = [record.ingress_ifindex, record.egress_ifindex];
         let rest = [
             record.source_mask,
             record.destination_mask,
             record.direction as u8,
-            0,
+            other_u8(flow, DESTINATION_TOS),
             0,
             record.end_reason as u8,
             0,
@@ -358,13 +418,27 @@ impl Elements<'_> {
         if !record.next_hop.is_unspecified() {
             self.address([NEXT_HOP_V4, NEXT_HOP_V6], record.next_hop);
         }
+        if !record.bgp_next_hop.is_unspecified() {
+            self.address([BGP_NEXT_HOP_V4, BGP_NEXT_HOP_V6], record.bgp_next_hop);
+        }
+        let adjacent = [NEXT_AS, PREVIOUS_AS].map(|element| other_u32(flow, element));
+        if adjacent != [0; 2] {
+            self.push(ADJACENT_AS, |octets| {
+                for number in adjacent {
+                    put_u32(octets, number);
+                }
+            });
+        }
     }
 
-    fn layer_2(&mut self, record: &FlowRecord) {
-        if record.vlan != 0 {
+    fn layer_2(&mut self, flow: &StoredFlow) {
+        let record = &flow.record;
+        let vlans = [record.vlan.into(), other_u32(flow, POST_VLAN)];
+        if vlans != [0; 2] {
             self.push(VLAN, |octets| {
-                put_u32(octets, record.vlan.into());
-                put_u32(octets, 0);
+                for vlan in vlans {
+                    put_u32(octets, vlan);
+                }
             });
         }
         if record.mpls_labels != [0; 4] {

@@ -123,6 +123,49 @@ fn octets_are_where_nfdump_looks_for_them() {
     assert_eq!(octets.len(), appendix + 12 + 157);
 }
 
+/// What has no column and a place in nfdump's records stands there, and what has none is told.
+#[test]
+fn what_has_a_place_is_written_and_the_rest_is_told() {
+    use crate::others::{Gathering, Other};
+
+    let mut gathering = Gathering::default();
+    for (element, octets) in [
+        (55u16, &[9][..]),
+        (59, &[0, 200][..]),
+        (89, &[64][..]),
+        (128, &[0, 0, 1, 0][..]),
+    ] {
+        let other = Other {
+            enterprise: 0,
+            element,
+            octets,
+        };
+        assert!(gathering.add(&other, octets.len()));
+    }
+    for number in [1, 2] {
+        let mut flow = flow(number);
+        flow.record.bgp_next_hop = flow.record.next_hop;
+        let mut octets = Vec::new();
+        record::encode(&flow, &mut octets);
+        assert_eq!(record::decode(&octets).unwrap().flow, flow);
+        assert_eq!(not_carried(&flow).count(), 0);
+    }
+    let mut flow = flow(1);
+    flow.others = gathering.finish();
+    let mut octets = Vec::new();
+    record::encode(&flow, &mut octets);
+    let has = |part: &[u8]| octets.windows(part.len()).any(|window| window == part);
+    // Flags, forwarding status, ToS; direction, the other ToS; both VLANs; the AS behind.
+    assert!(has(&[0xdb, 64, 7]) && has(&[24, 25, 1, 9, 0]));
+    assert!(has(&[6, 0, 12, 0, 100, 0, 0, 0, 200, 0, 0, 0]));
+    assert!(has(&[16, 0, 12, 0, 0, 1, 0, 0, 0, 0, 0, 0]));
+    assert_eq!(not_carried(&flow).count(), 0);
+    flow.record.flow_label = 5;
+    flow.record.inner_vlan = 6;
+    let told: Vec<_> = not_carried(&flow).collect();
+    assert_eq!(told, ["inner VLANs", "flow labels"]);
+}
+
 #[test]
 fn a_record_of_two_directions_is_two_flows() {
     let mut octets = Vec::new();

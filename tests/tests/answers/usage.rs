@@ -1,6 +1,9 @@
 //! Who uses the network, with whom and for what.
 
+use std::process::Command;
+
 use serde_json::json;
+use weir_tests::process::succeed;
 
 use crate::archive::{Archive, Flow, TCP, UDP, column};
 
@@ -66,6 +69,22 @@ fn q1_sampled_flows_count_for_all_packets_if_they_are_to() {
     ] {
         let text = archive.text(asked);
         assert!(text.contains(words), "{text}");
+    }
+    // nfdump's files have no place for the interval: what is exported into them is multiplied, and once.
+    for (more, name) in [(&[][..], "one.nfdump"), (&["--scaled"][..], "two.nfdump")] {
+        let file = archive.folder.path().join(name);
+        let export = ["export", "-w", file.to_str().unwrap()];
+        let said = archive.text(&[&export[..], more].concat());
+        assert!(said.contains("octets and packets are multiplied"), "{said}");
+        let mut nfdump = Command::new("nfdump");
+        nfdump.args(["-q", "-N", "-o", "fmt:%pkt %byt", "-r"]);
+        let text = succeed(nfdump.arg(&file).arg("any"));
+        let lines = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut lines: Vec<_> = lines.filter(|words| !words.is_empty()).collect();
+        lines.sort();
+        assert_eq!(lines, [["1000", "500000"], ["20", "9000"]]);
     }
     // Who exports them would have them multiplied twice.
     let mut export = archive.command(&["export", "--scaled", "-w", "/no/such/folder/x.csv"]);
