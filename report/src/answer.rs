@@ -367,6 +367,10 @@ pub fn coverage_text(coverage: &Coverage, flows: u64) -> String {
         (None, Some(complete)) => lines.push(format!(
             "no file has flows of that time; complete up to {complete} UTC"
         )),
+        (_, None) if coverage.left_out().is_empty() => lines.push(
+            "nothing was ever received here: is it the directory a collector writes to (its -w)?"
+                .to_owned(),
+        ),
         (_, None) => {}
     }
     lines.push(String::new());
@@ -472,7 +476,8 @@ mod tests {
         assert!(coverage_text(&coverage, 7).ends_with("; one file says nothing of that yet\n"));
         assert_eq!(
             coverage_text(&Coverage::default(), 0),
-            "0 of 0 flows, from 0 closed and 0 open files\n"
+            "0 of 0 flows, from 0 closed and 0 open files\n\
+             nothing was ever received here: is it the directory a collector writes to (its -w)?\n"
         );
         // Who asks for the last minutes sees why there is nothing yet.
         let nothing = Coverage {

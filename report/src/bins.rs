@@ -3,6 +3,8 @@
 
 use anyhow::{Result, bail};
 
+use crate::question::Misasked;
+
 /// Bins, at most.
 const BINS_MAX: i64 = 10_000;
 
@@ -48,7 +50,9 @@ impl Bins {
         let span_ns = to_ns.saturating_sub(from_ns).max(1);
         let number = span_ns / length_ns + i64::from(span_ns % length_ns != 0);
         if number > BINS_MAX {
-            bail!("{number} intervals are too many: {BINS_MAX} are the most, so take longer ones");
+            bail!(Misasked(format!(
+                "{number} intervals are too many: {BINS_MAX} are the most, so take longer ones"
+            )));
         }
         Ok(Self {
             from_ns,

@@ -30,7 +30,7 @@ use crate::{
     data::{self, Coverage},
     format::Format,
     interrupt,
-    question::Source,
+    question::{Misasked, Source},
     row::Columns,
     text,
 };
@@ -108,17 +108,23 @@ fn kind_of(path: &Path) -> Option<Kind> {
 /// If the filter does not fit, the query fails, or the file cannot be written; then none is left.
 pub async fn run(options: &Options) -> Result<Coverage> {
     let Some(kind) = options.format.or_else(|| kind_of(&options.file)) else {
-        bail!(
-            "name a file that ends in .parquet, .csv or .nfdump, or say --as parquet, --as csv or --as nfdump"
-        );
+        bail!(Misasked(
+            "name a file that ends in .parquet, .csv or .nfdump, or say --as parquet, --as csv or \
+             --as nfdump"
+                .to_owned()
+        ));
     };
     if options.source.scaled && kind != Kind::Nfdump {
-        bail!(
-            "files keep counts as they were sent, and the sampling interval beside them: leave --scaled out"
-        );
+        bail!(Misasked(
+            "files keep counts as they were sent, and the sampling interval beside them: leave \
+             --scaled out"
+                .to_owned()
+        ));
     }
     if options.compression.is_some() && kind != Kind::Nfdump {
-        bail!("--compression is of nfdump's files: leave it out");
+        bail!(Misasked(
+            "--compression is of nfdump's files: leave it out".to_owned()
+        ));
     }
     if options.file.exists() {
         bail!(

@@ -28,7 +28,7 @@ use crate::{
     lines,
     objects::Objects,
     output::Output,
-    question::Source,
+    question::{Misasked, Source},
 };
 
 /// Batches decoded ahead of those that are printed.
@@ -39,7 +39,7 @@ const BATCHES_AHEAD: usize = 2;
 pub struct Options {
     #[command(flatten)]
     source: Source,
-    /// At most this many
+    /// At most this many; 0: all
     #[arg(short = 'n', short_alias = 'c', long, value_name = "N")]
     limit: Option<usize>,
     /// line, long, extended, biline, bilong, csv, json, ndjson, null, `fmt:%ts %sap …` or `csv:%sa,…` with
@@ -120,8 +120,9 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         flows = joined::joined(flows, first)?;
     }
     let sort = sort(order, joined.is_some());
+    let limit = options.limit.filter(|limit| *limit > 0);
     if !sort.is_empty() {
-        flows = flows.sort(sort)?.limit(0, options.limit)?;
+        flows = flows.sort(sort)?.limit(0, limit)?;
     }
     let coverage = question.coverage;
     let is_text = matches!(&printed, Printed::Text(format) if !format.is_csv());
@@ -137,7 +138,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             if joined.is_none() && format.shows_out() {
                 columns.extend(joined::out_columns(options.source.scaled));
             }
-            let batches = first(flows.select(columns)?, options.limit).await?;
+            let batches = first(flows.select(columns)?, limit).await?;
             let printed = lines::print(batches, format, heading, &mut output).await?;
             if options.quiet {
                 // Whoever reads it wants lines of flows.
@@ -148,7 +149,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             }
         }
         Printed::Json => {
-            let batches = first(flows, options.limit).await?;
+            let batches = first(flows, limit).await?;
             let heading = "{\"flows\":[".to_owned();
             let printed = lines::print(batches, Objects::Elements, heading, &mut output).await?;
             if options.quiet {
@@ -159,7 +160,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             }
         }
         Printed::Lines => {
-            let batches = first(flows, options.limit).await?;
+            let batches = first(flows, limit).await?;
             let heading = String::new();
             let printed = lines::print(batches, Objects::Lines, heading, &mut output).await?;
             if !options.quiet {
@@ -167,7 +168,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             }
         }
         Printed::Null => {
-            let counted = flows.limit(0, options.limit)?.count().await?;
+            let counted = flows.limit(0, limit)?.count().await?;
             if !options.quiet {
                 write!(output, "{}", coverage_text(&coverage, counted as u64))?;
             }
@@ -242,10 +243,10 @@ fn order_of(whole: &str, is_joined: bool) -> Result<(Expr, bool)> {
         "pps" | "ipps" => (functions::packets_per_second_expression(), false),
         "bps" | "ibps" => (functions::bits_per_second_expression(), false),
         "bpp" | "ibpp" => (functions::octets_per_packet_expression(), false),
-        _ => bail!(
+        _ => bail!(Misasked(format!(
             "no order is called `{whole}`: there are tstart, tend, packets, bytes, opackets, obytes, flows, duration, \
              pps, bps and bpp, with `:a` or `:d` behind"
-        ),
+        ))),
     };
     Ok((by, is_ascending.unwrap_or(is_usual)))
 }

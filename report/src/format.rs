@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     filter::error::nearest,
+    question::Misasked,
     row::Columns,
     tokens::{Shown, TOKENS},
 };
@@ -70,10 +71,10 @@ impl Format {
                 })
             }
             None if text == "csv" || text == "csv-fast" => Self::compile(CSV, true),
-            None => bail!(
+            None => bail!(Misasked(format!(
                 "no format is called `{text}`: there are line, long, extended, biline, bilong, csv, json, \
                  ndjson, null, fmt:TOKENS and csv:TOKENS"
-            ),
+            ))),
         }
     }
 
@@ -98,7 +99,7 @@ impl Format {
             }
             let token = TOKENS.iter().find(|token| token.0 == name);
             let Some(&(_, heading, csv, width, shown)) = token else {
-                return Err(unknown(name));
+                return Err(unknown(name).into());
             };
             let (heading, width) = if is_csv { (csv, 0) } else { (heading, width) };
             pieces.push(Piece::Token {
@@ -195,15 +196,17 @@ impl Format {
     }
 }
 
-fn unknown(name: &str) -> anyhow::Error {
+fn unknown(name: &str) -> Misasked {
     if let Some(meant) = nearest(name, TOKENS.iter().map(|token| token.0)) {
-        return anyhow::anyhow!("no token is called %{name}; did you mean %{meant}?");
+        return Misasked(format!(
+            "no token is called %{name}; did you mean %{meant}?"
+        ));
     }
     let known = TOKENS.iter().map(|token| format!("%{}", token.0));
-    anyhow::anyhow!(
+    Misasked(format!(
         "Weir's flows have nothing for the token %{name}; there are {}",
         known.collect::<Vec<_>>().join(" ")
-    )
+    ))
 }
 
 /// Appends what `write` does, in so many columns; negative: aligned to the left. What is written is ASCII.

@@ -11,6 +11,7 @@ use datafusion::{
 use crate::{
     format::Format,
     functions::{self, OtherKind},
+    question::Misasked,
 };
 
 const TCP: u8 = 6;
@@ -60,10 +61,10 @@ pub fn columns(format: &Format, is_joined: bool) -> Result<Vec<Expr>> {
     let mut columns = format.columns();
     if is_joined {
         if let Some(missing) = columns.iter().find(|column| !COLUMNS.contains(column)) {
-            bail!(
+            bail!(Misasked(format!(
                 "a line of both directions has no `{missing}`, which is each flow's own: leave out the tokens \
                  that show it, or -b and -B"
-            );
+            )));
         }
         columns.extend([OUT_PACKETS, OUT_OCTETS, FLOWS]);
     }

@@ -78,7 +78,7 @@ use std::{io, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
-use crate::{data::Coverage, filter::Misunderstood};
+use crate::{data::Coverage, filter::Misunderstood, question::Misasked};
 
 /// Answers questions from the flows that weir-collector keeps.
 #[derive(Debug, Parser)]
@@ -204,7 +204,8 @@ fn status(done: Result<Coverage>) -> ExitCode {
                 None => eprintln!("weir: {}", said(&error)),
             }
             // What is asked wrongly is a usage error, as clap has it.
-            if error.is::<Misunderstood>() || error.is::<sql::Refused>() {
+            let is_misunderstood = error.is::<Misunderstood>() || error.is::<sql::Refused>();
+            if is_misunderstood || error.is::<Misasked>() {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE

@@ -1,6 +1,6 @@
 //! What all commands share: where the flows are, which of them are asked for, and the engine.
 
-use std::{fs, path::PathBuf};
+use std::{fmt, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -71,6 +71,18 @@ fn instant(text: &str) -> Result<i64, String> {
     times::instant_ns(text, clock::unix_ns())
         .ok_or_else(|| "a time such as 2026-11-21T14:00 fits here".to_owned())
 }
+
+/// What is asked wrongly, beside filters and SQL: names that there are not, words that contradict one another.
+#[derive(Debug)]
+pub struct Misasked(pub String);
+
+impl fmt::Display for Misasked {
+    fn fmt(&self, output: &mut fmt::Formatter<'_>) -> fmt::Result {
+        output.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misasked {}
 
 /// What is asked, and of which flows.
 pub struct Question {

@@ -18,7 +18,7 @@ use crate::{
     gather::{Counts, Gathering, Group, gather},
     leading::Leading,
     output::Output,
-    question::{Question, Source},
+    question::{Misasked, Question, Source},
     signature_live,
     signatures::{self, By, Signature},
     text,
@@ -33,10 +33,10 @@ pub struct Options {
     #[command(flatten)]
     source: Source,
     /// Print the signatures there are, and look for none
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["wanted", "lines", "check"])]
     list: bool,
     /// Only see whether the signatures in this file are understood
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["wanted", "lines"])]
     check: Option<PathBuf>,
     #[command(flatten)]
     live: signature_live::Live,
@@ -172,11 +172,15 @@ fn chosen(known: Vec<Signature>, names: &str) -> Result<Vec<Signature>> {
         }
         let all = known.iter().map(|signature| signature.name.as_str());
         if let Some(meant) = nearest(name, all.clone()) {
-            bail!("no signature is called `{name}`; did you mean `{meant}`?");
+            bail!(Misasked(format!(
+                "no signature is called `{name}`; did you mean `{meant}`?"
+            )));
         }
         let all: Vec<_> = all.collect();
         let all = all.join(", ");
-        bail!("no signature is called `{name}`: there are {all}");
+        bail!(Misasked(format!(
+            "no signature is called `{name}`: there are {all}"
+        )));
     }
     Ok(chosen)
 }

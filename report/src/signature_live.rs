@@ -44,7 +44,7 @@ pub struct Live {
     #[arg(short = 'c', long, value_name = "PATH", requires = "live")]
     control: Option<PathBuf>,
     /// Time between looks, as in 500ms or 2s, with --live
-    #[arg(short = 'i', long, value_name = "TIME", default_value = "2s", value_parser = live::interval)]
+    #[arg(short = 'i', long, value_name = "TIME", default_value = "2s", requires = "live", value_parser = live::interval)]
     interval: Duration,
     /// Print who matches now, and end, with --live
     #[arg(long, requires = "live")]

@@ -19,7 +19,7 @@ use crate::{
     functions,
     gather::{Gathering, Group, Order, Ranking, gather},
     group,
-    question::{Question, Source},
+    question::{Misasked, Question, Source},
 };
 
 /// What `weir stat` is asked.
@@ -171,6 +171,14 @@ impl Report {
 /// # Errors
 /// If the filter does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
+    let has_lines = matches!(options.report.shape, Shape::Elements(_) | Shape::Ports(_));
+    let is_sorted = options.ascending.or(options.descending).is_some();
+    if !has_lines && (is_sorted || options.percent || options.lines > 0) {
+        bail!(Misasked(format!(
+            "report {} ({}) has no lines to sort or to cut: leave -s, -S, -P and -n out",
+            options.report.number, options.report.name
+        )));
+    }
     let mut asked = options.source.asked()?;
     if let Shape::Ports(_) = options.report.shape {
         asked = asked.and(options.source.parse("tcp or udp")?);
@@ -328,10 +336,10 @@ async fn elements(options: &Options, question: &Question, names: &[&str]) -> Res
     };
     let asked = options.ascending.or(options.descending);
     if let Some(column) = asked.filter(|column| *column >= names.len() + 3) {
-        bail!(
+        bail!(Misasked(format!(
             "there is no column {column}: the last one is {}",
             names.len() + 2
-        );
+        )));
     }
     // Only these three orders can be cut while groups come in; others need all of them.
     let order = match options

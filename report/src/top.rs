@@ -11,7 +11,7 @@ use crate::{
     data::Coverage,
     element::Element,
     gather::{Counts, Gathering, Group, Order, Ranking, Sorting, Total, direction, gather},
-    question::Source,
+    question::{Misasked, Source},
 };
 
 /// What `weir top` is asked.
@@ -84,10 +84,10 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     };
     let has_own = |statistic: &Statistic| !statistic.orders.is_empty();
     if !options.order.is_empty() && options.by.iter().all(has_own) {
-        bail!(
+        bail!(Misasked(format!(
             "--order is for elements without orders of their own: leave it out, or the orders behind `{}/`",
             options.by[0].name
-        );
+        )));
     }
     let question = options.source.question()?;
     let mut answer = Answer {
@@ -185,10 +185,10 @@ fn orders_of(names: &[String], distinct: &mut Vec<Element>) -> Result<Vec<(Sorti
                     distinct.len() - 1
                 }))
             }
-            (None, None) => bail!(
+            (None, None) => bail!(Misasked(format!(
                 "no order is called `{name}`: there are octets, packets, flows, bps, pps, bpp, duration and \
                  distinct(ELEMENT)"
-            ),
+            ))),
         };
         let sorting = Sorting {
             order,

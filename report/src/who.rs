@@ -15,7 +15,7 @@ use crate::{
     element::KeyValue,
     filter::{Filter, plan::plan},
     leading::Leading,
-    question::Source,
+    question::{Misasked, Source},
     text,
     two_way::{Direction, Ends, Exchanged, address_cell, exchanged_cells, service_cells, two_way},
 };
@@ -118,10 +118,10 @@ fn catalogue(options: &Options) -> Result<Vec<Rule>> {
     let shipped = || SHIPPED.iter().find(|(known, _)| known == name);
     let Some(text) = own.or_else(|| shipped().map(|(_, text)| (*text).to_owned())) else {
         let names = SHIPPED.map(|(name, _)| name).join(", ");
-        bail!(
+        bail!(Misasked(format!(
             "there is no catalogue `{name}` in {}/who; shipped are {names}",
             options.source.library.display()
-        );
+        )));
     };
     rules(name, &text, |filter| options.source.parse(filter))
 }

@@ -212,6 +212,50 @@ fn q7_which_ports_are_used_most() {
     assert_eq!(column(&groups["groups"], "srcip/16"), ["10.1.0.0/16"]);
 }
 
+/// What is asked wrongly is a usage error, and what a command cannot heed is not ignored.
+#[test]
+fn what_is_asked_wrongly_is_told() {
+    let archive = Archive::new(&[Flow::new(60, "10.1.0.1", "10.1.0.2", TCP, 443)], false, 0);
+    for (asked, words) in [
+        (&["flows", "-O", "size"][..], "no order is called `size`"),
+        (&["flows", "-o", "fmt:%nosuch"][..], "token %nosuch"),
+        (&["flows", "-o", "csv", "--json"][..], "cannot be used with"),
+        (&["top", "-o", "csv", "--json"][..], "cannot be used with"),
+        (&["top", "--order", "size"][..], "no order is called `size`"),
+        (
+            &["top", "--by", "srcip/bytes", "--order", "flows"][..],
+            "orders of their own",
+        ),
+        (&["stat", "0", "-S2"][..], "has no lines to sort"),
+        (&["stat", "9", "-S9"][..], "there is no column 9"),
+        (&["signature", "nosuch"][..], "no signature is called"),
+        (
+            &["signature", "--list", "-n", "3"][..],
+            "cannot be used with",
+        ),
+        (&["signature", "all", "-i", "1s"][..], "--live"),
+        (&["who", "nosuch"][..], "no catalogue"),
+        (
+            &["export", "-w", "x.csv", "--compression", "zstd"][..],
+            "leave it out",
+        ),
+        (&["series", "--every", "1ns"][..], "fits here"),
+        (&["sql", "selct 1"][..], "an SQL statement fits here"),
+    ] {
+        let output = archive.command(asked).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{asked:?}: {said}");
+        assert!(said.contains(words), "{asked:?}: {said}");
+    }
+    // 0 is no limit, as everywhere.
+    let flows = archive.json(&["flows", "-n", "0"]);
+    assert_eq!(flows["flows"].as_array().unwrap().len(), 1);
+    // Who asks where nothing ever came is told.
+    let empty = Archive::new(&[], false, 0);
+    let text = empty.text(&["top"]);
+    assert!(text.contains("nothing was ever received here"), "{text}");
+}
+
 /// As in nfdump: traffic classes and the bottom of a stack make no other label.
 #[test]
 fn q7_labels_are_counted_whatever_stands_beside_them() {
