@@ -11,6 +11,8 @@ mod functions;
 mod local_names;
 #[path = "../../report/src/names.rs"]
 mod names;
+#[path = "../../report/src/over_columns.rs"]
+mod over_columns;
 
 use filter::{Surroundings, plan, sets::Library};
 use libfuzzer_sys::fuzz_target;

@@ -23,7 +23,6 @@ use crate::{
     filter::ranges::{self, Ranges},
     local_names::{self, What as Known},
     over_columns::{self, OverColumns},
-    row, write,
 };
 
 /// How addresses are stored: 16 octets.
@@ -421,7 +420,7 @@ impl OverColumns for Other {
             keys.copied().find_map(|key| other(map?, key, row))
         };
         let rows = 0..columns[0].len();
-        let number = |row: usize| value(row).map_or(0, row::number_of);
+        let number = |row: usize| value(row).map_or(0, number_of);
         let made: ArrayRef = match self.kind {
             OtherKind::Number => Arc::new(UInt64Array::from_iter_values(rows.map(number))),
             OtherKind::Label => {
@@ -469,12 +468,25 @@ fn address_of(octets: &[u8]) -> Option<u128> {
     v4.or_else(|_| v6()).ok().filter(|_| !is_zero)
 }
 
-/// Words as they were sent, without the zeros that v9 fills up with.
+/// A number as it was sent: its last octets, if it is one of more than 64 bits.
+#[must_use]
+pub fn number_of(octets: &[u8]) -> u64 {
+    let octets = octets.iter();
+    octets.fold(0, |number, octet| number << 8 | u64::from(*octet))
+}
+
+/// Words as they were sent, without the zeros that v9 fills up with; what would move a terminal's cursor is a dot.
 fn word_of(octets: &[u8]) -> String {
-    let end = octets.iter().position(|octet| *octet == 0);
-    let mut word = Vec::new();
-    write::put_word(&mut word, &octets[..end.unwrap_or(octets.len())]);
-    String::from_utf8_lossy(&word).into_owned()
+    let word = octets.iter().copied().take_while(|octet| *octet != 0);
+    let is_safe = |octet: u8| octet.is_ascii_graphic() || octet == b' ';
+    word.map(|octet| {
+        if is_safe(octet) {
+            char::from(octet)
+        } else {
+            '.'
+        }
+    })
+    .collect()
 }
 
 /// Addresses made of addresses, row by row; nulls stay.
@@ -567,7 +579,7 @@ mod tests {
 
     #[test]
     fn elements_without_a_column_are_read_by_their_keys() {
-        assert_eq!(row::number_of(&[1, 0]), 256);
+        assert_eq!(number_of(&[1, 0]), 256);
         assert_eq!(address_of(&[0; 4]), None);
         assert_eq!(address_of(&[0; 16]), None);
         assert_eq!(address_of(&[1, 2, 3]), None);

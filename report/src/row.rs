@@ -95,9 +95,9 @@ impl Columns<'_> {
     fn show_other(&self, shown: Shown, row: usize, line: &mut Vec<u8>) {
         let other = |key: &str| self.other(key, row);
         match shown {
-            Shown::OtherNumber(key) => write::put(line, other(key).map_or(0, number_of)),
+            Shown::OtherNumber(key) => write::put(line, other(key).map_or(0, functions::number_of)),
             Shown::OtherLabel(key) => {
-                let entry = other(key).map_or(0, number_of);
+                let entry = other(key).map_or(0, functions::number_of);
                 put_label(line, u32::try_from(entry).unwrap_or(0));
             }
             Shown::OtherAddress(v4, v6) => put_other_address(line, other(v4), other(v6)),
@@ -161,13 +161,6 @@ impl Columns<'_> {
         line.push(b'/');
         write::put(line, bits.into());
     }
-}
-
-/// A number as it was sent: its last octets, if it is one of more than 64 bits.
-#[must_use]
-pub fn number_of(octets: &[u8]) -> u64 {
-    let octets = octets.iter();
-    octets.fold(0, |number, octet| number << 8 | u64::from(*octet))
 }
 
 /// Appends an address; zeros if it is not known, as nfdump does.

@@ -88,6 +88,12 @@ pub enum Field {
     MplsExp(u8),
     /// IPv6 flow label.
     FlowLabel,
+    /// Octets that left, where an exporter counts them apart from those that came in; else 0, and so is what follows.
+    OutOctets,
+    /// Packets, likewise.
+    OutPackets,
+    /// AS of the next hop.
+    NextAs,
     /// Exporter's address.
     Exporter,
     /// Source port.

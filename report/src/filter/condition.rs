@@ -262,9 +262,8 @@ impl<'i> Words<'i, '_> {
                 let field = vocabulary::number_field(&word).unwrap_or(Field::Packets);
                 self.plain(field, numbers(field))
             }
-            "packets" | "bytes" => self.refuse(format!(
-                "Weir's records have no {word} of the other direction"
-            )),
+            "packets" => self.plain(Field::OutPackets, numbers(Field::OutPackets)),
+            "bytes" => self.plain(Field::OutOctets, numbers(Field::OutOctets)),
             _ => {
                 let known = ["if", "packets", "bytes"];
                 self.unknown("`if`, `packets` or `bytes` fits here", &known)

@@ -13,7 +13,7 @@ use super::{
     ast::{Comparison, Field, Filter, Kind, Test},
     ranges::{self, Ranges},
 };
-use crate::functions;
+use crate::functions::{self, OtherKind};
 
 /// Members of a set that are written out as a list.
 const LISTED_MAX: usize = 256;
@@ -99,6 +99,9 @@ fn value_of(field: Field) -> Expr {
             let shifted = bitwise_shift_right(col(mpls_column(place)), lit(1u32));
             bitwise_and(shifted, lit(7u32))
         }
+        Field::OutOctets => other("23"),
+        Field::OutPackets => other("24"),
+        Field::NextAs => other("128"),
         Field::Exporter => col("exporter"),
         Field::SourcePort => col("src_port"),
         Field::DestinationPort => col("dst_port"),
@@ -135,6 +138,11 @@ fn value_of(field: Field) -> Expr {
         Field::End => col("flow_end"),
         Field::Received => col("received"),
     }
+}
+
+/// A number that has no column.
+fn other(key: &'static str) -> Expr {
+    functions::other_expression(OtherKind::Number, [key, key])
 }
 
 /// The column of a field that not every record has.

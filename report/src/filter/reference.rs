@@ -65,6 +65,14 @@ fn holds<T: Ord + Copy>(left: T, comparison: Comparison, right: T) -> bool {
     }
 }
 
+/// A number that has no column, 0 if the flow has none.
+fn other(flow: &StoredFlow, element: u16) -> u128 {
+    let mut others = flow.others.iter();
+    let found = others.find(|other| other.enterprise == 0 && other.element == element);
+    let octets = found.map_or(&[][..], |other| other.octets);
+    functions::number_of(octets).into()
+}
+
 /// A field as a number; `None` if the record has none.
 fn value_of(field: Field, flow: &StoredFlow) -> Option<u128> {
     let record = &flow.record;
@@ -92,6 +100,9 @@ fn value_of(field: Field, flow: &StoredFlow) -> Option<u128> {
         Field::MplsLabel(place) => said(label(place))? / 16,
         Field::MplsExp(place) => said(label(place))? / 2 % 8,
         Field::FlowLabel => said(record.flow_label.into())?,
+        Field::OutOctets => other(flow, 23),
+        Field::OutPackets => other(flow, 24),
+        Field::NextAs => other(flow, 128),
         Field::Exporter => address(flow.exporter),
         Field::SourcePort => record.source_port.into(),
         Field::DestinationPort => port.into(),

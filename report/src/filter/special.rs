@@ -61,7 +61,7 @@ impl Words<'_, '_> {
     pub(super) fn next_hop(&mut self) -> Read {
         self.at += 1;
         if self.word().as_deref() == Some("as") {
-            return self.refuse("Weir's files keep no AS of neighbours");
+            return self.plain(Field::NextAs, numbers(Field::NextAs));
         }
         let fields = (Field::NextHop, Field::NextHop);
         if self.is_membership() || self.take(&["ip"]) {
