@@ -516,7 +516,10 @@ mod tests {
             coverage.sampling = sampling;
             coverage.is_scaled = is_scaled;
             let says = coverage_text(&coverage, 7);
-            let last = says.lines().last().filter(|line| line.contains("sampled"));
+            let last = says
+                .lines()
+                .next_back()
+                .filter(|line| line.contains("sampled"));
             assert_eq!(last.is_some(), expected.is_some(), "{says}");
             assert!(
                 last.unwrap_or_default()

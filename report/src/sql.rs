@@ -373,7 +373,7 @@ mod tests {
             ("select 'abc", "         ^ ", "Unterminated string literal"),
         ] {
             let told = refused(query);
-            let last = told.lines().last().unwrap();
+            let last = told.lines().next_back().unwrap();
             assert!(told.contains("this SQL cannot be understood"), "{told}");
             assert!(last.starts_with(caret) && last.contains(says), "{told}");
             assert!(

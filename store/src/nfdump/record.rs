@@ -180,19 +180,7 @@ impl Decoded {
         let flow = &mut self.flow;
         let record = &mut flow.record;
         match kind {
-            GENERIC => {
-                let ns = |at: usize| u64(value, at).saturating_mul(NS_PER_MS);
-                record.start_ns = ns(0);
-                record.end_ns = ns(8);
-                flow.received_ns = ns(16);
-                record.packets = u64(value, 24);
-                record.octets = u64(value, 32);
-                record.source_port = u16(value, 40);
-                record.destination_port = u16(value, 42);
-                record.protocol = value[44];
-                record.tcp_flags = value[45].into();
-                record.tos = value[47];
-            }
+            GENERIC => take_generic(flow, value),
             ADDRESSES_V4 => {
                 record.source = address_v4(value, 0);
                 record.destination = address_v4(value, 4);
@@ -247,6 +235,21 @@ impl Decoded {
         }
         Some(())
     }
+}
+
+fn take_generic(flow: &mut StoredFlow, value: &[u8]) {
+    let ns = |at: usize| u64(value, at).saturating_mul(NS_PER_MS);
+    let record = &mut flow.record;
+    record.start_ns = ns(0);
+    record.end_ns = ns(8);
+    flow.received_ns = ns(16);
+    record.packets = u64(value, 24);
+    record.octets = u64(value, 32);
+    record.source_port = u16(value, 40);
+    record.destination_port = u16(value, 42);
+    record.protocol = value[44];
+    record.tcp_flags = value[45].into();
+    record.tos = value[47];
 }
 
 pub fn address_v4(octets: &[u8], at: usize) -> Ipv6Addr {
