@@ -275,7 +275,8 @@ mod tests {
             nh nhb ra sas das nas pas in out pkt ipkt opkt byt ibyt obyt fl flg tos stos dtos dir smk dmk fwd \
             svln dvln ismc odmc idmc osmc mpls1 mpls2 mpls3 mpls4 mpls5 mpls6 mpls7 mpls8 mpls9 mpls10 mpls bps \
             pps bpp sc dc sloc dloc n ipl opl nbid ja3 sni nbnam odid opid nfc evt xevt msec xsa xda xsp xdp \
-            uname nevt ivrf evrf nsa nda nsp ndp pbstart pbend pbstep pbsize cl sl al inam onam";
+            uname nevt ivrf evrf nsa nda nsp ndp pbstart pbend pbstep pbsize cl sl al inam onam \
+            gsa gda gsap gdap xsap xdap nsap ndap iacl eacl sgt";
         for name in MANUAL.split_whitespace() {
             for prefix in ["fmt:%", "csv:%"] {
                 let format = Format::parse(&format!("{prefix}{name}"));

@@ -7,7 +7,14 @@ use arrow::array::{Array as _, FixedSizeBinaryArray};
 
 pub use self::columns::Columns;
 use self::columns::{at, known, octets};
-use crate::{filter::ranges, functions, local_names, text, tokens::Shown, write};
+use crate::{
+    filter::ranges,
+    functions,
+    local_names::{self, What},
+    text,
+    tokens::Shown,
+    write,
+};
 
 impl Columns<'_> {
     /// Appends a value. `number`: how many lines were printed before.
@@ -101,20 +108,49 @@ impl Columns<'_> {
                 put_label(line, u32::try_from(entry).unwrap_or(0));
             }
             Shown::OtherAddress(v4, v6) => put_other_address(line, other(v4), other(v6)),
+            Shown::OtherEndpoint(v4, v6, port) => {
+                put_other_address(line, other(v4), other(v6));
+                line.push(b':');
+                write::put(line, other(port).map_or(0, functions::number_of));
+            }
+            Shown::OtherAccessList(key) => {
+                let parts = other(key).unwrap_or(&[0; 12]).chunks(4).take(3);
+                for (place, part) in parts.enumerate() {
+                    let space = if place > 0 { " " } else { "" };
+                    let part = format!("{space}{:#x}", functions::number_of(part));
+                    line.extend_from_slice(part.as_bytes());
+                }
+            }
             Shown::OtherWord(key) => {
                 let word = other(key).unwrap_or_default();
                 // v9 fills words up with zeros.
                 let end = word.iter().position(|octet| *octet == 0);
                 write::put_word(line, &word[..end.unwrap_or(word.len())]);
             }
-            Shown::Known(what, side) => {
-                let address = <[u8; 16]>::try_from(self.address(side, row));
-                let address = address.map_or(0, u128::from_be_bytes);
-                let name = local_names::of(what, address);
-                write::put_word(line, name.as_deref().unwrap_or("..").as_bytes());
+            Shown::Known(what, side) => self.put_known_of(line, what, side, row),
+            Shown::GeoAddress(side) => self.put_address_and_country(line, side, row),
+            Shown::GeoEndpoint(side) => {
+                self.put_address_and_country(line, side, row);
+                line.push(b':');
+                self.put_port(line, side, row);
             }
             _ => {}
         }
+    }
+
+    /// What local files know of an address.
+    fn put_known_of(&self, line: &mut Vec<u8>, what: What, side: usize, row: usize) {
+        let address = <[u8; 16]>::try_from(self.address(side, row));
+        let address = address.map_or(0, u128::from_be_bytes);
+        let name = local_names::of(what, address);
+        write::put_word(line, name.as_deref().unwrap_or("..").as_bytes());
+    }
+
+    fn put_address_and_country(&self, line: &mut Vec<u8>, side: usize, row: usize) {
+        write::put_address(line, self.address(side, row));
+        line.push(b'(');
+        self.put_known_of(line, What::Country, side, row);
+        line.push(b')');
     }
 
     /// ICMP's destination port is its type and code, with a dot between.

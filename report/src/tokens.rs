@@ -98,8 +98,16 @@ pub enum Shown {
     OtherAddress(&'static str, &'static str),
     /// A word that has none.
     OtherWord(&'static str),
+    /// An address and a port that have none, by their keys: the address as IPv4 and IPv6, the port.
+    OtherEndpoint(&'static str, &'static str, &'static str),
+    /// An ASA's access list, its entry and the object behind it, 32 bits each, that have none.
+    OtherAccessList(&'static str),
     /// What local files know of an address.
     Known(What, usize),
+    /// An address and its country.
+    GeoAddress(usize),
+    /// Address, country and port.
+    GeoEndpoint(usize),
     /// What no flow here has: as nfdump shows it where it is missing.
     Missing(&'static str),
 }
@@ -134,8 +142,8 @@ impl Shown {
             Self::Time(which) | Self::RawTime(which) => TIMES[which],
             Self::Duration => &["flow_start", "flow_end"],
             Self::Protocol => &["protocol"],
-            Self::Address(side) | Self::Known(_, side) => ADDRESSES[side],
-            Self::Endpoint(side) => ENDPOINTS[side],
+            Self::Address(side) | Self::Known(_, side) | Self::GeoAddress(side) => ADDRESSES[side],
+            Self::Endpoint(side) | Self::GeoEndpoint(side) => ENDPOINTS[side],
             Self::Port(side) => PORTS[side],
             Self::IcmpType | Self::IcmpCode => PORTS[1],
             Self::Network(side) => NETWORKS[side],
@@ -168,6 +176,8 @@ impl Shown {
             Self::OtherNumber(_)
             | Self::OtherLabel(_)
             | Self::OtherAddress(..)
+            | Self::OtherEndpoint(..)
+            | Self::OtherAccessList(_)
             | Self::OtherWord(_) => &["others"],
             Self::OutPackets
             | Self::OutOctets
@@ -186,7 +196,7 @@ pub type Token = (&'static str, &'static str, &'static str, i32, Shown);
 /// All of them. A token of nfdump's for what has no column is looked up among the elements that exporters sent
 /// beside those (IANA's numbers); what no flow here can have is shown as nfdump shows it where it is missing.
 #[rustfmt::skip]
-pub static TOKENS: [Token; 127] = [
+pub static TOKENS: [Token; 138] = [
     ("ts", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
     ("tfs", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
     ("tsg", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
@@ -271,6 +281,10 @@ pub static TOKENS: [Token; 127] = [
     ("smp", "Sampling", "sampling", 8, Shown::Sampling),
     ("ipv", "IPv", "ipVersion", 3, Shown::IpVersion),
     ("cnt", "Count", "count", 8, Shown::Count),
+    ("gsa", "Source address", "srcAddrGeo", 19, Shown::GeoAddress(0)),
+    ("gda", "Dest. address", "dstAddrGeo", 19, Shown::GeoAddress(1)),
+    ("gsap", "Source", "srcAddrGeoPort", 25, Shown::GeoEndpoint(0)),
+    ("gdap", "Destination", "dstAddrGeoPort", -25, Shown::GeoEndpoint(1)),
     ("sc", "SC", "srcGeo", 2, Shown::Known(What::Country, 0)),
     ("dc", "DC", "dstGeo", 2, Shown::Known(What::Country, 1)),
     ("sloc", "Source place", "srcLocation", -12, Shown::Missing("")),
@@ -293,6 +307,10 @@ pub static TOKENS: [Token; 127] = [
     ("nsa", "Source translated", "srcXIP", 15, Shown::OtherAddress("225", "281")),
     ("xda", "Dest. translated", "dstXIP", 15, Shown::OtherAddress("226", "282")),
     ("nda", "Dest. translated", "dstXIP", 15, Shown::OtherAddress("226", "282")),
+    ("xsap", "Source translated", "srcXAddrPort", 21, Shown::OtherEndpoint("225", "281", "227")),
+    ("nsap", "Source translated", "srcXAddrPort", 21, Shown::OtherEndpoint("225", "281", "227")),
+    ("xdap", "Dest. translated", "dstXAddrPort", -21, Shown::OtherEndpoint("226", "282", "228")),
+    ("ndap", "Dest. translated", "dstXAddrPort", -21, Shown::OtherEndpoint("226", "282", "228")),
     ("xsp", "XSPort", "srcXPort", 6, Shown::OtherNumber("227")),
     ("nsp", "XSPort", "srcXPort", 6, Shown::OtherNumber("227")),
     ("xdp", "XDPort", "dstXPort", 6, Shown::OtherNumber("228")),
@@ -306,6 +324,9 @@ pub static TOKENS: [Token; 127] = [
     ("nevt", "Event", "event", 5, Shown::OtherNumber("230")),
     ("xevt", "XEvent", "xEvent", 6, Shown::OtherNumber("33002")),
     ("msec", "Event (ms)", "eventTime", 14, Shown::OtherNumber("323")),
+    ("iacl", "Ingress ACL", "ingressAcl", -32, Shown::OtherAccessList("33000")),
+    ("eacl", "Egress ACL", "egressAcl", -32, Shown::OtherAccessList("33001")),
+    ("sgt", "Group tag", "srcGroupTag", 9, Shown::OtherNumber("34000")),
     ("uname", "User", "nselUser", -12, Shown::OtherWord("40000")),
     // What only nfpcapd, nProbe and newer exporters tell nfdump of.
     ("cl", "Client latency", "clientLatency", 14, Shown::Missing("0.000")),

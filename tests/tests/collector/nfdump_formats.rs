@@ -18,6 +18,8 @@ const TOKENS: &str = "fmt:%ts %te %tsr %tfs %td %tds %pr %sa %da %sp %dp %it %ic
     %stos %dtos %dir %fwd %flg %pkt %byt %ipkt %ibyt %opkt %obyt %fl %bpp %svln %dvln";
 /// Those that only v5 carries here: nfdump looks up what is zero in a file of its own.
 const AS_TOKENS: &str = "fmt:%ts %sap %dap %byt %sas %das";
+/// Those of countries, translation and firewalls, which these flows have not; nfdump's %eacl is decimal.
+const ABSENT: &str = "fmt:%ts %gsap %gdap %xsap %xdap %iacl %byt";
 const RATES: &str = "fmt:%ts %sap %dap %byt %pps %bps";
 
 fn printed(command: &mut Command) -> String {
@@ -84,7 +86,7 @@ fn lines_have_nfdumps_words() {
         let their_files = nfcapd_collects(folder.path(), &datagrams, &[]);
         let mut formats = vec!["line", "long", TOKENS, "fmt:%line %tos"];
         if version == Version::V5 {
-            formats.push(AS_TOKENS);
+            formats.extend([AS_TOKENS, ABSENT]);
         }
         for format in formats {
             let our_lines = ours(&our_files, &["-o", format]);
