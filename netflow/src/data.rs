@@ -38,6 +38,8 @@ pub struct DataRecord<'a> {
     /// Whether it said when; otherwise the flow has the export's time.
     pub timed: bool,
     reverse: Option<Reverse>,
+    /// Whether its octets, and its packets, are those that went out.
+    is_of_out: [bool; 2],
     template: &'a Template,
     octets: &'a [u8],
 }
@@ -83,13 +85,14 @@ fn decode<'a>(template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataR
             said.take(role, value, base.export_ns);
         }
     }
-    let span = said.span_ns(base);
+    let (span, is_of_out) = (said.span_ns(base), said.is_of_out());
     DataRecord {
         flow: *said.flow(span.unwrap_or((base.export_ns, base.export_ns))),
         sampler: said.sampler,
         is_rate_told: said.is_rate_told(),
         timed: span.is_some(),
         reverse: said.reverse(base),
+        is_of_out,
         template,
         octets,
     }
@@ -137,7 +140,7 @@ impl<'a> DataRecord<'a> {
     /// The fields that fill no place in this flow's record and say something: not padding, nor of no octets.
     pub fn aside(&self) -> impl Iterator<Item = Aside<'a>> + use<'a> {
         // Most templates have none, and are not gone through again.
-        let kept = self.template.has_aside().then(|| Kept::of(&self.flow));
+        let kept = self.template.has_aside().then(|| Kept::of(self));
         let octets = if kept.is_some() { self.octets } else { &[] };
         let values = self.template.values(octets);
         let aside = values.filter(move |(field, role, value)| {
@@ -162,22 +165,21 @@ struct Kept {
     destination: Ipv6Addr,
     next_hop: Ipv6Addr,
     bgp_next_hop: Ipv6Addr,
-    octets: u64,
-    packets: u64,
+    is_of_out: [bool; 2],
     vlan: u16,
     source_mac: [u8; 6],
     destination_mac: [u8; 6],
 }
 
 impl Kept {
-    fn of(flow: &FlowRecord) -> Self {
+    fn of(record: &DataRecord<'_>) -> Self {
+        let flow = &record.flow;
         Self {
             source: flow.source,
             destination: flow.destination,
             next_hop: flow.next_hop,
             bgp_next_hop: flow.bgp_next_hop,
-            octets: flow.octets,
-            packets: flow.packets,
+            is_of_out: record.is_of_out,
             vlan: flow.vlan,
             source_mac: flow.source_mac,
             destination_mac: flow.destination_mac,
@@ -186,7 +188,8 @@ impl Kept {
 
     /// Whether the record has what a field says.
     fn has(&self, slot: Slot, value: &[u8]) -> bool {
-        // Zeros say nothing in an address or a tag; as what left a router they say that nothing did.
+        // Zeros say nothing in an address or a tag. Of what left a router any number says something, as many as came
+        // in and none, too.
         let is = |kept: &[u8]| value == kept || value.iter().all(|octet| *octet == 0);
         let is_address = |kept: Ipv6Addr| match kept.to_ipv4_mapped() {
             Some(v4) => is(&v4.octets()) || is(&kept.octets()),
@@ -198,8 +201,8 @@ impl Kept {
             Slot::DestinationV4 | Slot::DestinationV6 => is_address(self.destination),
             Slot::NextHopV4 | Slot::NextHopV6 => is_address(self.next_hop),
             Slot::BgpNextHopV4 | Slot::BgpNextHopV6 => is_address(self.bgp_next_hop),
-            Slot::OutOctets => read::number(value) == self.octets,
-            Slot::OutPackets => read::number(value) == self.packets,
+            Slot::OutOctets => self.is_of_out[0],
+            Slot::OutPackets => self.is_of_out[1],
             Slot::Dot1qVlan => {
                 let vlan = read::number(value) & 0x0fff;
                 vlan == 0 || vlan == u64::from(self.vlan)

@@ -268,6 +268,11 @@ impl Said {
         self.rate.one_in().is_some()
     }
 
+    /// Whether its octets, and its packets, are those that went out, since nothing is told of any that came in.
+    pub fn is_of_out(&self) -> [bool; 2] {
+        [self.flow.octets, self.flow.packets].map(|came_in| came_in == 0)
+    }
+
     /// The flow, with the times it turned out to have. It is settled where it is: a record is large, and each that is
     /// made of another copies it.
     pub fn flow(&mut self, (start_ns, end_ns): (u64, u64)) -> &FlowRecord {
