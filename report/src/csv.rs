@@ -8,7 +8,8 @@ use crate::{
     element::{Element, KeyValue},
     functions,
     gather::{Counts, Gathering, Group, Order},
-    text, write,
+    text,
+    write::{self, TimeWriter},
 };
 
 /// Columns of a statistic.
@@ -80,9 +81,10 @@ pub fn groups(lines: &mut Vec<u8>, gathering: &Gathering, groups: &[Group]) {
     }
     put(lines, "packets,bytes,flows");
     put_distinct_headings(lines, gathering);
+    let times = TimeWriter::default();
     for Group { keys, counts } in groups {
         let (first_ns, last_ns) = counts.times_ns;
-        write::put_time(lines, first_ns);
+        times.put(lines, first_ns);
         lines.push(b',');
         write::put_seconds(lines, functions::duration_ms(first_ns, last_ns));
         for (element, value) in gathering.keys.iter().zip(keys) {

@@ -102,11 +102,8 @@ fn kind_of(path: &Path) -> Option<Kind> {
     }
 }
 
-/// Answers it.
-///
-/// # Errors
-/// If the filter does not fit, the query fails, or the file cannot be written; then none is left.
-pub async fn run(options: &Options) -> Result<Coverage> {
+/// What is to be written, if that can be.
+fn asked_kind(options: &Options) -> Result<Kind> {
     let Some(kind) = options.format.or_else(|| kind_of(&options.file)) else {
         bail!(Misasked(
             "name a file that ends in .parquet, .csv or .nfdump, or say --as parquet, --as csv or \
@@ -132,6 +129,15 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             options.file.display()
         );
     }
+    Ok(kind)
+}
+
+/// Answers it.
+///
+/// # Errors
+/// If the filter does not fit, the query fails, or the file cannot be written; then none is left.
+pub async fn run(options: &Options) -> Result<Coverage> {
+    let kind = asked_kind(options)?;
     let mut question = options.source.question()?;
     let mut missing = BTreeMap::new();
     // Nobody takes half a file for a whole one.

@@ -62,6 +62,13 @@ pub struct Options {
     quiet: bool,
 }
 
+impl Options {
+    /// Rows at most, if not all.
+    fn rows(&self) -> Option<usize> {
+        self.limit.filter(|limit| *limit > 0)
+    }
+}
+
 /// How the flows are printed.
 enum Printed {
     Text(Format),
@@ -120,7 +127,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         flows = joined::joined(flows, first)?;
     }
     let sort = sort(order, joined.is_some());
-    let limit = options.limit.filter(|limit| *limit > 0);
+    let limit = options.rows();
     if !sort.is_empty() {
         flows = flows.sort(sort)?.limit(0, limit)?;
     }
@@ -129,24 +136,8 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let mut output = Output::new(&coverage.reading, is_text);
     match printed {
         Printed::Text(format) => {
-            let (is_csv, (bold, plain)) = (format.is_csv(), output.marks());
-            let mut heading = String::new();
-            if !options.quiet {
-                heading = format!("{bold}{}{plain}\n", format.heading());
-            }
-            let mut columns = joined::columns(&format, joined.is_some())?;
-            if joined.is_none() && format.shows_out() {
-                columns.extend(joined::out_columns(options.source.scaled));
-            }
-            let batches = first(flows.select(columns)?, limit).await?;
-            let printed = lines::print(batches, format, heading, &mut output).await?;
-            if options.quiet {
-                // Whoever reads it wants lines of flows.
-            } else if is_csv {
-                report_coverage(&coverage, printed);
-            } else {
-                write!(output, "\n{}", coverage_text(&coverage, printed))?;
-            }
+            let is_joined = joined.is_some();
+            print_text(flows, format, is_joined, options, &coverage, &mut output).await?;
         }
         Printed::Json => {
             let batches = first(flows, limit).await?;
@@ -176,6 +167,37 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     }
     output.finish()?;
     Ok(coverage)
+}
+
+/// Prints lines of a format.
+async fn print_text(
+    flows: DataFrame,
+    format: Format,
+    is_joined: bool,
+    options: &Options,
+    coverage: &Coverage,
+    output: &mut Output,
+) -> Result<()> {
+    let limit = options.rows();
+    let (is_csv, (bold, plain)) = (format.is_csv(), output.marks());
+    let mut heading = String::new();
+    if !options.quiet {
+        heading = format!("{bold}{}{plain}\n", format.heading());
+    }
+    let mut columns = joined::columns(&format, is_joined)?;
+    if !is_joined && format.shows_out() {
+        columns.extend(joined::out_columns(options.source.scaled));
+    }
+    let batches = first(flows.select(columns)?, limit).await?;
+    let printed = lines::print(batches, format, heading, output).await?;
+    if options.quiet {
+        // Whoever reads it wants lines of flows.
+    } else if is_csv {
+        report_coverage(coverage, printed);
+    } else {
+        write!(output, "\n{}", coverage_text(coverage, printed))?;
+    }
+    Ok(())
 }
 
 type Batches = BoxStream<'static, Result<RecordBatch, DataFusionError>>;

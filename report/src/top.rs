@@ -10,8 +10,8 @@ use crate::{
     csv,
     data::Coverage,
     element::Element,
-    gather::{Counts, Gathering, Group, Order, Ranking, Sorting, Total, direction, gather},
-    question::{Misasked, Source},
+    gather::{Counts, Gathering, Group, Order, Ranking, Row, Sorting, Total, direction, gather},
+    question::{Misasked, Question, Source},
 };
 
 /// What `weir top` is asked.
@@ -71,6 +71,39 @@ impl Statistic {
     }
 }
 
+impl Statistic {
+    /// Its own orders, or those that are for all.
+    fn orders_or<'a>(&'a self, shared: &'a [String]) -> &'a [String] {
+        if self.orders.is_empty() {
+            shared
+        } else {
+            &self.orders
+        }
+    }
+}
+
+impl Options {
+    /// How many tables there are.
+    fn tables(&self, shared: &[String]) -> usize {
+        let tables = self.by.iter();
+        tables
+            .map(|statistic| statistic.orders_or(shared).len())
+            .sum()
+    }
+
+    /// Refuses orders that no element is shown by.
+    fn check_orders(&self) -> Result<()> {
+        let mut elements = self.by.iter();
+        if !self.order.is_empty() && elements.all(|statistic| !statistic.orders.is_empty()) {
+            bail!(Misasked(format!(
+                "--order is for elements without orders of their own: leave it out, or the orders behind `{}/`",
+                self.by[0].name
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Answers it.
 ///
 /// # Errors
@@ -82,13 +115,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     } else {
         &options.order
     };
-    let has_own = |statistic: &Statistic| !statistic.orders.is_empty();
-    if !options.order.is_empty() && options.by.iter().all(has_own) {
-        bail!(Misasked(format!(
-            "--order is for elements without orders of their own: leave it out, or the orders behind `{}/`",
-            options.by[0].name
-        )));
-    }
+    options.check_orders()?;
     let question = options.source.question()?;
     let mut answer = Answer {
         is_quiet: options.shape.quiet,
@@ -97,37 +124,15 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let is_csv = options.shape.format == Form::Csv;
     let mut lines = Vec::new();
     let mut statistics = Vec::new();
-    let tables = options.by.iter().map(|statistic| {
-        let own = statistic.orders.len();
-        if own == 0 { shared.len() } else { own }
-    });
-    let is_one = tables.sum::<usize>() == 1;
+    let is_one = options.tables(shared) == 1;
     let mut whole = Counts::default();
     for statistic in &options.by {
-        let mut distinct = options.distinct.clone();
-        let names = if has_own(statistic) {
-            &statistic.orders
-        } else {
-            shared
-        };
-        let orders = orders_of(names, &mut distinct)?;
-        let needs_times = |(sorting, _): &(Sorting, String)| sorting.order.needs_times();
-        let gathering = Gathering {
-            keys: statistic.keys.clone(),
-            distinct,
-            times: is_csv || orders.iter().any(needs_times),
-            having: None,
-        };
-        let mut rankings: Vec<_> = orders
-            .iter()
-            .map(|(sorting, _)| Ranking::sorted(*sorting, options.lines))
-            .collect();
-        let total = gather(question.flows.clone(), &gathering, |row| {
-            for ranking in &mut rankings {
-                ranking.offer(row);
-            }
-        })
-        .await?;
+        let Ranked {
+            gathering,
+            orders,
+            total,
+            rankings,
+        } = ranked(statistic, statistic.orders_or(shared), &question, options).await?;
         whole = gathering.whole(&total).unwrap_or_default();
         for ((sorting, order_name), ranking) in orders.iter().zip(rankings) {
             let groups = ranking.finish();
@@ -158,13 +163,56 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         return Ok(question.coverage);
     }
     answer.flows = whole.flows;
-    let total = json!({ "octets": whole.octets, "packets": whole.packets, "flows": whole.flows });
-    answer
-        .json
-        .insert("statistics".to_owned(), Value::Array(statistics));
-    answer.json.insert("total".to_owned(), total);
+    let mut keep = |name: &str, value| answer.json.insert(name.to_owned(), value);
+    keep("statistics", Value::Array(statistics));
+    let Counts {
+        octets,
+        packets,
+        flows,
+        ..
+    } = whole;
+    keep(
+        "total",
+        json!({ "octets": octets, "packets": packets, "flows": flows }),
+    );
     answer.print(&question.coverage, options.shape.is_json(&options.source))?;
     Ok(question.coverage)
+}
+
+/// A statistic, by each of its orders.
+struct Ranked {
+    gathering: Gathering,
+    orders: Vec<(Sorting, String)>,
+    total: Total,
+    rankings: Vec<Ranking>,
+}
+
+async fn ranked(
+    statistic: &Statistic,
+    orders: &[String],
+    question: &Question,
+    options: &Options,
+) -> Result<Ranked> {
+    let mut distinct = options.distinct.clone();
+    let orders = orders_of(orders, &mut distinct)?;
+    let needs_times = |(sorting, _): &(Sorting, String)| sorting.order.needs_times();
+    let gathering = Gathering {
+        keys: statistic.keys.clone(),
+        distinct,
+        times: options.shape.format == Form::Csv || orders.iter().any(needs_times),
+        having: None,
+    };
+    let sortings = orders.iter().map(|(sorting, _)| *sorting);
+    let rankings = sortings.map(|sorting| Ranking::sorted(sorting, options.lines));
+    let mut rankings: Vec<_> = rankings.collect();
+    let offer = |row: &Row<'_>| rankings.iter_mut().for_each(|ranking| ranking.offer(row));
+    let total = gather(question.flows.clone(), &gathering, offer).await?;
+    Ok(Ranked {
+        gathering,
+        orders,
+        total,
+        rankings,
+    })
 }
 
 /// Orders by their names; elements of `distinct(x)` are counted too.

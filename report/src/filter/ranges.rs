@@ -32,6 +32,7 @@ impl Ranges {
         Self(merged)
     }
 
+    #[cfg(test)]
     /// A set of one.
     #[must_use]
     pub fn one(member: u128) -> Self {

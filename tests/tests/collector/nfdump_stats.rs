@@ -306,12 +306,18 @@ fn statistics_as_csv_are_nfdumps() {
         ));
         assert_eq!((rows, behind), (our_rows, vec![]), "{statistic}");
     }
+}
+
+/// Lines only, as nfdump's -q has it; and the least first.
+#[test]
+fn statistics_without_what_is_around_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = weir_collects(folder.path(), &datagrams(Version::V5, 15));
     let table = |more: &[&str]| {
         let mut command = Command::new(binaries().unwrap().join("weir"));
         let words = ["nfdump", "-s", "proto/flows", "-R"];
         succeed(command.args(words).arg(&ours).args(more))
     };
-    // Lines only, as nfdump's -q; and the least first.
     let quiet = table(&["-q"]);
     let whole = table(&[]);
     let rows: Vec<&str> = whole
