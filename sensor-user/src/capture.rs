@@ -40,7 +40,8 @@ pub enum End {
 
 /// Octets a block may have: larger than any frame (BIG TCP's are below 512 KiB).
 const BLOCK_OCTETS_MAX: usize = 16 << 20;
-const BUFFER_OCTETS: usize = 1 << 20;
+/// What is read at a time: it stays in the second-level cache until it was looked at.
+const BUFFER_OCTETS: usize = 1 << 18;
 
 /// Reads a file (`-`: standard input), frame by frame.
 ///
@@ -87,6 +88,11 @@ fn frames(
     let mut clock = FileClock::default();
     let mut interfaces = Interfaces::default();
     loop {
+        match interfaces.frames(reader.data(), &mut clock, &mut frame) {
+            // What is left is moved once, when more is read.
+            ControlFlow::Continue(octets) => reader.consume_noshift(octets),
+            ControlFlow::Break(reason) => return End::Partial(reason),
+        }
         match reader.next() {
             Ok((octets, block)) => {
                 if let Some(found) = interfaces.frame(&block, &mut clock)
@@ -94,7 +100,7 @@ fn frames(
                 {
                     return End::Partial(reason);
                 }
-                reader.consume(octets);
+                reader.consume_noshift(octets);
             }
             Err(PcapError::Eof) => return interfaces.end(),
             Err(PcapError::Incomplete(_)) => {

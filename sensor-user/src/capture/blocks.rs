@@ -1,5 +1,7 @@
 //! The blocks of capture files: which interface a frame is of, what its link layer is, and when it was captured.
 
+use std::ops::ControlFlow;
+
 use pcap_parser::{Block, IDB_MAGIC, Linktype, PcapBlockOwned, pcapng::InterfaceDescriptionBlock};
 use weir_sensor_common::packet::Captured;
 
@@ -15,8 +17,16 @@ pub(super) struct FileClock {
 #[derive(Debug, Default)]
 pub(super) struct Interfaces {
     list: Vec<Interface>,
+    /// Of a pcap file whose records are read here.
+    byte_order: Option<ByteOrder>,
     /// Frames of interfaces that were never described, and early blocks without a whole header.
     orphans: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ByteOrder {
+    Little,
+    Big,
 }
 
 #[derive(Debug)]
@@ -29,6 +39,37 @@ struct Interface {
 }
 
 impl Interfaces {
+    /// Reads the frames of a pcap file that lie whole in these octets, one after the other; continues with the number
+    /// of octets that they are. What the file's frames have in common is worked out once, and not for each as by the
+    /// parser. To that are left files of another form, and whatever is odd about the end.
+    pub(super) fn frames(
+        &self,
+        octets: &[u8],
+        clock: &mut FileClock,
+        mut frame: impl FnMut(Frame<'_>) -> ControlFlow<String>,
+    ) -> ControlFlow<String, usize> {
+        let (Some(byte_order), Some(interface)) = (self.byte_order, self.list.first()) else {
+            return ControlFlow::Continue(0);
+        };
+        let number = |field| match byte_order {
+            ByteOrder::Little => u32::from_le_bytes(field),
+            ByteOrder::Big => u32::from_be_bytes(field),
+        };
+        let unit_ns = 1_000_000_000 / interface.resolution;
+        let mut rest = octets;
+        // Seconds and what is beyond them, octets captured and on the wire, the frame.
+        while let Some((header, data)) = rest.split_first_chunk::<16>()
+            && let ([seconds, units, captured, wire], _) = header.as_chunks::<4>()
+            && let Some((captured, after)) = data.split_at_checked(number(*captured) as usize)
+        {
+            let fraction_ns = u64::from(number(*units)) * unit_ns;
+            clock.last_ns = u64::from(number(*seconds)) * 1_000_000_000 + fraction_ns;
+            frame(self::frame(interface, captured, number(*wire), clock))?;
+            rest = after;
+        }
+        ControlFlow::Continue(octets.len() - rest.len())
+    }
+
     /// The frame in a block, if there is one; interface definitions are kept.
     pub(super) fn frame<'a>(
         &mut self,
@@ -41,6 +82,12 @@ impl Interfaces {
                     1_000_000_000
                 } else {
                     1_000_000
+                };
+                self.byte_order = match (header.is_modified_format(), header.is_bigendian()) {
+                    // Its records' headers are longer.
+                    (true, _) => None,
+                    (false, false) => Some(ByteOrder::Little),
+                    (false, true) => Some(ByteOrder::Big),
                 };
                 self.list = vec![Interface {
                     link: header.network,
@@ -202,7 +249,7 @@ fn frame<'a>(
 mod tests {
     use std::ops::ControlFlow;
 
-    use pcap_parser::PcapNGReader;
+    use pcap_parser::{LegacyPcapReader, PcapNGReader};
 
     use super::super::frames;
     use super::*;
@@ -213,6 +260,42 @@ mod tests {
             octets.reverse();
         }
         octets
+    }
+
+    #[test]
+    fn records_of_pcap_files_have_either_byte_order_and_unit() {
+        const FRAME: [u8; 4] = [0x45, 1, 2, 3];
+        const RECORDS: u32 = 3;
+        for (magic, unit_ns) in [(0xa1b2_c3d4, 1000), (0xa1b2_3c4d, 1)] {
+            for big_endian in [false, true] {
+                let word = |number: u32| ordered(number.to_le_bytes(), big_endian);
+                let mut file = [magic, 0x0004_0002, 0, 0, 65535, 113].map(word).concat();
+                for number in 0..RECORDS {
+                    file.extend([1_700_000_000, number, 4, 60].map(word).concat());
+                    file.extend(FRAME);
+                }
+                for (cut, whole) in [(0, 3), (1, 2), (5, 2), (20, 2), (21, 1)] {
+                    let mut reader =
+                        LegacyPcapReader::new(1 << 10, &file[..file.len() - cut]).unwrap();
+                    let mut seen = Vec::new();
+                    let end = frames(&mut reader, |frame| {
+                        assert_eq!(frame.captured.octets, FRAME);
+                        assert_eq!((frame.captured.wire_octets, frame.link.0), (60, 113));
+                        seen.push(frame.unix_ns);
+                        ControlFlow::Continue(())
+                    });
+                    let expected =
+                        (0..whole).map(|number| 1_700_000_000_000_000_000 + number * unit_ns);
+                    assert_eq!(
+                        seen,
+                        expected.collect::<Vec<u64>>(),
+                        "big-endian: {big_endian}, less {cut}"
+                    );
+                    // Without the last record as a whole it is a file, too.
+                    assert_eq!(end == End::Whole, cut % 20 == 0, "{end:?}, less {cut}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,12 +12,14 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 
-use super::BUFFER_OCTETS;
 use crate::{
     clock::Now,
     signals::{self, Interrupt},
 };
 
+/// What is read ahead of an unpacker. More is asked for at a time by the parser, whose octets then come without a
+/// copy in between.
+const AHEAD_OCTETS: usize = 1 << 16;
 /// How long reading goes on after a signal: whoever writes the pipe may have had the same Ctrl-C, and still writes
 /// what it has, as tcpdump does.
 const LAST_WORDS_NS: u64 = 500_000_000;
@@ -50,12 +52,13 @@ pub(super) fn open(
         interrupt: interrupt.cloned().unwrap_or_default(),
         until_ns: None,
     };
-    let mut input = BufReader::with_capacity(BUFFER_OCTETS, Full::new(input, &failure));
+    let mut input = BufReader::with_capacity(AHEAD_OCTETS, Full::new(input, &failure));
     if input.fill_buf()?.starts_with(&GZIP) {
         let unpacked = Full::new(MultiGzDecoder::new(input), &failure);
         return Ok((Box::new(unpacked), failure));
     }
-    Ok((Box::new(input), failure))
+    // What was read ahead is less than the parser's first read.
+    Ok((Box::new(Full::new(input, &failure)), failure))
 }
 
 /// A file that a signal ends.
@@ -107,6 +110,8 @@ fn is_readable(input: &File) -> io::Result<bool> {
 struct Full<R> {
     input: R,
     failure: Failure,
+    /// Whether it failed. Another one's failure ends this one when it has had all that the other read before.
+    is_over: bool,
 }
 
 impl<R> Full<R> {
@@ -114,6 +119,7 @@ impl<R> Full<R> {
         Self {
             input,
             failure: Arc::clone(failure),
+            is_over: false,
         }
     }
 }
@@ -121,17 +127,48 @@ impl<R> Full<R> {
 impl<R: Read> Read for Full<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
-        while filled < buffer.len() && self.failure.get().is_none() {
+        while filled < buffer.len() && !self.is_over {
             match self.input.read(&mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(octets) => filled += octets,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // There was none before.
+                    self.is_over = true;
+                    // An unpacker's is that of the file it reads, if there was one.
                     let _ = self.failure.set(error);
                 }
             }
         }
         Ok(filled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails after its octets.
+    struct Failing(&'static [u8]);
+
+    impl Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(io::Error::other("gone")),
+                octets => Ok(octets),
+            }
+        }
+    }
+
+    /// A signal is such a failure: the first seconds of a quiet link are all in what was read ahead.
+    #[test]
+    fn what_was_read_ahead_of_a_failure_is_not_lost() {
+        let failure = Failure::default();
+        let mut ahead = BufReader::new(Full::new(Failing(b"read ahead"), &failure));
+        ahead.fill_buf().unwrap();
+        assert!(failure.get().is_some());
+        let mut octets = Vec::new();
+        let mut input = Full::new(ahead, &failure);
+        input.read_to_end(&mut octets).unwrap();
+        assert_eq!(octets, b"read ahead");
     }
 }
