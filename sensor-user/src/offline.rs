@@ -307,16 +307,23 @@ impl Offline {
         for sighting in queue {
             fetch_home(&region, shape, sighting.hash);
         }
-        for sighting in queue {
-            fetch_tags(&region, shape, sighting.hash);
-        }
+        // As in the kernel program: no branch waits for what was fetched, and only flows that are not at home need
+        // their tags.
         let mut likely = [0; QUEUE];
-        for (likely, sighting) in likely.iter_mut().zip(queue) {
-            let home = shape.home(sighting.hash);
-            *likely = match table::strays(&region, shape, sighting) {
-                Some(0) => home,
-                _ => find(&region, shape, sighting.hash).unwrap_or(home),
-            };
+        let (mut strays, mut away) = ([0; QUEUE], 0);
+        for (index, sighting) in queue.iter().enumerate() {
+            likely[index] = shape.home(sighting.hash);
+            strays[away] = index;
+            away += table::strays(&region, shape, sighting).unwrap_or(0) as usize;
+        }
+        let strays = &strays[..away];
+        for index in strays {
+            fetch_tags(&region, shape, queue[*index].hash);
+        }
+        for index in strays {
+            if let Some(slot) = find(&region, shape, queue[*index].hash) {
+                likely[*index] = slot;
+            }
         }
         let mut queue = mem::take(&mut self.queue);
         for (index, (sighting, likely)) in queue.drain(..).zip(likely).enumerate() {

@@ -277,8 +277,9 @@ impl Region for LocalRegion<'_> {
 
     #[inline(always)]
     fn tags(&self, buckets: [u32; 2]) -> Option<[[u64; 2]; 2]> {
-        // SAFETY: a valid element that only this thread touches.
-        Some(buckets.map(|bucket| unsafe { *self.table.tags.at(bucket as usize) }))
+        // SAFETY: a valid element that only this thread touches; volatile so that it is also read where nothing is
+        // done with it, as by `fetch_tags`.
+        Some(buckets.map(|bucket| unsafe { self.table.tags.at(bucket as usize).read_volatile() }))
     }
 
     #[inline(always)]
