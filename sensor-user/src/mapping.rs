@@ -84,11 +84,36 @@ impl<T> Mapping<T> {
         unsafe { self.start.as_ptr().add(index) }
     }
 
+    /// Has the first cache line of an element fetched, and does not wait for it.
+    ///
+    /// # Panics
+    /// If `index` is not below the length.
+    #[inline(always)]
+    pub fn fetch(&self, index: usize) {
+        fetch(self.at(index));
+    }
+
     /// Octets mapped.
     #[must_use]
     pub fn octets(&self) -> usize {
         self.octets
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn fetch<T>(element: *const T) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a hint to the processor, by which the program reads nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(element.cast::<i8>()) };
+}
+
+/// By a read whose value nothing waits for, which processors do some of at a time.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn fetch<T>(element: *const T) {
+    // SAFETY: the one caller has a valid element; volatile so that it is read though nothing is done with it.
+    let _ = unsafe { element.cast::<u8>().read_volatile() };
 }
 
 impl<T> Drop for Mapping<T> {

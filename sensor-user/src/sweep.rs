@@ -169,6 +169,10 @@ pub enum Take<'a> {
     Everything,
 }
 
+/// How many buckets ahead slots are fetched: they are in main memory, and looking at one takes longer than what a
+/// processor does ahead by itself.
+const AHEAD: u32 = 8;
+
 /// A flow in the table: the first of its slots, and a copy of that.
 type Found = (Place, Slot);
 
@@ -191,6 +195,10 @@ impl Sweep {
         for region in 0..table.regions() {
             self.live = 0;
             for bucket in 0..table.buckets() {
+                let ahead = bucket + AHEAD;
+                if ahead < table.buckets() && self.is_due(due(table, region, ahead), now) {
+                    table.fetch_occupied(region, ahead);
+                }
                 self.look(table, region, bucket, now, take);
             }
             self.left.push(self.live);
@@ -228,23 +236,26 @@ impl Sweep {
 
     #[inline]
     fn look(&mut self, table: &Table, region: u32, bucket: u32, now: &Now, take: Take<'_>) {
-        let index = region as usize * table.buckets() as usize + bucket as usize;
-        let occupied = table.occupied(region, bucket);
-        if now.monotonic_ns < self.due_ns[index] {
-            self.live += occupied.count() as u64;
+        let index = due(table, region, bucket);
+        self.live += u64::from(table.taken(region, bucket).count_ones());
+        if !self.is_due(index, now) {
             return;
         }
         let mut remaining_ns = match take {
             Take::Expired(timeouts) => timeouts.shortest_ns(),
             Take::Interface(_) | Take::Everything => 0,
         };
-        for place in occupied {
-            self.live += 1;
+        for place in table.occupied(region, bucket) {
             remaining_ns = remaining_ns.min(self.consider(table, place, now, take));
         }
         // By ticks it may be over almost one earlier.
         let remaining_ns = remaining_ns.saturating_sub(now.tick_length_ns());
         self.due_ns[index] = now.monotonic_ns.saturating_add(remaining_ns);
+    }
+
+    #[inline]
+    fn is_due(&self, index: usize, now: &Now) -> bool {
+        now.monotonic_ns >= self.due_ns[index]
     }
 
     /// Closes the flow if it is to be taken; else returns how long it has.
@@ -359,6 +370,12 @@ impl Sweep {
             emit(whole);
         }
     }
+}
+
+/// Where it is noted when a bucket is due.
+#[inline]
+fn due(table: &Table, region: u32, bucket: u32) -> usize {
+    region as usize * table.buckets() as usize + bucket as usize
 }
 
 /// What all CPUs saw of a flow.

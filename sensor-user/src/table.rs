@@ -8,7 +8,7 @@ mod look;
 pub use look::Look;
 
 use std::{
-    io,
+    io, iter,
     sync::atomic::{Ordering, fence},
 };
 
@@ -151,22 +151,41 @@ impl Table {
         self.shape.bucket_mask + 1
     }
 
-    /// The places of a bucket that were taken by the side that meters and not given back since,
-    /// whatever state their flows are in. A flow just opened may not be among them yet.
+    /// The ways of a bucket that were taken by the side that meters and not given back since, a bit each, whatever
+    /// state their flows are in. A flow just opened may not be among them yet.
     #[inline]
-    pub fn occupied(&self, region: u32, bucket: u32) -> impl Iterator<Item = Place> + use<> {
+    #[must_use]
+    pub fn taken(&self, region: u32, bucket: u32) -> u8 {
         let whole = (region * self.buckets() + bucket) as usize;
         // SAFETY: valid elements; volatile because the kernel may write them.
         let tags = unsafe { self.tags.at(whole).read_volatile() };
         // SAFETY: as above.
         let released = unsafe { self.released.at(whole).read_volatile() };
-        let free = free_ways(tags, released);
-        (0..WAYS)
-            .filter(move |way| free >> way & 1 == 0)
-            .map(move |way| Place {
-                region,
-                index: bucket * WAYS + way,
+        !free_ways(tags, released)
+    }
+
+    /// Their places.
+    #[inline]
+    pub fn occupied(&self, region: u32, bucket: u32) -> impl Iterator<Item = Place> + use<> {
+        let mut taken = self.taken(region, bucket);
+        iter::from_fn(move || {
+            let way = taken.trailing_zeros();
+            (way < WAYS).then(|| {
+                taken &= taken - 1;
+                Place {
+                    region,
+                    index: bucket * WAYS + way,
+                }
             })
+        })
+    }
+
+    /// Has the slots at these places fetched, and does not wait for them.
+    #[inline]
+    pub fn fetch_occupied(&self, region: u32, bucket: u32) {
+        for place in self.occupied(region, bucket) {
+            self.slots.fetch(self.index(place));
+        }
     }
 
     /// Such places of all buckets.
