@@ -181,6 +181,7 @@ fn link_header(link: Linktype) -> Option<LinkHeader> {
 ///
 /// # Errors
 /// The reason why the frame is in no flow; `NonIp` for unknown link layers.
+#[inline]
 pub fn walk(frame: &Frame<'_>, tunnels: Tunnels) -> Result<Walked, Unmetered> {
     let packet = &frame.captured;
     let header = link_header(frame.link).ok_or(Unmetered::NonIp)?;

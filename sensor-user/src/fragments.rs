@@ -27,10 +27,14 @@ impl Fragments {
     }
 
     /// Gives a later fragment the protocol and ports of its first, and remembers a first one's.
+    #[inline]
     pub fn join(&mut self, walked: &mut Walked) {
-        if self.most == 0 {
-            return;
+        if self.most != 0 && walked.fragment != 0 {
+            self.join_piece(walked);
         }
+    }
+
+    fn join_piece(&mut self, walked: &mut Walked) {
         let (memory, key) = fragment::memory(walked);
         match memory {
             Memory::None => {}

@@ -284,6 +284,12 @@ impl<'a> LocalRegion<'a> {
             ..self
         }
     }
+
+    /// Has a slot fetched, and does not wait for it.
+    #[inline(always)]
+    pub fn fetch(&self, index: u32) {
+        self.table.slots.fetch(self.table.index(place(index)));
+    }
 }
 
 /// The first region's slot of this index.
