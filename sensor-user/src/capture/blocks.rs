@@ -17,16 +17,36 @@ pub(super) struct FileClock {
 #[derive(Debug, Default)]
 pub(super) struct Interfaces {
     list: Vec<Interface>,
-    /// Of a pcap file whose records are read here.
-    byte_order: Option<ByteOrder>,
+    /// Of a file whose frames are read here.
+    form: Option<Form>,
     /// Frames of interfaces that were never described, and early blocks without a whole header.
     orphans: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Pcap(ByteOrder),
+    Pcapng(ByteOrder),
 }
 
 #[derive(Clone, Copy, Debug)]
 enum ByteOrder {
     Little,
     Big,
+}
+
+impl ByteOrder {
+    fn of(big_endian: bool) -> Self {
+        if big_endian { Self::Big } else { Self::Little }
+    }
+
+    #[inline]
+    fn number(self, field: [u8; 4]) -> u32 {
+        match self {
+            Self::Little => u32::from_le_bytes(field),
+            Self::Big => u32::from_be_bytes(field),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -36,38 +56,87 @@ struct Interface {
     /// Units of a second, and seconds to add.
     resolution: u64,
     offset_s: i64,
+    /// Nanoseconds of a unit, if it is some whole ones.
+    unit_ns: Option<u64>,
 }
 
 impl Interfaces {
-    /// Reads the frames of a pcap file that lie whole in these octets, one after the other; continues with the number
-    /// of octets that they are. What the file's frames have in common is worked out once, and not for each as by the
-    /// parser. To that are left files of another form, and whatever is odd about the end.
+    /// Reads the frames that lie whole in these octets, one after the other; continues with the number of octets that they
+    /// are. Nothing is built of them, as it is by the parser; to that are left all other blocks, files of another form, and
+    /// whatever is odd.
     pub(super) fn frames(
         &self,
         octets: &[u8],
         clock: &mut FileClock,
         mut frame: impl FnMut(Frame<'_>) -> ControlFlow<String>,
     ) -> ControlFlow<String, usize> {
-        let (Some(byte_order), Some(interface)) = (self.byte_order, self.list.first()) else {
-            return ControlFlow::Continue(0);
-        };
-        let number = |field| match byte_order {
-            ByteOrder::Little => u32::from_le_bytes(field),
-            ByteOrder::Big => u32::from_be_bytes(field),
-        };
-        let unit_ns = 1_000_000_000 / interface.resolution;
         let mut rest = octets;
-        // Seconds and what is beyond them, octets captured and on the wire, the frame.
-        while let Some((header, data)) = rest.split_first_chunk::<16>()
-            && let ([seconds, units, captured, wire], _) = header.as_chunks::<4>()
-            && let Some((captured, after)) = data.split_at_checked(number(*captured) as usize)
-        {
-            let fraction_ns = u64::from(number(*units)) * unit_ns;
-            clock.last_ns = u64::from(number(*seconds)) * 1_000_000_000 + fraction_ns;
-            frame(self::frame(interface, captured, number(*wire), clock))?;
+        while let Some((found, after)) = self.first(rest, clock) {
+            frame(found)?;
             rest = after;
         }
         ControlFlow::Continue(octets.len() - rest.len())
+    }
+
+    /// The frame at the beginning of these octets, and what comes after it.
+    #[inline]
+    fn first<'a>(&self, octets: &'a [u8], clock: &mut FileClock) -> Option<(Frame<'a>, &'a [u8])> {
+        match self.form? {
+            Form::Pcap(byte_order) => self.record(byte_order, octets, clock),
+            Form::Pcapng(byte_order) => self.enhanced(byte_order, octets, clock),
+        }
+    }
+
+    /// In a pcap file: seconds and what is beyond them, octets captured and on the wire, the frame.
+    #[inline]
+    fn record<'a>(
+        &self,
+        byte_order: ByteOrder,
+        octets: &'a [u8],
+        clock: &mut FileClock,
+    ) -> Option<(Frame<'a>, &'a [u8])> {
+        let interface = self.list.first()?;
+        let (header, data) = octets.split_first_chunk::<16>()?;
+        let ([seconds, units, captured, wire], _) = header.as_chunks::<4>() else {
+            return None;
+        };
+        let number = |field: &[u8; 4]| byte_order.number(*field);
+        let (captured, after) = data.split_at_checked(number(captured) as usize)?;
+        let fraction_ns = u64::from(number(units)) * interface.unit_ns?;
+        clock.last_ns = u64::from(number(seconds)) * 1_000_000_000 + fraction_ns;
+        Some((frame(interface, captured, number(wire), clock), after))
+    }
+
+    /// An Enhanced Packet Block without options: type and length, interface, the time in two halves, octets captured and
+    /// on the wire, the frame and its padding, the length again.
+    #[inline]
+    fn enhanced<'a>(
+        &self,
+        byte_order: ByteOrder,
+        octets: &'a [u8],
+        clock: &mut FileClock,
+    ) -> Option<(Frame<'a>, &'a [u8])> {
+        const KIND: u32 = 6;
+        const FIELDS_OCTETS: u64 = 32;
+        let (header, _) = octets.split_first_chunk::<28>()?;
+        let ([kind, length, interface, high, low, captured, wire], _) = header.as_chunks::<4>()
+        else {
+            return None;
+        };
+        let number = |field: &[u8; 4]| byte_order.number(*field);
+        let (length, captured) = (number(length), number(captured));
+        let interface = self.list.get(number(interface) as usize)?;
+        let (block, after) = octets.split_at_checked(length as usize)?;
+        let (_, again) = block.split_last_chunk::<4>()?;
+        let is_plain = number(kind) == KIND
+            && u64::from(length) == FIELDS_OCTETS + u64::from(captured).next_multiple_of(4)
+            && number(again) == length;
+        let data = block.get(28..)?.get(..captured as usize)?;
+        if !is_plain {
+            return None;
+        }
+        clock.last_ns = interface.unix_ns(u64::from(number(high)) << 32 | u64::from(number(low)));
+        Some((frame(interface, data, number(wire), clock), after))
     }
 
     /// The frame in a block, if there is one; interface definitions are kept.
@@ -83,17 +152,15 @@ impl Interfaces {
                 } else {
                     1_000_000
                 };
-                self.byte_order = match (header.is_modified_format(), header.is_bigendian()) {
-                    // Its records' headers are longer.
-                    (true, _) => None,
-                    (false, false) => Some(ByteOrder::Little),
-                    (false, true) => Some(ByteOrder::Big),
-                };
+                // The modified form's records have longer headers.
+                self.form = (!header.is_modified_format())
+                    .then(|| Form::Pcap(ByteOrder::of(header.is_bigendian())));
                 self.list = vec![Interface {
                     link: header.network,
                     snap_octets: header.snaplen,
                     resolution,
                     offset_s: 0,
+                    unit_ns: unit_ns(resolution),
                 }];
                 None
             }
@@ -114,16 +181,19 @@ impl Interfaces {
 
     fn ng_frame<'a>(&mut self, block: &'a Block<'a>, clock: &mut FileClock) -> Option<Frame<'a>> {
         match block {
-            Block::SectionHeader(_) => {
+            Block::SectionHeader(header) => {
+                self.form = Some(Form::Pcapng(ByteOrder::of(header.big_endian())));
                 self.list.clear();
                 None
             }
             Block::InterfaceDescription(description) => {
+                let resolution = resolution(description.if_tsresol);
                 self.list.push(Interface {
                     link: description.linktype,
                     snap_octets: description.snaplen,
-                    resolution: resolution(description.if_tsresol),
+                    resolution,
                     offset_s: offset_s(description),
+                    unit_ns: unit_ns(resolution),
                 });
                 None
             }
@@ -219,8 +289,28 @@ fn resolution(if_tsresol: u8) -> u64 {
     base.checked_pow(exponent).unwrap_or(1_000_000)
 }
 
+/// Nanoseconds of a unit that a second has so many of, if it is some whole ones.
+fn unit_ns(resolution: u64) -> Option<u64> {
+    const SECOND_NS: u64 = 1_000_000_000;
+    SECOND_NS
+        .is_multiple_of(resolution)
+        .then(|| SECOND_NS / resolution)
+}
+
 impl Interface {
+    #[inline]
     fn unix_ns(&self, units: u64) -> u64 {
+        // Nearly always, and without divisions.
+        if self.offset_s == 0
+            && let Some(unit_ns) = self.unit_ns
+            && let Some(unix_ns) = units.checked_mul(unit_ns)
+        {
+            return unix_ns;
+        }
+        self.unix_ns_by_parts(units)
+    }
+
+    fn unix_ns_by_parts(&self, units: u64) -> u64 {
         let seconds = i128::from(units / self.resolution) + i128::from(self.offset_s);
         let fraction_ns =
             u128::from(units % self.resolution) * 1_000_000_000 / u128::from(self.resolution);
@@ -246,100 +336,4 @@ fn frame<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ops::ControlFlow;
-
-    use pcap_parser::{LegacyPcapReader, PcapNGReader};
-
-    use super::super::frames;
-    use super::*;
-
-    /// The octets of a number, given as in a little-endian section.
-    fn ordered<const N: usize>(mut octets: [u8; N], big_endian: bool) -> [u8; N] {
-        if big_endian {
-            octets.reverse();
-        }
-        octets
-    }
-
-    #[test]
-    fn records_of_pcap_files_have_either_byte_order_and_unit() {
-        const FRAME: [u8; 4] = [0x45, 1, 2, 3];
-        const RECORDS: u32 = 3;
-        for (magic, unit_ns) in [(0xa1b2_c3d4, 1000), (0xa1b2_3c4d, 1)] {
-            for big_endian in [false, true] {
-                let word = |number: u32| ordered(number.to_le_bytes(), big_endian);
-                let mut file = [magic, 0x0004_0002, 0, 0, 65535, 113].map(word).concat();
-                for number in 0..RECORDS {
-                    file.extend([1_700_000_000, number, 4, 60].map(word).concat());
-                    file.extend(FRAME);
-                }
-                for (cut, whole) in [(0, 3), (1, 2), (5, 2), (20, 2), (21, 1)] {
-                    let mut reader =
-                        LegacyPcapReader::new(1 << 10, &file[..file.len() - cut]).unwrap();
-                    let mut seen = Vec::new();
-                    let end = frames(&mut reader, |frame| {
-                        assert_eq!(frame.captured.octets, FRAME);
-                        assert_eq!((frame.captured.wire_octets, frame.link.0), (60, 113));
-                        seen.push(frame.unix_ns);
-                        ControlFlow::Continue(())
-                    });
-                    let expected =
-                        (0..whole).map(|number| 1_700_000_000_000_000_000 + number * unit_ns);
-                    assert_eq!(
-                        seen,
-                        expected.collect::<Vec<u64>>(),
-                        "big-endian: {big_endian}, less {cut}"
-                    );
-                    // Without the last record as a whole it is a file, too.
-                    assert_eq!(end == End::Whole, cut % 20 == 0, "{end:?}, less {cut}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn both_byte_orders_have_offsets_of_time_and_early_blocks() {
-        const FRAME: [u8; 4] = [0x45, 1, 2, 3];
-        const UNIX_US: u64 = 1_700_000_000_000_000;
-        const OFFSET_S: i64 = -100;
-        for big_endian in [false, true] {
-            let word = |number: u32| ordered(number.to_le_bytes(), big_endian);
-            let half = |number: u16| ordered(number.to_le_bytes(), big_endian);
-            let block = |kind: u32, parts: &[&[u8]]| {
-                let body = parts.concat();
-                let length = word(u32::try_from(12 + body.len()).unwrap());
-                [&word(kind)[..], &length, &body, &length].concat()
-            };
-            let offset = ordered(OFFSET_S.to_le_bytes(), big_endian);
-            let options = [&half(14)[..], &half(8), &offset, &half(0), &half(0)].concat();
-            let units = UNIX_US + 100_000_000;
-            let (high, low) = (units >> 32, units & 0xffff_ffff);
-            let time = [high, low].map(|half| word(u32::try_from(half).unwrap()));
-            let octets = [4, 60].map(word);
-            let fields = [time.as_flattened(), octets.as_flattened(), &FRAME].concat();
-            let file = [
-                block(
-                    0x0a0d_0d0a,
-                    &[&word(0x1a2b_3c4d), &half(1), &half(0), &[0xff; 8]],
-                ),
-                block(IDB_MAGIC, &[&half(113), &half(0), &word(0)]),
-                block(IDB_MAGIC, &[&half(1), &half(0), &word(0), &options]),
-                block(EARLY_PACKET_BLOCK, &[&half(1), &half(7), &fields]),
-                block(6, &[&word(1), &fields]),
-            ]
-            .concat();
-            let mut reader = PcapNGReader::new(1 << 16, &file[..]).unwrap();
-            let mut seen = Vec::new();
-            let end = frames(&mut reader, |frame| {
-                let captured = frame.captured;
-                assert_eq!(captured.octets, FRAME);
-                seen.push((frame.unix_ns, captured.wire_octets, frame.link));
-                ControlFlow::Continue(())
-            });
-            assert_eq!(end, End::Whole);
-            let each = (UNIX_US * 1000, 60, Linktype(1));
-            assert_eq!(seen, [each, each], "big-endian: {big_endian}");
-        }
-    }
-}
+mod tests;
