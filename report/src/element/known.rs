@@ -224,7 +224,8 @@ pub static OTHERS: [Other; 29] = [
     (&["outpackets", "opkt", "opkg", "opackets"], "Packets out a flow", OtherKind::Number, ["24", "24"]),
 ];
 
-/// nfdump's names of what has another here. Of its pairs of MAC addresses the one that an exporter told is kept.
+/// nfdump's names of what has another here. Of its pairs of MAC addresses the column has that of the frame
+/// as it came in, else the other one.
 pub const ALSO: [(&str, &str); 7] = [
     ("outsrcmac", "srcmac"),
     ("indstmac", "dstmac"),
