@@ -39,9 +39,7 @@ pub struct Stage {
     pub opened: u64,
     /// Flows pushed out before it, handed over or not.
     pub pushed_out: u64,
-    /// Not 0 if hardly a flow of the last full queue was there,
-    pub new: u32,
-    /// and if besides each that was opened pushed one out.
+    /// Not 0 if hardly a flow of the last full queue was there, and each that was opened pushed one out.
     pub full: u32,
     /// The packets.
     pub sightings: [Sighting; STAGES_MAX as usize],

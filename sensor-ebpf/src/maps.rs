@@ -370,19 +370,6 @@ impl CpuState {
         }
     }
 
-    /// Whether the packets that are queued now are expected to be of new flows, as most of the last queue were.
-    #[inline(always)]
-    pub fn expects_new(&self) -> bool {
-        // SAFETY: as above; volatile, see `away`.
-        unsafe { (&raw const (*self.0).stage.new).read_volatile() != 0 }
-    }
-
-    #[inline(always)]
-    pub fn set_expects_new(&self, new: bool) {
-        // SAFETY: as above.
-        unsafe { (&raw mut (*self.0).stage.new).write_volatile(u32::from(new)) };
-    }
-
     /// Whether hardly a packet of the next queue needs to ask for a free way.
     #[inline(always)]
     pub fn seems_full(&self) -> bool {

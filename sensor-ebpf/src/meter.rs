@@ -275,12 +275,8 @@ pub fn fetch() {
     let (opened, pushed_out) = (state.opened(), state.pushed_out());
     let are_new = opened > u64::from(count - count / 4);
     state.set_seems_full(are_new && pushed_out == opened);
-    let are_fetched = state.expects_new();
-    state.set_expects_new(are_new);
     if are_new {
-        if !are_fetched {
-            each_place!(|index| state.fetch_tags(index));
-        }
+        each_place!(|index| state.fetch_tags(index));
         return;
     }
     let mut strays = 0;
@@ -471,11 +467,6 @@ fn queue(state: &CpuState, cpu: u32, shape: &Shape, sighting: &Sighting) -> Next
     }
     let first_bucket = CpuRegion::of(cpu, shape, *state).first_bucket();
     state.set_places(waiting - 1, &shape.places(sighting.hash), first_bucket);
-    // They come from a cache, and the rest of the run goes on meanwhile. Homes, which come from main memory, would hold
-    // it up.
-    if state.expects_new() {
-        state.fetch_tags(waiting - 1);
-    }
     if waiting >= options::stages() {
         Next::Fetch
     } else {
