@@ -278,6 +278,7 @@ mod tests {
             0, 0, 0, 1,               // extra packets
             10, 0, 0, 1,              // router_sc
         ];
+        let header_ns = TIME.unix_ns / 1_000_000 * 1_000_000;
         let expected = FlowRecord {
             source: Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(),
             destination: Ipv4Addr::new(198, 51, 100, 7).to_ipv6_mapped(),
@@ -287,8 +288,8 @@ mod tests {
             tos: 0xb8,
             octets: 0x0102_0304,
             packets: 0x0a0b,
-            start_ns: TIME.unix_ns - 2_000_000_000,
-            end_ns: TIME.unix_ns - 1_000_000_000,
+            start_ns: header_ns - 2_000_000_000,
+            end_ns: header_ns - 1_000_000_000,
             ingress_ifindex: 2,
             egress_ifindex: 3,
             ..FlowRecord::default()

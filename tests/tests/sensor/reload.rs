@@ -93,9 +93,10 @@ fn a_sensor_takes_over_destinations_and_timeouts_and_loses_nothing() {
         );
     }
     assert!(second.records.len() < first.records.len());
-    // At the start, at each reload that took something over, at the end; the second knows two of these.
+    // With the first records, after each reload that took something over, at the end. The second knows two of these,
+    // and the first reload may be over before there are records.
     assert!(second.announced > 0);
-    assert_eq!(first.announced, 2 * second.announced);
+    assert!([3, 4].contains(&(2 * first.announced / second.announced)));
 }
 
 #[test]
