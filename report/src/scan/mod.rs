@@ -75,7 +75,7 @@ impl TableProvider for Groups {
             .map(|filter| state.create_physical_expr(filter, &schema))
             .transpose()?;
         let groups = match &filter {
-            Some(filter) => self.of_the_time(filter)?,
+            Some(filter) => self.of_the_time(filter),
             None => self.groups.clone(),
         };
         let scan = Scan::new(
@@ -117,15 +117,19 @@ impl TableProvider for Groups {
 }
 
 impl Groups {
-    /// Those whose times do not rule a filter out: what was asked in SQL was not known when files were looked at.
-    fn of_the_time(&self, filter: &Arc<dyn PhysicalExpr>) -> Result<Vec<Group>> {
+    /// Those whose times do not rule a filter out: what was asked in SQL was not known when files were looked at. A
+    /// filter that nothing can be told of rules out none.
+    fn of_the_time(&self, filter: &Arc<dyn PhysicalExpr>) -> Vec<Group> {
         let pruning = PruningPredicateBuilder::new()
             .with_file_schema(schema::schema())
-            .try_build(Arc::clone(filter))?;
-        let may_hold = pruning.prune(&Times(&self.groups))?;
+            .try_build(Arc::clone(filter));
+        let may_hold = pruning.and_then(|pruning| pruning.prune(&Times(&self.groups)));
+        let Ok(may_hold) = may_hold else {
+            return self.groups.clone();
+        };
         let groups = self.groups.iter().zip(may_hold);
         let kept = groups.filter(|(_, may_hold)| *may_hold);
-        Ok(kept.map(|(group, _)| group.clone()).collect())
+        kept.map(|(group, _)| group.clone()).collect()
     }
 }
 
