@@ -135,7 +135,15 @@ impl Recompacting {
         while !self.thread.is_finished() && !patience.is_over() {
             thread::sleep(LAST_LOOK);
         }
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        let has_died = self.thread.is_finished() && self.thread.join().is_err();
+        let mut done = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if has_died {
+            eprintln!(
+                "weir-collector: the recompacting thread died: its last words are above, please report them"
+            );
+            done.failed += 1;
+        }
+        done
     }
 }
 
@@ -258,9 +266,14 @@ impl State {
         assert_room(root, folder)?;
         let place = Place { root, form: *form };
         let goes_on = || self.end.try_recv() != Err(TryRecvError::Disconnected);
-        recompact::recompact_folder(place, folder, &lock, &goes_on)
-            .map(Some)
-            .map_err(text)
+        let made = recompact::recompact_folder(place, folder, &lock, &goes_on).map_err(text);
+        // One folder that cannot be read is not to keep the others from their turns.
+        if let Err(says) = &made {
+            let (why, again) = (Why::Wrong(says.clone()), Patience::new(LEFT_ALONE));
+            self.left
+                .insert(folder.path().to_owned(), Left { why, again });
+        }
+        made.map(Some)
     }
 
     /// Whether nobody needs a folder's files as they are, and nothing was wrong with them a moment ago.

@@ -335,7 +335,10 @@ impl State {
     /// Lets who receives have a batch's memory again, if there is not enough of it. Given back to the system, and
     /// taken from it for each batch, it would be cleared page by page, which costs about what decoding does.
     fn give_back(&self, emptied: Vec<StoredFlow>) {
-        let _ = self.empties.try_send(emptied);
+        // One that a datagram of very many records made large is not kept.
+        if emptied.capacity() <= 2 * crate::receiving::FLOWS_MAX {
+            let _ = self.empties.try_send(emptied);
+        }
     }
 
     fn write(&mut self, now_ms: i64) -> Result<(), StoreError> {

@@ -120,7 +120,7 @@ impl Offline {
         let (give_back, used) = bounded(BATCHES_MAX);
         let (fragments, filter) = (mem::take(&mut self.fragments), self.filter.take());
         let reader = Reader::new(self.reading, self.shape, fragments, filter);
-        let (end, counted) = thread::scope(|scope| {
+        let outcome = thread::scope(|scope| {
             let reader = scope.spawn(move || reader.run(path, interrupt, &sender, &used));
             for mut batch in receiver {
                 self.batch(&batch);
@@ -134,11 +134,14 @@ impl Offline {
                 ))
             };
             reader.join().unwrap_or_else(died)
-        })?;
-        for (counter, count) in Counter::ALL.iter().zip(counted.counters) {
-            self.statistics.add(*counter, count);
+        });
+        if let Ok((_, counted)) = &outcome {
+            for (counter, count) in Counter::ALL.iter().zip(counted.counters) {
+                self.statistics.add(*counter, count);
+            }
+            self.statistics.unsupported_link_packets += counted.unsupported_link_packets;
         }
-        self.statistics.unsupported_link_packets += counted.unsupported_link_packets;
+        // What is in the table is exported, whatever became of the reading.
         let now = self.time.now();
         self.take(Due {
             now,
@@ -146,6 +149,7 @@ impl Offline {
         });
         self.export.note_losses(&self.statistics, &now);
         (self.statistics.export, self.statistics.export_died) = self.export.finish(&now);
+        let (end, _) = outcome?;
         Ok((self.statistics, end))
     }
 

@@ -186,25 +186,28 @@ pub fn lock_for_reading(root: &Path) -> Option<File> {
     None
 }
 
-/// Waits until nobody reads closed files, or for half a minute: a reader may hang. Who comes meanwhile waits as long as
-/// what is given lives.
+/// Waits until nobody reads closed files; nothing after half a minute, since a reader may hang, or if it is not to go
+/// on. Who comes meanwhile waits as long as what is given lives.
 ///
 /// # Errors
 /// If the lock cannot be made.
 pub(crate) fn wait_for_readers(
     root: &Path,
     goes_on: &dyn Fn() -> bool,
-) -> Result<File, StoreError> {
+) -> Result<Option<File>, StoreError> {
     const TRIES: u32 = 300;
     const PAUSE: Duration = Duration::from_millis(100);
     let lock = create_file(&open_folder(root).join(READERS))?;
     for _ in 0..TRIES {
-        if lock.try_lock().is_ok() || !goes_on() {
+        if lock.try_lock().is_ok() {
+            return Ok(Some(lock));
+        }
+        if !goes_on() {
             break;
         }
         thread::sleep(PAUSE);
     }
-    Ok(lock)
+    Ok(None)
 }
 
 /// A lock on a file, or nothing if another process has it. It ends with the process that has it.

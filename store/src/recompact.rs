@@ -295,10 +295,14 @@ pub fn recompact_folder(
         let octets = octets(&large);
         layout::sync_folder(&hidden)?;
         // Who has listed the small files reads them first. And it took its time: are they still the same?
-        let _readers = layout::wait_for_readers(place.root, goes_on)?;
+        let readers = layout::wait_for_readers(place.root, goes_on)?;
         if !goes_on() {
             return Ok(Err(Why::Stopped));
         }
+        let Some(_readers) = readers else {
+            let why = "somebody has been reading the directory for over half a minute";
+            return Ok(Err(Why::Wrong(why.to_owned())));
+        };
         if let Some(why) = obstacle(place.root, folder)? {
             return Ok(Err(why));
         }
@@ -331,8 +335,11 @@ fn unexchanged(error: &io::Error) -> Why {
         Why::Unable(format!(
             "this file system cannot exchange folders ({error})"
         ))
-    } else {
+    } else if error.kind() == io::ErrorKind::NotFound {
         Why::Changed(format!("the folders could not be exchanged ({error})"))
+    } else {
+        // A mount point, or another file system below: it would be so the next time, too.
+        Why::Wrong(format!("the folders could not be exchanged ({error})"))
     }
 }
 

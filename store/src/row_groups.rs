@@ -2,7 +2,7 @@
 //! it is decoded. What the engine's own reader does between a file and its first row (tasks for each read, footers
 //! read again, statistics of dozens of columns) costs more than the rows of five minutes; this goes without.
 
-use std::{fs::File, os::unix::fs::FileExt as _, sync::Arc};
+use std::{fs::File, mem, os::unix::fs::FileExt as _, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array},
@@ -140,6 +140,9 @@ impl Opened {
             metadata,
             group: metadata.row_groups().get(group).ok_or_else(missing)?,
         };
+        let rows_left = selection
+            .as_ref()
+            .map_or(columns.num_rows(), RowSelection::row_count);
         let reader = ParquetRecordBatchReader::try_new_with_row_groups(
             &told.levels,
             &columns,
@@ -149,6 +152,7 @@ impl Opened {
         Ok(Batches {
             reader,
             schema: Arc::clone(&wanted.schema),
+            rows_left,
         })
     }
 }
@@ -157,6 +161,8 @@ impl Opened {
 pub struct Batches {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
+    /// Rows that the footer says there are, and that have not come yet.
+    rows_left: usize,
 }
 
 impl Batches {
@@ -178,8 +184,18 @@ impl Iterator for Batches {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let read = self.reader.next()?;
-        Some(read.and_then(|read| self.as_wanted(&read)))
+        let other_rows = || {
+            let says = "a row group has not as many rows as its footer says";
+            ArrowError::ParquetError(says.to_owned())
+        };
+        let Some(read) = self.reader.next() else {
+            return (mem::take(&mut self.rows_left) > 0).then(|| Err(other_rows()));
+        };
+        Some(read.and_then(|read| {
+            let left = self.rows_left.checked_sub(read.num_rows());
+            self.rows_left = left.ok_or_else(other_rows)?;
+            self.as_wanted(&read)
+        }))
     }
 }
 

@@ -138,19 +138,20 @@ impl Rows {
     /// by zero in `weir sql`).
     fn leave_out(&self, group: &Group, failure: Failure) -> Result<Step> {
         self.reading.done(group.octets);
-        let reason = match failure {
-            None => "its contents contradict one another".to_owned(),
-            Some(error) => match verify::verify(&group.path) {
-                Ok(verified) => {
-                    let mut faults = verified.faults.iter();
-                    // Columns of another version are no damage.
-                    match faults.find(|fault| !matches!(fault, Fault::Version(_))) {
-                        Some(fault) => fault.to_string(),
-                        None => return Err(error),
-                    }
+        let error = failure.unwrap_or_else(|| {
+            let says = "reading panicked at a file that is whole: please report it".to_owned();
+            DataFusionError::Execution(says)
+        });
+        let reason = match verify::verify(&group.path) {
+            Ok(verified) => {
+                let mut faults = verified.faults.iter();
+                // Columns of another version are no damage.
+                match faults.find(|fault| !matches!(fault, Fault::Version(_))) {
+                    Some(fault) => fault.to_string(),
+                    None => return Err(error),
                 }
-                Err(reason) => reason.to_string(),
-            },
+            }
+            Err(reason) => reason.to_string(),
         };
         self.reading.leave_out(group.path.to_path_buf(), reason);
         Ok(Step::Nothing)

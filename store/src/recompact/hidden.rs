@@ -74,7 +74,7 @@ pub(super) fn clear_hidden(hidden: &Path) -> Result<(), StoreError> {
     let shown = shown_folder(hidden);
     let entries = fs::read_dir(hidden).map_err(StoreError::io("list", hidden))?;
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-        if is_elsewhere(&path, &shown) {
+        if is_elsewhere(&path, &shown)? {
             fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
         } else {
             fs::create_dir_all(&shown).map_err(StoreError::io("make", &shown))?;
@@ -95,20 +95,29 @@ pub(super) fn clear_hidden(hidden: &Path) -> Result<(), StoreError> {
 }
 
 /// Whether a file's flows are in files that readers see.
-fn is_elsewhere(path: &Path, shown: &Path) -> bool {
+///
+/// # Errors
+/// If one of those cannot be read: a file that moved beside them would be there twice.
+fn is_elsewhere(path: &Path, shown: &Path) -> Result<bool, StoreError> {
     let name = name(path);
     if name.ends_with(rotate::PARTIAL_SUFFIX) {
-        return true;
+        return Ok(true);
     }
-    let files = fs::read_dir(shown).into_iter().flatten();
-    let files: Vec<_> = files.flatten().map(|entry| entry.path()).collect();
+    let mut files = Vec::new();
+    if shown.exists() {
+        let entries = fs::read_dir(shown).map_err(StoreError::io("list", shown))?;
+        for entry in entries {
+            files.push(entry.map_err(StoreError::io("list", shown))?.path());
+        }
+    }
     let this = (name, octets(path));
-    let is_source = files.iter().any(|file| sources(file).contains(&this));
-    let own = sources(path);
-    let is_unpublished = files
-        .iter()
-        .any(|file| own.contains(&(super::name(file), octets(file))));
-    is_source || is_unpublished
+    let own = sources(path)?;
+    for file in &files {
+        if own.contains(&(super::name(file), octets(file))) || sources(file)?.contains(&this) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether two files of one name were made of one window. It is read the same way each time, so their row groups

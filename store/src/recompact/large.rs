@@ -311,10 +311,24 @@ fn keep_time(files: &[ClosedFile], large: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The files a large file was made of, by name and octets.
-pub(super) fn sources(path: &Path) -> Vec<(String, u64)> {
-    let footer = footer::read(path).ok();
-    let note = footer.as_ref().and_then(|footer| footer.note(SOURCES));
+/// The files a large file was made of, by name and octets; none if it was made of none, or is no Parquet file.
+///
+/// # Errors
+/// If it cannot be read, so that nobody knows.
+pub(super) fn sources(path: &Path) -> Result<Vec<(String, u64)>, StoreError> {
+    let footer = match footer::read(path) {
+        Ok(footer) => footer,
+        Err(StoreError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Vec::new());
+        }
+        Err(StoreError::Parquet { error, .. })
+            if !matches!(error, parquet::errors::ParquetError::External(_)) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    let note = footer.note(SOURCES);
     let listed = note.and_then(|note| serde_json::from_str::<Vec<Value>>(note).ok());
     let source = |source: &Value| {
         Some((
@@ -322,5 +336,5 @@ pub(super) fn sources(path: &Path) -> Vec<(String, u64)> {
             source["octets"].as_u64()?,
         ))
     };
-    listed.iter().flatten().filter_map(source).collect()
+    Ok(listed.iter().flatten().filter_map(source).collect())
 }
