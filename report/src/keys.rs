@@ -1,4 +1,4 @@
-//! Addresses as keys of groups: the engine groups by numbers four times as fast as by octets, and 16 octets are a
+//! Addresses as keys of groups: the engine groups by numbers much faster than by octets, and 16 octets are a
 //! number of 128 bits as they lie in memory. It is no number to be reckoned with, but equal ones are equal.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Which files may hold a flow that fits, from what is known of each without reading its rows: the
-//! ends of its times, and the addresses that its Bloom filters have not. `DataFusion` asks these too,
-//! but for "source or destination" it cannot ask Bloom filters, and that is what a hunt for a host is.
+//! Which files, and which row groups of them, may hold a flow that fits, from what is known of each without
+//! reading its rows: the ends of its times, and the addresses that its Bloom filters have not, also for "source or
+//! destination": that is what a hunt for a host is.
 
 use super::ast::{Comparison, Field, Filter, Test};
 
