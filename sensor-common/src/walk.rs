@@ -21,7 +21,7 @@ mod link;
 pub mod number;
 mod transport;
 
-use crate::{key::FlowKey, packet::Packet};
+use crate::{counters::Counter, key::FlowKey, packet::Packet};
 use ip::{ipv4, ipv6};
 use number::{ETHERTYPE_IPV4, TCP, UDP};
 use transport::UDP_HEADER_OCTETS;
@@ -78,6 +78,20 @@ pub enum Unmetered {
     BadIp,
     /// It has more VLAN tags or MPLS labels than are followed.
     TooDeep,
+}
+
+impl Unmetered {
+    /// Where such frames are counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counter(self) -> Counter {
+        match self {
+            Self::NonIp => Counter::NonIp,
+            Self::TooShort => Counter::TooShort,
+            Self::BadIp => Counter::BadIp,
+            Self::TooDeep => Counter::TooDeep,
+        }
+    }
 }
 
 /// What the link layer said about the IP header: where it is, and the frame's VLAN word.

@@ -197,7 +197,7 @@ fn in_no_flow<S: Source>(source: &S, state: &CpuState, reason: Unmetered) -> Nex
     if options::debug_log() {
         debug!(source, "frame of {} octets in no flow", source.octets());
     }
-    state.add(counter(reason), 1);
+    state.add(reason.counter(), 1);
     Next::Done
 }
 
@@ -498,14 +498,4 @@ fn account_one(state: &CpuState, cpu: u32, index: u32, likely: u32, shape: &Shap
     }
     state.add(Counter::FlowsCreated, 1);
     Some(())
-}
-
-#[inline(always)]
-fn counter(reason: Unmetered) -> Counter {
-    match reason {
-        Unmetered::NonIp => Counter::NonIp,
-        Unmetered::TooShort => Counter::TooShort,
-        Unmetered::BadIp => Counter::BadIp,
-        Unmetered::TooDeep => Counter::TooDeep,
-    }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use crossbeam::channel::{Receiver, Sender};
 use weir_netflow::low32;
 use weir_sensor_common::{
-    Counter, Extra, Fields, Unmetered, Walked,
+    Counter, Extra, Fields, Walked,
     counters::COUNTERS_MAX,
     slot::{Sighting, TICK_SHIFT},
     table::Shape,
@@ -181,7 +181,7 @@ impl Reader {
             Err(reason) => {
                 let unsupported = !capture::supported(frame.link);
                 self.counted.unsupported_link_packets += u64::from(unsupported);
-                self.counted.add(counter(reason), 1);
+                self.counted.add(reason.counter(), 1);
                 return Ok(None);
             }
         };
@@ -205,15 +205,5 @@ impl Reader {
             wire_octets: u32::try_from(captured.wire_octets).unwrap_or(u32::MAX),
         };
         filter.wants(frame.link.0, packet)
-    }
-}
-
-/// The counter for a reason.
-fn counter(reason: Unmetered) -> Counter {
-    match reason {
-        Unmetered::NonIp => Counter::NonIp,
-        Unmetered::TooShort => Counter::TooShort,
-        Unmetered::BadIp => Counter::BadIp,
-        Unmetered::TooDeep => Counter::TooDeep,
     }
 }
