@@ -28,7 +28,7 @@ use weir_sensor::{
     live::{Ears, Live, Outcome, Reload, Service},
     log,
     offline::{Offline, Reading},
-    options::{Settings, Style, values::Transport},
+    options::{Settings, Style, export::Transport},
     output::Output,
     pin::{Left, Pins},
     ports::{Ports, Wanted},

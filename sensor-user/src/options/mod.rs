@@ -1,38 +1,28 @@
-//! What the command line asks for. There are two grammars and one result, [`Settings`]: `native` is
-//! weir-sensor's own command line, with long options; `softflowd` is that program's, for whoever
-//! calls this one by its name, with its defaults; `debian` makes such a line of an instance's file in
-//! `/etc/softflowd`, and `getopt` reads both as that program does. `values` and `destination` are the words that
-//! all of them share, `leaving` is how records leave by them, `changes` what a running sensor can take over. `ctl`
-//! is weir-ctl's command line. `differences` is what softflowd does otherwise.
+//! What the command line asks for. There are two grammars and one result, [`Settings`] or a [`Refusal`]: `native`
+//! is weir-sensor's own command line, with long options; `softflowd` is that program's, for whoever calls this one
+//! by its name, with its defaults; `debian` makes such a line of an instance's file in `/etc/softflowd`, and `getopt`
+//! reads both as that program does. `values`, `destination`, `export` (how records leave) and `without_effect` are
+//! the words that all of them share, `changes` is what a running sensor can take over. `ctl` is weir-ctl's command
+//! line. `differences` is what softflowd does otherwise.
 
 mod changes;
 pub mod ctl;
 pub mod debian;
 pub mod destination;
 pub mod differences;
+pub mod export;
 pub mod getopt;
-mod leaving;
 mod native;
+mod refusal;
+mod settings;
 pub mod softflowd;
 pub mod values;
+mod without_effect;
 
-use std::{
-    borrow::Borrow,
-    ffi::OsString,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+pub use refusal::Refusal;
+pub use settings::{ControlSettings, Settings, Style};
 
-use weir_sensor_common::{Fields, tunnel::Tunnels};
-use weir_service::config;
-
-use crate::{
-    attach::{AttachMode, Direction, How, TcMode},
-    expiry::Timeouts,
-    ports::Wanted,
-};
-use values::{Format, InterfaceName, Track, Wishes};
+use std::{borrow::Borrow, ffi::OsString, path::Path};
 
 /// The process number's place, if nothing else is said: softflowd's.
 pub const DEFAULT_PIDFILE: &str = "/var/run/softflowd.pid";
@@ -42,171 +32,6 @@ pub const PROGRAMS: [&str; 2] = ["weir-sensor", "softflowd"];
 
 /// Options that name files of settings: they are read again when those are.
 pub const FILES: [&str; 2] = ["--config", "--softflowd-conf"];
-
-/// The greatest sampling interval that NetFlow v5 has room for: 14 bits of its header.
-const V5_SAMPLING_MAX: u32 = 16_383;
-
-/// Exit status of a command line that is wrong.
-const USAGE_STATUS: u8 = 2;
-
-/// By which name the sensor was called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// Its own.
-    Weir,
-    /// softflowd's: what it prints is laid out as softflowd's is.
-    Softflowd,
-}
-
-/// The control socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlSettings {
-    /// Where it is; `None` for none.
-    pub path: Option<PathBuf>,
-    /// Whether the sensor does not start without it: it was asked for.
-    pub needed: bool,
-    /// The group that may use it.
-    pub group: Option<String>,
-}
-
-/// What a command line asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option by itself")]
-pub struct Settings {
-    /// By which name the sensor was called.
-    pub style: Style,
-    /// Only look whether the settings are right.
-    pub check: bool,
-    /// What is to be told at the start, a sentence each.
-    pub notes: Vec<String>,
-    /// Interfaces to meter.
-    pub interfaces: Vec<InterfaceName>,
-    /// Or a capture file.
-    pub read: Option<PathBuf>,
-    /// Or packet samples; beside another source they are left alone.
-    pub psamp_port: Option<u16>,
-    /// Only these packets, in tcpdump's language.
-    pub filter: Option<String>,
-    /// Which packets of an interface.
-    pub direction: Direction,
-    /// How received packets are seen; `None`: the best way there is.
-    pub xdp: Option<AttachMode>,
-    /// How tc's programs are attached; `None`: by links where the kernel has them.
-    pub tc: Option<TcMode>,
-    /// Switch interfaces to promiscuous mode.
-    pub promiscuous: bool,
-    /// Meter one packet in so many, at least 1.
-    pub sampling: u32,
-    /// Draw it at random.
-    pub sampling_random: bool,
-    /// Folder for programs and table that outlive the sensor.
-    pub pin: Option<PathBuf>,
-    /// Export and remove what is there, remove the tc filters that a sensor left on the interfaces, and
-    /// end.
-    pub detach: bool,
-    /// Drop received frames once they are counted …
-    pub drop: bool,
-    /// … even where that cuts something off.
-    pub drop_anyway: bool,
-    /// Collectors, `HOST:PORT`.
-    pub collectors: Vec<String>,
-    /// Export format.
-    pub format: Format,
-    /// How records are to leave.
-    pub wishes: Wishes,
-    /// Timeouts.
-    pub timeouts: Timeouts,
-    /// Flows each CPU's table holds; `None`: as many as suit this machine.
-    pub flows_per_cpu: Option<u32>,
-    /// What tells flows apart.
-    pub track: Track,
-    /// Tunnels that are entered.
-    pub tunnels: Tunnels,
-    /// Fields that records are to carry besides, see [`Settings::fields`].
-    pub fields_asked: Fields,
-    /// Later fragments belong to the flow of the first.
-    pub join_fragments: bool,
-    /// Stamp flows with the exact clock.
-    pub exact_clock: bool,
-    /// Octets of each CPU's ring of evicted flows, a power of two.
-    pub ring_octets: u32,
-    /// The control socket.
-    pub control: ControlSettings,
-    /// Go to the background.
-    pub daemon: bool,
-    /// Where the process number is written then.
-    pub pidfile: PathBuf,
-    /// Say what each sweep takes.
-    pub debug: bool,
-    /// Where every counter is written at exit; `-` is standard output.
-    pub statistics_json: Option<PathBuf>,
-    /// Say at exit how much processor time was used.
-    pub cpu_clocks: bool,
-    /// Print the kernel program's debug log.
-    pub debug_log: bool,
-    /// Where figures are told to Prometheus.
-    pub metrics: Option<SocketAddr>,
-    /// Give up system calls once it meters.
-    pub seccomp: bool,
-}
-
-/// Why there are no settings.
-#[derive(Debug)]
-pub enum Refusal {
-    /// weir-sensor's own command line is wrong, or its help was asked for.
-    Clap(clap::Error),
-    /// softflowd's is, or was.
-    Softflowd(softflowd::Refused),
-    /// A file is wrong, or a word no text: one line that says where and what.
-    File(String),
-}
-
-impl From<config::Refused> for Refusal {
-    fn from(refused: config::Refused) -> Self {
-        match refused {
-            config::Refused::Line(error) => Self::Clap(error),
-            config::Refused::File(sentence) => Self::File(sentence),
-        }
-    }
-}
-
-impl Refusal {
-    /// Why there are no settings, as one line.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        match self {
-            Self::Clap(error) => config::sentence(error),
-            Self::Softflowd(refused) => refused.message.clone(),
-            Self::File(sentence) => sentence.clone(),
-        }
-    }
-
-    /// Tells it; the exit status.
-    #[must_use]
-    pub fn tell(&self) -> ExitCode {
-        match self {
-            Self::Clap(error) => {
-                // If it cannot be told, there is nobody to tell that.
-                let _ = error.print();
-                ExitCode::from(if error.use_stderr() { USAGE_STATUS } else { 0 })
-            }
-            Self::Softflowd(refused) => {
-                if !refused.message.is_empty() {
-                    eprintln!("{}", refused.message);
-                }
-                if refused.usage {
-                    eprint!("{}", softflowd::USAGE);
-                }
-                // softflowd's own status; it is 0 for its help.
-                ExitCode::from(u8::from(!refused.message.is_empty()))
-            }
-            Self::File(sentence) => {
-                eprintln!("weir-sensor: {sentence}");
-                ExitCode::from(USAGE_STATUS)
-            }
-        }
-    }
-}
 
 /// The settings of a command line, which begins with the program's name.
 ///
@@ -242,123 +67,9 @@ pub(crate) fn join<S: Borrow<str>>(words: &[S]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-impl Settings {
-    /// What is asked for and cannot be done, as a sentence.
-    #[must_use]
-    pub fn refusal(&self) -> Option<String> {
-        if self.psamp_port.is_some() && !self.has_source() {
-            return Some(
-                "-R: softflowd's packet samples are not read here, and there is nothing else to meter: run this with -i where the packets are, or -r; weir-collector reads the samples of sFlow"
-                    .to_owned(),
-            );
-        }
-        if self.format == Format::V5 && self.sampling > V5_SAMPLING_MAX {
-            return Some(format!(
-                "-s {}: NetFlow v5 can say {V5_SAMPLING_MAX} at most, and collectors would count too little: use -v 9 or -v 10",
-                self.sampling
-            ));
-        }
-        self.wishes.refusal().map(Into::into)
-    }
-
-    fn has_source(&self) -> bool {
-        !self.interfaces.is_empty() || self.read.is_some()
-    }
-
-    /// softflowd does not read samples either while it has another source.
-    fn psamp_note(&self) -> Option<String> {
-        (self.psamp_port.is_some() && self.has_source())
-            .then(|| "-R is without effect: packets are those of -i or -r".to_owned())
-    }
-
-    /// The interfaces.
-    #[must_use]
-    pub fn wanted(&self) -> Wanted {
-        if self.is_any() {
-            return Wanted::Any;
-        }
-        let names = self.interfaces.iter();
-        Wanted::Named(names.map(|interface| interface.name.clone()).collect())
-    }
-
-    /// The numbers that interfaces are exported under instead of their own, in their order.
-    #[must_use]
-    pub fn ifindexes_given(&self) -> Vec<Option<u32>> {
-        if self.is_any() {
-            return Vec::new();
-        }
-        let given = self.interfaces.iter().map(|interface| interface.ifindex);
-        given.map(|ifindex| ifindex.map(u32::from)).collect()
-    }
-
-    fn is_any(&self) -> bool {
-        let mut interfaces = self.interfaces.iter();
-        interfaces.any(|interface| interface.name == "any")
-    }
-
-    /// How to attach to them.
-    #[must_use]
-    pub fn how(&self) -> How {
-        How {
-            mode: self.xdp,
-            tc: self.tc.unwrap_or_else(TcMode::of_kernel),
-            direction: self.direction,
-            promiscuous: self.promiscuous,
-        }
-    }
-
-    /// Fields that records carry besides: those asked for, at track level `ether` the MAC addresses,
-    /// as softflowd has it, and with `-x` MPLS labels.
-    #[must_use]
-    pub fn fields(&self) -> Fields {
-        let labels = if self.wishes.mpls_labels > 0 {
-            Fields::MPLS
-        } else {
-            Fields::NONE
-        };
-        let of_key = Fields::of_key(self.track.into());
-        self.fields_asked.and(of_key).and(labels)
-    }
-
-    /// First fragments remembered.
-    #[must_use]
-    pub fn fragments_max(&self) -> u32 {
-        if self.join_fragments { 8192 } else { 0 }
-    }
-
-    /// The collectors' addresses.
-    ///
-    /// # Errors
-    /// A sentence: not HOST:PORT, no such host, too many.
-    pub fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
-        destination::addresses(&self.collectors)
-    }
-
-    /// The addresses of those collectors that have one, and a sentence about each of the others.
-    #[must_use]
-    pub fn addresses_there_are(&self) -> (Vec<SocketAddr>, Vec<String>) {
-        let (mut addresses, mut sentences) = (Vec::new(), Vec::new());
-        for collector in &self.collectors {
-            match destination::addresses(std::slice::from_ref(collector)) {
-                Ok(found) => addresses.extend(found),
-                Err(sentence) => sentences.push(sentence),
-            }
-        }
-        (addresses, sentences)
-    }
-
-    /// Flows a CPU's table holds.
-    #[must_use]
-    pub fn flows_per_cpu(&self, cpus: u32) -> u32 {
-        const IN_ALL: u32 = 1 << 20;
-        self.flows_per_cpu
-            .unwrap_or_else(|| (IN_ALL / cpus.max(1)).clamp(1 << 15, 1 << 17))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{values::Format, *};
 
     fn words(line: &str) -> Vec<OsString> {
         line.split_whitespace().map(Into::into).collect()

@@ -8,10 +8,12 @@ use weir_service::control;
 
 use super::{
     ControlSettings, DEFAULT_PIDFILE, Settings, Style,
+    export::Wishes,
     getopt::{Getopt, Wrong},
     join,
     native::control_path,
-    values::{Format, InterfaceName, Track, Wishes, WithoutEffect, mac},
+    values::{Format, InterfaceName, Track},
+    without_effect::{WithoutEffect, mac},
 };
 use crate::{
     attach::Direction,
@@ -295,7 +297,7 @@ fn usage(message: String) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::values::{TimeUnit, Transport};
+    use crate::options::export::{TimeUnit, Transport};
 
     fn parsed(line: &str) -> Result<Settings, Refused> {
         let words: Vec<String> = line.split_whitespace().map(Into::into).collect();

@@ -8,10 +8,9 @@ use crate::{
     expiry::Timeouts,
     options::{
         DEFAULT_PIDFILE,
-        values::{
-            Field, Format, InterfaceName, Switch, Tc, Track, Tunnel, Which, Wishes, WithoutEffect,
-            XdpMode,
-        },
+        export::Wishes,
+        values::{Field, Format, InterfaceName, Switch, Tc, Track, Tunnel, Which, XdpMode},
+        without_effect::WithoutEffect,
     },
 };
 

@@ -1,5 +1,8 @@
 //! How records leave, as the command line says it and the export thread takes it.
 
+use std::net::IpAddr;
+
+use clap::ValueEnum;
 use weir_exporter::{Version, Way, batch::BatchOptions};
 use weir_netflow::{
     Layout, Sampling,
@@ -9,12 +12,91 @@ use weir_sensor_common::Fields;
 
 use super::{
     Settings, Style,
-    values::{Format, TimeUnit, Track, Transport, Wishes},
+    values::{Format, Track},
 };
 use crate::{export::How, interface, pair::Pairing, record};
 
 /// Octets of a datagram of softflowd's, at most.
 const SOFTFLOWD_OCTETS_MAX: usize = 1428;
+
+/// `-P`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// UDP
+    #[default]
+    Udp,
+    /// TCP
+    Tcp,
+    /// SCTP
+    Sctp,
+}
+
+/// `-A`: the unit of absolute times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TimeUnit {
+    /// Seconds
+    Sec,
+    /// Milliseconds
+    Milli,
+    /// Microseconds
+    Micro,
+    /// Nanoseconds
+    Nano,
+}
+
+/// How records are to leave, beyond format and collectors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Wishes {
+    /// Transport of the datagrams; over TCP a collector that is away is looked for until it is back
+    #[arg(
+        short = 'P',
+        long,
+        value_name = "PROTOCOL",
+        default_value = "udp",
+        ignore_case = true,
+        help_heading = "Export"
+    )]
+    pub transport: Transport,
+
+    /// Give each datagram to one collector, in turn, instead of to all
+    #[arg(short = 'l', long, help_heading = "Export")]
+    pub balance: bool,
+
+    /// One record for both directions of a conversation (RFC 5103, with -v 10)
+    #[arg(short = 'b', long, help_heading = "Export")]
+    pub biflow: bool,
+
+    /// Absolute times in records, in this unit (with -v 9 or 10; left out: since the sensor's start in
+    /// -v 9, milliseconds in -v 10)
+    #[arg(
+        short = 'A',
+        long,
+        value_name = "UNIT",
+        ignore_case = true,
+        help_heading = "Export"
+    )]
+    pub absolute_time: Option<TimeUnit>,
+
+    /// MPLS labels in records, 0 to 10 (with -v 9 or 10); those after the fourth are 0
+    #[arg(short = 'x', long, value_name = "LABELS", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=10), help_heading = "Export")]
+    pub mpls_labels: u8,
+
+    /// TTL or hop limit of the datagrams (left out: the system's)
+    #[arg(short = 'L', long, value_name = "HOPS", help_heading = "Export")]
+    pub hop_limit: Option<u8>,
+
+    /// Differentiated services code point of the datagrams, 0 to 63
+    #[arg(long, value_name = "DSCP", value_parser = clap::value_parser!(u8).range(0..=63), help_heading = "Export")]
+    pub dscp: Option<u8>,
+
+    /// Interface the datagrams leave by
+    #[arg(short = 'S', long, value_name = "IF", help_heading = "Export")]
+    pub device: Option<String>,
+
+    /// Address the datagrams are sent from
+    #[arg(short = 'e', long, value_name = "ADDRESS", help_heading = "Export")]
+    pub exporter_address: Option<IpAddr>,
+}
 
 impl From<TimeUnit> for Times {
     fn from(unit: TimeUnit) -> Self {
@@ -96,6 +178,14 @@ impl Settings {
 }
 
 impl Wishes {
+    /// What is asked for and not done, as a sentence.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&'static str> {
+        (self.transport == Transport::Sctp).then_some(
+            "-P sctp: no collector in use takes it, and nothing here sends it: leave -P out, or use -P tcp",
+        )
+    }
+
     /// What has no effect with a format, or less than it says: a sentence each.
     #[must_use]
     pub fn notes(&self, format: Format) -> Vec<String> {
