@@ -1,38 +1,36 @@
 //! The daemon's loop: signals, flows pushed out of the table, orders from the control socket, and the
-//! sweep by the clock. Packets do not pass here; they drive nothing.
+//! sweep by the clock. Packets do not pass here; they drive nothing. `taking` is how flows leave the table, `interfaces`
+//! how ports come and go; `orders`, `reload` and `scrapes` are what others ask for; `ending` is the end.
 
+mod ending;
+mod interfaces;
 mod orders;
 mod reload;
 mod scrapes;
+mod taking;
 
 pub use reload::Reload;
 use scrapes::Scrapes;
 
 use std::{io, os::fd::AsRawFd as _, time::Duration};
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Error, Result, bail};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use signal_hook_mio::v1_0::Signals;
-use weir_netflow::FlowRecord;
 use weir_service::{http, notify::Notify};
 
 use crate::{
-    adopt::adopt,
     clock::{Now, Ticks},
     control::{Desk, Socket},
-    expiry::{Reason, Timeouts},
+    expiry::Timeouts,
     export::Export,
-    grace,
     kernel::Kernel,
-    pair,
-    pin::Dead,
     ports::Ports,
     pressure::{self, Pressure},
     record::Recorder,
-    settle,
     signals::{self, Meaning},
     statistics::Statistics,
-    sweep::{Sweep, Take, Taken},
+    sweep::{Sweep, Take},
 };
 
 const SIGNALS: Token = Token(0);
@@ -159,30 +157,6 @@ impl Live {
         Self { service, ..self }
     }
 
-    /// Exports what the tables of dead sensors hold. Their programs must have been replaced.
-    ///
-    /// # Errors
-    /// If a grace period cannot be waited for.
-    pub fn take_over(&mut self, dead: Vec<Dead>) -> Result<()> {
-        if dead.is_empty() {
-            return Ok(());
-        }
-        grace::wait().context("waiting for a grace period")?;
-        let kernel = &mut self.kernel;
-        let timer = Ticks::of_timer(|| kernel.settle())?;
-        let sampling_interval = self.recorder.sampling_interval;
-        let (export, statistics) = (&mut self.export, &mut self.statistics);
-        adopt(dead, timer, sampling_interval, export, statistics)
-            .context("waiting for a grace period")?;
-        self.ports.note_boot()?;
-        let adopted = &self.statistics.adopted;
-        eprintln!(
-            "weir-sensor: took over {} flows of {} packets",
-            adopted.records, adopted.packets
-        );
-        Ok(())
-    }
-
     /// Runs until a signal or an order ends it, until the export thread dies, or until the operating system
     /// refuses what it cannot do without; then detaches, exports everything and returns the account.
     #[must_use]
@@ -304,52 +278,6 @@ impl Live {
         }
     }
 
-    /// Notices interfaces that went, came or lost their program.
-    fn look_at_ports_if_due(&mut self) -> Result<()> {
-        let now = Now::read();
-        if now.monotonic_ns < self.looked_ns + LOOK_INTERVAL_NS {
-            return Ok(());
-        }
-        self.looked_ns = now.monotonic_ns;
-        if !self.gathers {
-            return Ok(());
-        }
-        let news = self.ports.look(&mut self.kernel)?;
-        for sentence in &news.sentences {
-            eprintln!("weir-sensor: {sentence}");
-        }
-        if !news.over.is_empty() {
-            self.look()?;
-        }
-        for number in &news.over {
-            self.take(&self.now(), Take::Interface(*number))?;
-        }
-        if !news.over.is_empty() {
-            // What was pushed out meanwhile is in the rings.
-            self.take_evicted(u32::MAX)?;
-        }
-        let attached = self.ports.attach_missing(&mut self.kernel)?;
-        for sentence in &attached {
-            eprintln!("weir-sensor: {sentence}");
-        }
-        self.recorder.ifindexes = self.ports.ifindexes();
-        if !news.sentences.is_empty() || !attached.is_empty() {
-            self.name_interfaces();
-        }
-        Ok(())
-    }
-
-    /// Has collectors told what interfaces are called, by the numbers that records have.
-    fn name_interfaces(&self) {
-        let ports = self.ports.reports().into_iter().enumerate();
-        let names = ports.map(|(number, port)| {
-            let given = self.recorder.ifindexes_given.get(number).copied();
-            (given.flatten().unwrap_or(port.ifindex), port.name)
-        });
-        let known = names.filter(|(ifindex, _)| *ifindex != 0);
-        self.export.name_interfaces(known.collect());
-    }
-
     /// Has the queues settled and the ticks read.
     fn look(&mut self) -> Result<()> {
         let kernel = &mut self.kernel;
@@ -362,129 +290,5 @@ impl Live {
 
     fn now(&self) -> Now {
         Now::read().with_ticks(self.ticks)
-    }
-
-    /// Closes, waits, collects; how many flows there were. Both directions of a conversation that leave together
-    /// are one.
-    fn take(&mut self, now: &Now, take: Take<'_>) -> Result<u64> {
-        let Self {
-            kernel,
-            sweep,
-            recorder,
-            export,
-            statistics,
-            fullest,
-            discards,
-            service,
-            ..
-        } = self;
-        let closed = sweep.close(&kernel.table, now, take);
-        *fullest = sweep.fullest();
-        if service.debug && closed > 0 {
-            eprintln!("weir-sensor: taking {closed} slots; the fullest CPU keeps {fullest}");
-        }
-        let mut flows = 0;
-        if closed > 0 {
-            grace::wait().context("waiting for a grace period")?;
-            let mut deleted: Option<FlowRecord> = None;
-            sweep.collect(&mut kernel.table, |taken| {
-                let is_other_direction = if *discards {
-                    statistics.count_deleted(&taken);
-                    let record = recorder.record(&taken, now);
-                    let before = deleted.take().filter(|_| export.wants_pairs());
-                    let is_other = before.is_some_and(|one| pair::are_partners(&one, &record));
-                    deleted = (!is_other).then_some(record);
-                    is_other
-                } else {
-                    recorder.hand_on(&taken, now, export, statistics)
-                };
-                flows += u64::from(!is_other_direction);
-            });
-        }
-        export.hand_over(now);
-        Ok(flows)
-    }
-
-    /// Takes what the rings hold, up to `most` from each; returns whether there is more.
-    fn take_evicted(&mut self, most: u32) -> Result<bool> {
-        while self.kernel.bell.next().is_some() {}
-        let now = self.now();
-        let Self {
-            kernel,
-            recorder,
-            export,
-            statistics,
-            ..
-        } = self;
-        let more = kernel.evicted.take(&kernel.states, most, |slot, extra| {
-            let flow = Taken::of(slot, Reason::Forced).with(*extra);
-            recorder.hand_on(&flow, &now, export, statistics);
-        })?;
-        export.hand_over(&now);
-        Ok(more)
-    }
-
-    /// Takes the packets that are still in the CPUs' queues.
-    fn take_pending(&mut self, now: &Now) {
-        for cpu in 0..self.kernel.cpus as usize {
-            for flow in settle::pending_flows(&self.kernel.states, &self.kernel.staged, cpu) {
-                let (export, statistics) = (&mut self.export, &mut self.statistics);
-                self.recorder.hand_on(&flow, now, export, statistics);
-            }
-        }
-    }
-
-    /// Exports everything and ends, because of a failure or without one; the programs come off, unless they
-    /// are pinned. What is pinned stays in the table if nobody would send it.
-    #[must_use]
-    pub fn stop(mut self, failure: Option<Error>) -> Outcome {
-        self.service
-            .notify
-            .stopping("exporting what is in the table");
-        // The programs come off, unless they are pinned.
-        self.ports.detach();
-        let taken = self.take_last();
-        self.statistics
-            .read_counters(&self.kernel.states, self.kernel.cpus);
-        let left = self.leave();
-        let now = Now::read();
-        self.export.note_losses(&self.statistics, &now);
-        (self.statistics.export, self.statistics.export_died) = self.export.finish(&now);
-        // The first reason is the one that the others may come of.
-        let failure = failure.or(taken.err()).or(left.err());
-        (self.statistics, failure)
-    }
-
-    fn take_last(&mut self) -> Result<()> {
-        grace::wait().context("waiting for a grace period")?;
-        self.look()?;
-        if self.ports.are_pinned() && self.export.is_dead() {
-            return Ok(());
-        }
-        self.take_everything()
-    }
-
-    /// Accounts what pinned programs keep, and tells the next sensor.
-    fn leave(&mut self) -> Result<()> {
-        if !self.ports.are_pinned() {
-            return Ok(());
-        }
-        self.statistics.leave();
-        self.ports.tell(&self.statistics)?;
-        eprintln!(
-            "weir-sensor: the programs go on metering; the next sensor takes over, or `weir-sensor --detach --pin` ends it"
-        );
-        Ok(())
-    }
-
-    fn take_everything(&mut self) -> Result<()> {
-        // Pinned programs go on filling the rings: one turn has to do.
-        while self.take_evicted(EVICTED_TURN_MAX)? && !self.ports.are_pinned() {}
-        let now = self.now();
-        self.take(&now, Take::Everything)?;
-        if !self.ports.are_pinned() {
-            self.take_pending(&now);
-        }
-        Ok(())
     }
 }
