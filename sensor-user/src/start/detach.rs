@@ -1,0 +1,44 @@
+//! `--detach --pin`: what is left of a sensor.
+
+use std::{mem, path::Path};
+
+use anyhow::Result;
+use weir_sensor::{
+    adopt::adopt,
+    clock::{Now, Ticks},
+    export::{Clock, Export},
+    kernel::{Kernel, ProgramOptions},
+    pin::Left,
+    signals,
+    statistics::Statistics,
+};
+use weir_sensor_common::KeyMask;
+
+use super::{Start, shape};
+
+impl Start<'_> {
+    /// `--detach --pin`: what a sensor left is removed, and exported to those collectors that can be had.
+    pub fn detach(&self, folder: &Path) -> Result<Statistics> {
+        let mut left = Left::open(folder)?;
+        let sampling = left.sampling();
+        let how = self.settings.export(self.version, self.fields, sampling);
+        let mut export = Export::start_where_possible(&self.addresses, &how, Clock::Live)?;
+        let mut statistics = Statistics::default();
+        // The one that is always loaded tells the timer's tick.
+        let options = ProgramOptions::new(shape(1, KeyMask::FULL)?);
+        let mut kernel = Kernel::load_first(&options, &[])?;
+        let timer = Ticks::of_timer(|| kernel.settle())?;
+        // From here on nothing ends the process half way: what it had sent would be sent again.
+        let _signals = signals::take()?;
+        let attachments = left.take_off()?;
+        let tables = mem::take(&mut left.tables);
+        let told = sampling.interval;
+        adopt(tables, timer, told, &mut export, &mut statistics)?;
+        eprintln!(
+            "weir-sensor: took {attachments} programs off; {} flows of {} packets were in the table",
+            statistics.adopted.records, statistics.adopted.packets
+        );
+        (statistics.export, statistics.export_died) = export.finish(&Now::read());
+        Ok(statistics)
+    }
+}
