@@ -1,17 +1,19 @@
 //! The export thread: records come through a bounded channel, datagrams leave at a pace. When it
 //! cannot keep up the channel fills, the sweep waits, the table fills, and what does not fit is
 //! counted by the kernel program: memory stays what it was. This is the near end; `exporter` is the
-//! thread, `lane` its way to one destination, `account` what became of the records there.
+//! thread, `lane` its way to one destination, `account` what became of the records there, `how` what is asked for.
 
 mod account;
 mod exporter;
+mod how;
 mod lane;
 mod said;
 
 pub use account::Exported;
+pub use how::{Clock, How};
 
 use std::{
-    io, mem,
+    mem,
     net::SocketAddr,
     panic::{self, AssertUnwindSafe},
     sync::{
@@ -23,18 +25,11 @@ use std::{
 
 use anyhow::{Result, bail};
 use crossbeam::channel::{Sender, bounded};
-use weir_exporter::{
-    Destination, ExportCounters, Stream, Way, batch::BatchOptions, counters::Tally,
-    destination::Carrier,
-};
+use weir_exporter::{ExportCounters, counters::Tally};
 use weir_netflow::{ExportTime, FlowRecord};
 use weir_service::privileges;
 
-use crate::{
-    clock::Now,
-    pair::{self, Pairing},
-    statistics::Statistics,
-};
+use crate::{clock::Now, pair, statistics::Statistics};
 use account::Known;
 use exporter::Exporter;
 use lane::Lane;
@@ -45,57 +40,6 @@ pub const BATCH_RECORDS: usize = 1024;
 /// Batches under way.
 const BATCHES_MAX: usize = 16;
 const NS_PER_MS: u64 = 1_000_000;
-
-/// Which clock the export follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clock {
-    /// The machine's.
-    Live,
-    /// That of the packets, given with each batch.
-    Packets,
-}
-
-/// How records leave.
-#[derive(Clone, Debug)]
-pub struct How {
-    /// How datagrams are made.
-    pub batch: BatchOptions,
-    /// How they go.
-    pub way: Way,
-    /// By TCP instead of UDP.
-    pub by_stream: bool,
-    /// Each goes to one collector, in turn, instead of to all.
-    pub in_turn: bool,
-    /// What becomes of the directions of a conversation; `None`: each is by itself.
-    pub pairing: Option<Pairing>,
-    /// Collectors are told, in options, what was sent and lost, and what interfaces are called.
-    pub announces: bool,
-}
-
-impl How {
-    /// By UDP, to all.
-    #[must_use]
-    pub fn new(batch: BatchOptions) -> Self {
-        Self {
-            batch,
-            way: Way::default(),
-            by_stream: false,
-            in_turn: false,
-            pairing: None,
-            announces: false,
-        }
-    }
-
-    fn carrier(&self, address: SocketAddr, waits: bool) -> io::Result<Box<dyn Carrier>> {
-        if self.by_stream && !waits {
-            return Ok(Box::new(Stream::later(address, self.way.clone())));
-        }
-        if self.by_stream {
-            return Ok(Box::new(Stream::connect(address, self.way.clone())?));
-        }
-        Ok(Box::new(Destination::connect_by(address, &self.way)?))
-    }
-}
 
 /// Destinations that a sensor ever had: the account of each is kept.
 const LANES_MAX: usize = 64;

@@ -1,13 +1,15 @@
 //! Records through the thread, by carriers that fail in one way or another.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use weir_exporter::{
     Version,
-    destination::{Rest, Sent},
+    batch::BatchOptions,
+    destination::{Carrier, Rest, Sent},
 };
 
 use super::*;
+use crate::pair::Pairing;
 
 /// Takes some datagrams and panics at the next.
 #[derive(Debug)]
