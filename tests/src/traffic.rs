@@ -5,6 +5,8 @@
     reason = "numbers below a small bound become addresses and ports"
 )]
 
+use std::ops::Range;
+
 /// xorshift64*: enough for traffic, and the same everywhere.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -392,6 +394,12 @@ pub fn flood_frame(number: u32) -> Vec<u8> {
         0,
     );
     conversation.frames.pop().unwrap_or_default()
+}
+
+/// Frames of these numbers: flows of a packet of 40 octets each.
+#[must_use]
+pub fn flood_frames(numbers: Range<u32>) -> Vec<Vec<u8>> {
+    numbers.map(flood_frame).collect()
 }
 
 #[cfg(test)]

@@ -318,6 +318,6 @@ impl Drop for Unmount<'_> {
 
 /// A capture of as many flows, of a packet each.
 fn flows(number: u32) -> Vec<u8> {
-    let frames: Vec<_> = (0..number).map(traffic::flood_frame).collect();
+    let frames = traffic::flood_frames(0..number);
     traffic::capture_file(frames.iter().map(Vec::as_slice), |_| 1_700_000_000_000_000)
 }

@@ -11,7 +11,7 @@ use std::{
 
 use weir_tests::{
     process::{Daemon, binaries},
-    traffic::{self, flood_frame},
+    traffic::{self, flood_frames},
 };
 
 use crate::world::{COLLECTOR, Sink, World};
@@ -83,7 +83,7 @@ fn it_goes_to_the_background_once_it_meters() {
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("metering"), "{said}");
     assert_eq!(softflowd.name().as_deref(), Some("softflowd"));
-    let frames: Vec<_> = (0..10).map(flood_frame).collect();
+    let frames = flood_frames(0..10);
     world.send(&frames);
     world.wait_for_answer("statistics", "Number of active flows: 10\n");
     assert!(
@@ -153,7 +153,7 @@ fn an_instance_of_debians_is_metered_as_configured() {
     command.arg("--softflowd-conf").arg(&conf);
     let mut sensor = Daemon::start(command, &world.path("log")).unwrap();
     sensor.wait_for("metering").unwrap();
-    let frames: Vec<_> = (0..10).map(flood_frame).collect();
+    let frames = flood_frames(0..10);
     world.send(&frames);
     world.wait_for_answer("statistics", "Number of active flows: 10\n");
     assert!(

@@ -3,7 +3,6 @@
 
 use std::{
     io::Write as _,
-    ops::Range,
     os::unix::net::UnixStream,
     path::Path,
     process::{Command, Output},
@@ -15,14 +14,10 @@ use std::{
 use serde_json::Value;
 use weir_tests::{
     process::{Daemon, binaries},
-    traffic::{self, flood_frame},
+    traffic::{self, flood_frame, flood_frames},
 };
 
 use crate::world::{COLLECTOR, Sink, World, expect, of};
-
-fn flows(numbers: Range<u32>) -> Vec<Vec<u8>> {
-    numbers.map(flood_frame).collect()
-}
 
 /// An answer without process numbers.
 fn without_pid(answer: &str) -> String {
@@ -46,7 +41,7 @@ fn text(output: &Output) -> String {
 fn statistics_tell_what_was_sent_and_flows_what_is_there() {
     let world = World::new("ct1");
     let sensor = world.controlled("-t idle=60");
-    world.send(&flows(0..100));
+    world.send(&flood_frames(0..100));
     let statistics = world.wait_for_answer("statistics", "Number of active flows: 100\n");
     for words in [
         "Packets processed: 100\n",
@@ -79,10 +74,10 @@ fn expiring_and_deleting_are_counted_apart() {
     let world = World::new("ct2");
     let sink = Sink::open(&world.pair.b);
     let sensor = world.controlled(&format!("-t idle=60 -n {COLLECTOR}"));
-    world.send(&flows(0..30));
+    world.send(&flood_frames(0..30));
     world.wait_for_answer("statistics", "Number of active flows: 30\n");
     assert_eq!(without_pid(&world.ask("expire-all")), "Expired 30 flows.");
-    world.send(&flows(30..50));
+    world.send(&flood_frames(30..50));
     world.wait_for_answer("statistics", "Number of active flows: 20\n");
     assert_eq!(without_pid(&world.ask("delete-all")), "Deleted 20 flows.");
     assert_eq!(without_pid(&world.ask("delete-all")), "Deleted 0 flows.");
@@ -111,7 +106,7 @@ fn shutdown_exports_and_exit_does_not() {
     ] {
         let world = World::new("ct3");
         let mut sensor = world.controlled("-t idle=60");
-        world.send(&flows(0..25));
+        world.send(&flood_frames(0..25));
         world.wait_for_answer("statistics", "Number of active flows: 25\n");
         assert_eq!(without_pid(&world.ask(word)), answer);
         let status = sensor.wait(Duration::from_secs(20)).unwrap();
@@ -131,20 +126,20 @@ fn shutdown_exports_and_exit_does_not() {
 fn gathering_stops_and_goes_on() {
     let world = World::new("ct4");
     let mut sensor = world.controlled("-t idle=60");
-    world.send(&flows(0..10));
+    world.send(&flood_frames(0..10));
     world.wait_for_answer("statistics", "Number of active flows: 10\n");
     assert_eq!(
         without_pid(&world.ask("stop-gather")),
         "Data collection stopped."
     );
-    world.send(&flows(10..30));
+    world.send(&flood_frames(10..30));
     assert!(world.ask("interfaces").contains("nothing now"));
     assert_eq!(
         without_pid(&world.ask("start-gather")),
         "Data collection resumed."
     );
     sensor.wait_for("attached again").unwrap();
-    world.send(&flows(30..70));
+    world.send(&flood_frames(30..70));
     world.wait_for_answer("statistics", "Number of active flows: 50\n");
     expect(&world.stop(sensor), "packets=50 ip_packets=50");
 }
@@ -173,7 +168,7 @@ fn timeouts_are_told_and_set() {
             "{refused}"
         );
     }
-    world.send(&flows(0..10));
+    world.send(&flood_frames(0..10));
     // Their timeout was a minute.
     world.wait_for_answer("statistics", "Flows expired: 10 (0 forced)\n");
     expect(&world.stop(sensor), "expired.tcp.records=10");
@@ -191,7 +186,7 @@ fn bad_clients_delay_nothing() {
     let sensor = world.controlled(&format!(
         "-t tcp=1h -t udp=200ms -t expint=100ms -n {COLLECTOR}"
     ));
-    world.send(&flows(0..20_000));
+    world.send(&flood_frames(0..20_000));
     world.wait_for_answer("statistics", "Number of active flows: 20000\n");
     let before = world.peak_kib();
     let connect = || UnixStream::connect(world.control()).unwrap();
@@ -337,7 +332,7 @@ fn debians_softflowctl_asks_weir() {
     let sensor = world.controlled("-t idle=60");
     let ours = world.path("softflowctl");
     std::os::unix::fs::symlink(binaries().unwrap().join("weir-ctl"), &ours).unwrap();
-    world.send(&flows(0..5));
+    world.send(&flood_frames(0..5));
     world.wait_for_answer("statistics", "Number of active flows: 5\n");
     for word in [
         "help",

@@ -9,17 +9,15 @@ use weir_exporter::{
     destination::{Carrier as _, Sent},
 };
 use weir_netflow::{ExportTime, FlowRecord};
-use weir_tests::{process::succeed, traffic};
+use weir_tests::{
+    process::succeed,
+    traffic::{self, flood_frames},
+};
 
 use crate::world::{COLLECTOR, Decoded, Sink, UNDER_WAY, World, expect, inside, ip, of};
 
 /// Flows are over soon, and their datagrams leave a second later at the latest.
 const SOON: &str = "-n 127.0.0.1:2055 -t idle=100ms -t expint=50ms";
-
-/// Flows of a packet each, some 27 to a datagram.
-fn flows(numbers: Range<u32>) -> Vec<Vec<u8>> {
-    numbers.map(traffic::flood_frame).collect()
-}
 
 /// Sends flows, and waits until they were exported, or could not be.
 fn send(world: &World, numbers: Range<u32>) {
@@ -30,7 +28,7 @@ fn send(world: &World, numbers: Range<u32>) {
         names.iter().map(|name| of(&found, name)).sum()
     };
     let all = done() + numbers.len() as u64;
-    world.send(&flows(numbers));
+    world.send(&flood_frames(numbers));
     let mut tries = (0..100).map(|_| thread::sleep(Duration::from_millis(100)));
     assert!(tries.any(|()| done() >= all), "{} of {all}", done());
 }
@@ -83,7 +81,7 @@ fn assert_shortened(world: &World, namespace: &str, collector: &str, octets_max:
     for version in ["5", "9"] {
         let sink = Sink::at(namespace, collector);
         let sensor = world.sensor(&format!("-n {collector} -v {version} --direction in"));
-        world.send(&flows(0..1000));
+        world.send(&flood_frames(0..1000));
         let found = world.stop(sensor);
         expect(&found, "records_exported=1000 datagrams_unsent=0");
         assert!(of(&found, "datagrams_shortened") > 0, "{found:#}");
@@ -262,7 +260,7 @@ fn x03_a_collector_that_restarts_can_read_within_a_template_interval() {
 #[test]
 fn x04_sequence_numbers_are_exact() {
     let world = World::new("x4");
-    let mut frames = flows(0..2000);
+    let mut frames = flood_frames(0..2000);
     for number in 0..250 {
         let packet = traffic::ipv6([number; 16], [1; 16], 17, &[0; 20]);
         frames.push(traffic::ethernet(None, 0x86dd, &packet));
@@ -306,7 +304,7 @@ fn x05_a_dead_collector_does_not_disturb_another() {
         }
         Err(error) => panic!("{error}"),
     };
-    world.send(&flows(0..2000));
+    world.send(&flood_frames(0..2000));
     let found = world.stop(sensor);
     assert!(of(&found, "datagrams_refused") > 0, "{found:#}");
     let decoded = sink.decode();

@@ -22,7 +22,7 @@ use weir_sensor_common::{
 };
 use weir_tests::{
     process::{Daemon, succeed},
-    traffic,
+    traffic::{self, flood_frames},
 };
 
 use crate::world::{
@@ -462,7 +462,7 @@ fn xdp_link(world: &World) -> String {
 fn s14_the_interface_goes_comes_back_and_changes_its_name() {
     let world = World::new("s14");
     let (a, b) = (&world.pair.a, &world.pair.b);
-    let frames: Vec<_> = (0..100).map(traffic::flood_frame).collect();
+    let frames = flood_frames(0..100);
     let mut sensor = world.sensor("");
     let mut says = |sentence: &str| sensor.wait_for(sentence).unwrap();
     world.send(&frames);
@@ -503,7 +503,7 @@ fn s15_a_killed_sensor_blocks_nothing_and_with_pin_loses_nothing() {
     let world = World::new("s15");
     let b = &world.pair.b;
     let has_program = || ip(b, &format!("link show {b}")).contains("xdp");
-    let frames: Vec<_> = (0..300).map(traffic::flood_frame).collect();
+    let frames = flood_frames(0..300);
     let bpf = Bpf::mount(&world);
     let arguments = format!("-n {COLLECTOR} -t idle=1h --pin {}", bpf.pin());
     let sink = Sink::open(b);
@@ -628,7 +628,7 @@ fn s18_a_capture_from_2038_to_2106_keeps_its_times() {
     const TIMES_S: [u64; 2] = [1 << 31, (1 << 32) - 1];
     let unix_us = |index: u64| TIMES_S[usize::from(index > 0)] * 1_000_000;
     let world = World::new("s18");
-    let frames: Vec<_> = (0..2).map(traffic::flood_frame).collect();
+    let frames = flood_frames(0..2);
     for version in ["-v 1", "-v 5", "-v 9", "-v 10"] {
         let sink = Sink::open(&world.pair.b);
         world.read_capture(version, &frames, unix_us);

@@ -16,7 +16,7 @@ use weir_sensor::confine;
 use weir_tests::{
     netns,
     process::{Daemon, binaries, succeed},
-    traffic::flood_frame,
+    traffic::flood_frames,
 };
 
 use crate::world::{COLLECTOR, World, assert_account, expect, json};
@@ -96,7 +96,7 @@ fn v01_privileges_are_given_up_after_the_start() {
         .wait_for(&format!("{b} is back: attached again"))
         .unwrap();
     world.wait_until_up(a, b);
-    world.send(&(0..10).map(flood_frame).collect::<Vec<_>>());
+    world.send(&flood_frames(0..10));
     expect(&world.stop(sensor), "ip_packets=10");
 }
 
@@ -124,7 +124,7 @@ fn v01_a_sensor_without_root_needs_three_capabilities() {
     command.arg("--statistics-json").arg(folder.join("json"));
     let mut sensor = Daemon::start(command, &world.path("log")).unwrap();
     sensor.wait_for("metering").unwrap();
-    world.send(&(0..10).map(flood_frame).collect::<Vec<_>>());
+    world.send(&flood_frames(0..10));
     let status = sensor.stop().unwrap();
     assert!(status.success());
     expect(

@@ -4,14 +4,9 @@
 use std::process::Command;
 
 use serde_json::Value;
-use weir_tests::{process::binaries, tmux::Screen, traffic::flood_frame};
+use weir_tests::{process::binaries, tmux::Screen, traffic::flood_frames};
 
 use crate::world::World;
-
-/// Flows of 40 octets, a packet each.
-fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
-    numbers.map(flood_frame).collect()
-}
 
 #[test]
 #[expect(
@@ -21,7 +16,7 @@ fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
 fn open_flows_are_on_the_screen_while_they_grow() {
     let world = World::new("lv1");
     let sensor = world.controlled("-t idle=60");
-    world.send(&flows(0..100));
+    world.send(&flood_frames(0..100));
     world.wait_for_answer("statistics", "Number of active flows: 100\n");
     let weir = binaries().unwrap().join("weir");
     let command = format!(
@@ -36,7 +31,7 @@ fn open_flows_are_on_the_screen_while_they_grow() {
         })
         .unwrap();
     // One flow gets more, and leads.
-    let more: Vec<_> = (0..50).flat_map(|_| flows(7..8)).collect();
+    let more: Vec<_> = (0..50).flat_map(|_| flood_frames(7..8)).collect();
     world.send(&more);
     let line = "open tcp 11.0.0.7:1024 198.51.100.1:80";
     screen

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 use weir_sensor_common::Counter;
-use weir_tests::traffic::flood_frame;
+use weir_tests::traffic::flood_frames;
 
 use crate::{
     site::{Site, v9_datagram},
@@ -139,7 +139,7 @@ fn a_sensors_figures_are_its_account() {
                 drop(annoying);
             });
         });
-        world.send(&(0..30_000).map(flood_frame).collect::<Vec<_>>());
+        world.send(&flood_frames(0..30_000));
         is_over.store(true, Ordering::Relaxed);
     });
     // What is in the table is exported.

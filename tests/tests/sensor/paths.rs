@@ -11,15 +11,11 @@ use std::{
 use weir_netflow::FlowRecord;
 use weir_tests::{
     process::succeed,
-    traffic::{self, flood_frame},
+    traffic::{self, flood_frames},
     wire::Wire,
 };
 
 use crate::world::{COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, of, send_from};
-
-fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
-    numbers.map(flood_frame).collect()
-}
 
 #[test]
 fn every_nth_packet_is_metered_and_records_say_so() {
@@ -27,7 +23,7 @@ fn every_nth_packet_is_metered_and_records_say_so() {
         let world = World::new("smp");
         let sink = Sink::open(&world.pair.b);
         let sensor = world.sensor(&format!("--sampling 10 -v {version} -n {COLLECTOR}"));
-        world.send(&flows(0..1000));
+        world.send(&flood_frames(0..1000));
         let found = world.stop(sensor);
         expect(&found, "ip_packets=100 sampled_out_packets=900");
         let decoded = sink.decode();
@@ -43,7 +39,7 @@ fn every_nth_packet_is_metered_and_records_say_so() {
 fn one_in_n_at_random_is_about_one_in_n() {
     let world = World::new("rnd");
     let sensor = world.sensor("--sampling 10 --sampling-random");
-    world.send(&flows(0..4000));
+    world.send(&flood_frames(0..4000));
     let found = world.stop(sensor);
     // Nine standard deviations.
     let chosen = of(&found, "ip_packets");
@@ -204,11 +200,11 @@ fn flows_of_an_interface_and_of_its_successor_are_told_apart() {
     let arguments = format!("--direction in -t idle=1h -n {COLLECTOR}");
     let mut sensor = world.sensor(&arguments);
     let before = ifindex(b, b);
-    world.send(&flows(0..100));
+    world.send(&flood_frames(0..100));
     // From the moment on that the new one is there it has frames, every millisecond.
     let stop = AtomicBool::new(false);
     let send = || {
-        let frames = flows(1000..1050);
+        let frames = flood_frames(1000..1050);
         while !stop.load(Ordering::Relaxed) {
             if let Ok(wire) = Wire::open(a) {
                 let _ = frames.iter().try_for_each(|frame| wire.send(frame));
@@ -272,7 +268,7 @@ fn any_is_every_interface_that_stands_by_itself() {
         "{log}"
     );
     assert!(!log.contains("metering bridge"), "{log}");
-    world.send(&flows(0..300));
+    world.send(&flood_frames(0..300));
     let found = world.stop(sensor);
     assert!(of(&found, "ip_packets") >= 300, "{found:#}");
 }
@@ -324,7 +320,7 @@ fn timeouts_shorten_while_the_table_fills_and_return() {
     let world = World::new("prs");
     let mut sensor = world.sensor("-m 3000 -t expint=100ms");
     // 4,096 slots on this CPU.
-    world.send(&flows(0..2900));
+    world.send(&flood_frames(0..2900));
     sensor.wait_for("idle flows are exported earlier").unwrap();
     sensor.wait_for("has room again").unwrap();
     let found = world.stop(sensor);

@@ -13,17 +13,13 @@ use std::{
 use weir_netflow::{set::Set, v9};
 use weir_tests::{
     process::{Daemon, succeed},
-    traffic::{self, flood_frame},
+    traffic::{self, flood_frame, flood_frames},
     wire::Wire,
 };
 
 use crate::world::{
     COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, kill, of, send_from,
 };
-
-fn flows(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
-    numbers.map(flood_frame).collect()
-}
 
 #[test]
 fn a_start_that_fails_leaves_nothing() {
@@ -61,7 +57,7 @@ fn assert_gives_an_account(world: &World, arguments: &[&str], reason: &str) {
     let bpf = Bpf::mount(world);
     let shared = format!("--direction in -t idle=1h --pin {}", bpf.pin());
     kill(world.sensor(&shared));
-    world.send(&flows(0..100));
+    world.send(&flood_frames(0..100));
     let sink = Sink::open(&world.pair.b);
     let mut command = world.command("weir-sensor");
     command.args(["-i", &world.pair.b, "-c", "none", "-n", COLLECTOR]);
@@ -99,13 +95,13 @@ fn what_the_next_sensor_does_not_use_comes_off() {
     let world = World::new("pno");
     let bpf = Bpf::mount(&world);
     let first = world.sensor(&format!("--direction both --pin {}", bpf.pin()));
-    world.send(&flows(0..100));
+    world.send(&flood_frames(0..100));
     let found = world.stop(first);
     expect(&found, "ip_packets=100 adopted_packets=0");
     assert_eq!(bpf.names().len(), 3, "{:?}", bpf.names());
-    world.send(&flows(100..250));
+    world.send(&flood_frames(100..250));
     let second = world.sensor(&format!("--direction in --pin {}", bpf.pin()));
-    world.send(&flows(250..300));
+    world.send(&flood_frames(250..300));
     let found = world.stop(second);
     expect(&found, "ip_packets=50 adopted_packets=150");
     assert_eq!(bpf.names().len(), 2, "{:?}", bpf.names());
@@ -129,7 +125,7 @@ fn programs_come_off_whatever_else_is_wrong() {
         ("filter = [\"no such filter\"]\n", ""),
     ] {
         kill(world.sensor(&format!("--direction in --pin {}", bpf.pin())));
-        world.send(&flows(0..10));
+        world.send(&flood_frames(0..10));
         fs::write(&file, text).unwrap();
         let mut detach = world.command("weir-sensor");
         detach
@@ -154,7 +150,7 @@ fn programs_are_taken_over_in_the_mode_they_are_in() {
     let bpf = Bpf::mount(&world);
     let arguments = format!("--direction in --pin {}", bpf.pin());
     kill(world.sensor(&format!("{arguments} --xdp generic")));
-    world.send(&flows(0..10));
+    world.send(&flood_frames(0..10));
     let refused = world.start(&format!("{arguments} --xdp native"));
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("start with --xdp generic"), "{refused}");
@@ -162,7 +158,7 @@ fn programs_are_taken_over_in_the_mode_they_are_in() {
     second
         .wait_for("received packets with generic XDP")
         .unwrap();
-    world.send(&flows(10..15));
+    world.send(&flood_frames(10..15));
     let found = world.stop(second);
     expect(&found, "ip_packets=5 adopted_packets=10");
 }
@@ -178,7 +174,7 @@ fn half_a_table_does_not_keep_a_sensor_from_starting() {
         second.to_string().contains("another weir-sensor uses"),
         "{second}"
     );
-    world.send(&flows(0..10));
+    world.send(&flood_frames(0..10));
     drop(sensor);
     expect(&bpf.detach(&world), "adopted_packets=10");
 }
@@ -269,7 +265,7 @@ fn flows_that_are_taken_off_have_their_own_sampling_rate() {
     let pin = format!("--direction in -t idle=1h --pin {}", bpf.pin());
     let sampled = || {
         let sensor = world.sensor(&format!("{pin} --sampling 10 --sampling-random"));
-        world.send(&flows(0..1000));
+        world.send(&flood_frames(0..1000));
         kill(sensor);
     };
     sampled();
@@ -298,7 +294,7 @@ fn taking_off_is_not_interrupted() {
     let world = World::new("pni");
     let bpf = Bpf::mount(&world);
     kill(world.sensor(&format!("--direction in -t idle=1h --pin {}", bpf.pin())));
-    world.send(&flows(0..FLOWS));
+    world.send(&flood_frames(0..FLOWS));
     let path = world.path("json");
     let mut command = world.command("weir-sensor");
     command.args(["--detach", "--pin", &bpf.pin(), "-n", COLLECTOR]);
@@ -356,7 +352,7 @@ fn what_is_lost_while_no_sensor_runs_is_counted() {
         "--direction in -m 12 --ring 4096 --pin {}",
         bpf.pin()
     )));
-    world.send(&flows(0..FRAMES));
+    world.send(&flood_frames(0..FRAMES));
     let found = bpf.detach(&world);
     let (adopted, lost) = (
         of(&found, "adopted_packets"),
@@ -368,7 +364,7 @@ fn what_is_lost_while_no_sensor_runs_is_counted() {
 
 /// Flows of a packet each, three frames that are not IP and two that are too short.
 fn frames(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
-    let mut frames = flows(numbers);
+    let mut frames = flood_frames(numbers);
     frames.extend(vec![traffic::ethernet(None, 0x0806, &[0; 28]); 3]);
     let runt = frames[0][..24].to_vec();
     frames.extend([runt.clone(), runt]);
@@ -423,10 +419,10 @@ fn what_a_killed_sensor_had_exported_is_told_apart() {
     let bpf = Bpf::mount(&world);
     let pin = format!("--direction in --pin {}", bpf.pin());
     let first = world.sensor(&format!("{pin} -t idle=100ms"));
-    world.send(&flows(0..40));
+    world.send(&flood_frames(0..40));
     thread::sleep(Duration::from_secs(2));
     kill(first);
-    world.send(&flows(40..50));
+    world.send(&flood_frames(40..50));
     let found = world.stop(world.sensor(&pin));
     expect(&found, "adopted_packets=10 adopted_lost_packets=0");
     expect(&found, "adopted_taken_packets=40 adopted_taken_octets=1600");
@@ -475,10 +471,10 @@ fn flows_older_than_the_sensor_have_their_times() {
         let arguments = format!("--direction in -t idle=1h -t active=1h --pin {}", bpf.pin());
         let first = world.sensor(&arguments);
         let began_ms = clock_ms();
-        world.send(&flows(0..1));
+        world.send(&flood_frames(0..1));
         thread::sleep(Duration::from_secs(3));
         let ended_ms = clock_ms();
-        world.send(&flows(0..1));
+        world.send(&flood_frames(0..1));
         kill(first);
         let sink = Sink::open(&world.pair.b);
         let second = world.sensor(&format!("{arguments} -v {version} -n {COLLECTOR}"));
@@ -517,7 +513,7 @@ fn filters_of_a_killed_sensor_are_replaced_or_taken_off() {
     let mut sensor = world.sensor("--tc clsact --direction out");
     sensor.wait_for("replaced or taken off: 2").unwrap();
     assert_eq!(filters(&world), (0, 1));
-    send_from(&world.pair.b, &flows(0..100));
+    send_from(&world.pair.b, &flood_frames(0..100));
     expect(&world.stop(sensor), "ip_packets=100");
     assert_eq!(filters(&world), (0, 0));
     // tcx, where the kernel has it, looks for them too.
@@ -551,7 +547,7 @@ fn a_filter_has_one_sensor_that_lives() {
     let second = world.start("--tc clsact --direction out").unwrap_err();
     let expected = "another weir-sensor that lives";
     assert!(second.to_string().contains(expected), "{second}");
-    send_from(&world.pair.b, &flows(0..10));
+    send_from(&world.pair.b, &flood_frames(0..10));
     expect(&world.stop(first), "ip_packets=10");
 }
 
@@ -575,7 +571,7 @@ fn a_filter_that_is_another_sensors_by_now_is_left_alone() {
     first.wait_for("another weir-sensor that lives").unwrap();
     // Each looks once a second.
     thread::sleep(Duration::from_secs(2));
-    send_from(b, &flows(0..10));
+    send_from(b, &flood_frames(0..10));
     thread::sleep(UNDER_WAY);
     assert!(!second.log().contains("taken off"), "{}", second.log());
     assert!(second.stop().unwrap().success());
@@ -592,14 +588,14 @@ fn a_filter_that_was_taken_off_is_put_back() {
     succeed(tc.args(["filter", "del", "dev", b, "egress"]));
     let sentence = format!("the program was taken off {b}: attached again");
     sensor.wait_for(&sentence).unwrap();
-    send_from(b, &flows(0..100));
+    send_from(b, &flood_frames(0..100));
     expect(&world.stop(sensor), "ip_packets=100");
 }
 
 /// Sends frames of 500 flows, five at a time, until it is told to stop; how many.
 fn send_until(stop: &AtomicBool, namespace: &str, pause: Duration) -> u64 {
     inside(namespace, || {
-        let (wire, frames, mut sent) = (Wire::open(namespace).unwrap(), flows(0..500), 0);
+        let (wire, frames, mut sent) = (Wire::open(namespace).unwrap(), flood_frames(0..500), 0);
         while !stop.load(Ordering::Relaxed) {
             for frame in frames.iter().skip(sent % 500).take(5) {
                 wire.send(frame).unwrap();

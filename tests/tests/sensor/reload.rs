@@ -14,7 +14,7 @@ use weir_exporter::{
     batch::{BatchOptions, Batcher},
 };
 use weir_netflow::ExportTime;
-use weir_tests::traffic::flood_frame;
+use weir_tests::traffic::flood_frames;
 
 use crate::{
     site::{Site, UNDER_WAY, unix_ns, v9_datagram},
@@ -42,7 +42,7 @@ fn a_sensor_takes_over_destinations_and_timeouts_and_loses_nothing() {
         let traffic = scope.spawn(|| {
             let mut sent = 0;
             while !is_over.load(Ordering::Relaxed) {
-                world.send(&(sent..sent + 500).map(flood_frame).collect::<Vec<_>>());
+                world.send(&flood_frames(sent..sent + 500));
                 sent += 500;
                 thread::sleep(Duration::from_millis(20));
             }

@@ -11,7 +11,7 @@ use std::{
 
 use weir_tests::{
     process::binaries,
-    traffic::{self, flood_frame},
+    traffic::{self, flood_frames},
 };
 
 use crate::world::{COLLECTOR, Sink, UNDER_WAY, World, assert_account, expect, json};
@@ -33,7 +33,7 @@ fn no_signal_ends_a_sensor_without_its_export() {
     ] {
         let sink = Sink::open(&world.pair.b);
         let mut sensor = world.sensor(&format!("-n {COLLECTOR}"));
-        world.send(&(0..10).map(flood_frame).collect::<Vec<_>>());
+        world.send(&flood_frames(0..10));
         thread::sleep(UNDER_WAY);
         // It does not end by what only says that a file may not grow.
         sensor.signal(libc::SIGXFSZ);
@@ -55,7 +55,7 @@ fn no_signal_ends_a_sensor_without_its_export() {
 #[test]
 fn a_capture_that_is_interrupted_is_exported_as_far_as_it_was_read() {
     let world = World::new("sg2");
-    let frames: Vec<_> = (0..1000).map(flood_frame).collect();
+    let frames = flood_frames(0..1000);
     let file = traffic::capture_file(frames.iter().map(Vec::as_slice), |index| {
         1_700_000_000_000_000 + 1000 * index
     });
@@ -106,7 +106,7 @@ fn an_interrupted_capture_has_statistics_and_nohup_holds() {
     let folder = tempfile::tempdir().unwrap();
     let ours = folder.path().join("softflowd");
     std::os::unix::fs::symlink(binaries().unwrap().join("weir-sensor"), &ours).unwrap();
-    let frames: Vec<_> = (0..10).map(flood_frame).collect();
+    let frames = flood_frames(0..10);
     let file = traffic::capture_file(frames.iter().map(Vec::as_slice), |_| 1_700_000_000_000_000);
     let mut sensor = Command::new("env")
         .args(["--default-signal", "nohup"])
