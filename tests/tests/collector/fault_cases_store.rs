@@ -17,33 +17,7 @@ use weir_tests::{
     traffic::Random,
 };
 
-use crate::site::{Site, UNDER_WAY, expect, of, socket, unix_ns, v9_datagram};
-
-/// Flows of each datagram here.
-const FLOWS: u16 = 20;
-
-/// Sends datagrams of one exporter, from this number on.
-fn send(site: &Site, numbers: std::ops::Range<u32>) {
-    let socket = socket();
-    for number in numbers {
-        let datagram = v9_datagram(0, number, FLOWS, number.is_multiple_of(10));
-        socket.send_to(&datagram, site.address()).unwrap();
-        if number.is_multiple_of(16) {
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// A site whose collector has closed one file of so many datagrams.
-fn with_closed_file(datagrams: u32) -> Site {
-    let site = Site::new();
-    let daemon = site.start("-t 86400");
-    send(&site, 0..datagrams);
-    let found = site.stop(daemon);
-    expect(&found, "kernel_drops=0 windows_kept=0");
-    assert_eq!(site.closed().len(), 1);
-    site
-}
+use crate::site::{FLOWS, Site, UNDER_WAY, expect, of, send, unix_ns, with_closed_file};
 
 #[test]
 fn d01_a_killed_collectors_flows_are_adopted() {

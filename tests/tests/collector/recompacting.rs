@@ -9,32 +9,16 @@ use std::{
 
 use weir_tests::traffic::Random;
 
-use crate::site::{Site, UNDER_WAY, expect, of, socket, v9_datagram};
+use crate::site::{FLOWS, Site, UNDER_WAY, expect, of, send, with_closed_file};
 
-/// Flows of each datagram here.
-const FLOWS: u16 = 20;
 /// Files of an hour of the past.
 const FILES: usize = 12;
 /// Longer than a file must not have been written to.
 const QUIET: Duration = Duration::from_millis(2100);
 
-fn send(site: &Site, numbers: std::ops::Range<u32>) {
-    let socket = socket();
-    for number in numbers {
-        let datagram = v9_datagram(0, number, FLOWS, number.is_multiple_of(10));
-        socket.send_to(&datagram, site.address()).unwrap();
-        if number.is_multiple_of(16) {
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
 /// A site with so many hours of small files, long ago, and the file that those are copies of; the flows in all.
 fn with_hours(hours: usize, datagrams: u32) -> (Site, u64) {
-    let site = Site::new();
-    let daemon = site.start("-t 86400");
-    send(&site, 0..datagrams);
-    expect(&site.stop(daemon), "kernel_drops=0 windows_kept=0");
+    let site = with_closed_file(datagrams);
     let file = site.closed().remove(0);
     for hour in 0..hours {
         let folder = folder(&site, hour);

@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
+    ops::Range,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -18,6 +19,9 @@ use weir_tests::process::{Daemon, binaries, succeed};
 pub const UNDER_WAY: Duration = Duration::from_millis(300);
 /// Longer than it is under way alone: a collector that is told to end takes what is in its socket.
 const DELIVERED: Duration = Duration::from_millis(100);
+
+/// Flows of each datagram of [`send`].
+pub const FLOWS: u16 = 20;
 
 /// A collector's place: a folder, and a port that was free.
 pub struct Site {
@@ -134,6 +138,29 @@ impl Site {
         closed.sort();
         closed
     }
+}
+
+/// Sends datagrams of these numbers, of one exporter.
+pub fn send(site: &Site, numbers: Range<u32>) {
+    let socket = socket();
+    for number in numbers {
+        let datagram = v9_datagram(0, number, FLOWS, number.is_multiple_of(10));
+        socket.send_to(&datagram, site.address()).unwrap();
+        if number.is_multiple_of(16) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A site whose collector has closed one file of so many datagrams.
+pub fn with_closed_file(datagrams: u32) -> Site {
+    let site = Site::new();
+    let daemon = site.start("-t 86400");
+    send(&site, 0..datagrams);
+    let found = site.stop(daemon);
+    expect(&found, "kernel_drops=0 windows_kept=0");
+    assert_eq!(site.closed().len(), 1);
+    site
 }
 
 /// A number.
