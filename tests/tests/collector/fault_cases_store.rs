@@ -4,7 +4,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -17,7 +17,7 @@ use weir_tests::{
     traffic::Random,
 };
 
-use crate::site::{FLOWS, Site, UNDER_WAY, expect, of, send, unix_ns, with_closed_file};
+use crate::site::{FLOWS, Site, UNDER_WAY, expect, send, unix_ns, with_closed_file};
 
 #[test]
 fn d01_a_killed_collectors_flows_are_adopted() {
@@ -40,170 +40,6 @@ fn d01_a_killed_collectors_flows_are_adopted() {
         is_sound && said.contains(&format!("{sent} flows in 1 sound files")),
         "{said}"
     );
-}
-
-/// The disk fills up and is freed again: the collector stays, counts, goes on by itself, and ends when
-/// told. What it wrote can be read.
-#[test]
-fn d03_d04_a_full_disk_that_is_freed_is_written_to_again() {
-    assert!(netns::possible(), "root is needed to mount");
-    let site = Site::new();
-    let disk = Disk::mount(&site.path("disk"), "6m");
-    let flows = disk.0.join("flows");
-    let mut daemon = site.start_in(&flows, "-t 86400");
-    send(&site, 0..100);
-    thread::sleep(Duration::from_secs(1));
-    let ballast = disk.fill();
-    send(&site, 100..800);
-    daemon.wait_for("going on").unwrap();
-    thread::sleep(Duration::from_secs(1));
-    fs::remove_file(ballast).unwrap();
-    send(&site, 800..1000);
-    daemon.wait_for("writing again").unwrap();
-    let found = site.stop(daemon);
-    let (written, unwritten) = (
-        of(&found, "records_written"),
-        of(&found, "records_unwritten"),
-    );
-    assert_eq!(written + unwritten, 1000 * u64::from(FLOWS), "{found:#}");
-    assert!(
-        unwritten > 0 && written > 200 * u64::from(FLOWS),
-        "{found:#}"
-    );
-    expect(&found, "kernel_drops=0 records_unreadable=0 windows_kept=0");
-    let mut command = Site::command();
-    let output = command.arg("verify").arg(&flows).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        said.contains(&format!("{written} flows in 1 sound files, 0 damaged")),
-        "{said}"
-    );
-}
-
-/// A window that ends while the disk is full stays readable, takes no room twice, and becomes a file once
-/// there is room.
-#[test]
-fn d03_a_rotation_on_a_full_disk_is_done_later() {
-    assert!(netns::possible(), "root is needed to mount");
-    let site = Site::new();
-    let disk = Disk::mount(&site.path("disk"), "6m");
-    let flows = disk.0.join("flows");
-    let mut daemon = site.start_in(&flows, "-t 6");
-    // A window begins at whole six seconds: it has been written to when the disk fills up, and ends later.
-    let into_ms = unix_ns() / 1_000_000 % 6000;
-    thread::sleep(Duration::from_millis(6100 - into_ms));
-    send(&site, 0..100);
-    thread::sleep(Duration::from_millis(1500));
-    let ballast = disk.fill();
-    send(&site, 100..110);
-    daemon.wait_for("stays open").unwrap();
-    let names = fs::read_dir(flows.join(".open")).unwrap();
-    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert!(!names.any(|name| name.ends_with(".partial")));
-    fs::remove_file(ballast).unwrap();
-    let found = site.stop(daemon);
-    expect(&found, "kernel_drops=0 records_unreadable=0 windows_kept=0");
-    let all = of(&found, "records_written") + of(&found, "records_unwritten");
-    assert_eq!(all, 110 * u64::from(FLOWS), "{found:#}");
-    let mut command = Site::command();
-    let output = command.arg("verify").arg(&flows).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let written = of(&found, "records_written");
-    assert!(said.contains(&format!("{written} flows in ")), "{said}");
-}
-
-/// A large file that finds no room is not left half written where nothing counts it.
-#[test]
-fn d03_recompaction_on_a_full_disk_leaves_nothing_behind() {
-    assert!(netns::possible(), "root is needed to mount");
-    let site = with_closed_file(200);
-    let disk = Disk::mount(&site.path("disk"), "6m");
-    let flows = disk.0.join("flows");
-    let mut copy = Command::new("cp");
-    copy.arg("-r").arg(site.flows()).arg(&flows);
-    assert!(copy.status().unwrap().success());
-    let hour = flows.join("date=2026-01-01/hour=00");
-    fs::create_dir_all(&hour).unwrap();
-    for minute in ["00", "05"] {
-        let name = format!("flows-20260101T00{minute}00Z.parquet");
-        fs::copy(&site.closed()[0], hour.join(name)).unwrap();
-    }
-    let recompact = || {
-        let mut command = Site::command();
-        command.arg("recompact").arg(&flows).output().unwrap()
-    };
-    let ballast = disk.fill();
-    let output = recompact();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        !output.status.success() && said.contains("No space left"),
-        "{said}"
-    );
-    assert!(!hour.with_file_name(".hour=00").exists());
-    assert_eq!(fs::read_dir(&hour).unwrap().count(), 2);
-    fs::remove_file(ballast).unwrap();
-    assert!(recompact().status.success());
-    assert_eq!(fs::read_dir(&hour).unwrap().count(), 1);
-}
-
-/// A collector that finds no room to recompact says so once, goes on, and does it once there is room.
-#[test]
-fn d03_a_collector_recompacts_when_there_is_room_again() {
-    assert!(netns::possible(), "root is needed to mount");
-    let site = with_closed_file(200);
-    let disk = Disk::mount(&site.path("disk"), "6m");
-    let flows = disk.0.join("flows");
-    let mut copy = Command::new("cp");
-    copy.arg("-r").arg(site.flows()).arg(&flows);
-    assert!(copy.status().unwrap().success());
-    let hour = flows.join("date=2026-01-01/hour=00");
-    fs::create_dir_all(&hour).unwrap();
-    for minute in ["00", "05"] {
-        let name = format!("flows-20260101T00{minute}00Z.parquet");
-        fs::copy(&site.closed()[0], hour.join(name)).unwrap();
-    }
-    thread::sleep(Duration::from_millis(2100));
-    let ballast = disk.fill();
-    let mut daemon = site.start_in(&flows, "-t 86400 --recompact 1");
-    daemon.wait_for("small files stay small for now").unwrap();
-    assert!(site.log().contains("on the disk, and "), "{}", site.log());
-    assert_eq!(fs::read_dir(&hour).unwrap().count(), 2);
-    fs::remove_file(ballast).unwrap();
-    // It is tried again after some seconds.
-    daemon.wait_for("2 files are one").unwrap();
-    let found = site.stop(daemon);
-    expect(&found, "folders_recompacted=1 files_recompacted=2");
-    let tries = of(&found, "recompactions_failed");
-    assert!((1..5).contains(&tries), "{found:#}");
-    assert_eq!(site.log().matches("small files stay small").count(), 1);
-    assert_eq!(fs::read_dir(&hour).unwrap().count(), 1);
-}
-
-/// A file system of its own, gone when dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path, size: &str) -> Self {
-        fs::create_dir(at).unwrap();
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
-        assert!(command.arg(at).status().unwrap().success());
-        Self(at.to_owned())
-    }
-
-    /// A file that takes all that is left.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("ballast");
-        let size = 64 << 20;
-        fs::write(&path, vec![0u8; size]).unwrap_err();
-        path
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 /// Windows of a second: whoever reads meanwhile sees each flow once, and never less than before.
@@ -513,80 +349,6 @@ fn d01_recompaction_that_is_killed_loses_and_doubles_nothing() {
     assert!(hidden.stdout.is_empty());
     let (is_sound, said) = site.maintain("verify", "");
     assert!(is_sound, "{said}");
-}
-
-/// The command gets each closed file's path as its one argument, spaces and all; one that fails is told.
-#[test]
-fn a_command_is_run_for_each_closed_file() {
-    let site = Site::new();
-    let script = site.path("on rotate $(false)");
-    let list = site.path("list");
-    let text = format!(
-        "#!/bin/sh\n[ $# = 1 ] && [ -f \"$1\" ] && echo \"$1\" >> '{}'\n",
-        list.display()
-    );
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let flows = site.path("flows of a; site");
-    let mut command = Site::command();
-    command.arg("--on-rotate").arg(&script);
-    let daemon = site.start_as(command, &flows, "-t 1");
-    for part in 0..3 {
-        send(&site, part * 10..(part + 1) * 10);
-        thread::sleep(Duration::from_millis(1500));
-    }
-    let found = site.stop(daemon);
-    let told = fs::read_to_string(&list).unwrap();
-    assert_eq!(
-        told.lines().count() as u64,
-        of(&found, "windows_closed"),
-        "{told}"
-    );
-    expect(
-        &found,
-        &format!("commands={} commands_failed=0", told.lines().count()),
-    );
-
-    let mut failing = site.start("-t 1 --on-rotate /bin/false");
-    send(&site, 100..110);
-    failing.wait_for("--on-rotate command for").unwrap();
-    thread::sleep(UNDER_WAY);
-    let found = site.stop(failing);
-    assert!(of(&found, "commands_failed") > 0, "{found:#}");
-    assert!(site.log().contains("exit status: 1"), "{}", site.log());
-}
-
-/// Commands have all system calls, and no privileges; the collector that has them run has given its calls up.
-#[test]
-fn commands_keep_the_system_calls_that_the_collector_gives_up() {
-    let site = Site::new();
-    let (script, list) = (site.path("on-rotate"), site.path("list"));
-    let text = format!(
-        "#!/bin/sh\ngrep -e Seccomp_filters -e CapEff /proc/self/status >> '{}'\n",
-        list.display()
-    );
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let field = |status: &str, name: &str| -> Vec<u64> {
-        let values = status.lines().filter_map(|line| line.strip_prefix(name));
-        let number = |value: &str| u64::from_str_radix(value.trim(), 16).unwrap();
-        values.map(number).collect()
-    };
-    let filters = |status: &str| field(status, "Seccomp_filters:");
-    let own = filters(&fs::read_to_string("/proc/self/status").unwrap())[0];
-    let daemon = site.start(&format!("-t 1 --on-rotate {}", script.display()));
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    assert_eq!(filters(&status), [own + 1]);
-    send(&site, 0..10);
-    thread::sleep(Duration::from_millis(2500));
-    // What is closed at the end has its command, too.
-    send(&site, 10..20);
-    let found = site.stop(daemon);
-    let told = fs::read_to_string(&list).unwrap();
-    assert_eq!(of(&found, "commands_failed"), 0, "{found:#}");
-    let count = usize::try_from(of(&found, "windows_closed")).unwrap();
-    assert_eq!(filters(&told), vec![own; count], "{told}");
-    assert_eq!(field(&told, "CapEff:"), vec![0; count], "{told}");
 }
 
 /// Whatever folders and compression files were written with, each word finds them, and readers do.
