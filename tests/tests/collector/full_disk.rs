@@ -82,12 +82,8 @@ fn d03_a_rotation_on_a_full_disk_is_done_later() {
     assert!(said.contains(&format!("{written} flows in ")), "{said}");
 }
 
-/// A large file that finds no room is not left half written where nothing counts it.
-#[test]
-fn d03_recompaction_on_a_full_disk_leaves_nothing_behind() {
-    assert!(netns::possible(), "root is needed to mount");
-    let site = with_closed_file(200);
-    let disk = Disk::mount(&site.path("disk"), "6m");
+/// Copies a site's files to the disk, and one of them twice into an hour that is long over: both folders.
+fn with_old_hour(site: &Site, disk: &Disk) -> (PathBuf, PathBuf) {
     let flows = disk.0.join("flows");
     let mut copy = Command::new("cp");
     copy.arg("-r").arg(site.flows()).arg(&flows);
@@ -98,6 +94,16 @@ fn d03_recompaction_on_a_full_disk_leaves_nothing_behind() {
         let name = format!("flows-20260101T00{minute}00Z.parquet");
         fs::copy(&site.closed()[0], hour.join(name)).unwrap();
     }
+    (flows, hour)
+}
+
+/// A large file that finds no room is not left half written where nothing counts it.
+#[test]
+fn d03_recompaction_on_a_full_disk_leaves_nothing_behind() {
+    assert!(netns::possible(), "root is needed to mount");
+    let site = with_closed_file(200);
+    let disk = Disk::mount(&site.path("disk"), "6m");
+    let (flows, hour) = with_old_hour(&site, &disk);
     let recompact = || {
         let mut command = Site::command();
         command.arg("recompact").arg(&flows).output().unwrap()
@@ -122,16 +128,7 @@ fn d03_a_collector_recompacts_when_there_is_room_again() {
     assert!(netns::possible(), "root is needed to mount");
     let site = with_closed_file(200);
     let disk = Disk::mount(&site.path("disk"), "6m");
-    let flows = disk.0.join("flows");
-    let mut copy = Command::new("cp");
-    copy.arg("-r").arg(site.flows()).arg(&flows);
-    assert!(copy.status().unwrap().success());
-    let hour = flows.join("date=2026-01-01/hour=00");
-    fs::create_dir_all(&hour).unwrap();
-    for minute in ["00", "05"] {
-        let name = format!("flows-20260101T00{minute}00Z.parquet");
-        fs::copy(&site.closed()[0], hour.join(name)).unwrap();
-    }
+    let (flows, hour) = with_old_hour(&site, &disk);
     thread::sleep(Duration::from_millis(2100));
     let ballast = disk.fill();
     let mut daemon = site.start_in(&flows, "-t 86400 --recompact 1");
