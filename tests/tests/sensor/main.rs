@@ -15,6 +15,7 @@ mod world;
 
 mod as_softflowd;
 mod capture_clocks;
+mod clsact;
 mod combinations;
 mod control;
 mod export_ways;
