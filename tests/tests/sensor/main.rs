@@ -13,6 +13,7 @@ mod site;
 #[path = "../world/mod.rs"]
 mod world;
 
+mod adopted;
 mod as_softflowd;
 mod capture_clocks;
 mod clsact;
