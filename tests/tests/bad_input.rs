@@ -39,53 +39,35 @@ fn assert_says(command: &mut Command, status: i32, words: &str) {
     );
 }
 
+/// Runs commands, each with the words that it must say.
+#[track_caller]
+fn assert_all_say(status: i32, cases: &[(&str, &str)]) {
+    for &(line, words) in cases {
+        let (name, arguments) = line.split_once(' ').unwrap_or((line, ""));
+        assert_says(
+            program(name).args(arguments.split_whitespace()),
+            status,
+            words,
+        );
+    }
+}
+
 #[test]
 fn wrong_flags_are_usage_errors() {
-    assert_says(
-        program("weir-sensor").arg("--no-such-flag"),
+    assert_all_say(
         2,
-        "unexpected argument",
-    );
-    assert_says(&mut program("weir-sensor"), 2, "required");
-    assert_says(
-        program("weir-sensor").args(["-r", "x", "-i", "y"]),
-        2,
-        "cannot be used with",
-    );
-    assert_says(
-        program("weir-sensor").args(["-r", "x", "-r", "y"]),
-        2,
-        "one file at a time",
-    );
-    assert_says(
-        program("weir-sensor").args(["-r", "x", "-v", "7"]),
-        2,
-        "invalid value",
-    );
-    assert_says(
-        program("weir-sensor").args(["-r", "x", "-t", "tcp"]),
-        2,
-        "name=time",
-    );
-    assert_says(
-        program("weir-sensor").args(["-r", "x", "-t", "ftp=3"]),
-        2,
-        "no timeout is called `ftp`",
-    );
-    assert_says(
-        program("weir-sensor").args(["-r", "x", "-m", "0"]),
-        2,
-        "invalid value",
-    );
-    assert_says(
-        program("weir-collector").args(["-w", "x", "-l", "nowhere"]),
-        2,
-        "invalid value",
-    );
-    assert_says(
-        program("weir").args(["top", "-r", "x", "--by", "colour"]),
-        2,
-        "invalid value",
+        &[
+            ("weir-sensor --no-such-flag", "unexpected argument"),
+            ("weir-sensor", "required"),
+            ("weir-sensor -r x -i y", "cannot be used with"),
+            ("weir-sensor -r x -r y", "one file at a time"),
+            ("weir-sensor -r x -v 7", "invalid value"),
+            ("weir-sensor -r x -t tcp", "name=time"),
+            ("weir-sensor -r x -t ftp=3", "no timeout is called `ftp`"),
+            ("weir-sensor -r x -m 0", "invalid value"),
+            ("weir-collector -w x -l nowhere", "invalid value"),
+            ("weir top -r x --by colour", "invalid value"),
+        ],
     );
     assert_says(
         program("weir").args(["flows", "-r", ".", "src bort 80"]),
@@ -96,30 +78,18 @@ fn wrong_flags_are_usage_errors() {
 
 #[test]
 fn what_is_not_there_is_named() {
-    assert_says(
-        program("weir-sensor").args(["-i", "nosuchif0", "-c", "none"]),
+    assert_all_say(
         1,
-        "there is no interface `nosuchif0`",
-    );
-    assert_says(
-        program("weir-sensor").args(["-r", "/no/such/file"]),
-        1,
-        "cannot read /no/such/file",
-    );
-    assert_says(
-        program("weir-sensor").args(["-r", "x", "-n", "192.0.2.1"]),
-        1,
-        "write HOST:PORT",
-    );
-    assert_says(
-        program("weir").args(["top", "-r", "/no/such/folder"]),
-        1,
-        "/no/such/folder",
-    );
-    assert_says(
-        program("weir-collector").args(["-w", "/proc/no"]),
-        1,
-        "/proc/no",
+        &[
+            (
+                "weir-sensor -i nosuchif0 -c none",
+                "there is no interface `nosuchif0`",
+            ),
+            ("weir-sensor -r /no/such/file", "cannot read /no/such/file"),
+            ("weir-sensor -r x -n 192.0.2.1", "write HOST:PORT"),
+            ("weir top -r /no/such/folder", "/no/such/folder"),
+            ("weir-collector -w /proc/no", "/proc/no"),
+        ],
     );
 }
 
