@@ -23,3 +23,4 @@ mod pager;
 mod passing;
 mod power_loss;
 mod recompacting;
+mod streams;

@@ -31,4 +31,5 @@ mod pcap_filters_live;
 mod peers;
 mod pins;
 mod reload;
+mod shipped;
 mod signals;
