@@ -60,13 +60,13 @@ pub struct Service {
 }
 
 /// What is had before anything is attached, since a start may fail for want of it.
-pub struct Ears {
+pub struct EventSources {
     /// Nothing may end the process in the middle of a take-over.
     signals: Signals,
     debug_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
-impl Ears {
+impl EventSources {
     /// Takes the signals, and what programs log if that was asked for.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ pub type Outcome = (Statistics, Option<Error>);
 pub struct Live {
     kernel: Kernel,
     ports: Ports,
-    ears: Ears,
+    sources: EventSources,
     sweep: Sweep,
     timeouts: Timeouts,
     recorder: Recorder,
@@ -120,7 +120,7 @@ impl Live {
         recorder: Recorder,
         export: Export,
         exact_clock: bool,
-        ears: Ears,
+        sources: EventSources,
     ) -> Self {
         let statistics = Statistics {
             tells_conversations: export.tells_conversations(),
@@ -129,7 +129,7 @@ impl Live {
         let live = Self {
             kernel,
             ports,
-            ears,
+            sources,
             sweep: Sweep::new(export.wants_pairs()),
             timeouts,
             recorder,
@@ -170,7 +170,7 @@ impl Live {
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(16);
         poll.registry()
-            .register(&mut self.ears.signals, SIGNALS, Interest::READABLE)?;
+            .register(&mut self.sources.signals, SIGNALS, Interest::READABLE)?;
         let bell = self.kernel.bell.as_raw_fd();
         poll.registry()
             .register(&mut SourceFd(&bell), BELL, Interest::READABLE)?;
@@ -201,7 +201,7 @@ impl Live {
             more = self.take_evicted(EVICTED_TURN_MAX)?;
             self.look_at_ports_if_due()?;
             self.sweep_if_due()?;
-            if let Some(log) = &mut self.ears.debug_log {
+            if let Some(log) = &mut self.sources.debug_log {
                 log.flush();
             }
             if self.export.is_dead() {
@@ -213,7 +213,7 @@ impl Live {
     /// Takes the signals that came; whether to end.
     fn take_signals(&mut self) -> Result<bool> {
         let (mut ends, mut is_reload, mut stray) = (false, false, None);
-        for signal in self.ears.signals.pending() {
+        for signal in self.sources.signals.pending() {
             match signals::meaning(signal) {
                 Meaning::End => ends = true,
                 Meaning::Reload => is_reload = true,

@@ -78,7 +78,7 @@ fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) ->
 }
 
 fn say_notes(settings: &Settings) {
-    let of_format = settings.wishes.notes(settings.format);
+    let of_format = settings.export_options.notes(settings.format);
     for note in settings.notes.iter().chain(&of_format) {
         eprintln!("weir-sensor: {note}");
     }

@@ -46,7 +46,7 @@ pub enum TimeUnit {
 
 /// How records are to leave, beyond format and collectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
-pub struct Wishes {
+pub struct ExportOptions {
     /// Transport of the datagrams; over TCP a collector that is away is looked for until it is back
     #[arg(
         short = 'P',
@@ -113,16 +113,16 @@ impl Settings {
     /// How records with these fields leave.
     #[must_use]
     pub fn export(&self, version: Version, fields: Fields, sampling: Sampling) -> How {
-        let wishes = &self.wishes;
+        let asked = &self.export_options;
         let as_softflowd = self.style == Style::Softflowd;
-        let biflow = wishes.biflow && version == Version::Ipfix;
+        let biflow = asked.biflow && version == Version::Ipfix;
         let new = BatchOptions::new(version);
         let batch = BatchOptions {
             sampling,
             layout: Layout {
-                times: wishes.absolute_time.map(Into::into),
+                times: asked.absolute_time.map(Into::into),
                 optional: record::optional(fields),
-                labels: wishes.mpls_labels,
+                labels: asked.mpls_labels,
                 biflow,
                 softflowd: as_softflowd.then(|| self.softflowd()),
             },
@@ -136,13 +136,13 @@ impl Settings {
         How {
             batch,
             way: Way {
-                source: wishes.exporter_address,
-                device: wishes.device.clone(),
-                hop_limit: wishes.hop_limit,
-                dscp: wishes.dscp,
+                source: asked.exporter_address,
+                device: asked.device.clone(),
+                hop_limit: asked.hop_limit,
+                dscp: asked.dscp,
             },
-            by_stream: wishes.transport == Transport::Tcp,
-            in_turn: wishes.balance,
+            by_stream: asked.transport == Transport::Tcp,
+            in_turn: asked.balance,
             announces: !as_softflowd && version.has_templates(),
             pairing: match (as_softflowd, biflow) {
                 (false, false) => None,
@@ -172,12 +172,12 @@ impl Settings {
             process: std::process::id(),
             ifindex: ifindex.unwrap_or(0),
             interface,
-            exporter: self.wishes.exporter_address,
+            exporter: self.export_options.exporter_address,
         }
     }
 }
 
-impl Wishes {
+impl ExportOptions {
     /// What is asked for and not done, as a sentence.
     #[must_use]
     pub fn refusal(&self) -> Option<&'static str> {
@@ -227,7 +227,7 @@ mod tests {
         };
         let version = settings.format.version().unwrap();
         let how = settings.export(version, settings.fields(), Sampling::NONE);
-        (how, settings.wishes.notes(settings.format))
+        (how, settings.export_options.notes(settings.format))
     }
 
     #[test]

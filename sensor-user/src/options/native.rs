@@ -131,7 +131,7 @@ impl Options {
             drop_anyway: self.drop_anyway,
             collectors: self.collector,
             format: self.netflow_version,
-            wishes: self.wishes,
+            export_options: self.export_options,
             timeouts,
             flows_per_cpu: self.max_flows,
             track: self.track,

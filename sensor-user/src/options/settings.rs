@@ -6,7 +6,7 @@ use weir_sensor_common::{Fields, tunnel::Tunnels};
 
 use super::{
     destination,
-    export::Wishes,
+    export::ExportOptions,
     values::{Format, InterfaceName, Track},
 };
 use crate::{
@@ -82,7 +82,7 @@ pub struct Settings {
     /// Export format.
     pub format: Format,
     /// How records are to leave.
-    pub wishes: Wishes,
+    pub export_options: ExportOptions,
     /// Timeouts.
     pub timeouts: Timeouts,
     /// Flows each CPU's table holds; `None`: as many as suit this machine.
@@ -135,7 +135,7 @@ impl Settings {
                 self.sampling
             ));
         }
-        self.wishes.refusal().map(Into::into)
+        self.export_options.refusal().map(Into::into)
     }
 
     fn has_source(&self) -> bool {
@@ -188,7 +188,7 @@ impl Settings {
     /// as softflowd has it, and with `-x` MPLS labels.
     #[must_use]
     pub fn fields(&self) -> Fields {
-        let labels = if self.wishes.mpls_labels > 0 {
+        let labels = if self.export_options.mpls_labels > 0 {
             Fields::MPLS
         } else {
             Fields::NONE

@@ -8,7 +8,7 @@ use weir_service::control;
 
 use super::{
     ControlSettings, DEFAULT_PIDFILE, Settings, Style,
-    export::Wishes,
+    export::ExportOptions,
     getopt::{Getopt, Wrong},
     join,
     native::control_path,
@@ -117,7 +117,7 @@ fn defaults() -> Settings {
         drop_anyway: false,
         collectors: Vec::new(),
         format: Format::V5,
-        wishes: Wishes::default(),
+        export_options: ExportOptions::default(),
         timeouts: Timeouts::softflowd(),
         flows_per_cpu: Some(DIRECTIONS * MAX_FLOWS),
         track: Track::Full,
@@ -208,24 +208,24 @@ impl Line {
 
     fn export_option(&mut self, letter: char, argument: &str) -> Result<(), Refused> {
         const MPLS_LABELS_MAX: u8 = 10;
-        let wishes = &mut self.settings.wishes;
+        let asked = &mut self.settings.export_options;
         match letter {
             // The last one counts.
             'n' => self.settings.collectors = argument.split(',').map(Into::into).collect(),
             'v' => self.format(argument)?,
-            'P' => wishes.transport = word(argument, "Unknown transport layer protocol")?,
-            'A' => wishes.absolute_time = Some(word(argument, "Unknown time format")?),
-            'b' => wishes.biflow = true,
-            'l' => wishes.balance = true,
+            'P' => asked.transport = word(argument, "Unknown transport layer protocol")?,
+            'A' => asked.absolute_time = Some(word(argument, "Unknown time format")?),
+            'b' => asked.biflow = true,
+            'l' => asked.balance = true,
             'L' => {
                 let hops: Result<u8, _> = number(letter, argument);
-                wishes.hop_limit = Some(hops.map_err(|_| usage("Invalid hop limit\n".to_owned()))?);
+                asked.hop_limit = Some(hops.map_err(|_| usage("Invalid hop limit\n".to_owned()))?);
             }
-            'S' => wishes.device = Some(argument.to_owned()),
-            'e' => wishes.exporter_address = Some(number(letter, argument)?),
+            'S' => asked.device = Some(argument.to_owned()),
+            'e' => asked.exporter_address = Some(number(letter, argument)?),
             'x' => {
                 let labels: Option<u8> = number(letter, argument).ok();
-                wishes.mpls_labels = labels
+                asked.mpls_labels = labels
                     .filter(|labels| *labels <= MPLS_LABELS_MAX)
                     .ok_or_else(|| usage("Invalid number of MPLS label\n".to_owned()))?;
             }
@@ -358,19 +358,23 @@ mod tests {
             ("-i eth0 -c /c -c /d", |s| {
                 s.control.path = Some("/d".into());
             }),
-            ("-i eth0 -P TCP", |s| s.wishes.transport = Transport::Tcp),
+            ("-i eth0 -P TCP", |s| {
+                s.export_options.transport = Transport::Tcp;
+            }),
             ("-i eth0 -A milli", |s| {
-                s.wishes.absolute_time = Some(TimeUnit::Milli);
+                s.export_options.absolute_time = Some(TimeUnit::Milli);
             }),
             ("-i eth0 -bl", |s| {
-                (s.wishes.biflow, s.wishes.balance) = (true, true);
+                (s.export_options.biflow, s.export_options.balance) = (true, true);
             }),
             ("-i eth0 -L 64 -x 10", |s| {
-                (s.wishes.hop_limit, s.wishes.mpls_labels) = (Some(64), 10);
+                (s.export_options.hop_limit, s.export_options.mpls_labels) = (Some(64), 10);
             }),
-            ("-i eth0 -S eth1", |s| s.wishes.device = Some("eth1".into())),
+            ("-i eth0 -S eth1", |s| {
+                s.export_options.device = Some("eth1".into());
+            }),
             ("-i eth0 -e 192.0.2.1", |s| {
-                s.wishes.exporter_address = Some([192, 0, 2, 1].into());
+                s.export_options.exporter_address = Some([192, 0, 2, 1].into());
             }),
             ("-i eth0 -g", |s| s.cpu_clocks = true),
             ("-i eth0 tcp and port 80", |s| {

@@ -9,7 +9,7 @@ use weir_sensor::{
     export::Clock,
     grace, interface,
     kernel::{self, Kernel, ProgramOptions},
-    live::{Ears, Live, Outcome, Reload, Service},
+    live::{EventSources, Live, Outcome, Reload, Service},
     log,
     options::{Settings, Style, export::Transport},
     pin::Pins,
@@ -47,7 +47,7 @@ impl Start<'_> {
             }
             None => (None, Vec::new()),
         };
-        let ears = Ears::open(&mut kernel, settings.debug_log)?;
+        let sources = EventSources::open(&mut kernel, settings.debug_log)?;
         let (ports, attached) = Ports::attach(&mut kernel, wanted, settings.how(), pins);
         let failure = match attached {
             Ok(sentences) => {
@@ -68,7 +68,7 @@ impl Start<'_> {
             recorder,
             export,
             settings.exact_clock,
-            ears,
+            sources,
         )
         .with_service(service);
         let taken_over = live.take_over(dead);
@@ -109,7 +109,7 @@ impl Start<'_> {
                 Style::Weir => eprintln!(
                     "weir-sensor: exporting {} to {address}{}",
                     self.version,
-                    if self.settings.wishes.transport == Transport::Tcp {
+                    if self.settings.export_options.transport == Transport::Tcp {
                         " by TCP"
                     } else {
                         ""

@@ -8,7 +8,7 @@ use crate::{
     expiry::Timeouts,
     options::{
         DEFAULT_PIDFILE,
-        export::Wishes,
+        export::ExportOptions,
         values::{Field, Format, InterfaceName, Switch, Tc, Track, Tunnel, Which, XdpMode},
         without_effect::WithoutEffect,
     },
@@ -138,7 +138,7 @@ pub struct Options {
     pub netflow_version: Format,
 
     #[command(flatten)]
-    pub wishes: Wishes,
+    pub export_options: ExportOptions,
 
     /// A timeout: tcp, tcp.rst, tcp.fin, udp, icmp, general, idle (all classes), active (or
     /// maxlife), expint; times as 90, 1h30m, 500ms, 0 for none
