@@ -97,27 +97,12 @@ impl Stage {
         step("two network namespaces, joined by a veth pair");
         let pair = Pair::new("d")?;
         step("weir-collector and weir-sensor (native XDP) in the second");
-        let mut collector = Daemon::start(
-            self.collector(pair.command_in_b(&self.binaries.join("weir-collector"))),
-            &self.path("collector.log"),
-        )?;
-        collector.wait_for("listening")?;
+        let collector =
+            self.start_collector(pair.command_in_b(&self.binaries.join("weir-collector")))?;
         let mut command = pair.command_in_b(&self.binaries.join("weir-sensor"));
-        command.args([
-            "-i",
-            &pair.b,
-            "-c",
-            "none",
-            "-n",
-            COLLECTOR,
-            "-t",
-            "idle=2",
-            "-t",
-            "tcp.fin=1",
-            "--xdp",
-            "native",
-            "--statistics-json",
-        ]);
+        command
+            .args(["-i", &pair.b, "-n", COLLECTOR])
+            .args("-c none -t idle=2 -t tcp.fin=1 --xdp native --statistics-json".split(' '));
         command.arg(self.path("sensor.json"));
         let mut sensor = Daemon::start(command, &self.path("sensor.log"))?;
         sensor.wait_for("metering")?;
@@ -130,12 +115,7 @@ impl Stage {
         let (_, dropped) = pair.received_and_dropped()?;
         step("stopping the sensor: it exports what it holds, then the collector closes its file");
         expect_success(sensor.stop()?, "weir-sensor", &self.path("sensor.log"))?;
-        std::thread::sleep(Duration::from_millis(300));
-        expect_success(
-            collector.stop()?,
-            "weir-collector",
-            &self.path("collector.log"),
-        )?;
+        self.stop_collector(collector)?;
         drop(pair);
         if self.interrupted.load(Ordering::Relaxed) {
             bail!("interrupted; the namespaces are removed");
@@ -146,11 +126,7 @@ impl Stage {
 
     fn capture(&self, pcap: &Path) -> Result<()> {
         step("weir-collector");
-        let mut collector = Daemon::start(
-            self.collector(Command::new(self.binaries.join("weir-collector"))),
-            &self.path("collector.log"),
-        )?;
-        collector.wait_for("listening")?;
+        let collector = self.start_collector(Command::new(self.binaries.join("weir-collector")))?;
         step(&format!("weir-sensor -r {}", pcap.display()));
         let mut command = Command::new(self.binaries.join("weir-sensor"));
         command
@@ -159,12 +135,7 @@ impl Stage {
             .args(["-n", COLLECTOR, "--statistics-json"])
             .arg(self.path("sensor.json"));
         let metered = shown(&mut command);
-        std::thread::sleep(Duration::from_millis(300));
-        expect_success(
-            collector.stop()?,
-            "weir-collector",
-            &self.path("collector.log"),
-        )?;
+        self.stop_collector(collector)?;
         if self.interrupted.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
@@ -173,13 +144,25 @@ impl Stage {
         self.account(None)
     }
 
-    fn collector(&self, mut command: Command) -> Command {
+    fn start_collector(&self, mut command: Command) -> Result<Daemon> {
         command
             .arg("-w")
             .arg(self.flows())
             .args(["-l", COLLECTOR, "--statistics-json"])
             .arg(self.path("collector.json"));
-        command
+        let mut collector = Daemon::start(command, &self.path("collector.log"))?;
+        collector.wait_for("listening")?;
+        Ok(collector)
+    }
+
+    /// Ends it once it has what is under way.
+    fn stop_collector(&self, collector: Daemon) -> Result<()> {
+        std::thread::sleep(Duration::from_millis(300));
+        expect_success(
+            collector.stop()?,
+            "weir-collector",
+            &self.path("collector.log"),
+        )
     }
 
     #[expect(clippy::disallowed_methods, reason = "it sends at a rate")]
