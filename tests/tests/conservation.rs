@@ -22,6 +22,7 @@ use weir_sensor::{
 };
 use weir_sensor_common::{Counter, KeyMask, hash::Seed, stage::STAGES_MAX, table::Shape};
 use weir_tests::{
+    account::of,
     netns::{self, Pair},
     process::{Daemon, binaries},
     traffic::{self, Random},
@@ -40,12 +41,6 @@ struct Live {
 
 fn read(path: &std::path::Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn of(object: &Value, name: &str) -> u64 {
-    object[name]
-        .as_u64()
-        .unwrap_or_else(|| panic!("{name} in {object:#}"))
 }
 
 /// Sends from both CPUs through a veth pair with a sensor at its end, into a collector.

@@ -15,6 +15,8 @@ use serde_json::Value;
 use weir_netflow::{ExportTime, FlowRecord, v9};
 use weir_tests::process::{Daemon, binaries, succeed};
 
+pub use weir_tests::account::{expect, of};
+
 /// Longer than a datagram is under way on loopback, and the collector takes to do what is to be done.
 pub const UNDER_WAY: Duration = Duration::from_millis(300);
 /// Longer than it is under way alone: a collector that is told to end takes what is in its socket.
@@ -161,22 +163,6 @@ pub fn with_closed_file(datagrams: u32) -> Site {
     expect(&found, "kernel_drops=0 windows_kept=0");
     assert_eq!(site.closed().len(), 1);
     site
-}
-
-/// A number.
-#[track_caller]
-pub fn of(object: &Value, name: &str) -> u64 {
-    let number = object[name].as_u64();
-    number.unwrap_or_else(|| panic!("{name} in {object:#}"))
-}
-
-/// Fails unless each number is as `name=number` says.
-#[track_caller]
-pub fn expect(found: &Value, expected: &str) {
-    for word in expected.split_whitespace() {
-        let (name, number) = word.split_once('=').unwrap();
-        assert_eq!(of(found, name).to_string(), number, "{name} in {found:#}");
-    }
 }
 
 pub fn socket() -> UdpSocket {
