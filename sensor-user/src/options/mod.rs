@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_yet_is_refused_with_a_sentence() {
+    fn what_is_not_done_is_refused_with_a_sentence() {
         for (line, named) in [
             ("-R 4739", "-R"),
             ("-i eth0 -P sctp", "-P sctp"),
