@@ -116,8 +116,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let order = order
         .map(|name| order_of(name, joined.is_some()))
         .transpose()?;
-    let found = match (&order, joined) {
-        (None, None) => engine::Order::AsReceived,
+    // How many flows there are does not depend on their order either.
+    let found = match (&order, joined, &printed) {
+        (None, None, Printed::Text(_) | Printed::Json | Printed::Lines) => {
+            engine::Order::AsReceived
+        }
         _ => engine::Order::AsFound,
     };
     let asked = options.source.asked()?;

@@ -406,6 +406,21 @@ fn flows_come_in_the_order_of_their_files() {
     assert_eq!(first.lines().skip(1).collect::<Vec<_>>(), times[..7]);
 }
 
+/// Their order does not matter then, and all processors are at it.
+#[test]
+fn flows_are_only_counted_where_none_is_shown() {
+    let archive = Archive::new(hours(10));
+    for (limit, filter, counted) in [
+        ("0", "src port 40000", "600 of 600 flows"),
+        ("0", "src ip 10.1.3.7", "1 of 600 flows"),
+        ("7", "src port 40000", "7 of 600 flows"),
+        ("0", "src port 1", "0 of 600 flows"),
+    ] {
+        let said = archive.text(&["flows", "-o", "null", "-n", limit, filter]);
+        assert!(said.trim_start().starts_with(counted), "{filter}: {said}");
+    }
+}
+
 #[test]
 fn a_directory_of_a_thousand_files_opens_soon() {
     const FILES: usize = 1000;
