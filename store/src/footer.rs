@@ -186,13 +186,16 @@ impl Opened {
         }
     }
 
-    /// How its columns are compressed.
+    /// How its columns are compressed, but for those that gain nothing by it.
     #[must_use]
     pub fn compression(&self) -> Compression {
-        let group = self.metadata.row_groups().first();
-        let column = group.and_then(|group| group.columns().first());
-        let compression = column.map(|column| Compression::of(column.compression()));
-        compression.unwrap_or_default()
+        let Some(group) = self.metadata.row_groups().first() else {
+            return Compression::default();
+        };
+        let columns = group.columns().iter();
+        let mut found = columns.map(|column| Compression::of(column.compression()));
+        let compresses = found.find(|compression| *compression != Compression::None);
+        compresses.unwrap_or(Compression::None)
     }
 
     /// False if its Bloom filters say that no row has the address in the column.

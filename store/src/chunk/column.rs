@@ -1,5 +1,5 @@
 //! A column's values, out of the row group's batches, and its encoding: a dictionary if it has few different
-//! values, else differences for times, and what they are for others.
+//! values, else differences for numbers, unless compression does much better, and what they are for others.
 
 use std::{borrow::Cow, mem};
 
@@ -20,8 +20,11 @@ use parquet::{
 use super::{
     Workspace, dictionary, hybrid,
     pages::{Chunk, PAGE_OCTETS_MAX, Pages, Rows},
-    value::{Stored, Value},
+    value::{PutAll, Stored, Value},
 };
+
+/// Values by which it is decided how a column's are told.
+const SAMPLE: usize = 1 << 14;
 
 /// Columns with a Bloom filter, and how often it says that a value may be there which is not: half as often would
 /// take twice the octets, a quarter of one a flow.
@@ -155,17 +158,15 @@ impl<S: Stored> Column<'_, S> {
     fn plain(&self, column: &ColumnDescPtr, work: &mut Workspace) -> Result<Chunk> {
         let stored = self.parts.iter().flat_map(|part| part.iter());
         let values: Vec<_> = stored.map(|stored| stored.value()).collect();
+        let told = told(&values, work)?;
         let mut pages = Pages::new(column, work);
+        if !told.compresses {
+            pages = pages.uncompressed();
+        }
         let octets = |at: usize| values[at].octets();
         for rows in self.rows().into_iter().flat_map(|rows| rows.parts(octets)) {
             let values = &values[rows.values.clone()];
-            match S::Value::PUT_DIFFERENCES {
-                Some(put) => {
-                    let put = |out: &mut Vec<u8>| put(values, out);
-                    pages.data(&rows, Encoding::DELTA_BINARY_PACKED, put)?;
-                }
-                None => pages.data(&rows, Encoding::PLAIN, |out| S::Value::put_all(values, out))?,
-            }
+            pages.data(&rows, told.encoding, |out| (told.put)(values, out))?;
         }
         finish(pages, &values, self.nulls())
     }
@@ -181,6 +182,44 @@ impl<S: Stored> Column<'_, S> {
         let has_value = self.has_value.iter().flatten();
         has_value.filter(|has_value| !**has_value).count()
     }
+}
+
+/// How values that are in no dictionary are told.
+struct Told<T> {
+    encoding: Encoding,
+    put: PutAll<T>,
+    /// Whether it is worth to compress that.
+    compresses: bool,
+}
+
+/// Numbers are told as differences, unless compression has them in two thirds of that as they are: to unpack what
+/// zstd made of numbers takes a reader most of the time that a column takes it. What differences hardly shrink by
+/// (they are as many bits as they need) is left to the disk as it is.
+fn told<T: Value>(values: &[T], work: &mut Workspace) -> Result<Told<T>> {
+    let plain = Told {
+        encoding: Encoding::PLAIN,
+        put: T::put_all,
+        compresses: true,
+    };
+    let Some(put) = T::PUT_DIFFERENCES else {
+        return Ok(plain);
+    };
+    let sample = &values[..values.len().min(SAMPLE)];
+    let mut sizes = |put: PutAll<T>| -> Result<(usize, usize)> {
+        let mut octets = Vec::new();
+        put(sample, &mut octets);
+        Ok((octets.len(), work.codec.compress(&octets)?.len()))
+    };
+    let (_, plain_octets) = sizes(T::put_all)?;
+    let (octets, compressed_octets) = sizes(put)?;
+    if plain_octets * 3 < octets.min(compressed_octets) * 2 {
+        return Ok(plain);
+    }
+    Ok(Told {
+        encoding: Encoding::DELTA_BINARY_PACKED,
+        put,
+        compresses: compressed_octets * 16 < octets * 15,
+    })
 }
 
 /// The chunk, of these different values at least.

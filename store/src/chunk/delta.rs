@@ -7,8 +7,30 @@ const BLOCK: usize = 128;
 const MINIBLOCKS: usize = 4;
 const MINIBLOCK: usize = BLOCK / MINIBLOCKS;
 
-/// Appends numbers.
-pub fn put(numbers: &[i64], out: &mut Vec<u8>) {
+/// Appends times.
+pub fn put_times(numbers: &[i64], out: &mut Vec<u8>) {
+    put(numbers, |number| number, i64::wrapping_sub, out);
+}
+
+/// Appends numbers of 64 bits without a sign, which Parquet has as ones with a sign of the same bits.
+pub fn put_counts(numbers: &[u64], out: &mut Vec<u8>) {
+    let difference = |number: u64, before| number.wrapping_sub(before).cast_signed();
+    put(numbers, u64::cast_signed, difference, out);
+}
+
+/// Likewise of 32 bits: their differences have 32 bits too, as the decoder has.
+pub fn put_numbers(numbers: &[u32], out: &mut Vec<u8>) {
+    let signed = |number: u32| i64::from(number.cast_signed());
+    let difference = |number: u32, before| i64::from(number.wrapping_sub(before).cast_signed());
+    put(numbers, signed, difference, out);
+}
+
+fn put<T: Copy>(
+    numbers: &[T],
+    signed: impl Fn(T) -> i64,
+    difference_of: impl Fn(T, T) -> i64,
+    out: &mut Vec<u8>,
+) {
     for header in [BLOCK, MINIBLOCKS, numbers.len()] {
         put_varint(header as u64, out);
     }
@@ -16,12 +38,12 @@ pub fn put(numbers: &[i64], out: &mut Vec<u8>) {
         put_zigzag(0, out);
         return;
     };
-    put_zigzag(*first, out);
+    put_zigzag(signed(*first), out);
     let mut before = *first;
     for block in others.chunks(BLOCK) {
         let mut differences = [0_i64; BLOCK];
         for (difference, number) in differences.iter_mut().zip(block) {
-            *difference = number.wrapping_sub(before);
+            *difference = difference_of(*number, before);
             before = *number;
         }
         put_block(&differences[..block.len()], out);

@@ -4,7 +4,7 @@ use std::{io::Write, mem, ops::Range};
 
 use bytes::Bytes;
 use parquet::{
-    basic::{Encoding, Type},
+    basic::{Compression, Encoding, Type},
     bloom_filter::Sbbf,
     column::{
         page::{CompressedPage, Page, PageWriter as _},
@@ -119,6 +119,8 @@ impl Chunk {
 pub struct Pages<'a> {
     column: &'a ColumnDescPtr,
     work: &'a mut Workspace,
+    /// Whether pages are compressed: of a chunk all are or none is.
+    compresses: bool,
     written: TrackedWrite<Vec<u8>>,
     rows: usize,
     uncompressed_octets: usize,
@@ -133,6 +135,7 @@ impl<'a> Pages<'a> {
         Self {
             column,
             work,
+            compresses: true,
             written: TrackedWrite::new(Vec::new()),
             rows: 0,
             uncompressed_octets: 0,
@@ -140,6 +143,14 @@ impl<'a> Pages<'a> {
             data_at: None,
             // Of levels, where there are any.
             encodings: vec![Encoding::RLE],
+        }
+    }
+
+    /// The same with pages as they are.
+    pub fn uncompressed(self) -> Self {
+        Self {
+            compresses: false,
+            ..self
         }
     }
 
@@ -207,7 +218,11 @@ impl<'a> Pages<'a> {
         let mut octets = mem::take(&mut self.work.octets);
         octets.clear();
         put(&mut octets);
-        let compressed = self.work.codec.compress(&octets)?;
+        let compressed = if self.compresses {
+            self.work.codec.compress(&octets)?
+        } else {
+            octets.clone()
+        };
         let count = octets.len();
         self.work.octets = octets;
         Ok((compressed.into(), count))
@@ -225,8 +240,13 @@ impl<'a> Pages<'a> {
     pub fn finish(mut self, statistics: Statistics, filter: Option<Sbbf>) -> Result<Chunk> {
         self.written.flush()?;
         let octets = self.written.into_inner()?;
+        let compression = if self.compresses {
+            self.work.codec.kind()
+        } else {
+            Compression::UNCOMPRESSED
+        };
         let metadata = ColumnChunkMetaData::builder(self.column.clone())
-            .set_compression(self.work.codec.kind())
+            .set_compression(compression)
             .set_encodings(self.encodings)
             .set_total_compressed_size(offset(octets.len() as u64)?)
             .set_total_uncompressed_size(offset(self.uncompressed_octets as u64)?)

@@ -8,7 +8,7 @@ use arrow::{
 };
 use parquet::{
     arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
-    basic::Encoding,
+    basic::{self, Encoding},
     file::{metadata::ParquetMetaData, statistics::Statistics},
 };
 use weir_netflow::{Direction, FlowRecord};
@@ -16,7 +16,7 @@ use weir_netflow::{Direction, FlowRecord};
 use super::{hybrid, pages};
 use crate::{
     closed::ClosedWriter,
-    form::Compression,
+    form::{Compression, Form},
     others::{Gathering, Other, Others},
     schema::{self, StoredFlow},
     verify,
@@ -223,7 +223,7 @@ fn encodings<'a>(metadata: &'a ParquetMetaData, column: &str) -> (Vec<Encoding>,
     (column.encodings().collect(), column.statistics().unwrap())
 }
 
-/// Few different values are in a dictionary; times of which each is another are differences, addresses are as
+/// Few different values are in a dictionary; numbers of which each is another are differences, addresses are as
 /// they are. Statistics tell the ends in any case: readers leave out what they rule out.
 #[test]
 fn an_encoding_is_chosen_by_the_values_and_statistics_tell_their_ends() {
@@ -232,7 +232,7 @@ fn an_encoding_is_chosen_by_the_values_and_statistics_tell_their_ends() {
     for (column, encoding) in [
         ("flow_start", Encoding::DELTA_BINARY_PACKED),
         ("src_addr", Encoding::PLAIN),
-        ("octets", Encoding::PLAIN),
+        ("octets", Encoding::DELTA_BINARY_PACKED),
     ] {
         let dictionary = &Encoding::RLE_DICTIONARY;
         assert!(encodings(&few, column).0.contains(dictionary), "{column}");
@@ -261,6 +261,45 @@ fn an_encoding_is_chosen_by_the_values_and_statistics_tell_their_ends() {
         .iter()
         .filter(|flow| flow.record.next_hop.is_unspecified());
     assert_eq!(next_hops.null_count_opt(), Some(unknown.count() as u64));
+}
+
+/// Numbers that compression makes nothing of are differences as they are. Those it has in much less stay plain, however
+/// many different ones there are.
+#[test]
+fn numbers_are_told_so_that_they_need_no_unpacking_where_that_costs_little() {
+    let mut random = Random(16);
+    let systems: Vec<_> = (0..4000).map(|_| random.draw()).collect();
+    let flow = |at: usize| {
+        let mut flow = random.flow(30, 1_000_000);
+        flow.record.start_ns = 1_795_237_200_000_000_000 + (random.draw() >> 24);
+        flow.record.octets = random.draw() >> 20;
+        flow.record.source_as = u32::try_from(systems[at % systems.len()] >> 32).unwrap();
+        flow
+    };
+    let flows: Vec<_> = (0..20_000).map(flow).collect();
+    let metadata = assert_comes_back(&flows, "numbers");
+    let codec = |name: &str| {
+        let mut columns = metadata.row_group(0).columns().iter();
+        let column = columns.find(|chunk| chunk.column_path().string() == name);
+        column.unwrap().compression()
+    };
+    for column in ["flow_start", "octets"] {
+        let (found, _) = encodings(&metadata, column);
+        assert!(found.contains(&Encoding::DELTA_BINARY_PACKED), "{column}");
+        assert_eq!(codec(column), basic::Compression::UNCOMPRESSED, "{column}");
+    }
+    let (found, _) = encodings(&metadata, "src_as");
+    assert!(found.contains(&Encoding::PLAIN) && !found.contains(&Encoding::RLE_DICTIONARY));
+    for column in ["src_as", "packets"] {
+        assert_eq!(codec(column), Compression::default().codec(), "{column}");
+    }
+    // The first column is none to judge a file by.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flows.parquet");
+    let mut writer = ClosedWriter::create(&path, &[]).unwrap();
+    writer.write(&schema::batch(&flows).unwrap()).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(Form::compression_of(&path), Compression::default());
 }
 
 /// Decodes the hybrid as the specification says.

@@ -94,7 +94,7 @@ pub trait Value: Copy + Ord + Hash {
     const SCALES: &'static [u64] = &[];
     /// Whether it is an address: those of a network begin alike.
     const IS_ADDRESS: bool = false;
-    /// Appends many as differences, if that is a good way to write different ones.
+    /// Appends many as differences, if they are numbers.
     const PUT_DIFFERENCES: Option<PutAll<Self>> = None;
 
     /// How far it is from a smaller one.
@@ -131,6 +131,7 @@ pub trait Value: Copy + Ord + Hash {
 impl Value for u32 {
     const OCTETS: usize = 4;
     const SCALES: &'static [u64] = &[1];
+    const PUT_DIFFERENCES: Option<PutAll<Self>> = Some(delta::put_numbers);
 
     fn above(self, least: Self) -> u64 {
         u64::from(self.wrapping_sub(least))
@@ -154,6 +155,7 @@ impl Value for u32 {
 impl Value for u64 {
     const OCTETS: usize = 8;
     const SCALES: &'static [u64] = &[1];
+    const PUT_DIFFERENCES: Option<PutAll<Self>> = Some(delta::put_counts);
 
     fn above(self, least: Self) -> u64 {
         self.wrapping_sub(least)
@@ -187,7 +189,7 @@ impl Value for i64 {
     const OCTETS: usize = 8;
     /// Most exporters know milliseconds, some microseconds.
     const SCALES: &'static [u64] = &[1_000_000, 1_000, 1];
-    const PUT_DIFFERENCES: Option<PutAll<Self>> = Some(delta::put);
+    const PUT_DIFFERENCES: Option<PutAll<Self>> = Some(delta::put_times);
 
     fn above(self, least: Self) -> u64 {
         self.wrapping_sub(least).cast_unsigned()
