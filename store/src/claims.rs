@@ -6,7 +6,7 @@
 //! type; here a field must be of its type, and of a number that the format has: what was looked at is then what
 //! will be read. Sources: parquet.thrift of parquet-format 2.11, thrift-compact-protocol.md.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{collections::VecDeque, fs::File, io, os::unix::fs::FileExt as _};
 
 /// Octets of a footer: some kilobytes a row group, and the collector's notes of its exporters, some megabytes at most.
 const FOOTER_OCTETS_MAX: u64 = 1 << 28;
@@ -99,18 +99,24 @@ pub(crate) fn check_pages(
 }
 
 /// The same of a column that was read, from its first octet to its last, before it is decoded: whether its pages end
-/// with it, and expand to `expanded_max` octets in all at most.
+/// with it, and expand to `expanded_max` octets in all at most. How many octets each of them expands to.
 ///
 /// # Errors
 /// Why not, as the end of a sentence.
-pub fn check_read_pages(mut column: &[u8], expanded_max: u64) -> Result<(), &'static str> {
+pub fn check_read_pages(
+    mut column: &[u8],
+    expanded_max: u64,
+) -> Result<VecDeque<usize>, &'static str> {
     let mut pages = Pages::of(expanded_max);
+    let mut expanded = VecDeque::new();
     while !column.is_empty() {
+        let before = pages.expanded;
         let octets = pages.next(column, column.len() as u64)?;
         let octets = usize::try_from(octets).unwrap_or(usize::MAX);
         column = column.get(octets..).unwrap_or_default();
+        expanded.push_back(usize::try_from(pages.expanded - before).unwrap_or(usize::MAX));
     }
-    Ok(())
+    Ok(expanded)
 }
 
 /// What the pages of a column claimed so far.

@@ -8,7 +8,7 @@
 //! 3. [`read`] finds and reads files, [`follow`] reads on in windows, [`rows`] has flows again. What a closed file
 //!    says of itself is in its [`footer`], and in the [`account`] of its exporters; [`claims`] is what is looked at
 //!    before any of it is believed, and [`caught`] is for decoders that panic all the same. [`row_groups`] has the rows of
-//!    some columns, for whoever asks.
+//!    some columns, for whoever asks, and `unpacked` their pages.
 //! 4. Closed files grow old: [`recompact`] makes large ones of small ones, [`verify`] looks at all, [`repair`] saves
 //!    what is sound in damaged ones, [`expire`] removes the oldest.
 //!
@@ -41,6 +41,7 @@ pub mod row_groups;
 pub mod rows;
 pub mod schema;
 pub mod system;
+mod unpacked;
 pub mod verify;
 pub mod window;
 

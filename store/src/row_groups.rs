@@ -16,6 +16,7 @@ use parquet::{
         arrow_reader::{ParquetRecordBatchReader, RowGroups, RowSelection},
         parquet_to_arrow_field_levels,
     },
+    basic::Compression,
     column::page::{PageIterator, PageReader},
     errors::ParquetError,
     file::{
@@ -26,7 +27,7 @@ use parquet::{
     schema::types::{SchemaDescPtr, SchemaDescriptor},
 };
 
-use crate::{claims, footer::Opened, schema, system};
+use crate::{claims, footer::Opened, schema, system, unpacked::Unpacked};
 
 /// Which columns are read, of all files alike.
 #[derive(Clone, Debug)]
@@ -216,13 +217,21 @@ impl GroupColumns<'_> {
         let mut read = vec![0; length];
         self.file.read_exact_at(&mut read, start)?;
         let expanded_max = u64::try_from(column.uncompressed_size()).unwrap_or(0);
-        claims::check_read_pages(&read, expanded_max).map_err(general)?;
+        let expanded = claims::check_read_pages(&read, expanded_max).map_err(general)?;
         let column_read = Arc::new(Column {
             start,
             octets: read.into(),
         });
-        let pages = SerializedPageReader::new(column_read, column, rows, None)?;
-        Ok(Box::new(pages))
+        if !matches!(column.compression(), Compression::ZSTD(_)) {
+            let pages = SerializedPageReader::new(column_read, column, rows, None)?;
+            return Ok(Box::new(pages));
+        }
+        let as_it_is = column.clone().into_builder();
+        let as_it_is = as_it_is
+            .set_compression(Compression::UNCOMPRESSED)
+            .build()?;
+        let pages = SerializedPageReader::new(column_read, &as_it_is, rows, None)?;
+        Ok(Box::new(Unpacked::new(pages, expanded)))
     }
 }
 
