@@ -1,5 +1,8 @@
-//! Flows gathered by elements: the engine sums, and of its groups, which may be millions, those that
-//! lead by each order are kept.
+//! Flows gathered by elements: they are summed here (`summing`, in the tables of `sums`) or by the engine, and of the
+//! groups, which may be millions, those that lead by each order are kept.
+
+mod summing;
+mod sums;
 
 use anyhow::{Context as _, Result, bail};
 use arrow::{
@@ -272,7 +275,22 @@ pub async fn gather(
     gathering: &Gathering,
     mut visit: impl FnMut(&Row<'_>),
 ) -> Result<Total> {
-    let frame = gathered(&flows, gathering)?;
+    for element in gathering.keys.iter().chain(&gathering.distinct) {
+        element.require()?;
+    }
+    if let Some(total) = summing::gather(&flows, gathering, &mut visit).await? {
+        return Ok(total);
+    }
+    by_engine(&flows, gathering, visit).await
+}
+
+/// The same by the engine's tables, which go to disk where memory has an end.
+async fn by_engine(
+    flows: &DataFrame,
+    gathering: &Gathering,
+    mut visit: impl FnMut(&Row<'_>),
+) -> Result<Total> {
+    let frame = gathered(flows, gathering)?;
     let mut total = Total::default();
     let mut stream = frame.execute_stream().await?;
     while let Some(batch) = stream.next().await {
@@ -281,9 +299,9 @@ pub async fn gather(
             let counts = columns.counts(row);
             total.counts.add(&counts);
             total.groups += 1;
+            let keys = || columns.keys(row);
             visit(&Row {
-                columns: &columns,
-                number: row,
+                keys: &keys,
                 counts,
             });
         }
@@ -293,6 +311,12 @@ pub async fn gather(
 
 /// What exporters choose, so that its sums may be anything.
 const WIDE: [&str; 2] = ["packets", "octets"];
+
+/// The value of a key on one side of a flow.
+fn key_of_side(key: &Element, side: u64) -> Expr {
+    let side = usize::from(side == 1 && key.is_two_sided());
+    key.expressions().swap_remove(side)
+}
 
 /// What is gathered of each flow, by the values that keys have on one side of it. The names of those values that are
 /// numbers in place of addresses are noted.
@@ -310,9 +334,7 @@ fn of_side(
         Ok(())
     };
     for (at, key) in gathering.keys.iter().enumerate() {
-        let mut expressions = key.expressions();
-        let side = usize::from(side == 1 && key.is_two_sided());
-        add(expressions.swap_remove(side), format!("key{at}"))?;
+        add(key_of_side(key, side), format!("key{at}"))?;
     }
     for (at, element) in gathering.distinct.iter().enumerate() {
         add(element.expression()?, format!("value{at}"))?;
@@ -329,9 +351,6 @@ fn of_side(
 /// The query.
 fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     let keys = &gathering.keys;
-    for element in keys.iter().chain(&gathering.distinct) {
-        element.require()?;
-    }
     let mut addresses = Vec::new();
     let mut frame = of_side(flows, gathering, 0, &mut addresses)?;
     for side in 1..gathering.sides() {
@@ -416,10 +435,9 @@ fn filtered(
     Ok(frame.select(all)?.filter(predicate)?.select(columns)?)
 }
 
-/// A group as the engine has it.
+/// A group, whose keys are made when they are asked for.
 pub struct Row<'a> {
-    columns: &'a Columns,
-    number: usize,
+    keys: &'a dyn Fn() -> Vec<KeyValue>,
     /// What was counted of it.
     pub counts: Counts,
 }
@@ -428,8 +446,7 @@ impl Row<'_> {
     /// Its keys.
     #[must_use]
     pub fn keys(&self) -> Vec<KeyValue> {
-        let keys = self.columns.keys.iter();
-        keys.map(|column| key_value(column, self.number)).collect()
+        (self.keys)()
     }
 }
 
@@ -464,6 +481,11 @@ impl Columns {
             },
             distinct: numbered("distinct", gathering.distinct.len())?,
         })
+    }
+
+    fn keys(&self, row: usize) -> Vec<KeyValue> {
+        let keys = self.keys.iter();
+        keys.map(|column| key_value(column, row)).collect()
     }
 
     fn counts(&self, row: usize) -> Counts {
