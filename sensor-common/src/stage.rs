@@ -11,6 +11,13 @@
 //! them: the processor looks ahead some 250. So where a packet's flow may be is worked out when it is
 //! queued, and noted as the numbers by which the kernel's maps are asked.
 //!
+//! Under a flood of new flows into a full table, each packet asks whether there is a free way, which is an octet of user
+//! space's for either bucket and, where they are many, a line that has to come from afar. There packets learn from those
+//! before them: if each flow that a full queue opened pushed another out, most packets of the next one do not ask, and
+//! push out the flow that they find at home if it has one packet. The others ask; as soon as one of them finds a free
+//! way, all do again, until none of a whole queue does: with a hundredth of the ways free that is one queue of two
+//! hundred. So a flow that was pushed out in vain had one packet, in a table that was full but for that.
+//!
 //! The queue belongs to the CPU like its region: one writer. What waits there is neither lost nor
 //! seen by the sweep; user space lets each CPU account it before a sweep (the program
 //! `weir_settle`), and at the end, when nothing runs any more, takes it itself.
@@ -30,6 +37,10 @@ pub struct Stage {
     pub away: u32,
     /// Flows opened before the last full queue.
     pub opened: u64,
+    /// Flows pushed out before it, handed over or not.
+    pub pushed_out: u64,
+    /// Not 0 if hardly a flow of the last full queue was there, and each that was opened pushed one out.
+    pub full: u32,
     /// The packets.
     pub sightings: [Sighting; STAGES_MAX as usize],
     /// The slot where each is looked for first, as the array of all CPUs' slots numbers them: its home,

@@ -72,6 +72,11 @@ pub trait Region {
     fn slot(&self, index: u32) -> Option<Self::Slot>;
     /// Hands a way's flow over to user space; false if there was no room for it.
     fn evict(&mut self, victim: &Self::Slot, index: u32) -> bool;
+    /// Whether there is hardly a free way, by what became of the packets before: then a flow of one packet is pushed
+    /// out without a look for one.
+    fn seems_full(&self) -> bool {
+        false
+    }
 
     /// Whether the MAC addresses beside a way's slot are the packet's. Asked only if they tell
     /// flows apart.
@@ -204,9 +209,15 @@ pub fn account_at<R: Region>(
     if update_equal(region, &places, tags, shape, sighting)? {
         return Some(Accounted::lossless(Outcome::Updated));
     }
-    let released = region.released(places.buckets)?;
-    let free_first = free_ways(tags[0], released[0]);
-    let free_second = free_ways(tags[1], released[1]);
+    let (free_first, free_second) = if region.seems_full() && is_single(&slot) {
+        (0, 0)
+    } else {
+        let released = region.released(places.buckets)?;
+        (
+            free_ways(tags[0], released[0]),
+            free_ways(tags[1], released[1]),
+        )
+    };
     if free_first | free_second == 0 {
         return replace(region, &places, likely, slot, sighting);
     }
@@ -313,6 +324,12 @@ fn replace<R: Region>(
     slot.open(sighting, next_generation(slot.born(), slot.closed()));
     region.set_tag(index / WAYS, index % WAYS, places.tag, KEEP);
     Some(accounted)
+}
+
+/// Whether the slot holds a live flow of one packet: such are pushed out first.
+#[inline(always)]
+fn is_single(slot: &impl SlotWords) -> bool {
+    slot.born() != slot.closed() && slot.packets() == 1
 }
 
 /// Of a few flows of two full buckets, `slot`'s first, the first of one packet, else the last one; and whether

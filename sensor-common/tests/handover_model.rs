@@ -165,6 +165,7 @@ struct Kernel {
     /// The packet's flow.
     flow: u64,
     ring_full: bool,
+    seems_full: bool,
     evicted_packets: u64,
     lost_packets: u64,
 }
@@ -203,6 +204,10 @@ impl Region for Kernel {
         }
         self.evicted_packets += u64::from(victim.packets());
         true
+    }
+
+    fn seems_full(&self) -> bool {
+        self.seems_full
     }
 
     fn keep_extra(&mut self, index: u32) {
@@ -289,6 +294,8 @@ struct Scene {
     packets: &'static [u32],
     takes: &'static [&'static [u32]],
     ring_full: bool,
+    /// Once it is filled.
+    seems_full: bool,
     defect: Defect,
 }
 
@@ -303,12 +310,14 @@ fn explore(scene: Scene) {
             memory: Arc::clone(&memory),
             flow: 0,
             ring_full: scene.ring_full,
+            seems_full: false,
             evicted_packets: 0,
             lost_packets: 0,
         };
         for flow in 0..scene.prefilled {
             assert_eq!(kernel.packet(flow), Outcome::Created);
         }
+        kernel.seems_full = scene.seems_full;
         let metering = thread::spawn(move || {
             for flow in scene.packets {
                 kernel.packet(*flow);
@@ -346,6 +355,7 @@ const RETURNS: Scene = Scene {
     packets: &[0, 0, 0],
     takes: &[FIRST, FIRST],
     ring_full: false,
+    seems_full: false,
     defect: Defect::None,
 };
 const FULL: Scene = Scene {
@@ -353,6 +363,7 @@ const FULL: Scene = Scene {
     packets: &[20, 21],
     takes: &[PLACES],
     ring_full: false,
+    seems_full: false,
     defect: Defect::None,
 };
 
@@ -382,6 +393,26 @@ fn the_same_with_a_full_ring() {
         packets: &[20, 0],
         ring_full: true,
         ..FULL
+    });
+}
+
+#[test]
+fn the_same_where_nothing_is_asked_first() {
+    explore(Scene {
+        seems_full: true,
+        ..FULL
+    });
+}
+
+/// Flows come to where others were taken, or push out what is being taken.
+#[test]
+fn a_table_seems_full_while_ways_are_given_back() {
+    explore(Scene {
+        prefilled: 2,
+        packets: &[0, 2, 1],
+        takes: &[FIRST, FIRST],
+        seems_full: true,
+        ..RETURNS
     });
 }
 
@@ -422,6 +453,7 @@ fn the_first_flows_live_where_the_scenes_take_them() {
             memory: Arc::clone(&memory),
             flow: 0,
             ring_full: false,
+            seems_full: false,
             evicted_packets: 0,
             lost_packets: 0,
         };

@@ -356,6 +356,33 @@ impl CpuState {
         }
     }
 
+    /// Flows pushed out since this was asked last.
+    #[inline(always)]
+    pub fn pushed_out(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe {
+            let handed_over = (*self.0).counters.values[Counter::FlowsEvicted as usize];
+            let lost = (*self.0).counters.values[Counter::LostRingFlows as usize];
+            let pushed_out = handed_over.wrapping_add(lost);
+            let before = (*self.0).stage.pushed_out;
+            (*self.0).stage.pushed_out = pushed_out;
+            pushed_out.wrapping_sub(before)
+        }
+    }
+
+    /// Whether hardly a packet of the next queue needs to ask for a free way.
+    #[inline(always)]
+    pub fn seems_full(&self) -> bool {
+        // SAFETY: as above; volatile, see `away`.
+        unsafe { (&raw const (*self.0).stage.full).read_volatile() != 0 }
+    }
+
+    #[inline(always)]
+    pub fn set_seems_full(&self, full: bool) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.0).stage.full).write_volatile(u32::from(full)) };
+    }
+
     /// The `nth` packet of the queue that is not at home.
     #[inline(always)]
     pub fn stray(&self, nth: u32) -> u32 {
@@ -408,7 +435,12 @@ pub struct CpuRegion {
     state: CpuState,
     /// Where in `EXTRA_STAGE` the packet's lies that is accounted.
     staged: u32,
+    /// Whether the packet that is accounted need not ask for a free way.
+    seems_full: bool,
 }
+
+/// One packet in so many asks for a free way even if there seems to be none.
+const ASKS_EVERY: u32 = 8;
 
 impl CpuRegion {
     #[inline(always)]
@@ -418,6 +450,7 @@ impl CpuRegion {
             first_bucket: cpu * (shape.bucket_mask + 1),
             state,
             staged: staged(cpu, 0),
+            seems_full: false,
         }
     }
 
@@ -438,6 +471,7 @@ impl CpuRegion {
     pub fn for_packet(self, index: u32) -> Self {
         Self {
             staged: staged(self.cpu, index),
+            seems_full: index % ASKS_EVERY != 0 && self.state.seems_full(),
             ..self
         }
     }
@@ -549,6 +583,11 @@ impl Region for CpuRegion {
             self.ring_bell();
         }
         true
+    }
+
+    #[inline(always)]
+    fn seems_full(&self) -> bool {
+        self.seems_full
     }
 
     #[inline(always)]

@@ -246,7 +246,10 @@ pub fn fetch() {
     each_place(|index| state.fetch_likely(index, with_macs));
     // Where nearly all flows are new, as in a flood, none is at home, no tag points to a slot, and what comes
     // next need not wait for the homes.
-    if state.opened() > u64::from(count - count / 4) {
+    let (opened, pushed_out) = (state.opened(), state.pushed_out());
+    let are_new = opened > u64::from(count - count / 4);
+    state.set_seems_full(are_new && pushed_out == opened);
+    if are_new {
         each_place(|index| state.fetch_tags(index));
         return;
     }
@@ -308,6 +311,8 @@ pub fn account_full() {
 #[inline(always)]
 pub fn account_waiting() {
     if let Some(state) = CpuState::of(options::cpu()) {
+        // The sweep that follows gives ways back, and it may be long until a queue is full.
+        state.set_seems_full(false);
         account_queue(state.waiting(), |_, _, home, _| home);
     }
 }
