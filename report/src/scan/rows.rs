@@ -167,7 +167,8 @@ impl Current {
     /// Begins to read; none if no row fits.
     fn of(group: &Group, opened: &Opened, asked: &mut Asked) -> Result<Option<Self>> {
         let read = |wanted: &mut Wanted, selection| {
-            opened.batches(group.number, wanted, asked.batch_rows, selection)
+            let batches = opened.batches(group.number, wanted, asked.batch_rows, selection);
+            batches.map_err(|error| DataFusionError::External(Box::new(error)))
         };
         let mut current = Self {
             group: group.clone(),
