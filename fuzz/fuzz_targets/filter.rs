@@ -11,6 +11,8 @@ mod functions;
 mod local_names;
 #[path = "../../report/src/names.rs"]
 mod names;
+#[path = "../../report/src/others.rs"]
+mod others;
 #[path = "../../report/src/over_columns.rs"]
 mod over_columns;
 

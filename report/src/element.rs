@@ -10,8 +10,9 @@ use datafusion::prelude::{Expr, bitwise_and, bitwise_shift_right, col, lit};
 use crate::{
     answer::Cell,
     filter::error::nearest,
-    functions::{self, OtherKind},
+    functions,
     local_names::{self, What},
+    others::{self, OtherKind},
 };
 use known::{ALSO, KNOWN, Known, NOT_KEPT, OTHERS};
 use shown::Shown;
@@ -244,7 +245,7 @@ impl Element {
             Key::PacketSize => functions::octets_per_packet_expression(),
             Key::Bandwidth => functions::bits_per_second_expression(),
             Key::Known(column, what) => functions::known_expression(col(column), what),
-            Key::Other(kind, keys) => functions::other_expression(kind, keys),
+            Key::Other(kind, keys) => others::other_expression(kind, keys),
         };
         self.sides.iter().map(expression).collect()
     }

@@ -10,7 +10,8 @@ use datafusion::{
 
 use crate::{
     format::Format,
-    functions::{self, OtherKind},
+    functions,
+    others::{self, OtherKind},
     question::Misasked,
 };
 
@@ -94,7 +95,7 @@ pub fn out_packets(is_joined: bool) -> Expr {
     if is_joined {
         return col(OUT_PACKETS);
     }
-    functions::other_expression(OtherKind::Number, ["24", "24"])
+    others::other_expression(OtherKind::Number, ["24", "24"])
 }
 
 /// Octets, likewise.
@@ -103,7 +104,7 @@ pub fn out_octets(is_joined: bool) -> Expr {
     if is_joined {
         return col(OUT_OCTETS);
     }
-    functions::other_expression(OtherKind::Number, ["23", "23"])
+    others::other_expression(OtherKind::Number, ["23", "23"])
 }
 
 /// Both directions of each connection in a row of [`COLUMNS`].

@@ -48,6 +48,7 @@ mod local_names;
 mod memory;
 mod names;
 mod objects;
+mod others;
 mod output;
 mod over_columns;
 mod picture;

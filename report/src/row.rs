@@ -11,7 +11,7 @@ use crate::{
     filter::ranges,
     functions,
     local_names::{self, What},
-    text,
+    others, text,
     tokens::Shown,
     write,
 };
@@ -102,22 +102,22 @@ impl Columns<'_> {
     fn show_other(&self, shown: Shown, row: usize, line: &mut Vec<u8>) {
         let other = |key: &str| self.other(key, row);
         match shown {
-            Shown::OtherNumber(key) => write::put(line, other(key).map_or(0, functions::number_of)),
+            Shown::OtherNumber(key) => write::put(line, other(key).map_or(0, others::number_of)),
             Shown::OtherLabel(key) => {
-                let entry = other(key).map_or(0, functions::number_of);
+                let entry = other(key).map_or(0, others::number_of);
                 put_label(line, u32::try_from(entry).unwrap_or(0));
             }
             Shown::OtherAddress(v4, v6) => put_other_address(line, other(v4), other(v6)),
             Shown::OtherEndpoint(v4, v6, port) => {
                 put_other_address(line, other(v4), other(v6));
                 line.push(b':');
-                write::put(line, other(port).map_or(0, functions::number_of));
+                write::put(line, other(port).map_or(0, others::number_of));
             }
             Shown::OtherAccessList(key) => {
                 let parts = other(key).unwrap_or(&[0; 12]).chunks(4).take(3);
                 for (place, part) in parts.enumerate() {
                     let space = if place > 0 { " " } else { "" };
-                    let part = format!("{space}{:#x}", functions::number_of(part));
+                    let part = format!("{space}{:#x}", others::number_of(part));
                     line.extend_from_slice(part.as_bytes());
                 }
             }

@@ -1,7 +1,7 @@
 //! The elements that are columns, by name, and those that have none.
 
 use super::shown::Shown;
-use crate::functions::OtherKind;
+use crate::others::OtherKind;
 
 /// Name, other name, heading, columns, how it is shown.
 pub type Known = (

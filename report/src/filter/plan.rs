@@ -13,7 +13,10 @@ use super::{
     ast::{Comparison, Field, Filter, Kind, Test},
     ranges::{self, Ranges},
 };
-use crate::functions::{self, OtherKind};
+use crate::{
+    functions,
+    others::{self, OtherKind},
+};
 
 /// Members of a set that are written out as a list.
 const LISTED_MAX: usize = 256;
@@ -142,7 +145,7 @@ fn value_of(field: Field) -> Expr {
 
 /// A number that has no column.
 fn other(key: &'static str) -> Expr {
-    functions::other_expression(OtherKind::Number, [key, key])
+    others::other_expression(OtherKind::Number, [key, key])
 }
 
 /// The column of a field that not every record has.

@@ -7,7 +7,7 @@ use super::{
     ast::{Comparison, Field, Filter, Test},
     ranges::number_of,
 };
-use crate::functions;
+use crate::{functions, others};
 
 /// Whether a flow fits.
 #[must_use]
@@ -70,7 +70,7 @@ fn other(flow: &StoredFlow, element: u16) -> u128 {
     let mut others = flow.others.iter();
     let found = others.find(|other| other.enterprise == 0 && other.element == element);
     let octets = found.map_or(&[][..], |other| other.octets);
-    functions::number_of(octets).into()
+    others::number_of(octets).into()
 }
 
 /// A field as a number; `None` if the record has none.

@@ -11,7 +11,7 @@ use arrow::{
     },
 };
 
-use crate::{functions, tokens::LABELS, write::TimeWriter};
+use crate::{functions, others, tokens::LABELS, write::TimeWriter};
 
 /// A batch's columns, as their types; a column that is not there has no values.
 pub struct Columns<'a> {
@@ -154,7 +154,7 @@ impl<'a> Columns<'a> {
 
     /// The octets of an element that has no column.
     pub(super) fn other(&self, key: &str, row: usize) -> Option<&'a [u8]> {
-        functions::other(self.others?, key, row)
+        others::other(self.others?, key, row)
     }
 }
 
