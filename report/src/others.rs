@@ -24,7 +24,8 @@ use crate::{
 
 /// An element that has no column, by its keys in the column `others`, of which the first that is there holds.
 #[must_use]
-pub fn other_expression(kind: OtherKind, keys: [&'static str; 2]) -> Expr {
+pub fn other_expression(kind: OtherKind, keys: [impl ToString; 2]) -> Expr {
+    let keys = keys.map(|key| key.to_string());
     let name = format!("other_{kind:?}_{}_{}", keys[0], keys[1]).to_ascii_lowercase();
     let other = Other { name, kind, keys };
     over_columns::function(other, TypeSignature::Any(1)).call(vec![col("others")])
@@ -35,7 +36,11 @@ pub fn other_expression(kind: OtherKind, keys: [&'static str; 2]) -> Expr {
 pub enum OtherKind {
     /// A number; 0 of flows that have none, as nfdump has it.
     Number,
-    /// An MPLS label stack entry, of which the label; likewise.
+    /// A number; null of flows that have none.
+    Said,
+    /// One of several numbers of 32 bits, from 0; likewise.
+    Part(usize),
+    /// An MPLS label stack entry, of which the label; 0 of flows that have none.
     Label,
     /// An address of either family.
     Address,
@@ -48,7 +53,7 @@ struct Other {
     /// Another one for other elements: expressions are told apart by it.
     name: String,
     kind: OtherKind,
-    keys: [&'static str; 2],
+    keys: [String; 2],
 }
 
 impl OverColumns for Other {
@@ -58,7 +63,9 @@ impl OverColumns for Other {
 
     fn made(&self) -> DataType {
         match self.kind {
-            OtherKind::Number | OtherKind::Label => DataType::UInt64,
+            OtherKind::Number | OtherKind::Said | OtherKind::Part(_) | OtherKind::Label => {
+                DataType::UInt64
+            }
             OtherKind::Address => ADDRESS,
             OtherKind::Word => DataType::Utf8,
         }
@@ -68,13 +75,22 @@ impl OverColumns for Other {
         // A column of nothing but nulls may be of another type.
         let map = columns[0].as_map_opt();
         let value = |row: usize| {
-            let keys = self.keys.iter();
-            keys.copied().find_map(|key| other(map?, key, row))
+            let mut keys = self.keys.iter();
+            keys.find_map(|key| other(map?, key, row))
         };
         let rows = 0..columns[0].len();
         let number = |row: usize| value(row).map_or(0, number_of);
         let made: ArrayRef = match self.kind {
             OtherKind::Number => Arc::new(UInt64Array::from_iter_values(rows.map(number))),
+            OtherKind::Said => {
+                let numbers: UInt64Array = rows.map(|row| value(row).map(number_of)).collect();
+                Arc::new(numbers)
+            }
+            OtherKind::Part(place) => {
+                let part = |row: usize| value(row).and_then(|octets| part_of(octets, place));
+                let parts: UInt64Array = rows.map(part).collect();
+                Arc::new(parts)
+            }
             OtherKind::Label => {
                 let labels = rows.map(|row| number(row) >> 4);
                 Arc::new(UInt64Array::from_iter_values(labels))
@@ -113,7 +129,8 @@ pub fn other<'a>(others: &'a MapArray, key: &str, row: usize) -> Option<&'a [u8]
 }
 
 /// An address as it was sent; one of zeros is none.
-fn address_of(octets: &[u8]) -> Option<u128> {
+#[must_use]
+pub fn address_of(octets: &[u8]) -> Option<u128> {
     let v4 = <[u8; 4]>::try_from(octets).map(|octets| ranges::number_of(octets.into()));
     let v6 = || <[u8; 16]>::try_from(octets).map(u128::from_be_bytes);
     let is_zero = octets.iter().all(|octet| *octet == 0);
@@ -127,8 +144,15 @@ pub fn number_of(octets: &[u8]) -> u64 {
     octets.fold(0, |number, octet| number << 8 | u64::from(*octet))
 }
 
+/// One of several numbers of 32 bits.
+#[must_use]
+pub fn part_of(octets: &[u8], place: usize) -> Option<u64> {
+    octets.chunks(4).nth(place).map(number_of)
+}
+
 /// Words as they were sent, without the zeros that v9 fills up with; what would move a terminal's cursor is a dot.
-fn word_of(octets: &[u8]) -> String {
+#[must_use]
+pub fn word_of(octets: &[u8]) -> String {
     let word = octets.iter().copied().take_while(|octet| *octet != 0);
     let is_safe = |octet: u8| octet.is_ascii_graphic() || octet == b' ';
     word.map(|octet| {
@@ -154,6 +178,8 @@ mod tests {
         let v4 = ranges::number_of("192.0.2.1".parse().unwrap());
         assert_eq!(address_of(&[192, 0, 2, 1]), Some(v4));
         assert_eq!(address_of(&ranges::octets_of(v4)), Some(v4));
+        assert_eq!(part_of(&[0, 0, 0, 1, 0, 0, 1, 0], 1), Some(256));
+        assert_eq!(part_of(&[0, 0, 0, 1], 1), None);
         assert_eq!(word_of(b"eth0\0\0"), "eth0");
         assert_eq!(word_of(b"a\x1b[2J"), "a.[2J");
     }

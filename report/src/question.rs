@@ -116,6 +116,8 @@ impl Source {
     /// # Errors
     /// What does not fit.
     pub fn parse(&self, text: &str) -> Result<Filter> {
+        // Countries are asked of them.
+        local_names::load(&self.names, &self.library.join("names"))?;
         let library = self.library();
         let around = Surroundings {
             now_ns: self.now_ns(),

@@ -201,7 +201,8 @@ impl Generator<'_> {
 
     fn own_condition(&mut self) -> String {
         let side = self.pick(&["src", "dst"]);
-        match self.random.below(19) {
+        match self.random.below(24) {
+            19..=23 => self.rare_condition(side),
             14 => format!("{side} mac 0:0:0:0:0:{:x}", self.pick(&SMALL)),
             15 => format!("mpls label {}{}", self.comparison(), self.pick(&SMALL)),
             16 => format!("inner vlan {}{}", self.comparison(), self.pick(&SMALL)),
@@ -248,6 +249,43 @@ impl Generator<'_> {
                 self.random.below(60)
             ),
             _ => format!("src ip {} dst ip", self.pick(&["=", "!="])),
+        }
+    }
+
+    /// What few exporters send.
+    fn rare_condition(&mut self, side: &str) -> String {
+        let comparison = self.comparison();
+        let small = self.pick(&SMALL);
+        match self.random.below(9) {
+            0 => format!("{side} vlan {comparison}{small}"),
+            1 => {
+                let name = self.pick(&["ttl", "min ttl", "max ttl"]);
+                format!("{name} {comparison}{small}")
+            }
+            2 => self.pick(&["ttl equal", "port in nat pblock"]).to_owned(),
+            3 => format!("{side} nat ip {}", self.pick(&ADDRESSES)),
+            4 => format!("{side} nat port {comparison}{}", self.pick(&PORTS)),
+            5 => {
+                let name = self.pick(&["any", "eos", "label2", "label6"]);
+                format!("mpls {name} {comparison}{small}")
+            }
+            6 => {
+                let name = self.pick(&["ingress ACL", "egress ACE", "ingress XACE", "egress vrf"]);
+                format!("{name} {comparison}{small}")
+            }
+            7 => format!("asa user {}", self.pick(&["alice", "bob"])),
+            _ => {
+                let names = [
+                    "prev as",
+                    "next as",
+                    "dst tos",
+                    "ethertype",
+                    "fwdstat",
+                    "nat event",
+                    "out bytes",
+                ];
+                format!("{} {comparison}{small}", self.pick(&names))
+            }
         }
     }
 }

@@ -50,6 +50,13 @@ pub enum Test {
         /// Whether all of them must be set, or one is enough.
         every: bool,
     },
+    /// A word against a constant; what a record has not is no word.
+    Word {
+        /// Which word.
+        field: Field,
+        /// What it must be.
+        word: String,
+    },
     /// A time against a constant, both cut to milliseconds as nfdump stores them.
     Time {
         /// Which time.
@@ -82,18 +89,28 @@ pub enum Field {
     DestinationMac,
     /// Id of the second VLAN tag.
     InnerVlan,
-    /// An MPLS label, from the top of the stack: 1 to 4.
+    /// An MPLS label, from the top of the stack: 1 to 10. The fifth and those below it have no column.
     MplsLabel(u8),
     /// Its traffic class (RFC 5462).
     MplsExp(u8),
+    /// 1 of the lowest label.
+    MplsBottom(u8),
     /// IPv6 flow label.
     FlowLabel,
-    /// Octets that left, where an exporter counts them apart from those that came in; else 0, and so is what follows.
-    OutOctets,
-    /// Packets, likewise.
-    OutPackets,
-    /// AS of the next hop.
-    NextAs,
+    /// A number that has no column, by IANA's number of its element; not every record has one.
+    Other(u16),
+    /// Likewise; 0 of records that have none, as columns of its kind are.
+    OtherOrZero(u16),
+    /// One of several numbers of 32 bits in an element that has no column, from 0; not every record has one.
+    OtherPart(u16, usize),
+    /// An address that has no column, by its elements for IPv4 and IPv6; not every record has one.
+    OtherAddress(u16, u16),
+    /// A word that has no column; not every record has one.
+    OtherWord(u16),
+    /// Country of the source, if local files know it.
+    SourceCountry,
+    /// Country of the destination, likewise.
+    DestinationCountry,
     /// Exporter's address.
     Exporter,
     /// Source port.
@@ -173,6 +190,66 @@ pub enum Kind {
     Mac,
     /// Nanoseconds since 1970-01-01 UTC.
     Time,
+    /// A word.
+    Word,
+}
+
+/// What has no column.
+impl Field {
+    /// Octets that left, where an exporter counts them apart from those that came in.
+    pub const OUT_OCTETS: Self = Self::OtherOrZero(23);
+    /// Packets, likewise.
+    pub const OUT_PACKETS: Self = Self::OtherOrZero(24);
+    /// `ToS` of the packets as they left.
+    pub const DESTINATION_TOS: Self = Self::OtherOrZero(55);
+    /// Their VLAN id.
+    pub const DESTINATION_VLAN: Self = Self::OtherOrZero(59);
+    /// AS of the next hop.
+    pub const NEXT_AS: Self = Self::OtherOrZero(128);
+    /// AS of the hop before.
+    pub const PREVIOUS_AS: Self = Self::OtherOrZero(129);
+    /// Least TTL of the packets.
+    pub const LEAST_TTL: Self = Self::Other(52);
+    /// Greatest TTL.
+    pub const GREATEST_TTL: Self = Self::Other(53);
+    /// What became of the packets, as a number of IANA's registry.
+    pub const FORWARDING_STATUS: Self = Self::Other(89);
+    /// Ethertype.
+    pub const ETHERTYPE: Self = Self::Other(256);
+    /// Observation point.
+    pub const OBSERVATION_POINT: Self = Self::Other(138);
+    /// VRF that packets came in through.
+    pub const INGRESS_VRF: Self = Self::Other(234);
+    /// VRF that they left through.
+    pub const EGRESS_VRF: Self = Self::Other(235);
+    /// Source address after translation.
+    pub const NAT_SOURCE_ADDRESS: Self = Self::OtherAddress(225, 281);
+    /// Destination address, likewise.
+    pub const NAT_DESTINATION_ADDRESS: Self = Self::OtherAddress(226, 282);
+    /// Source port, likewise.
+    pub const NAT_SOURCE_PORT: Self = Self::Other(227);
+    /// Destination port, likewise.
+    pub const NAT_DESTINATION_PORT: Self = Self::Other(228);
+    /// What a translator did.
+    pub const NAT_EVENT: Self = Self::Other(230);
+    /// First port of a block for translation.
+    pub const BLOCK_FIRST: Self = Self::Other(361);
+    /// Last port.
+    pub const BLOCK_LAST: Self = Self::Other(362);
+    /// From a port to the next.
+    pub const BLOCK_STEP: Self = Self::Other(363);
+    /// How many ports.
+    pub const BLOCK_SIZE: Self = Self::Other(364);
+    /// What a firewall did.
+    pub const FIREWALL_EVENT: Self = Self::Other(233);
+    /// Why, as an ASA tells it.
+    pub const EXTENDED_EVENT: Self = Self::Other(33002);
+    /// Who had logged in, as an ASA tells it.
+    pub const USER: Self = Self::OtherWord(40000);
+    /// An ASA's access list where packets came in.
+    pub const INGRESS_LIST: u16 = 33000;
+    /// Its access list where they left.
+    pub const EGRESS_LIST: u16 = 33001;
 }
 
 impl Field {
@@ -185,7 +262,9 @@ impl Field {
             | Self::NextHop
             | Self::BgpNextHop
             | Self::OuterSource
-            | Self::OuterDestination => Kind::Address,
+            | Self::OuterDestination
+            | Self::OtherAddress(..) => Kind::Address,
+            Self::SourceCountry | Self::DestinationCountry | Self::OtherWord(_) => Kind::Word,
             Self::SourceMac | Self::DestinationMac => Kind::Mac,
             Self::Exporter => Kind::AddressText,
             Self::Start | Self::End | Self::Received => Kind::Time,
@@ -213,6 +292,7 @@ impl Field {
             | Self::TcpFlags
             | Self::Vlan
             | Self::InnerVlan => 0xffff,
+            Self::MplsBottom(_) => 1,
             Self::MplsExp(_) => 7,
             Self::MplsLabel(_) | Self::FlowLabel => 0xf_ffff,
             Self::SourceMac | Self::DestinationMac => 0xffff_ffff_ffff,
@@ -221,7 +301,9 @@ impl Field {
             | Self::SourceAs
             | Self::DestinationAs
             | Self::SamplingInterval
-            | Self::SourceId => 0xffff_ffff,
+            | Self::SourceId
+            | Self::OtherPart(..) => 0xffff_ffff,
+            Self::Other(element) | Self::OtherOrZero(element) => most_of(element),
             _ => u64::MAX,
         }
     }
@@ -244,8 +326,37 @@ impl Field {
             Self::DestinationMac => Self::SourceMac,
             Self::OuterSource => Self::OuterDestination,
             Self::OuterDestination => Self::OuterSource,
+            Self::NAT_SOURCE_ADDRESS => Self::NAT_DESTINATION_ADDRESS,
+            Self::NAT_DESTINATION_ADDRESS => Self::NAT_SOURCE_ADDRESS,
+            Self::NAT_SOURCE_PORT => Self::NAT_DESTINATION_PORT,
+            Self::NAT_DESTINATION_PORT => Self::NAT_SOURCE_PORT,
+            Self::INGRESS_VRF => Self::EGRESS_VRF,
+            Self::EGRESS_VRF => Self::INGRESS_VRF,
+            Self::OtherPart(Self::INGRESS_LIST, place) => Self::OtherPart(Self::EGRESS_LIST, place),
+            Self::OtherPart(Self::EGRESS_LIST, place) => Self::OtherPart(Self::INGRESS_LIST, place),
+            Self::SourceCountry => Self::DestinationCountry,
+            Self::DestinationCountry => Self::SourceCountry,
             other => other,
         }
+    }
+}
+
+/// The element of an MPLS label stack entry, from 1.
+#[must_use]
+pub fn mpls_element(place: u8) -> u16 {
+    69 + u16::from(place)
+}
+
+/// The largest number that an element can be.
+const fn most_of(element: u16) -> u64 {
+    match element {
+        // ToS, TTLs, forwarding status, events.
+        52 | 53 | 55 | 89 | 230 | 233 => 0xff,
+        // VLANs, ports and blocks of them, Ethertypes, extended events.
+        59 | 227 | 228 | 256 | 361..=364 | 33002 => 0xffff,
+        // AS numbers, observation points, VRFs.
+        128 | 129 | 138 | 234 | 235 => 0xffff_ffff,
+        _ => u64::MAX,
     }
 }
 
@@ -320,7 +431,9 @@ impl Test {
     fn swapped(&self) -> Self {
         let mut test = self.clone();
         match &mut test {
-            Self::Number { field, .. } | Self::Within { field, .. } => *field = field.swapped(),
+            Self::Number { field, .. } | Self::Within { field, .. } | Self::Word { field, .. } => {
+                *field = field.swapped();
+            }
             Self::Fields { left, right, .. } => {
                 *left = left.swapped();
                 *right = right.swapped();

@@ -1,6 +1,6 @@
 //! The words of one condition, read from left to right, so that what does not fit can be pointed at.
 //! Here is what conditions there are; `operand.rs` reads numbers, addresses and sets, `special.rs` the
-//! elements with words of their own, `moment.rs` times.
+//! elements with words of their own, `rare.rs` those that few exporters send, `moment.rs` times.
 
 use std::{net::IpAddr, ops::Range};
 
@@ -49,6 +49,8 @@ pub(super) const MASKS: Fields = (Field::SourceMask, Field::DestinationMask);
 pub(super) const INTERFACES: Fields = (Field::IngressIfindex, Field::EgressIfindex);
 pub(super) const MACS: Fields = (Field::SourceMac, Field::DestinationMac);
 pub(super) const TUNNELS: Fields = (Field::OuterSource, Field::OuterDestination);
+const VLANS: Fields = (Field::Vlan, Field::DESTINATION_VLAN);
+const TOS: Fields = (Field::Tos, Field::DESTINATION_TOS);
 
 /// What was read, or the word that does not fit.
 pub(super) type Read<T = Filter> = Result<T, Misread>;
@@ -162,6 +164,7 @@ impl<'i> Words<'i, '_> {
             "engine" | "engine-type" | "engine-id" => self.engine(&word),
             "router" | "exporter" => self.exporter(),
             "next" => self.next_hop(),
+            "prev" | "previous" => self.two_words("as", Field::PREVIOUS_AS),
             "bgpnext" | "bgp" => self.bgp_next_hop(&word),
             "mpls" => self.mpls(),
             "inner" => self.two_words("vlan", Field::InnerVlan),
@@ -174,6 +177,11 @@ impl<'i> Words<'i, '_> {
             "ipv6" | "inet6" => self.alone(equal(Field::IpVersion, 6)),
             "proto" => self.plain(Field::Protocol, Items::Protocols),
             "observation" => self.observation(),
+            "ttl" | "min" | "max" => self.ttl(&word),
+            "ingress" | "egress" => self.crossed(&word),
+            "asa" | "event" | "xevent" => self.firewall(),
+            "fwdstat" => self.forwarding_status(),
+            "vlan" => self.sided(Side::Either),
             word => match vocabulary::number_field(word) {
                 Some(field) => self.plain(field, numbers(field)),
                 None => self.sided(Side::Either),
@@ -214,18 +222,17 @@ impl<'i> Words<'i, '_> {
                 self.at += 1;
                 self.address(side, ADDRESSES, word == "net")
             }
-            "port" => self.of_side(side, PORTS, Items::Ports),
+            "port" => self.port(side),
             "as" => self.of_side(side, AS_NUMBERS, numbers(Field::SourceAs)),
             "mask" => self.of_side(side, MASKS, numbers(Field::SourceMask)),
             "mac" => self.mac(side),
             "tun" => self.tunnel(side),
             "if" if !follows_side => self.of_side(side, INTERFACES, numbers(Field::IngressIfindex)),
-            // One of each is kept, that of the packets as they came in.
-            "vlan" if side != Side::Destination => self.plain(Field::Vlan, numbers(Field::Vlan)),
-            "tos" if side != Side::Destination => self.plain(Field::Tos, numbers(Field::Tos)),
-            "vlan" | "tos" => {
-                self.refuse(format!("Weir's files keep one {word}, that of the source"))
-            }
+            "vlan" => self.of_side(side, VLANS, numbers(Field::Vlan)),
+            "tos" => self.of_side(side, TOS, numbers(Field::Tos)),
+            "nat" | "xlate" => self.translated(side),
+            "nip" | "xip" | "xnet" | "nport" | "xport" => self.translated_in_a_word(side, &word),
+            "geo" => self.country(side),
             _ if follows_side && self.is_membership() => self.address(side, ADDRESSES, false),
             _ if follows_side => self.unknown(vocabulary::AFTER_SIDE, &vocabulary::SIDED),
             name => match names::protocol(name) {
@@ -235,7 +242,7 @@ impl<'i> Words<'i, '_> {
         }
     }
 
-    fn of_side(&mut self, side: Side, fields: Fields, items: Items) -> Read {
+    pub(super) fn of_side(&mut self, side: Side, fields: Fields, items: Items) -> Read {
         self.at += 1;
         self.number(side, fields, items)
     }
@@ -262,8 +269,8 @@ impl<'i> Words<'i, '_> {
                 let field = vocabulary::number_field(&word).unwrap_or(Field::Packets);
                 self.plain(field, numbers(field))
             }
-            "packets" => self.plain(Field::OutPackets, numbers(Field::OutPackets)),
-            "bytes" => self.plain(Field::OutOctets, numbers(Field::OutOctets)),
+            "packets" => self.plain(Field::OUT_PACKETS, numbers(Field::OUT_PACKETS)),
+            "bytes" => self.plain(Field::OUT_OCTETS, numbers(Field::OUT_OCTETS)),
             _ => {
                 let known = ["if", "packets", "bytes"];
                 self.unknown("`if`, `packets` or `bytes` fits here", &known)

@@ -1,6 +1,6 @@
 //! The filter language: nfdump's grammar, and more (`FILTER.md` is for its users). Text is taken apart
 //! with pest, the words of each condition are read in `condition.rs` and its neighbours `operand.rs`,
-//! `special.rs` and `moment.rs`, and the tree that comes of it ([`ast`], with addresses and numbers as
+//! `special.rs`, `rare.rs` and `moment.rs`, and the tree that comes of it ([`ast`], with addresses and numbers as
 //! [`ranges`]) is planned into an expression over the files' columns ([`plan`]) and asked which files can
 //! be left out ([`prune`]). [`sets`] and `vocabulary.rs` are what words stand for, [`times`] how people
 //! write them, [`error`] what is said of a wrong one. [`reference`] means the same, a record at a time.
@@ -13,6 +13,7 @@ mod operand;
 pub mod plan;
 pub mod prune;
 pub mod ranges;
+mod rare;
 pub mod reference;
 pub mod sets;
 mod special;

@@ -299,7 +299,7 @@ impl Words<'_, '_> {
 }
 
 /// A test of one side, of either, or of both.
-fn on(side: Side, fields: Fields, test: impl Fn(Field) -> Filter) -> Filter {
+pub(super) fn on(side: Side, fields: Fields, test: impl Fn(Field) -> Filter) -> Filter {
     match side {
         Side::Source => test(fields.0),
         Side::Destination => test(fields.1),

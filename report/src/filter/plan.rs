@@ -10,11 +10,12 @@ use datafusion::{
 use weir_netflow::record::display_address;
 
 use super::{
-    ast::{Comparison, Field, Filter, Kind, Test},
+    ast::{Comparison, Field, Filter, Kind, Test, mpls_element},
     ranges::{self, Ranges},
 };
 use crate::{
     functions,
+    local_names::What,
     others::{self, OtherKind},
 };
 
@@ -75,6 +76,7 @@ fn planned(test: &Test) -> Expr {
                 bits.not_eq(lit(0u16))
             }
         }
+        Test::Word { field, word } => present(&[*field], value_of(*field).eq(lit(word.clone()))),
         Test::Time {
             field,
             comparison,
@@ -97,14 +99,16 @@ fn value_of(field: Field) -> Expr {
         | Field::InnerVlan
         | Field::FlowLabel => col(nullable_column(field).unwrap_or_default()),
         // Label, traffic class, bottom of stack (RFC 3032 section 2.1).
-        Field::MplsLabel(place) => bitwise_shift_right(col(mpls_column(place)), lit(4u32)),
-        Field::MplsExp(place) => {
-            let shifted = bitwise_shift_right(col(mpls_column(place)), lit(1u32));
-            bitwise_and(shifted, lit(7u32))
-        }
-        Field::OutOctets => other("23"),
-        Field::OutPackets => other("24"),
-        Field::NextAs => other("128"),
+        Field::MplsLabel(place) => mpls(place, 4, 0xf_ffff),
+        Field::MplsExp(place) => mpls(place, 1, 7),
+        Field::MplsBottom(place) => mpls(place, 0, 1),
+        Field::Other(element) => other(OtherKind::Said, element),
+        Field::OtherOrZero(element) => other(OtherKind::Number, element),
+        Field::OtherPart(element, place) => other(OtherKind::Part(place), element),
+        Field::OtherWord(element) => other(OtherKind::Word, element),
+        Field::OtherAddress(v4, v6) => others::other_expression(OtherKind::Address, [v4, v6]),
+        Field::SourceCountry => functions::known_expression(col("src_addr"), What::Country),
+        Field::DestinationCountry => functions::known_expression(col("dst_addr"), What::Country),
         Field::Exporter => col("exporter"),
         Field::SourcePort => col("src_port"),
         Field::DestinationPort => col("dst_port"),
@@ -143,9 +147,25 @@ fn value_of(field: Field) -> Expr {
     }
 }
 
-/// A number that has no column.
-fn other(key: &'static str) -> Expr {
-    others::other_expression(OtherKind::Number, [key, key])
+/// What has no column.
+fn other(kind: OtherKind, element: u16) -> Expr {
+    others::other_expression(kind, [element, element])
+}
+
+/// An entry of the MPLS label stack, from 1; null if there is none.
+fn mpls_entry(place: u8) -> Expr {
+    match mpls_column(place) {
+        Some(column) => cast(col(column), DataType::UInt64),
+        None => other(OtherKind::Said, mpls_element(place)),
+    }
+}
+
+/// A part of it.
+fn mpls(place: u8, shift: u64, mask: u64) -> Expr {
+    bitwise_and(
+        bitwise_shift_right(mpls_entry(place), lit(shift)),
+        lit(mask),
+    )
 }
 
 /// The column of a field that not every record has.
@@ -158,30 +178,48 @@ fn nullable_column(field: Field) -> Option<&'static str> {
         Field::SourceMac => "src_mac",
         Field::DestinationMac => "dst_mac",
         Field::InnerVlan => "inner_vlan",
-        Field::MplsLabel(place) | Field::MplsExp(place) => mpls_column(place),
         Field::FlowLabel => "flow_label",
         _ => return None,
     })
 }
 
-fn mpls_column(place: u8) -> &'static str {
-    match place {
+/// What is null where a record does not have a field, if not every record has it.
+fn said(field: Field) -> Option<Expr> {
+    match field {
+        Field::MplsLabel(place) | Field::MplsExp(place) | Field::MplsBottom(place) => {
+            Some(mpls_entry(place))
+        }
+        Field::Other(_)
+        | Field::OtherPart(..)
+        | Field::OtherAddress(..)
+        | Field::OtherWord(_)
+        | Field::SourceCountry
+        | Field::DestinationCountry => Some(value_of(field)),
+        _ => nullable_column(field).map(col),
+    }
+}
+
+fn mpls_column(place: u8) -> Option<&'static str> {
+    Some(match place {
         1 => "mpls_label_1",
         2 => "mpls_label_2",
         3 => "mpls_label_3",
-        _ => "mpls_label_4",
-    }
+        4 => "mpls_label_4",
+        _ => return None,
+    })
 }
 
 /// A number in the type of a field's value. The parser has seen to it that it fits.
 fn literal(field: Field, value: u64) -> Expr {
     let most = match field {
         Field::IcmpType | Field::IcmpCode => Field::DestinationPort.most(),
-        Field::EngineType
-        | Field::EngineId
-        | Field::MplsLabel(_)
+        Field::EngineType | Field::EngineId | Field::FlowLabel => Field::SourceId.most(),
+        Field::MplsLabel(_)
         | Field::MplsExp(_)
-        | Field::FlowLabel => Field::SourceId.most(),
+        | Field::MplsBottom(_)
+        | Field::Other(_)
+        | Field::OtherOrZero(_)
+        | Field::OtherPart(..) => u64::MAX,
         Field::SourceMac | Field::DestinationMac => {
             let [_, _, octets @ ..] = value.to_be_bytes();
             return lit(ScalarValue::FixedSizeBinary(6, Some(octets.to_vec())));
@@ -265,8 +303,8 @@ fn fields(left: Field, comparison: Comparison, right: Field) -> Expr {
 
 /// A test on fields that may be null; what is not there passes no test.
 fn present(fields: &[Field], test: Expr) -> Expr {
-    let columns = fields.iter().filter_map(|field| nullable_column(*field));
-    columns.fold(test, |test, column| col(column).is_not_null().and(test))
+    let values = fields.iter().filter_map(|field| said(*field));
+    values.fold(test, |test, value| value.is_not_null().and(test))
 }
 
 fn within(field: Field, ranges: &Ranges) -> Expr {
@@ -274,7 +312,7 @@ fn within(field: Field, ranges: &Ranges) -> Expr {
     match field.kind() {
         Kind::Address => present(&[field], members(ranges, &value, &value, address)),
         Kind::AddressText => texts(ranges, value),
-        Kind::Number | Kind::Mac | Kind::Time => {
+        Kind::Number | Kind::Mac | Kind::Time | Kind::Word => {
             let wide = cast(value.clone(), DataType::UInt64);
             let test = members(ranges, &value, &wide, |number| {
                 literal(field, u64::try_from(number).unwrap_or(u64::MAX))

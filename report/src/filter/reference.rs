@@ -4,10 +4,14 @@
 use weir_store::schema::StoredFlow;
 
 use super::{
-    ast::{Comparison, Field, Filter, Test},
+    ast::{Comparison, Field, Filter, Test, mpls_element},
     ranges::number_of,
 };
-use crate::{functions, others};
+use crate::{
+    functions,
+    local_names::{self, What},
+    others,
+};
 
 /// Whether a flow fits.
 #[must_use]
@@ -42,6 +46,7 @@ fn passes(test: &Test, flow: &StoredFlow) -> bool {
             let bits = flow.record.tcp_flags & mask;
             if *every { bits == *mask } else { bits != 0 }
         }
+        Test::Word { field, word } => word_of(*field, flow).as_ref() == Some(word),
         Test::Time {
             field,
             comparison,
@@ -65,12 +70,46 @@ fn holds<T: Ord + Copy>(left: T, comparison: Comparison, right: T) -> bool {
     }
 }
 
-/// A number that has no column, 0 if the flow has none.
-fn other(flow: &StoredFlow, element: u16) -> u128 {
+/// The octets of an element that has no column; of several the first.
+fn other(flow: &StoredFlow, element: u16) -> Option<&[u8]> {
     let mut others = flow.others.iter();
     let found = others.find(|other| other.enterprise == 0 && other.element == element);
-    let octets = found.map_or(&[][..], |other| other.octets);
-    others::number_of(octets).into()
+    found.map(|other| other.octets)
+}
+
+/// An entry of the MPLS label stack, from 1.
+fn mpls(flow: &StoredFlow, place: u8) -> Option<u128> {
+    match flow.record.mpls_labels.get(usize::from(place) - 1) {
+        Some(entry) => Some(u128::from(*entry)).filter(|entry| *entry != 0),
+        None => other(flow, mpls_element(place)).map(|octets| others::number_of(octets).into()),
+    }
+}
+
+/// A number or an address that has no column; `None` if the record has none.
+fn other_value(field: Field, flow: &StoredFlow) -> Option<u128> {
+    let number = |element: u16| other(flow, element).map(others::number_of);
+    Some(match field {
+        Field::Other(element) => number(element)?.into(),
+        Field::OtherOrZero(element) => number(element).unwrap_or(0).into(),
+        Field::OtherPart(element, place) => others::part_of(other(flow, element)?, place)?.into(),
+        Field::OtherAddress(v4, v6) => {
+            let octets = other(flow, v4).or_else(|| other(flow, v6));
+            others::address_of(octets?)?
+        }
+        _ => return None,
+    })
+}
+
+/// A field as a word; `None` if the record has none.
+fn word_of(field: Field, flow: &StoredFlow) -> Option<String> {
+    let country =
+        |address: std::net::Ipv6Addr| local_names::of(What::Country, number_of(address.into()));
+    match field {
+        Field::SourceCountry => country(flow.record.source),
+        Field::DestinationCountry => country(flow.record.destination),
+        Field::OtherWord(element) => other(flow, element).map(others::word_of),
+        _ => None,
+    }
 }
 
 /// A field as a number; `None` if the record has none.
@@ -85,35 +124,30 @@ fn value_of(field: Field, flow: &StoredFlow) -> Option<u128> {
         let octets = octets.into_iter();
         octets.fold(0, |number, octet| number * 256 + u128::from(octet))
     };
-    let label = |place: u8| u128::from(record.mpls_labels[usize::from(place) - 1]);
     Some(match field {
         Field::SourceAddress => address(record.source),
         Field::DestinationAddress => address(record.destination),
-        Field::NextHop if record.next_hop.is_unspecified() => return None,
-        Field::NextHop => address(record.next_hop),
+        Field::NextHop => said(address(record.next_hop))?,
         Field::BgpNextHop => said(address(record.bgp_next_hop))?,
         Field::OuterSource => said(address(record.outer_source))?,
         Field::OuterDestination => said(address(record.outer_destination))?,
         Field::SourceMac => said(mac(record.source_mac))?,
         Field::DestinationMac => said(mac(record.destination_mac))?,
         Field::InnerVlan => said(record.inner_vlan.into())?,
-        Field::MplsLabel(place) => said(label(place))? / 16,
-        Field::MplsExp(place) => said(label(place))? / 2 % 8,
+        Field::MplsLabel(place) => mpls(flow, place)? / 16 % 0x10_0000,
+        Field::MplsExp(place) => mpls(flow, place)? / 2 % 8,
+        Field::MplsBottom(place) => mpls(flow, place)? % 2,
         Field::FlowLabel => said(record.flow_label.into())?,
-        Field::OutOctets => other(flow, 23),
-        Field::OutPackets => other(flow, 24),
-        Field::NextAs => other(flow, 128),
+        Field::Other(_)
+        | Field::OtherOrZero(_)
+        | Field::OtherPart(..)
+        | Field::OtherAddress(..) => other_value(field, flow)?,
+        Field::SourceCountry | Field::DestinationCountry | Field::OtherWord(_) => return None,
         Field::Exporter => address(flow.exporter),
         Field::SourcePort => record.source_port.into(),
         Field::DestinationPort => port.into(),
         Field::Protocol => record.protocol.into(),
-        Field::IpVersion => {
-            if record.v6 {
-                6
-            } else {
-                4
-            }
-        }
+        Field::IpVersion => u128::from(if record.v6 { 6_u8 } else { 4 }),
         Field::TcpFlags => record.tcp_flags.into(),
         Field::Tos => record.tos.into(),
         Field::Packets => record.packets.into(),

@@ -3,7 +3,7 @@
 use super::{
     Rule,
     ast::{Comparison, Field, Filter, Test},
-    condition::{MACS, Read, Side, TUNNELS, Words, equal, numbers},
+    condition::{Fields, MACS, Read, Side, TUNNELS, Words, equal, numbers},
     error::Misread,
     operand::compared,
     sets, times, vocabulary,
@@ -37,14 +37,18 @@ impl Words<'_, '_> {
         self.number(Side::Source, (field, field), numbers(field))
     }
 
-    /// `observation domain id N`.
+    /// `observation domain id N`, `observation point id N`.
     pub(super) fn observation(&mut self) -> Read {
         self.at += 1;
-        if self.take(&["domain"]) && self.take(&["id"]) {
-            let fields = (Field::SourceId, Field::SourceId);
-            return self.number(Side::Source, fields, numbers(Field::SourceId));
-        }
-        self.unknown("`domain id` fits here", &["domain"])
+        let field = match self.word().as_deref() {
+            Some("domain") => Field::SourceId,
+            Some("point") => Field::OBSERVATION_POINT,
+            _ => {
+                let known = ["domain", "point"];
+                return self.unknown("`domain id` or `point id` fits here", &known);
+            }
+        };
+        self.two_words("id", field)
     }
 
     /// `router ip A`, `router in SET`.
@@ -61,13 +65,9 @@ impl Words<'_, '_> {
     pub(super) fn next_hop(&mut self) -> Read {
         self.at += 1;
         if self.word().as_deref() == Some("as") {
-            return self.plain(Field::NextAs, numbers(Field::NextAs));
+            return self.plain(Field::NEXT_AS, numbers(Field::NEXT_AS));
         }
-        let fields = (Field::NextHop, Field::NextHop);
-        if self.is_membership() || self.take(&["ip"]) {
-            return self.address(Side::Source, fields, false);
-        }
-        self.unknown("`ip` fits here", &["ip"])
+        self.addresses_of(Side::Source, (Field::NextHop, Field::NextHop))
     }
 
     /// `bgpnext ip A`, `bgp next ip A`.
@@ -76,20 +76,25 @@ impl Words<'_, '_> {
         if word == "bgp" && !self.take(&["next"]) {
             return self.unknown("`next ip` fits here", &["next"]);
         }
-        let fields = (Field::BgpNextHop, Field::BgpNextHop);
-        if self.is_membership() || self.take(&["ip"]) {
-            return self.address(Side::Source, fields, false);
-        }
-        self.unknown("`ip` fits here", &["ip"])
+        self.addresses_of(Side::Source, (Field::BgpNextHop, Field::BgpNextHop))
     }
 
     /// `src tun ip A`: the ends of the tunnel around the packets.
     pub(super) fn tunnel(&mut self, side: Side) -> Read {
         self.at += 1;
-        if self.is_membership() || self.take(&["ip"]) {
-            return self.address(side, TUNNELS, false);
+        if self.word().as_deref() == Some("proto") {
+            return self.refuse("Weir's files keep no protocols of tunnels");
         }
-        self.unknown("`ip` fits here", &["ip"])
+        self.addresses_of(side, TUNNELS)
+    }
+
+    /// `ip A`, `net A/N` or `in SET` of what has addresses of its own.
+    pub(super) fn addresses_of(&mut self, side: Side, fields: Fields) -> Read {
+        let is_network = self.word().as_deref() == Some("net");
+        if self.is_membership() || self.take(&["ip", "host", "net"]) {
+            return self.address(side, fields, is_network);
+        }
+        self.unknown("`ip`, `net` or `in` fits here", &["ip", "net"])
     }
 
     /// `src mac 02:00:00:00:00:01`.
@@ -111,21 +116,26 @@ impl Words<'_, '_> {
         }
     }
 
-    /// `mpls label1 N` and `mpls exp1 N`, up to the fourth; `mpls label N`: any of them.
+    /// `mpls label1 N` and `mpls exp1 N`, up to the tenth; `mpls any N`: a label of the stack; `mpls eos N`: the
+    /// lowest.
     pub(super) fn mpls(&mut self) -> Read {
-        const PLACES_MAX: u8 = 4;
+        const PLACES_MAX: u8 = 10;
         self.at += 1;
         let word = self.word().unwrap_or_default();
         let name = word.trim_end_matches(|letter: char| letter.is_ascii_digit());
         let field: fn(u8) -> Field = match name {
             "label" => Field::MplsLabel,
+            "any" | "eos" if name == word => Field::MplsLabel,
             "exp" => Field::MplsExp,
-            _ => return self.unknown("`label1`, `exp1` or `label` fits here", &["label", "exp"]),
+            _ => {
+                let says = "`label1`, `exp1`, `any` or `eos` fits here";
+                return self.unknown(says, &["label", "exp", "any", "eos"]);
+            }
         };
         let places = match word[name.len()..].parse::<u8>() {
             Ok(place @ 1..=PLACES_MAX) => place..=place,
-            Err(_) if name.len() == word.len() => 1..=PLACES_MAX,
-            _ => return self.refuse("Weir's files keep the first four labels"),
+            Err(_) if name == word => 1..=PLACES_MAX,
+            _ => return self.refuse("labels are numbered from 1, the top, to 10"),
         };
         self.at += 1;
         let operand = self.at;
@@ -133,7 +143,11 @@ impl Words<'_, '_> {
         for place in places {
             self.at = operand;
             let field = field(place);
-            tests.push(self.number(Side::Source, (field, field), numbers(field))?);
+            let test = self.number(Side::Source, (field, field), numbers(field))?;
+            tests.push(match name {
+                "eos" => equal(Field::MplsBottom(place), 1).and(test),
+                _ => test,
+            });
         }
         Ok(match tests.len() {
             1 => tests.remove(0),

@@ -1,7 +1,11 @@
 //! The language as a whole: what fits is understood, what does not is pointed at, and the plan keeps
 //! the rows that the reference keeps.
 
-use std::{net::Ipv6Addr, path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    path::Path,
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch, UInt64Array},
@@ -15,7 +19,7 @@ use datafusion::{
 use parquet::arrow::ArrowWriter;
 use weir_netflow::{FlowRecord, record::mapped_address};
 use weir_store::{
-    others::Others,
+    others::{Gathering, Other, Others},
     schema::{self, StoredFlow},
 };
 use weir_tests::{
@@ -108,6 +112,56 @@ fn what_fits_is_understood() {
     }
 }
 
+/// nfdump(1) of 1.7 and 1.8: each primitive of the filter.
+#[test]
+fn every_primitive_of_nfdumps_manual_is_understood_or_told_not_to_be_kept() {
+    for text in [
+        "any or ipv4 or ipv6 or proto tcp or proto 6",
+        "min ttl < 5 or max ttl 64 or ttl > 3 or ttl equal",
+        "ip 10.0.0.1 or src host 10.0.0.1 or dst ip in [10.0.0.1, 10.1.0.0/16]",
+        "net 10.0.0.0 255.0.0.0 or src net 10.0.0.0/8 or dst net 2001:db8::/32",
+        "tun ip 10.0.0.1 or src tun ip 10.0.0.1 or tun net 10.0.0.0/8 or dst tun net 10.0.0.0 255.0.0.0",
+        "port > 1024 or src port in [80, 443] or icmp type 8 or icmp code 0",
+        "engine type 1 or engine id 1 or if 1 or in if 1 or out if 1",
+        "as 1 or src as > 1 or prev as 1 or next as 1 or prev as in [1 2] or next as in [1,2]",
+        "mask 8 or src mask 8 or vlan 1 or src vlan 1 or dst vlan 1",
+        "flags S and not flags AFRPU and not flags EC",
+        "router ip 10.0.0.1 or next ip 10.0.0.1 or bgp next ip 10.0.0.1",
+        "mac 0:0:0:0:0:1 or in mac 0:0:0:0:0:1 or out src mac 0:0:0:0:0:1",
+        "mpls label1 5 or mpls label10 > 5 or mpls eos 5 or mpls any 5 or mpls exp1 3",
+        "packets > 1k or in packets 1 or out packets 1 or bytes 1 or in bytes 1 or out bytes 1 or flows 1",
+        "tos 8 or src tos 8 or dst tos > 8 or ethertype 0x0800 or fwdstat 64 or fwdstat Noroute",
+        "flowdir ingress or flowdir 1 or duration > 5 or pps > 1 or bps > 1 or bpp > 1",
+        "first seen > 2024 or last seen < 2024-07-11T09",
+        "observation domain id 1 or observation point id > 1",
+        "asa event deny or asa event > 1 or asa denied nosyn or asa xevent 1001 or asa user alice",
+        "nat event delete or nat event > 1 or nat ip 10.0.0.1 or src nat ip 10.0.0.1",
+        "nat port 80 or dst nat port > 80 or nat net 10.0.0.0/8 or src nat net 10.0.0.0/8",
+        "nat pblock start > 1 or nat pblock step 1 or nat pblock end 1 or nat pblock size 1",
+        "port in nat pblock or src port in nat pblock or dst port in nat pblock",
+        "ingress ACL 1 or ingress ACE 1 or ingress XACE > 1 or egress ACL 1",
+        "ingress vrf 1 or egress vrf > 1",
+    ] {
+        understood(text);
+    }
+    for (text, words) in [
+        ("count > 1", "their order is not one"),
+        ("ident live", "`router ip`"),
+        ("tun proto 6", "protocols of tunnels"),
+        ("ip tor", "no Tor exits"),
+        // No database is loaded here.
+        ("src geo CH", "--names FILE.mmdb"),
+        ("tz 'Europe/Berlin'", "time zones"),
+        ("exporter sysid 1", "`router ip`"),
+        ("payload content 'GET'", "payload"),
+        ("pf action pass", "a packet filter"),
+        ("client latency > 1", "latencies"),
+    ] {
+        let error = parsed(text).expect_err(text);
+        assert!(error.says().contains(words), "{text}: {error}");
+    }
+}
+
 /// Two spellings of one filter.
 #[test]
 fn one_meaning_has_one_tree() {
@@ -136,6 +190,17 @@ fn one_meaning_has_one_tree() {
         ("last 2h", "since 2h ago"),
         ("last 1h30m", "last 90m"),
         ("last 1 hour 30 min", "since 1h 30m ago"),
+        ("vlan 5", "src or dst vlan 5"),
+        ("ttl 5", "min ttl 5 or max ttl 5"),
+        ("fwdstat DbadTTL", "fwdstat 137"),
+        ("mpls any 16", "mpls label 16"),
+        ("src nip 10.0.0.1", "src nat ip 10.0.0.1"),
+        ("xnet 10.0.0.0/8", "nat net 10.0.0.0 255.0.0.0"),
+        ("nat event add", "xlate event 1"),
+        ("asa event denied ingress", "asa xevent 1001"),
+        ("asa denied ingress", "xevent 1001"),
+        ("asa event denied", "asa event 3"),
+        ("conn dst nat port 80", "dst nat port 80 or src nat port 80"),
         ("IPV6 AND DST PORT 80", "ipv6 and dst port 80"),
         ("src ip 10.0.0.1 # here\n or udp", "src ip 10.0.0.1 or udp"),
     ] {
@@ -255,17 +320,20 @@ fn what_does_not_fit_is_pointed_at() {
         ("src mac 00:11:22:33:44", 9, "a MAC address such as"),
         ("src mac > 00:11:22:33:44:55", 9, "`=` or `!=`"),
         ("in src ip 192.0.2.1", 4, "`if`, `packets`"),
-        ("mpls label5 = 5", 6, "the first four labels"),
-        ("mpls eos 5", 6, "`label1`, `exp1`"),
+        ("mpls label11 = 5", 6, "from 1, the top, to 10"),
+        ("mpls eos5 5", 6, "`label1`, `exp1`"),
         ("mpls label1 1048576", 13, "at most 1048575"),
         ("inner port 5", 7, "`vlan` fits here"),
-        ("nat event add", 1, "translated addresses"),
-        ("port in nat pblock", 9, "translated addresses"),
-        ("src tun port 5", 9, "`ip` fits here"),
+        ("nat event ad", 11, "did you mean `add`?"),
+        ("port in nat block", 13, "`pblock` fits here"),
+        ("min tt 5", 5, "`ttl` fits here"),
+        ("fwdstat dropp", 9, "did you mean `drop`?"),
+        ("asa evnt 5", 5, "did you mean `event`?"),
+        ("ingress port 5", 9, "`vrf`, `ACL`"),
+        ("src tun port 5", 9, "`ip`, `net` or `in`"),
         ("bgp ip 10.0.0.1", 5, "`next ip` fits here"),
         ("exporter id 5", 10, "`router ip` tells them apart"),
         ("out flows > 5", 5, "`packets` or `bytes`"),
-        ("dst tos 8", 5, "keep one tos"),
         ("tcp and ümlaut", 9, "a condition fits here"),
         ("tcp ,", 5, "`and`, `or` or the end"),
     ] {
@@ -363,6 +431,46 @@ fn address(text: &str) -> Ipv6Addr {
     mapped_address(text.parse().unwrap())
 }
 
+/// Elements that have no column, some of which exporters leave out.
+fn others(random: &mut Random) -> Others {
+    let mut elements: Vec<(u16, Vec<u8>)> = Vec::new();
+    // ToS, VLAN, TTLs, AS numbers, VRFs and the like.
+    for element in [23, 52, 53, 55, 59, 89, 128, 129, 230, 233, 234, 235, 256] {
+        elements.push((element, vec![pick(random, &SMALL)]));
+    }
+    // Translated ports, blocks of ports.
+    for element in [227, 228, 361, 362] {
+        elements.push((element, pick(random, &PORTS).to_be_bytes().to_vec()));
+    }
+    for element in 74..=76 {
+        let entry = u32::from(pick(random, &SMALL)) * 16 + u32::from(element == 76);
+        elements.push((element, entry.to_be_bytes()[1..].to_vec()));
+    }
+    for (v4, v6) in [(225, 281), (226, 282)] {
+        elements.push(match pick(random, &ADDRESSES).parse::<IpAddr>().unwrap() {
+            IpAddr::V4(address) => (v4, address.octets().to_vec()),
+            IpAddr::V6(address) => (v6, address.octets().to_vec()),
+        });
+    }
+    for element in [33000, 33001] {
+        let list = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, pick(random, &SMALL)];
+        elements.push((element, list.to_vec()));
+    }
+    elements.push((40000, pick(random, &["alice\0\0", "bob"]).into()));
+    let mut gathering = Gathering::default();
+    for (element, octets) in &elements {
+        let other = Other {
+            enterprise: 0,
+            element: *element,
+            octets,
+        };
+        if random.below(2) == 0 {
+            gathering.add(&other, octets.len());
+        }
+    }
+    gathering.finish()
+}
+
 /// A flow of few values, some of them absurd.
 fn flow(random: &mut Random) -> StoredFlow {
     let one_in_ten = random.below(10) == 0;
@@ -425,7 +533,7 @@ fn flow(random: &mut Random) -> StoredFlow {
         exporter: address(pick(random, &ADDRESSES)),
         source_id: small(random) * 257,
         version: 9,
-        others: Others::NONE,
+        others: others(random),
     }
 }
 

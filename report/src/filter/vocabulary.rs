@@ -7,10 +7,10 @@ pub const A_CONDITION: &str =
     "a condition fits here, such as `src ip 192.0.2.1`, `dst port 443`, `tcp` or `last 2h`";
 
 /// What fits behind a side.
-pub const AFTER_SIDE: &str = "`src` and `dst` are followed by ip, net, port, as, mask, mac, tun, vlan, tos, `in` or `not in`";
+pub const AFTER_SIDE: &str = "`src` and `dst` are followed by ip, net, port, as, mask, mac, tun, nat, vlan, tos, geo, `in` or `not in`";
 
 /// Words a condition may begin with; those that were probably meant come first.
-pub const CONDITIONS: [&str; 46] = [
+pub const CONDITIONS: [&str; 58] = [
     "src",
     "dst",
     "ip",
@@ -57,15 +57,27 @@ pub const CONDITIONS: [&str; 46] = [
     "inner",
     "tun",
     "flow",
+    "nat",
+    "geo",
+    "ttl",
+    "min",
+    "max",
+    "prev",
+    "asa",
+    "ingress",
+    "egress",
+    "ethertype",
+    "fwdstat",
+    "observation",
 ];
 
 /// Words that may follow a side.
-pub const SIDED: [&str; 10] = [
-    "ip", "host", "net", "port", "as", "mask", "vlan", "tos", "mac", "tun",
+pub const SIDED: [&str; 12] = [
+    "ip", "host", "net", "port", "as", "mask", "vlan", "tos", "mac", "tun", "nat", "geo",
 ];
 
 /// Elements that nfdump has and Weir's records have not.
-const NOT_KEPT: [(&str, &str); 25] = [
+const NOT_KEPT: [(&str, &str); 11] = [
     ("count", "numbers of records: their order is not one"),
     ("cnt", "numbers of records: their order is not one"),
     (
@@ -77,25 +89,11 @@ const NOT_KEPT: [(&str, &str); 25] = [
         "numbers of exporters: `router ip` tells them apart",
     ),
     ("id", "numbers of exporters: `router ip` tells them apart"),
-    ("geo", "countries"),
-    ("ttl", "TTLs"),
-    ("min", "TTLs"),
-    ("max", "TTLs"),
-    ("ethertype", "Ethernet types"),
-    ("fwdstat", "forwarding status"),
-    ("prev", "AS numbers of neighbours"),
-    ("previous", "AS numbers of neighbours"),
-    ("point", "observation points"),
+    ("tz", "time zones"),
     ("payload", "payload"),
     ("pf", "events of a packet filter"),
     ("client", "latencies"),
     ("server", "latencies"),
-    ("asa", "events of firewalls"),
-    ("nat", "translated addresses and ports"),
-    ("xlate", "translated addresses and ports"),
-    ("pblock", "blocks of translated ports"),
-    ("ingress", "access lists and VRFs"),
-    ("egress", "access lists and VRFs"),
     ("flowlabel", "labels of filters"),
 ];
 
@@ -120,6 +118,7 @@ pub fn number_field(word: &str) -> Option<Field> {
         "bpp" => Field::OctetsPerPacket,
         "vlan" => Field::Vlan,
         "tos" => Field::Tos,
+        "ethertype" => Field::ETHERTYPE,
         "nfversion" => Field::Version,
         "sampling" => Field::SamplingInterval,
         _ => return None,
