@@ -1,10 +1,11 @@
-//! The flows of a directory as one table, open and closed files alike, and what it covers. Files that
+//! The flows of directories as one table, open and closed files alike, and what it covers. Files that
 //! cannot hold what is asked for are left out before any row is read.
 
 mod coverage;
 mod foreign;
 
 use std::{
+    collections::BTreeSet,
     io,
     num::NonZero,
     panic,
@@ -27,7 +28,7 @@ use weir_store::{
     StoreError, account,
     footer::{Ends, Footer, Opened},
     layout,
-    read::{self, Ended},
+    read::{self, Ended, Files},
     schema,
 };
 
@@ -49,35 +50,31 @@ pub use coverage::Coverage;
 /// Readers of footers for each processor: they mostly wait for the disk.
 const READERS_A_CPU: usize = 4;
 
-/// The flows of a directory that may fit a filter: all of the schema's columns, and `flows`, which is 1.
+/// The flows of directories that may fit a filter: all of the schema's columns, and `flows`, which is 1.
 ///
 /// # Errors
-/// If it cannot be listed, or has another collector's files and none of Weir's.
+/// If one cannot be listed, or has another collector's files and none of Weir's.
 pub fn open(
     context: &SessionContext,
-    root: &Path,
+    roots: &[PathBuf],
     filter: &Filter,
     reading: &Reading,
 ) -> Result<(DataFrame, Coverage)> {
     // A window may be closed between the list and the look, or a closed file recompacted; then what
     // became of it is in the next list.
     const LOOKS: usize = 5;
-    // What is said of files later names them by their whole paths.
-    let root = &root.canonicalize().unwrap_or_else(|_| root.to_owned());
-    reading.hold(root);
-    let mut found = look(root, filter)?;
+    // What is said of files later names them by their whole paths; who names a directory twice means it once.
+    let whole = |root: &PathBuf| root.canonicalize().unwrap_or_else(|_| root.clone());
+    let roots: BTreeSet<PathBuf> = roots.iter().map(whole).collect();
+    for root in &roots {
+        reading.hold(root);
+    }
+    let mut found = look(&roots, filter)?;
     for _ in 1..LOOKS {
         if !found.moved {
             break;
         }
-        found = look(root, filter)?;
-    }
-    // No flow at all would be a wrong answer, and one that looks right.
-    if found.is_bare()
-        && !layout::open_folder(root).exists()
-        && let Some(advice) = foreign::advice(root)
-    {
-        bail!(advice);
+        found = look(&roots, filter)?;
     }
     let window = MemTable::try_new(schema::schema(), vec![found.batches])?;
     let mut flows = context.read_table(Arc::new(window))?.select(columns())?;
@@ -125,27 +122,30 @@ struct Look {
     moved: bool,
 }
 
-fn look(root: &Path, filter: &Filter) -> Result<Look> {
-    let files = read::list(root).map_err(|error| unlisted(root, error))?;
+fn look(roots: &BTreeSet<PathBuf>, filter: &Filter) -> Result<Look> {
     let mut found = Look::default();
     found.coverage.asked_ns = prune::stretch_ns(filter);
-    let mut before = Accounts::default();
-    for (path, closed) in files.closed.iter().zip(closed(&files.closed, filter)) {
-        match closed {
-            Ok(closed) => found.file(path, &closed, &mut before),
-            // It expired meanwhile, or is in a larger file now.
-            Err(_) if !path.exists() => found.moved = true,
-            Err(reason) => found.coverage.unreadable.push((path.clone(), reason)),
-        }
-    }
-    for path in &files.open {
-        // A window is removed after its Parquet file appears: with both there, that one counts.
-        let rotated = files
-            .closed
-            .iter()
-            .any(|closed| closed.file_stem() == path.file_stem());
-        if !rotated {
-            found.window(path, filter);
+    for root in roots {
+        let mut files = read::list(root).map_err(|error| unlisted(root, error))?;
+        // What is in a directory within this one counts there.
+        let inner = |other: &&PathBuf| *other != root && other.starts_with(root);
+        let inner: Vec<_> = roots.iter().filter(inner).collect();
+        let closed = &mut files.closed;
+        closed.retain(|path| inner.iter().all(|inner| !path.starts_with(inner)));
+        let known = (
+            found.coverage.heard_ns.len(),
+            found.coverage.unreadable.len(),
+        );
+        found.directory(&files, filter);
+        let coverage = &mut found.coverage;
+        coverage.end_directory(known.0);
+        // No flow at all would be a wrong answer, and one that looks right.
+        if known == (coverage.heard_ns.len(), coverage.unreadable.len())
+            && !found.moved
+            && !layout::open_folder(root).exists()
+            && let Some(advice) = foreign::advice(root)
+        {
+            bail!(advice);
         }
     }
     Ok(found)
@@ -251,9 +251,27 @@ fn closed(paths: &[PathBuf], filter: &Filter) -> Vec<Result<Closed, String>> {
 }
 
 impl Look {
-    /// Whether there is nothing, read or not.
-    fn is_bare(&self) -> bool {
-        self.coverage.heard_ns.is_empty() && self.coverage.left_out().is_empty()
+    /// Looks at the files of a directory.
+    fn directory(&mut self, files: &Files, filter: &Filter) {
+        let mut before = Accounts::default();
+        for (path, closed) in files.closed.iter().zip(closed(&files.closed, filter)) {
+            match closed {
+                Ok(closed) => self.file(path, &closed, &mut before),
+                // It expired meanwhile, or is in a larger file now.
+                Err(_) if !path.exists() => self.moved = true,
+                Err(reason) => self.coverage.unreadable.push((path.clone(), reason)),
+            }
+        }
+        for path in &files.open {
+            // A window is removed after its Parquet file appears: with both there, that one counts.
+            let rotated = files
+                .closed
+                .iter()
+                .any(|closed| closed.file_stem() == path.file_stem());
+            if !rotated {
+                self.window(path, filter);
+            }
+        }
     }
 
     fn file(&mut self, path: &Path, closed: &Closed, before: &mut Accounts) {

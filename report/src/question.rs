@@ -27,9 +27,9 @@ type Translate = fn(&str, &str) -> Result<String, String>;
 /// Which flows an answer is about.
 #[derive(Debug, Args)]
 pub struct Source {
-    /// Directory of the flows (the collector's -w)
+    /// Directory of the flows (the collector's -w); may be repeated: the flows of several collectors
     #[arg(short = 'r', long = "read", value_name = "DIR", default_value = FLOWS)]
-    pub directory: PathBuf,
+    pub directories: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -187,7 +187,7 @@ impl Source {
         local_names::load(&self.names, &self.library.join("names"))?;
         let reading = Reading::default();
         let session = self.limits.session(order)?;
-        let (flows, mut coverage) = data::open(&session, &self.directory, &filter, &reading)?;
+        let (flows, mut coverage) = data::open(&session, &self.directories, &filter, &reading)?;
         progress::follow(&reading);
         coverage.is_scaled = self.scaled;
         // Filters are of what is shown.

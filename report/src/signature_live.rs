@@ -22,7 +22,7 @@ use crate::{
     live::{self, arrivals::Arrivals, look::Narrowed, sensor::Sensor},
     local_names,
     output::Output,
-    question::Source,
+    question::{Misasked, Source},
     reading::Reading,
     sightings::{KEPT_NS, Match, Sightings},
     signature,
@@ -72,7 +72,12 @@ pub fn run(
     lines: usize,
 ) -> Result<()> {
     local_names::load(&source.names, &source.library.join("names"))?;
-    let mut watch = Watch::open(options.control.as_deref(), &source.directory)?;
+    let [directory] = &source.directories[..] else {
+        bail!(Misasked(
+            "--live looks at one directory: say -r once".to_owned()
+        ));
+    };
+    let mut watch = Watch::open(options.control.as_deref(), directory)?;
     let mut sightings = Sightings::new(signatures, asked);
     if options.once {
         watch.look(&mut sightings);

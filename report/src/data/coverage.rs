@@ -26,6 +26,8 @@ pub struct Coverage {
     pub received_ns: Vec<Ends>,
     /// The same of all files, those included that hold nothing of the time asked for.
     pub heard_ns: Vec<Ends>,
+    /// Until when the directory was heard that was silent first, of those with files in them.
+    pub heard_to_ns: Option<i64>,
     /// The time asked for, where it has an end.
     pub asked_ns: (Option<i64>, Option<i64>),
     /// Smallest and largest sampling interval in the files read.
@@ -76,7 +78,8 @@ impl Coverage {
             let by_name_ns = || Some(layout::window_start_s(path)?.saturating_mul(1_000_000_000));
             self.began_ns.get(path).copied().or_else(by_name_ns)
         });
-        let heard_ns = self.heard_ns.iter().map(|(_, last)| *last).max();
+        let last_ns = || self.heard_ns.iter().map(|(_, last)| *last).max();
+        let heard_ns = self.heard_to_ns.or_else(last_ns);
         let received = [heard_ns?].into_iter().chain(missing).min()?;
         Some(received.saturating_sub(EXPORT_DELAY_NS))
     }
@@ -104,6 +107,13 @@ impl Coverage {
             heard = heard.max(Some(last));
         }
         gaps
+    }
+
+    /// Notes until when a directory was heard, of which all but so many of [`Self::heard_ns`] are.
+    pub(super) fn end_directory(&mut self, before: usize) {
+        let heard_ns = self.heard_ns.iter().skip(before);
+        let last_ns = heard_ns.map(|(_, last)| *last).max();
+        self.heard_to_ns = self.heard_to_ns.into_iter().chain(last_ns).min();
     }
 
     /// Notes who was heard in a closed file.

@@ -34,6 +34,12 @@ fn flow(packets: u64) -> StoredFlow {
     }
 }
 
+/// What all of a directory covers.
+fn covered(root: &Path) -> Coverage {
+    let roots = BTreeSet::from([root.to_owned()]);
+    look(&roots, &Filter::All(Vec::new())).unwrap().coverage
+}
+
 /// One with a MAC address and an element that no column has.
 fn flow_of_version_2(packets: u64) -> StoredFlow {
     let mut gathering = Gathering::default();
@@ -122,7 +128,8 @@ fn d12_both_versions_are_one_table() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let batches = runtime.block_on(async {
             let context = SessionContext::new();
-            let (flows, coverage) = open(&context, root, &filter, &Reading::default()).unwrap();
+            let (flows, coverage) =
+                open(&context, &[root.to_owned()], &filter, &Reading::default()).unwrap();
             assert!(coverage.unreadable.is_empty(), "{:?}", coverage.unreadable);
             assert_eq!((coverage.closed, coverage.open), (2, 2));
             let kept = flows.filter(plan::plan(&filter)).unwrap();
@@ -144,6 +151,36 @@ fn d12_both_versions_are_one_table() {
     assert!(packets("mpls label > 0").is_empty());
 }
 
+/// What several collectors wrote is one table; what is in a directory that is named twice, or that is within another
+/// one, counts once. All is complete up to where the first of them fell silent.
+#[test]
+fn several_directories_are_one_table() {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let roots = ["one", "one/inner", "two"].map(|name| folder.path().join(name));
+    for (root, minutes) in roots.iter().zip([40, 30, 60]) {
+        fs::create_dir_all(root).unwrap();
+        let directory = Directory::lock(root).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        let mut flow = flow(1);
+        flow.received_ns += minutes * 60 * SECOND_NS;
+        window.append(&[flow]).unwrap();
+        rotate::close(root, window.path(), &[]).unwrap();
+    }
+    let named = [&roots[2], &roots[0], &roots[1], &roots[0].join(".")].map(PathBuf::clone);
+    let context = SessionContext::new();
+    let all = Filter::All(Vec::new());
+    let (flows, coverage) = open(&context, &named, &all, &Reading::default()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let batches = runtime.block_on(flows.collect()).unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+    assert_eq!((coverage.closed, coverage.flows), (3, 3));
+    let complete_s = START_S + 30 * 60 - 300;
+    assert_eq!(coverage.complete_to_ns(), Some(complete_s * 1_000_000_000));
+    let named = [PathBuf::from("/no/such/folder")];
+    assert!(open(&context, &named, &all, &Reading::default()).is_err());
+}
+
 /// Fault case D5: what can be read of it counts, and the answer says that it is partial.
 #[test]
 fn d05_a_window_that_was_cut_off_makes_a_partial_answer() {
@@ -152,14 +189,13 @@ fn d05_a_window_that_was_cut_off_makes_a_partial_answer() {
     let mut window = Window::create(&directory.window_path(START_S)).unwrap();
     let flows = vec![flow(1); 10];
     window.append(&flows).unwrap();
-    let all = Filter::All(Vec::new());
-    let coverage = look(folder.path(), &all).unwrap().coverage;
+    let coverage = covered(folder.path());
     assert_eq!((coverage.open, coverage.unreadable.len()), (1, 0));
     let whole = fs::metadata(window.path()).unwrap().len();
     window.append(&flows).unwrap();
     let file = fs::File::options().write(true).open(window.path()).unwrap();
     file.set_len(whole + 100).unwrap();
-    let coverage = look(folder.path(), &all).unwrap().coverage;
+    let coverage = covered(folder.path());
     assert_eq!((coverage.open, coverage.flows), (1, 10));
     let [(path, reason)] = &coverage.unreadable[..] else {
         panic!("{:?}", coverage.unreadable);
@@ -173,9 +209,7 @@ fn what_is_wrong_with_a_file_is_told_without_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flows-20261121T050000Z.parquet");
     fs::write(&path, "PAR1").unwrap();
-    let coverage = look(folder.path(), &Filter::All(Vec::new()))
-        .unwrap()
-        .coverage;
+    let coverage = covered(folder.path());
     let [(named, reason)] = &coverage.unreadable[..] else {
         panic!("{:?}", coverage.unreadable);
     };
@@ -202,10 +236,9 @@ fn recompaction_leaves_gaps() {
         window.append(&[received(0), received(299)]).unwrap();
         rotate::close(root, window.path(), &[]).unwrap();
     }
-    let all = Filter::All(Vec::new());
     let gap = [599, 1800].map(|after_s| (START_S + after_s) * SECOND_NS);
     for files in [4, 1] {
-        let coverage = look(root, &all).unwrap().coverage;
+        let coverage = covered(root);
         assert_eq!((coverage.closed, coverage.flows), (files, 8));
         assert_eq!(coverage.gaps_ns(), [(gap[0], gap[1])]);
         recompact::recompact(root, START_S + 7200, false, |_| {}).unwrap();

@@ -61,7 +61,7 @@ fn d07_a_page_is_looked_at_before_it_is_decoded() {
         let context = SessionContext::new();
         let all = Filter::All(Vec::new());
         let batches = runtime.block_on(async {
-            let opened = data::open(&context, root, &all, &reading);
+            let opened = data::open(&context, &[root.to_owned()], &all, &reading);
             opened.unwrap().0.collect().await.unwrap()
         });
         batches.iter().map(RecordBatch::num_rows).sum()

@@ -43,10 +43,13 @@ struct Asked {
 pub fn native(words: &[String]) -> Result<Vec<String>, String> {
     let parsed = getopt::parse("nfdump", LETTERS, words)?;
     let asked = Asked::of(parsed.options)?;
-    let (folder, received) = asked.folder()?;
+    let (folders, received) = asked.folders()?;
     let mut command = asked.command()?;
     // nfdump multiplies when it collects.
-    command.extend(["--scaled".to_owned(), "-r".to_owned(), folder]);
+    command.push("--scaled".to_owned());
+    for folder in folders {
+        command.extend(["-r".to_owned(), folder]);
+    }
     // In nfdump a filter on the command line takes the place of the file's.
     let own = parsed.operands.join(" ");
     if let Some(file) = asked.filter_file.filter(|_| own.is_empty()) {
@@ -256,39 +259,30 @@ impl Asked {
         Ok(words.into_iter().map(str::to_owned).collect())
     }
 
-    /// The directory, and what tells the files' times.
-    fn folder(&self) -> Result<(String, Option<String>), String> {
-        let path = self.files.as_ref().or(self.path.as_ref());
-        let folder = match (&self.folders, path) {
-            (Some(folders), _) if folders.contains(':') => {
-                return Err(
-                    "-M reads several sources: a Weir collector keeps all exporters in one directory, and `router \
-                     ip A` tells them apart"
-                        .to_owned(),
-                );
-            }
-            (Some(folder), None) => return Ok((folder.clone(), None)),
-            (Some(folder), Some(path)) => format!("{folder}/{path}"),
-            (None, Some(path)) => path.clone(),
-            (None, None) => {
-                return Err(
-                    "say where the flows are: -r DIR or -R DIR, the collector's -w".to_owned(),
-                );
-            }
+    /// The directories, and what tells the files' times.
+    fn folders(&self) -> Result<(Vec<String>, Option<String>), String> {
+        let sources = self.folders.as_deref().map(sources).transpose()?;
+        let Some(path) = self.files.as_ref().or(self.path.as_ref()) else {
+            let says = "say where the flows are: -r DIR or -R DIR, the collector's -w";
+            return sources
+                .map(|folders| (folders, None))
+                .ok_or_else(|| says.to_owned());
         };
-        let (first, last) = folder.split_once(':').unwrap_or((&folder, ""));
+        let (first, last) = path.split_once(':').unwrap_or((path, ""));
         let (within, name) = first.rsplit_once('/').unwrap_or((".", first));
-        // Folders of days below -M's are nfcapd's: Weir finds its own.
-        let within = self.folders.as_deref().unwrap_or(within);
         if !name.starts_with("nfcapd.") {
-            return if last.is_empty() {
-                Ok((first.to_owned(), None))
-            } else {
-                Err(format!(
-                    "`{folder}` names files that are not nfcapd's: say the directory, and the time in the filter (`from \
+            if !last.is_empty() {
+                return Err(format!(
+                    "`{path}` names files that are not nfcapd's: say the directory, and the time in the filter (`from \
                      14:00 to 15:00`)"
-                ))
+                ));
+            }
+            let below = |folder: String| format!("{folder}/{first}");
+            let folders = match sources {
+                Some(folders) => folders.into_iter().map(below).collect(),
+                None => vec![first.to_owned()],
             };
+            return Ok((folders, None));
         }
         let from = file_time(name)?;
         let last = last.rsplit('/').next().unwrap_or_default();
@@ -298,8 +292,27 @@ impl Asked {
             ("", true) => format!("received >= {from}"),
             (last, _) => span(&from, &file_time(last)?),
         };
-        Ok((within.to_owned(), Some(condition)))
+        // Folders of days below -M's are nfcapd's: Weir finds its own.
+        let folders = sources.unwrap_or_else(|| vec![within.to_owned()]);
+        Ok((folders, Some(condition)))
     }
+}
+
+/// The directories of `-M /flows/one:two`: the others stand beside the first.
+fn sources(list: &str) -> Result<Vec<String>, String> {
+    if list.ends_with('@') {
+        return Err(format!(
+            "`{list}` is every directory there: name them, as in -M /flows/one:two"
+        ));
+    }
+    let mut names = list.split(':').filter(|name| !name.is_empty());
+    let first = names.next().unwrap_or_default().trim_end_matches('/');
+    let beside = first.rsplit_once('/').map(|(beside, _)| beside);
+    let others = names.map(|name| match beside {
+        Some(beside) if !name.starts_with('/') => format!("{beside}/{name}"),
+        _ => name.to_owned(),
+    });
+    Ok([first.to_owned()].into_iter().chain(others).collect())
 }
 
 fn option(name: &str, value: Option<&String>) -> Vec<String> {

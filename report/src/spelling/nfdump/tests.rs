@@ -110,6 +110,15 @@ fn nfdumps_words_have_native_ones() {
         ("-r /f -f /x", "flows --scaled -r /f -f /x"),
         ("-r /f -f /x udp", "flows --scaled -r /f udp"),
         ("-M /f -z -j", "flows --scaled -r /f"),
+        (
+            "-M /f/live/one:two:/g/three -R . tcp",
+            "flows --scaled -r /f/live/one/. -r /f/live/two/. -r /g/three/. tcp",
+        ),
+        (
+            "-M /f/one/:two -r nfcapd.202611211400",
+            "flows --scaled -r /f/one -r /f/two received >= 2026-11-21T14:00:00 and received < 2026-11-21T14:05:00",
+        ),
+        ("-M one:two", "flows --scaled -r one -r two"),
         ("-r /f -z=lz4:3", "flows --scaled -r /f"),
         (
             "-r /f -t 2026/11/21.14:00:00-2026/11/21.15:00:00",
@@ -150,7 +159,7 @@ fn what_cannot_be_is_refused_with_what_to_use() {
         ("-r /f -b -c 5", "use -n"),
         ("-r /f -J 2", "recompact"),
         ("-v /f", "weir-collector verify"),
-        ("-M /a:b -r x", "router ip A"),
+        ("-M /a/live@ -r x", "-M /flows/one:two"),
         ("-r /f -o pipe", "-o csv"),
         ("-r /f -o gline", "-o line"),
         ("-r /f -s srcip -o fmt:%sa", "-o csv or -o json"),
