@@ -374,7 +374,7 @@ mod tests {
         }
     }
 
-    /// nfdump(1) of 1.7, `-s` and `-A`.
+    /// nfdump(1) of 1.7 and 1.8, `-s` and `-A`.
     #[test]
     fn every_element_of_nfdumps_manual_is_known_or_told_not_to_be_kept() {
         const MANUAL: &str = "srcip dstip ip nhip nhbip router srcport dstport port tos srctos dsttos dir srcas dstas \
@@ -382,7 +382,8 @@ mod tests {
             outsrcmac srcmac dstmac inmac outmac mask proto mpls1 mpls2 mpls3 mpls4 mpls5 mpls6 mpls7 mpls8 mpls9 \
             mpls10 sysid nbar ja3 odid opid vrf ivrf evrf ivrfnam evrfnam event xevent xsrcip xsrcport xdstip xdstport \
             iacl iace ixace eacl eace exace nevent nsrcip nsrcport ndstip ndstport srcnet dstnet next bgpnext flags \
-            nextas prevas srcip4/24 dstip6/64 ethertype minttl maxttl exp srcasn dstasn asn";
+            nextas prevas srcip4/24 dstip6/64 ethertype minttl maxttl exp srcasn dstasn asn geo srctz dsttz tz ja4 ja4s \
+            mac cl sl al nat natsrcip natdstip natsrcport natdstport";
         for name in MANUAL.split_whitespace() {
             match Element::parse(name) {
                 Ok(element) => assert!(!element.expressions().is_empty(), "{name}"),

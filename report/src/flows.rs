@@ -42,8 +42,8 @@ pub struct Options {
     /// At most this many; 0: all
     #[arg(short = 'n', short_alias = 'c', long, value_name = "N")]
     limit: Option<usize>,
-    /// line, long, extended, biline, bilong, csv, json, ndjson, null, `fmt:%ts %sap …` or `csv:%sa,…` with
-    /// nfdump's tokens; else line, or with -b and -B biline
+    /// line, long, extended, biline, bilong, gline, glong, nsel, nat, csv, json, ndjson, null, `fmt:%ts %sap …` or
+    /// `csv:%sa,…` with nfdump's tokens; else line, or with -b and -B biline
     #[arg(short = 'o', long, value_name = "FORMAT", conflicts_with = "json")]
     format: Option<String>,
     /// Both directions of a connection in one line, the one that began first; biline and bilong have it so
@@ -53,8 +53,8 @@ pub struct Options {
     /// Likewise, but the direction to the server first, where the ports tell which that is
     #[arg(short = 'B', long)]
     to_servers: bool,
-    /// Sort by tstart, tend, packets, bytes, opackets, obytes, flows, duration, pps, bps or bpp; with `:a` behind it
-    /// the least first, with `:d` the greatest
+    /// Sort by tstart, tend, packets, bytes, flows, duration, pps, bps or bpp, or by what left: opackets, obytes,
+    /// opps, obps or obpp; with `:a` behind it the least first, with `:d` the greatest
     #[arg(short = 'O', long, value_name = "ORDER")]
     order: Option<String>,
     /// Flows only: no heading, and nothing of what they cover
@@ -268,9 +268,22 @@ fn order_of(whole: &str, is_joined: bool) -> Result<(Expr, bool)> {
         "pps" | "ipps" => (functions::packets_per_second_expression(), false),
         "bps" | "ibps" => (functions::bits_per_second_expression(), false),
         "bpp" | "ibpp" => (functions::octets_per_packet_expression(), false),
+        "opps" => (
+            functions::packets_per_second_of(joined::out_packets(is_joined)),
+            false,
+        ),
+        "obps" => (
+            functions::bits_per_second_of(joined::out_octets(is_joined)),
+            false,
+        ),
+        "obpp" => {
+            let octets = joined::out_octets(is_joined);
+            let packets = joined::out_packets(is_joined);
+            (functions::octets_per_packet_of(octets, packets), false)
+        }
         _ => bail!(Misasked(format!(
-            "no order is called `{whole}`: there are tstart, tend, packets, bytes, opackets, obytes, flows, duration, \
-             pps, bps and bpp, with `:a` or `:d` behind"
+            "no order is called `{whole}`: there are tstart, tend, packets, bytes, flows, duration, pps, bps, bpp, \
+             opackets, obytes, opps, obps and obpp, with `:a` or `:d` behind"
         ))),
     };
     Ok((by, is_ascending.unwrap_or(is_usual)))

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// nfdump's formats, and Weir's tokens for what they show.
-const FORMATS: [(&str, &str); 5] = [
+const FORMATS: [(&str, &str); 10] = [
     ("line", "%ts %td %pr %sap -> %dap %pkt %byt %fl"),
     ("long", "%ts %td %pr %sap -> %dap %flg %tos %pkt %byt %fl"),
     (
@@ -26,6 +26,18 @@ const FORMATS: [(&str, &str); 5] = [
         "bilong",
         "%ts %td %pr %sap <-> %dap %flg %tos %opkt %ipkt %obyt %ibyt %fl",
     ),
+    ("gline", "%ts %td %pr %gsap -> %gdap %pkt %byt %fl"),
+    (
+        "glong",
+        "%ts %td %pr %gsap -> %gdap %flg %tos %pkt %byt %fl",
+    ),
+    (
+        "nsel",
+        "%ts %evt %xevt %pr %sap -> %dap %xsap -> %xdap %ibyt %obyt",
+    ),
+    ("nat", "%ts %nevt %pr %sap -> %dap %nsap -> %ndap"),
+    // nfdump 1.6's word.
+    ("nel", "%ts %nevt %pr %sap -> %dap %nsap -> %ndap"),
 ];
 
 /// The tokens of `csv`.
@@ -72,8 +84,8 @@ impl Format {
             }
             None if text == "csv" || text == "csv-fast" => Self::compile(CSV, true),
             None => bail!(Misasked(format!(
-                "no format is called `{text}`: there are line, long, extended, biline, bilong, csv, json, \
-                 ndjson, null, fmt:TOKENS and csv:TOKENS"
+                "no format is called `{text}`: there are line, long, extended, biline, bilong, gline, glong, \
+                 nsel, nat, csv, json, ndjson, null, fmt:TOKENS and csv:TOKENS"
             ))),
         }
     }
@@ -256,6 +268,8 @@ mod tests {
             heading("fmt:%line %ra"),
             format!("{}        Exporter", heading("line"))
         );
+        assert_eq!(heading("nel"), heading("fmt:%nat"));
+        assert!(heading("glong").contains("Flags"));
         assert!(heading("csv").starts_with("firstSeen,duration,proto,srcAddr,"));
         for (format, words) in [
             ("lines", "no format is called"),
@@ -268,7 +282,7 @@ mod tests {
             assert!(says.contains(words), "{format}: {says}");
         }
     }
-    /// What nfdump 1.7.1 and 1.7.8 know, but for payloads and what only their own programs store.
+    /// What nfdump 1.7.1, 1.7.8 and 1.8 know.
     #[test]
     fn all_tokens_of_nfdumps_manual_are_known() {
         const MANUAL: &str = "cnt nfv ts tfs tsr te ter tr trr td pr exp eng lbl sa da sap dap sp dp it ic sn dn \
@@ -276,7 +290,8 @@ mod tests {
             svln dvln ismc odmc idmc osmc mpls1 mpls2 mpls3 mpls4 mpls5 mpls6 mpls7 mpls8 mpls9 mpls10 mpls bps \
             pps bpp sc dc sloc dloc n ipl opl nbid ja3 sni nbnam odid opid nfc evt xevt msec xsa xda xsp xdp \
             uname nevt ivrf evrf nsa nda nsp ndp pbstart pbend pbstep pbsize cl sl al inam onam \
-            gsa gda gsap gdap xsap xdap nsap ndap iacl eacl sgt";
+            gsa gda gsap gdap xsap xdap nsap ndap iacl eacl sgt idt tds minttl maxttl ttl gra bfd end frag eth stz dtz \
+            sasn dasn stor dtor ja4 tls pfifn pfact pfrea pfdir pfrule tevt vrf ivrfnam evrfnam flid isid osid nats";
         for name in MANUAL.split_whitespace() {
             for prefix in ["fmt:%", "csv:%"] {
                 let format = Format::parse(&format!("{prefix}{name}"));

@@ -85,21 +85,39 @@ pub fn ahead_expression() -> Expr {
 /// Packets a second, from the flow's columns.
 #[must_use]
 pub fn packets_per_second_expression() -> Expr {
-    let columns = vec![col("packets"), col("flow_start"), col("flow_end")];
+    packets_per_second_of(col("packets"))
+}
+
+/// So many packets a second, in the flow's time.
+#[must_use]
+pub fn packets_per_second_of(packets: Expr) -> Expr {
+    let columns = vec![packets, col("flow_start"), col("flow_end")];
     Rate::PacketsPerSecond.expression(columns)
 }
 
 /// Bits a second, from the flow's columns.
 #[must_use]
 pub fn bits_per_second_expression() -> Expr {
-    let columns = vec![col("octets"), col("flow_start"), col("flow_end")];
+    bits_per_second_of(col("octets"))
+}
+
+/// Bits of so many octets a second, likewise.
+#[must_use]
+pub fn bits_per_second_of(octets: Expr) -> Expr {
+    let columns = vec![octets, col("flow_start"), col("flow_end")];
     Rate::BitsPerSecond.expression(columns)
 }
 
 /// Octets a packet, from the flow's columns.
 #[must_use]
 pub fn octets_per_packet_expression() -> Expr {
-    Rate::OctetsPerPacket.expression(vec![col("octets"), col("packets")])
+    octets_per_packet_of(col("octets"), col("packets"))
+}
+
+/// Octets a packet, of so many.
+#[must_use]
+pub fn octets_per_packet_of(octets: Expr, packets: Expr) -> Expr {
+    Rate::OctetsPerPacket.expression(vec![octets, packets])
 }
 
 /// What a count is of all packets, if so many of them stand for each that was looked at (0 is 1).

@@ -3,6 +3,8 @@
 
 mod columns;
 
+use std::net::IpAddr;
+
 use arrow::array::{Array as _, FixedSizeBinaryArray};
 
 pub use self::columns::Columns;
@@ -121,6 +123,21 @@ impl Columns<'_> {
                     line.extend_from_slice(part.as_bytes());
                 }
             }
+            Shown::OtherTime(key) => self.put_event_time(line, other(key)),
+            Shown::Ttls => {
+                for (place, key) in ["52", "53"].into_iter().enumerate() {
+                    if place > 0 {
+                        line.push(b' ');
+                    }
+                    write::put(line, other(key).map_or(0, others::number_of));
+                }
+            }
+            Shown::Fragments => {
+                // fragmentFlags (IANA): a reserved bit, do not fragment, more fragments.
+                let flags = other("197").map_or(0, others::number_of);
+                line.extend_from_slice(if flags & 0x40 == 0 { b"--" } else { b"DF" });
+                line.extend_from_slice(if flags & 0x20 == 0 { b"--" } else { b"MF" });
+            }
             Shown::OtherWord(key) => {
                 let word = other(key).unwrap_or_default();
                 // v9 fills words up with zeros.
@@ -128,6 +145,7 @@ impl Columns<'_> {
                 write::put_word(line, &word[..end.unwrap_or(word.len())]);
             }
             Shown::Known(what, side) => self.put_known_of(line, what, side, row),
+            Shown::GeoExporter => self.put_exporter_and_country(line, row),
             Shown::GeoAddress(side) => self.put_address_and_country(line, side, row),
             Shown::GeoEndpoint(side) => {
                 self.put_address_and_country(line, side, row);
@@ -151,6 +169,29 @@ impl Columns<'_> {
         line.push(b'(');
         self.put_known_of(line, What::Country, side, row);
         line.push(b')');
+    }
+
+    fn put_exporter_and_country(&self, line: &mut Vec<u8>, row: usize) {
+        let exporter = self.exporter(row);
+        let address = exporter.parse::<IpAddr>().map(ranges::number_of);
+        let country = address
+            .ok()
+            .and_then(|it| local_names::of(What::Country, it));
+        line.extend_from_slice(exporter.as_bytes());
+        line.push(b'(');
+        write::put_word(line, country.as_deref().unwrap_or("..").as_bytes());
+        line.push(b')');
+    }
+
+    /// A time in milliseconds, as nfdump shows it where it is missing, too.
+    fn put_event_time(&self, line: &mut Vec<u8>, octets: Option<&[u8]>) {
+        match octets
+            .map(others::number_of)
+            .and_then(|ms| i64::try_from(ms).ok())
+        {
+            Some(ms) => self.time_writer.put(line, ms.saturating_mul(1_000_000)),
+            None => line.extend_from_slice(b"0000-00-00 00:00:00.000"),
+        }
     }
 
     /// ICMP's destination port is its type and code, with a dot between.

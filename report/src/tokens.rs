@@ -98,6 +98,12 @@ pub enum Shown {
     OtherAddress(&'static str, &'static str),
     /// A word that has none.
     OtherWord(&'static str),
+    /// A time that has none, in milliseconds.
+    OtherTime(&'static str),
+    /// The least and the greatest TTL, which have none.
+    Ttls,
+    /// Which flags of fragments were set, which has none.
+    Fragments,
     /// An address and a port that have none, by their keys: the address as IPv4 and IPv6, the port.
     OtherEndpoint(&'static str, &'static str, &'static str),
     /// An ASA's access list, its entry and the object behind it, 32 bits each, that have none.
@@ -108,6 +114,8 @@ pub enum Shown {
     GeoAddress(usize),
     /// Address, country and port.
     GeoEndpoint(usize),
+    /// Exporter and its country.
+    GeoExporter,
     /// What no flow here has: as nfdump shows it where it is missing.
     Missing(&'static str),
 }
@@ -148,7 +156,7 @@ impl Shown {
             Self::IcmpType | Self::IcmpCode => PORTS[1],
             Self::Network(side) => NETWORKS[side],
             Self::NextHop => &["next_hop"],
-            Self::Exporter => &["exporter"],
+            Self::Exporter | Self::GeoExporter => &["exporter"],
             Self::As(side) => AS_NUMBERS[side],
             Self::Mask(side) => MASKS[side],
             Self::Interface(side) => INTERFACES[side],
@@ -178,6 +186,9 @@ impl Shown {
             | Self::OtherAddress(..)
             | Self::OtherEndpoint(..)
             | Self::OtherAccessList(_)
+            | Self::OtherTime(_)
+            | Self::Ttls
+            | Self::Fragments
             | Self::OtherWord(_) => &["others"],
             Self::OutPackets
             | Self::OutOctets
@@ -196,7 +207,7 @@ pub type Token = (&'static str, &'static str, &'static str, i32, Shown);
 /// All of them. A token of nfdump's for what has no column is looked up among the elements that exporters sent
 /// beside those (IANA's numbers); what no flow here can have is shown as nfdump shows it where it is missing.
 #[rustfmt::skip]
-pub static TOKENS: [Token; 138] = [
+pub static TOKENS: [Token; 157] = [
     ("ts", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
     ("tfs", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
     ("tsg", "Start (UTC)", "firstSeen", -23, Shown::Time(0)),
@@ -285,6 +296,7 @@ pub static TOKENS: [Token; 138] = [
     ("gda", "Dest. address", "dstAddrGeo", 19, Shown::GeoAddress(1)),
     ("gsap", "Source", "srcAddrGeoPort", 25, Shown::GeoEndpoint(0)),
     ("gdap", "Destination", "dstAddrGeoPort", -25, Shown::GeoEndpoint(1)),
+    ("gra", "Exporter", "routerIPGeo", 19, Shown::GeoExporter),
     ("sc", "SC", "srcGeo", 2, Shown::Known(What::Country, 0)),
     ("dc", "DC", "dstGeo", 2, Shown::Known(What::Country, 1)),
     ("sloc", "Source place", "srcLocation", -12, Shown::Missing("")),
@@ -293,6 +305,8 @@ pub static TOKENS: [Token; 138] = [
     ("dasn", "Dest. organisation", "dstOrg", -20, Shown::Known(What::AsName, 1)),
     ("minttl", "Min TTL", "minTTL", 7, Shown::OtherNumber("52")),
     ("maxttl", "Max TTL", "maxTTL", 7, Shown::OtherNumber("53")),
+    ("ttl", "Min/max TTL", "minMaxTTL", 11, Shown::Ttls),
+    ("frag", "Frag", "fragFlags", -4, Shown::Fragments),
     ("eth", "Ethertype", "ethertype", 9, Shown::OtherNumber("256")),
     ("flid", "Flow id", "flowID", 10, Shown::OtherNumber("148")),
     ("nbid", "Application", "nbarID", 11, Shown::OtherNumber("95")),
@@ -324,6 +338,7 @@ pub static TOKENS: [Token; 138] = [
     ("nevt", "Event", "event", 5, Shown::OtherNumber("230")),
     ("xevt", "XEvent", "xEvent", 6, Shown::OtherNumber("33002")),
     ("msec", "Event (ms)", "eventTime", 14, Shown::OtherNumber("323")),
+    ("tevt", "Event (UTC)", "eventTime", -23, Shown::OtherTime("323")),
     ("iacl", "Ingress ACL", "ingressAcl", -32, Shown::OtherAccessList("33000")),
     ("eacl", "Egress ACL", "egressAcl", -32, Shown::OtherAccessList("33001")),
     ("sgt", "Group tag", "srcGroupTag", 9, Shown::OtherNumber("34000")),
@@ -335,6 +350,21 @@ pub static TOKENS: [Token; 138] = [
     ("lbl", "Label", "label", 6, Shown::Missing("<none>")),
     ("ja3", "ja3", "ja3", 3, Shown::Missing("")),
     ("sni", "SNI", "sniName", 3, Shown::Missing("")),
+    ("ja4", "ja4", "ja4", 6, Shown::Missing("no ja4")),
+    ("tls", "TLS", "tlsVersion", 3, Shown::Missing("0")),
+    ("idt", "Ident", "ident", -10, Shown::Missing("<no ident>")),
+    ("stz", "Source time zone", "srcTimezone", -16, Shown::Missing("unknown timezone")),
+    ("dtz", "Dest. time zone", "dstTimezone", -16, Shown::Missing("unknown timezone")),
+    ("stor", "STor", "srcTor", 4, Shown::Missing("..")),
+    ("dtor", "DTor", "dstTor", 4, Shown::Missing("..")),
+    ("pfifn", "PF if", "pfInterface", 7, Shown::Missing("<no-pf>")),
+    ("pfact", "PF action", "pfAction", 9, Shown::Missing("<no-pf>")),
+    ("pfrea", "PF reason", "pfReason", 9, Shown::Missing("<no-pf>")),
+    ("pfdir", "PF dir", "pfDirection", 11, Shown::Missing("<no pfinfo>")),
+    ("pfrule", "PF rule", "pfRule", 7, Shown::Missing("0")),
+    ("isid", "In service", "inSrvID", 10, Shown::Missing("0")),
+    ("osid", "Out service", "outSrvID", 11, Shown::Missing("0")),
+    ("nats", "NAT string", "natString", 10, Shown::Missing("<unknown>")),
     ("ipl", "In payload", "inPayload", 10, Shown::Missing("")),
     ("opl", "Out payload", "outPayload", 11, Shown::Missing("")),
     ("n", "", "", 0, Shown::NewLine),

@@ -226,7 +226,7 @@ pub static OTHERS: [Other; 29] = [
 
 /// nfdump's names of what has another here. Of its pairs of MAC addresses the column has that of the frame
 /// as it came in, else the other one.
-pub const ALSO: [(&str, &str); 7] = [
+pub const ALSO: [(&str, &str); 8] = [
     ("outsrcmac", "srcmac"),
     ("indstmac", "dstmac"),
     ("inmac", "mac"),
@@ -234,10 +234,11 @@ pub const ALSO: [(&str, &str); 7] = [
     ("srcasn", "srcas-name"),
     ("dstasn", "dstas-name"),
     ("asn", "as-name"),
+    ("nat", "nevent"),
 ];
 
 /// nfdump's elements of what exporters do not tell collectors, or Weir does not take apart.
-pub const NOT_KEPT: [&str; 18] = [
-    "onam", "evrfnam", "ja3", "ja4", "ja4s", "sysid", "exp", "cl", "sl", "al", "tunproto", "iacl",
-    "iace", "ixace", "eacl", "eace", "exace", "pfrule",
+pub const NOT_KEPT: [&str; 21] = [
+    "onam", "evrfnam", "ja3", "ja4", "ja4s", "sysid", "exp", "cl", "sl", "al", "srctz", "dsttz",
+    "tz", "tunproto", "iacl", "iace", "ixace", "eacl", "eace", "exace", "pfrule",
 ];

@@ -71,10 +71,13 @@ fn flow() -> StoredFlow {
         others: others(&[
             (55, vec![5]),
             (89, vec![64]),
+            (53, vec![64]),
             (74, vec![0, 1, 0x41]),
             (82, b"eth0\0\0".to_vec()),
+            (197, vec![0x40]),
             (225, vec![198, 51, 100, 7]),
             (282, address("2001:db8::5").octets().to_vec()),
+            (323, 1_700_000_003_250_u64.to_be_bytes().to_vec()),
         ]),
     }
 }
@@ -132,6 +135,11 @@ fn values_are_shown_as_nfdump_has_them() {
         ("nda", "2001:db8::5"),
         ("xsp", "0"),
         ("sc", ".."),
+        ("gra", "192.0.2.1(..)"),
+        ("ttl", "0 64"),
+        ("frag", "DF--"),
+        ("tevt", "2023-11-14 22:13:23.250"),
+        ("ja4", "no ja4"),
         ("cl", "0.000"),
     ] {
         let found = TOKENS.iter().find(|known| known.0 == token).unwrap();

@@ -1,5 +1,5 @@
-//! nfdump's command line (1.7) as Weir's: statistics become `top` and `group`, aggregations `group`,
-//! lists `flows`. What Weir has not, or has elsewhere, is refused with the words to use.
+//! nfdump's command line (1.7, and what 1.8 has beside) as Weir's: statistics become `top` and `group`,
+//! aggregations `group`, lists `flows`. What Weir has not, or has elsewhere, is refused with the words to use.
 
 mod moments;
 mod refused;
@@ -58,6 +58,9 @@ pub fn native(words: &[String]) -> Result<Vec<String>, String> {
     let mut parts: Vec<String> = Vec::new();
     parts.extend(received);
     parts.extend(asked.window.as_deref().map(window).transpose()?);
+    // Behind groups `group -P` looks; behind flows what fits is what fits the filter, too.
+    let behind = asked.having.filter(|_| asked.gathered.is_none());
+    parts.extend(behind.map(|behind| format!("({behind}\n)")));
     let filter = match (own.is_empty(), parts.is_empty()) {
         (true, _) => parts.join(" and "),
         (false, true) => own,
@@ -73,7 +76,9 @@ pub fn native(words: &[String]) -> Result<Vec<String>, String> {
 impl Asked {
     fn of(options: Vec<(char, String)>) -> Result<Self, String> {
         let mut asked = Self::default();
-        let is_gathering = options.iter().any(|(letter, _)| "aA".contains(*letter));
+        let has = |letters: &str| options.iter().any(|(letter, _)| letters.contains(*letter));
+        let is_gathering = has("aA");
+        let is_sorting = has("Om") && !has("bBsS");
         for (letter, argument) in options {
             match letter {
                 'r' => asked.path = Some(argument),
@@ -94,7 +99,7 @@ impl Asked {
                 'S' => asked
                     .statistics
                     .push(format!("record/{}", argument.trim_start_matches('/'))),
-                'P' if is_gathering => asked.having = Some(argument),
+                'P' if is_gathering || is_sorting => asked.having = Some(argument),
                 'q' => asked.is_quiet = true,
                 'I' => asked.is_summary = true,
                 // An argument there: the file.
@@ -327,7 +332,11 @@ fn merged(elements: &str) -> String {
     for element in elements.split(',') {
         let lower = element.to_ascii_lowercase();
         let base = ["srcip", "dstip"].into_iter().find_map(|base| {
-            let (family, bits) = lower.strip_prefix(base)?.split_once('/')?;
+            let (family, bits) = match lower.strip_prefix(base)? {
+                "4" => ("4", "32"),
+                "6" => ("6", "128"),
+                rest => rest.split_once('/')?,
+            };
             matches!(family, "4" | "6").then(|| (base, family == "4", bits.to_owned()))
         });
         let Some((base, is_v4, bits)) = base else {
@@ -346,7 +355,7 @@ fn merged(elements: &str) -> String {
                 };
                 *known = format!("{base}/{v4}/{v6}");
             }
-            None => merged.push(lower),
+            None => merged.push(format!("{base}{}/{bits}", if is_v4 { '4' } else { '6' })),
         }
     }
     merged.join(",")

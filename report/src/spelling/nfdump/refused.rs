@@ -16,7 +16,8 @@ pub const REFUSED: [(char, &str); 20] = [
     ),
     (
         'G',
-        "-G reads nfdump's own database of countries: leave -G out",
+        "-G reads nfdump's own database of countries: leave -G out, and put a MaxMind database into the library's folder \
+         names (`weir flows --names FILE.mmdb`)",
     ),
     (
         'H',
@@ -29,7 +30,7 @@ pub const REFUSED: [(char, &str); 20] = [
     ('v', "-v verifies a file: use `weir-collector verify DIR`"),
     (
         'x',
-        "-x lists maps of nfdump 1.6's files, which Weir's have not",
+        "-x lists maps of nfdump 1.6's files, or changes a setting of 1.8's; Weir has neither: leave it out",
     ),
     (
         'J',
@@ -55,7 +56,8 @@ pub const REFUSED: [(char, &str); 20] = [
     ('e', "-e is not known to nfdump 1.7: leave it out"),
     (
         'l',
-        "-l is nfdump 1.6's limit of packets: say `packets > N` in the filter",
+        "-l is nfdump 1.6's limit of packets, for which the filter has `packets > N`, and 1.8's level of messages: leave \
+         it out",
     ),
     (
         'L',
@@ -63,26 +65,25 @@ pub const REFUSED: [(char, &str); 20] = [
     ),
     (
         'K',
-        "-K anonymises: `weir-collector anonymise DIR DIR2 --key FILE` does, and `weir` asks DIR2",
+        "-K anonymises in nfdump 1.6, as `weir-collector anonymise DIR DIR2 --key FILE` does, and decrypts files in 1.8, \
+         which Weir's are not: leave it out",
     ),
     (
         'C',
         "-C reads nfdump's configuration: say the format with -o 'fmt:…'",
     ),
-    ('P', "-P is for groups: use it with -a or -A"),
+    (
+        'P',
+        "-P is for groups and sorted flows: use it with -a, -A or -O",
+    ),
 ];
 
 /// Formats that print what Weir's files have not, or that are gone.
-pub const FORMATS_REFUSED: [(&str, &str); 8] = [
+pub const FORMATS_REFUSED: [(&str, &str); 3] = [
     (
         "pipe",
         "the pipe format is gone from nfdump, too: use -o csv",
     ),
     ("raw", "use -o ndjson, which has every column"),
-    ("gline", "Weir's files have no countries: use -o line"),
-    ("glong", "Weir's files have no countries: use -o long"),
-    ("nsel", "Weir's files have no firewall events: use -o line"),
-    ("nel", "Weir's files have no NAT events: use -o line"),
-    ("nat", "Weir's files have no NAT events: use -o line"),
     ("tor", "Weir knows no Tor exits: use -o line"),
 ];
