@@ -40,7 +40,7 @@ pub struct Options {
     check: Option<PathBuf>,
     #[command(flatten)]
     live: signature_live::Live,
-    /// Hosts of each signature shown; 0: all
+    /// Hosts of each signature shown, with --live at each look; 0: all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     lines: usize,
 }

@@ -59,8 +59,8 @@ impl Live {
     }
 }
 
-/// Tells of hosts when they begin to match, until the process is ended; with `--once` of those that do now, so many
-/// of each signature (0: all).
+/// Tells of hosts when they begin to match, until the process is ended; with `--once` of those that do now. Of those
+/// that one look finds so many of each signature are told (0: all), and how many more there are.
 ///
 /// # Errors
 /// If there is nothing to look at, or the output is closed.
@@ -87,10 +87,7 @@ pub fn run(
         let mut output = Output::new(&Reading::default(), !source.json);
         table.print_as(&mut output, source.json)?;
         output.finish()?;
-        let more = matches.len() - shown.len();
-        if more > 0 {
-            eprintln!("weir: {more} hosts more match: -n 0 shows all");
-        }
+        tell_more(matches.len() - shown.len());
         return Ok(());
     }
     eprintln!("weir: looking at {}; Ctrl-C ends it", watch.name);
@@ -100,13 +97,22 @@ pub fn run(
         let matches = sightings.matches();
         let is_new = |found: &&Match| !told.contains(&(found.signature, found.host));
         let fresh: Vec<Match> = matches.iter().filter(is_new).cloned().collect();
-        tell(&sightings, &fresh, source.json)?;
+        let shown = first_of_each(&fresh, lines);
+        tell(&sightings, &shown, source.json)?;
+        tell_more(fresh.len() - shown.len());
         // Who does not match any more is told of when it does again.
         told = matches
             .iter()
             .map(|found| (found.signature, found.host))
             .collect();
         thread::sleep(options.interval);
+    }
+}
+
+/// How many hosts are not shown.
+fn tell_more(more: usize) {
+    if more > 0 {
+        eprintln!("weir: {more} hosts more match: -n 0 shows all");
     }
 }
 

@@ -312,16 +312,20 @@ fn signatures_are_looked_for_in_what_arrives() {
     let mut exporter = Exporter::new(&site);
     let library = site.path("library");
     std::fs::create_dir_all(library.join("signatures")).unwrap();
-    let own = "[probe]\nfilter = 'dst port 80 and packets = 3'\nby = 'destination'\ntargets = 3\n";
+    let own = "[probe]\nfilter = 'dst port 80 and packets = 3'\nby = 'destination'\ntargets = 3\n\
+        [prober]\nfilter = 'dst port 80 and packets = 3'\n";
     std::fs::write(library.join("signatures/own.toml"), own).unwrap();
-    let command = |more: &[&str]| {
+    let command = |name: &str, more: &[&str]| {
         let mut command = Command::new(weir());
-        command.args(["signature", "probe", "--live", "--json", "-i", "200ms"]);
+        command.args(["signature", name, "--live", "--json", "-i", "200ms"]);
         command.args(more).arg("-r").arg(site.flows());
         command.arg("--library").arg(&library);
         command
     };
-    let mut child = command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command("probe", &[])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     // Two of them are no match, and a flow of another kind makes none.
     for (from, octets) in [(1, 300), (2, 300), (3, 900)] {
@@ -329,7 +333,7 @@ fn signatures_are_looked_for_in_what_arrives() {
     }
     thread::sleep(Duration::from_secs(2));
     let now = || -> Value {
-        let output = command(&["--once"]).output().unwrap();
+        let output = command("probe", &["--once"]).output().unwrap();
         assert!(output.status.success());
         serde_json::from_slice(&output.stdout).unwrap()
     };
@@ -346,7 +350,20 @@ fn signatures_are_looked_for_in_what_arrives() {
     }
     // The first object was the only one: the others were no match.
     assert!(lines.next().is_none());
-    let output = command(&["-c", "/no/such/socket"]).output().unwrap();
+    // Three have probed: a look tells of one, and of how many more there are.
+    let mut command_of_one = command("prober", &["-n", "1"]);
+    let piped = command_of_one.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    let said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = said.map(Result::unwrap);
+    assert!(said.any(|line| line.contains("2 hosts more match")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(told.count(), 1);
+    let output = command("probe", &["-c", "/no/such/socket"])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.code() == Some(1) && said.contains("no sensor answers at /no/such/socket"),
