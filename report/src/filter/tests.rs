@@ -3,7 +3,6 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
-    path::Path,
     sync::Arc,
 };
 
@@ -13,10 +12,8 @@ use arrow::{
 };
 use datafusion::{
     datasource::MemTable,
-    physical_plan::{self, metrics::MetricValue},
-    prelude::{DataFrame, ParquetReadOptions, SessionContext, col, lit},
+    prelude::{DataFrame, SessionContext, col, lit},
 };
-use parquet::arrow::ArrowWriter;
 use weir_netflow::{FlowRecord, record::mapped_address};
 use weir_store::{
     others::{Gathering, Other, Others},
@@ -641,87 +638,4 @@ fn large_sets_are_functions_with_the_same_meaning() {
         );
         assert!(expected > 0 && expected < flows.len(), "{text}: {expected}");
     }
-}
-
-/// Row groups that statistics or Bloom filters rule out are not read.
-#[test]
-fn parquet_is_pruned_by_time_statistics_and_bloom_filters() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut random = Random::new(13);
-    for number in 0..4u16 {
-        let flows: Vec<_> = (0..200)
-            .map(|at| {
-                let mut flow = flow(&mut random);
-                let hour_ns = u64::from(number) * 3_600_000_000_000;
-                flow.record.start_ns = 1_700_000_000_000_000_000 + hour_ns + at;
-                flow.record.end_ns = flow.record.start_ns;
-                flow.record.source_port = number;
-                // Ends far apart, so that only a Bloom filter tells.
-                flow.record.source = match at {
-                    0 => address("0.0.0.1"),
-                    1 => address("255.255.255.254"),
-                    _ => Ipv6Addr::from(u128::from(address("10.0.0.0")) + u128::from(number)),
-                };
-                flow
-            })
-            .collect();
-        write_parquet(&folder.path().join(format!("{number}.parquet")), &flows);
-    }
-    for (text, files) in [
-        ("any", 4),
-        ("src ip 10.0.0.2", 1),
-        ("src ip in [10.0.0.1 10.0.0.3]", 2),
-        ("src port 3", 1),
-        ("first seen >= 2023-11-14T23:30", 2),
-        ("until 2023-11-14T22:30", 1),
-        ("src net 172.16.0.0/12", 4),
-    ] {
-        assert_eq!(
-            runtime().block_on(files_read(folder.path(), text)),
-            files,
-            "{text}"
-        );
-    }
-}
-
-fn write_parquet(path: &Path, flows: &[StoredFlow]) {
-    let properties = parquet::file::properties::WriterProperties::builder()
-        .set_bloom_filter_enabled(true)
-        .set_bloom_filter_fpp(0.000_1)
-        .build();
-    let file = std::fs::File::create(path).unwrap();
-    let batch = numbered(flows);
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-}
-
-/// How many of the four files are left after pruning, by the plan's own metrics.
-async fn files_read(folder: &Path, text: &str) -> usize {
-    let context = SessionContext::new();
-    let options = ParquetReadOptions::default();
-    let table = context
-        .read_parquet(folder.to_str().unwrap(), options)
-        .await
-        .unwrap();
-    let filtered = table.filter(plan::plan(&understood(text))).unwrap();
-    let plan = filtered.create_physical_plan().await.unwrap();
-    let batches = physical_plan::collect(Arc::clone(&plan), context.task_ctx()).await;
-    batches.unwrap();
-    4 - pruned(plan.as_ref())
-}
-
-/// Files and row groups (one a file) that were not read.
-fn pruned(plan: &dyn physical_plan::ExecutionPlan) -> usize {
-    let children = plan.children().into_iter();
-    let of_children: usize = children.map(|child| pruned(child.as_ref())).sum();
-    let metrics = plan.metrics().unwrap_or_default();
-    let own = metrics.iter().map(|metric| match metric.value() {
-        MetricValue::PruningMetrics {
-            name,
-            pruning_metrics,
-        } if !name.starts_with("page_index") => pruning_metrics.pruned(),
-        _ => 0,
-    });
-    of_children + own.sum::<usize>()
 }

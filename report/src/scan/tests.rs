@@ -1,9 +1,12 @@
 //! Closed files through the engine.
 
-use std::{fs, path::Path};
+use std::{fs, net::Ipv4Addr, path::Path};
 
 use arrow::array::RecordBatch;
-use datafusion::prelude::SessionContext;
+use datafusion::{
+    physical_plan::displayable,
+    prelude::{DataFrame, SessionContext},
+};
 use parquet::{
     arrow::ArrowWriter,
     basic::Encoding,
@@ -13,10 +16,16 @@ use parquet::{
 use weir_netflow::FlowRecord;
 use weir_store::{
     layout::{self, Directory},
+    rotate,
     schema::{self, StoredFlow},
+    window::Window,
 };
 
-use crate::{data, filter::Filter, reading::Reading};
+use crate::{
+    data,
+    filter::{self, Filter, Surroundings, plan, sets::Library},
+    reading::Reading,
+};
 
 /// 2026-11-21 05:00:00 UTC.
 const START_S: i64 = 1_795_237_200;
@@ -79,4 +88,88 @@ fn d07_a_page_is_looked_at_before_it_is_decoded() {
         reason.contains("told in a way that Weir's are not"),
         "{reason}"
     );
+}
+
+/// A closed file of 202 flows of an hour: most of one address and two of others, so that only a Bloom filter tells
+/// which are in it.
+fn close(directory: &Directory, root: &Path, number: u8) {
+    let start_s = START_S + i64::from(number) * 3600;
+    let start_ns = start_s.unsigned_abs() * 1_000_000_000;
+    let flow = |at: u64| {
+        let source = match at {
+            0 => Ipv4Addr::new(0, 0, 0, 1),
+            1 => Ipv4Addr::BROADCAST,
+            _ => Ipv4Addr::new(10, 0, 0, number),
+        };
+        StoredFlow {
+            record: FlowRecord {
+                source: source.to_ipv6_mapped(),
+                source_port: number.into(),
+                start_ns: start_ns + at,
+                end_ns: start_ns + at,
+                ..FlowRecord::default()
+            },
+            received_ns: start_ns + at,
+            ..StoredFlow::default()
+        }
+    };
+    let flows: Vec<_> = (0..202).map(flow).collect();
+    let mut window = Window::create(&directory.window_path(start_s)).unwrap();
+    window.append(&flows).unwrap();
+    rotate::close(root, window.path(), &[]).unwrap();
+}
+
+/// How many row groups are read for these flows, and how many flows there are.
+async fn read(flows: DataFrame) -> (usize, usize) {
+    let plan = flows.clone().create_physical_plan().await.unwrap();
+    let plan = displayable(plan.as_ref()).indent(false).to_string();
+    let groups = match plan.split_once("Scan: ") {
+        Some((_, scan)) => scan.split(' ').next().unwrap().parse().unwrap(),
+        None => 0,
+    };
+    let batches = flows.collect().await.unwrap();
+    (groups, batches.iter().map(RecordBatch::num_rows).sum())
+}
+
+/// What is known of times rules row groups out whether a filter is known when files are looked at or, as in SQL,
+/// only when they are read; Bloom filters do beforehand.
+#[test]
+fn times_and_bloom_filters_rule_row_groups_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let directory = Directory::lock(root).unwrap();
+    for number in 0..4 {
+        close(&directory, root, number);
+    }
+    let library = Library::new("/no/such/folder".into());
+    let around = Surroundings {
+        now_ns: START_S * 1_000_000_000,
+        library: &library,
+        resolve: |_| Vec::new(),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for (text, groups, groups_of_sql, flows) in [
+        ("any", 4, 4, 808),
+        ("src ip 10.0.0.2", 1, 4, 200),
+        ("src ip in [10.0.0.1 10.0.0.3]", 2, 4, 400),
+        ("src port 3", 4, 4, 202),
+        ("first seen >= 2026-11-21T06:30", 2, 2, 404),
+        ("until 2026-11-21T05:30", 1, 1, 202),
+        ("src net 172.16.0.0/12", 4, 4, 0),
+        (
+            "src ip 10.0.0.1 and first seen >= 2026-11-21T06:30",
+            0,
+            2,
+            0,
+        ),
+    ] {
+        let filter = filter::parse(text, &around).unwrap();
+        for (known, groups) in [(&filter, groups), (&Filter::everything(), groups_of_sql)] {
+            let context = SessionContext::new();
+            let roots = [root.to_owned()];
+            let (table, _) = data::open(&context, &roots, known, &Reading::default()).unwrap();
+            let asked = table.filter(plan::plan(&filter)).unwrap();
+            assert_eq!(runtime.block_on(read(asked)), (groups, flows), "{text}");
+        }
+    }
 }
