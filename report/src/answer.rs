@@ -27,10 +27,10 @@ pub enum Form {
     Json,
 }
 
-/// How statistics and groups are printed.
+/// How an answer's lines are printed.
 #[derive(Debug, Args)]
-pub struct Shape {
-    /// How lines are printed; as CSV in nfdump's columns
+pub struct Lines {
+    /// How lines are printed
     #[arg(
         short = 'o',
         long,
@@ -38,17 +38,33 @@ pub struct Shape {
         default_value = "table",
         conflicts_with = "json"
     )]
-    pub format: Form,
-    /// Lines only: no headings, and nothing of what they cover. CSV keeps its headings, as nfdump's does
+    format: Form,
+}
+
+impl Lines {
+    /// How; `--json` says so, too.
+    #[must_use]
+    pub fn form(&self, source: &Source) -> Form {
+        if source.json { Form::Json } else { self.format }
+    }
+}
+
+/// How statistics and groups are printed.
+#[derive(Debug, Args)]
+pub struct Shape {
+    #[command(flatten)]
+    lines: Lines,
+    /// Lines only: no headings, and nothing of what they cover. CSV, which has nfdump's columns, keeps its headings, as
+    /// nfdump's does
     #[arg(short = 'q', long)]
     pub quiet: bool,
 }
 
 impl Shape {
-    /// Whether it is JSON.
+    /// How lines are printed.
     #[must_use]
-    pub fn is_json(&self, source: &Source) -> bool {
-        source.json || self.format == Form::Json
+    pub fn form(&self, source: &Source) -> Form {
+        self.lines.form(source)
     }
 }
 

@@ -86,7 +86,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let total = gather(question.flows, &gathering, |row| ranking.offer(row)).await?;
     let flows = total.counts.flows / gathering.sides();
     let groups = ranking.finish();
-    if options.shape.format == Form::Csv {
+    if options.shape.form(&options.source) == Form::Csv {
         let mut lines = Vec::new();
         csv::groups(&mut lines, &gathering, &groups);
         answer::print_lines(&lines, &question.coverage, flows, options.shape.quiet)?;
@@ -115,7 +115,8 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         );
         answer.line("groups_in_all", json!(total.groups), line);
     }
-    answer.print(&question.coverage, options.shape.is_json(&options.source))?;
+    let is_json = options.shape.form(&options.source) == Form::Json;
+    answer.print(&question.coverage, is_json)?;
     Ok(question.coverage)
 }
 

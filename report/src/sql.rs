@@ -11,7 +11,7 @@ use arrow::{
     },
     util::display::{ArrayFormatter, FormatOptions},
 };
-use clap::{Args, ValueEnum};
+use clap::Args;
 use datafusion::{
     error::DataFusionError,
     execution::context::SQLOptions,
@@ -21,7 +21,7 @@ use futures::StreamExt as _;
 use serde_json::json;
 
 use crate::{
-    answer::{Answer, Cell, Column, Table, report_coverage},
+    answer::{Answer, Cell, Column, Form, Lines, Table, report_coverage},
     data::Coverage,
     filter::{Filter, Misunderstood, error::Misread},
     gather::{Gathering, gather},
@@ -44,29 +44,11 @@ pub struct Options {
     query: String,
     #[command(flatten)]
     source: Source,
-    /// How lines are printed
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        default_value = "table",
-        conflicts_with = "json"
-    )]
-    format: Format,
+    #[command(flatten)]
+    shape: Lines,
     /// Lines shown; 0: all. Otherwise 1,000 of a table, and all of CSV
     #[arg(short = 'n', long, value_name = "N")]
     lines: Option<usize>,
-}
-
-/// How lines are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Aligned
-    Table,
-    /// Commas between
-    Csv,
-    /// One document
-    Json,
 }
 
 /// SQL that cannot be answered, and why.
@@ -179,18 +161,14 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let frame = planned(session, &options.query)
         .await
         .map_err(|error| refused(&options.query, error))?;
-    let format = if options.source.json {
-        Format::Json
-    } else {
-        options.format
-    };
-    let lines = match (options.lines, format) {
-        (Some(0) | None, Format::Csv) => usize::MAX,
-        (Some(0), _) | (None, Format::Json) => leading::ALL_MAX,
-        (None, Format::Table) => TABLE_LINES,
+    let form = options.shape.form(&options.source);
+    let lines = match (options.lines, form) {
+        (Some(0) | None, Form::Csv) => usize::MAX,
+        (Some(0), _) | (None, Form::Json) => leading::ALL_MAX,
+        (None, Form::Table) => TABLE_LINES,
         (Some(lines), _) => lines,
     };
-    if format == Format::Csv {
+    if form == Form::Csv {
         let flows = asked_of(&question).await?;
         print_csv(frame, lines, &question.coverage).await?;
         report_coverage(&question.coverage, flows);
@@ -209,7 +187,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         );
         answer.line("cut", json!(true), line);
     }
-    answer.print(&question.coverage, format == Format::Json)?;
+    answer.print(&question.coverage, form == Form::Json)?;
     Ok(question.coverage)
 }
 

@@ -121,7 +121,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         is_quiet: options.shape.quiet,
         ..Answer::default()
     };
-    let is_csv = options.shape.format == Form::Csv;
+    let is_csv = options.shape.form(&options.source) == Form::Csv;
     let mut lines = Vec::new();
     let mut statistics = Vec::new();
     let is_one = options.tables(shared) == 1;
@@ -175,7 +175,8 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         "total",
         json!({ "octets": octets, "packets": packets, "flows": flows }),
     );
-    answer.print(&question.coverage, options.shape.is_json(&options.source))?;
+    let is_json = options.shape.form(&options.source) == Form::Json;
+    answer.print(&question.coverage, is_json)?;
     Ok(question.coverage)
 }
 
@@ -199,7 +200,7 @@ async fn ranked(
     let gathering = Gathering {
         keys: statistic.keys.clone(),
         distinct,
-        times: options.shape.format == Form::Csv || orders.iter().any(needs_times),
+        times: options.shape.form(&options.source) == Form::Csv || orders.iter().any(needs_times),
         having: None,
     };
     let sortings = orders.iter().map(|(sorting, _)| *sorting);
