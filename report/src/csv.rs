@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::{
     element::{Element, KeyValue},
     functions,
-    gather::{Counts, Gathering, Group, Order},
+    gather::{Counts, Gathering, Group},
+    ranking::Order,
     text,
     write::{self, TimeWriter},
 };

@@ -23,12 +23,12 @@ use crate::{
     engine,
     format::Format,
     functions,
-    gather::direction,
     joined::{self, First},
     lines,
     objects::Objects,
     output::Output,
     question::{Misasked, Source},
+    ranking::direction,
 };
 
 /// Batches decoded ahead of those that are printed.

@@ -1,5 +1,5 @@
-//! Flows gathered by elements: they are summed here (`summing`, in the tables of `sums`) or by the engine, and of the
-//! groups, which may be millions, those that lead by each order are kept.
+//! Flows gathered by elements: they are summed here (`summing`, in the tables of `sums`) or by the engine. Of the
+//! groups, which may be millions, `ranking.rs` keeps those that lead by an order.
 
 mod summing;
 mod sums;
@@ -19,7 +19,6 @@ use crate::{
     element::{Element, KeyValue, key_value},
     filter::{Filter, plan},
     functions, keys,
-    leading::Leading,
 };
 
 /// What flows are gathered by, and what is counted of them beside flows, packets and octets.
@@ -100,161 +99,6 @@ pub struct Group {
     pub keys: Vec<KeyValue>,
     /// What was counted of it.
     pub counts: Counts,
-}
-
-/// What decides which group comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Octets.
-    Octets,
-    /// Packets.
-    Packets,
-    /// Flows.
-    Flows,
-    /// Bits a second.
-    Bps,
-    /// Packets a second.
-    Pps,
-    /// Octets a packet.
-    Bpp,
-    /// Time from first to last packet.
-    Duration,
-    /// Different values of the n-th element that is counted so.
-    Distinct(usize),
-}
-
-impl Order {
-    /// By its name: nfdump's, or Weir's.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Some(match name.to_ascii_lowercase().as_str() {
-            "octets" | "bytes" | "ibyte" | "ibytes" => Self::Octets,
-            "packets" | "ipkg" | "ipackets" => Self::Packets,
-            "flows" => Self::Flows,
-            "bps" | "ibps" => Self::Bps,
-            "pps" | "ipps" => Self::Pps,
-            "bpp" | "ibpp" => Self::Bpp,
-            "duration" => Self::Duration,
-            _ => return None,
-        })
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Octets => "octets",
-            Self::Packets => "packets",
-            Self::Flows => "flows",
-            Self::Bps => "bps",
-            Self::Pps => "pps",
-            Self::Bpp => "bpp",
-            Self::Duration => "duration",
-            Self::Distinct(_) => "distinct",
-        }
-    }
-
-    /// Whether it needs first and last times.
-    #[must_use]
-    pub fn needs_times(self) -> bool {
-        matches!(self, Self::Bps | Self::Pps | Self::Duration)
-    }
-
-    /// What it compares.
-    #[must_use]
-    pub fn measure(self, counts: &Counts) -> u64 {
-        match self {
-            Self::Octets => counts.octets,
-            Self::Packets => counts.packets,
-            Self::Flows => counts.flows,
-            Self::Bps => functions::bits_per_second(counts.octets, counts.duration_ms()),
-            Self::Pps => functions::per_second(counts.packets, counts.duration_ms()),
-            Self::Bpp => functions::octets_per_packet(counts.octets, counts.packets),
-            Self::Duration => counts.duration_ms(),
-            Self::Distinct(at) => counts.distinct.get(at).copied().unwrap_or(0),
-        }
-    }
-}
-
-/// An order, and whether the least comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sorting {
-    /// What is compared.
-    pub order: Order,
-    /// Whether the least comes first.
-    pub is_ascending: bool,
-}
-
-impl Sorting {
-    /// By its name: an order's, with nfdump's `:a` behind it for the least first, or `:d`.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        let (name, is_ascending) = direction(name);
-        Some(Self {
-            order: Order::parse(name)?,
-            is_ascending: is_ascending.unwrap_or(false),
-        })
-    }
-}
-
-/// An order's name without nfdump's `:a` or `:d`, and whether that says that the least comes first.
-#[must_use]
-pub fn direction(name: &str) -> (&str, Option<bool>) {
-    match name.rsplit_once(':') {
-        Some((name, "a")) => (name, Some(true)),
-        Some((name, "d")) => (name, Some(false)),
-        _ => (name, None),
-    }
-}
-
-/// The groups that lead by one order.
-#[derive(Debug)]
-pub struct Ranking {
-    sorting: Sorting,
-    leading: Leading<Vec<KeyValue>, Counts>,
-}
-
-impl Ranking {
-    /// An empty ranking of so many lines, the greatest first; 0: of all.
-    #[must_use]
-    pub fn new(order: Order, lines_max: usize) -> Self {
-        let sorting = Sorting {
-            order,
-            is_ascending: false,
-        };
-        Self::sorted(sorting, lines_max)
-    }
-
-    /// Likewise, the greatest first or the least.
-    #[must_use]
-    pub fn sorted(sorting: Sorting, lines_max: usize) -> Self {
-        Self {
-            sorting,
-            leading: Leading::new(lines_max),
-        }
-    }
-
-    /// Takes a group that may lead.
-    pub fn offer(&mut self, row: &Row<'_>) {
-        let counts = &row.counts;
-        let make = || (row.keys(), counts.clone());
-        let measure = self.sorting.order.measure(counts);
-        let leads_by = if self.sorting.is_ascending {
-            u64::MAX - measure
-        } else {
-            measure
-        };
-        self.leading.offer(leads_by, make);
-    }
-
-    /// The groups that lead, the first one first; equal ones by their keys.
-    #[must_use]
-    pub fn finish(self) -> Vec<Group> {
-        let leading = self.leading.finish().into_iter();
-        leading
-            .map(|(keys, counts)| Group { keys, counts })
-            .collect()
-    }
 }
 
 /// The sums over all groups, and how many there were.

@@ -9,8 +9,9 @@ use crate::{
     biflow, csv,
     data::Coverage,
     element::Element,
-    gather::{Counts, Gathering, Group, Order, Ranking, Sorting, gather},
+    gather::{Counts, Gathering, Group, gather},
     question::Source,
+    ranking::{Order, Ranking, Sorting},
     text,
 };
 

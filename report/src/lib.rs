@@ -54,6 +54,7 @@ mod over_columns;
 mod picture;
 mod progress;
 mod question;
+mod ranking;
 mod reading;
 mod row;
 mod scan;

@@ -17,9 +17,10 @@ use crate::{
     data::Coverage,
     element::{Element, KeyValue, key_value},
     functions,
-    gather::{Gathering, Group, Order, Ranking, gather},
+    gather::{Gathering, Group, gather},
     group,
     question::{Misasked, Question, Source},
+    ranking::{Order, Ranking},
 };
 
 /// What `weir stat` is asked.

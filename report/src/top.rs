@@ -10,8 +10,9 @@ use crate::{
     csv,
     data::Coverage,
     element::Element,
-    gather::{Counts, Gathering, Group, Order, Ranking, Row, Sorting, Total, direction, gather},
+    gather::{Counts, Gathering, Group, Row, Total, gather},
     question::{Misasked, Question, Source},
+    ranking::{Order, Ranking, Sorting, direction},
 };
 
 /// What `weir top` is asked.
