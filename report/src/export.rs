@@ -26,7 +26,8 @@ use weir_store::{
 };
 
 use crate::{
-    answer::{Answer, coverage_json},
+    answer::Answer,
+    covered::coverage_json,
     data::{self, Coverage},
     format::Format,
     interrupt,

@@ -18,7 +18,7 @@ use futures::{
 use tokio::sync::mpsc;
 
 use crate::{
-    answer::{coverage_json, coverage_text, report_coverage},
+    covered::{coverage_json, coverage_text, report_coverage},
     data::Coverage,
     engine,
     format::Format,

@@ -25,6 +25,7 @@ mod biflow;
 mod bins;
 mod clock;
 mod compare;
+mod covered;
 mod csv;
 mod data;
 mod element;
@@ -191,7 +192,7 @@ fn status(done: Result<Coverage>) -> ExitCode {
         Ok(coverage) => {
             coverage.reading.bar().hide();
             let left_out = coverage.left_out();
-            answer::report_partial(&left_out);
+            covered::report_partial(&left_out);
             if left_out.is_empty() {
                 ExitCode::SUCCESS
             } else {

@@ -21,7 +21,8 @@ use futures::StreamExt as _;
 use serde_json::json;
 
 use crate::{
-    answer::{Answer, Cell, Column, Form, Lines, Table, report_coverage},
+    answer::{Answer, Cell, Column, Form, Lines, Table},
+    covered::report_coverage,
     data::Coverage,
     filter::{Filter, Misunderstood, error::Misread},
     gather::{Gathering, gather},
