@@ -68,6 +68,7 @@ mod signatures;
 mod spelling;
 mod sql;
 mod sql_functions;
+mod sql_refused;
 mod stat;
 mod text;
 mod tokens;
@@ -207,7 +208,8 @@ fn status(done: Result<Coverage>) -> ExitCode {
                 None => eprintln!("weir: {}", said(&error)),
             }
             // What is asked wrongly is a usage error, as clap has it.
-            let is_misunderstood = error.is::<Misunderstood>() || error.is::<sql::Refused>();
+            let is_misunderstood =
+                error.is::<Misunderstood>() || error.is::<sql_refused::Refused>();
             if is_misunderstood || error.is::<Misasked>() {
                 ExitCode::from(2)
             } else {
