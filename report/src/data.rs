@@ -18,7 +18,7 @@ use anyhow::{Result, anyhow, bail};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     compute,
-    datatypes::{TimestampNanosecondType, UInt32Type},
+    datatypes::{ArrowPrimitiveType, TimestampNanosecondType, UInt32Type},
 };
 use datafusion::{
     datasource::MemTable,
@@ -333,8 +333,8 @@ impl Look {
                         return;
                     }
                 }
-                let [start, end, received] =
-                    ["flow_start", "flow_end", "received"].map(|column| ends(read, column));
+                let [start, end, received] = ["flow_start", "flow_end", "received"]
+                    .map(|column| ends::<TimestampNanosecondType>(read, column));
                 coverage.heard_ns.extend(received);
                 if !prune::may_hold(filter, &OpenWindow([start, end, received])) {
                     self.batches.truncate(before);
@@ -343,7 +343,7 @@ impl Look {
                 coverage.open += 1;
                 coverage.unaccounted += 1;
                 coverage.include(flows as u64, start, end, received);
-                coverage.sampled(intervals(read));
+                coverage.sampled(ends::<UInt32Type>(read, "sampling_interval"));
             }
             Err(_) if !path.exists() => self.moved = true,
             Err(error) => coverage
@@ -353,34 +353,21 @@ impl Look {
     }
 }
 
-/// Ends of a time in batches.
-fn ends(batches: &[RecordBatch], column: &str) -> Option<Ends> {
+/// Least and greatest value of a column in batches.
+fn ends<T>(batches: &[RecordBatch], column: &str) -> Option<(T::Native, T::Native)>
+where
+    T: ArrowPrimitiveType,
+    T::Native: Ord,
+{
     let of_batch = |batch: &RecordBatch| {
-        let times = batch.column_by_name(column)?;
-        let times = times.as_primitive_opt::<TimestampNanosecondType>()?;
-        Some((compute::min(times)?, compute::max(times)?))
+        let values = batch.column_by_name(column)?.as_primitive_opt::<T>()?;
+        Some((compute::min(values)?, compute::max(values)?))
     };
-    batches
-        .iter()
-        .filter_map(of_batch)
-        .reduce(|(first, last), (other_first, other_last)| {
-            (first.min(other_first), last.max(other_last))
-        })
-}
-
-/// Smallest and largest sampling interval in batches.
-fn intervals(batches: &[RecordBatch]) -> Option<(u32, u32)> {
-    let of_batch = |batch: &RecordBatch| {
-        let column = batch.column_by_name("sampling_interval")?;
-        let intervals = column.as_primitive_opt::<UInt32Type>()?;
-        Some((compute::min(intervals)?, compute::max(intervals)?))
-    };
-    batches
-        .iter()
-        .filter_map(of_batch)
-        .reduce(|(least, most), (other_least, other_most)| {
-            (least.min(other_least), most.max(other_most))
-        })
+    batches.iter().filter_map(of_batch).reduce(
+        |(least, greatest), (other_least, other_greatest)| {
+            (least.min(other_least), greatest.max(other_greatest))
+        },
+    )
 }
 
 /// The ends of a time, of those of `flow_start`, `flow_end` and `received`.

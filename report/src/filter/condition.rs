@@ -175,7 +175,10 @@ impl<'i> Words<'i, '_> {
             "any" => self.alone(Filter::everything()),
             "ipv4" | "inet" => self.alone(equal(Field::IpVersion, 4)),
             "ipv6" | "inet6" => self.alone(equal(Field::IpVersion, 6)),
-            "proto" => self.plain(Field::Protocol, Items::Protocols),
+            "proto" => {
+                let fields = (Field::Protocol, Field::Protocol);
+                self.of_side(Side::Source, fields, Items::Protocols)
+            }
             "observation" => self.observation(),
             "ttl" | "min" | "max" => self.ttl(&word),
             "ingress" | "egress" => self.crossed(&word),
@@ -183,7 +186,7 @@ impl<'i> Words<'i, '_> {
             "fwdstat" => self.forwarding_status(),
             "vlan" => self.sided(Side::Either),
             word => match vocabulary::number_field(word) {
-                Some(field) => self.plain(field, numbers(field)),
+                Some(field) => self.plain(field),
                 None => self.sided(Side::Either),
             },
         }
@@ -196,10 +199,15 @@ impl<'i> Words<'i, '_> {
         Ok(filter)
     }
 
-    /// A field without sides.
-    pub(super) fn plain(&mut self, field: Field, items: Items) -> Read {
+    /// A number without sides, from its name on.
+    pub(super) fn plain(&mut self, field: Field) -> Read {
         self.at += 1;
-        self.number(Side::Source, (field, field), items)
+        self.behind(field)
+    }
+
+    /// What stands behind the name of a number without sides.
+    pub(super) fn behind(&mut self, field: Field) -> Read {
+        self.number(Side::Source, (field, field), numbers(field))
     }
 
     fn side(&mut self) -> Option<Side> {
@@ -267,10 +275,10 @@ impl<'i> Words<'i, '_> {
             "if" => self.of_side(side, INTERFACES, numbers(Field::IngressIfindex)),
             "packets" | "bytes" if side == Side::Source => {
                 let field = vocabulary::number_field(&word).unwrap_or(Field::Packets);
-                self.plain(field, numbers(field))
+                self.plain(field)
             }
-            "packets" => self.plain(Field::OUT_PACKETS, numbers(Field::OUT_PACKETS)),
-            "bytes" => self.plain(Field::OUT_OCTETS, numbers(Field::OUT_OCTETS)),
+            "packets" => self.plain(Field::OUT_PACKETS),
+            "bytes" => self.plain(Field::OUT_OCTETS),
             _ => {
                 let known = ["if", "packets", "bytes"];
                 self.unknown("`if`, `packets` or `bytes` fits here", &known)

@@ -43,29 +43,21 @@ pub fn may_hold(filter: &Filter, file: &impl Known) -> bool {
 /// False if no flow of this exporter fits.
 #[must_use]
 pub fn may_be_of(filter: &Filter, exporter: u128) -> bool {
-    match filter {
-        Filter::All(parts) => parts.iter().all(|part| may_be_of(part, exporter)),
-        Filter::Any(parts) => parts.iter().any(|part| may_be_of(part, exporter)),
-        Filter::Test(Test::Within {
-            field: Field::Exporter,
-            ranges,
-        }) => ranges.contains(exporter),
-        Filter::Not(inner) => !must_be_of(inner, exporter),
-        Filter::Test(_) => true,
-    }
+    holds_of(filter, exporter, true)
 }
 
-/// Whether all flows of this exporter fit.
-fn must_be_of(filter: &Filter, exporter: u128) -> bool {
+/// Whether a filter holds of this exporter, if what else it asks does, or does not.
+fn holds_of(filter: &Filter, exporter: u128, of_others: bool) -> bool {
+    let holds = |part: &Filter| holds_of(part, exporter, of_others);
     match filter {
-        Filter::All(parts) => parts.iter().all(|part| must_be_of(part, exporter)),
-        Filter::Any(parts) => parts.iter().any(|part| must_be_of(part, exporter)),
+        Filter::All(parts) => parts.iter().all(holds),
+        Filter::Any(parts) => parts.iter().any(holds),
         Filter::Test(Test::Within {
             field: Field::Exporter,
             ranges,
         }) => ranges.contains(exporter),
-        Filter::Not(inner) => !may_be_of(inner, exporter),
-        Filter::Test(_) => false,
+        Filter::Not(inner) => !holds_of(inner, exporter, !of_others),
+        Filter::Test(_) => of_others,
     }
 }
 

@@ -145,7 +145,7 @@ impl Words<'_, '_> {
                 return self.unknown(says, &["start", "end", "step", "size"]);
             }
         };
-        self.plain(field, numbers(field))
+        self.plain(field)
     }
 
     /// `asa event deny`, `asa denied ingress`, `asa xevent N`, `asa user NAME`; without `asa` nfdump 1.6's.
@@ -171,7 +171,7 @@ impl Words<'_, '_> {
                 self.at += 1;
                 self.named_number(Field::EXTENDED_EVENT, &DENIALS)
             }
-            "xevent" => self.plain(Field::EXTENDED_EVENT, numbers(Field::EXTENDED_EVENT)),
+            "xevent" => self.plain(Field::EXTENDED_EVENT),
             "user" => {
                 self.at += 1;
                 let word = self.value("a user's name")?;
@@ -202,7 +202,7 @@ impl Words<'_, '_> {
                 return self.unknown(says, &["vrf", "acl", "ace", "xace"]);
             }
         };
-        self.plain(field, numbers(field))
+        self.plain(field)
     }
 
     /// `src geo CH`.
@@ -236,7 +236,7 @@ impl Words<'_, '_> {
             let says = format!("a number fits here, or {}", known.join(", "));
             return self.unknown(&says, &known);
         }
-        self.number(Side::Source, (field, field), numbers(field))
+        self.behind(field)
     }
 }
 

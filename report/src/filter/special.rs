@@ -3,7 +3,7 @@
 use super::{
     Rule,
     ast::{Comparison, Field, Filter, Test},
-    condition::{Fields, MACS, Read, Side, TUNNELS, Words, equal, numbers},
+    condition::{Fields, MACS, Read, Side, TUNNELS, Words, equal},
     error::Misread,
     operand::compared,
     sets, times, vocabulary,
@@ -20,7 +20,7 @@ impl Words<'_, '_> {
             _ if self.take(&["code"]) => Field::IcmpCode,
             _ => return Ok(equal(Field::Protocol, 1)),
         };
-        let test = self.number(Side::Source, (field, field), numbers(field))?;
+        let test = self.behind(field)?;
         let versions = vec![equal(Field::Protocol, 1), equal(Field::Protocol, 58)];
         Ok(Filter::Any(versions).and(test))
     }
@@ -34,7 +34,7 @@ impl Words<'_, '_> {
             _ if self.take(&["id"]) => Field::EngineId,
             _ => return self.unknown("`type` or `id` fits here", &["type", "id"]),
         };
-        self.number(Side::Source, (field, field), numbers(field))
+        self.behind(field)
     }
 
     /// `observation domain id N`, `observation point id N`.
@@ -65,7 +65,7 @@ impl Words<'_, '_> {
     pub(super) fn next_hop(&mut self) -> Read {
         self.at += 1;
         if self.word().as_deref() == Some("as") {
-            return self.plain(Field::NEXT_AS, numbers(Field::NEXT_AS));
+            return self.plain(Field::NEXT_AS);
         }
         self.addresses_of(Side::Source, (Field::NextHop, Field::NextHop))
     }
@@ -143,7 +143,7 @@ impl Words<'_, '_> {
         for place in places {
             self.at = operand;
             let field = field(place);
-            let test = self.number(Side::Source, (field, field), numbers(field))?;
+            let test = self.behind(field)?;
             tests.push(match name {
                 "eos" => equal(Field::MplsBottom(place), 1).and(test),
                 _ => test,
@@ -159,7 +159,7 @@ impl Words<'_, '_> {
     pub(super) fn two_words(&mut self, second: &'static str, field: Field) -> Read {
         self.at += 1;
         if self.take(&[second]) {
-            return self.number(Side::Source, (field, field), numbers(field));
+            return self.behind(field);
         }
         self.unknown(&format!("`{second}` fits here"), &[second])
     }
@@ -218,7 +218,7 @@ impl Words<'_, '_> {
             times::duration_ns(word).filter(|_| sets::number(word).is_none())
         });
         let Some(span_ns) = with_unit else {
-            return self.plain(field, numbers(field));
+            return self.plain(field);
         };
         self.at += 1;
         let comparison = self.comparison().unwrap_or(Comparison::Equal);
