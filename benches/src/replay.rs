@@ -19,7 +19,7 @@ use weir_exporter::{
     Version,
     batch::{BatchOptions, Batcher, Datagram},
 };
-use weir_netflow::ExportTime;
+use weir_netflow::{ExportTime, Layout, Optional};
 use weir_sensor::clock::Now;
 
 use crate::campus::{Campus, Family};
@@ -53,7 +53,7 @@ impl From<Datagram> for Encoded {
 #[derive(Debug)]
 pub struct Replay {
     datagrams: Vec<Encoded>,
-    layout: Layout,
+    places: Places,
     /// How far a pass takes the sequence number.
     units: u32,
     is_sent: bool,
@@ -61,13 +61,13 @@ pub struct Replay {
 
 /// Where a version's header has what changes.
 #[derive(Clone, Copy, Debug)]
-struct Layout {
+struct Places {
     sequence: usize,
     seconds: usize,
     uptime_ms: Option<usize>,
 }
 
-impl Layout {
+impl Places {
     const fn of(version: Version) -> Self {
         match version {
             Version::Ipfix => Self {
@@ -98,7 +98,14 @@ impl Replay {
             uptime_ms: UPTIME_MS,
         };
         let mut campus = Campus::new(family, 1);
-        let mut batcher = Batcher::new(BatchOptions::new(version));
+        // v5 has AS numbers, prefix lengths and next hops whether it is asked to or not.
+        let mut batcher = Batcher::new(BatchOptions {
+            layout: Layout {
+                optional: Optional::ROUTING,
+                ..Layout::WEIR
+            },
+            ..BatchOptions::new(version)
+        });
         let mut datagrams = Vec::new();
         for number in 0..flows {
             let exported_ns = now.unix_ns - SPAN_NS + SPAN_NS / flows * number;
@@ -109,13 +116,13 @@ impl Replay {
         // The number that comes after the last one is the next datagram's.
         batcher.push(&campus.flow(now.unix_ns), &now);
         let after = batcher.flush(&now).context("a datagram of one record")?;
-        let layout = Layout::of(version);
+        let places = Places::of(version);
         let first = datagrams.first().context("no flows")?;
-        let number = |octets: &[u8]| read(octets, layout.sequence);
+        let number = |octets: &[u8]| read(octets, places.sequence);
         let units = number(&after.octets).wrapping_sub(number(&first.octets));
         Ok(Self {
             datagrams,
-            layout,
+            places,
             units,
             is_sent: false,
         })
@@ -155,11 +162,11 @@ impl Replay {
 
     /// The next pass: a second later, and with the numbers after this one's.
     fn advance(&mut self) {
-        let Layout {
+        let Places {
             sequence,
             seconds,
             uptime_ms,
-        } = self.layout;
+        } = self.places;
         for Encoded { octets, .. } in &mut self.datagrams {
             add(octets, sequence, self.units);
             add(octets, seconds, 1);
@@ -286,7 +293,11 @@ fn send_all(socket: &UdpSocket, batch: &[Encoded]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use weir_netflow::v9;
+    use weir_netflow::{
+        data,
+        set::{Definition, Set},
+        v9,
+    };
 
     use super::*;
 
@@ -302,7 +313,7 @@ mod tests {
         ] {
             let mut replay = Replay::of_campus(version, family, 1000, NOW_NS).unwrap();
             assert_eq!(replay.flows(), 1000, "{version:?}");
-            let at = Layout::of(version).sequence;
+            let at = Places::of(version).sequence;
             let numbers = |replay: &Replay| -> Vec<u32> {
                 let datagrams = replay.datagrams.iter();
                 datagrams
@@ -320,6 +331,35 @@ mod tests {
                 _ => u32::try_from(last.flows).unwrap(),
             };
             assert_eq!(second[0], first[first.len() - 1] + step, "{version:?}");
+        }
+    }
+
+    /// What v5 says of a flow v9 says, too: figures of both are of the same flows.
+    #[test]
+    fn records_say_what_v5_has_room_for() {
+        let replay = Replay::of_campus(Version::V9, Family::V4, 100, NOW_NS).unwrap();
+        let octets = &replay.datagrams[0].octets;
+        let base = v9::decode_header(octets).unwrap().time_base();
+        let (mut templates, mut flows) = (Vec::new(), Vec::new());
+        for set in v9::decode_sets(octets).unwrap() {
+            match set {
+                Set::Templates(found) => templates.extend(found),
+                Set::Data { id, octets } => {
+                    let mut known = templates.iter().filter_map(Definition::template);
+                    let template = known.find(|template| template.id() == id).unwrap();
+                    let records = data::records(template, octets, base);
+                    flows.extend(records.map(|record| record.flow));
+                }
+                Set::Reserved => {}
+            }
+        }
+        assert!(!flows.is_empty());
+        for flow in flows {
+            assert!(
+                !flow.next_hop.is_unspecified() && flow.source_mask != 0,
+                "{flow:?}"
+            );
+            assert!(flow.source_as != 0 || flow.destination_as != 0, "{flow:?}");
         }
     }
 
