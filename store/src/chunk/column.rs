@@ -139,7 +139,7 @@ impl<S: Stored> Column<'_, S> {
         work: &mut Workspace,
     ) -> Result<Chunk> {
         let mut pages = Pages::new(column, work);
-        pages.dictionary(values.len(), |out| S::Value::put_all(values, out))?;
+        pages.dictionary(values)?;
         let width = hybrid::width(values.len() - 1);
         for rows in self.rows() {
             pages.data(&rows, Encoding::RLE_DICTIONARY, |out| {

@@ -19,7 +19,7 @@ use parquet::{
     schema::types::ColumnDescPtr,
 };
 
-use super::{Workspace, hybrid};
+use super::{Workspace, codec::Codec, hybrid, value::Value};
 
 /// Rows of a page: a reader unpacks one of each column at a time, and its core's cache should hold them.
 const PAGE_ROWS: usize = 1 << 16;
@@ -159,12 +159,17 @@ impl<'a> Pages<'a> {
         self.column
     }
 
-    /// The page before all others: so many different values, as they are.
-    pub fn dictionary(&mut self, values: usize, put: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        let (buf, octets) = self.compressed(put)?;
+    /// The page before all others: different values, as they are.
+    pub fn dictionary<T: Value>(&mut self, values: &[T]) -> Result<()> {
+        let compress = if T::IS_TIME {
+            Codec::compress_times
+        } else {
+            Codec::compress
+        };
+        let (buf, octets) = self.compressed(|out| T::put_all(values, out), compress)?;
         let page = Page::DictionaryPage {
             buf,
-            num_values: number(values)?,
+            num_values: number(values.len())?,
             encoding: Encoding::PLAIN,
             is_sorted: false,
         };
@@ -195,7 +200,7 @@ impl<'a> Pages<'a> {
         encoding: Encoding,
         put: impl FnOnce(&mut Vec<u8>),
     ) -> Result<()> {
-        let (buf, octets) = self.compressed(put)?;
+        let (buf, octets) = self.compressed(put, Codec::compress)?;
         let page = Page::DataPage {
             buf,
             num_values: number(rows)?,
@@ -214,12 +219,16 @@ impl<'a> Pages<'a> {
     }
 
     /// A page's octets, compressed, and how many they were.
-    fn compressed(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> Result<(Bytes, usize)> {
+    fn compressed(
+        &mut self,
+        put: impl FnOnce(&mut Vec<u8>),
+        compress: fn(&mut Codec, &[u8]) -> Result<Vec<u8>>,
+    ) -> Result<(Bytes, usize)> {
         let mut octets = mem::take(&mut self.work.octets);
         octets.clear();
         put(&mut octets);
         let compressed = if self.compresses {
-            self.work.codec.compress(&octets)?
+            compress(&mut self.work.codec, &octets)?
         } else {
             octets.clone()
         };

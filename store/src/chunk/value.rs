@@ -94,6 +94,8 @@ pub trait Value: Copy + Ord + Hash {
     const SCALES: &'static [u64] = &[];
     /// Whether it is an address: those of a network begin alike.
     const IS_ADDRESS: bool = false;
+    /// Whether it is a time.
+    const IS_TIME: bool = false;
     /// Appends many as differences, if they are numbers.
     const PUT_DIFFERENCES: Option<PutAll<Self>> = None;
 
@@ -189,6 +191,7 @@ impl Value for i64 {
     const OCTETS: usize = 8;
     /// Most exporters know milliseconds, some microseconds.
     const SCALES: &'static [u64] = &[1_000_000, 1_000, 1];
+    const IS_TIME: bool = true;
     const PUT_DIFFERENCES: Option<PutAll<Self>> = Some(delta::put_times);
 
     fn above(self, least: Self) -> u64 {
