@@ -18,9 +18,9 @@ const LOOK: usize = 1 << 15;
 /// Values of a column, in parts.
 pub type Parts<'a, S> = [Cow<'a, [S]>];
 
-/// Different values; the indices of the column's are appended to `indices`, unless there is one value only.
-/// None if most are different: an index would take about what the value does, which is in the dictionary too. None
-/// for sorted addresses either, if pages are compressed: one takes less after the one before it (0.5 octets) than an
+/// Different values, numbers in their order; the indices of the column's are appended to `indices`, unless there is one
+/// value only. None if most are different: an index would take about what the value does, which is in the dictionary
+/// too. None for sorted addresses either, if pages are compressed: one takes less after the one before it (0.5 octets) than an
 /// index (1.2).
 pub fn of<S: Stored>(
     column: &Parts<'_, S>,
@@ -34,7 +34,28 @@ pub fn of<S: Stored>(
         }) => Some(vec![least]),
         Some(span) => by_span(column, &span, indices),
         None if compresses && S::Value::IS_ADDRESS && is_sorted(column) => None,
-        None => by_hash(column, indices),
+        None => {
+            let mut different = by_hash(column, indices)?;
+            if !S::Value::SCALES.is_empty() {
+                put_in_order(&mut different, indices);
+            }
+            Some(different)
+        }
+    }
+}
+
+/// Brings different values into their order. Each then begins as the one before it, and the indices of small numbers,
+/// of which there are most, are close together: of octets, 2.4 octets a flow are left, of 3.1 as they came.
+fn put_in_order<T: Value>(different: &mut [T], indices: &mut [u32]) {
+    let mut order: Vec<(T, u32)> = different.iter().copied().zip(0..).collect();
+    order.sort_unstable_by_key(|(value, _)| *value);
+    let mut places = vec![0_u32; order.len()];
+    for ((place, slot), (value, index)) in (0..).zip(different).zip(order) {
+        *slot = value;
+        places[index as usize] = place;
+    }
+    for index in indices {
+        *index = places[*index as usize];
     }
 }
 
@@ -230,7 +251,7 @@ fn by_hash<S: Stored>(column: &Parts<'_, S>, indices: &mut Vec<u32>) -> Option<V
                 continue;
             }
             if indices.len() % LOOK == LOOK - 1
-                && !is_worth::<S::Value>(different.len() / 2, indices.len())
+                && !is_worth::<S::Value>(different.len() * 2 / 3, indices.len())
             {
                 return None;
             }
@@ -258,7 +279,9 @@ fn by_hash<S: Stored>(column: &Parts<'_, S>, indices: &mut Vec<u32>) -> Option<V
     is_worth::<S::Value>(different.len(), rows).then_some(different)
 }
 
-/// Whether so many different values may be in a dictionary for a column.
+/// Whether so many different values may be in a dictionary for a column: half as many as there are rows, of small
+/// values an eighth.
 fn is_worth<T: Value>(different: usize, rows: usize) -> bool {
-    different == 1 || different * 32 <= rows * T::OCTETS
+    let rows_each = if T::OCTETS < 8 { 8 } else { 2 };
+    different == 1 || different * rows_each <= rows
 }

@@ -1,6 +1,6 @@
 //! What is written here is read by the parquet crate, and is what it was.
 
-use std::{net::Ipv6Addr, ops::Range, sync::Arc};
+use std::{borrow::Cow, net::Ipv6Addr, ops::Range, sync::Arc};
 
 use arrow::{
     array::{RecordBatch, StringArray},
@@ -13,7 +13,7 @@ use parquet::{
 };
 use weir_netflow::{Direction, FlowRecord};
 
-use super::{hybrid, pages};
+use super::{dictionary, hybrid, pages};
 use crate::{
     closed::ClosedWriter,
     form::{Compression, Form},
@@ -242,6 +242,10 @@ fn an_encoding_is_chosen_by_the_values_and_statistics_tell_their_ends() {
             "{column}"
         );
     }
+    // Of numbers that lie far apart nearly half are different.
+    let half = assert_comes_back(&Random(16).flows(5000, 2500, 1_000_000), "half");
+    let (found, _) = encodings(&half, "octets");
+    assert!(found.contains(&Encoding::RLE_DICTIONARY), "{found:?}");
     let flows = Random(13).flows(5000, 1000, 1_000_000);
     let metadata = assert_comes_back(&flows, "ends");
     let starts = || flows.iter().map(|flow| flow.record.start_ns.cast_signed());
@@ -261,6 +265,20 @@ fn an_encoding_is_chosen_by_the_values_and_statistics_tell_their_ends() {
         .iter()
         .filter(|flow| flow.record.next_hop.is_unspecified());
     assert_eq!(next_hops.null_count_opt(), Some(unknown.count() as u64));
+}
+
+#[test]
+fn numbers_far_apart_are_in_a_dictionary_in_their_order() {
+    let far = u64::MAX - 7;
+    let numbers = [40, far, 40, 3, 3, far, 40, 3];
+    let mut indices = vec![9];
+    let parts = [Cow::Borrowed(&numbers[..5]), Cow::Borrowed(&numbers[5..])];
+    let different = dictionary::of::<u64>(&parts, &mut indices, true);
+    assert_eq!(different, Some(vec![3, 40, far]));
+    assert_eq!(indices, [1, 2, 1, 0, 0, 2, 1, 0]);
+    // More than half of them are different.
+    let parts = [Cow::Borrowed(&[40, far, 3, 40, 41][..])];
+    assert_eq!(dictionary::of::<u64>(&parts, &mut indices, true), None);
 }
 
 /// Numbers that compression makes nothing of are differences as they are. Those it has in much less stay plain, however
