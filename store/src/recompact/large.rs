@@ -4,11 +4,13 @@ use std::{
     fs::{self, File},
     io, mem,
     path::Path,
+    sync::Arc,
 };
 
 use arrow::{
-    array::{Array, ArrayRef, RecordBatch},
+    array::{Array, ArrayRef, AsArray as _, RecordBatch},
     compute::{self, SortColumn},
+    datatypes::UInt16Type,
     error::ArrowError,
 };
 use serde_json::{Value, json};
@@ -26,10 +28,14 @@ use crate::{
 
 /// Octets of what the files say of their exporters, which the large one says again: whoever reads its footer holds them.
 const NOTES_OCTETS_MAX: usize = 64 << 20;
-/// What they are sorted by: a host's flows are together, and those to one service of as many packets have much in
-/// common. Of the orders that begin with the source it takes least (the campus: 17.6 octets a flow; by source and
-/// destination 18.0).
-const SORTED_BY: [&str; 4] = ["src_addr", "dst_port", "packets", "flow_start"];
+/// What they are sorted by: a host's flows are together, those to one service and from one, and among these those of as
+/// many packets and octets, which have much in common. Of the orders that begin with the source it takes least (worked
+/// out for the campus: half an octet a flow less than by ports as they are, packets and time).
+const SORTED_BY: [&str; 6] = [
+    "src_addr", "dst_port", "src_port", "protocol", "packets", "octets",
+];
+/// Ports from here on are drawn for a connection and name no service: for the order they are alike.
+const DRAWN_PORTS: u16 = 32_768;
 /// The note that lists what a large file was made of.
 const SOURCES: &str = "weir.recompacted";
 
@@ -107,7 +113,7 @@ pub(super) fn write_sorted(
         Ok(notes) => notes,
         Err(reason) => return Ok(Err(Why::Wrong(reason))),
     };
-    let mut writer = ClosedWriter::create_as(partial, &notes, making.compression, &SORTED_BY)?;
+    let mut writer = ClosedWriter::create_as(partial, &notes, making.compression, &SORTED_BY[..1])?;
     let mut gathered = Gathered::default();
     for file in files {
         let verified = verify::read_as_it_comes(&file.path, |batch| {
@@ -210,14 +216,19 @@ fn sorted(batches: Vec<RecordBatch>) -> Result<RecordBatch, ArrowError> {
 }
 
 /// The rows in order: in which batch each is, and where in it.
-fn order(batches: &[RecordBatch]) -> Result<Vec<(usize, usize)>, ArrowError> {
+pub(super) fn order(batches: &[RecordBatch]) -> Result<Vec<(usize, usize)>, ArrowError> {
     let mut keys = Vec::with_capacity(SORTED_BY.len());
     for name in SORTED_BY {
         let arrays = batches.iter();
         let arrays = arrays.filter_map(|batch| batch.column_by_name(name));
         let arrays: Vec<&dyn Array> = arrays.map(AsRef::as_ref).collect();
+        let values = compute::concat(&arrays)?;
+        let values: ArrayRef = match values.as_primitive_opt::<UInt16Type>() {
+            Some(ports) => Arc::new(ports.unary::<_, UInt16Type>(|port| port.min(DRAWN_PORTS))),
+            None => values,
+        };
         keys.push(SortColumn {
-            values: compute::concat(&arrays)?,
+            values,
             options: None,
         });
     }

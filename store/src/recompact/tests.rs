@@ -1,6 +1,9 @@
 //! Flows before and after, and after a kill at each step.
 
-use std::{fs::File, net::Ipv6Addr};
+use std::{
+    fs::File,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use arrow::{
     array::{Array as _, AsArray as _},
@@ -9,7 +12,10 @@ use arrow::{
 use serde_json::{Value, json};
 use weir_netflow::FlowRecord;
 
-use super::{large::write_sorted, *};
+use super::{
+    large::{order, write_sorted},
+    *,
+};
 use crate::{
     account,
     closed::ClosedWriter,
@@ -230,6 +236,28 @@ fn a_piece_at_a_time_is_sorted_and_becomes_a_row_group() {
     assert_eq!(groups(usize::MAX, 1), 12);
     // A flow takes 118 octets in the columns that have something, and 220 in all.
     assert_eq!(groups(usize::MAX, 200_000), 1);
+}
+
+/// Which port was drawn for a connection tells nothing; that it went to or came from a service does.
+#[test]
+fn rows_are_in_the_order_of_hosts_services_and_sizes() {
+    let ports = [
+        (443, 50_000),
+        (53, 60_000),
+        (40_000, 22),
+        (443, 40_000),
+        (53, 33_000),
+    ];
+    let flows = (0..).zip(ports).map(|(number, (from, to))| {
+        let mut flow = flow(9 - number);
+        flow.record.source = Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped();
+        (flow.record.source_port, flow.record.destination_port) = (from, to);
+        flow
+    });
+    let flows: Vec<_> = flows.collect();
+    let batch = schema::batch(&flows).unwrap();
+    let order = order(&[batch.slice(0, 2), batch.slice(2, 3)]).unwrap();
+    assert_eq!(order, [(1, 0), (1, 2), (0, 1), (1, 1), (0, 0)]);
 }
 
 /// Recompacts the one hour that is due.
