@@ -74,17 +74,38 @@ pub enum Compression {
     Snappy,
     /// LZ4 blocks, as Parquet's `LZ4_RAW`.
     Lz4,
-    /// Zstandard at a level from 1 to 22.
-    Zstd(i32),
+    /// Zstandard at a level from 1 to 22; at the usual one of the kind of file if none is told.
+    Zstd(Option<i32>),
 }
+
+/// Zstandard's usual level: closing a window is work beside receiving.
+const LEVEL: i32 = 1;
+/// That of large files, which are made once, at leisure, and read for years.
+const LEVEL_OF_LARGE: i32 = 9;
 
 impl Default for Compression {
     fn default() -> Self {
-        Self::Zstd(1)
+        Self::Zstd(None)
     }
 }
 
 impl Compression {
+    /// That of a large file.
+    pub(crate) fn of_large(self) -> Self {
+        match self {
+            Self::Zstd(None) => Self::Zstd(Some(LEVEL_OF_LARGE)),
+            chosen => chosen,
+        }
+    }
+
+    /// Zstandard's level, if that is how.
+    pub(crate) fn zstd_level(self) -> Option<i32> {
+        match self {
+            Self::Zstd(level) => Some(level.unwrap_or(LEVEL)),
+            Self::None | Self::Snappy | Self::Lz4 => None,
+        }
+    }
+
     /// That of a column; which level Zstandard had is written nowhere.
     pub(crate) fn of(codec: basic::Compression) -> Self {
         match codec {
@@ -102,7 +123,8 @@ impl Compression {
             Self::Snappy => basic::Compression::SNAPPY,
             Self::Lz4 => basic::Compression::LZ4_RAW,
             Self::Zstd(level) => {
-                basic::Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default())
+                let level = ZstdLevel::try_new(level.unwrap_or(LEVEL));
+                basic::Compression::ZSTD(level.unwrap_or_default())
             }
         }
     }
@@ -121,7 +143,7 @@ impl FromStr for Compression {
             None if text == "snappy" => Some(Self::Snappy),
             None if text == "lz4" => Some(Self::Lz4),
             None if text == "zstd" => Some(Self::default()),
-            Some(("zstd", text)) => level(text).map(Self::Zstd),
+            Some(("zstd", text)) => level(text).map(|level| Self::Zstd(Some(level))),
             _ => None,
         };
         compression.ok_or_else(|| {
@@ -214,13 +236,28 @@ mod tests {
     #[test]
     fn words_are_read() {
         assert_eq!("zstd".parse(), Ok(Compression::default()));
-        assert_eq!("zstd:19".parse(), Ok(Compression::Zstd(19)));
+        assert_eq!("zstd:19".parse(), Ok(Compression::Zstd(Some(19))));
         assert_eq!("lz4".parse(), Ok(Compression::Lz4));
         for wrong in ["", "zstd:0", "zstd:23", "zstd:", "lz4:1", "gzip", "ZSTD"] {
             wrong.parse::<Compression>().unwrap_err();
         }
         assert_eq!("day".parse(), Ok(Layout::Day));
         "date".parse::<Layout>().unwrap_err();
+    }
+
+    #[test]
+    fn large_files_have_a_level_of_their_own_unless_one_is_chosen() {
+        let level = |word: &str| {
+            let compression: Compression = word.parse().unwrap();
+            (
+                compression.zstd_level(),
+                compression.of_large().zstd_level(),
+            )
+        };
+        assert_eq!(level("zstd"), (Some(1), Some(9)));
+        assert_eq!(level("zstd:1"), (Some(1), Some(1)));
+        assert_eq!(level("zstd:19"), (Some(19), Some(19)));
+        assert_eq!(level("lz4"), (None, None));
     }
 
     #[test]

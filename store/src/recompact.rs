@@ -282,7 +282,7 @@ pub fn recompact_folder(
     let hidden = hidden_folder(path);
     let name = format!("{}{suffix}.parquet", layout::window_stem(period.start_s));
     let making = Making {
-        compression: place.form.compression,
+        compression: place.form.compression.of_large(),
         piece: Piece::default(),
         goes_on,
     };

@@ -21,14 +21,12 @@ pub struct Codec {
 impl Codec {
     /// One of a kind.
     pub fn new(compression: Compression) -> Result<Self> {
-        let zstd = |least: i32| match compression {
-            Compression::Zstd(level) => Compressor::new(level.max(least)).map(Some),
-            _ => Ok(None),
-        };
+        let level = compression.zstd_level();
+        let zstd = |level: Option<i32>| level.map(Compressor::new).transpose().map_err(error);
         Ok(Self {
             compression,
-            zstd: zstd(1).map_err(error)?,
-            zstd_of_times: zstd(TIMES_LEVEL_MIN).map_err(error)?,
+            zstd: zstd(level)?,
+            zstd_of_times: zstd(level.map(|level| level.max(TIMES_LEVEL_MIN)))?,
         })
     }
 
