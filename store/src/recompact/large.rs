@@ -266,14 +266,37 @@ fn notes(files: &[ClosedFile]) -> Result<Vec<(String, String)>, String> {
 /// What a large file says of one it was made of; the notes of that one go on in it.
 fn source(file: &ClosedFile) -> Result<Value, StoreError> {
     let footer = footer::read(&file.path)?;
+    let note = |key: &str| footer.note(key).map(parsed);
     Ok(json!({
         "file": name(&file.path),
         "octets": file.octets,
         "flows": footer.flows,
-        "exporters": footer.note(account::TOTALS),
-        "window": footer.note(account::SHARE),
-        "recompacted": footer.note(SOURCES),
+        "exporters": note(account::TOTALS),
+        "window": note(account::SHARE),
+        "recompacted": note(SOURCES).map(flat),
     }))
+}
+
+/// A note as JSON; as text if it is none.
+fn parsed(note: &str) -> Value {
+    serde_json::from_str(note).unwrap_or_else(|_| note.into())
+}
+
+/// A list of sources, and behind each what it was made of itself. An hour may get late files any number of times:
+/// lists in lists would at last be too deep to be read.
+fn flat(sources: Value) -> Value {
+    let Value::Array(listed) = sources else {
+        return sources;
+    };
+    let mut all = Vec::new();
+    for mut source in listed {
+        let earlier = source.get_mut("recompacted").map(Value::take);
+        all.push(source);
+        if let Some(Value::Array(earlier)) = earlier {
+            all.extend(earlier);
+        }
+    }
+    all.into()
 }
 
 /// When something was received: what the files say, without the short times between them.
@@ -298,7 +321,7 @@ fn heard(files: &[ClosedFile]) -> Result<Vec<Ends>, StoreError> {
 /// What exporters sent and lost in all of the files, if each of them says.
 fn share(sources: &Value) -> Option<String> {
     let sources = sources.as_array()?.iter();
-    let share = |source: &Value| serde_json::from_str(source["window"].as_str()?).ok();
+    let share = |source: &Value| Some(source["window"].clone()).filter(Value::is_array);
     let shares: Option<Vec<Value>> = sources.map(share).collect();
     Some(account::sum(&shares?).to_string())
 }

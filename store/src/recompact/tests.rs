@@ -155,6 +155,55 @@ fn an_hour_becomes_one_sorted_file_and_stays_so() {
     assert_eq!(seen(root), (0..1220).collect::<Vec<_>>());
 }
 
+/// What files were made of is told as JSON, and no deeper the more often late ones came.
+#[test]
+fn notes_of_an_hour_that_gets_late_files_again_and_again_are_as_deep_as_those_of_the_first() {
+    let folder = directory();
+    let root = folder.path();
+    run(root, LATER_S, false);
+    for late in 0..3 {
+        close(root, START_S + 7, 1210 + 10 * late..1220 + 10 * late);
+        run(root, LATER_S, false);
+    }
+    let large = read::list(root).unwrap().closed.remove(0);
+    let footer = footer::read(&large).unwrap();
+    let sources: Value = serde_json::from_str(footer.note("weir.recompacted").unwrap()).unwrap();
+    let listed = |sources: &Value| -> Vec<(String, bool)> {
+        let sources = sources.as_array().unwrap().iter();
+        let told = |source: &Value| {
+            assert_eq!(source["window"][0]["version"], 9, "{source}");
+            assert_eq!(
+                source["exporters"].is_array(),
+                !is_large(source),
+                "{source}"
+            );
+            (
+                source["file"].as_str().unwrap().to_owned(),
+                source["recompacted"].is_array(),
+            )
+        };
+        sources.map(told).collect()
+    };
+    let direct = listed(&sources);
+    assert_eq!(direct.iter().filter(|(_, is_made)| *is_made).count(), 1);
+    assert_eq!(direct.len(), 2);
+    let earlier = sources
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|source| is_large(source));
+    let earlier = listed(&earlier.unwrap()["recompacted"]);
+    // Twelve small ones, two late ones, and the large ones of then.
+    assert_eq!(earlier.len(), 16);
+    assert!(earlier.iter().all(|(_, is_made)| !is_made), "{earlier:?}");
+}
+
+fn is_large(source: &Value) -> bool {
+    source["file"]
+        .as_str()
+        .is_some_and(|name| name.ends_with("-hour.parquet"))
+}
+
 /// A file as version 1 wrote it, with these flows.
 fn close_as_version_1(root: &Path, start_s: i64, numbers: std::ops::Range<u64>) {
     use parquet::{
