@@ -307,3 +307,6 @@ impl ChunkReader for Column {
         Ok(octets.slice(..length))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -195,6 +195,16 @@ fn the_thread_clears_away_what_was_left_and_ends_when_told() {
 }
 
 #[test]
+fn a_thread_that_died_is_a_recompaction_that_failed() {
+    let recompacting = Recompacting {
+        wanted: None,
+        progress: Arc::default(),
+        thread: thread::spawn(|| panic!("as it does in a test")),
+    };
+    assert_eq!(recompacting.finish().failed, 1);
+}
+
+#[test]
 fn there_is_room_for_what_comes_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

@@ -392,6 +392,39 @@ fn files_that_come_or_go_meanwhile_leave_the_hour_as_it_is() {
     assert_eq!(seen(root), all());
 }
 
+/// Whether the small ones are in the large one cannot be told then: beside it they would be there twice.
+#[test]
+fn small_files_stay_hidden_while_the_large_one_cannot_be_read() {
+    let folder = directory();
+    let root = folder.path();
+    let shown = layout::hour_folder(root, START_S);
+    let kept = root.join("kept");
+    fs::create_dir(&kept).unwrap();
+    for file in &due(root, LATER_S).unwrap()[0].files {
+        fs::copy(&file.path, kept.join(name(&file.path))).unwrap();
+    }
+    run(root, LATER_S, false);
+    // As if a collector had been killed before it cleared them.
+    let hidden = hidden_folder(&shown);
+    fs::rename(&kept, &hidden).unwrap();
+    let large = shown.join("flows-20261121T050000Z-hour.parquet");
+    let aside = root.join("aside");
+    fs::rename(&large, &aside).unwrap();
+    // What leads to itself is not opened.
+    std::os::unix::fs::symlink(&large, &large).unwrap();
+    let lock = Rearranging::lock(root).unwrap();
+    let files = |folder: &Path| fs::read_dir(folder).unwrap().count();
+    for _ in 0..2 {
+        clear(root, &lock).unwrap_err();
+        assert_eq!((files(&hidden), files(&shown)), (12, 1));
+    }
+    fs::remove_file(&large).unwrap();
+    fs::rename(&aside, &large).unwrap();
+    clear(root, &lock).unwrap();
+    assert!(!hidden.exists());
+    assert_eq!(seen(root), all());
+}
+
 /// Old files do not go for what a recompaction takes in passing.
 #[test]
 fn octets_under_way_are_those_of_hidden_folders() {
