@@ -1,10 +1,12 @@
 //! Flows encoded anew and sent to another collector: what `--forward` and `replay` share. A datagram's header
-//! says one sampling rate, so flows of each rate have datagrams, numbers and a domain of their own: 0 for
-//! the first rate that is met, 1 for the next. Records of v9 and IPFIX have the fields that the flows of their
-//! rate needed so far; what a format has no place for is counted.
+//! says one sampling rate, and its records one exporter, so flows of each rate and exporter have datagrams,
+//! numbers and a domain of their own: 0 for the first that is met, 1 for the next. Records of v9 and IPFIX say who
+//! exported them first, and have the fields that the flows of their domain needed so far; what a format has no
+//! place for is counted. v5, which cannot tell an exporter, has a domain for each rate only.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr},
+    collections::HashMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
     time::Duration,
 };
@@ -16,12 +18,17 @@ use weir_exporter::{
     destination::{Carrier as _, Sent},
     pace::Pace,
 };
-use weir_netflow::{Direction, EndReason, ExportTime, FlowRecord, Optional, Sampling, fixed, v5};
-use weir_store::schema::StoredFlow;
+use weir_netflow::{
+    Direction, EndReason, ExportTime, FlowRecord, Layout, Optional, Sampling, element, fixed, v5,
+};
+use weir_store::{others::Other, schema::StoredFlow};
 
 use crate::clock;
 
-/// Sampling rates there may be; flows of more are counted as unsupported.
+/// Lanes there may be, each with a datagram that is being filled. Flows that would need another one leave without their
+/// exporter's address, in a lane of their rate.
+const LANES_MAX: usize = 1024;
+/// Of those; flows of yet more rates are counted as unsupported.
 const RATES_MAX: usize = 64;
 /// A datagram leaves when its first record has waited this long.
 const DELAY_MAX_NS: u64 = 1_000_000_000;
@@ -31,16 +38,39 @@ const DELAY_MAX_NS: u64 = 1_000_000_000;
 pub struct Passed {
     /// What can be encoded of it.
     pub record: FlowRecord,
+    /// Who exported it first, as far as that is known.
+    pub exporter: Ipv6Addr,
     /// Whether it has elements beyond that.
     pub has_others: bool,
 }
 
 impl From<&StoredFlow> for Passed {
     fn from(flow: &StoredFlow) -> Self {
+        // It may have been passed on before.
+        let mut first = flow.others.iter().filter_map(|other| exporter(&other));
+        let is_known = |address: &Ipv6Addr| {
+            !address.is_unspecified() && address.to_ipv4_mapped() != Some(Ipv4Addr::UNSPECIFIED)
+        };
         Self {
             record: flow.record,
-            has_others: !flow.others.is_empty(),
+            exporter: first.find(is_known).unwrap_or(flow.exporter),
+            has_others: flow.others.iter().any(|other| exporter(&other).is_none()),
         }
+    }
+}
+
+/// The exporter's address, if an element is that.
+fn exporter(other: &Other<'_>) -> Option<Ipv6Addr> {
+    match (other.enterprise, other.element) {
+        (0, element::EXPORTER_V4) => {
+            let octets: [u8; 4] = other.octets.try_into().ok()?;
+            Some(Ipv4Addr::from(octets).to_ipv6_mapped())
+        }
+        (0, element::EXPORTER_V6) => {
+            let octets: [u8; 16] = other.octets.try_into().ok()?;
+            Some(octets.into())
+        }
+        _ => None,
     }
 }
 
@@ -53,11 +83,22 @@ pub struct Account {
     pub reduced: u64,
 }
 
+/// Whose flows share a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Whose {
+    interval: u32,
+    /// `::` if it is not told.
+    exporter: Ipv6Addr,
+}
+
 /// The way to one collector.
 pub struct Outlet {
     version: Version,
-    /// By their sampling interval.
-    lanes: Vec<(u32, Batcher)>,
+    lanes: Vec<Batcher>,
+    /// The lane of each, by their numbers.
+    known: HashMap<Whose, usize>,
+    /// The one before, and its lane: neighbours mostly share one.
+    last: Option<(Whose, usize)>,
     destination: Destination,
     pace: Option<Pace>,
     counters: ExportCounters,
@@ -76,6 +117,8 @@ impl Outlet {
         Ok(Self {
             version,
             lanes: Vec::new(),
+            known: HashMap::new(),
+            last: None,
             destination,
             pace,
             counters: ExportCounters::default(),
@@ -97,13 +140,23 @@ impl Outlet {
     pub fn push(&mut self, flow: &Passed, now: &ExportTime) {
         let record = &flow.record;
         self.counters.records.add(record);
-        let Some(lane) = self.lane(record.sampling_interval.max(1)) else {
+        let tells_exporter = self.version.has_templates() && !flow.exporter.is_unspecified();
+        let whose = Whose {
+            interval: record.sampling_interval.max(1),
+            exporter: if tells_exporter {
+                flow.exporter
+            } else {
+                Ipv6Addr::UNSPECIFIED
+            },
+        };
+        let Some(lane) = self.lane(whose) else {
             self.counters.records_unsupported.add(record);
             return;
         };
         let is_reduced = flow.has_others || !is_carried(self.version, record);
         if self.version.has_templates() {
-            self.reduced += u64::from(is_reduced);
+            let is_told = self.lanes[lane].options().layout.exporter.is_some();
+            self.reduced += u64::from(is_reduced || is_told != tells_exporter);
             self.widen(lane, Optional::of(record), now);
             return self.batch(lane, record, now);
         }
@@ -123,7 +176,7 @@ impl Outlet {
 
     /// Has a lane's records carry these fields, too.
     fn widen(&mut self, lane: usize, optional: Optional, now: &ExportTime) {
-        let batcher = &mut self.lanes[lane].1;
+        let batcher = &mut self.lanes[lane];
         if !batcher.options().layout.optional.contains(optional)
             && let Some(datagram) = batcher.widen(optional, now)
         {
@@ -135,7 +188,7 @@ impl Outlet {
     pub fn flush_if_due(&mut self, now: &ExportTime) {
         for lane in 0..self.lanes.len() {
             // A clock set back must not make it wait for long either.
-            let opened_ns = self.lanes[lane].1.opened_ns();
+            let opened_ns = self.lanes[lane].opened_ns();
             if opened_ns.is_some_and(|ns| now.unix_ns.abs_diff(ns) >= DELAY_MAX_NS) {
                 self.flush_lane(lane, now);
             }
@@ -149,32 +202,57 @@ impl Outlet {
 
     fn flush_lane(&mut self, lane: usize, now: &ExportTime) {
         // What is taken back makes several datagrams, and opens the last of them.
-        while let Some(datagram) = self.lanes[lane].1.flush(now) {
+        while let Some(datagram) = self.lanes[lane].flush(now) {
             self.send(lane, datagram, now);
         }
     }
 
-    /// The lane of a sampling rate.
-    fn lane(&mut self, interval: u32) -> Option<usize> {
-        let known = self.lanes.iter().position(|(known, _)| *known == interval);
-        if known.is_some() || self.lanes.len() >= RATES_MAX {
-            return known;
+    /// The lane of a sampling rate and an exporter; if there are too many, that of the rate; none if of these, too.
+    fn lane(&mut self, whose: Whose) -> Option<usize> {
+        if let Some((last, lane)) = self.last
+            && last == whose
+        {
+            return Some(lane);
         }
+        let of_rate = Whose {
+            exporter: Ipv6Addr::UNSPECIFIED,
+            ..whose
+        };
+        let exporters_max = LANES_MAX - RATES_MAX;
+        let lane = match self.known.get(&whose).copied() {
+            Some(lane) => lane,
+            None if whose != of_rate && self.lanes.len() >= exporters_max => self.lane(of_rate)?,
+            None => self.open_lane(whose)?,
+        };
+        self.last = Some((whose, lane));
+        Some(lane)
+    }
+
+    fn open_lane(&mut self, whose: Whose) -> Option<usize> {
+        let Whose { interval, exporter } = whose;
         let number = self.lanes.len();
+        if number >= LANES_MAX {
+            return None;
+        }
         let options = BatchOptions {
             source_id: u32::try_from(number).unwrap_or(u32::MAX),
             sampling: Sampling {
                 interval,
                 random: false,
             },
+            layout: Layout {
+                exporter: Some(exporter).filter(|exporter| !exporter.is_unspecified()),
+                ..Layout::WEIR
+            },
             ..BatchOptions::new(self.version)
         };
-        self.lanes.push((interval, Batcher::new(options)));
+        self.lanes.push(Batcher::new(options));
+        self.known.insert(whose, number);
         Some(number)
     }
 
     fn batch(&mut self, lane: usize, record: &FlowRecord, now: &ExportTime) {
-        if let Some(datagram) = self.lanes[lane].1.push(record, now) {
+        if let Some(datagram) = self.lanes[lane].push(record, now) {
             self.send(lane, datagram, now);
         }
     }
@@ -190,7 +268,7 @@ impl Outlet {
             Sent::Yes { refusals } => (refusals, None),
             Sent::No { refusals, error } => (refusals, Some(error)),
             Sent::Anew => {
-                for record in self.lanes[lane].1.begin_anew(datagram) {
+                for record in self.lanes[lane].begin_anew(datagram) {
                     self.batch(lane, &record, now);
                 }
                 return;
@@ -206,7 +284,7 @@ impl Outlet {
         self.counters.refusals += u64::from(refusals);
         if refusals > 0 || error.is_some() {
             // What did not arrive may have been the one with the templates.
-            self.lanes[lane].1.send_templates_again();
+            self.lanes[lane].send_templates_again();
         }
         let address = self.destination.address();
         if let Some(error) = error {
@@ -227,7 +305,7 @@ impl Outlet {
     /// The path takes less than was thought: the datagram's records leave in shorter ones. It comes to this
     /// once for each length the path turns out to take, so it does not go deep.
     fn shorten(&mut self, lane: usize, datagram: Datagram, octets_max: usize, now: &ExportTime) {
-        let batcher = &mut self.lanes[lane].1;
+        let batcher = &mut self.lanes[lane];
         let least = batcher.options().datagram_octets_min();
         if octets_max < least {
             self.destination.allow_fragments();

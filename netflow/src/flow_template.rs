@@ -27,6 +27,8 @@ pub struct FlowTemplate {
     pub id: u16,
     /// Its fields, all of them of fixed size.
     pub fields: Cow<'static, [Field]>,
+    /// Who exported the flows first, if the last field is that.
+    pub(crate) exporter: Option<Ipv6Addr>,
 }
 
 /// The templates a sensor sends: ICMP has its type and code in an element of its own, since there are
@@ -53,6 +55,7 @@ impl FlowTemplates {
             dialect,
             id: layout.id(v6, icmp),
             fields: layout.fields(dialect, v6, icmp).into(),
+            exporter: layout.exporter.filter(|_| layout.softflowd.is_none()),
         };
         Self {
             v4: template(false, false),
@@ -187,8 +190,18 @@ impl FlowTemplate {
 
     /// Appends a record.
     pub fn encode_record(&self, datagram: &mut Vec<u8>, record: &FlowRecord, time: &ExportTime) {
-        for field in &*self.fields {
+        let (of_record, exporter) = match (self.exporter, self.fields.split_last()) {
+            (Some(exporter), Some((_, of_record))) => (of_record, Some(exporter)),
+            _ => (&*self.fields, None),
+        };
+        for field in of_record {
             encode_field(datagram, *field, record, time);
+        }
+        if let Some(exporter) = exporter {
+            match exporter.to_ipv4_mapped() {
+                Some(exporter) => datagram.extend_from_slice(&exporter.octets()),
+                None => datagram.extend_from_slice(&exporter.octets()),
+            }
         }
     }
 }

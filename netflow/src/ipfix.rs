@@ -49,6 +49,7 @@ pub static FLOWS_V4: FlowTemplate = FlowTemplate {
     dialect: Dialect::Ipfix,
     id: flow_template::ID_V4,
     fields: Cow::Borrowed(V4_FIELDS),
+    exporter: None,
 };
 const V4_FIELDS: &[Field] = &flow_template::fields_v4(element::START_MS, element::END_MS, 8);
 
@@ -57,6 +58,7 @@ pub static FLOWS_V6: FlowTemplate = FlowTemplate {
     dialect: Dialect::Ipfix,
     id: flow_template::ID_V6,
     fields: Cow::Borrowed(V6_FIELDS),
+    exporter: None,
 };
 const V6_FIELDS: &[Field] = &flow_template::fields_v6(element::START_MS, element::END_MS, 8);
 

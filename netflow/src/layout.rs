@@ -1,7 +1,7 @@
 //! How the templates of v9 and IPFIX are laid out: in Weir's way, or in softflowd's (1.1.0), to the
 //! octet, for collectors that know no other.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::{
     Optional,
@@ -71,6 +71,9 @@ pub struct Layout {
     pub biflow: bool,
     /// In softflowd's way: counters of 32 bits, VLAN ids only if its track level has them.
     pub softflowd: Option<Softflowd>,
+    /// Who exported the flows first (IPv4 as v4-mapped), in each record (IE 130 or 131), where somebody passes them on;
+    /// in Weir's own way, with times of the format's own.
+    pub exporter: Option<Ipv6Addr>,
 }
 
 impl Layout {
@@ -81,6 +84,7 @@ impl Layout {
         labels: 0,
         biflow: false,
         softflowd: None,
+        exporter: None,
     };
 
     /// Whether counters have 32 bits, so that larger counts take several records.
@@ -120,7 +124,12 @@ impl Layout {
         }
         let optional = u16::from(self.optional.number());
         if self.times.is_none() && self.labels == 0 && !self.biflow {
-            return base + 2 * optional + icmp;
+            let exporter = match self.exporter_field().map(|field| field.element) {
+                None => 0,
+                Some(element::EXPORTER_V4) => 1,
+                Some(_) => 2,
+            };
+            return base + 2 * (Optional::SETS * exporter + optional) + icmp;
         }
         let times = self.times.map_or(0, |times| times as u16 + 1);
         let labels = u16::from(self.labels.min(LABELS_MAX));
@@ -166,7 +175,17 @@ impl Layout {
         // softflowd has them behind the reverse direction.
         let labels = u16::from(self.labels.min(LABELS_MAX));
         fields.extend((0..labels).map(|label| field((element::MPLS_LABEL_1 + label, 3))));
+        fields.extend(self.exporter_field());
         fields
+    }
+
+    /// The field that tells the exporter, which is the last one.
+    fn exporter_field(&self) -> Option<Field> {
+        let exporter = self.exporter.filter(|_| self.softflowd.is_none())?;
+        Some(field(match exporter.to_ipv4_mapped() {
+            Some(_) => (element::EXPORTER_V4, 4),
+            None => (element::EXPORTER_V6, 16),
+        }))
     }
 
     /// What is below the network header, and the optional fields.
@@ -305,11 +324,23 @@ mod tests {
                 labels,
                 biflow,
                 optional: Optional::of_number(optional),
-                softflowd: None,
+                ..Layout::WEIR
             };
             for (v6, icmp) in [(false, false), (false, true), (true, false), (true, true)] {
                 let id = layout.id(v6, icmp);
                 assert!(id >= 1024 && seen.insert(id), "{layout:?}: {id}");
+            }
+        }
+        for exporter in ["::ffff:192.0.2.1", "2001:db8::1"] {
+            for optional in 0..64 {
+                let layout = Layout {
+                    optional: Optional::of_number(optional),
+                    exporter: Some(exporter.parse().unwrap()),
+                    ..Layout::WEIR
+                };
+                for (v6, icmp) in [(false, false), (false, true), (true, false), (true, true)] {
+                    assert!(seen.insert(layout.id(v6, icmp)), "{layout:?}");
+                }
             }
         }
         assert_eq!(Layout::WEIR.id(false, false), 1024);

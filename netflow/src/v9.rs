@@ -46,6 +46,7 @@ pub static FLOWS_V4: FlowTemplate = FlowTemplate {
     dialect: Dialect::V9,
     id: flow_template::ID_V4,
     fields: Cow::Borrowed(V4_FIELDS),
+    exporter: None,
 };
 const V4_FIELDS: &[Field] =
     &flow_template::fields_v4(element::START_UPTIME_MS, element::END_UPTIME_MS, 4);
@@ -55,6 +56,7 @@ pub static FLOWS_V6: FlowTemplate = FlowTemplate {
     dialect: Dialect::V9,
     id: flow_template::ID_V6,
     fields: Cow::Borrowed(V6_FIELDS),
+    exporter: None,
 };
 const V6_FIELDS: &[Field] =
     &flow_template::fields_v6(element::START_UPTIME_MS, element::END_UPTIME_MS, 4);

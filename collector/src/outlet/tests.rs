@@ -67,12 +67,20 @@ fn rich(v6: bool) -> FlowRecord {
 fn passed(record: FlowRecord) -> Passed {
     Passed {
         record,
+        exporter: Ipv6Addr::UNSPECIFIED,
         has_others: false,
     }
 }
 
 /// What a collector makes of flows that are passed on, and what was counted.
 fn there(version: Version, flows: &[Passed]) -> (Vec<FlowRecord>, Account) {
+    let (found, account) = stored(version, flows);
+    let found = found.into_iter().map(|flow| flow.record);
+    (found.collect(), account)
+}
+
+/// The same, with what it stores beside records.
+fn stored(version: Version, flows: &[Passed]) -> (Vec<StoredFlow>, Account) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut outlet = Outlet::open(socket.local_addr().unwrap(), version, None).unwrap();
     for flow in flows {
@@ -92,8 +100,91 @@ fn there(version: Version, flows: &[Passed]) -> (Vec<FlowRecord>, Account) {
         let taken = exporters.datagram(octets, &source, NOW.unix_ns, &mut found);
         taken.unwrap();
     }
-    let found = found.into_iter().map(|flow| flow.record);
-    (found.collect(), outlet.account())
+    (found, outlet.account())
+}
+
+/// Domain, packets, and what is in `others`.
+fn told(flow: &StoredFlow) -> (u32, u64, Vec<(String, Vec<u8>)>) {
+    let others = flow.others.named();
+    let others = others.map(|(name, octets)| (name, octets.to_vec()));
+    (flow.source_id, flow.record.packets, others.collect())
+}
+
+#[test]
+fn who_exported_flows_first_is_told_with_them_however_often_they_are_passed_on() {
+    let second: Ipv6Addr = "2001:db8::9".parse().unwrap();
+    let mut flows = Vec::new();
+    for (packets, exporter) in [
+        (1, v4(7)),
+        (2, second),
+        (3, v4(7)),
+        (4, Ipv6Addr::UNSPECIFIED),
+    ] {
+        flows.push(Passed {
+            exporter,
+            ..passed(FlowRecord { packets, ..plain() })
+        });
+    }
+    let v4_told = vec![("130".to_owned(), vec![192, 0, 2, 7])];
+    let v6_told = vec![("131".to_owned(), second.octets().to_vec())];
+    for version in [Version::V9, Version::Ipfix] {
+        let (found, account) = stored(version, &flows);
+        let found_told: Vec<_> = found.iter().map(told).collect();
+        let expected = [
+            (0, 1, v4_told.clone()),
+            (0, 3, v4_told.clone()),
+            (1, 2, v6_told.clone()),
+            (2, 4, Vec::new()),
+        ];
+        assert_eq!(found_told, expected, "{version}");
+        assert_eq!(account.reduced, 0);
+        // That collector passes them on, too.
+        let again: Vec<_> = found[..3].iter().map(Passed::from).collect();
+        let (found, account) = stored(version, &again);
+        let found_told: Vec<_> = found.iter().map(told).collect();
+        assert_eq!(found_told, expected[..3], "{version}");
+        assert_eq!(account.reduced, 0);
+    }
+    // v5 has no place for it, and one domain.
+    let bare = |flow: &Passed| Passed {
+        record: FlowRecord {
+            end_reason: EndReason::Unknown,
+            ..flow.record
+        },
+        ..*flow
+    };
+    let flows: Vec<_> = flows.iter().map(bare).collect();
+    let (found, account) = stored(Version::V5, &flows);
+    assert!(
+        found
+            .iter()
+            .all(|flow| flow.source_id == 0 && flow.others.is_empty())
+    );
+    assert_eq!((found.len(), account.reduced), (4, 0));
+}
+
+#[test]
+fn flows_of_very_many_exporters_and_rates_leave_without_an_address_or_are_counted() {
+    let exporters = LANES_MAX - RATES_MAX;
+    let flow = |number: u32, interval| Passed {
+        exporter: Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + u128::from(number)),
+        ..passed(FlowRecord {
+            sampling_interval: interval,
+            ..plain()
+        })
+    };
+    let mut flows: Vec<_> = (0..)
+        .take(exporters)
+        .map(|number| flow(number, 1))
+        .collect();
+    flows.extend([flow(5000, 1), flow(5001, 1), flow(5000, 2), flow(3, 1)]);
+    let (_, account) = stored(Version::Ipfix, &flows);
+    assert_eq!(account.reduced, 3);
+    assert_eq!(account.export.records_unsupported.records, 0);
+    flows.extend((3..).take(RATES_MAX).map(|interval| flow(5002, interval)));
+    let (_, account) = stored(Version::Ipfix, &flows);
+    assert_eq!(account.export.records_unsupported.records, 2);
+    assert_eq!(account.reduced, 3 + RATES_MAX as u64 - 2);
 }
 
 #[test]

@@ -125,6 +125,7 @@ impl Settings {
                 labels: asked.mpls_labels,
                 biflow,
                 softflowd: as_softflowd.then(|| self.softflowd()),
+                exporter: None,
             },
             datagram_octets_max: if as_softflowd && version.has_templates() {
                 SOFTFLOWD_OCTETS_MAX
