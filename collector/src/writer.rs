@@ -342,12 +342,17 @@ impl State {
     }
 
     fn write(&mut self, now_ms: i64) -> Result<(), StoreError> {
-        self.needs_all_columns |= schema::need_all_columns(&self.pending);
-        let is_too_narrow = |open: &OpenWindow| !open.window.has_all_columns();
-        if self.needs_all_columns && self.window.as_ref().is_some_and(is_too_narrow) {
+        if !self.append(now_ms)? {
             self.rotate();
+            self.append(now_ms)?;
         }
+        Ok(())
+    }
+
+    /// Appends what is pending; false if the window has not the columns for it.
+    fn append(&mut self, now_ms: i64) -> Result<bool, StoreError> {
         if self.window.is_none() {
+            self.needs_all_columns |= schema::need_all_columns(&self.pending);
             let start_ms = now_ms - now_ms.rem_euclid(self.rotation_ms);
             let path = self.directory.window_path(start_ms.div_euclid(1000));
             let window = if self.needs_all_columns {
@@ -362,7 +367,7 @@ impl State {
         }
         match &mut self.window {
             Some(open) => open.window.append(&self.pending),
-            None => Ok(()),
+            None => Ok(true),
         }
     }
 

@@ -33,11 +33,11 @@ trait Column {
     fn finish(self: Box<Self>) -> Result<ArrayRef, ArrowError>;
 }
 
-/// The columns of version 1.
+/// The columns of version 1, and whether these do not hold all of the flows.
 ///
 /// # Errors
 /// Never for flows from [`StoredFlow`]; the columns are made here.
-pub fn earlier(flows: &[StoredFlow]) -> Result<Vec<ArrayRef>, ArrowError> {
+pub fn earlier(flows: &[StoredFlow]) -> Result<(Vec<ArrayRef>, bool), ArrowError> {
     let rows = flows.len();
     let mut columns: [Box<dyn Column>; EARLIER_COLUMNS] = [
         times(rows, |flow| flow.record.start_ns),
@@ -68,12 +68,16 @@ pub fn earlier(flows: &[StoredFlow]) -> Result<Vec<ArrayRef>, ArrowError> {
         numbers::<UInt8Type>(rows, |flow| flow.record.end_reason as u8),
         numbers::<UInt32Type>(rows, |flow| flow.record.sampling_interval),
     ];
+    let mut need_more = false;
     for flows in flows.chunks(TOGETHER) {
         for column in &mut columns {
             column.take(flows);
         }
+        // Asked where they are at hand: once more through a whole message would fetch it once more.
+        need_more = need_more || schema::need_all_columns(flows);
     }
-    columns.into_iter().map(Column::finish).collect()
+    let columns = columns.into_iter().map(Column::finish);
+    Ok((columns.collect::<Result<_, _>>()?, need_more))
 }
 
 /// What version 2 added; null where a flow has none.

@@ -234,8 +234,8 @@ pub fn need_all_columns(flows: &[StoredFlow]) -> bool {
 /// # Errors
 /// Never for flows from [`StoredFlow`]; the columns are made here.
 pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
-    let mut columns = columns::earlier(flows)?;
-    if need_all_columns(flows) {
+    let (mut columns, need_more) = columns::earlier(flows)?;
+    if need_more {
         columns.extend(columns::later(flows)?);
     } else {
         let later = SCHEMA.fields().iter().skip(EARLIER_COLUMNS);
@@ -249,7 +249,21 @@ pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
 /// # Errors
 /// As [`batch`].
 pub fn earlier_batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
-    RecordBatch::try_new(earlier_schema(), columns::earlier(flows)?)
+    let (columns, _) = columns::earlier(flows)?;
+    RecordBatch::try_new(earlier_schema(), columns)
+}
+
+/// The same, if nothing of the flows is left out.
+///
+/// # Errors
+/// As [`batch`].
+pub(crate) fn earlier_batch_of_all(
+    flows: &[StoredFlow],
+) -> Result<Option<RecordBatch>, ArrowError> {
+    match columns::earlier(flows)? {
+        (_, true) => Ok(None),
+        (columns, false) => RecordBatch::try_new(earlier_schema(), columns).map(Some),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The open window: an Arrow IPC stream that grows by whole messages. Everything up to the last
 //! one can be read at any time, also after `kill -9`; a write that fails (full disk) is cut off
-//! again, so that the next one starts on a whole message. One that has the columns of version 1 only is
-//! given no flow that has more; its writer begins another one then ([`schema::need_all_columns`]).
+//! again, so that the next one starts on a whole message. One that has the columns of version 1 only
+//! takes no flow that has more; its writer begins another one then.
 
 use std::{
     fs::{File, OpenOptions},
@@ -80,27 +80,23 @@ impl Window {
         Ok(window)
     }
 
-    /// Whether it holds flows with what version 1 had no columns for.
-    #[must_use]
-    pub fn has_all_columns(&self) -> bool {
-        self.has_all_columns
-    }
-
-    /// Appends flows as one message. Without all columns, what has none of them is left out.
+    /// Appends flows as one message. False, and none of them, if they have what this window has no columns for.
     ///
     /// # Errors
     /// If they could not be written whole; the file is then as it was before.
-    pub fn append(&mut self, flows: &[StoredFlow]) -> Result<(), StoreError> {
+    pub fn append(&mut self, flows: &[StoredFlow]) -> Result<bool, StoreError> {
         let batch = if self.has_all_columns {
-            schema::batch(flows)
+            schema::batch(flows).map(Some)
         } else {
-            schema::earlier_batch(flows)
+            schema::earlier_batch_of_all(flows)
         };
-        let batch = batch.map_err(StoreError::arrow(&self.path))?;
+        let Some(batch) = batch.map_err(StoreError::arrow(&self.path))? else {
+            return Ok(false);
+        };
         let encoded = self.encoder.encode(&batch);
         self.write(&encoded.map_err(StoreError::arrow(&self.path))?)?;
         self.flows += flows.len() as u64;
-        Ok(())
+        Ok(true)
     }
 
     /// Flows in it.

@@ -162,7 +162,11 @@ fn d12_windows_of_version_1_are_read_and_closed() {
     let folder = tempfile::tempdir().unwrap();
     let directory = Directory::lock(folder.path()).unwrap();
     let mut earlier = Window::create_narrow(&directory.window_path(START_S)).unwrap();
-    earlier.append(&flows(10)).unwrap();
+    assert!(earlier.append(&flows(10)).unwrap());
+    // What it has no columns for it does not take, and nothing of the flows with it.
+    let mut wide = flows(3);
+    wide[2].record.flow_label = 7;
+    assert!(!earlier.append(&wide).unwrap());
     let mut window = Window::create(&directory.window_path(START_S + 60)).unwrap();
     window.append(&flows(20)).unwrap();
     let narrow = fs::metadata(earlier.path()).unwrap().len();
