@@ -182,13 +182,13 @@ impl Exporters {
         exporter.records += u64::from(datagram.count);
         self.statistics.count_mismatches += u64::from(!datagram.is_whole);
         self.statistics.values_not_stored += datagram.values_aside();
-        flows.reserve(usize::from(datagram.count));
-        datagram.for_each(|mut record| {
+        datagram.append_to(flows, |record| {
+            let mut flow = stored(&key, &record, received_ns, Others::NONE);
             // Most have no word for it, and v5 says 0 or 1 whether it knows or not.
-            if record.sampling_interval == 1 {
-                record.sampling_interval = RATE_NOT_TOLD;
+            if flow.record.sampling_interval == 1 {
+                flow.record.sampling_interval = RATE_NOT_TOLD;
             }
-            flows.push(stored(&key, &record, received_ns, Others::NONE));
+            flow
         });
         Ok(step)
     }

@@ -140,6 +140,17 @@ impl Datagram<'_> {
         u64::from(self.count) * each as u64
     }
 
+    /// Appends its flows as `keep` makes them of records. How many there are is known beforehand, so each can be
+    /// made in the place where it stays: a record is large, and one that is pushed is copied there.
+    pub fn append_to<T>(&self, flows: &mut Vec<T>, mut keep: impl FnMut(FlowRecord) -> T) {
+        match &self.records {
+            Records::V1(found) => flows.extend(found.records().map(keep)),
+            Records::V5(found) => flows.extend(found.records().map(keep)),
+            Records::V7(found) => flows.extend(found.records().map(|record| keep(record.flow))),
+            Records::V8(found) => flows.extend(found.records().map(|record| keep(record.flow))),
+        }
+    }
+
     /// Hands out its flows.
     pub fn for_each(&self, take: impl FnMut(FlowRecord)) {
         match &self.records {
