@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
+    port,
     process::{self, Daemon},
     sflow::{self, Header},
     traffic,
@@ -75,10 +76,7 @@ impl Archive {
         let frames = traffic.frames.iter().map(Vec::as_slice);
         let capture = traffic::capture_file(frames, |index| START_US + 1000 * index);
         fs::write(path("pcap"), capture)?;
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = socket.local_addr()?.to_string();
-        // The collector's from here on.
-        drop(socket);
+        let address = format!("127.0.0.1:{}", port::free()?);
         let mut command = Command::new(binaries.join("weir-collector"));
         let flows = self.root().join(format!("collector={name}"));
         command.arg("-w").arg(flows);

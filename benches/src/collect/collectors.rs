@@ -3,7 +3,6 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, UdpSocket},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -16,7 +15,10 @@ use tempfile::TempDir;
 use weir_benches::live::receiver::number_after;
 use weir_sensor::clock::Now;
 use weir_store::{footer, read, recompact};
-use weir_tests::process::{self, Daemon};
+use weir_tests::{
+    port,
+    process::{self, Daemon},
+};
 
 use crate::{
     buffer::BUFFER_OCTETS,
@@ -138,7 +140,7 @@ impl Running {
     /// milliseconds; nfcapd's last an hour.
     pub fn start(who: Who, nfcapd: &Nfcapd, cpu: Option<usize>, window_ms: u64) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let port = free_port()?;
+        let port = port::free()?;
         let flows = folder.path().join("flows");
         fs::create_dir(&flows)?;
         let program = match who {
@@ -338,12 +340,6 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
-}
-
-/// A UDP port that nobody has.
-pub fn free_port() -> Result<u16> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(socket.local_addr()?.port())
 }
 
 fn sockets() -> io::Result<String> {

@@ -23,7 +23,7 @@ use weir_sensor::clock::Now;
 use weir_store::system;
 use weir_tests::wire;
 
-pub use self::collectors::{Nfcapd, Who, binary, free_port, nfdump_flows};
+pub use self::collectors::{Nfcapd, Who, binary, nfdump_flows};
 use self::{
     collectors::Running,
     figures::{Figures, Outcome},

@@ -22,13 +22,16 @@ use weir_store::{
     layout,
     schema::{self, StoredFlow},
 };
-use weir_tests::process::{self, Daemon};
+use weir_tests::{
+    port,
+    process::{self, Daemon},
+};
 
 use crate::{
     Run,
     buffer::{BUFFER_OCTETS, BufferLimit},
     campus::{Campus, Family},
-    collect::{Nfcapd, Who, free_port, nfdump_flows},
+    collect::{Nfcapd, Who, nfdump_flows},
     progress::Progress,
     replay::{Encoded, Sender},
 };
@@ -151,7 +154,7 @@ impl Archive {
         /// For what is in its receive buffer.
         const SETTLE: Duration = Duration::from_secs(2);
         empty(&self.nfdump)?;
-        let port = free_port()?;
+        let port = port::free()?;
         let mut command = Command::new("nfcapd");
         command
             .arg("-w")

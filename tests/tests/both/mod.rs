@@ -16,6 +16,7 @@ use weir_exporter::{
 use weir_netflow::{ExportTime, FlowRecord, record::mapped_address};
 use weir_tests::{
     filters::{ADDRESSES, COUNTS, FLAGS, PORTS, PROTOCOLS, SMALL, V4_ADDRESSES, pick},
+    port,
     process::{Daemon, binaries},
     traffic::Random,
 };
@@ -116,14 +117,9 @@ fn send(datagrams: &[Vec<u8>], port: u16) {
     std::thread::sleep(Duration::from_millis(500));
 }
 
-fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
-}
-
 /// Weir's files of the datagrams.
 pub fn weir_collects(folder: &Path, datagrams: &[Vec<u8>]) -> PathBuf {
-    let (port, flows) = (free_port(), folder.join("weir"));
+    let (port, flows) = (port::free().unwrap(), folder.join("weir"));
     let mut command = Command::new(binaries().unwrap().join("weir-collector"));
     command
         .arg("-w")
@@ -138,7 +134,7 @@ pub fn weir_collects(folder: &Path, datagrams: &[Vec<u8>]) -> PathBuf {
 
 /// nfcapd's files of the datagrams, compressed as an option says.
 pub fn nfcapd_collects(folder: &Path, datagrams: &[Vec<u8>], compression: &[&str]) -> PathBuf {
-    let (port, flows) = (free_port(), folder.join("nfcapd"));
+    let (port, flows) = (port::free().unwrap(), folder.join("nfcapd"));
     fs::create_dir(&flows).unwrap();
     let mut command = Command::new("nfcapd");
     command.arg("-w").arg(&flows).args(compression);

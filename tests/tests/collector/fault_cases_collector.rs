@@ -116,7 +116,13 @@ fn c11_a_hundred_thousand_spoofed_exporters_take_flat_memory_and_few_lines() {
     let before = memory_kib(&daemon, "VmRSS");
     flood(60_000..160_000);
     let after = memory_kib(&daemon, "VmRSS");
-    assert!(after < before + 16_384, "{before} KiB, then {after} KiB");
+    // What waits for the writer is reused, and may have been filled only now, if the disk was slow for a moment: 16
+    // times 4,096 flows of 288 octets.
+    let waiting = 16 * 4096 * 288 / 1024;
+    assert!(
+        after < before + waiting + 8192,
+        "{before} KiB, then {after} KiB"
+    );
     // The known one's template and number are still there: one datagram of it was lost.
     send(&known, &site, std::iter::once(v9_datagram(7, 41, 1, false)));
     let found = site.stop(daemon);

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fs,
-    net::{Ipv4Addr, UdpSocket},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::Value;
 use weir_tests::{
+    port,
     process::{Daemon, binaries},
     traffic::{self, Traffic},
 };
@@ -39,14 +40,6 @@ pub fn has_v6(version: &str) -> bool {
     matches!(version.split_whitespace().next(), Some("9" | "10"))
 }
 
-pub fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 pub fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| {
         panic!("{command:?}: {error}; `cargo xtask setup --peers` installs it")
@@ -65,7 +58,7 @@ pub fn text(output: &Output) -> String {
 
 /// What Weir's collector makes of datagrams that `send` sends to the port.
 pub fn collect(folder: &Path, send: impl FnOnce(u16)) -> Value {
-    let port = free_port();
+    let port = port::free().unwrap();
     let mut command = Command::new(binaries().unwrap().join("weir-collector"));
     let statistics = folder.join("collector.json");
     command
@@ -95,7 +88,7 @@ pub fn nfdump_total(folder: &Path, name: &str) -> u64 {
 
 /// Has nfcapd, with more words on its command line, receive what `send` sends; its folder and its log.
 pub fn nfcapd(folder: &Path, more: &[&str], send: impl FnOnce(u16)) -> (PathBuf, String) {
-    let (port, flows) = (free_port(), folder.join("nfcapd"));
+    let (port, flows) = (port::free().unwrap(), folder.join("nfcapd"));
     fs::create_dir(&flows).unwrap();
     let mut command = Command::new("nfcapd");
     command
@@ -123,7 +116,7 @@ pub fn nfacctd(
     octets: u64,
     send: impl FnOnce(u16),
 ) -> (HashMap<String, (u64, u64)>, String) {
-    let (port, flows) = (free_port(), folder.join("flows.json"));
+    let (port, flows) = (port::free().unwrap(), folder.join("flows.json"));
     let configuration = folder.join("nfacctd.conf");
     let lines = format!(
         "daemonize: false\nnfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nnfacctd_disable_checks: false\nplugins: print\n\

@@ -15,6 +15,7 @@ use weir_netflow::{
     announce::{Announcement, Interface, Lost},
 };
 use weir_tests::{
+    port,
     process::{Daemon, binaries},
     sent::sent,
     traffic::{self, Traffic},
@@ -22,8 +23,8 @@ use weir_tests::{
 
 use crate::{
     peer::{
-        capture, collect, faultless, free_port, has_v6, is_flow, nfacctd, nfcapd, nfdump_total,
-        succeed, text, tshark,
+        capture, collect, faultless, has_v6, is_flow, nfacctd, nfcapd, nfdump_total, succeed, text,
+        tshark,
     },
     world::Decoded,
 };
@@ -469,7 +470,7 @@ fn weir_reads_what_pmacctd_sends() {
 fn a_port_where_nobody_listens_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let (capture, _) = capture(folder.path(), true);
-    let nobody: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let nobody: SocketAddr = ([127, 0, 0, 1], port::free().unwrap()).into();
     let sent = weir(&capture, nobody.port(), "9");
     assert!(sent["datagrams_refused"].as_u64().unwrap() > 0, "{sent:#}");
     assert_eq!(sent["unexplained_packets"], 0);

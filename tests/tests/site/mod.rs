@@ -13,7 +13,10 @@ use std::{
 
 use serde_json::Value;
 use weir_netflow::{ExportTime, FlowRecord, v9};
-use weir_tests::process::{Daemon, binaries, succeed};
+use weir_tests::{
+    port,
+    process::{Daemon, binaries, succeed},
+};
 
 pub use weir_tests::account::{expect, of};
 
@@ -33,10 +36,9 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         Self {
             folder: tempfile::tempdir().unwrap(),
-            port: socket.local_addr().unwrap().port(),
+            port: port::free().unwrap(),
         }
     }
 
