@@ -21,6 +21,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -41,6 +42,10 @@ pub const BATCH_RECORDS: usize = 1024;
 const BATCHES_MAX: usize = 16;
 const NS_PER_MS: u64 = 1_000_000;
 
+/// How long the near end waits until what it gave has left: longer than that takes at the thread's pace, where
+/// nothing holds it up.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Destinations that a sensor ever had: the account of each is kept.
 const LANES_MAX: usize = 64;
 
@@ -50,6 +55,8 @@ enum Message {
     Records(ExportTime, Vec<FlowRecord>),
     /// Which of the lanes those after it go to, and lanes to be added.
     Lanes(Vec<bool>, Vec<Lane>),
+    /// What came before it is to leave at once; this is dropped when it has.
+    Flush(Sender<()>),
 }
 
 /// What changed about the destinations.
@@ -226,6 +233,16 @@ impl Export {
             // It fails only if the thread is gone; `finish` counts what it did not send.
             let _ = self.sender.send(Message::Records(now.export_time(), batch));
         }
+    }
+
+    /// Has all records so far leave at once, instead of waiting for a datagram's worth, and waits until they have.
+    pub fn flush(&mut self, now: &Now) {
+        self.hand_over(now);
+        let (done, is_done) = bounded(0);
+        // As for records.
+        let _ = self.sender.send(Message::Flush(done));
+        // Nothing ever comes: it ends when the thread lets go of its end.
+        let _ = is_done.recv_timeout(FLUSH_PATIENCE);
     }
 
     /// Has the records from here on go to these addresses. Those that stay keep their numbers and

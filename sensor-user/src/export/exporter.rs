@@ -48,6 +48,11 @@ impl Exporter {
                     }
                 }
                 Ok(Message::Lanes(is_on, lanes)) => self.switch(&is_on, lanes),
+                Ok(Message::Flush(done)) => {
+                    self.flush(|_| true, self.now());
+                    self.publish();
+                    drop(done);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -158,13 +163,16 @@ impl Exporter {
 
     /// Sends the open datagrams that have waited long enough, stamped with `stamp`.
     fn flush_if_due(&mut self, now: &ExportTime, stamp: ExportTime) {
+        // A clock set back must not make it wait for long either.
+        let has_waited = |opened_ns: u64| now.unix_ns.abs_diff(opened_ns) >= DELAY_MAX_NS;
+        self.flush(has_waited, stamp);
+    }
+
+    /// Sends the open datagrams that were opened at such a time, stamped with `stamp`.
+    fn flush(&mut self, is_due: impl Fn(u64) -> bool, stamp: ExportTime) {
         let mut is_over = false;
         for (number, lane) in self.lanes.iter_mut().enumerate() {
-            // A clock set back must not make it wait for long either.
-            let due = lane
-                .opened_ns()
-                .is_some_and(|opened_ns| now.unix_ns.abs_diff(opened_ns) >= DELAY_MAX_NS);
-            if due {
+            if lane.opened_ns().is_some_and(&is_due) {
                 lane.flush(&stamp);
                 is_over |= self.turn == Some(number);
             }

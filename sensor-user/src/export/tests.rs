@@ -171,6 +171,27 @@ fn a_thread_that_lives_loses_nothing() {
     assert_eq!(exported[0].counters.records_lost, Tally::default());
 }
 
+/// Nothing else has them leave this soon: they are too few for a datagram, and not a second old.
+#[test]
+fn a_flush_has_records_leave_and_be_accounted_at_once() {
+    let mut export = export_by(Fuse { left: 1 });
+    push(&mut export, 5);
+    export.flush(&Now::read());
+    let counters = export.progress()[0].counters;
+    assert_eq!(
+        (counters.datagrams_sent, counters.records_exported.records),
+        (1, 5)
+    );
+    // A thread that dies of it, or is dead, is not waited for.
+    for _ in 0..2 {
+        push(&mut export, 1);
+        export.flush(&Now::read());
+    }
+    let (exported, died) = export.finish(&Now::read());
+    assert!(died);
+    assert_eq!(exported[0].counters.records_lost.records, 2);
+}
+
 #[test]
 fn each_destination_gets_what_came_while_it_was_one() {
     let listen = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

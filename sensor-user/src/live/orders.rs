@@ -54,7 +54,10 @@ impl Live {
             }
             Order::ExpireAll => {
                 self.export.tell_again();
-                return self.take_table();
+                let report = self.take_table();
+                // Who is answered finds them at the collectors, and in the statistics.
+                self.export.flush(&Now::read());
+                return report;
             }
             Order::DeleteAll => {
                 self.discards = true;

@@ -77,6 +77,12 @@ fn expiring_and_deleting_are_counted_apart() {
     world.send(&flood_frames(0..30));
     world.wait_for_answer("statistics", "Number of active flows: 30\n");
     assert_eq!(without_pid(&world.ask("expire-all")), "Expired 30 flows.");
+    // Who was answered finds them sent.
+    let statistics = world.ask("statistics");
+    assert!(
+        statistics.contains("Flows exported: 30 (30 records) in "),
+        "{statistics}"
+    );
     world.send(&flood_frames(30..50));
     world.wait_for_answer("statistics", "Number of active flows: 20\n");
     assert_eq!(without_pid(&world.ask("delete-all")), "Deleted 20 flows.");
