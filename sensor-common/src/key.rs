@@ -143,11 +143,13 @@ impl FlowKey {
     }
 
     /// Whether the packets were IPv6.
+    #[inline(always)]
     #[must_use]
     pub const fn is_v6(&self) -> bool {
         self.field16(Self::VLAN_SHIFT) & Self::FAMILY_V6 != 0
     }
 
+    #[inline(always)]
     const fn field16(&self, shift: u32) -> u16 {
         let [low, high, ..] = (self.attributes >> shift).to_le_bytes();
         u16::from_le_bytes([low, high])

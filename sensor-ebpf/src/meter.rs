@@ -158,6 +158,9 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
         }
     };
     match walk::network(&frame, network) {
+        Ok(walked) if options::v4_only() && walked.key.is_v6() => {
+            in_no_flow(source, &state, Unmetered::NonIp)
+        }
         Ok(walked) => {
             found.walked = walked;
             if options::tunnels() == Tunnels::NONE {

@@ -28,6 +28,8 @@ static FILTER: u8 = 0;
 #[unsafe(no_mangle)]
 static JOIN_FRAGMENTS: u8 = 0;
 #[unsafe(no_mangle)]
+static V4_ONLY: u8 = 0;
+#[unsafe(no_mangle)]
 static TUNNELS: u8 = 0;
 #[unsafe(no_mangle)]
 static EXTRA: u8 = 0;
@@ -106,6 +108,12 @@ pub fn filter() -> bool {
 #[inline(always)]
 pub fn fragments() -> bool {
     optional(&JOIN_FRAGMENTS) != 0
+}
+
+/// Whether IPv6 is counted as no IP.
+#[inline(always)]
+pub fn v4_only() -> bool {
+    optional(&V4_ONLY) != 0
 }
 
 /// Which tunnels are entered.

@@ -36,6 +36,8 @@ use reader::{BATCHES_MAX, Batch, Reader};
 /// What is read of each packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
+    /// Whether IPv6 is counted as no IP.
+    pub v4_only: bool,
     /// Tunnels that are entered.
     pub tunnels: Tunnels,
     /// What is read beside the key; what the key needs must be among it.

@@ -28,6 +28,8 @@ pub struct ProgramOptions {
     pub filter: bool,
     /// First fragments remembered; 0: later ones have no ports.
     pub fragments: u32,
+    /// Whether IPv6 is counted as no IP.
+    pub v4_only: bool,
     /// Which tunnels are entered.
     pub tunnels: Tunnels,
     /// What is read of a packet beside its key; what the key needs must be among it.
@@ -55,6 +57,7 @@ impl ProgramOptions {
             drop: false,
             filter: false,
             fragments: 0,
+            v4_only: false,
             tunnels: Tunnels::NONE,
             extra: Fields::of_key(KeyMask(shape.key_mask)),
             sampling: 1,
@@ -67,7 +70,7 @@ impl ProgramOptions {
 
 /// The options that are on or off, as the program's constants.
 #[must_use]
-pub fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 8] {
+pub fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 9] {
     let flag = |on: bool| if on { &1 } else { &0 };
     [
         ("EXACT_CLOCK", flag(options.exact_clock)),
@@ -77,6 +80,7 @@ pub fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 8] {
         ("DROP", flag(options.drop)),
         ("FILTER", flag(options.filter)),
         ("JOIN_FRAGMENTS", flag(options.fragments > 0)),
+        ("V4_ONLY", flag(options.v4_only)),
         ("SAMPLING_RANDOM", flag(options.sampling_random)),
     ]
 }

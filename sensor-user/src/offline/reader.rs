@@ -6,7 +6,7 @@ use anyhow::Result;
 use crossbeam::channel::{Receiver, Sender};
 use weir_netflow::low32;
 use weir_sensor_common::{
-    Counter, Extra, Fields, Walked,
+    Counter, Extra, Fields, Unmetered, Walked,
     counters::COUNTERS_MAX,
     slot::{Sighting, TICK_SHIFT},
     table::Shape,
@@ -176,7 +176,7 @@ impl Reader {
             self.counted.add(Counter::SampledOut, 1);
             return Ok(None);
         }
-        let mut walked = match capture::walk(frame, self.reading.tunnels) {
+        let mut walked = match self.walk(frame) {
             Ok(walked) => walked,
             Err(reason) => {
                 let unsupported = !capture::supported(frame.link);
@@ -192,6 +192,14 @@ impl Reader {
         let is_fragment = walked.fragment != 0;
         self.counted.add(Counter::Fragments, u64::from(is_fragment));
         Ok(Some(walked))
+    }
+
+    fn walk(&self, frame: &Frame<'_>) -> Result<Walked, Unmetered> {
+        let walked = capture::walk(frame, self.reading.tunnels)?;
+        if self.reading.v4_only && walked.key.is_v6() {
+            return Err(Unmetered::NonIp);
+        }
+        Ok(walked)
     }
 
     /// Whether the filter wants a frame; without one all are wanted.

@@ -29,6 +29,7 @@ impl Settings {
             drop_anyway,
             collectors: _,
             format,
+            track_ipv6,
             export_options,
             timeouts: _,
             flows_per_cpu,
@@ -64,6 +65,7 @@ impl Settings {
             ("drop", *drop == other.drop),
             ("drop-anyway", *drop_anyway == other.drop_anyway),
             ("netflow-version", *format == other.format),
+            ("track-ipv6", *track_ipv6 == other.track_ipv6),
             (
                 "transport and its like",
                 *export_options == other.export_options,

@@ -187,7 +187,7 @@ pub const PROGRAM: &[Difference] = &[
     difference(
         "-6 -a -B -C -M -H -I",
         "change what is captured, and how",
-        "taken, and said to be without effect",
+        "taken, and said to be without effect (by softflowd\u{2019}s name -6 with -v 1 and 5: as there)",
     ),
     difference(
         "-d, -D",
@@ -217,7 +217,7 @@ pub const PROGRAM: &[Difference] = &[
     ),
     difference(
         "statistics",
-        "a flow that could not be sent is two failures; IPv6 that is not tracked is non-IP",
+        "a flow that could not be sent is two failures",
         "a record that could not be sent is one failure; Weir\u{2019}s own account stands below",
     ),
     difference(

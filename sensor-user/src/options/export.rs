@@ -192,7 +192,7 @@ impl ExportOptions {
     pub fn notes(&self, format: Format) -> Vec<String> {
         /// Of a packet's labels so many are read.
         const LABELS_READ: u8 = 4;
-        let has_templates = matches!(format, Format::V9 | Format::Ipfix);
+        let has_templates = format.has_templates();
         let notes = [
             (
                 self.biflow && format != Format::Ipfix,

@@ -103,7 +103,7 @@ mod tests {
         for line in [
             "-i 3:eth0 -N -s 10 -n a:1,b:2 -v 5 -t udp=7 -T vlan -c /c -p /p -d",
             "-i eth0 -P tcp -A milli -b -l -x 3 -L 64 -S eth1 -e 192.0.2.1 -v 10 -D -g -d",
-            "-i eth0 -6 -a -B 1 -C 2 -M -H 02:00:00:00:00:01 -I 7d -v 1 -d -c none",
+            "-i eth0 -a -B 1 -C 2 -M -H 02:00:00:00:00:01 -I 7d -v 1 -d -c none",
             "-r file -a -v psamp -d -c none tcp or udp",
             "-R 4739 -d -v 9 -c /c",
             "-i eth0 -R 4739 -6 -d -v 9 -c /c",
@@ -127,6 +127,24 @@ mod tests {
                 ..weir
             };
             assert_eq!(weir, softflowd, "{line}");
+        }
+    }
+
+    #[test]
+    fn ipv6_is_no_ip_where_it_is_none_to_softflowd() {
+        for (line, v4_only) in [
+            ("softflowd -i eth0", true),
+            ("softflowd -i eth0 -v 1", true),
+            ("softflowd -i eth0 -6", false),
+            ("softflowd -i eth0 -D", false),
+            ("softflowd -i eth0 -v 9", false),
+            ("softflowd -i eth0 -v 10", false),
+            ("weir-sensor -i eth0 -v 5", false),
+        ] {
+            let Ok(settings) = parse(words(line)) else {
+                panic!("{line}")
+            };
+            assert_eq!(settings.v4_only(), v4_only, "{line}");
         }
     }
 

@@ -131,6 +131,7 @@ impl Options {
             drop_anyway: self.drop_anyway,
             collectors: self.collector,
             format: self.netflow_version,
+            track_ipv6: self.without_effect.track_ipv6,
             export_options: self.export_options,
             timeouts,
             flows_per_cpu: self.max_flows,

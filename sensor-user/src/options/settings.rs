@@ -81,6 +81,8 @@ pub struct Settings {
     pub collectors: Vec<String>,
     /// Export format.
     pub format: Format,
+    /// IPv6 is metered even if the format has no place for it (`-6`); by Weir's own name it is anyway.
+    pub track_ipv6: bool,
     /// How records are to leave.
     pub export_options: ExportOptions,
     /// Timeouts.
@@ -195,6 +197,14 @@ impl Settings {
         };
         let of_key = Fields::of_key(self.track.into());
         self.fields_asked.and(of_key).and(labels)
+    }
+
+    /// Whether IPv6 is counted as no IP, as softflowd does where the format has no place for it, unless `-6` or
+    /// `-D` says otherwise.
+    #[must_use]
+    pub fn v4_only(&self) -> bool {
+        let asks = self.track_ipv6 || self.debug;
+        self.style == Style::Softflowd && !asks && !self.format.has_templates()
     }
 
     /// First fragments remembered.

@@ -51,7 +51,8 @@ This is weir-sensor in softflowd's place. Valid commandline options:
   -l  -L hoplimit  -S interface  -e addr take turns; TTL, interface and address to send from
   -p pidfile  -c socket|none             default /var/run/softflowd.pid and .ctl
   -d  -D  -g  -h                         foreground, debug, processor time at exit, this help
-  -6 -a -B n -C n -H mac -I n -M         taken, without effect
+  -6                                     meter IPv6 with -v 1 and 5, too
+  -a -B n -C n -H mac -I n -M            taken, without effect
   -R port                                likewise beside -i or -r, else refused
 Timeouts: tcp 3600, tcp.rst 120, tcp.fin 300, udp 300, icmp 300, general 3600,
   maxlife 604800, expint 60; times as 90, 10m, 1h30m
@@ -86,6 +87,8 @@ pub fn settings(words: &[String]) -> Result<Settings, Refused> {
         return Err(usage("-i, -r or -R option not specified.".to_owned()));
     }
     settings.filter = join(&options.operands);
+    // It has one where the format has no place for IPv6.
+    line.without_effect.track_ipv6 = settings.track_ipv6 && settings.format.has_templates();
     settings.notes = line.without_effect.notes(settings.read.is_some());
     let note = settings.psamp_note();
     settings.notes.extend(note);
@@ -117,6 +120,7 @@ fn defaults() -> Settings {
         drop_anyway: false,
         collectors: Vec::new(),
         format: Format::V5,
+        track_ipv6: false,
         export_options: ExportOptions::default(),
         timeouts: Timeouts::softflowd(),
         flows_per_cpu: Some(DIRECTIONS * MAX_FLOWS),
@@ -190,7 +194,7 @@ impl Line {
                 settings.debug = true;
             }
             'g' => settings.cpu_clocks = true,
-            '6' => self.without_effect.track_ipv6 = true,
+            '6' => settings.track_ipv6 = true,
             'a' => self.without_effect.packet_time = true,
             'M' => self.without_effect.threads = true,
             'B' => self.without_effect.pcap_buffer = Some(number(letter, argument)?),
@@ -419,10 +423,11 @@ mod tests {
 
     #[test]
     fn flags_without_effect_are_taken_and_told() {
-        let line = "-R 4739 -i eth0 -6aM -B 1048576 -C160 -H 02:00:00:00:00:01 -I 7d";
+        let line = "-v 9 -R 4739 -i eth0 -6aM -B 1048576 -C160 -H 02:00:00:00:00:01 -I 7d";
         let settings = parsed(line).unwrap();
         let flags: Vec<_> = settings.notes.iter().map(|note| &note[..2]).collect();
         assert_eq!(flags, ["-6", "-a", "-B", "-C", "-M", "-H", "-I", "-R"]);
+        assert!(parsed("-6 -i eth0").unwrap().notes.is_empty());
     }
 
     #[test]

@@ -62,6 +62,12 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether records have what templates say; the others have no place for IPv6.
+    #[must_use]
+    pub const fn has_templates(self) -> bool {
+        matches!(self, Self::V9 | Self::Ipfix)
+    }
+
     /// As the exporter has it.
     ///
     /// # Errors

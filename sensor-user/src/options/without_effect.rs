@@ -64,7 +64,7 @@ impl WithoutEffect {
     #[must_use]
     pub fn notes(&self, read: bool) -> Vec<String> {
         let given = [
-            (self.track_ipv6, "-6", "IPv6 is always metered"),
+            (self.track_ipv6, "-6", "IPv6 is metered anyway"),
             (
                 self.packet_time && !read,
                 "-a",

@@ -153,6 +153,7 @@ impl Start<'_> {
             drop: settings.drop,
             filter: self.filter.is_some(),
             fragments: settings.fragments_max(),
+            v4_only: settings.v4_only(),
             tunnels: settings.tunnels,
             extra: self.extra(),
             sampling: settings.sampling,

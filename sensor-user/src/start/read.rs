@@ -29,6 +29,7 @@ impl Start<'_> {
         let recorder = self.recorder(vec![0], Vec::new());
         let fragments = Fragments::new(settings.fragments_max());
         let reading = Reading {
+            v4_only: settings.v4_only(),
             tunnels: settings.tunnels,
             extra: self.extra(),
             sampling: settings.sampling,

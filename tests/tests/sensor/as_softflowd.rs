@@ -83,9 +83,13 @@ fn it_goes_to_the_background_once_it_meters() {
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("metering"), "{said}");
     assert_eq!(softflowd.name().as_deref(), Some("softflowd"));
-    let frames = flood_frames(0..10);
+    // v5 has no place for IPv6, which so is no IP.
+    let mut frames: Vec<_> = (1..=3).map(ipv6_frame).collect();
+    frames.extend(flood_frames(0..10));
     world.send(&frames);
-    world.wait_for_answer("statistics", "Number of active flows: 10\n");
+    let statistics = world.wait_for_answer("statistics", "Number of active flows: 10\n");
+    let ignored = "\nIgnored packets: 3 (3 non-IP, 0 too short)\n";
+    assert!(statistics.contains(ignored), "{statistics}");
     assert!(
         world
             .ask("timeouts")
@@ -218,6 +222,47 @@ fn statistics_of_conversations_are_debians_to_the_digit() {
         );
         let ours = statistics_of(&ours, version, &capture);
         assert_eq!(ours, theirs, "{version}");
+    }
+}
+
+/// A datagram of IPv6, from a host of that number.
+fn ipv6_frame(host: u8) -> Vec<u8> {
+    let address = |last| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let datagram = [0x03, 0xe8, 0, 53, 0, 8, 0, 0];
+    let packet = traffic::ipv6(address(host), address(0xff), 17, &datagram);
+    traffic::ethernet(None, 0x86dd, &packet)
+}
+
+/// Without `-6` or `-D` it is no IP where the format has no place for it.
+#[test]
+fn ipv6_is_counted_as_debians_counts_it() {
+    const LINES: usize = 6;
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("both.pcap");
+    let mut frames = flood_frames(0..7);
+    frames.extend((1..6).map(ipv6_frame));
+    let file = traffic::capture_file(frames.iter().map(Vec::as_slice), |index| {
+        1_700_000_000_000_000 + 1000 * index
+    });
+    fs::write(&capture, file).unwrap();
+    let ours = folder.path().join("softflowd");
+    symlink(binaries().unwrap().join("weir-sensor"), &ours).unwrap();
+    for (arguments, ignored) in [
+        ("", "Ignored packets: 5 (5 non-IP, 0 too short)"),
+        ("-v 1", "Ignored packets: 5 (5 non-IP, 0 too short)"),
+        ("-6", "Ignored packets: 0 (0 non-IP, 0 too short)"),
+        ("-D -v 1", "Ignored packets: 0 (0 non-IP, 0 too short)"),
+        ("-v 9", "Ignored packets: 0 (0 non-IP, 0 too short)"),
+    ] {
+        let [theirs, ours] = [Path::new("softflowd"), &ours].map(|program| {
+            let text = statistics_of(program, arguments, &capture);
+            text.lines()
+                .take(LINES)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        });
+        assert!(theirs.iter().any(|line| line == ignored), "{theirs:?}");
+        assert_eq!(ours, theirs, "{arguments}");
     }
 }
 
