@@ -44,7 +44,7 @@ enum Content {
     Folder,
 }
 
-/// Programs by their folders.
+/// Programs by their folders. Files of a package that are one program's are found by its name.
 const PROGRAMS: [(&str, &str); 4] = [
     ("weir-sensor", "usr/sbin"),
     ("weir-ctl", "usr/sbin"),
@@ -60,18 +60,27 @@ const MAN_LINKS: [(&str, &str); 2] = [("softflowd", "weir-sensor"), ("softflowct
 impl Package {
     /// Weir itself.
     pub fn weir(built: &Built) -> Result<Self> {
-        let programs = PROGRAMS.iter();
-        let programs = programs.map(|(program, _)| built.programs.join(program));
-        let mut entries: Vec<Entry> = PROGRAMS
+        Self::weir_of(built, &PROGRAMS.map(|(program, _)| program))
+    }
+
+    /// As much of it as some of the programs need.
+    pub fn weir_of(built: &Built, names: &[&str]) -> Result<Self> {
+        let wanted = PROGRAMS.iter();
+        let wanted: Vec<_> = wanted
+            .filter(|(program, _)| names.contains(program))
+            .collect();
+        let built_path = |program: &str| built.programs.join(program);
+        let mut entries: Vec<Entry> = wanted
             .iter()
             .map(|(program, folder)| {
-                let content = Content::Program(built.programs.join(program));
+                let content = Content::Program(built_path(program));
                 Entry::new(format!("{folder}/{program}"), content)
             })
             .collect();
-        entries.extend(service());
-        entries.extend(documents()?);
-        entries.extend(generated(built)?);
+        entries.extend(service(names));
+        entries.extend(documents(names)?);
+        entries.extend(generated(built, names)?);
+        let programs = wanted.iter().map(|(program, _)| built_path(program));
         Ok(Self {
             name: "weir",
             all: false,
@@ -138,27 +147,30 @@ impl Package {
     }
 }
 
-/// Units and what they need.
-fn service() -> Vec<Entry> {
-    let mut entries: Vec<Entry> = ["sensor.toml", "collector.toml"]
-        .map(|name| Entry::copy(format!("etc/weir/{name}"), name))
-        .into();
-    for unit in [
-        "weir-sensor@.service",
-        "weir-sensor-pins@.service",
-        "weir-collector.service",
-    ] {
-        entries.push(Entry::copy(format!("{UNITS}/{unit}"), unit));
+/// Configuration, units and what they need, of some of the programs.
+fn service(names: &[&str]) -> Vec<Entry> {
+    let mut entries = vec![
+        Entry::copy("usr/lib/sysusers.d/weir.conf", "sysusers.conf"),
+        Entry::copy("usr/lib/tmpfiles.d/weir.conf", "tmpfiles.conf"),
+    ];
+    let unit = |name: &str| Entry::copy(format!("{UNITS}/{name}"), name);
+    let example = |name: &str| Entry::copy(format!("etc/weir/{name}"), name);
+    if names.contains(&"weir-sensor") {
+        let pins = Content::Script(packaging("sensor-pins"));
+        entries.extend([
+            example("sensor.toml"),
+            unit("weir-sensor@.service"),
+            unit("weir-sensor-pins@.service"),
+            Entry::new("usr/lib/weir/sensor-pins", pins),
+        ]);
     }
-    entries.push(Entry::copy("usr/lib/sysusers.d/weir.conf", "sysusers.conf"));
-    entries.push(Entry::copy("usr/lib/tmpfiles.d/weir.conf", "tmpfiles.conf"));
-    entries.push(Entry::new(
-        "usr/lib/weir/sensor-pins",
-        Content::Script(packaging("sensor-pins")),
-    ));
-    // Where `weir` looks for what is its operator's.
-    for folder in ["sets", "who", "signatures", "names"] {
-        entries.push(Entry::new(format!("etc/weir/{folder}"), Content::Folder));
+    if names.contains(&"weir-collector") {
+        entries.extend([example("collector.toml"), unit("weir-collector.service")]);
+    }
+    if names.contains(&"weir") {
+        // Where it looks for what is its operator's.
+        let folders = ["sets", "who", "signatures", "names"];
+        entries.extend(folders.map(|name| Entry::new(format!("etc/weir/{name}"), Content::Folder)));
     }
     entries
 }
@@ -178,8 +190,8 @@ pub fn linked_documents() -> Result<Vec<String>> {
     Ok(documents)
 }
 
-/// What is to be read.
-fn documents() -> Result<Vec<Entry>> {
+/// What is to be read by who has some of the programs.
+fn documents(names: &[&str]) -> Result<Vec<Entry>> {
     let folder = "usr/share/doc/weir";
     let mut entries = vec![Entry::copy(
         format!("{folder}/copyright"),
@@ -192,7 +204,12 @@ fn documents() -> Result<Vec<Entry>> {
         entries.push(Entry::new(format!("{folder}/{document}"), content));
     }
     // The catalogues and signatures that are within `weir`, to write one's own by.
-    for kind in ["who", "signatures"] {
+    let kinds: &[&str] = if names.contains(&"weir") {
+        &["who", "signatures"]
+    } else {
+        &[]
+    };
+    for kind in kinds {
         for path in files(&root().join("report").join(kind))? {
             let name = name(&path)?;
             let target = format!("{folder}/examples/{kind}/{name}");
@@ -202,14 +219,15 @@ fn documents() -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Man pages and completions.
-fn generated(built: &Built) -> Result<Vec<Entry>> {
+/// Man pages and completions of some of the programs.
+fn generated(built: &Built, names: &[&str]) -> Result<Vec<Entry>> {
+    let is_wanted = |stem: &str| owner(stem).is_some_and(|program| names.contains(&program));
     let mut entries = Vec::new();
     for path in files(&built.man)? {
         let name = name(&path)?;
         let (stem, section) = name.rsplit_once('.').context("a page's section")?;
-        // The other package has links instead.
-        if MAN_LINKS.iter().all(|(link, _)| *link != stem) {
+        // Of other names the other package has links.
+        if is_wanted(stem) {
             let target = format!("usr/share/man/man{section}/{name}.gz");
             entries.push(Entry::new(target, Content::Gzip(path)));
         }
@@ -220,11 +238,25 @@ fn generated(built: &Built) -> Result<Vec<Entry>> {
         ("fish", "usr/share/fish/vendor_completions.d"),
     ] {
         for path in files(&built.completions.join(shell))? {
-            let target = format!("{folder}/{}", name(&path)?);
-            entries.push(Entry::new(target, Content::Copy(path)));
+            let name = name(&path)?;
+            let stem = name.trim_start_matches('_').trim_end_matches(".fish");
+            if is_wanted(stem) {
+                let target = format!("{folder}/{name}");
+                entries.push(Entry::new(target, Content::Copy(path)));
+            }
         }
     }
     Ok(entries)
+}
+
+/// The program whose page or completion has this name: its own, or with a subcommand behind it.
+fn owner(stem: &str) -> Option<&'static str> {
+    let programs = PROGRAMS.iter().map(|(program, _)| *program);
+    let owners = programs.filter(|program| {
+        let rest = stem.strip_prefix(*program);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    });
+    owners.max_by_key(|program| program.len())
 }
 
 /// A file of `packaging/`.
@@ -336,6 +368,89 @@ mod tests {
         found
     }
 
+    /// A folder of what the generator writes, by names only.
+    fn generated_in(folder: &Path) -> Built {
+        let (man, completions) = (folder.join("man"), folder.join("completions"));
+        let mut paths = [
+            "weir-sensor.8",
+            "softflowd.8",
+            "weir-ctl.8",
+            "softflowctl.8",
+        ]
+        .map(|page| man.join(page))
+        .to_vec();
+        paths.extend(["weir-collector.8", "weir-collector-import.8"].map(|page| man.join(page)));
+        paths.extend(["weir.1", "weir-top.1"].map(|page| man.join(page)));
+        for (program, _) in PROGRAMS {
+            paths.push(completions.join("bash").join(program));
+            paths.push(completions.join(format!("zsh/_{program}")));
+            paths.push(completions.join(format!("fish/{program}.fish")));
+        }
+        for path in paths {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        Built {
+            programs: folder.to_owned(),
+            man,
+            completions,
+        }
+    }
+
+    /// Both packages have between them what a sensor needs, and no file twice.
+    #[test]
+    fn a_package_has_what_is_of_its_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let built = generated_in(folder.path());
+        let paths = |package: &Package| -> Vec<String> {
+            let entries = package.entries.iter();
+            entries.map(|entry| entry.path.clone()).collect()
+        };
+        let all = paths(&Package::weir(&built).unwrap());
+        let sensors = Package::weir_of(&built, &["weir-sensor", "weir-ctl"]).unwrap();
+        let sensors = paths(&sensors);
+        let of_sensors = [
+            "usr/sbin/weir-sensor",
+            "usr/sbin/weir-ctl",
+            "etc/weir/sensor.toml",
+            "lib/systemd/system/weir-sensor@.service",
+            "lib/systemd/system/weir-sensor-pins@.service",
+            "usr/lib/weir/sensor-pins",
+            "usr/share/man/man8/weir-sensor.8.gz",
+            "usr/share/man/man8/weir-ctl.8.gz",
+            "usr/share/bash-completion/completions/weir-ctl",
+            "usr/share/zsh/vendor-completions/_weir-sensor",
+            "usr/share/fish/vendor_completions.d/weir-sensor.fish",
+            "usr/share/doc/weir/docs/sensor.md",
+        ];
+        let of_others = [
+            "usr/sbin/weir-collector",
+            "usr/bin/weir",
+            "etc/weir/collector.toml",
+            "etc/weir/sets",
+            "lib/systemd/system/weir-collector.service",
+            "usr/share/man/man8/weir-collector.8.gz",
+            "usr/share/man/man8/weir-collector-import.8.gz",
+            "usr/share/man/man1/weir.1.gz",
+            "usr/share/man/man1/weir-top.1.gz",
+            "usr/share/bash-completion/completions/weir",
+            "usr/share/zsh/vendor-completions/_weir-collector",
+            "usr/share/fish/vendor_completions.d/weir.fish",
+        ];
+        let has = |paths: &[String], path: &str| paths.iter().any(|found| found == path);
+        for path in of_sensors {
+            assert!(has(&all, path) && has(&sensors, path), "{path}");
+        }
+        for path in of_others {
+            assert!(has(&all, path) && !has(&sensors, path), "{path}");
+        }
+        let mut both = [all, paths(&Package::softflowd())].concat();
+        both.sort();
+        let doubled = both.windows(2).find(|two| two[0] == two[1]);
+        assert_eq!(doubled, None);
+        assert!(has(&both, "usr/share/man/man8/softflowd.8.gz"));
+    }
+
     #[test]
     fn what_documents_link_to_is_installed_beside_them() {
         let documents = linked_documents().unwrap();
@@ -354,7 +469,7 @@ mod tests {
                 "{link} is not installed: name it without a link"
             );
         }
-        let entries = super::documents().unwrap();
+        let entries = super::documents(&[]).unwrap();
         for document in documents {
             let path = format!("usr/share/doc/weir/{document}");
             assert!(entries.iter().any(|entry| entry.path == path), "{path}");
