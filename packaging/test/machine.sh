@@ -40,6 +40,11 @@ nothing_left() {
     check "$1: its socket is gone" not test -e /run/weir-sensor/near0/ctl
 }
 
+# Which program the instance near of softflowd is.
+running() {
+    readlink "/proc/$(cat /run/softflowd/near.pid)/exe"
+}
+
 sensor=weir-sensor@near0.service
 cp /etc/weir/sensor.toml /etc/weir/sensor-near0.toml
 check "the collector starts" systemctl start weir-collector
@@ -92,5 +97,27 @@ check "it does not start with nonsense" not systemctl restart $sensor
 check "its table waits for the next one" sh -c 'ls -d /run/weir/pins/near0/table-*'
 check "it stops though it does not run" systemctl stop $sensor
 nothing_left "wrongly configured"
+
+# Debian's softflowd meters, and Weir takes its place meanwhile.
+instance=softflowd@near.service
+printf '%s\n' "interface='near0'" "options='-v 9 -n 127.0.0.1:2055'" >/etc/softflowd/near.conf
+systemctl daemon-reload
+check "softflowd starts" systemctl start $instance
+check "it is Debian's" is /usr/sbin/softflowd "$(running)"
+check "weir-softflowd takes its place" dpkg --install /srv/test/weir-softflowd_*.deb
+for _ in $(seq 300); do
+    systemctl is-active --quiet $instance && break
+    sleep 1
+done
+check "its instance goes on" systemctl is-active $instance
+check "it is Weir's" is /usr/sbin/weir-sensor "$(running)"
+check "softflowctl asks it" sh -c 'softflowctl -c /run/softflowd/near.ctl statistics | grep "Number of active flows"'
+check "it has few privileges" is 000000c000003000 \
+    "$(sed -n 's/^CapEff:[[:space:]]*//p' "/proc/$(cat /run/softflowd/near.pid)/status")"
+check "it starts again" systemctl restart $instance
+check "all instances stop" systemctl stop softflowd.service
+check "its pidfile is gone" not test -e /run/softflowd/near.pid
+check "so is its socket" not test -e /run/softflowd/near.ctl
+nothing_left "in softflowd's place"
 journalctl --no-pager -u $sensor -u weir-collector | tail -n 40
 finish

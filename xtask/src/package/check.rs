@@ -63,7 +63,11 @@ const NEEDED: [&str; 22] = [
     "usr/share/man/man8/weir-sensor.8.gz",
 ];
 /// Units, and ten times the exposure that systemd-analyze may find at most.
-const EXPOSURES: [(&str, u32); 2] = [("weir-sensor@.service", 40), ("weir-collector.service", 20)];
+const EXPOSURES: [(&str, u32); 3] = [
+    ("weir-sensor@.service", 40),
+    ("softflowd@.service", 40),
+    ("weir-collector.service", 20),
+];
 
 /// Fails if two packages differ.
 pub fn same(one: &Path, other: &Path) -> Result<()> {

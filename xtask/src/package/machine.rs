@@ -101,12 +101,14 @@ fn install(root: &Path, script: &str) -> Result<()> {
     fs::create_dir_all(&wants)?;
     std::os::unix::fs::symlink("../weir-test.service", wants.join("weir-test.service"))?;
     // In software the verifier takes its time.
-    let patience = units.join("weir-sensor@.service.d");
-    fs::create_dir_all(&patience)?;
-    fs::write(
-        patience.join("patience.conf"),
-        "[Service]\nTimeoutStartSec=10min\nWatchdogSec=10min\n",
-    )?;
+    for unit in ["weir-sensor@", "softflowd@"] {
+        let patience = units.join(format!("{unit}.service.d"));
+        fs::create_dir_all(&patience)?;
+        fs::write(
+            patience.join("patience.conf"),
+            "[Service]\nTimeoutStartSec=10min\nWatchdogSec=10min\n",
+        )?;
+    }
     fs::write(root.join("etc/fstab"), "/dev/vda / ext4 defaults 0 1\n")?;
     Ok(())
 }
