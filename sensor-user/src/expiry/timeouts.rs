@@ -25,7 +25,7 @@ pub struct Timeouts {
     pub general_ns: u64,
     /// Flows that do not end: exported this long after their first packet, and begun anew.
     pub active_ns: u64,
-    /// How often the table is swept, at least.
+    /// How often the table is swept, at least; 0 is softflowd's word for as soon as may be, here each second.
     pub sweep_ns: u64,
 }
 
@@ -100,7 +100,7 @@ impl Timeouts {
             }
             "idle" => [self.tcp_ns, self.udp_ns, self.icmp_ns, self.general_ns] = [time_ns; 4],
             "active" | "maxlife" => self.active_ns = time_ns,
-            "expint" => self.sweep_ns = if time_ns == 0 { SECOND_NS } else { time_ns },
+            "expint" => self.sweep_ns = time_ns,
             _ => return Err(format!("no timeout is called `{name}`; names are {NAMES}")),
         }
         Ok(())
@@ -111,7 +111,11 @@ impl Timeouts {
     pub fn sweep_interval_ns(&self) -> u64 {
         const SHORTEST_NS: u64 = 1_000_000;
         let half_ns = self.shortest_ns() / 2;
-        half_ns.min(self.sweep_ns).clamp(SHORTEST_NS, LOOK_NS_MAX)
+        let sweep_ns = match self.sweep_ns {
+            0 => SECOND_NS,
+            sweep_ns => sweep_ns,
+        };
+        half_ns.min(sweep_ns).clamp(SHORTEST_NS, LOOK_NS_MAX)
     }
 
     /// The shortest of them: no flow is over sooner than this after a packet of it, nor after it
@@ -215,5 +219,11 @@ pub(super) mod tests {
         assert_eq!(Timeouts::default().sweep_interval_ns(), SECOND_NS);
         assert_eq!(timeouts(&["idle=10ms"]).sweep_interval_ns(), 5_000_000);
         assert_eq!(timeouts(&["active=1ms"]).sweep_interval_ns(), 1_000_000);
+        // It is told as it was said.
+        let at_once = timeouts(&["expint=0"]);
+        assert_eq!(
+            (at_once.sweep_ns, at_once.sweep_interval_ns()),
+            (0, SECOND_NS)
+        );
     }
 }
