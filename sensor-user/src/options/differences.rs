@@ -100,6 +100,16 @@ pub const RECORDS: &[Difference] = &[
     ),
     difference("`-L`", "multicast only", "unicast, too"),
     difference(
+        "`-x` above 4",
+        "up to ten labels of a packet",
+        "its first four, those after them are 0",
+    ),
+    difference(
+        "`-r` without `-a`",
+        "packets are before the start, so their times wrap into years to come",
+        "times are the packets', as with `-a`",
+    ),
+    difference(
         "`-P tcp`",
         "ends when the collector does",
         "looks for it; IPFIX begins a new session",
@@ -156,8 +166,8 @@ pub const PROGRAM: &[Difference] = &[
     ),
     difference(
         "-m",
-        "looked at after a batch of packets: the table may grow to twice that",
-        "never exceeded; the flow that is pushed out is exported",
+        "of all, looked at after a batch of packets: the table may grow to twice that",
+        "of each CPU, rounded up to what a power of two holds; beyond that a new flow pushes one out, which is exported",
     ),
     difference(
         "-m 8k, -s 4x",
@@ -219,6 +229,16 @@ pub const PROGRAM: &[Difference] = &[
         "statistics",
         "a flow that could not be sent is two failures",
         "a record that could not be sent is one failure; Weir\u{2019}s own account stands below",
+    ),
+    difference(
+        "dump-flows",
+        "flow labels have their octets in reverse; a time may end in .1000",
+        "flow labels as they are; these and Ethernet addresses are zeros unless --fields or -T ether has them read",
+    ),
+    difference(
+        "-e (1.1.1)",
+        "elements 131 and 403 have octets of something else",
+        "have the address",
     ),
     difference(
         "signals",
