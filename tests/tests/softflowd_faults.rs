@@ -4,21 +4,21 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
 use weir_netflow::{
-    FlowRecord, data, ipfix,
+    EndReason, FlowRecord, data, ipfix,
     set::{Definition, Set},
     template::Template,
     v1, v9,
 };
 use weir_tests::{
     process::binaries,
-    sent::sent,
+    sent::{self, sent},
     traffic::{capture_file, ethernet, flood_frame, ipv4, ipv6},
 };
 
@@ -46,14 +46,25 @@ impl Both {
     }
 
     fn meter_file(&self, arguments: &str, file: &[u8]) -> [Sent; 2] {
+        self.each(&format!("-a {arguments}"), file, |mut command| {
+            sent(&mut command)
+        })
+    }
+
+    /// Has each program read a file; `run` adds collectors.
+    fn each<R>(
+        &self,
+        arguments: &str,
+        file: &[u8],
+        run: impl Fn(Command) -> io::Result<R>,
+    ) -> [R; 2] {
         let path = self.folder.path().join("pcap");
         fs::write(&path, file).unwrap();
         [Path::new("softflowd"), self.ours.as_path()].map(|program| {
             let mut command = Command::new(program);
-            command
-                .args(arguments.split_whitespace())
-                .args(["-a", "-r"]);
-            sent(command.arg(&path)).unwrap_or_else(|error| {
+            command.args(arguments.split_whitespace());
+            command.arg("-r").arg(&path);
+            run(command).unwrap_or_else(|error| {
                 let program = program.display();
                 panic!("{program}: {error}; `cargo xtask setup --peers` installs it")
             })
@@ -218,6 +229,95 @@ fn stacked_tags_are_followed() {
         .map(|(_, sent)| read_v9(&sent));
     assert_eq!(found[0].len(), 0);
     assert_eq!((found[1].len(), found[1][0].vlan), (1, 7));
+}
+
+fn question(from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
+    ipv4(from, to, 17, &[0x12, 0x34, 0, 53, 0, 8, 0, 0])
+}
+
+/// The directions of tagged traffic are two flows to softflowd.
+#[test]
+fn a_tagged_conversation_is_one_flow() {
+    let (a, b) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+    let mut answer = question(b, a);
+    answer[20..24].copy_from_slice(&[0, 53, 0x12, 0x34]);
+    let frames = [question(a, b), answer].map(|packet| ethernet(Some(7), 0x0800, &packet));
+    let found = Both::new().meter("-v 9 -T vlan", &frames);
+    let expired = found.map(|(output, _)| {
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find(|line| line.starts_with("Flows expired"));
+        line.unwrap().to_owned()
+    });
+    assert_eq!(
+        expired,
+        ["Flows expired: 2 (0 forced)", "Flows expired: 1 (0 forced)"]
+    );
+}
+
+#[test]
+fn later_ipv6_fragments_have_their_protocol() {
+    let address = |last| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    // UDP; the second eight octets.
+    let piece = [17, 0, 0, 8, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8];
+    let packet = ipv6(address(1), address(2), 44, &piece);
+    let found = Both::new().meter("-v 9", &[ethernet(None, 0x86dd, &packet)]);
+    let protocols = found.map(|(_, sent)| read_v9(&sent)[0].protocol);
+    assert_eq!(protocols, [0, 17]);
+}
+
+/// A flow that the end of the file ends was not idle.
+#[test]
+fn what_is_flushed_says_so() {
+    let found = Both::new().meter("-v 9", &flood(1));
+    let reasons = found.map(|(_, sent)| read_v9(&sent)[0].end_reason);
+    assert_eq!(reasons, [EndReason::IdleTimeout, EndReason::ForcedEnd]);
+}
+
+/// softflowd's clock is that of the machine without `-a`, and what lies before its start wraps.
+#[test]
+fn times_are_the_packets_without_a_flag_for_it() {
+    const PACKET_S: u64 = 1_700_000_000;
+    let frames = flood(1);
+    let file = capture_file(frames.iter().map(Vec::as_slice), |_| PACKET_S * 1_000_000);
+    let both = Both::new();
+    let starts_s = both.each("-v 5", &file, |mut command| {
+        let (_, datagrams) = sent(&mut command)?;
+        let mut start_ns = 0;
+        let records = weir_netflow::fixed::decode(&datagrams[0]).unwrap();
+        records.for_each(|record| start_ns = record.start_ns);
+        Ok(start_ns / 1_000_000_000)
+    });
+    assert!(starts_s[0] > PACKET_S + 86_400, "softflowd has mended it");
+    assert!(starts_s[1].abs_diff(PACKET_S) <= 1, "{}", starts_s[1]);
+}
+
+/// With `-l` softflowd has one row of numbers for all.
+#[test]
+fn each_collector_has_numbers_without_gaps() {
+    let frames = flood(300);
+    let file = capture_file(frames.iter().map(Vec::as_slice), |_| 1_700_000_000_000_000);
+    let both = Both::new();
+    let gaps = both.each("-a -v 9 -l", &file, |mut command| {
+        let sockets = [sent::listen("127.0.0.1:0")?, sent::listen("127.0.0.1:0")?];
+        let [one, other] = [sockets[0].local_addr()?, sockets[1].local_addr()?];
+        command.args(["-n", &format!("{one},{other}")]);
+        let (streams, output) = sent::received(&sockets, || command.output());
+        output?;
+        let gaps = streams.iter().map(|datagrams| {
+            let numbers = datagrams
+                .iter()
+                .map(|datagram| v9::decode_header(datagram).unwrap().sequence);
+            let numbers: Vec<_> = numbers.collect();
+            assert!(numbers.len() > 3, "{numbers:?}");
+            numbers
+                .windows(2)
+                .filter(|two| two[1] != two[0] + 1)
+                .count()
+        });
+        Ok(gaps.sum::<usize>())
+    });
+    assert!(gaps[0] > 0, "softflowd has mended it");
+    assert_eq!(gaps[1], 0);
 }
 
 /// Each direction has the ToS of its own first packet.

@@ -33,3 +33,4 @@ mod pins;
 mod reload;
 mod shipped;
 mod signals;
+mod softflowd_live_faults;
