@@ -69,9 +69,30 @@ pub fn collect(folder: &Path, send: impl FnOnce(u16)) -> Value {
     let mut collector = Daemon::start(command, &folder.join("collector.log")).unwrap();
     collector.wait_for("listening").unwrap();
     send(port);
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until_read(port);
     assert!(collector.stop().unwrap().success());
     serde_json::from_str(&fs::read_to_string(statistics).unwrap()).unwrap()
+}
+
+/// Waits until who listens at a port of IPv4 has read all that came, and for a moment more.
+fn wait_until_read(port: u16) {
+    const AFTERWARDS: Duration = Duration::from_millis(100);
+    let port = format!(":{port:04X}");
+    let is_read = || {
+        // A number, the address here, the one there, the state, octets to be sent and to be read.
+        let sockets = fs::read_to_string("/proc/net/udp").unwrap();
+        let mut sockets = sockets.lines().map(|line| line.split_whitespace());
+        sockets.all(|mut words| {
+            let is_other = words.nth(1).is_none_or(|here| !here.ends_with(&port));
+            is_other
+                || words
+                    .nth(2)
+                    .is_some_and(|queues| queues.ends_with(":00000000"))
+        })
+    };
+    let mut tries = (0..1000).map(|_| std::thread::sleep(Duration::from_millis(10)));
+    assert!(tries.any(|()| is_read()), "what came to {port} is not read");
+    std::thread::sleep(AFTERWARDS);
 }
 
 /// A field of `nfdump -I`.
@@ -101,9 +122,9 @@ pub fn nfcapd(folder: &Path, more: &[&str], send: impl FnOnce(u16)) -> (PathBuf,
         .wait_for("Startup nfcapd")
         .or_else(|_| daemon.wait_for("Init"))
         .unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    // Its socket is bound before it says so.
     send(port);
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until_read(port);
     let log = folder.join("nfcapd.log");
     assert!(daemon.stop().unwrap().success());
     (flows, fs::read_to_string(log).unwrap())

@@ -28,7 +28,9 @@ fn meter(
         let found = if way == "file" {
             world.read_capture(arguments, frames, |_| 1_700_000_000_000_000)
         } else {
-            let sensor = world.sensor(&format!("--xdp {way} -n {COLLECTOR} {arguments}"));
+            // Nothing is sent from there.
+            let line = format!("--direction in --xdp {way} -n {COLLECTOR} {arguments}");
+            let sensor = world.sensor(&line);
             world.send(frames);
             world.stop(sensor)
         };
@@ -195,7 +197,7 @@ fn a_record_of_a_full_table_has_its_own_fields() {
         "-m 6000 --fields mac",
     ] {
         let sink = Sink::open(&world.pair.b);
-        let sensor = world.sensor(&format!("{arguments} -n {COLLECTOR}"));
+        let sensor = world.sensor(&format!("--direction in {arguments} -n {COLLECTOR}"));
         world.send(&frames);
         let found = world.stop(sensor);
         if arguments.contains("-m 12") {
@@ -215,7 +217,8 @@ fn netflow_v1_and_v5_go_without_and_say_so() {
     for version in [1, 5] {
         let world = World::new("xv5");
         let sink = Sink::open(&world.pair.b);
-        let arguments = format!("-v {version} -T ether --fields mpls -n {COLLECTOR}");
+        let arguments =
+            format!("--direction in -v {version} -T ether --fields mpls -n {COLLECTOR}");
         let mut sensor = world.sensor(&arguments);
         let said = format!("NetFlow v{version} has no place");
         sensor.wait_for(&said).unwrap();

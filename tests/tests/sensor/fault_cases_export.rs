@@ -273,7 +273,7 @@ fn x04_sequence_numbers_are_exact() {
         "-v 10 --sampling 3",
     ] {
         let sink = Sink::open(&world.pair.b);
-        let sensor = world.sensor(&format!("-n {COLLECTOR} {run}"));
+        let sensor = world.sensor(&format!("--direction in -n {COLLECTOR} {run}"));
         world.send(&frames);
         let found = world.stop(sensor);
         let decoded = sink.decode();

@@ -294,7 +294,9 @@ fn start_with(world: &World, descriptors: u32) -> Start {
     command
         .arg(format!("--nofile={descriptors}"))
         .arg(binaries().unwrap().join("weir-sensor"))
-        .args(["-i", &world.pair.b, "--metrics", "127.0.0.1:0", "-c"])
+        .args(["-i", &world.pair.b, "--metrics", "127.0.0.1:0"])
+        // There are many starts, and these are the fastest.
+        .args(["--direction", "in", "-m", "1000", "-c"])
         .arg(world.control())
         .arg("--statistics-json")
         .arg(world.path("json"));

@@ -142,9 +142,18 @@ fn a_sensors_figures_are_its_account() {
         world.send(&flood_frames(0..30_000));
         is_over.store(true, Ordering::Relaxed);
     });
-    // What is in the table is exported.
-    thread::sleep(2 * FRESH);
-    let figures = inside(&world.pair.b, || scrape(&address));
+    // Until what is in the table is exported.
+    let exported = format!(
+        "weir_sensor_export_exported_packets_total{{destination=\"{COLLECTOR}\",number=\"0\"}}"
+    );
+    let mut figures = Figures::new();
+    for _ in 0..40 {
+        figures = inside(&world.pair.b, || scrape(&address));
+        if figures.get(&exported) == Some(&30_000) {
+            break;
+        }
+        thread::sleep(FRESH / 6);
+    }
     let found = world.stop(sensor);
     let sums = sink.decode().sums();
     assert_eq!(sums.0, 30_000, "{found:#}");

@@ -15,7 +15,9 @@ use weir_tests::{
     wire::Wire,
 };
 
-use crate::world::{COLLECTOR, Sink, World, bpf::Bpf, expect, inside, ip, of, send_from};
+use crate::world::{
+    COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, of, send_from,
+};
 
 #[test]
 fn every_nth_packet_is_metered_and_records_say_so() {
@@ -280,9 +282,7 @@ fn dropping_is_refused_where_it_would_cut_off() {
     let listen = || {
         inside(b, || {
             let socket = UdpSocket::bind("0.0.0.0:53").unwrap();
-            socket
-                .set_read_timeout(Some(Duration::from_millis(500)))
-                .unwrap();
+            socket.set_read_timeout(Some(UNDER_WAY)).unwrap();
             socket
         })
     };

@@ -84,25 +84,32 @@ fn nfcapd_reads_what_weir_sends() {
 /// The same totals, and no number that it did not expect.
 #[test]
 fn nfacctd_reads_what_weir_sends() {
-    for version in ["5", "9", "10", "9 -A milli", "10 -b"] {
-        let folder = tempfile::tempdir().unwrap();
-        let (capture, traffic) = capture(folder.path(), has_v6(version));
-        let is_biflow = version.ends_with("-b");
-        // It makes one flow of a biflow's two directions, or leaves the second out: only that it reads
-        // the first is compared there.
-        let expected = if is_biflow { 1 } else { traffic.ip_octets };
-        let (totals, log) = nfacctd(folder.path(), expected, |port| {
-            weir(&capture, port, version);
-        });
-        if !is_biflow {
-            let expected = (traffic.ip_octets, traffic.frames.len() as u64);
-            assert_eq!(totals["127.0.0.1"], expected, "v{version}\n{log}");
+    // It waits for a second before it reads, and tells each second.
+    std::thread::scope(|scope| {
+        for version in ["5", "9", "10", "9 -A milli", "10 -b"] {
+            scope.spawn(move || assert_nfacctd_reads(version));
         }
-        assert!(
-            !log.contains("expecting flow") && !log.contains("WARN"),
-            "v{version}: {log}"
-        );
+    });
+}
+
+fn assert_nfacctd_reads(version: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (capture, traffic) = capture(folder.path(), has_v6(version));
+    let is_biflow = version.ends_with("-b");
+    // It makes one flow of a biflow's two directions, or leaves the second out: only that it reads
+    // the first is compared there.
+    let expected = if is_biflow { 1 } else { traffic.ip_octets };
+    let (totals, log) = nfacctd(folder.path(), expected, |port| {
+        weir(&capture, port, version);
+    });
+    if !is_biflow {
+        let expected = (traffic.ip_octets, traffic.frames.len() as u64);
+        assert_eq!(totals["127.0.0.1"], expected, "v{version}\n{log}");
     }
+    assert!(
+        !log.contains("expecting flow") && !log.contains("WARN"),
+        "v{version}: {log}"
+    );
 }
 
 fn export_time() -> ExportTime {
@@ -436,33 +443,34 @@ fn weir_reads_what_softflowd_sends() {
 
 #[test]
 fn weir_reads_what_pmacctd_sends() {
-    for version in ["5", "9", "10"] {
-        let folder = tempfile::tempdir().unwrap();
-        let (capture, traffic) = capture(folder.path(), has_v6(version));
-        let found = collect(folder.path(), |port| {
-            let configuration = folder.path().join("pmacctd.conf");
-            let lines = format!(
-                "daemonize: false\npcap_savefile: {}\nplugins: nfprobe\naggregate: src_host,dst_host,src_port,dst_port,proto,tos\n\
-                 nfprobe_receiver: 127.0.0.1:{port}\nnfprobe_version: {version}\nnfprobe_maxflows: 65536\n",
-                capture.display()
-            );
-            fs::write(&configuration, lines).unwrap();
-            let mut daemon = Daemon::start(
-                {
-                    let mut command = Command::new("pmacctd");
-                    command.arg("-f").arg(&configuration);
-                    command
-                },
-                &folder.path().join("pmacctd.log"),
-            )
-            .unwrap();
-            // It ends by itself when the file does; some versions wait to be told.
-            if daemon.wait(Duration::from_secs(8)).is_err() {
-                let _ = daemon.stop();
-            }
-        });
-        assert_clean(&format!("pmacctd v{version}"), &found, &traffic);
-    }
+    // It waits for seconds before it reads and before it ends.
+    std::thread::scope(|scope| {
+        for version in ["5", "9", "10"] {
+            scope.spawn(move || assert_pmacctd_is_read(version));
+        }
+    });
+}
+
+fn assert_pmacctd_is_read(version: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (capture, traffic) = capture(folder.path(), has_v6(version));
+    let found = collect(folder.path(), |port| {
+        let configuration = folder.path().join("pmacctd.conf");
+        let lines = format!(
+            "daemonize: false\npcap_savefile: {}\nplugins: nfprobe\naggregate: src_host,dst_host,src_port,dst_port,proto,tos\n\
+             nfprobe_receiver: 127.0.0.1:{port}\nnfprobe_version: {version}\nnfprobe_maxflows: 65536\n",
+            capture.display()
+        );
+        fs::write(&configuration, lines).unwrap();
+        let mut command = Command::new("pmacctd");
+        command.arg("-f").arg(&configuration);
+        let mut daemon = Daemon::start(command, &folder.path().join("pmacctd.log")).unwrap();
+        // It ends by itself when the file does; some versions wait to be told.
+        if daemon.wait(Duration::from_secs(8)).is_err() {
+            let _ = daemon.stop();
+        }
+    });
+    assert_clean(&format!("pmacctd v{version}"), &found, &traffic);
 }
 
 /// A socket that takes nothing: the sensor says so, counts, and goes on.

@@ -32,7 +32,7 @@ fn no_signal_ends_a_sensor_without_its_export() {
         (libc::SIGRTMIN(), "signal 34"),
     ] {
         let sink = Sink::open(&world.pair.b);
-        let mut sensor = world.sensor(&format!("-n {COLLECTOR}"));
+        let mut sensor = world.sensor(&format!("--direction in -n {COLLECTOR}"));
         world.send(&flood_frames(0..10));
         thread::sleep(UNDER_WAY);
         // It does not end by what only says that a file may not grow.
