@@ -27,7 +27,7 @@ pub enum Transport {
     Udp,
     /// TCP
     Tcp,
-    /// SCTP
+    /// SCTP (refused: TCP is as reliable)
     Sctp,
 }
 

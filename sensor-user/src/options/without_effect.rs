@@ -3,7 +3,7 @@
 /// Flags that softflowd has and that cannot mean anything here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct WithoutEffect {
-    /// IPv6 is always metered
+    /// IPv6 is always metered (by the name softflowd, with -v 1 and 5, only with this)
     #[arg(
         short = '6',
         long,
