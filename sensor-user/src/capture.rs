@@ -16,7 +16,7 @@ use weir_sensor_common::{
 };
 
 use crate::signals::Interrupt;
-use blocks::{FileClock, Interfaces};
+use blocks::{FileClock, Interfaces, Next};
 
 /// A frame and its time.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,15 @@ fn frames(
     loop {
         match interfaces.frames(reader.data(), &mut clock, &mut frame) {
             // What is left is moved once, when more is read.
-            ControlFlow::Continue(octets) => reader.consume_noshift(octets),
+            ControlFlow::Continue((octets, next)) => {
+                reader.consume_noshift(octets);
+                if next == Next::Refill {
+                    if let Some(end) = refill(reader, &interfaces) {
+                        return end;
+                    }
+                    continue;
+                }
+            }
             ControlFlow::Break(reason) => return End::Partial(reason),
         }
         match reader.next() {
@@ -103,15 +111,9 @@ fn frames(
                 reader.consume_noshift(octets);
             }
             Err(PcapError::Eof) => return interfaces.end(),
-            Err(PcapError::Incomplete(_)) => {
+            Err(PcapError::Incomplete(_) | PcapError::BufferTooSmall) => {
                 if let Some(end) = refill(reader, &interfaces) {
                     return end;
-                }
-            }
-            Err(PcapError::BufferTooSmall) => {
-                let octets = reader.data().len() * 2;
-                if octets > BLOCK_OCTETS_MAX || !reader.grow(octets.max(2 * BUFFER_OCTETS)) {
-                    return End::Partial("a frame or block is too large to be one".to_owned());
                 }
             }
             Err(PcapError::UnexpectedEof) => {

@@ -2,7 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use pcap_parser::{Block, IDB_MAGIC, Linktype, PcapBlockOwned, pcapng::InterfaceDescriptionBlock};
+use pcap_parser::{
+    Block, EPB_MAGIC, IDB_MAGIC, Linktype, PcapBlockOwned, SHB_MAGIC, SPB_MAGIC,
+    pcapng::InterfaceDescriptionBlock,
+};
 use weir_sensor_common::packet::Captured;
 
 use super::{End, Frame};
@@ -27,6 +30,27 @@ pub(super) struct Interfaces {
 enum Form {
     Pcap(ByteOrder),
     Pcapng(ByteOrder),
+}
+
+/// Who goes on where no frame lies whole in the octets that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The parser.
+    Parser,
+    /// Whoever reads more octets.
+    Refill,
+}
+
+/// A pcapng block that says nothing about frames.
+enum Other<'a> {
+    /// There is none.
+    None,
+    /// With what comes after it.
+    Whole(&'a [u8]),
+    /// Of which more is to come.
+    Cut,
+    /// Whose lengths cannot be.
+    Broken,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,20 +86,65 @@ struct Interface {
 
 impl Interfaces {
     /// Reads the frames that lie whole in these octets, one after the other; continues with the number of octets that they
-    /// are. Nothing is built of them, as it is by the parser; to that are left all other blocks, files of another form, and
-    /// whatever is odd.
+    /// are, and with who is to go on. Nothing is built of them, as it is by the parser; to that are left blocks that describe
+    /// interfaces, files of another form, and whatever is odd.
     pub(super) fn frames(
         &self,
         octets: &[u8],
         clock: &mut FileClock,
         mut frame: impl FnMut(Frame<'_>) -> ControlFlow<String>,
-    ) -> ControlFlow<String, usize> {
+    ) -> ControlFlow<String, (usize, Next)> {
         let mut rest = octets;
-        while let Some((found, after)) = self.first(rest, clock) {
-            frame(found)?;
-            rest = after;
+        loop {
+            if let Some((found, after)) = self.first(rest, clock) {
+                frame(found)?;
+                rest = after;
+                continue;
+            }
+            let next = match self.other(rest) {
+                Other::Whole(after) => {
+                    rest = after;
+                    continue;
+                }
+                Other::Cut => Next::Refill,
+                Other::Broken => {
+                    return ControlFlow::Break("a block contradicts itself".to_owned());
+                }
+                Other::None => Next::Parser,
+            };
+            return ControlFlow::Continue((octets.len() - rest.len(), next));
         }
-        ControlFlow::Continue(octets.len() - rest.len())
+    }
+
+    /// What these octets begin with, if it is a block that says nothing about frames: statistics, names, secrets, what
+    /// others have made up. The parser reads into them, and would take one that it cannot read for the file's end.
+    fn other<'a>(&self, octets: &'a [u8]) -> Other<'a> {
+        const OCTETS_MIN: usize = 12;
+        let (Some(Form::Pcapng(byte_order)), Some((header, _))) =
+            (self.form, octets.split_first_chunk::<8>())
+        else {
+            return Other::None;
+        };
+        let ([kind, length], _) = header.as_chunks::<4>() else {
+            return Other::None;
+        };
+        let length = byte_order.number(*length);
+        if matches!(
+            byte_order.number(*kind),
+            SHB_MAGIC | IDB_MAGIC | EARLY_PACKET_BLOCK | SPB_MAGIC | EPB_MAGIC
+        ) {
+            return Other::None;
+        }
+        if (length as usize) < OCTETS_MIN {
+            return Other::Broken;
+        }
+        let Some((block, after)) = octets.split_at_checked(length as usize) else {
+            return Other::Cut;
+        };
+        match block.last_chunk::<4>() {
+            Some(again) if byte_order.number(*again) == length => Other::Whole(after),
+            _ => Other::Broken,
+        }
     }
 
     /// The frame at the beginning of these octets, and what comes after it.
@@ -116,7 +185,6 @@ impl Interfaces {
         octets: &'a [u8],
         clock: &mut FileClock,
     ) -> Option<(Frame<'a>, &'a [u8])> {
-        const KIND: u32 = 6;
         const FIELDS_OCTETS: u64 = 32;
         let (header, _) = octets.split_first_chunk::<28>()?;
         let ([kind, length, interface, high, low, captured, wire], _) = header.as_chunks::<4>()
@@ -128,7 +196,7 @@ impl Interfaces {
         let interface = self.list.get(number(interface) as usize)?;
         let (block, after) = octets.split_at_checked(length as usize)?;
         let (_, again) = block.split_last_chunk::<4>()?;
-        let is_plain = number(kind) == KIND
+        let is_plain = number(kind) == EPB_MAGIC
             && u64::from(length) == FIELDS_OCTETS + u64::from(captured).next_multiple_of(4)
             && number(again) == length;
         let data = block.get(28..)?.get(..captured as usize)?;

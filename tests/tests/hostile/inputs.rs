@@ -325,8 +325,9 @@ pub fn archives(folder: &Path) -> Vec<Vec<u8>> {
     archives
 }
 
-/// Capture files: pcap, and pcapng with frames in both kinds of block.
+/// Capture files: pcap, and pcapng with frames in both kinds of block, and blocks without any.
 pub fn captures() -> Vec<Vec<u8>> {
+    const PROCESS_BLOCK: u32 = 0x8000_0001;
     let frames: Vec<_> = frames().into_iter().take(20).collect();
     let pcap = traffic::capture_file(frames.iter().map(Vec::as_slice), |index| 1000 * index);
     let block = |kind: u32, body: &[u8]| {
@@ -349,6 +350,7 @@ pub fn captures() -> Vec<Vec<u8>> {
         let fields = [0, 0, number, octets, octets].map(u32::to_le_bytes);
         pcapng.extend(block(6, &[fields.as_flattened(), frame].concat()));
         pcapng.extend(block(3, &[&octets.to_le_bytes()[..], frame].concat()));
+        pcapng.extend(block(PROCESS_BLOCK, &number.to_le_bytes()));
     }
     vec![pcap, pcapng]
 }

@@ -1,4 +1,4 @@
-use pcap_parser::{LegacyPcapReader, PcapNGReader};
+use pcap_parser::{LegacyPcapReader, PcapNGReader, traits::PcapReaderIterator};
 
 use super::super::frames;
 use super::*;
@@ -167,4 +167,94 @@ fn both_byte_orders_have_offsets_of_time_and_early_blocks() {
         let each = (UNIX_US * 1000, 60, Linktype(1));
         assert_eq!(seen, [each, each], "big-endian: {big_endian}");
     }
+}
+
+/// The parser would read into each of these, and lose what comes after it.
+#[test]
+fn blocks_without_frames_are_passed_over_whatever_is_in_them() {
+    const FRAME: [u8; 4] = [0x45, 1, 2, 3];
+    const PROCESS: u32 = 0x8000_0001;
+    for big_endian in [false, true] {
+        let word = |number: u32| ordered(number.to_le_bytes(), big_endian);
+        let half = |number: u16| ordered(number.to_le_bytes(), big_endian);
+        let block = |kind: u32, body: &[u8]| {
+            let length = word(u32::try_from(12 + body.len()).unwrap());
+            [&word(kind)[..], &length, body, &length].concat()
+        };
+        let packet = |units: u32| {
+            let fields = [0, 0, units, 4, 60].map(word).concat();
+            block(EPB_MAGIC, &[&fields[..], &FRAME].concat())
+        };
+        let section = [&word(0x1a2b_3c4d)[..], &half(1), &half(0), &[0xff; 8]].concat();
+        let interface = [&half(113)[..], &half(0), &word(0)].concat();
+        let head = [block(SHB_MAGIC, &section), block(IDB_MAGIC, &interface)].concat();
+        let read = |blocks: &[Vec<u8>]| {
+            let file = [&head[..], &blocks.concat()].concat();
+            let mut reader = PcapNGReader::new(1 << 10, &file[..]).unwrap();
+            let mut seen = Vec::new();
+            let end = frames(&mut reader, |frame| {
+                assert_eq!(frame.captured.octets, FRAME);
+                seen.push(frame.unix_ns);
+                ControlFlow::Continue(())
+            });
+            (seen, end)
+        };
+        // Names without their end, statistics without a time, a process without a number, more than is read at a time.
+        let others = [
+            block(4, &[]),
+            packet(1),
+            block(5, &[0; 4]),
+            packet(2),
+            block(PROCESS, &[]),
+            packet(3),
+            block(0xbad, &[7; 5000]),
+            packet(4),
+        ];
+        let expected = (vec![1000, 2000, 3000, 4000], End::Whole);
+        assert_eq!(read(&others), expected, "big-endian: {big_endian}");
+        // Shorter than a block can be, and of two lengths.
+        let too_short = [word(PROCESS), word(8)].concat();
+        let mut torn = block(5, &[0; 12]);
+        torn.truncate(20);
+        torn.extend(word(28));
+        for broken in [too_short, torn] {
+            let (seen, end) = read(&[packet(1), broken, packet(2)]);
+            assert_eq!(seen, [1000], "big-endian: {big_endian}");
+            assert!(matches!(end, End::Partial(_)), "{end:?}");
+        }
+    }
+}
+
+#[test]
+fn frames_may_be_larger_than_what_is_read_at_a_time() {
+    const OCTETS: u32 = 1 << 20;
+    let data = vec![0x45_u8; OCTETS as usize];
+    let words = |numbers: &[u32]| -> Vec<u8> {
+        let octets = numbers.iter().flat_map(|number| number.to_le_bytes());
+        octets.collect()
+    };
+    let mut pcap = words(&[0xa1b2_c3d4, 0x0004_0002, 0, 0, OCTETS, 101]);
+    let mut pcapng = words(&[SHB_MAGIC, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
+    pcapng.extend(words(&[IDB_MAGIC, 20, 101, 0, 20]));
+    for _ in 0..2 {
+        pcap.extend(words(&[1, 0, OCTETS, OCTETS]));
+        pcap.extend(&data);
+        let length = 32 + OCTETS;
+        pcapng.extend(words(&[EPB_MAGIC, length, 0, 0, 1, OCTETS, OCTETS]));
+        pcapng.extend(&data);
+        pcapng.extend(words(&[length]));
+    }
+    let count = |reader: &mut dyn PcapReaderIterator| {
+        let mut seen = 0;
+        let end = frames(reader, |frame| {
+            assert_eq!(frame.captured.octets.len(), data.len());
+            seen += 1;
+            ControlFlow::Continue(())
+        });
+        (seen, end)
+    };
+    let mut reader = LegacyPcapReader::new(1 << 18, &pcap[..]).unwrap();
+    assert_eq!(count(&mut reader), (2, End::Whole));
+    let mut reader = PcapNGReader::new(1 << 18, &pcapng[..]).unwrap();
+    assert_eq!(count(&mut reader), (2, End::Whole));
 }
