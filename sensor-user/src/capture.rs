@@ -163,13 +163,15 @@ enum LinkHeader {
     Family,
 }
 
+const CISCO_HDLC: LinkHeader = LinkHeader::EtherType(2, 4);
+
 fn link_header(link: Linktype) -> Option<LinkHeader> {
     // The upper bits of a pcap header's field tell the length of a frame check sequence.
     Some(match Linktype(link.0 & 0xffff) {
         Linktype(1) => LinkHeader::Ethernet,
         Linktype(113) => LinkHeader::EtherType(14, 16),
         Linktype(276) => LinkHeader::EtherType(0, 20),
-        Linktype(104) => LinkHeader::EtherType(2, 4),
+        Linktype(104) => CISCO_HDLC,
         Linktype(12 | 14 | 101) => LinkHeader::Raw(NetworkProtocol::ByNibble),
         Linktype(228) => LinkHeader::Raw(NetworkProtocol::V4),
         Linktype(229) => LinkHeader::Raw(NetworkProtocol::V6),
@@ -218,12 +220,13 @@ fn layers(packet: &Captured<'_>, header: LinkHeader) -> Result<Layers, Unmetered
         LinkHeader::Raw(protocol) => Ok(Layers::plain(protocol, 0)),
         LinkHeader::Ppp => {
             const ADDRESS_AND_CONTROL: u16 = 0xff03;
-            let at = if packet.u16(0) == Some(ADDRESS_AND_CONTROL) {
-                2
-            } else {
-                0
-            };
-            walk::ppp(packet, at)
+            /// To one or to all: Cisco's framing, by the same numbers in files.
+            const CISCO: [u16; 2] = [0x0f00, 0x8f00];
+            match packet.u16(0) {
+                Some(ADDRESS_AND_CONTROL) => walk::ppp(packet, 2),
+                Some(start) if CISCO.contains(&start) => layers(packet, CISCO_HDLC),
+                _ => walk::ppp(packet, 0),
+            }
         }
         LinkHeader::Family => {
             let field = packet.read(0).ok_or(Unmetered::TooShort)?;
@@ -242,3 +245,6 @@ fn family(field: [u8; 4]) -> Result<NetworkProtocol, Unmetered> {
 }
 
 const _: () = assert!(number::LENGTH_MAX < number::ETHERTYPE_IPV4);
+
+#[cfg(test)]
+mod tests;
