@@ -3,6 +3,7 @@
 
 mod blocks;
 mod input;
+mod link;
 
 use std::{ops::ControlFlow, path::Path};
 
@@ -147,8 +148,23 @@ fn refill(reader: &mut dyn PcapReaderIterator, interfaces: &Interfaces) -> Optio
 
 /// Whether [`walk`] knows the link layer.
 #[must_use]
-pub fn supported(link: Linktype) -> bool {
-    link_header(link).is_some()
+pub fn supported(frame: &Frame<'_>) -> bool {
+    opened(frame).is_some()
+}
+
+/// What was captured from where the link layer begins, and how that does.
+#[inline]
+fn opened<'a>(frame: &Frame<'a>) -> Option<(Captured<'a>, LinkHeader)> {
+    let captured = frame.captured;
+    if let Some(header) = link_header(frame.link) {
+        return Some((captured, header));
+    }
+    let (offset, link) = link::named(&captured, frame.link)?;
+    let packet = Captured {
+        octets: captured.octets.get(offset..)?,
+        wire_octets: captured.wire_octets.saturating_sub(offset),
+    };
+    Some((packet, link_header(link)?))
 }
 
 /// What stands before the network header, by link type.
@@ -157,10 +173,13 @@ enum LinkHeader {
     Ethernet,
     /// An EtherType at this offset, and the payload at that one.
     EtherType(usize, usize),
-    Raw(NetworkProtocol),
+    /// The network header at this offset.
+    Raw(NetworkProtocol, usize),
     Ppp,
     /// BSD's address family in four octets, in either byte order.
     Family,
+    /// What takes more than a line.
+    Other(fn(&Captured<'_>) -> Result<Layers, Unmetered>),
 }
 
 const CISCO_HDLC: LinkHeader = LinkHeader::EtherType(2, 4);
@@ -172,11 +191,24 @@ fn link_header(link: Linktype) -> Option<LinkHeader> {
         Linktype(113) => LinkHeader::EtherType(14, 16),
         Linktype(276) => LinkHeader::EtherType(0, 20),
         Linktype(104) => CISCO_HDLC,
-        Linktype(12 | 14 | 101) => LinkHeader::Raw(NetworkProtocol::ByNibble),
-        Linktype(228) => LinkHeader::Raw(NetworkProtocol::V4),
-        Linktype(229) => LinkHeader::Raw(NetworkProtocol::V6),
+        Linktype(12 | 14 | 101) => LinkHeader::Raw(NetworkProtocol::ByNibble, 0),
+        Linktype(228) => LinkHeader::Raw(NetworkProtocol::V4, 0),
+        Linktype(229) => LinkHeader::Raw(NetworkProtocol::V6, 0),
         Linktype(9 | 50) => LinkHeader::Ppp,
         Linktype(0 | 108) => LinkHeader::Family,
+        // Infiniband, what switch chips put between or before the MAC addresses and the EtherType.
+        Linktype(242) => LinkHeader::EtherType(40, 44),
+        Linktype(281 | 282 | 284) => LinkHeader::EtherType(16, 18),
+        Linktype(285) => LinkHeader::EtherType(20, 22),
+        // OpenBSD's enc, Solaris's ipnet.
+        Linktype(109) => LinkHeader::Raw(NetworkProtocol::ByNibble, 12),
+        Linktype(226) => LinkHeader::Raw(NetworkProtocol::ByNibble, 24),
+        Linktype(10) => LinkHeader::Other(link::fddi),
+        Linktype(105) => LinkHeader::Other(link::wireless),
+        Linktype(107) => LinkHeader::Other(link::frame_relay),
+        Linktype(117) => LinkHeader::Other(link::packet_filter_log),
+        Linktype(127) => LinkHeader::Other(link::radiotap),
+        Linktype(239) => LinkHeader::Other(link::netfilter_log),
         _ => return None,
     })
 }
@@ -187,27 +219,25 @@ fn link_header(link: Linktype) -> Option<LinkHeader> {
 /// The reason why the frame is in no flow; `NonIp` for unknown link layers.
 #[inline]
 pub fn walk(frame: &Frame<'_>, tunnels: Tunnels) -> Result<Walked, Unmetered> {
-    let packet = &frame.captured;
-    let header = link_header(frame.link).ok_or(Unmetered::NonIp)?;
     // Any packet may be a tunnel's.
     if tunnels == Tunnels::NONE
-        && matches!(header, LinkHeader::Ethernet)
-        && let Some(walked) = walk::plain_v4(packet)
+        && matches!(link_header(frame.link), Some(LinkHeader::Ethernet))
+        && let Some(walked) = walk::plain_v4(&frame.captured)
     {
         return Ok(walked);
     }
-    tunnel::walk(packet, layers(packet, header)?.network, tunnels)
+    let (packet, header) = opened(frame).ok_or(Unmetered::NonIp)?;
+    tunnel::walk(&packet, layers(&packet, header)?.network, tunnels)
 }
 
 /// What else is asked for of a captured frame, but for what only the walk knows.
 #[must_use]
 pub fn extra(frame: &Frame<'_>, which: Fields) -> Extra {
-    let packet = &frame.captured;
-    let Some(header) = link_header(frame.link) else {
+    let Some((packet, header)) = opened(frame) else {
         return Extra::default();
     };
     let ethernet = matches!(header, LinkHeader::Ethernet);
-    extra::of_layers(packet, layers(packet, header), ethernet, 0, which)
+    extra::of_layers(&packet, layers(&packet, header), ethernet, 0, which)
 }
 
 fn layers(packet: &Captured<'_>, header: LinkHeader) -> Result<Layers, Unmetered> {
@@ -217,7 +247,8 @@ fn layers(packet: &Captured<'_>, header: LinkHeader) -> Result<Layers, Unmetered
             let ethertype = packet.u16(at).ok_or(Unmetered::TooShort)?;
             walk::layers(packet, ethertype, payload)
         }
-        LinkHeader::Raw(protocol) => Ok(Layers::plain(protocol, 0)),
+        LinkHeader::Raw(protocol, offset) => Ok(Layers::plain(protocol, offset)),
+        LinkHeader::Other(layers) => layers(packet),
         LinkHeader::Ppp => {
             const ADDRESS_AND_CONTROL: u16 = 0xff03;
             /// To one or to all: Cisco's framing, by the same numbers in files.

@@ -179,7 +179,7 @@ impl Reader {
         let mut walked = match self.walk(frame) {
             Ok(walked) => walked,
             Err(reason) => {
-                let unsupported = !capture::supported(frame.link);
+                let unsupported = !capture::supported(frame);
                 self.counted.unsupported_link_packets += u64::from(unsupported);
                 self.counted.add(reason.counter(), 1);
                 return Ok(None);

@@ -1,0 +1,175 @@
+//! Link layers that only capture files have, down to the network header or to another link layer. Numbers and layouts:
+//! <https://www.tcpdump.org/linktypes.html>.
+
+use pcap_parser::Linktype;
+use weir_sensor_common::{
+    Packet as _, Unmetered,
+    packet::Captured,
+    walk::{self, Layers, NetworkProtocol},
+};
+
+/// In an EtherType's place: there is none, LLC follows.
+const LLC: u16 = 0;
+
+/// A header that names the link layer of what follows: where that begins, and its number. All its numbers are
+/// little-endian.
+pub(super) fn named(packet: &Captured<'_>, link: Linktype) -> Option<(usize, Linktype)> {
+    let (octets, number) = match link.0 & 0xffff {
+        // Per-Packet Information.
+        192 => (u32::from(packet.u16(2)?.swap_bytes()), packet.u32(4)?),
+        // macOS's pktap, in files of its own tcpdump by a number that is for private use: by its form, too.
+        149 | 258 => {
+            const PACKET_FOLLOWS: u32 = 1;
+            const OCTETS_MIN: u32 = 108;
+            let octets = packet.u32(0)?.swap_bytes();
+            if octets < OCTETS_MIN || packet.u32(4)?.swap_bytes() != PACKET_FOLLOWS {
+                return None;
+            }
+            (octets, packet.u32(8)?)
+        }
+        _ => return None,
+    };
+    let number = i32::try_from(number.swap_bytes()).ok()?;
+    Some((octets as usize, Linktype(number)))
+}
+
+/// FDDI: frame control and two addresses, then LLC.
+pub(super) fn fddi(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    walk::layers(packet, LLC, 13)
+}
+
+/// Frame Relay: an address, whose last octet is odd (ITU-T Q.922 section 3.3), then what RFC 2427 has, or an EtherType,
+/// which is Cisco's way.
+pub(super) fn frame_relay(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    const ADDRESS_OCTETS_MAX: usize = 4;
+    const UNNUMBERED: u8 = 3;
+    const PADDING: u8 = 0;
+    const SNAP: u8 = 0x80;
+    const IPV4: u8 = 0xcc;
+    const IPV6: u8 = 0x8e;
+    let mut address = packet.octets.iter().take(ADDRESS_OCTETS_MAX);
+    let last = address.position(|octet| octet & 1 != 0);
+    let mut offset = last.ok_or(Unmetered::NonIp)? + 1;
+    let [control, mut protocol] = packet.read::<2>(offset).ok_or(Unmetered::TooShort)?;
+    offset += 2;
+    if control != UNNUMBERED {
+        return walk::layers(packet, u16::from_be_bytes([control, protocol]), offset);
+    }
+    if protocol == PADDING {
+        protocol = *packet.octets.get(offset).ok_or(Unmetered::TooShort)?;
+        offset += 1;
+    }
+    match protocol {
+        IPV4 => Ok(Layers::plain(NetworkProtocol::V4, offset)),
+        IPV6 => Ok(Layers::plain(NetworkProtocol::V6, offset)),
+        SNAP => {
+            let [a, b, c, high, low] = packet.read::<5>(offset).ok_or(Unmetered::TooShort)?;
+            if [a, b, c] != [0; 3] {
+                return Err(Unmetered::NonIp);
+            }
+            walk::layers(packet, u16::from_be_bytes([high, low]), offset + 5)
+        }
+        _ => Err(Unmetered::NonIp),
+    }
+}
+
+/// IEEE 802.11.
+pub(super) fn wireless(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    data_frame(packet, 0, false)
+}
+
+/// IEEE 802.11 behind what the radio says, in little-endian numbers: two octets, its length, which fields there are, as
+/// bits of a word, and of another if the topmost is set, and the fields, each at a multiple of its length
+/// (<https://www.radiotap.org>).
+pub(super) fn radiotap(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    const TIMER: u32 = 1;
+    const FLAGS: u32 = 1 << 1;
+    const ANOTHER_WORD: u32 = 1 << 31;
+    const PADDED: u8 = 0x20;
+    let word = |offset| {
+        let word = packet.u32(offset).map(u32::swap_bytes);
+        word.ok_or(Unmetered::TooShort)
+    };
+    let octets = packet.u16(2).ok_or(Unmetered::TooShort)?.swap_bytes();
+    let octets = usize::from(octets);
+    let fields = word(4)?;
+    let (mut offset, mut last) = (8, fields);
+    while last & ANOTHER_WORD != 0 && offset < octets {
+        last = word(offset)?;
+        offset += 4;
+    }
+    if fields & TIMER != 0 {
+        offset = offset.next_multiple_of(8) + 8;
+    }
+    let flags = packet.octets.get(offset).copied().unwrap_or(0);
+    let is_padded = fields & FLAGS != 0 && flags & PADDED != 0;
+    data_frame(packet, octets, is_padded)
+}
+
+/// A data frame of IEEE 802.11 (section 9.3.2), if it is neither encrypted nor has several packets in it. Its header may be
+/// filled up to a multiple of four octets.
+fn data_frame(packet: &Captured<'_>, offset: usize, is_padded: bool) -> Result<Layers, Unmetered> {
+    const VERSION_AND_TYPE: u8 = 0x0f;
+    const DATA: u8 = 0x08;
+    const WITHOUT_DATA: u8 = 0x40;
+    const QUALITY: u8 = 0x80;
+    const BETWEEN_STATIONS: u8 = 0x03;
+    const ENCRYPTED: u8 = 0x40;
+    const MORE_CONTROL: u8 = 0x80;
+    const SEVERAL: u8 = 0x80;
+    let [kind, flags] = packet.read::<2>(offset).ok_or(Unmetered::TooShort)?;
+    if kind & VERSION_AND_TYPE != DATA || kind & WITHOUT_DATA != 0 || flags & ENCRYPTED != 0 {
+        return Err(Unmetered::NonIp);
+    }
+    let mut octets = 24;
+    if flags & BETWEEN_STATIONS == BETWEEN_STATIONS {
+        octets += 6;
+    }
+    if kind & QUALITY != 0 {
+        let [control, _] = packet
+            .read::<2>(offset + octets)
+            .ok_or(Unmetered::TooShort)?;
+        if control & SEVERAL != 0 {
+            return Err(Unmetered::NonIp);
+        }
+        octets += 2;
+        if flags & MORE_CONTROL != 0 {
+            octets += 4;
+        }
+    }
+    if is_padded {
+        octets = octets.next_multiple_of(4);
+    }
+    walk::layers(packet, LLC, offset + octets)
+}
+
+/// OpenBSD's pflog: how long its header is without padding, in one octet.
+pub(super) fn packet_filter_log(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    let [octets, _family] = packet.read::<2>(0).ok_or(Unmetered::TooShort)?;
+    let offset = usize::from(octets).next_multiple_of(4);
+    Ok(Layers::plain(NetworkProtocol::ByNibble, offset))
+}
+
+/// Linux's nflog: attributes, each with its length and its kind, in the byte order of who captured. Kinds are below 256.
+pub(super) fn netfilter_log(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    const HEADER_OCTETS: usize = 4;
+    const PAYLOAD: u16 = 9;
+    let mut offset = 4;
+    loop {
+        let [a, b, c, d] = packet.read::<4>(offset).ok_or(Unmetered::TooShort)?;
+        let (octets, kind) = if d == 0 {
+            (u16::from_le_bytes([a, b]), u16::from(c))
+        } else {
+            (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+        };
+        if kind == PAYLOAD {
+            let offset = offset + HEADER_OCTETS;
+            return Ok(Layers::plain(NetworkProtocol::ByNibble, offset));
+        }
+        let octets = usize::from(octets);
+        if octets < HEADER_OCTETS {
+            return Err(Unmetered::NonIp);
+        }
+        offset += octets.next_multiple_of(4);
+    }
+}
