@@ -4,7 +4,11 @@
 use std::{collections::BTreeMap, mem};
 
 use weir_netflow::{
-    FlowRecord, TimeBase, data, ipfix, options, set::Definition, template::Template,
+    FlowRecord, TimeBase,
+    data::{self, DataRecord},
+    ipfix, options,
+    set::Definition,
+    template::Template,
 };
 
 use weir_store::others::{Gathering, Other, Others};
@@ -14,7 +18,7 @@ use crate::{
     copies::Copies,
     loss::{Numbering, Sequence},
     lru::Lru,
-    sampled::UptimeClock,
+    sampled::{self, UptimeClock},
     samples::Samples,
     statistics::Statistics,
 };
@@ -314,15 +318,15 @@ impl Exporter {
         let mut gathering = Gathering::default();
         // A record is large. Here it is made where it is used, and copied once: to where it is kept.
         data::records(template, set.octets, time).for_each(|mut record| {
-            for aside in record.aside() {
-                let other = Other {
-                    enterprise: aside.enterprise,
-                    element: aside.element,
-                    octets: aside.octets,
-                };
-                let is_whole = gathering.add(&other, aside.length);
-                counted.values_not_stored += u64::from(!is_whole);
+            let header = record.sampled_header();
+            if let Some(header) = &header {
+                counted.flow_samples += 1;
+                if !sampled::fill(&mut record.flow, header) {
+                    counted.samples_not_ip += 1;
+                    return;
+                }
             }
+            gather(&record, header.is_some(), &mut gathering, counted);
             counted.untimed_records += u64::from(!record.timed);
             let untold = if record.is_rate_told {
                 1
@@ -381,6 +385,27 @@ impl Exporter {
             count_unknown(&set.octets, counted);
         }
         self.held.waiting_octets = 0;
+    }
+}
+
+/// Gathers what a record says that its flow has no place for; of a sample the flow says what its octets do.
+fn gather(
+    record: &DataRecord<'_>,
+    is_sample: bool,
+    gathering: &mut Gathering,
+    counted: &mut Statistics,
+) {
+    for aside in record.aside() {
+        if is_sample && aside.is_section() {
+            continue;
+        }
+        let other = Other {
+            enterprise: aside.enterprise,
+            element: aside.element,
+            octets: aside.octets,
+        };
+        let is_whole = gathering.add(&other, aside.length);
+        counted.values_not_stored += u64::from(!is_whole);
     }
 }
 

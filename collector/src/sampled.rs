@@ -10,7 +10,7 @@ use std::hash::BuildHasher as _;
 use weir_netflow::{
     FlowRecord,
     options::Sampler,
-    sflow::{self, FlowSample, Sample, SampledHeader},
+    sflow::{self, FlowSample, Sample, SampledHeader, header_protocol},
 };
 use weir_sensor_common::{
     Fields, Unmetered, extra,
@@ -188,6 +188,25 @@ fn record(sample: &FlowSample<'_>, received_ns: u64) -> Option<FlowRecord> {
     by_header.or_else(|| sample.is_ip.then_some(flow))
 }
 
+/// Fills the flow of a record in with what the first octets of its packet say (`DataRecord::sampled_header`). False if
+/// that is no IP packet.
+pub(crate) fn fill(flow: &mut FlowRecord, header: &SampledHeader<'_>) -> bool {
+    let Ok(said) = walked(header, flow) else {
+        return false;
+    };
+    let octets = if flow.octets == 0 {
+        said.octets
+    } else {
+        flow.octets
+    };
+    *flow = FlowRecord {
+        octets,
+        packets: flow.packets.max(1),
+        ..said
+    };
+    true
+}
+
 /// What the packet's first octets say, over what is known of it.
 fn walked(header: &SampledHeader<'_>, flow: &FlowRecord) -> Result<FlowRecord, Unmetered> {
     let packet = Captured {
@@ -227,24 +246,17 @@ fn walked(header: &SampledHeader<'_>, flow: &FlowRecord) -> Result<FlowRecord, U
 
 /// The link layer of a packet, and whether it is Ethernet's.
 fn layers(packet: &Captured<'_>, protocol: u32) -> Result<(Layers, bool), Unmetered> {
-    /// Numbers of sFlow's `header_protocol`.
-    const ETHERNET: u32 = 1;
-    const PPP: u32 = 7;
-    const IPV4: u32 = 11;
-    const IPV6: u32 = 12;
-    const MPLS: u32 = 13;
-    const POS: u32 = 14;
     /// PPP in frames like HDLC's begins with address and control (RFC 1662 section 3.1).
     const ADDRESS_AND_CONTROL: u16 = 0xff03;
     Ok(match protocol {
-        ETHERNET => (walk::ethernet_layers(packet)?, true),
-        PPP | POS => {
+        header_protocol::ETHERNET => (walk::ethernet_layers(packet)?, true),
+        header_protocol::PPP | header_protocol::POS => {
             let is_framed = packet.u16(0) == Some(ADDRESS_AND_CONTROL);
             (walk::ppp(packet, if is_framed { 2 } else { 0 })?, false)
         }
-        IPV4 => (Layers::plain(NetworkProtocol::V4, 0), false),
-        IPV6 => (Layers::plain(NetworkProtocol::V6, 0), false),
-        MPLS => (walk::layers(packet, number::ETHERTYPE_MPLS, 0)?, false),
+        header_protocol::IPV4 => (Layers::plain(NetworkProtocol::V4, 0), false),
+        header_protocol::IPV6 => (Layers::plain(NetworkProtocol::V6, 0), false),
+        header_protocol::MPLS => (walk::layers(packet, number::ETHERTYPE_MPLS, 0)?, false),
         _ => return Err(Unmetered::NonIp),
     })
 }

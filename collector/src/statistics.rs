@@ -71,7 +71,8 @@ statistics! {
     /// Values in flow records that are in the files in part or not at all: those beyond the bounds of
     /// what is kept besides the columns of a flow.
     values_not_stored,
-    /// sFlow's flow samples: each is a flow record, or in `samples_not_ip`.
+    /// sFlow's flow samples, and records that carry a packet's first octets in place of its addresses: each is a flow
+    /// record, or in `samples_not_ip`.
     flow_samples,
     /// sFlow's counter samples, which are not read.
     counter_samples,

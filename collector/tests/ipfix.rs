@@ -2,7 +2,7 @@
 //! what older formats number.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 use weir_collector::{
@@ -11,7 +11,9 @@ use weir_collector::{
     saving::{INTERFACES, Saving},
     shards::Shards,
 };
-use weir_netflow::ipfix;
+use weir_netflow::{Direction, FlowRecord, ipfix};
+use weir_store::schema::StoredFlow;
+use weir_tests::sflow as made;
 
 const NOW_NS: u64 = 1_700_000_000_000_000_000;
 const UDP: Source = Source {
@@ -37,6 +39,16 @@ fn exporters() -> Exporters {
 
 /// Has an IPFIX message of these sets taken; the number of flows in it.
 fn take_from(exporters: &mut Exporters, source: &Source, sequence: u32, sets: &[&[u8]]) -> usize {
+    flows_from(exporters, source, sequence, sets).len()
+}
+
+/// The flows themselves.
+fn flows_from(
+    exporters: &mut Exporters,
+    source: &Source,
+    sequence: u32,
+    sets: &[&[u8]],
+) -> Vec<StoredFlow> {
     let sets = sets.concat();
     let header = ipfix::Header {
         length: u16::try_from(ipfix::HEADER_OCTETS + sets.len()).unwrap(),
@@ -47,7 +59,7 @@ fn take_from(exporters: &mut Exporters, source: &Source, sequence: u32, sets: &[
     let message = [&ipfix::encode_header(&header)[..], &sets[..]].concat();
     let mut flows = Vec::new();
     let _ = exporters.datagram(&message, source, NOW_NS, &mut flows);
-    flows.len()
+    flows
 }
 
 fn take(exporters: &mut Exporters, sequence: u32, sets: &[&[u8]]) -> usize {
@@ -400,4 +412,57 @@ fn c03_a_malformed_message_applies_nothing() {
     let statistics = &exporters.statistics;
     assert_eq!((statistics.malformed, statistics.templates), (1, 0));
     assert_eq!(statistics.unknown_template_sets, 1);
+}
+
+/// Inline monitoring: a record is an interface, a direction, and the frame's first octets.
+#[test]
+fn a_record_of_a_frame_is_a_flow_of_a_packet_as_a_sample_of_sflow_is() {
+    #[rustfmt::skip]
+    let template = [
+        0, 2, 0, 28, 1, 0, 0, 5,
+        0, 10, 0, 4, 0, 14, 0, 4, 0, 61, 0, 1,   // interfaces, direction
+        1, 56, 0, 2, 1, 59, 255, 255,            // dataLinkFrameSize, dataLinkFrameSection
+    ];
+    let record = |frame: &[u8]| {
+        let head = [0, 0, 0, 7, 0, 0, 0, 9, 1, 0x05, 0xee];
+        let length = u8::try_from(frame.len()).unwrap();
+        [&head[..], &[length], frame].concat()
+    };
+    let mut arp = made::frame(1, 1);
+    (arp[16], arp[17]) = (0x08, 0x06);
+    let records = [record(&made::frame(1, 1234)), record(&arp)].concat();
+    let octets = u8::try_from(4 + records.len()).unwrap();
+    let set = [&[1, 0, 0, octets][..], &records].concat();
+    let mut exporters = exporters();
+    let flows = flows_from(&mut exporters, &UDP, 0, &[&template, &set]);
+    let expected = FlowRecord {
+        source: Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped(),
+        destination: Ipv4Addr::new(198, 51, 100, 7).to_ipv6_mapped(),
+        source_port: 1234,
+        destination_port: 443,
+        protocol: 6,
+        tos: 0xb8,
+        tcp_flags: 0x18,
+        octets: 1500,
+        packets: 1,
+        start_ns: NOW_NS,
+        end_ns: NOW_NS,
+        ingress_ifindex: 7,
+        egress_ifindex: 9,
+        direction: Direction::Egress,
+        vlan: 100,
+        source_mac: [2, 0, 0, 0, 0, 0x11],
+        destination_mac: [2, 0, 0, 0, 0, 0x22],
+        ..FlowRecord::default()
+    };
+    let records: Vec<_> = flows.iter().map(|flow| flow.record).collect();
+    assert_eq!(records, [expected]);
+    // The frame itself is not kept; what else has no column is.
+    let others: Vec<_> = flows[0].others.iter().map(|other| other.element).collect();
+    assert_eq!(others, [312]);
+    let counted = exporters.statistics;
+    assert_eq!((counted.flow_samples, counted.samples_not_ip), (2, 1));
+    // Both were data records: the next number is 2.
+    assert_eq!(take(&mut exporters, 2, &[&template]), 0);
+    assert_eq!(lost(&exporters), [0, 0, 0]);
 }

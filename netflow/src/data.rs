@@ -20,6 +20,7 @@ use crate::{
     read,
     role::{Reading, Slot},
     said::{ICMP, ICMPV6, Reverse, Said},
+    sflow::{SampledHeader, header_protocol},
     template::Template,
 };
 
@@ -55,6 +56,14 @@ pub struct Aside<'a> {
     pub octets: &'a [u8],
     /// Octets it had.
     pub length: usize,
+}
+
+impl Aside<'_> {
+    /// Whether it is a packet's first octets.
+    #[must_use]
+    pub fn is_section(&self) -> bool {
+        self.enterprise == 0 && element::is_section(self.element)
+    }
 }
 
 /// The flow records in a data set, up to one that goes beyond it.
@@ -134,6 +143,46 @@ impl<'a> DataRecord<'a> {
             outer_source: flow.outer_destination,
             outer_destination: flow.outer_source,
             ..*flow
+        })
+    }
+
+    /// The first octets of the packet that the record is of, if they are all that tells of it (RFC 5477 section 8.5,
+    /// RFC 7133): it says no addresses. They are as sFlow has them, and for the caller to read.
+    #[must_use]
+    pub fn sampled_header(&self) -> Option<SampledHeader<'a>> {
+        let addresses = [self.flow.source, self.flow.destination];
+        if !self.template.has_section() || addresses != [Ipv6Addr::UNSPECIFIED; 2] {
+            return None;
+        }
+        let (mut section, mut frame_octets) = (None, 0);
+        for (field, _, value) in self.template.values(self.octets) {
+            match (field.enterprise, field.element) {
+                (0, element::FRAME_OCTETS) => frame_octets = read::number(value),
+                (0, element::LAYER2_SECTION_OFFSET | element::SECTION_OFFSET)
+                    if read::number(value) != 0 =>
+                {
+                    return None;
+                }
+                (0, element::LAYER2_SECTION | element::FRAME_SECTION) if !value.is_empty() => {
+                    section = Some((header_protocol::ETHERNET, value));
+                }
+                // A frame says more.
+                (0, element::PACKET_SECTION) if section.is_none() => {
+                    section = match value {
+                        [first, ..] if first >> 4 == 6 => Some((header_protocol::IPV6, value)),
+                        [_, ..] => Some((header_protocol::IPV4, value)),
+                        [] => None,
+                    };
+                }
+                _ => {}
+            }
+        }
+        let (protocol, octets) = section?;
+        let frame_octets = usize::try_from(frame_octets).unwrap_or(0);
+        Some(SampledHeader {
+            protocol,
+            wire_octets: frame_octets.max(octets.len()),
+            octets,
         })
     }
 

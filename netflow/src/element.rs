@@ -124,6 +124,10 @@ pub const INTERFACE_DESCRIPTION: Element = 83;
 pub const TOTAL_OCTETS: Element = 85;
 /// packetTotalCount.
 pub const TOTAL_PACKETS: Element = 86;
+/// layer2packetSectionOffset.
+pub const LAYER2_SECTION_OFFSET: Element = 102;
+/// layer2packetSectionData: what FRAME_SECTION is called in v9.
+pub const LAYER2_SECTION: Element = 104;
 /// exporterIPv4Address.
 pub const EXPORTER_V4: Element = 130;
 /// exporterIPv6Address.
@@ -212,6 +216,12 @@ pub const SAMPLING_SIZE: Element = 309;
 pub const SAMPLING_POPULATION: Element = 310;
 /// samplingProbability.
 pub const SAMPLING_PROBABILITY: Element = 311;
+/// dataLinkFrameSize: octets of the frame that FRAME_SECTION is the beginning of.
+pub const FRAME_OCTETS: Element = 312;
+/// ipHeaderPacketSection: a packet's first octets, from the IP header on.
+pub const PACKET_SECTION: Element = 313;
+/// dataLinkFrameSection: a frame's first octets.
+pub const FRAME_SECTION: Element = 315;
 /// observationTimeSeconds: when an event was seen.
 pub const OBSERVED_S: Element = 322;
 /// observationTimeMilliseconds.
@@ -224,6 +234,8 @@ pub const OBSERVED_NS: Element = 325;
 pub const ORIGINAL_EXPORTER_V4: Element = 403;
 /// originalExporterIPv6Address.
 pub const ORIGINAL_EXPORTER_V6: Element = 404;
+/// sectionOffset: octets before a section.
+pub const SECTION_OFFSET: Element = 409;
 
 // A tunnel's endpoints have no element of IANA's. These are ntop's (of NTOP_PEN; v9 adds 57472 to their
 // numbers): ntopng and Wireshark know them.
@@ -236,3 +248,9 @@ pub const OUTER_DESTINATION_V4: Element = 116;
 pub const OUTER_SOURCE_V6: Element = 396;
 /// UNTUNNELED_IPV6_DST_ADDR.
 pub const OUTER_DESTINATION_V6: Element = 397;
+
+/// Whether one of IANA's elements is a packet's first octets.
+#[must_use]
+pub const fn is_section(element: Element) -> bool {
+    matches!(element, LAYER2_SECTION | PACKET_SECTION | FRAME_SECTION)
+}

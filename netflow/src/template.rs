@@ -2,7 +2,7 @@
 //! section 3.4) alike, and how a set's octets are cut into records and fields by them.
 
 use crate::{
-    element::{Element, NTOP_PEN},
+    element::{self, Element, NTOP_PEN},
     read,
     role::{self, Role, Slot},
 };
@@ -133,6 +133,7 @@ pub struct Template {
     record_octets_min: usize,
     is_variable: bool,
     has_aside: bool,
+    has_section: bool,
 }
 
 impl Template {
@@ -167,6 +168,8 @@ impl Template {
         }
         let roles = role::roles(&fields);
         let is_variable = fields.iter().any(|field| field.octets == VARIABLE);
+        let is_section =
+            |field: &Field| field.enterprise == 0 && element::is_section(field.element);
         let places = if is_variable {
             Vec::new()
         } else {
@@ -176,6 +179,7 @@ impl Template {
             id,
             scope_fields,
             has_aside: role::has_aside(&roles),
+            has_section: fields.iter().any(is_section),
             roles,
             places,
             is_variable,
@@ -217,6 +221,11 @@ impl Template {
     /// Whether a field may fill no place in a flow record.
     pub(crate) fn has_aside(&self) -> bool {
         self.has_aside
+    }
+
+    /// Whether its records carry a packet's first octets.
+    pub(crate) fn has_section(&self) -> bool {
+        self.has_section
     }
 
     /// Number of records in a data set; none if the last one goes beyond it. What is left over is

@@ -7,6 +7,7 @@ use weir_netflow::{
     Direction, FlowRecord, TimeBase,
     data::{ASIDE_OCTETS_MAX, Aside, DataRecord, records},
     element::{self, Element, REVERSE_PEN},
+    sflow::{SampledHeader, header_protocol},
     template::{Field, Template, VARIABLE},
 };
 
@@ -342,6 +343,46 @@ fn what_has_no_place_is_lent_aside() {
         (0, 96, b"ftp".to_vec()),
     ];
     assert_eq!(found, expected);
+}
+
+/// PSAMP and inline monitoring: in place of addresses a record carries the packet's first octets.
+#[test]
+fn first_octets_are_lent_where_nothing_else_tells_of_the_packet() {
+    let (v4, v6) = ([0x45_u8; 24], [0x60_u8; 40]);
+    let frame_of = |element, octets: &[u8]| {
+        let size = [0x05, 0xee];
+        let mut record = plain(&[(element::FRAME_OCTETS, &size)]);
+        record.push((Field::new(element, 0), octets));
+        decoded(&record, |record| record.sampled_header().map(owned))
+    };
+    let ethernet = |wire_octets| Some((header_protocol::ETHERNET, wire_octets, v4.to_vec()));
+    assert_eq!(frame_of(element::FRAME_SECTION, &v4), ethernet(1518));
+    assert_eq!(frame_of(element::LAYER2_SECTION, &v4), ethernet(1518));
+    assert_eq!(frame_of(element::FRAME_SECTION, &[]), None);
+    assert_eq!(frame_of(element::OCTETS, &[1]), None);
+    let lent = |values: &[(Element, &[u8])]| {
+        decoded(&plain(values), |record| record.sampled_header().map(owned))
+    };
+    let packet = |protocol, octets: &[u8]| Some((protocol, octets.len(), octets.to_vec()));
+    let section = element::PACKET_SECTION;
+    assert_eq!(lent(&[(section, &v4)]), packet(header_protocol::IPV4, &v4));
+    assert_eq!(lent(&[(section, &v6)]), packet(header_protocol::IPV6, &v6));
+    // A frame says more, wherever it stands.
+    let frame = (element::FRAME_SECTION, &v4[..]);
+    let packet_of = (section, &v6[..24]);
+    assert_eq!(lent(&[packet_of, frame]), ethernet(24));
+    assert_eq!(lent(&[frame, packet_of]), ethernet(24));
+    // What is not the packet's beginning says nothing, and what the record says itself counts.
+    assert_eq!(
+        lent(&[(element::SECTION_OFFSET, &[0, 0]), frame]),
+        ethernet(24)
+    );
+    assert_eq!(lent(&[(element::SECTION_OFFSET, &[0, 14]), frame]), None);
+    assert_eq!(lent(&[(element::DESTINATION_V4, &V4), frame]), None);
+}
+
+fn owned(header: SampledHeader<'_>) -> (u32, usize, Vec<u8>) {
+    (header.protocol, header.wire_octets, header.octets.to_vec())
 }
 
 /// What went out beside what came in, the other family's address, the other pair of MAC addresses: no column is

@@ -11,7 +11,7 @@ mod sample;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use self::fields::Cursor;
-pub use self::sample::{DataSource, FlowSample, SampledHeader, SampledRecord};
+pub use self::sample::{DataSource, FlowSample, SampledHeader, SampledRecord, header_protocol};
 use crate::{Malformed, read};
 
 /// The version field, of 32 bits: NetFlow's, of 16, is 0 there.

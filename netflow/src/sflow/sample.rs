@@ -28,10 +28,26 @@ pub struct DataSource {
     pub index: u32,
 }
 
+/// What the first octets of a packet begin with.
+pub mod header_protocol {
+    /// Ethernet's addresses.
+    pub const ETHERNET: u32 = 1;
+    /// PPP's protocol, or what precedes it in frames like HDLC's.
+    pub const PPP: u32 = 7;
+    /// An IPv4 header.
+    pub const IPV4: u32 = 11;
+    /// An IPv6 header.
+    pub const IPV6: u32 = 12;
+    /// A label stack.
+    pub const MPLS: u32 = 13;
+    /// PPP over SONET, as PPP.
+    pub const POS: u32 = 14;
+}
+
 /// The first octets of the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampledHeader<'a> {
-    /// What they begin with: 1 Ethernet, 7 PPP, 11 IPv4, 12 IPv6, 13 MPLS, or else.
+    /// What they begin with, as [`header_protocol`] has it, or else.
     pub protocol: u32,
     /// Octets the packet had, without those that were taken off before (its checksum, tags).
     pub wire_octets: usize,
