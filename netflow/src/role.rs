@@ -5,6 +5,9 @@
 //! Of several fields that would fill one place the one with the lowest rank does, else the first:
 //! deltas before totals, which are never added; times of the wall clock before relative ones, finer
 //! before coarser; addresses before their prefixes.
+//!
+//! A template that tells addresses and protocol twice is of packets in a tunnel (SRv6, as IOS-XR and Huawei send it):
+//! the first are the tunnel's, the second the flow's.
 
 use crate::{
     element::{self, Element},
@@ -105,6 +108,35 @@ impl Slot {
             _ => return None,
         })
     }
+
+    /// The place of what is said of the tunnel that a packet is in; none if there is none.
+    fn outer(self) -> Option<Self> {
+        Some(match self {
+            Self::SourceV4 => Self::OuterSourceV4,
+            Self::SourceV6 => Self::OuterSourceV6,
+            Self::DestinationV4 => Self::OuterDestinationV4,
+            Self::DestinationV6 => Self::OuterDestinationV6,
+            Self::SourceMaskV4
+            | Self::SourceMaskV6
+            | Self::DestinationMaskV4
+            | Self::DestinationMaskV6
+            | Self::IpVersion
+            | Self::SourcePort
+            | Self::DestinationPort
+            | Self::IcmpTypeCode
+            | Self::IcmpTypeCodeV6
+            | Self::IcmpKind
+            | Self::IcmpKindV6
+            | Self::IcmpCode
+            | Self::IcmpCodeV6
+            | Self::Protocol
+            | Self::Tos
+            | Self::TcpFlags
+            | Self::FlowLabel => return None,
+            // Counts, times, interfaces and what else is of the frame are of both.
+            both => both,
+        })
+    }
 }
 
 /// Pairs of places that tell one thing of a flow: by the address of either family, at two moments, or by two
@@ -182,9 +214,19 @@ impl Role {
 
 /// The role of each field.
 pub(crate) fn roles(fields: &[Field]) -> Vec<Role> {
+    let inner = inner(fields).unwrap_or(0);
+    let candidate = |index: usize| {
+        let (role, rank) = candidate(fields[index])?;
+        let slot = if index < inner {
+            role.slot.outer()?
+        } else {
+            role.slot
+        };
+        Some((Role { slot, ..role }, rank))
+    };
     let mut chosen: [Option<(u8, usize)>; SLOTS] = [None; SLOTS];
-    for (index, field) in fields.iter().enumerate() {
-        let Some((role, rank)) = candidate(*field) else {
+    for index in 0..fields.len() {
+        let Some((role, rank)) = candidate(index) else {
             continue;
         };
         let place = &mut chosen[role.slot as usize];
@@ -194,11 +236,29 @@ pub(crate) fn roles(fields: &[Field]) -> Vec<Role> {
     }
     let mut roles = vec![Role::ASIDE; fields.len()];
     for (_, index) in chosen.into_iter().flatten() {
-        if let Some((role, _)) = candidate(fields[index]) {
+        if let Some((role, _)) = candidate(index) {
             roles[index] = role;
         }
     }
     roles
+}
+
+/// Where the fields of the packet in a tunnel begin: with addresses after a protocol that follows addresses, before
+/// a second protocol.
+fn inner(fields: &[Field]) -> Option<usize> {
+    let is = |field: &Field, elements: &[Element]| {
+        field.enterprise == 0 && elements.contains(&field.element)
+    };
+    let find = |from: usize, elements: &[Element]| {
+        let found = fields[from..].iter().position(|field| is(field, elements));
+        found.map(|index| from + index)
+    };
+    let sources = [element::SOURCE_V4, element::SOURCE_V6];
+    let outer = find(0, &sources)?;
+    let outer_protocol = find(outer, &[element::PROTOCOL])?;
+    let inner = find(outer_protocol, &sources)?;
+    find(inner, &[element::PROTOCOL])?;
+    Some(inner)
 }
 
 /// What the field could say if no other says it better, and its rank.
@@ -360,6 +420,38 @@ mod tests {
     fn the_first_of_equal_elements_counts() {
         let source = Field::new(element::SOURCE_V4, 4);
         assert_eq!(slots(&[source, source]), [Slot::SourceV4, Slot::Aside]);
+    }
+
+    /// The addresses, ports and protocol of the tunnel, then those of the packet in it.
+    #[test]
+    fn of_two_addresses_and_protocols_the_second_are_the_flows() {
+        let outer = [(27, 16), (28, 16), (10, 4), (1, 8), (7, 2), (11, 2), (4, 1)];
+        let inner = [(8, 4), (12, 4), (7, 2), (11, 2), (4, 1)];
+        let [outer, inner] = [&outer[..], &inner].map(|fields| {
+            let fields = fields.iter();
+            let fields = fields.map(|(element, octets)| Field::new(*element, *octets));
+            fields.collect::<Vec<_>>()
+        });
+        let counted = [Slot::IngressIfindex, Slot::Octets];
+        let of_tunnel = [Slot::OuterSourceV6, Slot::OuterDestinationV6];
+        let addresses_v6 = [Slot::SourceV6, Slot::DestinationV6];
+        let rest = [Slot::SourcePort, Slot::DestinationPort, Slot::Protocol];
+        let addresses_v4 = [Slot::SourceV4, Slot::DestinationV4];
+        let both = [&outer[..], &inner].concat();
+        let expected = [
+            &of_tunnel[..],
+            &counted,
+            &[Slot::Aside; 3],
+            &addresses_v4,
+            &rest,
+        ];
+        assert_eq!(slots(&both), expected.concat());
+        // One of either alone, and addresses of both families with one protocol, are of one packet.
+        let alone = [&addresses_v6[..], &counted, &rest].concat();
+        assert_eq!(slots(&outer), alone);
+        let families = [&outer[..], &inner[..4]].concat();
+        let expected = [&alone[..], &addresses_v4, &[Slot::Aside; 2]].concat();
+        assert_eq!(slots(&families), expected);
     }
 
     #[test]

@@ -345,6 +345,41 @@ fn what_has_no_place_is_lent_aside() {
     assert_eq!(found, expected);
 }
 
+#[test]
+fn a_packet_in_a_tunnel_that_is_told_with_it_is_the_flow() {
+    let destination = [198, 51, 100, 7];
+    let found = flow(&[
+        (27, &V6),
+        (28, &V6),
+        (7, &[0, 9]),
+        (11, &[0, 9]),
+        (29, &[48]),
+        (4, &[4]),
+        (5, &[0x20]),
+        (31, &[0, 0, 7]),
+        (8, &V4),
+        (12, &destination),
+        (7, &[0x12, 0x34]),
+        (11, &[0, 53]),
+        (4, &[17]),
+        (2, &[3]),
+    ]);
+    let expected = FlowRecord {
+        source: Ipv4Addr::from(V4).to_ipv6_mapped(),
+        destination: Ipv4Addr::from(destination).to_ipv6_mapped(),
+        source_port: 0x1234,
+        destination_port: 53,
+        protocol: 17,
+        packets: 3,
+        outer_source: Ipv6Addr::from(V6),
+        outer_destination: Ipv6Addr::from(V6),
+        start_ns: found.start_ns,
+        end_ns: found.end_ns,
+        ..FlowRecord::default()
+    };
+    assert_eq!(found, expected);
+}
+
 /// PSAMP and inline monitoring: in place of addresses a record carries the packet's first octets.
 #[test]
 fn first_octets_are_lent_where_nothing_else_tells_of_the_packet() {
