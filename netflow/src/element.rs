@@ -198,6 +198,10 @@ pub const BIFLOW_DIRECTION: Element = 239;
 pub const DOT1Q_VLAN: Element = 243;
 /// dot1qCustomerVlanId.
 pub const CUSTOMER_VLAN: Element = 245;
+/// ingressPhysicalInterface: the port, where ingressInterface may be a part of it or several.
+pub const INGRESS_PHYSICAL: Element = 252;
+/// egressPhysicalInterface.
+pub const EGRESS_PHYSICAL: Element = 253;
 /// initiatorPackets.
 pub const INITIATOR_PACKETS: Element = 298;
 /// responderPackets.

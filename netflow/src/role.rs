@@ -4,7 +4,7 @@
 //!
 //! Of several fields that would fill one place the one with the lowest rank does, else the first:
 //! deltas before totals, which are never added; times of the wall clock before relative ones, finer
-//! before coarser; addresses before their prefixes.
+//! before coarser; addresses before their prefixes; logical interfaces before physical ones.
 //!
 //! A template that tells addresses and protocol twice is of packets in a tunnel (SRv6, as IOS-XR and Huawei send it):
 //! the first are the tunnel's, the second the flow's.
@@ -370,6 +370,8 @@ const ROWS: &[Row] = &[
     row(element::RESPONDER_OCTETS, Slot::ReverseOctets, Reading::Number, 2),
     row(element::DOT1Q_VLAN, Slot::Dot1qVlan, Reading::Number, 0),
     row(element::CUSTOMER_VLAN, Slot::InnerVlan, Reading::Number, 0),
+    row(element::INGRESS_PHYSICAL, Slot::IngressIfindex, Reading::Number, 1),
+    row(element::EGRESS_PHYSICAL, Slot::EgressIfindex, Reading::Number, 1),
     row(element::INITIATOR_PACKETS, Slot::Packets, Reading::Number, 2),
     row(element::RESPONDER_PACKETS, Slot::ReversePackets, Reading::Number, 2),
     row(element::SELECTOR_ID, Slot::Sampler, Reading::Number, 0),

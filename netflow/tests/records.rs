@@ -346,6 +346,14 @@ fn what_has_no_place_is_lent_aside() {
 }
 
 #[test]
+fn physical_interfaces_stand_in_for_logical_ones() {
+    let ends = |found: FlowRecord| (found.ingress_ifindex, found.egress_ifindex);
+    assert_eq!(ends(flow(&[(252, &[7]), (253, &[8])])), (7, 8));
+    let all = flow(&[(252, &[7]), (10, &[3]), (14, &[4]), (253, &[8])]);
+    assert_eq!(ends(all), (3, 4));
+}
+
+#[test]
 fn a_packet_in_a_tunnel_that_is_told_with_it_is_the_flow() {
     let destination = [198, 51, 100, 7];
     let found = flow(&[
