@@ -168,7 +168,11 @@ impl<'a> FlowSample<'a> {
             EXTENDED_GATEWAY => {
                 flow.bgp_next_hop = cursor.address()?;
                 let own_as = cursor.word()?;
-                flow.source_as = cursor.word()?;
+                // Of what begins near it an agent may say 0.
+                flow.source_as = match cursor.word()? {
+                    0 => own_as,
+                    source => source,
+                };
                 cursor.word()?;
                 flow.destination_as = path_end(&mut cursor, own_as)?;
             }

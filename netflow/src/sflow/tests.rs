@@ -127,6 +127,23 @@ fn fields_of_a_packet_fill_a_flow() {
     }
 }
 
+/// An agent says 0, and an empty path, of what its own AS originates.
+#[test]
+fn what_is_of_no_other_as_is_of_the_agents() {
+    for (source, path, expected) in [
+        (0, vec![0], (64_496, 64_496)),
+        (0, vec![1, 2, 1, 7], (64_496, 7)),
+        (64_497, vec![0], (64_497, 64_496)),
+    ] {
+        // Next hop, own AS, source, its peer; the path; no communities, preference.
+        let words = [vec![1, 0, 64_496, source, 0], path, vec![0, 0]].concat();
+        let record = made::record(made::EXTENDED_GATEWAY, &words);
+        let octets = datagram(&[made::flow_sample(&TAKEN, &[record])]);
+        let flow = flow_sample(&octets).flow;
+        assert_eq!((flow.source_as, flow.destination_as), expected);
+    }
+}
+
 #[test]
 fn headers_and_what_is_not_known_are_lent() {
     let frame = made::frame(1, 1234);
