@@ -180,12 +180,21 @@ fn claimed_header(datagram: &[u8]) -> Header {
 /// Reads a message's sets: all of them or none. A caller applies templates only once the whole
 /// message made sense (RFC 7011 section 9.1).
 ///
+/// Some exporters say a length that ends within their last set. If the sets make sense to the end of the datagram,
+/// they are what was meant.
+///
 /// # Errors
 /// If the header cannot be, or at the first set or template whose length cannot.
 pub fn decode_sets(datagram: &[u8]) -> Result<Vec<Set<'_>>, Malformed> {
     let header = decode_header(datagram)?;
     let message = &datagram[..usize::from(header.length)];
-    set::decode(Dialect::Ipfix, message, HEADER_OCTETS)
+    let sets = set::decode(Dialect::Ipfix, message, HEADER_OCTETS);
+    match sets {
+        Err(Malformed::SetLength { .. }) if message.len() < datagram.len() => {
+            set::decode(Dialect::Ipfix, datagram, HEADER_OCTETS).or(sets)
+        }
+        sets => sets,
+    }
 }
 
 #[cfg(test)]
@@ -244,6 +253,23 @@ mod tests {
             octets: &[7, 7],
         };
         assert_eq!(decode_sets(&datagram), Ok(vec![data]));
+    }
+
+    #[test]
+    fn a_length_that_ends_within_the_last_set_is_too_short() {
+        let mut datagram = message(&[1, 0, 0, 8, 7, 7, 7, 7]);
+        let whole = decode_sets(&datagram).map(|sets| format!("{sets:?}"));
+        datagram[3] -= 2;
+        let cut = decode_sets(&datagram).map(|sets| format!("{sets:?}"));
+        assert!(whole.is_ok());
+        assert_eq!(cut, whole);
+        // The set goes beyond the datagram, too.
+        datagram.pop();
+        let expected = Malformed::SetLength {
+            length: 8,
+            offset: 16,
+        };
+        assert_eq!(decode_sets(&datagram), Err(expected));
     }
 
     /// A template and records of it, after the example of RFC 7011 appendix A.
