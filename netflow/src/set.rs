@@ -159,6 +159,11 @@ fn definitions(
         if id == 0 && read::u16(rest, 2) == 0 {
             break;
         }
+        // Some pad each definition to four octets, as others pad the set.
+        if id == 0 && at % 4 == 2 {
+            at += 2;
+            continue;
+        }
         // In v9 the second word of an options template is the scope's length, which may be 0.
         let counts_fields = dialect == Dialect::Ipfix || kind == Kind::Flows;
         if counts_fields && read::u16(rest, 2) == 0 {
@@ -255,6 +260,20 @@ mod tests {
             Some(Set::Templates(found)) => found,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// As VMware's switches send their options templates.
+    #[test]
+    fn definitions_may_be_padded_one_by_one() {
+        #[rustfmt::skip]
+        let set = [
+            0, 3, 0, 28,
+            1, 0, 0, 1, 0, 1, 0, 149, 0, 4, 0, 0, // observationDomainId, padding
+            1, 1, 0, 1, 0, 1, 0, 149, 0, 4, 0, 0,
+        ];
+        let found = definitions_in(ipfix(&set));
+        let ids = found.iter().map(|found| found.template().map(Template::id));
+        assert_eq!(ids.collect::<Vec<_>>(), [Some(256), Some(257)]);
     }
 
     /// Fault case C3.
