@@ -186,6 +186,8 @@ pub const ICMP_CODE_V4: Element = 177;
 pub const ICMP_KIND_V6: Element = 178;
 /// icmpCodeIPv6.
 pub const ICMP_CODE_V6: Element = 179;
+/// ipDiffServCodePoint: the upper six bits of TOS.
+pub const DSCP: Element = 195;
 /// paddingOctets.
 pub const PADDING: Element = 210;
 /// initiatorOctets (ASA).

@@ -167,6 +167,8 @@ pub(crate) fn has_aside(roles: &[Role]) -> bool {
 #[repr(u8)]
 pub(crate) enum Reading {
     Number,
+    /// A number of six bits, the upper ones of an octet.
+    Dscp,
     Float,
     Ipv4,
     Ipv6,
@@ -190,6 +192,7 @@ impl Reading {
             Self::NtpMicroseconds | Self::NtpNanoseconds => octets == 8,
             Self::Float => octets == 4 || octets == 8,
             Self::Number
+            | Self::Dscp
             | Self::UptimeMs
             | Self::Seconds
             | Self::Milliseconds
@@ -365,6 +368,7 @@ const ROWS: &[Row] = &[
     row(element::ICMP_CODE_V4, Slot::IcmpCode, Reading::Number, 0),
     row(element::ICMP_KIND_V6, Slot::IcmpKindV6, Reading::Number, 0),
     row(element::ICMP_CODE_V6, Slot::IcmpCodeV6, Reading::Number, 0),
+    row(element::DSCP, Slot::Tos, Reading::Dscp, 1),
     // What an ASA sends of a connection is a flow and its reverse.
     row(element::INITIATOR_OCTETS, Slot::Octets, Reading::Number, 2),
     row(element::RESPONDER_OCTETS, Slot::ReverseOctets, Reading::Number, 2),

@@ -36,9 +36,12 @@ impl When {
             Reading::Milliseconds => Self::At(number.saturating_mul(1_000_000)),
             Reading::NtpMicroseconds => Self::At(time::of_ntp_microseconds(number)),
             Reading::NtpNanoseconds => Self::At(time::of_ntp_nanoseconds(number)),
-            Reading::Number | Reading::Float | Reading::Ipv4 | Reading::Ipv6 | Reading::Mac => {
-                Self::Unsaid
-            }
+            Reading::Number
+            | Reading::Dscp
+            | Reading::Float
+            | Reading::Ipv4
+            | Reading::Ipv6
+            | Reading::Mac => Self::Unsaid,
         }
     }
 
@@ -125,6 +128,7 @@ impl Said {
         match (role.slot, role.reading) {
             (Slot::Aside, _) => {}
             (slot, Reading::Number) => self.take_number(slot, read::number(value)),
+            (slot, Reading::Dscp) => self.take_number(slot, read::number(value) << 2),
             (slot, Reading::Ipv4) => {
                 let address = Ipv4Addr::from(read::u32(value, 0));
                 self.take_address(slot, address.to_ipv6_mapped(), address.is_unspecified());

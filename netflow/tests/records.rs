@@ -346,6 +346,14 @@ fn what_has_no_place_is_lent_aside() {
 }
 
 #[test]
+fn a_code_point_is_a_tos_where_nothing_tells_the_rest_of_it() {
+    assert_eq!(flow(&[(element::DSCP, &[46])]).tos, 0xb8);
+    assert_eq!(flow(&[(element::DSCP, &[46]), (5, &[0xb9])]).tos, 0xb9);
+    let (_, reverse) = both(&[(reversed(element::DSCP), &[10]), (reversed(2), &[1])]);
+    assert_eq!(reverse.unwrap().tos, 40);
+}
+
+#[test]
 fn physical_interfaces_stand_in_for_logical_ones() {
     let ends = |found: FlowRecord| (found.ingress_ifindex, found.egress_ifindex);
     assert_eq!(ends(flow(&[(252, &[7]), (253, &[8])])), (7, 8));
