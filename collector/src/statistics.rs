@@ -67,7 +67,7 @@ statistics! {
     octets,
     /// Of the flow records, those of the other direction, beside the ones they came with.
     reverse_records,
-    /// Flow records that did not say when; they have the time of their export.
+    /// Flow records that did not say when; they end at the time of their export.
     untimed_records,
     /// Values in flow records that are in the files in part or not at all: those beyond the bounds of
     /// what is kept besides the columns of a flow.

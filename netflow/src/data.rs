@@ -36,7 +36,7 @@ pub struct DataRecord<'a> {
     pub sampler: Option<u64>,
     /// Whether it said a sampling rate; otherwise the flow's is 1.
     pub is_rate_told: bool,
-    /// Whether it said when; otherwise the flow has the export's time.
+    /// Whether it said when; otherwise the flow ended at the export's time.
     pub timed: bool,
     reverse: Option<Reverse>,
     /// Whether its octets, and its packets, are those that went out.
@@ -95,8 +95,9 @@ fn decode<'a>(template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataR
         }
     }
     let (span, is_of_out) = (said.span_ns(base), said.is_of_out());
+    let untimed = said.untimed_span_ns(base.export_ns);
     DataRecord {
-        flow: *said.flow(span.unwrap_or((base.export_ns, base.export_ns))),
+        flow: *said.flow(span.unwrap_or(untimed)),
         sampler: said.sampler,
         is_rate_told: said.is_rate_told(),
         timed: span.is_some(),

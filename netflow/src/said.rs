@@ -371,6 +371,20 @@ impl Said {
             .unwrap_or(start_ns);
         Some((start_ns, end_ns.max(start_ns)))
     }
+
+    /// The times of a record that tells none: it ended by the export at the latest, and may say how long it lasted,
+    /// by itself or by two sysUptimes of which nobody knows what they count from.
+    pub fn untimed_span_ns(&self, export_ns: u64) -> (u64, u64) {
+        let duration_ms = match (self.duration_ms, self.start, self.end) {
+            (Some(duration_ms), ..) => duration_ms,
+            (None, When::Uptime(first), When::Uptime(last)) => {
+                u64::try_from(last.wrapping_sub(first).cast_signed()).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        let duration_ns = duration_ms.saturating_mul(1_000_000);
+        (export_ns.saturating_sub(duration_ns), export_ns)
+    }
 }
 
 /// A tunnel's endpoint and BGP's next hop have a field for each family, and fill one of them.

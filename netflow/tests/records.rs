@@ -209,6 +209,23 @@ fn a_record_without_times_has_the_exports_and_says_so() {
 }
 
 #[test]
+fn a_record_without_times_that_tells_how_long_it_lasted_ended_with_the_export() {
+    let lasted = |found: FlowRecord| (found.end_ns - found.start_ns, found.end_ns);
+    let duration = element::DURATION_MS;
+    let found = flow(&[(duration, &[0, 0, 0x4e, 0x20])]);
+    assert_eq!(lasted(found), (20_000_000_000, BASE.export_ns));
+    // By sysUptimes of an exporter that has not said when it booted: across the wrap, and in the wrong order.
+    let template = Template::new(256, None, vec![Field::new(22, 4), Field::new(21, 4)]).unwrap();
+    let base = TimeBase::booted(BASE.export_ns, None);
+    for (first, last, ms) in [(1000, 3500, 2500), (u32::MAX, 9, 10), (9, 8, 0)] {
+        let octets = [first, last].map(u32::to_be_bytes).concat();
+        let record = records(&template, &octets, base).next().unwrap();
+        assert!(!record.timed);
+        assert_eq!(lasted(record.flow), (ms * 1_000_000, BASE.export_ns));
+    }
+}
+
+#[test]
 fn a_rate_or_a_sampler_may_be_in_the_record() {
     assert_eq!(flow(&[(34, &[100])]).sampling_interval, 100);
     assert_eq!(flow(&[(50, &[100])]).sampling_interval, 100);
