@@ -10,7 +10,9 @@
 //! - A *restart* is seen by the exporter's boot time (clock minus sysUptime) or, if that is the same
 //!   still, by a number that steps back although its datagram was sent later. It is not loss: what was
 //!   lost before the first datagram that arrived, or after the last, nobody can tell.
-//! - A gap is never a restart, however large. flow-capture calls every large one so, and reports none.
+//! - A gap is never a restart, however large. flow-capture calls every large one so, and reports none. Only what is
+//!   far off in IPFIX and comes from another port is another session, which numbers by itself: of a line card, or of
+//!   another process of the same host.
 //! - A number that fits nothing known (far ahead, far behind, of another boot) may be forged or the
 //!   network's mistake. It waits until a second one, right after it, agrees; else it was *doubtful*.
 //!
@@ -254,6 +256,7 @@ impl Account {
         let ahead = ahead(low32(line.next), first.sequence);
         let begins_anew = ahead < 0
             || has_moved(&line.newest, ahead, &first)
+            || (first.uptime_ms.is_none() && first.port != line.newest.port)
             || (ahead > LEAP_UNITS && first.sequence <= bounds.reach);
         let step = if begins_anew {
             *line = Line::begin(&first, bounds);

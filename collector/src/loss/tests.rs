@@ -342,6 +342,39 @@ fn ipfix_another_session_begins_anew_and_another_port_alone_is_none() {
     assert_eq!(counts, expected);
 }
 
+/// Line cards, or processes of one host, each of which sends one domain from a port of its own.
+#[test]
+fn ipfix_sessions_side_by_side_are_no_loss() {
+    let mut sequence = Sequence::new(Numbering::RecordsEitherWay);
+    let mut ms = 0;
+    for turn in 0..10 {
+        for (port, begin) in [(1, 1000), (2, 2_000_000)] {
+            for index in 0..3 {
+                ms += 1;
+                sequence.step(&Numbered {
+                    port,
+                    uptime_ms: None,
+                    ..at(ms, begin + 3 * turn + index, 1)
+                });
+            }
+        }
+    }
+    let counts = sequence.counts();
+    assert_eq!((counts.lost, counts.restarts), (0, 19));
+    // From the same port it is a gap.
+    sequence.step(&Numbered {
+        port: 2,
+        uptime_ms: None,
+        ..at(ms + 1, 3_000_000, 1)
+    });
+    sequence.step(&Numbered {
+        port: 2,
+        uptime_ms: None,
+        ..at(ms + 2, 3_000_001, 1)
+    });
+    assert_eq!(sequence.counts().lost, 3_000_000 - 2_000_030);
+}
+
 #[test]
 fn c12_sets_that_could_not_be_read_are_not_lost() {
     let unread = Numbered {
