@@ -111,18 +111,16 @@ impl Options {
 /// If the filter or an order does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
     let usual = vec!["octets".to_owned()];
-    let shared = if options.order.is_empty() {
-        &usual
-    } else {
-        &options.order
-    };
+    let is_usual = options.order.is_empty();
+    let shared = if is_usual { &usual } else { &options.order };
     options.check_orders()?;
     let question = options.source.question()?;
     let mut answer = Answer {
         is_quiet: options.shape.quiet,
         ..Answer::default()
     };
-    let is_csv = options.shape.form(&options.source) == Form::Csv;
+    let form = options.shape.form(&options.source);
+    let is_csv = form == Form::Csv;
     let mut lines = Vec::new();
     let mut statistics = Vec::new();
     let is_one = options.tables(shared) == 1;
@@ -176,7 +174,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         "total",
         json!({ "octets": octets, "packets": packets, "flows": flows }),
     );
-    let is_json = options.shape.form(&options.source) == Form::Json;
+    let is_json = form == Form::Json;
     answer.print(&question.coverage, is_json)?;
     Ok(question.coverage)
 }

@@ -165,7 +165,7 @@ fn several_directories_are_one_table() {
         let mut flow = flow(1);
         flow.received_ns += minutes * 60 * SECOND_NS;
         window.append(&[flow]).unwrap();
-        rotate::close(root, window.path(), &[]).unwrap();
+        rotate::close(root.as_path(), window.path(), &[]).unwrap();
     }
     let named = [&roots[2], &roots[0], &roots[1], &roots[0].join(".")].map(PathBuf::clone);
     let context = SessionContext::new();

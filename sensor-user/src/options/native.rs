@@ -132,7 +132,7 @@ impl Options {
             collectors: self.collector,
             format: self.netflow_version,
             track_ipv6: self.without_effect.track_ipv6,
-            export_options: self.export_options,
+            export_options: self.export,
             timeouts,
             flows_per_cpu: self.max_flows,
             track: self.track,

@@ -138,7 +138,7 @@ pub struct Options {
     pub netflow_version: Format,
 
     #[command(flatten)]
-    pub export_options: ExportOptions,
+    pub export: ExportOptions,
 
     /// A timeout: tcp, tcp.rst, tcp.fin, udp, icmp, general, idle (all classes), active (or
     /// maxlife), expint; times as 90, 1h30m, 500ms, 0 for none
