@@ -140,6 +140,7 @@ fn interleaved<const N: usize>(
     for name in names {
         programs.run(name, fill)?;
     }
+    programs.renew()?;
     let mut figures: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
     for _ in 0..rounds {
         for (name, figures) in names.iter().zip(&mut figures) {

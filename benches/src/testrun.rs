@@ -49,6 +49,7 @@ pub enum Object {
 pub struct Programs {
     kernel: Kernel,
     frame: Vec<u8>,
+    flows: Flows,
     drop: bool,
     /// Packets after which the rings are emptied, so that each flow pushed out finds room: a ring but for what
     /// may wait in a queue. Not fewer: what a test run costs by itself, half a millisecond, is in the figures.
@@ -98,10 +99,11 @@ impl Programs {
             let filter = PacketFilter::compile("tcp or udp", None);
             kernel.set_filter(filter.map_err(anyhow::Error::msg)?)?;
         }
-        draw(&mut kernel, flows)?;
+        draw(&mut kernel, flows, 0)?;
         let mut programs = Self {
             kernel,
             frame: traffic::flood_frame(0),
+            flows,
             drop: options.drop,
             slice: (flows.count.is_none()).then_some(options.ring_flows - STAGES_MAX),
         };
@@ -124,6 +126,15 @@ impl Programs {
             }
         }
         Ok(elapsed_ns / f64::from(packets))
+    }
+
+    /// Has a flood go on with flows that are in no table: a kernel's hash map that is full keeps the first that it
+    /// saw, and would find them again as soon as the sequence is at its beginning.
+    pub fn renew(&mut self) -> Result<()> {
+        match self.flows.count {
+            Some(_) => Ok(()),
+            None => draw(&mut self.kernel, self.flows, self.flows.sequence),
+        }
     }
 
     /// Processor time of one test run, in nanoseconds.
@@ -193,8 +204,8 @@ fn set(loader: &mut EbpfLoader<'_>, flows: Flows, mask: &'static u32) {
         .override_global("SOURCES_MASK", mask, true);
 }
 
-/// Fills the sequence.
-fn draw(kernel: &mut Kernel, flows: Flows) -> Result<()> {
+/// Fills the sequence; that of a flood with flows from this number on.
+fn draw(kernel: &mut Kernel, flows: Flows, first: u32) -> Result<()> {
     let Some(Map::Array(map)) = kernel.ebpf().map("SOURCES") else {
         bail!("map SOURCES");
     };
@@ -203,9 +214,9 @@ fn draw(kernel: &mut Kernel, flows: Flows) -> Result<()> {
     for index in 0..flows.sequence {
         let flow = match flows.count {
             Some(count) => random.below(u64::from(count)),
-            None => u64::from(index),
+            None => u64::from(first) + u64::from(index),
         };
-        // SAFETY: a valid element; no program runs yet.
+        // SAFETY: a valid element; no program runs.
         unsafe {
             sources
                 .at(index as usize)
