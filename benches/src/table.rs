@@ -64,7 +64,7 @@ pub const CASES: [Case; 4] = [
         slots: 1 << 20,
         bar_ns: (90.0, 50.0),
         must_ratio: 0.25,
-        gate_ratio: 0.48,
+        gate_ratio: 0.36,
     },
 ];
 
