@@ -119,6 +119,8 @@ pub struct Part<const N: usize> {
     entries: usize,
     /// So many entries are summed.
     limit: usize,
+    /// Octets that the chunks take. Of millions of keys there are too many chunks to add them up each time.
+    octets: usize,
 }
 
 impl<const N: usize> Part<N> {
@@ -127,6 +129,7 @@ impl<const N: usize> Part<N> {
             chunks: Vec::new(),
             entries: 0,
             limit: SUMMED,
+            octets: 0,
         }
     }
 
@@ -140,12 +143,8 @@ impl<const N: usize> Part<N> {
         }
         let mut chunk = Vec::with_capacity(CHUNK);
         chunk.push(entry);
+        self.octets += octets(&chunk);
         self.chunks.push(chunk);
-    }
-
-    fn octets(&self) -> usize {
-        let chunks = self.chunks.iter();
-        chunks.map(Vec::capacity).sum::<usize>() * size_of::<Entry<N>>()
     }
 
     /// Has each key once; the more of them differ, the later again.
@@ -156,9 +155,15 @@ impl<const N: usize> Part<N> {
         *self = Self {
             entries: summed.len(),
             limit: SUMMED.max(times * summed.len()),
+            octets: octets(&summed),
             chunks: vec![summed],
         };
     }
+}
+
+/// Octets that entries take, and room for more of them.
+fn octets<const N: usize>(chunk: &Vec<Entry<N>>) -> usize {
+    chunk.capacity() * size_of::<Entry<N>>()
 }
 
 /// Sums in the making, of one reader.
@@ -204,13 +209,14 @@ impl<const N: usize> Sums<N> {
     fn hand_over(&mut self) {
         for entry in &self.cached.entries {
             let part = &mut self.parts[part(self.hasher.hash_one(entry.key))];
+            let before = part.octets;
             if part.entries >= part.limit {
                 part.sum(&mut self.spare, &self.hasher);
             }
             part.push(*entry);
+            self.octets = self.octets - before + part.octets;
         }
         self.cached.make_room(CACHED);
-        self.octets = self.parts.iter().map(Part::octets).sum();
     }
 
     /// The parts, [`PARTS`] of them.
@@ -316,6 +322,22 @@ mod tests {
         assert!(found == expected(&flows));
         let most = 2 * PARTS * SUMMED * size_of::<Entry<8>>();
         assert!(octets < most, "{octets} of {most}");
+    }
+
+    /// Also when parts were summed in between, which gives memory back.
+    #[test]
+    fn octets_are_those_of_all_chunks() {
+        for (count, keys) in [(20_000, 1 << 40), (3_000_000, 75_000)] {
+            let mut sums = Sums::new(DefaultHashBuilder::default());
+            let mut most = 0;
+            for flows in flows(count, keys).chunks(100_000) {
+                sums.add(flows);
+                let chunks = sums.parts.iter().flat_map(|part| &part.chunks);
+                assert_eq!(sums.octets(), chunks.map(octets).sum::<usize>());
+                most = most.max(sums.octets());
+            }
+            assert_eq!(sums.octets() < most, keys == 75_000, "of {keys} keys");
+        }
     }
 
     #[test]
