@@ -3,6 +3,7 @@
 //! to gather, which can go to disk.
 
 use std::{
+    mem,
     num::NonZero,
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -34,6 +35,8 @@ use crate::element::KeyValue;
 const ROWS: usize = 512;
 /// Keys at most: which of them are null is an octet.
 const KEYS_MAX: usize = 8;
+/// Parts that are summed side by side, at most: one thread shows what comes of them.
+const SUMMED_MAX: usize = 16;
 
 /// Gathers flows, and shows each group to `visit`; none if the engine has to, of which `visit` has seen nothing.
 ///
@@ -334,12 +337,25 @@ async fn read_all<const N: usize>(
 /// Parts that are still to be summed: of each those of all readers.
 type Parts<const N: usize> = Arc<Mutex<Vec<Vec<Part<N>>>>>;
 
+/// Reserves what so many threads take beside the parts. Each has the sums of one and the numbers of its table; those of
+/// one more wait, and those of another are shown.
+fn reserve<const N: usize>(
+    parts: &[Vec<Part<N>>],
+    threads: usize,
+    memory: &MemoryReservation,
+) -> Result<(), DataFusionError> {
+    let entries = |parts: &Vec<Part<N>>| parts.iter().map(Part::entries).sum::<usize>();
+    let largest = parts.iter().map(entries).max().unwrap_or(0);
+    memory.try_grow(3 * threads * largest * size_of::<Entry<N>>())
+}
+
 async fn gather_by<const N: usize>(
     frame: DataFrame,
     layout: &Layout,
     mut visit: impl FnMut(&Row<'_>),
 ) -> Result<Option<Total>> {
     let hasher = DefaultHashBuilder::default();
+    let memory = MemoryConsumer::new("sums of groups").register(frame.task_ctx().memory_pool());
     let Some(all) = read_all::<N>(frame, layout, &hasher).await? else {
         return Ok(None);
     };
@@ -352,9 +368,13 @@ async fn gather_by<const N: usize>(
             parts.push(part);
         }
     }
-    let parts: Parts<N> = Arc::new(Mutex::new(parts));
     let side_by_side = thread::available_parallelism().map_or(1, NonZero::get);
-    let (sender, mut summed) = mpsc::channel(side_by_side);
+    let side_by_side = side_by_side.min(SUMMED_MAX);
+    if reserve(&parts, side_by_side, &memory).is_err() {
+        return Ok(None);
+    }
+    let parts: Parts<N> = Arc::new(Mutex::new(parts));
+    let (sender, mut summed) = mpsc::channel(1);
     let mut summing = JoinSet::new();
     for _ in 0..side_by_side {
         let (parts, hasher, sender) = (Arc::clone(&parts), hasher.clone(), sender.clone());
@@ -392,7 +412,7 @@ fn sum<const N: usize>(
         let Some(part) = part else {
             return;
         };
-        let entries = table.sum(&part, hasher).to_vec();
+        let entries = mem::take(table.sum(&part, hasher));
         // Its memory may be another's now.
         drop(part);
         if sender.blocking_send(entries).is_err() {
@@ -403,10 +423,18 @@ fn sum<const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, net::Ipv6Addr};
+    use std::{
+        collections::BTreeMap,
+        fmt,
+        net::Ipv6Addr,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
     use datafusion::{
-        execution::{memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
+        execution::{
+            memory_pool::{FairSpillPool, MemoryPool},
+            runtime_env::RuntimeEnvBuilder,
+        },
         prelude::{SessionConfig, SessionContext, lit},
     };
     use weir_netflow::FlowRecord;
@@ -533,5 +561,69 @@ mod tests {
         let total = runtime.block_on(gather(&flows, &gathering, visit));
         assert_eq!(total.unwrap(), None);
         assert_eq!(context.runtime_env().memory_pool.reserved(), 0);
+    }
+    /// Has memory for all but one.
+    #[derive(Debug)]
+    struct AllBut {
+        refused: &'static str,
+        reserved: AtomicUsize,
+    }
+
+    impl fmt::Display for AllBut {
+        fn fmt(&self, output: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(output, "all but {}", self.refused)
+        }
+    }
+
+    impl MemoryPool for AllBut {
+        fn name(&self) -> &str {
+            self.refused
+        }
+
+        fn grow(&self, _reservation: &MemoryReservation, additional: usize) {
+            self.reserved.fetch_add(additional, Ordering::Relaxed);
+        }
+
+        fn shrink(&self, _reservation: &MemoryReservation, octets: usize) {
+            self.reserved.fetch_sub(octets, Ordering::Relaxed);
+        }
+
+        fn try_grow(
+            &self,
+            reservation: &MemoryReservation,
+            additional: usize,
+        ) -> Result<(), DataFusionError> {
+            if additional > 0 && reservation.consumer().name() == self.refused {
+                return Err(DataFusionError::ResourcesExhausted(self.to_string()));
+            }
+            self.grow(reservation, additional);
+            Ok(())
+        }
+
+        fn reserved(&self) -> usize {
+            self.reserved.load(Ordering::Relaxed)
+        }
+    }
+
+    /// The parts may fit where what they are summed in does not, which is known before anything is shown.
+    #[test]
+    fn what_memory_holds_but_not_the_sums_of_is_left_to_the_engine() {
+        let threads = tokio::runtime::Runtime::new().unwrap();
+        for (refused, is_gathered) in [("nobody", true), ("sums of groups", false)] {
+            let pool = Arc::new(AllBut {
+                refused,
+                reserved: AtomicUsize::new(0),
+            });
+            let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool);
+            let runtime = runtime.build_arc().unwrap();
+            let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+            let flows = frame(&context, 20_000);
+            let gathering = gathering(&["srcip", "srcport", "dstip", "dstport"], true);
+            let mut shown = 0;
+            let total = threads.block_on(gather(&flows, &gathering, |_: &Row<'_>| shown += 1));
+            assert_eq!(total.unwrap().is_some(), is_gathered, "{refused}");
+            assert_eq!(shown > 0, is_gathered, "{refused}");
+            assert_eq!(context.runtime_env().memory_pool.reserved(), 0);
+        }
     }
 }

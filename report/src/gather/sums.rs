@@ -91,13 +91,17 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Sums all that came to a part; each key is there once then.
-    pub fn sum<'a>(&'a mut self, parts: &[Part<N>], hasher: &DefaultHashBuilder) -> &'a [Entry<N>] {
-        self.make_room(parts.iter().map(|part| part.entries).sum());
+    /// Sums all that came to a part; each key is there once then. Who takes the entries away takes their memory.
+    pub fn sum<'a>(
+        &'a mut self,
+        parts: &[Part<N>],
+        hasher: &DefaultHashBuilder,
+    ) -> &'a mut Vec<Entry<N>> {
+        self.make_room(parts.iter().map(Part::entries).sum());
         for entry in parts.iter().flat_map(|part| part.chunks.iter().flatten()) {
             self.add(hasher.hash_one(entry.key), entry);
         }
-        &self.entries
+        &mut self.entries
     }
 }
 
@@ -131,6 +135,11 @@ impl<const N: usize> Part<N> {
             limit: SUMMED,
             octets: 0,
         }
+    }
+
+    /// Entries that came to it, and were not summed yet.
+    pub fn entries(&self) -> usize {
+        self.entries
     }
 
     fn push(&mut self, entry: Entry<N>) {
