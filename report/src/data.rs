@@ -5,7 +5,7 @@ mod coverage;
 mod foreign;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     io,
     num::NonZero,
     panic,
@@ -125,13 +125,10 @@ struct Look {
 fn look(roots: &BTreeSet<PathBuf>, filter: &Filter) -> Result<Look> {
     let mut found = Look::default();
     found.coverage.asked_ns = prune::stretch_ns(filter);
-    for root in roots {
-        let mut files = read::list(root).map_err(|error| unlisted(root, error))?;
-        // What is in a directory within this one counts there.
-        let inner = |other: &&PathBuf| *other != root && other.starts_with(root);
-        let inner: Vec<_> = roots.iter().filter(inner).collect();
-        let closed = &mut files.closed;
-        closed.retain(|path| inner.iter().all(|inner| !path.starts_with(inner)));
+    let (parts, roots): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        roots.iter().partition(|root| is_part(root, roots));
+    for root in &roots {
+        let files = list(root, &roots, &parts)?;
         let known = (
             found.coverage.heard_ns.len(),
             found.coverage.unreadable.len(),
@@ -149,6 +146,40 @@ fn look(roots: &BTreeSet<PathBuf>, filter: &Filter) -> Result<Look> {
         }
     }
     Ok(found)
+}
+
+/// Whether a directory is a part of another one: it lies in that, and has no windows of its own. Of a rotation the
+/// other may have the window while the closed file is here: who looks at both together counts it once.
+fn is_part(root: &Path, roots: &BTreeSet<PathBuf>) -> bool {
+    let mut outer = root.ancestors().skip(1);
+    outer.any(|outer| roots.contains(outer)) && !layout::open_folder(root).exists()
+}
+
+/// The files of a directory, and of those parts of it that are asked for by themselves, as they may lie deeper than one
+/// looks. What is in another directory within this one counts there.
+fn list(root: &Path, roots: &[&PathBuf], parts: &[&PathBuf]) -> Result<Files> {
+    let list = |root: &Path| read::list(root).map_err(|error| unlisted(root, error));
+    let inner = roots
+        .iter()
+        .filter(|inner| **inner != root && inner.starts_with(root));
+    let inner: Vec<_> = inner.collect();
+    let is_here = |path: &Path| inner.iter().all(|inner| !path.starts_with(inner));
+    let mut files = list(root)?;
+    for part in parts {
+        if part.starts_with(root) && is_here(part) {
+            let closed = list(part)?.closed;
+            if closed.is_empty()
+                && let Some(advice) = foreign::advice(part)
+            {
+                bail!(advice);
+            }
+            let known: HashSet<_> = files.closed.iter().cloned().collect();
+            let more = closed.into_iter().filter(|path| !known.contains(path));
+            files.closed.extend(more);
+        }
+    }
+    files.closed.retain(|path| is_here(path));
+    Ok(files)
 }
 
 /// Why a directory's files are not known, and what to do: who asks for the first time has no collector yet, or

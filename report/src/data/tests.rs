@@ -181,6 +181,34 @@ fn several_directories_are_one_table() {
     assert!(open(&context, &named, &all, &Reading::default()).is_err());
 }
 
+/// A day's folder is a part of the directory: what is a window there and a closed file here counts once, and what lies
+/// deeper than one looks from above counts, too.
+#[test]
+fn a_folder_of_a_directory_is_a_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let directory = Directory::lock(root).unwrap();
+    let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+    window.append(&[flow(1), flow(2)]).unwrap();
+    let octets = fs::read(window.path()).unwrap();
+    rotate::close(root, window.path(), &[]).unwrap();
+    // Between the rename of the closed file and the end of its window.
+    fs::write(window.path(), octets).unwrap();
+    let day = root.join("date=2026-11-21");
+    let deep = root.join("one/two/three/four/five");
+    close_as_version_1(&deep, &[flow(4)]);
+    let covered = |roots: &[&Path]| {
+        let roots: BTreeSet<_> = roots.iter().map(|root| root.to_path_buf()).collect();
+        let found = look(&roots, &Filter::All(Vec::new())).unwrap().coverage;
+        (found.closed, found.open, found.flows)
+    };
+    assert_eq!(covered(&[root]), (1, 0, 2));
+    assert_eq!(covered(&[root, &day]), (1, 0, 2));
+    assert_eq!(covered(&[root, &day, &day.join("hour=05")]), (1, 0, 2));
+    assert_eq!(covered(&[root, &deep]), (2, 0, 3));
+    assert_eq!(covered(&[&day]), (1, 0, 2));
+}
+
 /// Fault case D5: what can be read of it counts, and the answer says that it is partial.
 #[test]
 fn d05_a_window_that_was_cut_off_makes_a_partial_answer() {
