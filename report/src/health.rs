@@ -258,7 +258,8 @@ fn findings(
     }
     for (from, to) in coverage.gaps_ns() {
         let (from, to) = (text::time_to_second(from), text::time_to_second(to));
-        findings.push(format!("no exporter was heard from {from} to {to} UTC"));
+        let who = coverage.unheard();
+        findings.push(format!("{who} was heard from {from} to {to} UTC"));
     }
     for (path, reason) in coverage.left_out() {
         findings.push(format!("{} cannot be read: {reason}", path.display()));

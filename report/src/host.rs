@@ -246,7 +246,8 @@ fn gaps(coverage: &Coverage, answer: &mut Answer) {
         .iter()
         .map(|(from, to)| {
             format!(
-                "no exporter was heard from {} to {} UTC: what happened then is not known",
+                "{} was heard from {} to {} UTC: what happened then is not known",
+                coverage.unheard(),
                 text::time_to_second(*from),
                 text::time_to_second(*to)
             )

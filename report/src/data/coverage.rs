@@ -26,6 +26,8 @@ pub struct Coverage {
     pub received_ns: Vec<Ends>,
     /// The same of all files, those included that hold nothing of the time asked for.
     pub heard_ns: Vec<Ends>,
+    /// How many of those are of each directory and the ones before it.
+    pub directory_ends: Vec<usize>,
     /// Until when the directory was heard that was silent first, of those with files in them.
     pub heard_to_ns: Option<i64>,
     /// The time asked for, where it has an end.
@@ -54,6 +56,7 @@ pub struct Coverage {
 const EXPORT_DELAY_NS: i64 = 300_000_000_000;
 /// A stretch without any datagram that is longer is a gap, nanoseconds.
 const GAP_NS: i64 = 600_000_000_000;
+
 impl Coverage {
     /// When the last flow was received, of the files that the answer is drawn from.
     #[must_use]
@@ -84,17 +87,47 @@ impl Coverage {
         Some(received.saturating_sub(EXPORT_DELAY_NS))
     }
 
-    /// Stretches in which nothing was received, as far as they are in the time asked for. Files that hold
+    /// Stretches in which a directory received nothing, as far as they are in the time asked for. Files that hold
     /// nothing of that time say too when somebody was heard: it is no gap that they were left out.
     #[must_use]
     pub fn gaps_ns(&self) -> Vec<Ends> {
+        let ends = self.directory_ends.iter().copied();
+        let mut gaps = Vec::new();
+        let mut from = 0;
+        for to in ends.chain([self.heard_ns.len()]) {
+            gaps.extend(self.gaps_of(self.heard_ns.get(from..to).unwrap_or_default()));
+            from = to;
+        }
+        gaps.sort_unstable();
+        gaps.dedup_by(|(from, to), (_, before)| {
+            let is_joined = *from <= *before;
+            if is_joined {
+                *before = (*before).max(*to);
+            }
+            is_joined
+        });
+        gaps
+    }
+
+    /// Whom nobody heard in a gap: what one collector missed another may have.
+    #[must_use]
+    pub fn unheard(&self) -> &'static str {
+        if self.directory_ends.len() > 1 {
+            "in one of the directories no exporter"
+        } else {
+            "no exporter"
+        }
+    }
+
+    /// Stretches between those of one directory.
+    fn gaps_of(&self, heard_ns: &[Ends]) -> Vec<Ends> {
         let (asked_from, asked_to) = self.asked_ns;
         let cut = |(from, to): Ends| {
             let from = from.max(asked_from.unwrap_or(i64::MIN));
             let to = to.min(asked_to.unwrap_or(i64::MAX));
             (from < to).then_some((from, to))
         };
-        let mut spans = self.heard_ns.clone();
+        let mut spans = heard_ns.to_vec();
         spans.sort_unstable();
         let mut gaps = Vec::new();
         let mut heard: Option<i64> = None;
@@ -114,6 +147,7 @@ impl Coverage {
         let heard_ns = self.heard_ns.iter().skip(before);
         let last_ns = heard_ns.map(|(_, last)| *last).max();
         self.heard_to_ns = self.heard_to_ns.into_iter().chain(last_ns).min();
+        self.directory_ends.push(self.heard_ns.len());
     }
 
     /// Notes who was heard in a closed file.

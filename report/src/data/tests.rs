@@ -308,6 +308,28 @@ fn stretches_without_datagrams_are_gaps() {
     assert_eq!(Coverage::default().complete_to_ns(), None);
 }
 
+/// What one directory misses another's exporters do not make up for.
+#[test]
+fn each_directory_has_gaps_of_its_own() {
+    const MINUTE_NS: i64 = 60_000_000_000;
+    let minutes = |from: i64, to: i64| (from * MINUTE_NS, to * MINUTE_NS);
+    let mut coverage = Coverage::default();
+    for heard in [
+        &[minutes(0, 200)][..],
+        &[minutes(0, 10), minutes(30, 60), minutes(90, 200)],
+        // Its first gap overlaps with the second of the one before; another has no files.
+        &[minutes(50, 55), minutes(75, 100), minutes(150, 200)],
+        &[],
+    ] {
+        let before = coverage.heard_ns.len();
+        coverage.heard_ns.extend(heard);
+        coverage.end_directory(before);
+    }
+    let gaps = [minutes(10, 30), minutes(55, 90), minutes(100, 150)];
+    assert_eq!(coverage.gaps_ns(), gaps);
+    assert_eq!(coverage.unheard(), "in one of the directories no exporter");
+}
+
 #[test]
 fn an_answer_is_complete_up_to_what_was_left_out() {
     const SECOND_NS: i64 = 1_000_000_000;
