@@ -103,6 +103,9 @@ fn frames(
             ControlFlow::Break(reason) => return End::Partial(reason),
         }
         match reader.next() {
+            Ok((_, block)) if interfaces.are_too_many(&block) => {
+                return End::Partial("it describes more than 65536 interfaces".to_owned());
+            }
             Ok((octets, block)) => {
                 if let Some(found) = interfaces.frame(&block, &mut clock)
                     && let ControlFlow::Break(reason) = frame(found)

@@ -207,6 +207,12 @@ impl Interfaces {
         Some((frame(interface, data, number(wire), clock), after))
     }
 
+    /// Whether a block describes one interface too many.
+    pub(super) fn are_too_many(&self, block: &PcapBlockOwned<'_>) -> bool {
+        let is_one_more = matches!(block, PcapBlockOwned::NG(Block::InterfaceDescription(_)));
+        is_one_more && self.list.len() >= INTERFACES_MAX
+    }
+
     /// The frame in a block, if there is one; interface definitions are kept.
     pub(super) fn frame<'a>(
         &mut self,
@@ -338,6 +344,8 @@ impl Interfaces {
     }
 }
 
+/// Interfaces a section may have, more than any machine does: each is kept up to the section's end.
+const INTERFACES_MAX: usize = 1 << 16;
 /// The Packet Block of early pcapng, which nobody has written since 2012.
 const EARLY_PACKET_BLOCK: u32 = 2;
 

@@ -258,3 +258,37 @@ fn frames_may_be_larger_than_what_is_read_at_a_time() {
     let mut reader = PcapNGReader::new(1 << 18, &pcapng[..]).unwrap();
     assert_eq!(count(&mut reader), (2, End::Whole));
 }
+
+/// Twenty octets of a file, and hardly any if it is compressed, would take twice as many of memory each.
+#[test]
+fn a_section_has_so_many_interfaces_and_no_more() {
+    const FRAME: [u8; 4] = [0x45, 1, 2, 3];
+    let block = |kind: u32, body: &[u8]| {
+        let length = u32::try_from(12 + body.len()).unwrap().to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, body, &length].concat()
+    };
+    let words = |numbers: &[u32]| -> Vec<u8> {
+        let octets = numbers.iter().flat_map(|number| number.to_le_bytes());
+        octets.collect()
+    };
+    let section = block(SHB_MAGIC, &words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX]));
+    let interface = block(IDB_MAGIC, &words(&[113, 0]));
+    let last = u32::try_from(INTERFACES_MAX - 1).unwrap();
+    let fields = words(&[last, 0, 1, 4, 60]);
+    let packet = block(EPB_MAGIC, &[&fields[..], &FRAME].concat());
+    let full = [section, interface.repeat(INTERFACES_MAX), packet.clone()].concat();
+    let read = |file: &[u8]| {
+        let mut seen = 0;
+        let mut reader = PcapNGReader::new(1 << 16, file).unwrap();
+        let end = frames(&mut reader, |_| {
+            seen += 1;
+            ControlFlow::Continue(())
+        });
+        (seen, end)
+    };
+    // A section begins anew.
+    assert_eq!(read(&full.repeat(2)), (2, End::Whole));
+    let reason = format!("it describes more than {INTERFACES_MAX} interfaces");
+    let more = [full, interface, packet].concat();
+    assert_eq!(read(&more), (1, End::Partial(reason)));
+}
