@@ -354,8 +354,8 @@ const fn most_of(element: u16) -> u64 {
         52 | 53 | 55 | 89 | 230 | 233 => 0xff,
         // VLANs, ports and blocks of them, Ethertypes, extended events.
         59 | 227 | 228 | 256 | 361..=364 | 33002 => 0xffff,
-        // AS numbers, observation points, VRFs.
-        128 | 129 | 138 | 234 | 235 => 0xffff_ffff,
+        // AS numbers, VRFs.
+        128 | 129 | 234 | 235 => 0xffff_ffff,
         _ => u64::MAX,
     }
 }

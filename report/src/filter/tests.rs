@@ -235,6 +235,11 @@ fn conditions_mean_what_the_manual_says() {
             "out if 7",
             number(Field::EgressIfindex, Comparison::Equal, 7),
         ),
+        // Of 64 bits, other than a domain.
+        (
+            "observation point id 0xffffffffff",
+            number(Field::OBSERVATION_POINT, Comparison::Equal, 0xff_ffff_ffff),
+        ),
         (
             "since 2023-11-14T22:00",
             Filter::All(vec![
