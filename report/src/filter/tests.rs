@@ -198,6 +198,10 @@ fn one_meaning_has_one_tree() {
         ("asa denied ingress", "xevent 1001"),
         ("asa event denied", "asa event 3"),
         ("conn dst nat port 80", "dst nat port 80 or src nat port 80"),
+        ("conn next as 64512", "next as 64512 or prev as 64512"),
+        ("conn prev as 64512", "prev as 64512 or next as 64512"),
+        ("conn src vlan 5", "src vlan 5 or dst vlan 5"),
+        ("conn dst vlan 5", "dst vlan 5 or src vlan 5"),
         ("IPV6 AND DST PORT 80", "ipv6 and dst port 80"),
         ("src ip 10.0.0.1 # here\n or udp", "src ip 10.0.0.1 or udp"),
     ] {
