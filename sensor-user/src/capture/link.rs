@@ -150,17 +150,23 @@ pub(super) fn packet_filter_log(packet: &Captured<'_>) -> Result<Layers, Unmeter
     Ok(Layers::plain(NetworkProtocol::ByNibble, offset))
 }
 
-/// Linux's nflog: attributes, each with its length and its kind, in the byte order of who captured. Kinds are below 256.
+/// Linux's nflog: attributes, each with its length and its kind, in the byte order of who captured. Kinds are below 64;
+/// the upper two bits of the sixteen tell that attributes are within one, or that its numbers are big-endian.
 pub(super) fn netfilter_log(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
     const HEADER_OCTETS: usize = 4;
     const PAYLOAD: u16 = 9;
+    const KIND: u16 = 0x3fff;
+    const KIND_HIGH: u8 = 0x3f;
     let mut offset = 4;
     loop {
         let [a, b, c, d] = packet.read::<4>(offset).ok_or(Unmetered::TooShort)?;
-        let (octets, kind) = if d == 0 {
+        let (octets, kind) = if d & KIND_HIGH == 0 {
             (u16::from_le_bytes([a, b]), u16::from(c))
         } else {
-            (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+            (
+                u16::from_be_bytes([a, b]),
+                u16::from_be_bytes([c, d]) & KIND,
+            )
         };
         if kind == PAYLOAD {
             let offset = offset + HEADER_OCTETS;

@@ -159,6 +159,17 @@ fn the_payload_is_found_among_netfilters_attributes() {
     let big = [2, 0, 0, 0, 0, 9, 0, 10, b'e', b't', b'h', b'0', 0, 0, 0, 0];
     assert_found(239, &[&little[..], &[37, 0, 9, 0]].concat());
     assert_found(239, &[&big[..], &[0, 37, 0, 9]].concat());
+    // A VLAN, which is attributes within one (19), and a mark (3) whose number is said to be big-endian.
+    let little_flags = [
+        12, 0, 19, 0x80, 8, 0, 1, 0, 8, 0, 0, 0, 8, 0, 3, 0x40, 0, 0, 0, 7,
+    ];
+    let big_flags = [
+        0, 12, 0x80, 19, 0, 8, 0, 1, 8, 0, 0, 0, 0, 8, 0x40, 3, 0, 0, 0, 7,
+    ];
+    assert_found(239, &[&little[..], &little_flags, &[37, 0, 9, 0]].concat());
+    assert_found(239, &[&big[..], &big_flags, &[0, 37, 0, 9]].concat());
+    assert_found(239, &[&little[..], &[37, 0, 9, 0x80]].concat());
+    assert_found(239, &[&big[..], &[0, 37, 0x80, 9]].concat());
     let found = walk_behind(239, &little, &[]);
     assert_eq!(found, Err(Unmetered::TooShort), "no payload");
     let found = walk_behind(239, &[2, 0, 0, 0, 0, 0, 1, 0], &V4);
