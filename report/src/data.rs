@@ -145,6 +145,9 @@ fn look(roots: &BTreeSet<PathBuf>, filter: &Filter) -> Result<Look> {
             bail!(advice);
         }
     }
+    // Those of each directory are in this order.
+    let by_time = |group: &Group| layout::window_start_s(&group.path);
+    found.groups.sort_by_cached_key(by_time);
     Ok(found)
 }
 

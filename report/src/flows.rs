@@ -205,8 +205,8 @@ async fn print_text(
 
 type Batches = BoxStream<'static, Result<RecordBatch, DataFusionError>>;
 
-/// The first so many flows, part by part: closed files in the order of their names, which is that of time,
-/// then open windows. The rest is not read.
+/// The first so many flows, part by part: closed files of all directories in the order of the times in their names,
+/// then open windows, directory by directory. The rest is not read.
 async fn first(flows: DataFrame, limit: Option<usize>) -> Result<Batches> {
     let parts = flows.execute_stream_partitioned().await?;
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);

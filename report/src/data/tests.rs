@@ -181,6 +181,28 @@ fn several_directories_are_one_table() {
     assert!(open(&context, &named, &all, &Reading::default()).is_err());
 }
 
+/// Whichever directory they are in.
+#[test]
+fn closed_files_are_in_the_order_of_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let roots = ["one", "two"].map(|name| folder.path().join(name));
+    for (root, offset_s) in roots.iter().zip([0, 300]) {
+        let directory = Directory::lock(root).unwrap();
+        for start_s in [0, 600].map(|after_s| START_S + offset_s + after_s) {
+            let mut window = Window::create(&directory.window_path(start_s)).unwrap();
+            window.append(&[flow(1)]).unwrap();
+            rotate::close(root.as_path(), window.path(), &[]).unwrap();
+        }
+    }
+    let roots = BTreeSet::from(roots);
+    let found = look(&roots, &Filter::All(Vec::new())).unwrap();
+    let groups = found.groups.iter();
+    let starts_s: Vec<_> = groups
+        .map(|group| layout::window_start_s(&group.path).unwrap() - START_S)
+        .collect();
+    assert_eq!(starts_s, [0, 300, 600, 900]);
+}
+
 /// A day's folder is a part of the directory: what is a window there and a closed file here counts once, and what lies
 /// deeper than one looks from above counts, too.
 #[test]
