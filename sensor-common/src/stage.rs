@@ -54,6 +54,9 @@ pub struct Stage {
     pub strays: [u32; STAGES_MAX as usize],
 }
 
+// What is said of the queue is one line, which the kernel reads at each packet, and the packets begin at the next.
+const _: () = assert!(core::mem::offset_of!(Stage, sightings) == 64);
+
 /// What belongs to one CPU beside its region of the table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
