@@ -147,42 +147,64 @@ impl<'a> DataRecord<'a> {
         })
     }
 
-    /// The first octets of the packet that the record is of, if they are all that tells of it (RFC 5477 section 8.5,
-    /// RFC 7133): it says no addresses. They are as sFlow has them, and for the caller to read.
+    /// Whether all that tells of its packet is a field of that one's first octets (RFC 5477 section 8.5, RFC 7133): its
+    /// template has one, and it says no addresses.
+    #[must_use]
+    pub fn is_of_section(&self) -> bool {
+        let addresses = [self.flow.source, self.flow.destination];
+        self.template.has_section() && addresses == [Ipv6Addr::UNSPECIFIED; 2]
+    }
+
+    /// The first octets of the packet that the record is of ([`Self::is_of_section`]). They are as sFlow has them, and
+    /// for the caller to read; none if they are of another link layer than Ethernet, or not from the beginning.
     #[must_use]
     pub fn sampled_header(&self) -> Option<SampledHeader<'a>> {
-        let addresses = [self.flow.source, self.flow.destination];
-        if !self.template.has_section() || addresses != [Ipv6Addr::UNSPECIFIED; 2] {
+        if !self.is_of_section() {
             return None;
         }
-        let (mut section, mut frame_octets) = (None, 0);
+        let (mut frame, mut packet): (Option<&[u8]>, Option<&[u8]>) = (None, None);
+        let (mut frame_octets, mut frame_types, mut section_octets) = (0, 0, 0);
         for (field, _, value) in self.template.values(self.octets) {
-            match (field.enterprise, field.element) {
-                (0, element::FRAME_OCTETS) => frame_octets = read::number(value),
-                (0, element::LAYER2_SECTION_OFFSET | element::SECTION_OFFSET)
+            if field.enterprise != 0 || value.is_empty() {
+                continue;
+            }
+            match field.element {
+                element::FRAME_OCTETS => frame_octets = read::number(value),
+                element::FRAME_TYPES => frame_types = read::number(value),
+                element::LAYER2_SECTION_OCTETS | element::SECTION_OCTETS => {
+                    section_octets = read::number(value);
+                }
+                element::LAYER2_SECTION_OFFSET | element::SECTION_OFFSET
                     if read::number(value) != 0 =>
                 {
                     return None;
                 }
-                (0, element::LAYER2_SECTION | element::FRAME_SECTION) if !value.is_empty() => {
-                    section = Some((header_protocol::ETHERNET, value));
-                }
-                // A frame says more.
-                (0, element::PACKET_SECTION) if section.is_none() => {
-                    section = match value {
-                        [first, ..] if first >> 4 == 6 => Some((header_protocol::IPV6, value)),
-                        [_, ..] => Some((header_protocol::IPV4, value)),
-                        [] => None,
-                    };
-                }
+                element::LAYER2_SECTION | element::FRAME_SECTION => frame = Some(value),
+                element::PACKET_SECTION => packet = Some(value),
                 _ => {}
             }
         }
-        let (protocol, octets) = section?;
+        // Of two sections nothing says which it is of.
+        let has_one = frame.is_none() || packet.is_none();
+        let is_ethernet = frame_types == 0 || frame_types & element::FRAME_TYPE_ETHERNET != 0;
+        let (protocol, octets) = match (frame.filter(|_| is_ethernet), packet) {
+            // A frame says more.
+            (Some(frame), _) => (header_protocol::ETHERNET, frame),
+            (None, Some(packet @ [first, ..])) if first >> 4 == 6 => {
+                (header_protocol::IPV6, packet)
+            }
+            (None, Some(packet)) => (header_protocol::IPV4, packet),
+            (None, None) => return None,
+        };
+        // A field of a fixed length is filled up behind what was taken.
+        let taken = usize::try_from(section_octets).unwrap_or(octets.len());
+        let is_cut = has_one && (1..octets.len()).contains(&taken);
+        let octets = if is_cut { &octets[..taken] } else { octets };
+        let is_frame = protocol == header_protocol::ETHERNET;
         let frame_octets = usize::try_from(frame_octets).unwrap_or(0);
         Some(SampledHeader {
             protocol,
-            wire_octets: frame_octets.max(octets.len()),
+            wire_octets: octets.len().max(if is_frame { frame_octets } else { 0 }),
             octets,
         })
     }

@@ -126,6 +126,8 @@ pub const TOTAL_OCTETS: Element = 85;
 pub const TOTAL_PACKETS: Element = 86;
 /// layer2packetSectionOffset.
 pub const LAYER2_SECTION_OFFSET: Element = 102;
+/// layer2packetSectionSize: octets of LAYER2_SECTION that are of the packet.
+pub const LAYER2_SECTION_OCTETS: Element = 103;
 /// layer2packetSectionData: what FRAME_SECTION is called in v9.
 pub const LAYER2_SECTION: Element = 104;
 /// exporterIPv4Address.
@@ -240,8 +242,15 @@ pub const OBSERVED_NS: Element = 325;
 pub const ORIGINAL_EXPORTER_V4: Element = 403;
 /// originalExporterIPv6Address.
 pub const ORIGINAL_EXPORTER_V6: Element = 404;
+/// dataLinkFrameType: what FRAME_SECTION may be of, a bit each.
+pub const FRAME_TYPES: Element = 408;
 /// sectionOffset: octets before a section.
 pub const SECTION_OFFSET: Element = 409;
+/// sectionExportedOctets: octets of a section that are of the packet.
+pub const SECTION_OCTETS: Element = 410;
+
+/// The bit of FRAME_TYPES for IEEE 802.3.
+pub const FRAME_TYPE_ETHERNET: u64 = 1;
 
 // A tunnel's endpoints have no element of IANA's. These are ntop's (of NTOP_PEN; v9 adds 57472 to their
 // numbers): ntopng and Wireshark know them.

@@ -428,9 +428,6 @@ fn first_octets_are_lent_where_nothing_else_tells_of_the_packet() {
     assert_eq!(frame_of(element::LAYER2_SECTION, &v4), ethernet(1518));
     assert_eq!(frame_of(element::FRAME_SECTION, &[]), None);
     assert_eq!(frame_of(element::OCTETS, &[1]), None);
-    let lent = |values: &[(Element, &[u8])]| {
-        decoded(&plain(values), |record| record.sampled_header().map(owned))
-    };
     let packet = |protocol, octets: &[u8]| Some((protocol, octets.len(), octets.to_vec()));
     let section = element::PACKET_SECTION;
     assert_eq!(lent(&[(section, &v4)]), packet(header_protocol::IPV4, &v4));
@@ -447,6 +444,39 @@ fn first_octets_are_lent_where_nothing_else_tells_of_the_packet() {
     );
     assert_eq!(lent(&[(element::SECTION_OFFSET, &[0, 14]), frame]), None);
     assert_eq!(lent(&[(element::DESTINATION_V4, &V4), frame]), None);
+}
+
+/// The first octets of its packet that a record lends.
+fn lent(values: &[(Element, &[u8])]) -> Option<(u32, usize, Vec<u8>)> {
+    decoded(&plain(values), |record| record.sampled_header().map(owned))
+}
+
+#[test]
+fn first_octets_are_of_the_link_layer_and_as_many_as_the_record_says() {
+    let octets: [u8; 24] = std::array::from_fn(|at| if at == 0 { 0x60 } else { 7 });
+    let frame = (element::FRAME_SECTION, &octets[..]);
+    let packet = (element::PACKET_SECTION, &octets[..]);
+    let of = |protocol, wire_octets, taken: usize| {
+        Some((protocol, wire_octets, octets[..taken].to_vec()))
+    };
+    let whole_frame = of(header_protocol::ETHERNET, 24, 24);
+    let whole_packet = of(header_protocol::IPV6, 24, 24);
+    // A wireless frame is not read as if it were Ethernet's; what is in it may be told, too.
+    let types = element::FRAME_TYPES;
+    assert_eq!(lent(&[(types, &[0, 1]), frame]), whole_frame);
+    assert_eq!(lent(&[(types, &[0, 0]), frame]), whole_frame);
+    assert_eq!(lent(&[(types, &[0, 2]), frame]), None);
+    assert_eq!(lent(&[frame, packet, (types, &[0, 2])]), whole_packet);
+    // What a field of a fixed length is filled up with is not of the packet.
+    let cut = of(header_protocol::ETHERNET, 20, 20);
+    let (octets_told, layer2_octets) = (element::SECTION_OCTETS, element::LAYER2_SECTION_OCTETS);
+    assert_eq!(lent(&[(octets_told, &[0, 20]), frame]), cut);
+    let layer2 = (element::LAYER2_SECTION, &octets[..]);
+    assert_eq!(lent(&[(layer2_octets, &[0, 20]), layer2]), cut);
+    assert_eq!(lent(&[(octets_told, &[1, 0]), frame]), whole_frame);
+    // The frame's octets are not the packet's.
+    let size = element::FRAME_OCTETS;
+    assert_eq!(lent(&[(size, &[0x05, 0xee]), packet]), whole_packet);
 }
 
 fn owned(header: SampledHeader<'_>) -> (u32, usize, Vec<u8>) {
