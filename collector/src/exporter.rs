@@ -318,15 +318,10 @@ impl Exporter {
         let mut gathering = Gathering::default();
         // A record is large. Here it is made where it is used, and copied once: to where it is kept.
         data::records(template, set.octets, time).for_each(|mut record| {
-            let header = record.sampled_header();
-            if let Some(header) = &header {
-                counted.flow_samples += 1;
-                if !sampled::fill(&mut record.flow, header) {
-                    counted.samples_not_ip += 1;
-                    return;
-                }
-            }
-            gather(&record, header.is_some(), &mut gathering, counted);
+            let Some(is_sample) = take_section(&mut record, counted) else {
+                return;
+            };
+            gather(&record, is_sample, &mut gathering, counted);
             counted.untimed_records += u64::from(!record.timed);
             let untold = if record.is_rate_told {
                 1
@@ -386,6 +381,26 @@ impl Exporter {
         }
         self.held.waiting_octets = 0;
     }
+}
+
+/// Has a record that says no addresses be the flow of its packet's first octets; whether it is. None if they are all it
+/// says, and no IP packet's: what was counted is a flow, whatever it was counted of.
+fn take_section(record: &mut DataRecord<'_>, counted: &mut Statistics) -> Option<bool> {
+    if !record.is_of_section() {
+        return Some(false);
+    }
+    let header = record.sampled_header();
+    let is_read = header.is_some_and(|header| sampled::fill(&mut record.flow, &header));
+    let has_counts =
+        record.flow.packets > 0 || record.flow.octets > 0 || record.reverse().is_some();
+    if is_read || !has_counts {
+        counted.flow_samples += 1;
+    }
+    if !is_read && !has_counts {
+        counted.samples_not_ip += 1;
+        return None;
+    }
+    Some(is_read)
 }
 
 /// Gathers what a record says that its flow has no place for; of a sample the flow says what its octets do.

@@ -189,7 +189,7 @@ fn record(sample: &FlowSample<'_>, received_ns: u64) -> Option<FlowRecord> {
 }
 
 /// Fills the flow of a record in with what the first octets of its packet say (`DataRecord::sampled_header`). False if
-/// that is no IP packet.
+/// that is no IP packet; the flow is then as it was.
 pub(crate) fn fill(flow: &mut FlowRecord, header: &SampledHeader<'_>) -> bool {
     let Ok(said) = walked(header, flow) else {
         return false;

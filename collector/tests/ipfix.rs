@@ -466,3 +466,54 @@ fn a_record_of_a_frame_is_a_flow_of_a_packet_as_a_sample_of_sflow_is() {
     assert_eq!(take(&mut exporters, 2, &[&template]), 0);
     assert_eq!(lost(&exporters), [0, 0, 0]);
 }
+
+/// Cisco's "datalink" flows of ARP, say: what was counted is a flow without addresses, and only what is nothing but a
+/// sample is left out if it is not IP's.
+#[test]
+fn a_record_of_a_frame_that_is_not_ip_is_a_flow_if_it_counts_something() {
+    #[rustfmt::skip]
+    let template = [
+        0, 2, 0, 28, 1, 0, 0, 5,
+        0, 56, 0, 6, 0, 1, 0, 2, 0, 2, 0, 1,     // sourceMacAddress, octets, packets
+        1, 153, 0, 1, 1, 59, 255, 255,           // sectionOffset, dataLinkFrameSection
+    ];
+    let mut arp = made::frame(1, 1);
+    (arp[16], arp[17]) = (0x08, 0x06);
+    let record = |counts: [u8; 3], offset: u8, frame: &[u8]| {
+        let length = u8::try_from(frame.len()).unwrap();
+        let mac = [2, 0, 0, 0, 0, 0x77];
+        [&mac[..], &counts, &[offset, length], frame].concat()
+    };
+    let records = [
+        record([0, 120, 2], 0, &arp),
+        record([0, 0, 0], 0, &arp),
+        // Not from the beginning, or nothing at all.
+        record([0, 60, 1], 14, &arp[14..]),
+        record([0, 0, 0], 14, &arp[14..]),
+        record([0, 0, 0], 0, &[]),
+    ];
+    let records = records.concat();
+    let [high, low] = u16::try_from(4 + records.len()).unwrap().to_be_bytes();
+    let set = [&[1, 0, high, low][..], &records].concat();
+    let mut exporters = exporters();
+    let flows = flows_from(&mut exporters, &UDP, 0, &[&template, &set]);
+    let told: Vec<_> = flows
+        .iter()
+        .map(|flow| {
+            let record = &flow.record;
+            let others: Vec<_> = flow.others.iter().map(|other| other.element).collect();
+            (record.source_mac[5], record.octets, record.packets, others)
+        })
+        .collect();
+    // What is not read is kept.
+    let expected = [
+        (0x77, 120, 2, vec![409, 315]),
+        (0x77, 60, 1, vec![409, 315]),
+    ];
+    assert_eq!(told, expected);
+    let counted = exporters.statistics;
+    assert_eq!((counted.flow_samples, counted.samples_not_ip), (3, 3));
+    // All of them were data records.
+    assert_eq!(take(&mut exporters, 5, &[&template]), 0);
+    assert_eq!(lost(&exporters), [0, 0, 0]);
+}
