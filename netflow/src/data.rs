@@ -79,20 +79,15 @@ pub fn records<'a>(
 
 /// Inlined where the records are used: each is large, and is then made where it is read.
 #[inline]
-fn decode<'a>(template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataRecord<'a> {
+fn decode<'a>(mut template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataRecord<'a> {
     let mut said = Said::default();
-    if let Some(places) = template.places() {
-        for place in places {
-            if place.role.reading == Reading::Number {
-                said.take_number(place.role.slot, place.number(octets));
-            } else {
-                said.take(place.role, place.value(octets), base.export_ns);
-            }
-        }
-    } else {
-        for (_, role, value) in template.values(octets) {
-            said.take(role, value, base.export_ns);
-        }
+    take_all(&mut said, template, octets, base);
+    if let Some(outer) = template.outer()
+        && !said.has_addresses()
+    {
+        template = outer;
+        said = Said::default();
+        take_all(&mut said, template, octets, base);
     }
     let (span, is_of_out) = (said.span_ns(base), said.is_of_out());
     let untimed = said.untimed_span_ns(base.export_ns);
@@ -105,6 +100,24 @@ fn decode<'a>(template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataR
         is_of_out,
         template,
         octets,
+    }
+}
+
+/// Has all fields of a record taken.
+#[inline]
+fn take_all(said: &mut Said, template: &Template, octets: &[u8], base: TimeBase) {
+    if let Some(places) = template.places() {
+        for place in places {
+            if place.role.reading == Reading::Number {
+                said.take_number(place.role.slot, place.number(octets));
+            } else {
+                said.take(place.role, place.value(octets), base.export_ns);
+            }
+        }
+    } else {
+        for (_, role, value) in template.values(octets) {
+            said.take(role, value, base.export_ns);
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //! before coarser; addresses before their prefixes; logical interfaces before physical ones.
 //!
 //! A template that tells addresses and protocol twice is of packets in a tunnel (SRv6, as IOS-XR and Huawei send it):
-//! the first are the tunnel's, the second the flow's.
+//! the first are the tunnel's, the second the flow's. Its records may be of packets in none, too: then the second are
+//! zeros, and the first the flow's (`Template::outer`).
 
 use crate::{
     element::{self, Element},
@@ -215,9 +216,8 @@ impl Role {
     };
 }
 
-/// The role of each field.
-pub(crate) fn roles(fields: &[Field]) -> Vec<Role> {
-    let inner = inner(fields).unwrap_or(0);
+/// The role of each field, if those from `inner` on are of the packet in a tunnel ([`inner`]; 0: there is none).
+pub(crate) fn roles(fields: &[Field], inner: usize) -> Vec<Role> {
     let candidate = |index: usize| {
         let (role, rank) = candidate(fields[index])?;
         let slot = if index < inner {
@@ -247,21 +247,28 @@ pub(crate) fn roles(fields: &[Field]) -> Vec<Role> {
 }
 
 /// Where the fields of the packet in a tunnel begin: with addresses after a protocol that follows addresses, before
-/// a second protocol.
-fn inner(fields: &[Field]) -> Option<usize> {
+/// a second protocol. Each has a source and a destination, in either order.
+pub(crate) fn inner(fields: &[Field]) -> Option<usize> {
+    const SOURCES: &[Element] = &[element::SOURCE_V4, element::SOURCE_V6];
+    const DESTINATIONS: &[Element] = &[element::DESTINATION_V4, element::DESTINATION_V6];
+    const PROTOCOL: &[Element] = &[element::PROTOCOL];
     let is = |field: &Field, elements: &[Element]| {
         field.enterprise == 0 && elements.contains(&field.element)
     };
+    let has =
+        |fields: &[Field], elements: &[Element]| fields.iter().any(|field| is(field, elements));
     let find = |from: usize, elements: &[Element]| {
         let found = fields[from..].iter().position(|field| is(field, elements));
         found.map(|index| from + index)
     };
-    let sources = [element::SOURCE_V4, element::SOURCE_V6];
-    let outer = find(0, &sources)?;
-    let outer_protocol = find(outer, &[element::PROTOCOL])?;
-    let inner = find(outer_protocol, &sources)?;
-    find(inner, &[element::PROTOCOL])?;
-    Some(inner)
+    let addresses = [SOURCES, DESTINATIONS].concat();
+    let outer = find(0, &addresses)?;
+    let outer_protocol = find(outer, PROTOCOL)?;
+    let inner = find(outer_protocol, &addresses)?;
+    let (of_tunnel, of_packet) = fields.split_at(inner);
+    let are_both = |elements| has(of_tunnel, elements) && has(of_packet, elements);
+    let is_tunnel = are_both(SOURCES) && are_both(DESTINATIONS) && has(of_packet, PROTOCOL);
+    is_tunnel.then_some(inner)
 }
 
 /// What the field could say if no other says it better, and its rank.
@@ -404,7 +411,8 @@ mod tests {
     use super::*;
 
     fn slots(fields: &[Field]) -> Vec<Slot> {
-        roles(fields).into_iter().map(|role| role.slot).collect()
+        let roles = roles(fields, inner(fields).unwrap_or(0));
+        roles.into_iter().map(|role| role.slot).collect()
     }
 
     #[test]
@@ -458,6 +466,31 @@ mod tests {
         let families = [&outer[..], &inner[..4]].concat();
         let expected = [&alone[..], &addresses_v4, &[Slot::Aside; 2]].concat();
         assert_eq!(slots(&families), expected);
+    }
+
+    #[test]
+    fn of_two_addresses_and_protocols_the_destination_may_be_first() {
+        let fields = |elements: &[(Element, u16)]| {
+            let fields = elements.iter();
+            let fields = fields.map(|(element, octets)| Field::new(*element, *octets));
+            fields.collect::<Vec<_>>()
+        };
+        let both = fields(&[(28, 16), (27, 16), (4, 1), (12, 4), (8, 4), (4, 1)]);
+        let expected = [
+            Slot::OuterDestinationV6,
+            Slot::OuterSourceV6,
+            Slot::Aside,
+            Slot::DestinationV4,
+            Slot::SourceV4,
+            Slot::Protocol,
+        ];
+        assert_eq!(slots(&both), expected);
+        // A single address more is no packet's.
+        for index in [3, 4] {
+            let mut less = both.clone();
+            less.remove(index);
+            assert_eq!(inner(&less), None, "{index}");
+        }
     }
 
     #[test]

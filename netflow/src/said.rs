@@ -272,6 +272,11 @@ impl Said {
         self.rate.one_in().is_some()
     }
 
+    /// Whether one of its addresses is not zero.
+    pub fn has_addresses(&self) -> bool {
+        self.v4.is_filled || self.v6.is_filled
+    }
+
     /// Whether its octets, and its packets, are those that went out, since nothing is told of any that came in.
     pub fn is_of_out(&self) -> [bool; 2] {
         [self.flow.octets, self.flow.packets].map(|came_in| came_in == 0)

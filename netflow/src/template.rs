@@ -134,6 +134,7 @@ pub struct Template {
     is_variable: bool,
     has_aside: bool,
     has_section: bool,
+    outer: Option<Box<Self>>,
 }
 
 impl Template {
@@ -166,26 +167,35 @@ impl Template {
             1..=Self::RECORD_OCTETS_MAX => {}
             _ => return Err("its records are larger than a datagram"),
         }
-        let roles = role::roles(&fields);
-        let is_variable = fields.iter().any(|field| field.octets == VARIABLE);
         let is_section =
             |field: &Field| field.enterprise == 0 && element::is_section(field.element);
-        let places = if is_variable {
-            Vec::new()
-        } else {
-            places(&fields, &roles)
-        };
-        Ok(Self {
+        let mut template = Self {
             id,
             scope_fields,
-            has_aside: role::has_aside(&roles),
+            is_variable: fields.iter().any(|field| field.octets == VARIABLE),
             has_section: fields.iter().any(is_section),
-            roles,
-            places,
-            is_variable,
             fields,
+            roles: Vec::new(),
+            places: Vec::new(),
             record_octets_min,
-        })
+            has_aside: false,
+            outer: None,
+        };
+        template.set_roles(0);
+        if let Some(inner) = role::inner(&template.fields) {
+            template.outer = Some(Box::new(template.clone()));
+            template.set_roles(inner);
+        }
+        Ok(template)
+    }
+
+    /// Has its fields from `inner` on be those of the packet in a tunnel ([`role::roles`]).
+    fn set_roles(&mut self, inner: usize) {
+        self.roles = role::roles(&self.fields, inner);
+        self.has_aside = role::has_aside(&self.roles);
+        if !self.is_variable {
+            self.places = places(&self.fields, &self.roles);
+        }
     }
 
     /// Its id.
@@ -226,6 +236,11 @@ impl Template {
     /// Whether its records carry a packet's first octets.
     pub(crate) fn has_section(&self) -> bool {
         self.has_section
+    }
+
+    /// Of one whose records tell of a tunnel and of the packet in it: the same for records of packets in none.
+    pub(crate) fn outer(&self) -> Option<&Self> {
+        self.outer.as_deref()
     }
 
     /// Number of records in a data set; none if the last one goes beyond it. What is left over is

@@ -413,6 +413,50 @@ fn a_packet_in_a_tunnel_that_is_told_with_it_is_the_flow() {
     assert_eq!(found, expected);
 }
 
+/// The template of a router is of its packets in a tunnel and in none.
+#[test]
+fn of_a_packet_in_no_tunnel_the_first_addresses_are_the_flows() {
+    let (zero, destination) = ([0; 4], [198, 51, 100, 7]);
+    let values = |inner: [&'static [u8]; 5]| {
+        let outer: [(Element, &[u8]); 5] = [
+            (8, &V4),
+            (12, &destination),
+            (7, &[0x12, 0x34]),
+            (11, &[0, 53]),
+            (4, &[17]),
+        ];
+        let elements = [27, 28, 7, 11, 4];
+        let inner = elements.into_iter().zip(inner);
+        let found = plain(&outer.into_iter().chain(inner).collect::<Vec<_>>());
+        decoded(&found, |record| (record.flow, record.aside().count()))
+    };
+    let (found, aside) = values([&[0; 16], &[0; 16], &[0; 2], &[0; 2], &[0]]);
+    let addresses = [V4, destination].map(|address| Ipv4Addr::from(address).to_ipv6_mapped());
+    assert_eq!([found.source, found.destination], addresses);
+    let ports = (found.source_port, found.destination_port);
+    assert_eq!((ports, found.protocol), ((0x1234, 53), 17));
+    assert_eq!(
+        (found.v6, found.outer_source),
+        (false, Ipv6Addr::UNSPECIFIED)
+    );
+    // The ports and the protocol of no packet.
+    assert_eq!(aside, 3);
+    let (found, aside) = values([&V6, &V6, &[0, 1], &[0, 2], &[6]]);
+    assert_eq!(found.source, Ipv6Addr::from(V6));
+    assert_eq!((found.outer_source, found.v6), (addresses[0], true));
+    assert_eq!((found.source_port, found.protocol, aside), (1, 6, 3));
+    // Neither is told.
+    let none: [(Element, &[u8]); 6] = [
+        (8, &zero),
+        (12, &zero),
+        (4, &[0]),
+        (8, &zero),
+        (12, &zero),
+        (4, &[6]),
+    ];
+    assert_eq!(flow(&none).protocol, 0);
+}
+
 /// PSAMP and inline monitoring: in place of addresses a record carries the packet's first octets.
 #[test]
 fn first_octets_are_lent_where_nothing_else_tells_of_the_packet() {
