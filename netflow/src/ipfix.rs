@@ -180,8 +180,8 @@ fn claimed_header(datagram: &[u8]) -> Header {
 /// Reads a message's sets: all of them or none. A caller applies templates only once the whole
 /// message made sense (RFC 7011 section 9.1).
 ///
-/// Some exporters say a length that ends within their last set. If the sets make sense to the end of the datagram,
-/// they are what was meant.
+/// Some exporters say a length that ends within their last set. If that set ends with the datagram, but for zeros, it is
+/// what was meant. A set that begins after the length is no part of the message, and spoils one that says so.
 ///
 /// # Errors
 /// If the header cannot be, or at the first set or template whose length cannot.
@@ -189,12 +189,15 @@ pub fn decode_sets(datagram: &[u8]) -> Result<Vec<Set<'_>>, Malformed> {
     let header = decode_header(datagram)?;
     let message = &datagram[..usize::from(header.length)];
     let sets = set::decode(Dialect::Ipfix, message, HEADER_OCTETS);
-    match sets {
-        Err(Malformed::SetLength { .. }) if message.len() < datagram.len() => {
-            set::decode(Dialect::Ipfix, datagram, HEADER_OCTETS).or(sets)
-        }
-        sets => sets,
+    let Err(Malformed::SetLength { length, offset }) = sets else {
+        return sets;
+    };
+    let end = offset + usize::from(length);
+    let is_zeros = |rest: &[u8]| rest.iter().all(|octet| *octet == 0);
+    if end > message.len() && datagram.get(end..).is_some_and(is_zeros) {
+        return set::decode(Dialect::Ipfix, &datagram[..end], HEADER_OCTETS);
     }
+    sets
 }
 
 #[cfg(test)]
@@ -263,10 +266,36 @@ mod tests {
         let cut = decode_sets(&datagram).map(|sets| format!("{sets:?}"));
         assert!(whole.is_ok());
         assert_eq!(cut, whole);
+        datagram.extend_from_slice(&[0; 5]);
+        let filled_up = decode_sets(&datagram).map(|sets| format!("{sets:?}"));
+        assert_eq!(filled_up, whole);
+        datagram.truncate(24);
         // The set goes beyond the datagram, too.
         datagram.pop();
         let expected = Malformed::SetLength {
             length: 8,
+            offset: 16,
+        };
+        assert_eq!(decode_sets(&datagram), Err(expected));
+    }
+
+    #[test]
+    fn a_set_that_begins_after_the_length_is_no_part_of_the_message() {
+        let sets = [[1, 0, 0, 8, 7, 7, 7, 7], [1, 1, 0, 8, 9, 9, 9, 9]];
+        let mut datagram = message(sets.as_flattened());
+        assert_eq!(decode_sets(&datagram).map(|sets| sets.len()), Ok(2));
+        datagram[3] = 22;
+        let expected = Malformed::SetLength {
+            length: 8,
+            offset: 16,
+        };
+        assert_eq!(decode_sets(&datagram), Err(expected));
+        // One of less than its own header ends before the length, whatever follows.
+        datagram[3] = 24;
+        datagram[19] = 3;
+        datagram[24..].fill(0);
+        let expected = Malformed::SetLength {
+            length: 3,
             offset: 16,
         };
         assert_eq!(decode_sets(&datagram), Err(expected));
