@@ -25,6 +25,8 @@ use super::{
 
 /// Values by which it is decided how a column's are told.
 const SAMPLE: usize = 1 << 14;
+/// Runs of neighbours that they are: the first values of a window, or the lowest of sorted ones, may be unlike others.
+const SAMPLE_RUNS: usize = 8;
 
 /// Columns with a Bloom filter, and how often it says that a value may be there which is not: half as often would
 /// take twice the octets, a quarter of one a flow.
@@ -204,10 +206,11 @@ fn told<T: Value>(values: &[T], work: &mut Workspace) -> Result<Told<T>> {
     let Some(put) = T::PUT_DIFFERENCES else {
         return Ok(plain);
     };
-    let sample = &values[..values.len().min(SAMPLE)];
     let mut sizes = |put: PutAll<T>| -> Result<(usize, usize)> {
         let mut octets = Vec::new();
-        put(sample, &mut octets);
+        for run in sample(values) {
+            put(run, &mut octets);
+        }
         Ok((octets.len(), work.codec.compress(&octets)?.len()))
     };
     let (_, plain_octets) = sizes(T::put_all)?;
@@ -220,6 +223,18 @@ fn told<T: Value>(values: &[T], work: &mut Workspace) -> Result<Told<T>> {
         put,
         compresses: compressed_octets * 16 < octets * 15,
     })
+}
+
+/// Values by which it is decided, in runs from the first of all to the last.
+pub(super) fn sample<T>(values: &[T]) -> impl Iterator<Item = &[T]> {
+    let is_all = values.len() <= SAMPLE;
+    let (runs, length) = if is_all {
+        (1, values.len())
+    } else {
+        (SAMPLE_RUNS, SAMPLE / SAMPLE_RUNS)
+    };
+    let step = (values.len() - length) / (SAMPLE_RUNS - 1);
+    (0..runs).map(move |run| &values[run * step..][..length])
 }
 
 /// The chunk, of these different values at least.

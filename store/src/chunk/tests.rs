@@ -13,7 +13,7 @@ use parquet::{
 };
 use weir_netflow::{Direction, FlowRecord};
 
-use super::{dictionary, hybrid, pages};
+use super::{column, dictionary, hybrid, pages};
 use crate::{
     closed::ClosedWriter,
     form::{Compression, Form},
@@ -318,6 +318,30 @@ fn numbers_are_told_so_that_they_need_no_unpacking_where_that_costs_little() {
     writer.write(&schema::batch(&flows).unwrap()).unwrap();
     writer.finish().unwrap();
     assert_eq!(Form::compression_of(&path), Compression::default());
+}
+
+/// What comes later in a chunk counts as much as what comes first.
+#[test]
+fn the_sample_is_runs_from_all_over_a_chunk() {
+    for (count, runs, length) in [
+        (0, 1, 0),
+        (5, 1, 5),
+        (1 << 14, 1, 1 << 14),
+        ((1 << 14) + 1, 8, 1 << 11),
+        (1 << 20, 8, 1 << 11),
+    ] {
+        let values: Vec<u32> = (0..count).collect();
+        let sample: Vec<_> = column::sample(&values).collect();
+        assert_eq!(sample.len(), runs, "{count}");
+        assert!(sample.iter().all(|run| run.len() == length), "{count}");
+        let (first, last) = (sample[0], sample[runs - 1]);
+        assert_eq!(first.first(), values.first(), "{count}");
+        // Seven steps are less than seven values short of all.
+        let missing = values.last().zip(last.last()).map(|(end, last)| end - last);
+        assert!(missing.is_none_or(|missing| missing < 7), "{count}");
+        let follow = |run: &&[u32]| run.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        assert!(sample.iter().all(follow), "{count}");
+    }
 }
 
 /// Decodes the hybrid as the specification says.
