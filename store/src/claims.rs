@@ -99,14 +99,15 @@ pub(crate) fn check_pages(
 }
 
 /// The same of a column that was read, from its first octet to its last, before it is decoded: whether its pages end
-/// with it, and expand to `expanded_max` octets in all at most. How many octets each of them expands to.
+/// with it, and expand to `expanded_max` octets in all at most. How many octets each of them expands to, and how many
+/// values they say they have, those of dictionaries aside.
 ///
 /// # Errors
 /// Why not, as the end of a sentence.
 pub fn check_read_pages(
     mut column: &[u8],
     expanded_max: u64,
-) -> Result<VecDeque<usize>, &'static str> {
+) -> Result<(VecDeque<usize>, u64), &'static str> {
     let mut pages = Pages::of(expanded_max);
     let mut expanded = VecDeque::new();
     while !column.is_empty() {
@@ -116,7 +117,7 @@ pub fn check_read_pages(
         column = column.get(octets..).unwrap_or_default();
         expanded.push_back(usize::try_from(pages.expanded - before).unwrap_or(usize::MAX));
     }
-    Ok(expanded)
+    Ok((expanded, pages.values))
 }
 
 /// What the pages of a column claimed so far.

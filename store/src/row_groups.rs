@@ -217,7 +217,11 @@ impl GroupColumns<'_> {
         let mut read = vec![0; length];
         self.file.read_exact_at(&mut read, start)?;
         let expanded_max = u64::try_from(column.uncompressed_size()).unwrap_or(0);
-        let expanded = claims::check_read_pages(&read, expanded_max).map_err(general)?;
+        let (expanded, values) = claims::check_read_pages(&read, expanded_max).map_err(general)?;
+        // A map has any number of values a row, others one, or a null.
+        if column.column_descr().max_rep_level() == 0 && values != rows as u64 {
+            return Err(general("a column has not as many rows as the footer says"));
+        }
         let column_read = Arc::new(Column {
             start,
             octets: read.into(),

@@ -81,7 +81,7 @@ fn d07_pages_expand_to_what_their_column_claims_and_no_more() {
     let (first, second) = (page(50, 3), page(20, 0));
     let whole = [&first[..], &[1; 3], &second];
     assert_eq!(pages(&whole, 70), Ok(()));
-    let expanded = check_read_pages(&whole.concat(), 70).unwrap();
+    let (expanded, _) = check_read_pages(&whole.concat(), 70).unwrap();
     assert_eq!(expanded, [50, 20]);
     let too_much = Err("its pages claim to expand to more than they may");
     assert_eq!(pages(&whole, 69), too_much);
@@ -112,6 +112,9 @@ fn d07_pages_have_no_more_values_than_there_may_be() {
         pages(&[&dictionary(&[100]), &data(&[100], 16)], 100),
         Ok(())
     );
+    let both = [dictionary(&[100]), data(&[100], 16), data(&[6], 16)];
+    let (_, values) = check_read_pages(&both.concat(), 150).unwrap();
+    assert_eq!(values, 53);
     assert_eq!(pages(&[&data(&MOST_SIGNED, 0)], 100), too_many);
     assert_eq!(pages(&[&dictionary(&[102])], 100), too_many);
     assert_eq!(pages(&[&dictionary(&MOST_SIGNED)], 100), too_many);

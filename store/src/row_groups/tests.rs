@@ -49,7 +49,10 @@ fn read(rows_told: i64) -> (usize, Vec<String>) {
     let path = folder.path().join("flows.parquet");
     write(&path, rows_told);
     let opened = Opened::open(&path).unwrap();
-    let batches = opened.batches(0, &mut Wanted::all(), 8, None).unwrap();
+    let batches = match opened.batches(0, &mut Wanted::all(), 8, None) {
+        Ok(batches) => batches,
+        Err(error) => return (0, vec![error.to_string()]),
+    };
     let (mut rows, mut errors) = (0, Vec::new());
     for batch in batches {
         match batch {
@@ -64,9 +67,9 @@ fn read(rows_told: i64) -> (usize, Vec<String>) {
 #[test]
 fn d07_a_row_group_has_as_many_rows_as_its_footer_says_or_is_damaged() {
     assert_eq!(read(20), (ROWS, Vec::new()));
-    let (rows, errors) = read(25);
-    assert_eq!((rows, errors.len()), (ROWS, 1));
-    assert!(errors[0].contains("not as many rows"), "{}", errors[0]);
-    let (rows, errors) = read(15);
-    assert!(rows == 15 || !errors.is_empty(), "{rows} rows");
+    for rows_told in [25, 15] {
+        let (rows, errors) = read(rows_told);
+        assert_eq!((rows, errors.len()), (0, 1), "{rows_told}");
+        assert!(errors[0].contains("not as many rows"), "{}", errors[0]);
+    }
 }
