@@ -12,7 +12,8 @@
 //!   lost before the first datagram that arrived, or after the last, nobody can tell.
 //! - A gap is never a restart, however large. flow-capture calls every large one so, and reports none. Only what is
 //!   far off in IPFIX and comes from another port is another session, which numbers by itself: of a line card, or of
-//!   another process of the same host.
+//!   another process of the same host. Sessions side by side whose numbers are within reach of each other cannot be told
+//!   from one behind an address translator that changes ports: each turn to the higher numbers is a gap.
 //! - A number that fits nothing known (far ahead, far behind, of another boot) may be forged or the
 //!   network's mistake. It waits until a second one, right after it, agrees; else it was *doubtful*.
 //!

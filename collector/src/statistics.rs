@@ -56,8 +56,8 @@ statistics! {
     /// v1, v5, v7 and v8 datagrams whose count and octets disagree; the records that both allow were
     /// taken.
     count_mismatches,
-    /// IPFIX messages with octets after them in their datagram, which were left out, but for those that their last set
-    /// reaches into.
+    /// IPFIX messages with octets in their datagram beyond the length they say. Those that their last set reaches into
+    /// were read, any others left out.
     trailing_octets,
     /// Flow records decoded.
     records,

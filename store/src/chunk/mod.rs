@@ -8,7 +8,7 @@
 //! | `value.rs` | the kinds of values, and how Parquet writes one |
 //! | `column.rs` | a column's values, out of the row group's batches, and its encoding |
 //! | `dictionary.rs` | the different values, and each row's index among them, if that is worth it |
-//! | `hybrid.rs`, `delta.rs` | Parquet's encodings of indices, and of times |
+//! | `hybrid.rs`, `delta.rs` | Parquet's encodings of indices, and of differences between numbers |
 //! | `pages.rs` | the pages of a chunk, and what the footer says of it |
 //! | `codec.rs` | a page, compressed |
 
