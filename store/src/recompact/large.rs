@@ -13,6 +13,7 @@ use arrow::{
     datatypes::UInt16Type,
     error::ArrowError,
 };
+use parquet::errors::ParquetError;
 use serde_json::{Value, json};
 
 use super::{Why, name};
@@ -267,13 +268,15 @@ fn notes(files: &[ClosedFile]) -> Result<Vec<(String, String)>, String> {
 fn source(file: &ClosedFile) -> Result<Value, StoreError> {
     let footer = footer::read(&file.path)?;
     let note = |key: &str| footer.note(key).map(parsed);
+    let window = note(account::SHARE);
+    let is_summed = window.as_ref().is_some_and(Value::is_array);
     Ok(json!({
         "file": name(&file.path),
         "octets": file.octets,
         "flows": footer.flows,
         "exporters": note(account::TOTALS),
-        "window": note(account::SHARE),
-        "recompacted": note(SOURCES).map(flat),
+        "window": window,
+        "recompacted": note(SOURCES).map(|sources| flat(sources, is_summed)),
     }))
 }
 
@@ -283,17 +286,28 @@ fn parsed(note: &str) -> Value {
 }
 
 /// A list of sources, and behind each what it was made of itself. An hour may get late files any number of times:
-/// lists in lists would at last be too deep to be read.
-fn flat(sources: Value) -> Value {
-    let Value::Array(listed) = sources else {
+/// lists in lists would at last be too deep to be read. What they sent and lost is left out if the file that lists them
+/// has the sum.
+fn flat(sources: Value, is_summed: bool) -> Value {
+    let Value::Array(mut rest) = sources else {
         return sources;
     };
+    rest.reverse();
     let mut all = Vec::new();
-    for mut source in listed {
+    while let Some(mut source) = rest.pop() {
+        // Earlier versions wrote these as texts.
+        for part in ["exporters", "window", "recompacted"] {
+            if let Some(told) = source[part].as_str().map(parsed) {
+                source[part] = told;
+            }
+        }
         let earlier = source.get_mut("recompacted").map(Value::take);
+        if is_summed && let Some(source) = source.as_object_mut() {
+            source.remove("window");
+        }
         all.push(source);
         if let Some(Value::Array(earlier)) = earlier {
-            all.extend(earlier);
+            rest.extend(earlier.into_iter().rev());
         }
     }
     all.into()
@@ -348,27 +362,31 @@ fn keep_time(files: &[ClosedFile], large: &Path) -> Result<(), StoreError> {
 /// The files a large file was made of, by name and octets; none if it was made of none, or is no Parquet file.
 ///
 /// # Errors
-/// If it cannot be read, so that nobody knows.
+/// If it or its list cannot be read, so that nobody knows.
 pub(super) fn sources(path: &Path) -> Result<Vec<(String, u64)>, StoreError> {
     let footer = match footer::read(path) {
         Ok(footer) => footer,
         Err(StoreError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Vec::new());
         }
-        Err(StoreError::Parquet { error, .. })
-            if !matches!(error, parquet::errors::ParquetError::External(_)) =>
-        {
+        Err(StoreError::Parquet { error, .. }) if !matches!(error, ParquetError::External(_)) => {
             return Ok(Vec::new());
         }
         Err(error) => return Err(error),
     };
-    let note = footer.note(SOURCES);
-    let listed = note.and_then(|note| serde_json::from_str::<Vec<Value>>(note).ok());
+    let Some(note) = footer.note(SOURCES) else {
+        return Ok(Vec::new());
+    };
     let source = |source: &Value| {
         Some((
             source["file"].as_str()?.to_owned(),
             source["octets"].as_u64()?,
         ))
     };
-    Ok(listed.iter().flatten().filter_map(source).collect())
+    let listed: Option<Vec<Value>> = serde_json::from_str(note).ok();
+    let listed = listed.and_then(|listed| listed.iter().map(source).collect());
+    listed.ok_or_else(|| {
+        let says = "what it was made of cannot be read: `repair` comes first";
+        StoreError::parquet(path)(ParquetError::General(says.to_owned()))
+    })
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use weir_netflow::FlowRecord;
 
 use super::{
-    large::{order, write_sorted},
+    large::{order, sources, write_sorted},
     *,
 };
 use crate::{
@@ -168,10 +168,11 @@ fn notes_of_an_hour_that_gets_late_files_again_and_again_are_as_deep_as_those_of
     let large = read::list(root).unwrap().closed.remove(0);
     let footer = footer::read(&large).unwrap();
     let sources: Value = serde_json::from_str(footer.note("weir.recompacted").unwrap()).unwrap();
-    let listed = |sources: &Value| -> Vec<(String, bool)> {
+    let listed = |sources: &Value, is_summed: bool| -> Vec<(String, bool)> {
         let sources = sources.as_array().unwrap().iter();
         let told = |source: &Value| {
-            assert_eq!(source["window"][0]["version"], 9, "{source}");
+            let version = &source["window"][0]["version"];
+            assert_eq!((version == 9, version.is_null()), (!is_summed, is_summed));
             assert_eq!(
                 source["exporters"].is_array(),
                 !is_large(source),
@@ -184,7 +185,7 @@ fn notes_of_an_hour_that_gets_late_files_again_and_again_are_as_deep_as_those_of
         };
         sources.map(told).collect()
     };
-    let direct = listed(&sources);
+    let direct = listed(&sources, false);
     assert_eq!(direct.iter().filter(|(_, is_made)| *is_made).count(), 1);
     assert_eq!(direct.len(), 2);
     let earlier = sources
@@ -192,10 +193,60 @@ fn notes_of_an_hour_that_gets_late_files_again_and_again_are_as_deep_as_those_of
         .unwrap()
         .iter()
         .find(|source| is_large(source));
-    let earlier = listed(&earlier.unwrap()["recompacted"]);
+    let earlier = listed(&earlier.unwrap()["recompacted"], true);
     // Twelve small ones, two late ones, and the large ones of then.
     assert_eq!(earlier.len(), 16);
     assert!(earlier.iter().all(|(_, is_made)| !is_made), "{earlier:?}");
+}
+
+/// Earlier versions told parts of a source as texts, and what it was made of in them.
+#[test]
+fn notes_of_a_large_file_of_an_earlier_version_become_those_of_this_one() {
+    let folder = directory();
+    let root = folder.path();
+    let deepest = json!([{
+        "file": "c", "octets": 3, "window": "[]", "exporters": "[]", "recompacted": null,
+    }]);
+    let earlier = json!([
+        {
+            "file": "a", "octets": 1, "window": "[]", "exporters": "[{\"version\":9}]",
+            "recompacted": null,
+        },
+        {
+            "file": "b", "octets": 2, "window": "[]", "exporters": null,
+            "recompacted": deepest.to_string(),
+        },
+    ]);
+    let notes = [
+        (account::SHARE.to_owned(), "[]".to_owned()),
+        ("weir.recompacted".to_owned(), earlier.to_string()),
+    ];
+    close_with(root, START_S + 7, 1210..1220, &notes);
+    run(root, LATER_S, false);
+    let large = read::list(root).unwrap().closed.remove(0);
+    let footer = footer::read(&large).unwrap();
+    let sources: Value = serde_json::from_str(footer.note("weir.recompacted").unwrap()).unwrap();
+    let mut sources = sources.as_array().unwrap().iter();
+    let earlier = sources.find(|source| source["recompacted"].is_array());
+    let expected = json!([
+        { "file": "a", "octets": 1, "exporters": [{ "version": 9 }], "recompacted": null },
+        { "file": "b", "octets": 2, "exporters": null, "recompacted": null },
+        { "file": "c", "octets": 3, "exporters": [], "recompacted": null },
+    ]);
+    assert_eq!(earlier.unwrap()["recompacted"], expected);
+}
+
+/// Who cannot tell what a file was made of must not take it for one that was made of nothing.
+#[test]
+fn a_list_of_sources_that_cannot_be_read_is_an_error() {
+    let folder = directory();
+    let root = folder.path();
+    for (at, list) in (0..).zip(["[{", "{}", r#"[{"file":"a"}]"#]) {
+        let notes = [("weir.recompacted".to_owned(), list.to_owned())];
+        let path = close_with(root, START_S + 7 + at, 1210..1220, &notes);
+        let refused = sources(&path).unwrap_err().to_string();
+        assert!(refused.contains("what it was made of"), "{list}: {refused}");
+    }
 }
 
 fn is_large(source: &Value) -> bool {
