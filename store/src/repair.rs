@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+
 use crate::{
     StoreError, account,
     closed::ClosedWriter,
@@ -16,6 +18,9 @@ use crate::{
     rotate,
     verify::{self, Fault},
 };
+
+/// What large files are sorted by, first of all.
+const SORTED_BY: &str = "src_addr";
 
 /// Notes that go over into the new file.
 const NOTES: [&str; 7] = [
@@ -103,9 +108,43 @@ fn write_sound(path: &Path, faults: &[Fault], partial: &Path) -> Result<u64, Sto
     let mut notes = vec![("weir.repaired".to_owned(), faults.join("; "))];
     notes.extend(notes_of(path));
     let compression = Form::compression_of(path);
-    let mut writer = ClosedWriter::create_as(partial, &notes, compression, &[])?;
-    verify::read_sound(path, |batch| writer.write(&batch))?;
+    if !is_sorted(path) {
+        let mut writer = ClosedWriter::create_as(partial, &notes, compression, &[])?;
+        verify::read_sound(path, |batch| writer.write(&batch))?;
+        return writer.finish();
+    }
+    let compression = compression.of_large();
+    let mut writer = ClosedWriter::create_as(partial, &notes, compression, &[SORTED_BY])?;
+    let mut last = Vec::new();
+    verify::read_sound(path, |batch| {
+        if begins_anew(&batch, &mut last) {
+            writer.end_row_group()?;
+        }
+        writer.write(&batch)
+    })?;
     writer.finish()
+}
+
+/// Whether it is a large file, whose row groups are sorted.
+fn is_sorted(path: &Path) -> bool {
+    footer::Opened::open(path).is_ok_and(|opened| {
+        let mut groups = opened.metadata().row_groups().iter();
+        groups.all(|group| group.sorting_columns().is_some())
+    })
+}
+
+/// Whether rows come before the last ones in what they are sorted by: together they would not be sorted.
+fn begins_anew(rows: &RecordBatch, last: &mut Vec<u8>) -> bool {
+    let Some(column) = rows.column_by_name(SORTED_BY) else {
+        return false;
+    };
+    let addresses = column.as_fixed_size_binary_opt();
+    let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) else {
+        return false;
+    };
+    let is_before = addresses.value(0) < last.as_slice();
+    *last = addresses.value(addresses.len() - 1).to_vec();
+    is_before
 }
 
 /// A name beside the open windows that is not taken.
@@ -160,6 +199,8 @@ pub fn clear(directory: &Directory) -> Result<Vec<PathBuf>, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use parquet::file::metadata::RowGroupMetaData;
+
     use super::*;
     use crate::{
         form::Compression,
@@ -222,6 +263,39 @@ mod tests {
         flip(&path, 10);
         repair(&directory, &path).unwrap();
         assert_eq!(fs::read(aside).unwrap(), damaged);
+    }
+
+    /// What a large file is stays so: its rows are sorted, in row groups that do not become one.
+    #[test]
+    fn d06_a_large_file_is_sorted_after_its_repair() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let path = layout::closed_path(folder.path(), START_S, &layout::window_stem(START_S));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let compression = Compression::default();
+        let mut writer = ClosedWriter::create_as(&path, &[], compression, &[SORTED_BY]).unwrap();
+        let flow = |number: u16| {
+            let mut flow = StoredFlow::default();
+            flow.record.source = std::net::Ipv6Addr::from_bits(number.into());
+            flow
+        };
+        // The first gets damaged; the last begins where the one before it ends.
+        for numbers in [0..10, 0..100, 50..150, 150..200] {
+            let flows: Vec<_> = numbers.map(flow).collect();
+            writer.write(&schema::batch(&flows).unwrap()).unwrap();
+            writer.end_row_group().unwrap();
+        }
+        writer.finish().unwrap();
+        flip(&path, 10);
+        let repaired = repair(&directory, &path).unwrap();
+        let Repaired::Saved { flows: 250, .. } = &repaired else {
+            panic!("{repaired:?}");
+        };
+        let opened = footer::Opened::open(&path).unwrap();
+        let groups = opened.metadata().row_groups();
+        let rows: Vec<_> = groups.iter().map(RowGroupMetaData::num_rows).collect();
+        assert_eq!(rows, [100, 150]);
+        assert!(groups.iter().all(|group| group.sorting_columns().is_some()));
     }
 
     /// A bit of the footer that nobody stumbles over: of a statistic, which hides flows, or of an account.
