@@ -289,6 +289,7 @@ impl Exporters {
                 sources: before.sources + left.sources,
             },
             in_session: key.session != 0,
+            sender: key.address,
             counted: Statistics::default(),
             flow: |record: &FlowRecord, received_ns, others| {
                 flows.push(stored(&key, record, received_ns, others));

@@ -1,7 +1,7 @@
 //! One exporter's domain: its templates, what it announced, its sequence, and the data that waits for a
 //! template. All of it is bounded.
 
-use std::{collections::BTreeMap, mem};
+use std::{collections::BTreeMap, mem, net::Ipv6Addr};
 
 use weir_netflow::{
     FlowRecord, TimeBase,
@@ -18,6 +18,7 @@ use crate::{
     copies::Copies,
     loss::{Numbering, Sequence},
     lru::Lru,
+    outlet,
     sampled::{self, UptimeClock},
     samples::Samples,
     statistics::Statistics,
@@ -82,6 +83,8 @@ pub struct Intake<F> {
     pub room: Room,
     /// Whether it came over a connection, where templates can be withdrawn.
     pub in_session: bool,
+    /// Who sent it.
+    pub sender: Ipv6Addr,
     /// Counts of this datagram alone.
     pub counted: Statistics,
     /// Gets each flow, when its datagram came (nanoseconds since 1970-01-01 UTC), and what it said besides.
@@ -288,6 +291,7 @@ impl Exporter {
     {
         let Intake {
             room,
+            sender,
             counted,
             flow,
             ..
@@ -321,7 +325,7 @@ impl Exporter {
             let Some(is_sample) = take_section(&mut record, counted) else {
                 return;
             };
-            gather(&record, is_sample, &mut gathering, counted);
+            gather(&record, is_sample, *sender, &mut gathering, counted);
             counted.untimed_records += u64::from(!record.timed);
             let untold = if record.is_rate_told {
                 1
@@ -403,10 +407,12 @@ fn take_section(record: &mut DataRecord<'_>, counted: &mut Statistics) -> Option
     Some(is_read)
 }
 
-/// Gathers what a record says that its flow has no place for; of a sample the flow says what its octets do.
+/// Gathers what a record says that its flow has no place for, but that it is its sender's. Of a sample the flow says what
+/// its octets do.
 fn gather(
     record: &DataRecord<'_>,
     is_sample: bool,
+    sender: Ipv6Addr,
     gathering: &mut Gathering,
     counted: &mut Statistics,
 ) {
@@ -419,6 +425,9 @@ fn gather(
             element: aside.element,
             octets: aside.octets,
         };
+        if outlet::exporter(&other) == Some(sender) {
+            continue;
+        }
         let is_whole = gathering.add(&other, aside.length);
         counted.values_not_stored += u64::from(!is_whole);
     }

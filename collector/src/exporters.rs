@@ -338,6 +338,7 @@ impl Exporters {
         let mut intake = Intake {
             room: Room::default(),
             in_session: false,
+            sender: key.address,
             counted: Statistics::default(),
             flow: |_: &FlowRecord, _, _| {},
         };

@@ -38,7 +38,8 @@ const DELAY_MAX_NS: u64 = 1_000_000_000;
 pub struct Passed {
     /// What can be encoded of it.
     pub record: FlowRecord,
-    /// Who exported it first, as far as that is known.
+    /// Who exported it first, as far as that is known: whom the flow names, since its sender may have passed it on, else
+    /// its sender. Nothing proves what a flow names; it is believed here alone, not in files or accounts.
     pub exporter: Ipv6Addr,
     /// Whether it has elements beyond that.
     pub has_others: bool,
@@ -60,7 +61,7 @@ impl From<&StoredFlow> for Passed {
 }
 
 /// The exporter's address, if an element is that.
-fn exporter(other: &Other<'_>) -> Option<Ipv6Addr> {
+pub(crate) fn exporter(other: &Other<'_>) -> Option<Ipv6Addr> {
     match (other.enterprise, other.element) {
         (0, element::EXPORTER_V4) => {
             let octets: [u8; 4] = other.octets.try_into().ok()?;

@@ -517,3 +517,21 @@ fn a_record_of_a_frame_that_is_not_ip_is_a_flow_if_it_counts_something() {
     assert_eq!(take(&mut exporters, 5, &[&template]), 0);
     assert_eq!(lost(&exporters), [0, 0, 0]);
 }
+
+/// A column for what is known already would make each window wide.
+#[test]
+fn an_exporter_that_names_itself_says_nothing_besides() {
+    let template = [0, 2, 0, 16, 1, 0, 0, 2, 0, 131, 0, 16, 0, 2, 0, 1];
+    let another: Ipv6Addr = "2001:db8::1".parse().unwrap();
+    let [itself, another] = [UDP.address, another].map(|address| address.octets());
+    let set = [&[1, 0, 0, 38][..], &itself, &[1], &another, &[2]].concat();
+    let mut exporters = exporters();
+    let flows = flows_from(&mut exporters, &UDP, 0, &[&template, &set]);
+    let others = |flow: &StoredFlow| {
+        let others = flow.others.iter();
+        let others = others.map(|other| (other.element, other.octets.to_vec()));
+        others.collect::<Vec<_>>()
+    };
+    let others: Vec<_> = flows.iter().map(others).collect();
+    assert_eq!(others, [vec![], vec![(131, another.to_vec())]]);
+}
