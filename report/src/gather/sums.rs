@@ -159,7 +159,7 @@ impl<const N: usize> Part<N> {
     /// Has each key once; the more of them differ, the later again.
     fn sum(&mut self, table: &mut Table<N>, hasher: &DefaultHashBuilder) {
         let before = self.entries;
-        let summed = table.sum(std::slice::from_ref(self), hasher).to_vec();
+        let summed = table.sum(std::slice::from_ref(self), hasher).clone();
         let times = if summed.len() > before / 2 { 8 } else { 2 };
         *self = Self {
             entries: summed.len(),

@@ -200,7 +200,8 @@ impl Round {
             command.arg("--pin").arg(pins.folder.join("weir"));
         }
         let mut sensor = Daemon::start(command, &folder.join(format!("{name}.log")))?;
-        sensor.wait_for("flow table")?;
+        // Longer than a start takes on a machine that does other work for the half hour.
+        sensor.wait_long_for("flow table", Duration::from_secs(60))?;
         Ok(sensor)
     }
 
