@@ -116,6 +116,11 @@ check "it has few privileges" is 000000c000003000 \
     "$(sed -n 's/^CapEff:[[:space:]]*//p' "/proc/$(cat /run/softflowd/near.pid)/status")"
 check "it starts again" systemctl restart $instance
 check "all instances stop" systemctl stop softflowd.service
+# systemctl waits for what it was told to stop, and not for the instances that stop with it.
+for _ in $(seq 60); do
+    [ "$(systemctl is-active $instance)" = inactive ] && break
+    sleep 1
+done
 check "its pidfile is gone" not test -e /run/softflowd/near.pid
 check "so is its socket" not test -e /run/softflowd/near.ctl
 nothing_left "in softflowd's place"
