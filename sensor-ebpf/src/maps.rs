@@ -469,11 +469,9 @@ impl CpuRegion {
     /// To account the packet at this place of the queue.
     #[inline(always)]
     pub fn for_packet(self, index: u32) -> Self {
-        // Where MAC addresses are compared, too, the verifier would have more ways to follow than it takes.
-        let may_seem_full = !options::shape().tells_macs_apart();
         Self {
             staged: staged(self.cpu, index),
-            seems_full: may_seem_full && index % ASKS_EVERY != 0 && self.state.seems_full(),
+            seems_full: index % ASKS_EVERY != 0 && self.state.seems_full(),
             ..self
         }
     }
