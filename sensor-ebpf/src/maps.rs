@@ -46,8 +46,9 @@ static RELEASED: Array<[u8; PAGE as usize]> = Array::with_max_entries(1, BPF_F_M
 #[map]
 static CPUS: Array<Cpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// As many flows an element as a queue may push out.
 #[map]
-static EVICTED: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static EVICTED: Array<[Slot; STAGES_MAX as usize]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// How many of them user space has taken: one line a CPU, which only user space writes.
 #[map]
@@ -190,6 +191,28 @@ unsafe fn copy_extra(from: *const Extra, to: *mut Extra) {
             let word = from.cast::<u64>().add(index).read_volatile();
             to.cast::<u64>().add(index).write_volatile(word);
         }
+    }
+}
+
+/// A place of the rings, as they lie one after the other.
+#[inline(always)]
+fn ring_entry(place: u32) -> Option<*mut Slot> {
+    let part = EVICTED.get_ptr_mut(place / STAGES_MAX)?;
+    // SAFETY: one of the element's entries.
+    Some(unsafe { part.cast::<Slot>().add((place % STAGES_MAX) as usize) })
+}
+
+/// As much of a ring as an element holds.
+pub struct RingPart(*const Slot);
+
+impl RingPart {
+    /// Has one of its entries fetched.
+    #[inline(always)]
+    pub fn fetch(&self, index: u32) {
+        // SAFETY: one of the element's entries.
+        let entry = unsafe { self.0.add((index & (STAGES_MAX - 1)) as usize) };
+        // SAFETY: as above; volatile so that it is read though nothing is done with it.
+        let _ = unsafe { entry.cast::<u64>().read_volatile() };
     }
 }
 
@@ -383,6 +406,17 @@ impl CpuState {
         unsafe { (&raw mut (*self.0).stage.full).write_volatile(u32::from(full)) };
     }
 
+    /// The part of the CPU's ring after the one that the next flow pushed out goes to.
+    #[inline(always)]
+    pub fn next_ring_part(&self, cpu: u32) -> Option<RingPart> {
+        let mask = options::ring_mask();
+        // SAFETY: as above.
+        let evicted = unsafe { (*self.0).evicted } as u32;
+        let place = (mask + 1) * cpu + (evicted.wrapping_add(STAGES_MAX) & mask);
+        let part = EVICTED.get_ptr(place / STAGES_MAX)?;
+        Some(RingPart(part.cast()))
+    }
+
     /// The `nth` packet of the queue that is not at home.
     #[inline(always)]
     pub fn stray(&self, nth: u32) -> u32 {
@@ -564,7 +598,7 @@ impl Region for CpuRegion {
             return false;
         }
         let place = (mask + 1) * self.cpu + (evicted as u32 & mask);
-        let Some(entry) = EVICTED.get_ptr_mut(place) else {
+        let Some(entry) = ring_entry(place) else {
             return false;
         };
         // SAFETY: a valid element that user space does not read before the count says so.

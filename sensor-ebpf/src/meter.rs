@@ -277,7 +277,12 @@ pub fn fetch() {
     // next need not wait for the homes.
     let (opened, pushed_out) = (state.opened(), state.pushed_out());
     let are_new = opened > u64::from(count - count / 4);
-    state.set_seems_full(are_new && pushed_out == opened);
+    let is_full = are_new && pushed_out == opened;
+    state.set_seems_full(is_full);
+    // For what the next queue pushes out: this one's lines of the ring were fetched with the last one's.
+    if is_full && let Some(part) = state.next_ring_part(cpu) {
+        each_place!(|index| part.fetch(index));
+    }
     if are_new {
         each_place!(|index| state.fetch_tags(index));
         return;

@@ -55,7 +55,7 @@ impl Sizes {
             ("RELEASED", self.buckets.div_ceil(PAGE)),
             ("CPUS", self.cpus),
             ("FOUND", self.cpus),
-            ("EVICTED", self.evicted),
+            ("EVICTED", self.evicted.div_ceil(STAGES_MAX)),
             ("TAKEN", self.cpus),
             ("EXTRAS", side(self.buckets * WAYS)),
             ("EXTRA_STAGE", side(self.cpus * STAGES_MAX)),
