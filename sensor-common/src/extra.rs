@@ -160,9 +160,11 @@ pub fn of_layers(
     if ethernet && which.has(Fields::MAC) {
         extra.macs = packet.words::<3>(0).unwrap_or_default();
     }
-    let Ok(layers) = layers else {
+    let Ok(mut layers) = layers else {
         return extra;
     };
+    layers.network.offset = packet.settle(layers.network.offset);
+    layers.labels_offset = packet.settle(layers.labels_offset);
     if which.has(Fields::INNER_VLAN) {
         extra.inner_vlan = if stripped_vlan == 0 {
             layers.inner_vlan
@@ -182,20 +184,20 @@ pub fn of_layers(
     extra
 }
 
-/// The label stack from its top.
+/// The label stack from its top. What follows its bottom is masked and not skipped: the verifier
+/// would follow all that comes then once for each length that the stack may have.
 #[inline(always)]
 fn labels(packet: &impl Packet, offset: usize) -> [[u8; 3]; LABELS_MAX] {
-    const BOTTOM_OF_STACK: u8 = 1;
+    const BOTTOM_OF_STACK_SHIFT: u32 = 8;
     let mut labels = [[0; 3]; LABELS_MAX];
-    let offset = packet.settle(offset);
+    let mut mask = u32::MAX;
     for (index, label) in labels.iter_mut().enumerate() {
-        let Some([a, b, c, _ttl]) = packet.read::<4>(offset + 4 * index) else {
+        let Some(entry) = packet.u32(offset + 4 * index) else {
             break;
         };
+        let [a, b, c, _ttl] = (entry & mask).to_be_bytes();
         *label = [a, b, c];
-        if c & BOTTOM_OF_STACK != 0 {
-            break;
-        }
+        mask &= (entry >> BOTTOM_OF_STACK_SHIFT & 1).wrapping_sub(1);
     }
     labels
 }

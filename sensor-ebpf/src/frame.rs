@@ -1,7 +1,7 @@
 //! The frame as XDP and tc see it: direct reads, each checked against the end of the first buffer.
 #![expect(unsafe_code, reason = "packet memory")]
 
-use core::{array, mem::MaybeUninit, ptr};
+use core::{array, hint, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     EbpfContext,
@@ -191,6 +191,7 @@ impl<S: Source> Packet for Frame<'_, S> {
     fn settle(&self, offset: usize) -> usize {
         // SAFETY: nothing writes it; volatile so that the compiler does not fold it.
         let zero = unsafe { ptr::read_volatile(&raw const UNKNOWN_ZERO) };
-        (offset | zero as usize) & (2 * HEADERS_OCTETS_MAX - 1)
+        // Here, and not where it is used first: till then the verifier would know the offset.
+        hint::black_box((offset | zero as usize) & (2 * HEADERS_OCTETS_MAX - 1))
     }
 }

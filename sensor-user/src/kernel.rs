@@ -2,6 +2,8 @@
 //! memory they share.
 
 mod interfaces;
+#[cfg(test)]
+mod layout;
 mod loading;
 mod memory;
 mod options;

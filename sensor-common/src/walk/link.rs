@@ -55,11 +55,13 @@ pub fn layers(
 ) -> Result<Layers, Unmetered> {
     let mut vlan = 0;
     let mut inner_vlan = 0;
-    let mut tags = 0;
-    while matches!(
-        ethertype,
-        ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD
-    ) {
+    for tags in 0..=VLAN_TAGS_MAX {
+        if !matches!(
+            ethertype,
+            ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD
+        ) {
+            break;
+        }
         if tags == VLAN_TAGS_MAX {
             return Err(Unmetered::TooDeep);
         }
@@ -72,8 +74,8 @@ pub fn layers(
         }
         ethertype = tag as u16;
         offset += 4;
-        tags += 1;
     }
+    offset = packet.settle(offset);
     if ethertype <= LENGTH_MAX {
         // IEEE 802.2 SNAP: DSAP and SSAP 0xaa, control 3, an OUI, then the EtherType.
         let llc = packet.u32(offset).ok_or(Unmetered::NonIp)?;

@@ -143,12 +143,16 @@ unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int
     }
 }
 
+/// How the lines of the verifier's statistics begin (`print_verification_stats` in kernel/bpf/verifier.c).
+const STATISTICS: [&str; 3] = ["verification time ", "stack depth ", "processed "];
+
 /// The last line of the verifier's log that is not its statistics.
 #[must_use]
 pub fn last_words(log: &str) -> Option<String> {
-    let mut lines = log.lines().rev();
-    let line = lines.find(|line| !line.trim().is_empty() && !line.starts_with("processed "))?;
-    Some(line.trim().to_owned())
+    let mut lines = log.lines().rev().map(str::trim);
+    let is_reason =
+        |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|it| line.starts_with(it));
+    Some(lines.find(is_reason)?.to_owned())
 }
 
 #[cfg(test)]
@@ -159,6 +163,10 @@ mod tests {
     fn the_verifiers_last_words_are_its_reason() {
         let log = "0: (95) exit\nR0 !read_ok\nprocessed 1 insns (limit 1000000)\n";
         assert_eq!(last_words(log).as_deref(), Some("R0 !read_ok"));
+        let log = "BPF program is too large. Processed 1000001 insn\nverification time 2 usec\n\
+                   stack depth 128\nprocessed 1000001 insns (limit 1000000)\n";
+        let says = last_words(log).unwrap();
+        assert!(says.contains("too large"), "{says}");
         assert_eq!(last_words(""), None);
     }
 
