@@ -10,7 +10,7 @@
 mod collectors;
 mod figures;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use weir_benches::live::{
@@ -45,6 +45,8 @@ const SHARE_PERCENT: u64 = 70;
 const NO_ROTATION_MS: u64 = 86_400_000;
 /// A hundred windows a minute.
 const ROTATION_MS: u64 = 600;
+/// Windows of a trial that searches for the rate.
+const ROTATIONS_TRIED: u64 = 10;
 /// Octets that a flow takes in an open window and beside it while that is closed, with room to spare.
 const FLOW_OCTETS_MAX: u64 = 180;
 
@@ -315,8 +317,9 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Windows that close a hundred times a minute. Closing is work of its own: the collector has both CPUs.
-    /// Nothing may be missing, by the files, by the kernel's count or by the exporter's numbers.
+    /// Windows that close a hundred times a minute. Closing is work of its own: the collector has both CPUs, of which
+    /// the sender needs one, so what it takes without loss meanwhile is searched for anew. At a share of that
+    /// nothing may be missing, by the files, by the kernel's count or by the exporter's numbers.
     fn rotate(
         &self,
         report: &mut Report,
@@ -325,35 +328,36 @@ impl Bench<'_> {
         highest: u64,
     ) -> Result<()> {
         let rotations = self.effort.rotations;
-        let rate = (highest * SHARE_PERCENT / 100).max(1);
-        // The first window and the last are not whole.
-        let flows = (rate * (rotations + 2) * ROTATION_MS / 1000).max(replay.flows());
         let what = format!(
             "{}: flows lost over {rotations} rotations, {} a minute",
             case.name,
             60_000 / ROTATION_MS
         );
         self.progress.step(1);
-        let folder = std::env::temp_dir();
-        let (needed, free) = (flows * FLOW_OCTETS_MAX, free_octets(&folder)?);
-        if highest == 0 || free < needed {
-            let note = if highest == 0 {
-                "flows were lost at every rate".to_owned()
-            } else {
-                format!(
-                    "needs {} GiB in {} if closing falls behind: {} are free",
-                    needed >> 30,
-                    folder.display(),
-                    free >> 30
-                )
-            };
-            report.bar(what, "flows", None, Bar::at_most(0.0, 0.0), note);
+        let is_none = Bar::at_most(0.0, 0.0);
+        if let Err(note) = has_room(highest, rotations) {
+            report.bar(what, "flows", None, is_none, note);
             return Ok(());
         }
-        let collector = Running::start(Who::Weir, &self.nfcapd, None, ROTATION_MS)?;
-        let outcome = self
-            .send(case, collector, replay, rate, flows)
-            .with_context(|| format!("{}, rotations", case.name))?;
+        let Some(highest) = self.search_rotating(case, replay, highest)? else {
+            report.bar(
+                what,
+                "flows",
+                None,
+                is_none,
+                "flows were lost at every rate",
+            );
+            return Ok(());
+        };
+        report.context(
+            format!(
+                "{}, weir-collector: no loss while windows close up to",
+                case.name
+            ),
+            highest as f64 / 1e6,
+            "M flows/s",
+        );
+        let outcome = self.rotate_at(case, replay, highest * SHARE_PERCENT / 100, rotations)?;
         let Outcome {
             sent,
             per_second,
@@ -373,9 +377,9 @@ impl Bench<'_> {
             what,
             "flows",
             lost as f64,
-            Bar::at_most(0.0, 0.0),
+            is_none,
             format!(
-                "{sent} sent at {:.2} M flows/s, {SHARE_PERCENT} % of the highest rate without loss; {} in {} files; {kernel_drops} datagrams dropped by the kernel, {} lost by their numbers; most memory {} MiB",
+                "{sent} sent at {:.2} M flows/s, {SHARE_PERCENT} % of the highest rate without loss while windows close; {} in {} files; {kernel_drops} datagrams dropped by the kernel, {} lost by their numbers; most memory {} MiB",
                 per_second as f64 / 1e6,
                 left.flows,
                 left.files,
@@ -385,10 +389,59 @@ impl Bench<'_> {
         );
         Ok(())
     }
+
+    /// The highest rate without loss while windows close, if there is one.
+    fn search_rotating(&self, case: &Case, replay: &mut Replay, first: u64) -> Result<Option<u64>> {
+        let mut search = Search::new(Bounds {
+            first_pps: first,
+            precision_percent: self.effort.precision_percent,
+            trials_max: self.effort.trials_max,
+        });
+        while let Some(rate) = search.next_pps() {
+            let outcome = self.rotate_at(case, replay, rate, ROTATIONS_TRIED)?;
+            self.progress.say(&format!(
+                "collect: {}, windows close: {:.2} M flows/s, {} datagrams dropped by the kernel",
+                case.name,
+                outcome.per_second as f64 / 1e6,
+                outcome.kernel_drops
+            ));
+            search.record(rate, outcome.per_second, outcome.is_lossless());
+        }
+        Ok(search.highest_pps())
+    }
+
+    /// Sends at this rate for so many windows, and two that are not whole.
+    fn rotate_at(
+        &self,
+        case: &Case,
+        replay: &mut Replay,
+        rate: u64,
+        rotations: u64,
+    ) -> Result<Outcome> {
+        let flows = (rate * (rotations + 2) * ROTATION_MS / 1000).max(replay.flows());
+        let collector = Running::start(Who::Weir, &self.nfcapd, None, ROTATION_MS)?;
+        self.send(case, collector, replay, rate, flows)
+            .with_context(|| format!("{}, rotations", case.name))
+    }
 }
 
-fn free_octets(folder: &Path) -> Result<u64> {
-    system::free_octets(folder).with_context(|| format!("free space of {}", folder.display()))
+/// Whether there is room for so many windows, if closing them falls behind; else why they are not tried.
+fn has_room(rate: u64, rotations: u64) -> std::result::Result<(), String> {
+    if rate == 0 {
+        return Err("flows were lost at every rate".to_owned());
+    }
+    let folder = std::env::temp_dir();
+    let needed = rate * rotations * ROTATION_MS / 1000 * FLOW_OCTETS_MAX;
+    match system::free_octets(&folder) {
+        Ok(free) if free >= needed => Ok(()),
+        Ok(free) => Err(format!(
+            "needs {} GiB in {} if closing falls behind: {} are free",
+            needed >> 30,
+            folder.display(),
+            free >> 30
+        )),
+        Err(error) => Err(format!("free space of {}: {error}", folder.display())),
+    }
 }
 
 #[cfg(test)]
