@@ -6,8 +6,8 @@ mod reader;
 
 use std::{mem, ops::Range, path::Path, thread};
 
-use anyhow::{Result, anyhow};
-use crossbeam::channel::bounded;
+use anyhow::Result;
+use crossbeam::channel::{Receiver, Sender, bounded};
 use weir_sensor_common::{
     Counter, Extra, Fields, Slot,
     slot::Sighting,
@@ -116,33 +116,35 @@ impl Offline {
     /// walking headers is one thread's work, this one accounts, and the exporter has its own.
     ///
     /// # Errors
-    /// If the file cannot be read at all, or a thread died.
+    /// If the file cannot be read at all.
     pub fn run(mut self, path: &Path, interrupt: &Interrupt) -> Result<(Statistics, End)> {
-        let (sender, receiver) = bounded(BATCHES_MAX);
-        let (give_back, used) = bounded(BATCHES_MAX);
         let (fragments, filter) = (mem::take(&mut self.fragments), self.filter.take());
         let reader = Reader::new(self.reading, self.shape, fragments, filter);
-        let outcome = thread::scope(|scope| {
-            let reader = scope.spawn(move || reader.run(path, interrupt, &sender, &used));
+        self.account_all(move |sender, used| reader.run(path, interrupt, sender, used))
+    }
+
+    /// Accounts what a thread reads, and exports everything. If that dies, what it had handed over counts.
+    ///
+    /// # Errors
+    /// What reading comes to.
+    fn account_all(
+        mut self,
+        read: impl FnOnce(&Sender<Batch>, &Receiver<Batch>) -> Result<End> + Send,
+    ) -> Result<(Statistics, End)> {
+        let (sender, receiver) = bounded(BATCHES_MAX);
+        let (give_back, used) = bounded(BATCHES_MAX);
+        let end = thread::scope(|scope| {
+            let reader = scope.spawn(move || read(&sender, &used));
             for mut batch in receiver {
                 self.batch(&batch);
                 batch.clear();
                 // If the reading thread is gone, nobody needs it.
                 let _ = give_back.try_send(batch);
             }
-            let died = |_| {
-                Err(anyhow!(
-                    "the reading thread died: its last words are above, please report them"
-                ))
-            };
-            reader.join().unwrap_or_else(died)
+            let died = "the reading thread died (its last words are above, please report them)";
+            let died = End::Partial(died.to_owned());
+            reader.join().unwrap_or(Ok(died))
         });
-        if let Ok((_, counted)) = &outcome {
-            for (counter, count) in Counter::ALL.iter().zip(counted.counters) {
-                self.statistics.add(*counter, count);
-            }
-            self.statistics.unsupported_link_packets += counted.unsupported_link_packets;
-        }
         // What is in the table is exported, whatever became of the reading.
         let now = self.time.now();
         self.take(Due {
@@ -151,12 +153,15 @@ impl Offline {
         });
         self.export.note_losses(&self.statistics, &now);
         (self.statistics.export, self.statistics.export_died) = self.export.finish(&now);
-        let (end, _) = outcome?;
-        Ok((self.statistics, end))
+        Ok((self.statistics, end?))
     }
 
     /// Accounts packets, and looks at the table before those that come when it is time.
     fn batch(&mut self, batch: &Batch) {
+        for (counter, count) in Counter::ALL.iter().zip(batch.counted.counters) {
+            self.statistics.add(*counter, count);
+        }
+        self.statistics.unsupported_link_packets += batch.counted.unsupported_link_packets;
         let mut accounted = 0;
         for (index, unix_ns) in batch.times_ns.iter().enumerate() {
             let Some(due) = self.time.tell(*unix_ns) else {
@@ -290,3 +295,6 @@ impl Offline {
         export.hand_over(&now);
     }
 }
+
+#[cfg(test)]
+mod tests;

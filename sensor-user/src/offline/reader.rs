@@ -32,6 +32,8 @@ pub(super) struct Batch {
     pub sightings: Vec<Sighting>,
     /// What lies beside each, if anything was asked for.
     pub extras: Vec<Extra>,
+    /// What was counted of these packets.
+    pub counted: Counted,
 }
 
 impl Batch {
@@ -40,6 +42,7 @@ impl Batch {
             times_ns: Vec::with_capacity(BATCH),
             sightings: Vec::with_capacity(BATCH),
             extras: Vec::new(),
+            counted: Counted::default(),
         }
     }
 
@@ -48,6 +51,7 @@ impl Batch {
         self.times_ns.clear();
         self.sightings.clear();
         self.extras.clear();
+        self.counted = Counted::default();
     }
 }
 
@@ -73,7 +77,6 @@ pub(super) struct Reader {
     filter: Option<FileFilter>,
     /// Packets to be left out before the next one that is metered.
     leave_out: u32,
-    counted: Counted,
     batch: Batch,
 }
 
@@ -90,7 +93,6 @@ impl Reader {
             fragments,
             filter,
             leave_out: 0,
-            counted: Counted::default(),
             batch: Batch::new(),
         }
     }
@@ -105,19 +107,32 @@ impl Reader {
         interrupt: &Interrupt,
         sender: &Sender<Batch>,
         used: &Receiver<Batch>,
-    ) -> Result<(End, Counted)> {
+    ) -> Result<End> {
         let end = capture::read_until(path, Some(interrupt), |frame| {
             self.frame(&frame)?;
             if self.batch.times_ns.len() == BATCH {
-                let next = used.try_recv().unwrap_or_else(|_| Batch::new());
-                let full = mem::replace(&mut self.batch, next);
-                // It fails only if the other thread is gone.
-                let _ = sender.send(full);
+                self.hand_over(sender, used)?;
             }
             ControlFlow::Continue(())
         })?;
-        let _ = sender.send(self.batch);
-        Ok((end, self.counted))
+        // Nothing comes after it.
+        let _ = self.hand_over(sender, used);
+        Ok(end)
+    }
+
+    /// Gives the other thread what was read; breaks off if that is gone, since a pipe may never end.
+    pub(super) fn hand_over(
+        &mut self,
+        sender: &Sender<Batch>,
+        used: &Receiver<Batch>,
+    ) -> ControlFlow<String> {
+        let next = used.try_recv().unwrap_or_else(|_| Batch::new());
+        let full = mem::replace(&mut self.batch, next);
+        if sender.send(full).is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break("nobody accounts what is read".to_owned())
+        }
     }
 
     fn frame(&mut self, frame: &Frame<'_>) -> ControlFlow<String> {
@@ -166,31 +181,33 @@ impl Reader {
     /// A sentence, if the filter cannot be asked.
     fn metered(&mut self, frame: &Frame<'_>) -> Result<Option<Walked>, String> {
         let wanted = self.wants(frame)?;
-        self.counted.add(Counter::Packets, 1);
+        self.batch.counted.add(Counter::Packets, 1);
         if !wanted {
-            self.counted.add(Counter::Filtered, 1);
+            self.batch.counted.add(Counter::Filtered, 1);
             return Ok(None);
         }
         if self.leave_out > 0 {
             self.leave_out -= 1;
-            self.counted.add(Counter::SampledOut, 1);
+            self.batch.counted.add(Counter::SampledOut, 1);
             return Ok(None);
         }
         let mut walked = match self.walk(frame) {
             Ok(walked) => walked,
             Err(reason) => {
                 let unsupported = !capture::supported(frame);
-                self.counted.unsupported_link_packets += u64::from(unsupported);
-                self.counted.add(reason.counter(), 1);
+                self.batch.counted.unsupported_link_packets += u64::from(unsupported);
+                self.batch.counted.add(reason.counter(), 1);
                 return Ok(None);
             }
         };
         // softflowd's count goes on only with packets that it metered or left out.
         self.leave_out = self.reading.sampling.saturating_sub(1);
         self.fragments.join(&mut walked);
-        self.counted.add(Counter::IpOctets, walked.octets);
+        self.batch.counted.add(Counter::IpOctets, walked.octets);
         let is_fragment = walked.fragment != 0;
-        self.counted.add(Counter::Fragments, u64::from(is_fragment));
+        self.batch
+            .counted
+            .add(Counter::Fragments, u64::from(is_fragment));
         Ok(Some(walked))
     }
 
