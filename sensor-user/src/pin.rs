@@ -21,7 +21,7 @@ use aya::{
     maps::{Array, MapData},
     programs::links::{FdLink, PinnedLink},
 };
-use weir_sensor_common::counters::COUNTERS_MAX;
+use weir_sensor_common::{counters::COUNTERS_MAX, stage::Cpu};
 
 use crate::{
     attach::AttachMode,
@@ -37,7 +37,9 @@ pub use left::Left;
 
 /// Number of the layout of slots, tags, queues, rings and identity. Changes whenever one of them
 /// does.
-const LAYOUT: u64 = 8;
+const LAYOUT: u64 = 9;
+/// Whoever changes what this finds raises that number, too: a table is read by it alone.
+const _: () = assert!(size_of::<Cpu>() == 3008 && IDENTITY_LEN == 164);
 const IDENTITY: &str = "IDENTITY";
 /// Before the ifIndexes: layout, CPUs, bucket mask, key mask, ring mask, whether ticks are the exact
 /// clock's, sampling interval, fields read beside the key, whether sampling is random.
