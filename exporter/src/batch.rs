@@ -1,7 +1,7 @@
 //! Records into datagrams. A datagram opens with its first record and leaves when it is full, when
-//! it is a second old, or on flush; its sequence number is fixed when it opens, its count and
-//! clocks when it leaves, so all its records' relative times are encoded then. One that turns out
-//! to be longer than the path takes is taken back: its records go into shorter ones.
+//! it is a second old, or on flush; its number, its count and its clocks are those of when it leaves, so
+//! all its records' relative times are encoded then, and what is announced meanwhile has the number before.
+//! One that turns out to be longer than the path takes is taken back: its records go into shorter ones.
 
 use std::{collections::VecDeque, mem};
 
