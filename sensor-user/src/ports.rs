@@ -187,9 +187,11 @@ impl Ports {
     }
 
     /// Takes the programs off, unless they are pinned: then they go on, into the table that is
-    /// pinned with them.
+    /// pinned with them. What they see in promiscuous mode ends with the process, and not before.
     pub fn detach(&mut self) {
-        self.entries.iter_mut().for_each(|entry| entry.port = None);
+        if !self.are_pinned() {
+            self.entries.iter_mut().for_each(|entry| entry.port = None);
+        }
     }
 
     /// Looks what has become of them, and puts programs back that were taken off.
