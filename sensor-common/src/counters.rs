@@ -94,12 +94,29 @@ pub const UNMETERED: [Counter; 8] = [
     Counter::StepMissing,
 ];
 
-/// Packets with a usable IP header.
+/// Packets with a usable IP header. Of counters that are read while the program goes on a reason may be
+/// newer than the packets: then it is none, and not two to the 64th less one.
 #[must_use]
 pub fn ip_packets(values: &[u64; COUNTERS_MAX as usize]) -> u64 {
     UNMETERED
         .iter()
         .fold(values[Counter::Packets as usize], |packets, reason| {
-            packets.wrapping_sub(values[*reason as usize])
+            packets.saturating_sub(values[*reason as usize])
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_that_are_in_no_flow_are_taken_off_and_never_more_than_there_were() {
+        let mut values = [0; COUNTERS_MAX as usize];
+        values[Counter::Packets as usize] = 10;
+        values[Counter::Filtered as usize] = 6;
+        values[Counter::NonIp as usize] = 1;
+        assert_eq!(ip_packets(&values), 3);
+        values[Counter::TooShort as usize] = 4;
+        assert_eq!(ip_packets(&values), 0);
+    }
 }
