@@ -48,7 +48,7 @@ impl Dump {
         let more = view.look_on(&mut self.cursor, |Seen { flow, number }| {
             if let Some(conversation) = view.conversation(flow) {
                 let left_ns = left_ns(&conversation, outlook, now);
-                found.push(((now.monotonic_ns + left_ns) / SECOND_NS, number));
+                found.push((now.monotonic_ns.saturating_add(left_ns) / SECOND_NS, number));
             }
         });
         self.seen_all = !more;
