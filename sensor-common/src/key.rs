@@ -192,6 +192,12 @@ impl KeyMask {
     pub const fn has_macs(self) -> bool {
         self.0 & Self::MACS != 0
     }
+
+    /// Whether the outermost VLAN tag does.
+    #[must_use]
+    pub const fn has_vlan(self) -> bool {
+        self.0 & FlowKey::pack(0, 0, 0, 0, FlowKey::TAGGED) != 0
+    }
 }
 
 #[cfg(test)]
@@ -230,5 +236,6 @@ mod tests {
         assert_eq!(KeyMask::TOS.0, all);
         assert_eq!(KeyMask::ETHER.0 & !all, KeyMask::MACS, "a bit of no key");
         assert!(KeyMask::ETHER.has_macs() && !KeyMask::TOS.has_macs());
+        assert!(KeyMask::VLAN.has_vlan() && !KeyMask::FULL.has_vlan());
     }
 }

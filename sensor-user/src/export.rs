@@ -193,9 +193,10 @@ impl Export {
             }
             return false;
         };
+        let (is_open, key_mask) = (self.open, self.how.key_mask);
         let partner = self
             .pending
-            .pop_if(|last| self.open && pair::are_partners(last, &record));
+            .pop_if(|last| is_open && pair::are_partners(last, &record, key_mask));
         if let Some(partner) = partner {
             let (first, second) = pairing.of_both(partner, record);
             self.pending.push(first);

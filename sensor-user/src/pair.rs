@@ -4,7 +4,7 @@
 
 use weir_netflow::{FlowRecord, Reverse};
 use weir_sensor_common::{
-    FlowKey,
+    FlowKey, KeyMask,
     walk::number::{ICMP, ICMPV6},
 };
 
@@ -93,23 +93,27 @@ fn reverse_of(record: &FlowRecord) -> Reverse {
     }
 }
 
-/// Whether two records are the directions of one conversation. A host's with itself is none: which of
-/// two ports is the lower one decides nothing.
+/// Whether two records are the directions of one conversation, by what tells flows apart. Where a VLAN tag or MAC
+/// addresses do not, each direction may have its own: a router has another address for what it is sent than for what
+/// it sends, if it shares that one (RFC 5798), and XDP does not see a tag that tc does. A host's with itself is none:
+/// which of two ports is the lower one decides nothing.
 #[must_use]
-pub fn are_partners(one: &FlowRecord, other: &FlowRecord) -> bool {
+pub fn are_partners(one: &FlowRecord, other: &FlowRecord, key_mask: KeyMask) -> bool {
+    let mac = |address: [u8; 6]| key_mask.has_macs().then_some(address);
+    let vlan = |record: &FlowRecord| key_mask.has_vlan().then_some(record.vlan);
     let ends = |record: &FlowRecord| {
-        let from = (record.source, record.source_port, record.source_mac);
+        let from = (record.source, record.source_port, mac(record.source_mac));
         let to = (
             record.destination,
             record.destination_port,
-            record.destination_mac,
+            mac(record.destination_mac),
         );
         (from, to)
     };
     let (from, to) = ends(other);
     one.source != one.destination
         && ends(one) == (to, from)
-        && (one.protocol, one.v6, one.vlan) == (other.protocol, other.v6, other.vlan)
+        && (one.protocol, one.v6, vlan(one)) == (other.protocol, other.v6, vlan(other))
 }
 
 /// Both directions as the policy sees them. A connection has ended when both have said so.
@@ -183,6 +187,8 @@ mod tests {
     #[test]
     fn partners_are_each_others_reverse() {
         let one = record(1, 2, (10, 20), 1, 0);
+        let are_partners =
+            |one: &FlowRecord, other: &FlowRecord| are_partners(one, other, KeyMask::FULL);
         assert!(are_partners(&one, &record(2, 1, (20, 10), 9, 7)));
         for other in [
             one,
@@ -197,6 +203,39 @@ mod tests {
         }
         let own = record(1, 1, (10, 20), 1, 0);
         assert!(!are_partners(&own, &record(1, 1, (20, 10), 1, 0)));
+    }
+
+    /// As behind routers that share an address, or where a card takes tags out of what it receives.
+    #[test]
+    fn a_direction_has_the_tag_and_the_addresses_of_its_own_frames() {
+        let one = FlowRecord {
+            source_mac: [1; 6],
+            destination_mac: [2; 6],
+            vlan: 7,
+            ..record(1, 2, (10, 20), 1, 0)
+        };
+        let turned = FlowRecord {
+            source_mac: [2; 6],
+            destination_mac: [1; 6],
+            vlan: 7,
+            ..record(2, 1, (20, 10), 1, 0)
+        };
+        let other_tag = FlowRecord { vlan: 0, ..turned };
+        let other_mac = FlowRecord {
+            source_mac: [3; 6],
+            ..turned
+        };
+        for (other, masks) in [
+            (turned, &[KeyMask::FULL, KeyMask::VLAN, KeyMask::ETHER][..]),
+            (other_tag, &[KeyMask::FULL]),
+            (other_mac, &[KeyMask::FULL, KeyMask::VLAN]),
+        ] {
+            for key_mask in [KeyMask::FULL, KeyMask::VLAN, KeyMask::ETHER] {
+                let expected = masks.contains(&key_mask);
+                let found = are_partners(&one, &other, key_mask);
+                assert_eq!(found, expected, "{other:?} {key_mask:?}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use weir_exporter::{Destination, Stream, Way, batch::BatchOptions, destination::Carrier};
+use weir_sensor_common::KeyMask;
 
 use crate::pair::Pairing;
 
@@ -28,12 +29,14 @@ pub struct How {
     pub in_turn: bool,
     /// What becomes of the directions of a conversation; `None`: each is by itself.
     pub pairing: Option<Pairing>,
+    /// Which attributes tell flows apart, and so conversations.
+    pub key_mask: KeyMask,
     /// Collectors are told, in options, what was sent and lost, and what interfaces are called.
     pub announces: bool,
 }
 
 impl How {
-    /// By UDP, to all.
+    /// By UDP, to all; the 5-tuple tells flows apart.
     #[must_use]
     pub fn new(batch: BatchOptions) -> Self {
         Self {
@@ -42,6 +45,7 @@ impl How {
             by_stream: false,
             in_turn: false,
             pairing: None,
+            key_mask: KeyMask::FULL,
             announces: false,
         }
     }

@@ -67,7 +67,9 @@ impl Live {
                     statistics.count_deleted(&taken);
                     let record = recorder.record(&taken, now);
                     let before = deleted.take().filter(|_| export.wants_pairs());
-                    let is_other = before.is_some_and(|one| pair::are_partners(&one, &record));
+                    let key_mask = recorder.key_mask;
+                    let is_other =
+                        before.is_some_and(|one| pair::are_partners(&one, &record, key_mask));
                     deleted = (!is_other).then_some(record);
                     is_other
                 } else {

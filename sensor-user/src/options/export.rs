@@ -151,6 +151,7 @@ impl Settings {
                 (true, false) => Some(Pairing::Shared),
                 (true, true) => Some(Pairing::SoftflowdBiflow),
             },
+            key_mask: self.track.into(),
         }
     }
 
