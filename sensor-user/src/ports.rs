@@ -4,6 +4,8 @@
 mod related;
 mod words;
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use weir_sensor_common::interface::{Interface, NUMBER_MAX, RAW, RECEIVED};
 
@@ -167,6 +169,12 @@ impl Ports {
     #[must_use]
     pub fn are_pinned(&self) -> bool {
         self.pins.is_some()
+    }
+
+    /// Where they are then.
+    #[must_use]
+    pub fn pinned_in(&self) -> Option<&Path> {
+        self.pins.as_ref().map(Pins::folder)
     }
 
     /// Notes sysUptime's zero where the next sensor finds it: it was moved.

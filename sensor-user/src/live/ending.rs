@@ -42,9 +42,12 @@ impl Live {
         }
         self.statistics.leave();
         self.ports.tell(&self.statistics)?;
-        eprintln!(
-            "weir-sensor: the programs go on metering; the next sensor takes over, or `weir-sensor --detach --pin` ends it"
-        );
+        if let Some(folder) = self.ports.pinned_in() {
+            eprintln!(
+                "weir-sensor: the programs go on metering; the next sensor takes over, or `weir-sensor --detach --pin {}` ends it",
+                folder.display()
+            );
+        }
         Ok(())
     }
 

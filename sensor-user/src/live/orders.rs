@@ -115,11 +115,11 @@ impl Live {
 
     /// Takes the programs off, or has them put on again at the next look at the interfaces.
     fn gather(&mut self, on: bool) -> Report {
-        if self.ports.are_pinned() {
-            return Report::Refused(
-                "pinned programs go on metering: `weir-sensor --detach --pin` takes them off"
-                    .to_owned(),
-            );
+        if let Some(folder) = self.ports.pinned_in() {
+            return Report::Refused(format!(
+                "pinned programs go on metering: end the sensor, and `weir-sensor --detach --pin {}` takes them off",
+                folder.display()
+            ));
         }
         if !on {
             self.ports.detach();
