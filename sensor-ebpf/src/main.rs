@@ -184,12 +184,13 @@ fn tc_verdict() -> i32 {
 }
 
 /// What user space runs on a CPU to have the packets accounted that wait in its queue. Returns the
-/// tick.
+/// timer's tick: with the exact clock nobody needs it but whoever takes over a table without.
 #[xdp(frags)]
 pub fn weir_settle(_context: XdpContext) -> u32 {
     meter::account_waiting();
-    options::tick()
+    options::timer_tick()
 }
+
 /// A panic that could be reached would be an endless loop, and the verifier refuses those at load.
 #[cfg(not(test))]
 #[panic_handler]

@@ -160,7 +160,13 @@ pub fn tick() -> u32 {
         // SAFETY: the helper has no preconditions.
         (unsafe { bpf_ktime_get_ns() } >> TICK_SHIFT) as u32
     } else {
-        // SAFETY: the helper has no preconditions.
-        (unsafe { bpf_jiffies64() }) as u32
+        timer_tick()
     }
+}
+
+/// Now, in the timer's ticks, whatever flows are stamped with.
+#[inline(always)]
+pub fn timer_tick() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    (unsafe { bpf_jiffies64() }) as u32
 }

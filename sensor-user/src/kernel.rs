@@ -317,7 +317,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Has each CPU account the packets of its queue; returns the program's tick.
+    /// Has each CPU account the packets of its queue; returns the timer's tick.
     ///
     /// # Errors
     /// If the kernel refuses.

@@ -18,7 +18,7 @@ use crate::{expiry::Reason, extras::Extras, mapping::Mapping, sweep::Taken};
 
 /// Runs the settling program once on each CPU whose queue is not empty, and at least once. Test
 /// runs have bottom halves off like the program's own runs (Linux 6.3; before it queues are one
-/// packet long and always empty): a CPU does one or the other. Returns the program's tick.
+/// packet long and always empty): a CPU does one or the other. Returns the timer's tick.
 ///
 /// # Errors
 /// If the kernel refuses the run. A CPU this process may not use keeps its packets: they are

@@ -196,15 +196,22 @@ fn plain_times_ms(datagram: &[u8]) -> (i64, i64) {
     (clock_ms - uptime_ms + first, clock_ms - uptime_ms + last)
 }
 
+/// Also where the sensor before had another clock.
 #[test]
 fn flows_older_than_the_sensor_have_their_times() {
     /// v9 tells its clock in whole seconds.
     const NEAR: Duration = Duration::from_secs(1);
-    for version in ["5", "9"] {
+    const EXACT: &str = "--exact-clock";
+    for (version, clock, next_clock) in [
+        ("5", "", ""),
+        ("9", "", ""),
+        ("9", "", EXACT),
+        ("9", EXACT, ""),
+    ] {
         let world = World::new("pnt");
         let bpf = Bpf::mount(&world);
         let arguments = format!("--direction in -t idle=1h -t active=1h --pin {}", bpf.pin());
-        let first = world.sensor(&arguments);
+        let first = world.sensor(&format!("{arguments} {clock}"));
         let began_ms = clock_ms();
         world.send(&flood_frames(0..1));
         thread::sleep(2 * NEAR);
@@ -212,7 +219,9 @@ fn flows_older_than_the_sensor_have_their_times() {
         world.send(&flood_frames(0..1));
         kill(first);
         let sink = Sink::open(&world.pair.b);
-        let second = world.sensor(&format!("{arguments} -v {version} -n {COLLECTOR}"));
+        let second = world.sensor(&format!(
+            "{arguments} {next_clock} -v {version} -n {COLLECTOR}"
+        ));
         expect(&world.stop(second), "adopted_packets=2 records=1");
         let datagrams = sink.close();
         // v9's first one tells what the sensor says of itself.
