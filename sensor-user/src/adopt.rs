@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Exports the flows of dead sensors' tables. Their programs must have been replaced or taken off,
-/// and a grace period be over; `timer` are the timer's ticks, and of all its records `export` tells that
-/// one packet in `sampling_interval` was metered: that it is not so of some of these is said.
+/// and a grace period be over; `timer` are the timer's ticks. `recorder` is this sensor's own: of all records
+/// `export` tells its sampling interval, and that this is not so of some of these is said.
 ///
 /// sysUptime's zero is moved back before any of these flows, so that a collector finds each First
 /// and Last after it (NetFlow's 32 bits know no time before).
@@ -22,7 +22,7 @@ use crate::{
 pub fn adopt(
     dead: Vec<Dead>,
     timer: Ticks,
-    sampling_interval: u32,
+    recorder: &Recorder,
     export: &mut Export,
     statistics: &mut Statistics,
 ) -> io::Result<()> {
@@ -36,15 +36,18 @@ pub fn adopt(
     for table in dead {
         statistics.count_untold(&table.untold());
         let (interval, before) = (table.sampling().interval, statistics.adopted.records);
+        let mut of_table = None;
         table.drain(|flow, origin| {
             statistics.count_adopted(&flow);
-            let record = Recorder::of(origin).record(&flow, &origin.at(now, timer));
+            let of_table = of_table.get_or_insert_with(|| recorder.for_table(origin));
+            let record = of_table.record(&flow, &origin.at(now, timer));
             export.push(record, &now);
         })?;
         let flows = statistics.adopted.records - before;
-        if interval != sampling_interval && flows > 0 {
+        let told = recorder.sampling_interval;
+        if interval != told && flows > 0 {
             eprintln!(
-                "weir-sensor: {flows} flows taken over were sampled 1 in {interval}, but collectors are told 1 in {sampling_interval}: before you start with another rate, end with `weir-sensor --detach --pin`"
+                "weir-sensor: {flows} flows taken over were sampled 1 in {interval}, but collectors are told 1 in {told}: before you start with another rate, end with `weir-sensor --detach --pin`"
             );
         }
     }

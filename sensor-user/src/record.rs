@@ -25,16 +25,24 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// For flows of another sensor's table.
+    /// For flows of another sensor's table, whose interfaces have the numbers that this one's have.
     #[must_use]
-    pub fn of(origin: &Origin) -> Self {
+    pub fn for_table(&self, origin: &Origin) -> Self {
+        let ifindexes = origin.ifindexes.iter();
         Self {
-            ifindexes: origin.ifindexes.clone(),
+            ifindexes: ifindexes.map(|ifindex| self.number_of(*ifindex)).collect(),
             ifindexes_given: Vec::new(),
             key_mask: origin.key_mask,
             sampling_interval: origin.sampling.interval,
             as_softflowd: false,
         }
+    }
+
+    /// What an interface is exported under: its ifIndex, unless the operator gave it a number.
+    fn number_of(&self, ifindex: u32) -> u32 {
+        let mut numbers = self.ifindexes.iter().zip(&self.ifindexes_given);
+        let given = numbers.find(|(known, _)| **known == ifindex);
+        given.and_then(|(_, given)| *given).unwrap_or(ifindex)
     }
 
     /// Counts a flow that was taken out of the table and gives its record to the export. Returns whether it is
@@ -127,4 +135,35 @@ pub fn optional(fields: Fields) -> Optional {
     .into_iter()
     .filter(|(field, _)| fields.has(*field))
     .fold(Optional::NONE, |all, (_, optional)| all.and(optional))
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_netflow::Sampling;
+
+    use super::*;
+
+    #[test]
+    fn flows_taken_over_have_the_numbers_that_were_given_to_their_interfaces() {
+        let recorder = Recorder {
+            ifindexes: vec![2, 5],
+            ifindexes_given: vec![None, Some(7)],
+            key_mask: KeyMask::FULL,
+            sampling_interval: 1,
+            as_softflowd: false,
+        };
+        let origin = Origin {
+            ifindexes: vec![5, 2, 9],
+            exact_clock: false,
+            key_mask: KeyMask::VLAN,
+            sampling: Sampling {
+                interval: 10,
+                random: false,
+            },
+        };
+        let of_table = recorder.for_table(&origin);
+        assert_eq!(of_table.ifindexes, [7, 2, 9]);
+        let found = (of_table.key_mask, of_table.sampling_interval);
+        assert_eq!(found, (KeyMask::VLAN, 10));
+    }
 }

@@ -26,9 +26,8 @@ impl Live {
         grace::wait().context("waiting for a grace period")?;
         let kernel = &mut self.kernel;
         let timer = Ticks::of_timer(|| kernel.settle())?;
-        let sampling_interval = self.recorder.sampling_interval;
         let (export, statistics) = (&mut self.export, &mut self.statistics);
-        adopt(dead, timer, sampling_interval, export, statistics)
+        adopt(dead, timer, &self.recorder, export, statistics)
             .context("waiting for a grace period")?;
         self.ports.note_boot()?;
         let adopted = &self.statistics.adopted;

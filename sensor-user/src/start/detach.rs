@@ -7,6 +7,7 @@ use weir_sensor::{
     adopt::adopt,
     clock::{Now, Ticks},
     export::{Clock, Export},
+    interface,
     kernel::{Kernel, ProgramOptions},
     pin::Left,
     signals,
@@ -32,8 +33,11 @@ impl Start<'_> {
         let _signals = signals::take()?;
         let attachments = left.take_off()?;
         let tables = mem::take(&mut left.tables);
-        let told = sampling.interval;
-        adopt(tables, timer, told, &mut export, &mut statistics)?;
+        let interfaces = self.settings.interfaces.iter();
+        let ifindexes = interfaces.map(|named| interface::ifindex(&named.name).unwrap_or(0));
+        let mut recorder = self.recorder(ifindexes.collect(), self.settings.ifindexes_given());
+        recorder.sampling_interval = sampling.interval;
+        adopt(tables, timer, &recorder, &mut export, &mut statistics)?;
         eprintln!(
             "weir-sensor: took {attachments} programs off; {} flows of {} packets were in the table",
             statistics.adopted.records, statistics.adopted.packets
