@@ -143,14 +143,14 @@ impl Template {
     /// Octets a record may have at least: those of a datagram.
     const RECORD_OCTETS_MAX: usize = 65_535;
 
-    /// A template; with a number of scope fields (perhaps 0) it is an options template.
+    /// A template; with a number of scope fields (perhaps 0) it is an options template. Fields of no octets are left out.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn new(
         id: u16,
-        scope_fields: Option<usize>,
-        fields: Vec<Field>,
+        mut scope_fields: Option<usize>,
+        mut fields: Vec<Field>,
     ) -> Result<Self, &'static str> {
         if id < ID_MIN {
             return Err("the id is below 256");
@@ -161,6 +161,13 @@ impl Template {
         if scope_fields.is_some_and(|scope_fields| scope_fields > fields.len()) {
             return Err("the scope has more fields than there are");
         }
+        // Some send fields of no octets. They say nothing, and each record would be gone through for them: a datagram
+        // of records of an octet would take a thousand times what it has octets.
+        if let Some(scope_fields) = &mut scope_fields {
+            let scope = fields[..*scope_fields].iter();
+            *scope_fields = scope.filter(|field| field.octets > 0).count();
+        }
+        fields.retain(|field| field.octets > 0);
         let record_octets_min: usize = fields.iter().map(|field| field.octets_min()).sum();
         match record_octets_min {
             0 => return Err("its records have no octets"),
@@ -204,7 +211,7 @@ impl Template {
         self.id
     }
 
-    /// All fields in order, the scope's first.
+    /// All fields that have octets in order, the scope's first.
     #[must_use]
     pub fn fields(&self) -> &[Field] {
         &self.fields
@@ -345,6 +352,12 @@ mod tests {
         let fields = vec![Field::new(8, 0), Field::new(12, 4), Field::new(7, 0)];
         let template = Template::new(256, None, fields).unwrap();
         assert_eq!(template.record_count(&[0; 9]), Some(2));
+        assert_eq!(template.fields(), [Field::new(12, 4)]);
+        // One of a scope is not counted among the scope's.
+        let fields = vec![Field::new(149, 0), Field::new(10, 2), Field::new(82, 8)];
+        let template = Template::new(256, Some(2), fields).unwrap();
+        assert_eq!(template.scope_fields(), Some(1));
+        assert_eq!(template.fields().len(), 2);
     }
 
     #[test]
