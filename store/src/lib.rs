@@ -71,6 +71,12 @@ pub enum StoreError {
         /// What the operating system said.
         error: std::io::Error,
     },
+    /// A window cannot be closed, since its file's name is not free.
+    #[error("{path} has the name of its file, and other flows or damage: move it away")]
+    NameTaken {
+        /// The file that has the name.
+        path: PathBuf,
+    },
     /// The octets are not what they should be.
     #[error("{path}: {error}")]
     Arrow {

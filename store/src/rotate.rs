@@ -7,13 +7,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use arrow::array::RecordBatch;
+
 use crate::{
     StoreError,
     closed::ClosedWriter,
-    footer,
     form::{Compression, Place},
     layout,
     read::{self, Ended},
+    rows,
+    schema::StoredFlow,
+    verify,
 };
 
 /// Name ending of a closed file that is not finished.
@@ -48,28 +52,7 @@ pub fn close<'a>(
         .unwrap_or_default();
     let stem = name.trim_end_matches(layout::WINDOW_SUFFIX);
     if let Some(closed) = layout::find_closed(root, start_s, stem) {
-        // It was synced before it got this name: the process ended before the window was done with, or the name
-        // could not be synced.
-        keep_name(root, &closed, layout::sync_folder)?;
-        let flows = footer::read(&closed)?.flows;
-        let mut in_window = 0;
-        let ended = read::window(window, |batch| {
-            in_window += batch.num_rows() as u64;
-            Ok(())
-        })?;
-        // All that can be read is in the file; what comes after it may be the only copy. A window that a
-        // power cut left with less than the file has nothing that the file has not.
-        let ended = if in_window < flows {
-            Ended::Whole
-        } else {
-            ended
-        };
-        done_with(window, &ended)?;
-        return Ok(Rotated {
-            path: Some(closed),
-            flows,
-            ended,
-        });
+        return close_again(root, window, closed);
     }
     let closed = form.layout.closed_path(root, start_s, stem);
     let partial = layout::open_folder(root).join(format!("{stem}{PARTIAL_SUFFIX}"));
@@ -86,6 +69,54 @@ pub fn close<'a>(
     let path = (flows > 0).then_some(closed);
     done_with(window, &ended)?;
     Ok(Rotated { path, flows, ended })
+}
+
+/// Is done with a window whose file is there: the process ended before it was, or the file's name could not be synced.
+fn close_again(root: &Path, window: &Path, closed: PathBuf) -> Result<Rotated, StoreError> {
+    // It was synced before it got this name.
+    keep_name(root, &closed, layout::sync_folder)?;
+    let (mut in_window, mut first) = (0, None);
+    let ended = read::window(window, |batch| {
+        in_window += batch.num_rows() as u64;
+        note_first(&mut first, &batch, window)
+    })?;
+    let mut first_closed = None;
+    let verified = verify::read_as_it_comes(&closed, |batch| {
+        note_first(&mut first_closed, &batch, &closed)
+    })?;
+    let flows = verified.flows;
+    // Names are times: somebody may have put another collector's file there. And of one that is damaged the window is
+    // the only whole copy.
+    let is_other = in_window > flows || (first.is_some() && first != first_closed);
+    if is_other || !verified.faults.is_empty() {
+        return Err(StoreError::NameTaken { path: closed });
+    }
+    // All that can be read is in the file; what comes after it may be the only copy. A window that a
+    // power cut left with less than the file has nothing that the file has not.
+    let ended = if in_window < flows {
+        Ended::Whole
+    } else {
+        ended
+    };
+    done_with(window, &ended)?;
+    Ok(Rotated {
+        path: Some(closed),
+        flows,
+        ended,
+    })
+}
+
+/// Keeps the first flow of those that are read. A file has its window's flows in their order.
+fn note_first(
+    first: &mut Option<StoredFlow>,
+    batch: &RecordBatch,
+    path: &Path,
+) -> Result<(), StoreError> {
+    if first.is_none() {
+        let row = batch.slice(0, batch.num_rows().min(1));
+        *first = rows::flows(&row).map_err(StoreError::arrow(path))?.pop();
+    }
+    Ok(())
 }
 
 /// Removes a window, or sets it aside if there is more in it than could be read.

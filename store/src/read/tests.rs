@@ -329,6 +329,49 @@ fn d02_a_power_cut_after_the_rename_does_not_replace_the_whole_file() {
     assert!(!aside.exists(), "nothing is in it that the file has not");
 }
 
+/// Names are times: a file of another collector's, copied into the directory, may have that of the window that is open.
+#[test]
+fn d08_a_file_of_the_windows_name_and_of_other_flows_costs_it_nothing() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let directory = Directory::lock(folder.path()).unwrap();
+    let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+    window.append(&flows(10)).unwrap();
+    let closed = layout::closed_path(folder.path(), START_S, &layout::window_stem(START_S));
+    fs::create_dir_all(closed.parent().unwrap()).unwrap();
+    let octets = fs::read(window.path()).unwrap();
+    let assert_kept = || {
+        let refused = rotate::close(folder.path(), window.path(), &[]).unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::NameTaken { path } if *path == closed),
+            "{refused}"
+        );
+        assert_eq!(fs::read(window.path()).unwrap(), octets);
+    };
+    for number in [5, 10, 20] {
+        let theirs = Directory::lock(other.path()).unwrap();
+        let mut their_window = Window::create(&theirs.window_path(START_S)).unwrap();
+        let mut their_flows = flows(number);
+        their_flows[0].received_ns += 1;
+        their_window.append(&their_flows).unwrap();
+        let rotated = rotate::close(other.path(), their_window.path(), &[]).unwrap();
+        fs::rename(rotated.path.unwrap(), &closed).unwrap();
+        assert_kept();
+    }
+    // Its own, but damaged since: what is in the window is whole.
+    fs::remove_file(&closed).unwrap();
+    rotate::close(folder.path(), window.path(), &[]).unwrap();
+    fs::write(window.path(), &octets).unwrap();
+    let whole = fs::read(&closed).unwrap();
+    let mut damaged = whole.clone();
+    damaged[10] ^= 1;
+    fs::write(&closed, damaged).unwrap();
+    assert_kept();
+    fs::write(&closed, whole).unwrap();
+    let rotated = rotate::close(folder.path(), window.path(), &[]).unwrap();
+    assert_eq!((rotated.flows, rotated.path), (10, Some(closed)));
+    assert!(!window.path().exists());
+}
+
 #[test]
 fn d01_what_could_not_be_read_is_kept_though_its_file_was_published() {
     let folder = tempfile::tempdir().unwrap();
