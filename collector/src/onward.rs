@@ -4,7 +4,10 @@
 //! With `--anonymise` files and taps have other addresses ([`crate::crypto_pan`]); what goes to other
 //! collectors has not: they get what exporters said.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::PathBuf,
+};
 
 use anyhow::Result;
 use clap::Args;
@@ -21,6 +24,8 @@ use crate::{
 
 /// Targets of `--forward` there may be.
 const FORWARDS_MAX: usize = 16;
+/// Discard's: a route does not ask which.
+const ANY_PORT: u16 = 9;
 
 /// What is passed on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -51,7 +56,7 @@ pub struct Passing {
 }
 
 impl Passing {
-    /// What is wrong with it, as a sentence; `listen` is where this collector does. Nothing is opened.
+    /// What is wrong with it, as a sentence; `listen` is where this collector does. Nothing of it is opened.
     #[must_use]
     pub fn refusal(&self, listen: &[SocketAddr]) -> Option<String> {
         let forwards = self.forwards.iter().map(|to| to.address);
@@ -250,11 +255,30 @@ pub(crate) fn labels(target: SocketAddr, number: usize) -> Labels {
     ]
 }
 
-/// Whether what is sent to a target arrives where the collector listens, as far as addresses tell.
+/// Whether what is sent to a target arrives where the collector listens, as far as addresses and routes tell.
 fn is_own(listen: SocketAddr, target: SocketAddr) -> bool {
-    let (ours, theirs) = (listen.ip(), target.ip());
-    let is_here = theirs.is_unspecified() || (ours.is_unspecified() && theirs.is_loopback());
-    listen.port() == target.port() && (ours == theirs || is_here)
+    if listen.port() != target.port() {
+        return false;
+    }
+    let (ours, theirs) = (listen.ip().to_canonical(), target.ip().to_canonical());
+    // A socket of `::` takes IPv4 too, and not the other way round.
+    let is_for_any = ours.is_unspecified() && (ours.is_ipv6() || theirs.is_ipv4());
+    let is_here = || theirs.is_loopback() || is_of_this_machine(theirs);
+    ours == theirs || theirs.is_unspecified() || (is_for_any && is_here())
+}
+
+/// Whether an address is one of this machine's: what would be sent there had it as its source, too. Of several that an
+/// interface has in one network that is so of the first only. Nothing is sent.
+fn is_of_this_machine(address: IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, ANY_PORT))?;
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == address)
 }
 
 #[cfg(test)]
@@ -268,7 +292,10 @@ mod tests {
             ("[::]:2055", "[::1]:2055", true),
             ("192.0.2.1:2055", "192.0.2.1:2055", true),
             ("192.0.2.1:2055", "0.0.0.0:2055", true),
+            ("[::]:2055", "[::ffff:127.0.0.1]:2055", true),
+            ("192.0.2.1:2055", "[::ffff:192.0.2.1]:2055", true),
             ("192.0.2.1:2055", "127.0.0.1:2055", false),
+            ("0.0.0.0:2055", "[::1]:2055", false),
             ("[::]:2055", "127.0.0.1:2056", false),
             ("[::]:2055", "192.0.2.1:2055", false),
         ] {
@@ -279,6 +306,14 @@ mod tests {
             };
             let listen = ["[::]:6343".parse().unwrap(), listen];
             assert_eq!(options.refusal(&listen).is_some(), is_refused, "{target}");
+        }
+    }
+
+    #[test]
+    fn this_machines_addresses_are_told_from_others() {
+        for (address, is_ours) in [("127.0.0.1", true), ("192.0.2.1", false)] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(is_of_this_machine(address), is_ours, "{address}");
         }
     }
 }
