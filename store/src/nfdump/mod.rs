@@ -48,5 +48,9 @@ const NO_FLOWS: [u16; 6] = [8, 9, 12, 13, 14, 15];
 const IDENT: u16 = 0x8001;
 const STATISTICS: u16 = 0x8002;
 
+/// Protocols whose type and code stand in the place of the destination's port.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use weir_netflow::{Direction, EndReason, FlowRecord};
 
 use super::{
-    FLOW,
+    FLOW, ICMP, ICMPV6,
     octets::{put_u16, put_u32, put_u64, u16, u32, u64},
 };
 use crate::{others::Others, schema::StoredFlow};
@@ -147,12 +147,18 @@ impl Decoded {
             return None;
         }
         let record = self.flow.record;
+        // Type and code of what came back are not kept.
+        let (source_port, destination_port) = match record.protocol {
+            ICMP | ICMPV6 => (0, 0),
+            _ => (record.destination_port, record.source_port),
+        };
         let swapped = FlowRecord {
             source: record.destination,
             destination: record.source,
             next_hop: Ipv6Addr::UNSPECIFIED,
-            source_port: record.destination_port,
-            destination_port: record.source_port,
+            bgp_next_hop: Ipv6Addr::UNSPECIFIED,
+            source_port,
+            destination_port,
             packets,
             octets,
             ingress_ifindex: record.egress_ifindex,
@@ -163,8 +169,9 @@ impl Decoded {
             destination_mask: record.source_mask,
             source_mac: record.destination_mac,
             destination_mac: record.source_mac,
-            // The one that is kept is not of this direction.
+            // Those that are kept are not of this direction.
             tcp_flags: 0,
+            mpls_labels: [0; 4],
             ..record
         };
         Some(StoredFlow {

@@ -166,22 +166,40 @@ fn what_has_a_place_is_written_and_the_rest_is_told() {
     assert_eq!(told, ["inner VLANs", "flow labels"]);
 }
 
-#[test]
-fn a_record_of_two_directions_is_two_flows() {
+/// A flow's record with an element 5: two flows, and 7 packets of 700 octets back.
+fn of_two_directions(flow: &StoredFlow) -> record::Decoded {
     let mut octets = Vec::new();
-    record::encode(&flow(1), &mut octets);
-    // Element 5: two flows, and 7 packets of 700 octets back.
+    record::encode(flow, &mut octets);
     octets.extend([5, 0, 28, 0]);
     for number in [2u64, 7, 700] {
         octets.extend(number.to_le_bytes());
     }
     octets[4] += 1;
-    let decoded = record::decode(&octets).unwrap();
+    record::decode(&octets).unwrap()
+}
+
+#[test]
+fn a_record_of_two_directions_is_two_flows() {
+    let decoded = of_two_directions(&flow(1));
     let reverse = decoded.reverse().unwrap().record;
     assert_eq!((decoded.flow, decoded.flows), (flow(1), 2));
     assert_eq!((reverse.packets, reverse.octets), (7, 700));
     assert_eq!(reverse.source, flow(1).record.destination);
     assert_eq!(reverse.source_port, 443);
+    assert_eq!((reverse.tcp_flags, reverse.mpls_labels), (0, [0; 4]));
+}
+
+#[test]
+fn what_came_back_of_icmp_has_no_type_in_a_ports_place() {
+    for protocol in [1, 58] {
+        let mut there = flow(1);
+        there.record.protocol = protocol;
+        (there.record.source_port, there.record.destination_port) = (0, 0x0800);
+        let decoded = of_two_directions(&there);
+        let back = decoded.reverse().unwrap().record;
+        assert_eq!(decoded.flow.record.destination_port, 0x0800);
+        assert_eq!((back.source_port, back.destination_port), (0, 0));
+    }
 }
 
 #[test]

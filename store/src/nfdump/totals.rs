@@ -2,12 +2,13 @@
 
 use weir_netflow::FlowRecord;
 
-use super::octets::{put_u64, u64};
+use super::{
+    ICMP, ICMPV6,
+    octets::{put_u64, u64},
+};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
 
 /// Counts of all protocols, then of TCP, UDP, ICMP (both versions') and the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
