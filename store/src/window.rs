@@ -26,6 +26,8 @@ pub struct Window {
     file: File,
     encoder: StreamEncoder,
     whole_octets: u64,
+    /// Whether a part of a message is behind them, which could not be cut off.
+    is_torn: bool,
     flows: u64,
     has_all_columns: bool,
 }
@@ -70,6 +72,7 @@ impl Window {
             file,
             encoder,
             whole_octets: 0,
+            is_torn: false,
             flows: 0,
             has_all_columns,
         };
@@ -113,16 +116,29 @@ impl Window {
 
     /// Appends a message, whose pieces are where the columns were filled.
     fn write(&mut self, pieces: &[Buffer]) -> Result<(), StoreError> {
+        // Behind a part of a message nothing could be read back.
+        if self.is_torn {
+            self.cut_off()
+                .map_err(StoreError::io("shorten", &self.path))?;
+        }
         match write_all(&mut self.file, pieces) {
             Ok(()) => {
                 self.whole_octets += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
                 Ok(())
             }
             Err(error) => {
-                let _ = self.file.set_len(self.whole_octets);
+                self.is_torn = true;
+                let _ = self.cut_off();
                 Err(StoreError::io("write", &self.path)(error))
             }
         }
+    }
+
+    /// Cuts off what is behind the last whole message. A full disk may have no room for that either.
+    fn cut_off(&mut self) -> io::Result<()> {
+        self.file.set_len(self.whole_octets)?;
+        self.is_torn = false;
+        Ok(())
     }
 }
 
@@ -140,4 +156,32 @@ fn write_all(file: &mut File, pieces: &[Buffer]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::read::{self, Ended};
+
+    #[test]
+    fn d04_what_could_not_be_cut_off_goes_before_the_next_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flows-20261121T050000Z.arrows");
+        let mut window = Window::create(&path).unwrap();
+        let flows = vec![StoredFlow::default(); 10];
+        assert!(window.append(&flows).unwrap());
+        // As a write leaves it that fails on a disk where nothing can be cut off.
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], &whole[..100]].concat()).unwrap();
+        window.is_torn = true;
+        assert!(window.append(&flows).unwrap());
+        let mut rows = 0;
+        let ended = read::window(&path, |batch| {
+            rows += batch.num_rows();
+            Ok(())
+        });
+        assert_eq!((ended.unwrap(), rows), (Ended::Whole, 20));
+    }
 }
