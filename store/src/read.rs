@@ -221,6 +221,8 @@ pub(crate) fn whole_octets(file: &mut File, from: u64, octets: u64) -> io::Resul
 /// messages): a reader that trusts a damaged length would ask for any amount of memory.
 pub(crate) fn message_octets(file: &mut File, from: u64, octets: u64) -> io::Result<Option<u64>> {
     const CONTINUATION: [u8; 4] = [0xff; 4];
+    // What a window's messages say of their rows takes some kilobytes.
+    const METADATA_OCTETS_MAX: u64 = 1 << 20;
     let mut head = [0; 8];
     let head_octets = head.len() as u64;
     if octets.saturating_sub(from) < head_octets {
@@ -231,7 +233,8 @@ pub(crate) fn message_octets(file: &mut File, from: u64, octets: u64) -> io::Res
     let [c0, c1, c2, c3, l0, l1, l2, l3] = head;
     let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
     let rest = octets - from - head_octets;
-    if [c0, c1, c2, c3] != CONTINUATION || length == 0 || length > rest {
+    let is_possible = (1..=rest.min(METADATA_OCTETS_MAX)).contains(&length);
+    if [c0, c1, c2, c3] != CONTINUATION || !is_possible {
         return Ok(None);
     }
     let mut metadata = Vec::new();

@@ -310,6 +310,24 @@ fn d07_messages_that_expand_are_not_expanded() {
     assert_eq!(rows(window.path()), (1000, Ended::Whole));
 }
 
+/// All of what a message says of its rows is read at once.
+#[test]
+fn d07_a_message_that_says_more_than_any_does_is_not_read() {
+    const MORE: u32 = 2 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("theirs.arrows");
+    let mut message = rows_message(false);
+    for (more, is_read) in [(0, true), (MORE, false)] {
+        message.resize(message.len() + usize::try_from(more).unwrap(), 0);
+        message[4..8].copy_from_slice(&(64 + more).to_le_bytes());
+        fs::write(&path, &message).unwrap();
+        let mut file = File::open(&path).unwrap();
+        let octets = message.len() as u64;
+        let found = message_octets(&mut file, 0, octets).unwrap();
+        assert_eq!(found, is_read.then_some(octets), "{more}");
+    }
+}
+
 #[test]
 fn d02_a_power_cut_after_the_rename_does_not_replace_the_whole_file() {
     let folder = tempfile::tempdir().unwrap();
