@@ -74,6 +74,7 @@ impl Exporters {
         let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
         let left = self.left();
         let exporter = self.heard(key, source, received_ns)?;
+        let before = exporter.held();
         let arrived_ms = received_ns / NS_PER_MS;
         let sent_ms = exporter.clock.at_ms(header.uptime_ms, arrived_ms);
         let numbered = Numbered {
@@ -91,6 +92,8 @@ impl Exporters {
             Err(error) => {
                 let step = exporter.sequence.step(&numbered);
                 note_time(exporter, step, (header.uptime_ms, sent_ms));
+                let after = exporter.held();
+                self.hold(before, after);
                 return Err(error.into());
             }
         };
@@ -98,7 +101,6 @@ impl Exporters {
             self.statistics.copied_datagrams += 1;
             return Ok(Some(step));
         }
-        let before = exporter.held();
         let sources_max = before.sources + left.sources;
         let step = decode::step(exporter, hash, &numbered);
         note_time(exporter, step, (header.uptime_ms, sent_ms));

@@ -246,6 +246,36 @@ fn sources_are_bounded_over_all_exporters() {
     assert_eq!(send(&mut exporters, 4, 0..5), 3 + 3);
 }
 
+/// A boot shows also by datagrams of which nothing else is used.
+#[test]
+fn sources_of_before_a_boot_leave_their_room_whatever_shows_it() {
+    let mut exporters = Exporters::new(Settings {
+        sources_max: 1,
+        ..Settings::default()
+    });
+    let at_ns = |second: u32| NOW_NS + u64::from(second) * 1000 * MS_NS;
+    let before = datagram(100, 100_000, &[sample(1, 1)]);
+    take(&mut exporters, at_ns(0), &before);
+    for second in [1, 2] {
+        let mut octets = datagram(second, 1000 * second, &[]);
+        // A sample that is not there.
+        octets[27] = 1;
+        let refused = exporters.datagram(&octets, &source(), at_ns(60 + second), &mut Vec::new());
+        assert!(
+            matches!(refused, Err(Refused::Malformed(Malformed::Sample { .. }))),
+            "{refused:?}"
+        );
+    }
+    let after = datagram(3, 3000, &[sample(1, 1)]);
+    take(&mut exporters, at_ns(63), &after);
+    let account = account(&exporters);
+    assert_eq!(
+        (&account["restarts"], &account["sources"]),
+        (&Value::from(1), &Value::from(1))
+    );
+    assert_eq!(exporters.statistics.samples_unnumbered, 0);
+}
+
 /// The uptime wraps after 49.7 days.
 #[test]
 fn c15_a_wrap_of_the_uptime_is_no_restart() {
