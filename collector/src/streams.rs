@@ -24,7 +24,7 @@ const LAST_TURNS_MAX: usize = 64;
 pub fn take(streams: &mut Connections, common: &Common, registry: &Registry) -> Result<()> {
     let now_ns = clock::unix_ns();
     let allows = |source: &Source| common.shards.of(source.address).allows(source.address);
-    streams.accept(registry, now_ns, allows, |accepted| match accepted {
+    streams.accept(registry, now_ns, &allows, |accepted| match accepted {
         Accepted::Taken(gone) => {
             common.shards.count(|counted| counted.streams += 1);
             if let Some(gone) = gone {
@@ -34,8 +34,12 @@ pub fn take(streams: &mut Connections, common: &Common, registry: &Registry) -> 
         Accepted::Refused(source) => {
             common.shards.count(|counted| counted.streams_refused += 1);
             common.say(&source, Kind::Stream, now_ns, || {
-                "its connection is refused: it is in no prefix of --allow, or there are too many"
-                    .to_owned()
+                let why = if allows(&source) {
+                    format!("{CONNECTIONS_MAX} are open, and none was silent for ten minutes")
+                } else {
+                    "it is in no prefix of --allow".to_owned()
+                };
+                format!("its connection is refused: {why}")
             });
         }
         Accepted::Failed(error) => common.say_own(now_ns, || {
