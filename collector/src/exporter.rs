@@ -26,8 +26,10 @@ use crate::{
 
 /// Templates remembered of each domain, the latest used.
 pub const TEMPLATES_MAX: usize = 1024;
-/// Fields in them.
+/// Fields in them, with those that each counts for besides.
 pub const TEMPLATE_FIELDS_MAX: usize = 1 << 16;
+/// A template takes as much besides its fields as so many do: of those of one field there would be a million else.
+const TEMPLATE_OVERHEAD_FIELDS: usize = 16;
 /// Octets of data that waits for its template, of each domain.
 pub const WAITING_OCTETS_MAX: usize = 1 << 20;
 /// How long it waits: exporters repeat templates after a minute or some.
@@ -43,7 +45,7 @@ const WAITING_OVERHEAD_OCTETS: usize = 128;
 /// What an exporter holds of what all share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Fields of its templates, some sixteen octets each.
+    /// Fields of its templates, some sixteen octets each, with those that each template counts for besides.
     pub template_fields: usize,
     /// Octets of its waiting data, with what each set takes besides.
     pub waiting_octets: usize,
@@ -199,7 +201,7 @@ impl Exporter {
     where
         F: FnMut(&FlowRecord, u64, Others),
     {
-        let (id, fields) = (template.id(), template.fields().len());
+        let (id, cost) = (template.id(), template_cost(&template));
         if self
             .templates
             .get(&id)
@@ -209,7 +211,7 @@ impl Exporter {
         }
         self.remove(id);
         let forgotten = self.templates.insert(id, template);
-        self.held.template_fields += fields;
+        self.held.template_fields += cost;
         self.forget_template(forgotten, &mut intake.counted);
         while self.held.template_fields > TEMPLATE_FIELDS_MAX {
             let oldest = self.templates.pop_oldest();
@@ -223,7 +225,7 @@ impl Exporter {
     fn remove(&mut self, id: u16) -> bool {
         let removed = self.templates.remove(&id);
         if let Some(template) = &removed {
-            self.held.template_fields -= template.fields().len();
+            self.held.template_fields -= template_cost(template);
         }
         removed.is_some()
     }
@@ -248,7 +250,7 @@ impl Exporter {
 
     fn forget_template(&mut self, forgotten: Option<(u16, Template)>, counted: &mut Statistics) {
         if let Some((_, template)) = forgotten {
-            self.held.template_fields -= template.fields().len();
+            self.held.template_fields -= template_cost(&template);
             counted.templates_forgotten += 1;
         }
     }
@@ -431,6 +433,10 @@ fn gather(
         let is_whole = gathering.add(&other, aside.length);
         counted.values_not_stored += u64::from(!is_whole);
     }
+}
+
+fn template_cost(template: &Template) -> usize {
+    template.fields().len() + TEMPLATE_OVERHEAD_FIELDS
 }
 
 fn waiting_cost(octets: &[u8]) -> usize {

@@ -30,7 +30,7 @@ pub struct Settings {
     pub pin_port: bool,
     /// Exporters (address and domain) remembered.
     pub exporters_max: usize,
-    /// Fields of all templates remembered: some sixteen octets each.
+    /// Fields of all templates remembered, some sixteen octets each; each template counts for sixteen besides.
     pub template_fields_max: usize,
     /// Octets of all data that waits for its template.
     pub waiting_octets_max: usize,
@@ -64,7 +64,7 @@ impl Default for Settings {
             allowed: Vec::new(),
             pin_port: false,
             exporters_max: 4096,
-            template_fields_max: 1 << 20,
+            template_fields_max: 1 << 21,
             waiting_octets_max: 32 << 20,
             interfaces_max: 1 << 14,
             sources_max: 1 << 15,
