@@ -11,16 +11,21 @@
 //!   still, by a number that steps back although its datagram was sent later. It is not loss: what was
 //!   lost before the first datagram that arrived, or after the last, nobody can tell.
 //! - A gap is never a restart, however large. flow-capture calls every large one so, and reports none. Only what is
-//!   far off in IPFIX and comes from another port is another session, which numbers by itself: of a line card, or of
-//!   another process of the same host. Sessions side by side whose numbers are within reach of each other cannot be told
-//!   from one behind an address translator that changes ports: each turn to the higher numbers is a gap.
+//!   far off in IPFIX and comes from another port is another session, which numbers by itself.
+//! - IPFIX that comes from several ports of one address is read in two ways at once: as one line of numbers, whose port
+//!   changes, and as a line for each port (`loss/sessions.rs`). The plainer one is believed, and the first as long as
+//!   neither is.
 //! - A number that fits nothing known (far ahead, far behind, of another boot) may be forged or the
 //!   network's mistake. It waits until a second one, right after it, agrees; else it was *doubtful*.
 //!
 //! In each account, datagrams = in order + gaps + reordered + duplicated + empty + doubtful. A doubtful
 //! datagram's units may be counted as lost later: the account is exact where `doubtful` is 0.
 
+mod sessions;
+
 use weir_netflow::low32;
+
+use sessions::Sessions;
 
 /// How an exporter numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,16 @@ pub struct Numbered {
     pub port: u16,
 }
 
+impl Numbered {
+    /// The same with the number of those before it, if what it says counts itself too.
+    fn counted_before(&self) -> Self {
+        Self {
+            sequence: self.sequence.wrapping_sub(self.units),
+            ..*self
+        }
+    }
+}
+
 /// What became of one datagram's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -72,6 +87,12 @@ pub enum Step {
     Doubtful,
     /// The exporter started anew.
     Restart,
+}
+
+impl Step {
+    fn is_gap(self) -> bool {
+        matches!(self, Self::Gap(_))
+    }
 }
 
 /// Units and datagrams, since the collector started.
@@ -119,9 +140,10 @@ const ORDER_TOLERANCE_MS: u64 = 1000;
 /// The account of one stream.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    account: Account,
-    /// The same, if numbers count the datagram itself too.
-    account_after: Option<Box<Account>>,
+    /// All its datagrams as one line of numbers.
+    whole: Numbers,
+    /// The same as a line for each port, from the second port on.
+    sessions: Option<Box<Sessions>>,
 }
 
 impl Sequence {
@@ -133,31 +155,28 @@ impl Sequence {
             Numbering::Samples => (REACH_SAMPLES, GAPS_OF_SOURCE_MAX),
             Numbering::Records | Numbering::RecordsEitherWay => (REACH_RECORDS, GAPS_MAX),
         };
-        let account = Account {
-            bounds: Bounds { reach, gaps_max },
-            line: None,
-            doubt: None,
-            counts: Counts::default(),
-        };
         let either_way = numbering == Numbering::RecordsEitherWay;
         Self {
-            account_after: either_way.then(|| Box::new(account.clone())),
-            account,
+            whole: Numbers::new(Bounds { reach, gaps_max }, either_way),
+            sessions: None,
         }
     }
 
     /// Accounts a datagram.
     pub fn step(&mut self, datagram: &Numbered) -> Step {
-        let step = self.account.step(datagram);
-        let Some(account_after) = &mut self.account_after else {
+        if self.sessions.is_none()
+            && let Some(port) = self.whole.session_port()
+            && port != datagram.port
+        {
+            self.sessions = Some(Box::new(Sessions::beside(&self.whole, port)));
+        }
+        let step = self.whole.step(datagram);
+        let Some(sessions) = &mut self.sessions else {
             return step;
         };
-        let step_after = account_after.step(&Numbered {
-            sequence: datagram.sequence.wrapping_sub(datagram.units),
-            ..*datagram
-        });
-        if contradictions(&account_after.counts) < contradictions(&self.account.counts) {
-            step_after
+        let step_of_session = sessions.step(datagram);
+        if sessions.judge(&self.whole) {
+            step_of_session
         } else {
             step
         }
@@ -166,16 +185,71 @@ impl Sequence {
     /// Counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let counts = self.account.counts;
-        let after = self
-            .account_after
-            .as_ref()
-            .map_or(counts, |account| account.counts);
-        if contradictions(&after) < contradictions(&counts) {
-            after
-        } else {
-            counts
+        match &self.sessions {
+            Some(sessions) if sessions.are_believed() => sessions.counts(),
+            _ => self.whole.believed().counts,
         }
+    }
+}
+
+/// One line of numbers, which in IPFIX may count in either way.
+#[derive(Clone, Debug)]
+struct Numbers {
+    account: Account,
+    /// The same, if numbers count the datagram itself too.
+    account_after: Option<Box<Account>>,
+}
+
+impl Numbers {
+    fn new(bounds: Bounds, either_way: bool) -> Self {
+        let account = Account {
+            bounds,
+            line: None,
+            doubt: None,
+            counts: Counts::default(),
+            gaps_met: 0,
+        };
+        Self {
+            account_after: either_way.then(|| Box::new(account.clone())),
+            account,
+        }
+    }
+
+    fn step(&mut self, datagram: &Numbered) -> Step {
+        let step = self.account.step(datagram);
+        let Some(account_after) = &mut self.account_after else {
+            return step;
+        };
+        let step_after = account_after.step(&datagram.counted_before());
+        if self.believed_after().is_some() {
+            step_after
+        } else {
+            step
+        }
+    }
+
+    /// The account of numbers that count the datagram itself too, if that is the way.
+    fn believed_after(&self) -> Option<&Account> {
+        let after = self.account_after.as_deref();
+        after.filter(|after| contradictions(&after.counts) < contradictions(&self.account.counts))
+    }
+
+    fn believed(&self) -> &Account {
+        self.believed_after().unwrap_or(&self.account)
+    }
+
+    /// The port of the newest datagram, if another one may be another session's: in IPFIX.
+    fn session_port(&self) -> Option<u16> {
+        let line = self.account_after.as_ref().and(self.account.line.as_ref());
+        line.map(|line| line.newest.port)
+    }
+
+    /// Whether a datagram begins right where the newest one ended.
+    fn is_continued_by(&self, datagram: &Numbered) -> bool {
+        self.believed_after().map_or_else(
+            || self.account.is_continued_by(datagram),
+            |after| after.is_continued_by(&datagram.counted_before()),
+        )
     }
 }
 
@@ -203,6 +277,8 @@ struct Account {
     line: Option<Line>,
     doubt: Option<Doubt>,
     counts: Counts,
+    /// Gaps, those that were filled since included.
+    gaps_met: u64,
 }
 
 impl Account {
@@ -214,6 +290,7 @@ impl Account {
         };
         if follows(&line.newest, low32(line.next), datagram, reach) {
             let step = line.take(datagram, &mut self.counts);
+            self.gaps_met += u64::from(step.is_gap());
             if matches!(step, Step::InOrder | Step::Gap(_)) {
                 // Two that agree must come one right after the other.
                 self.doubt = None;
@@ -225,21 +302,14 @@ impl Account {
             copies: 0,
         };
         let doubt = match self.doubt {
-            None => fresh,
             Some(doubt) if doubt.is_copy(datagram) => Doubt {
                 copies: doubt.copies + 1,
                 ..doubt
             },
-            Some(doubt) => {
-                let Numbered {
-                    sequence, units, ..
-                } = doubt.first;
-                let next = sequence.wrapping_add(units);
-                if follows(&doubt.first, next, datagram, reach) {
-                    return self.believe(doubt, datagram);
-                }
-                fresh
+            Some(doubt) if doubt.is_followed_by(datagram, reach) => {
+                return self.believe(doubt, datagram);
             }
+            _ => fresh,
         };
         self.doubt = Some(doubt);
         self.counts.doubtful += 1;
@@ -266,8 +336,29 @@ impl Account {
         } else {
             line.take(&first, &mut self.counts)
         };
-        line.take(second, &mut self.counts);
+        let step_of_second = line.take(second, &mut self.counts);
+        self.gaps_met += u64::from(step.is_gap()) + u64::from(step_of_second.is_gap());
         step
+    }
+
+    /// Datagrams that did not come as the ones before them had it.
+    fn surprises(&self) -> u64 {
+        let Counts {
+            lost: _,
+            reordered,
+            duplicated,
+            restarts,
+            doubtful,
+        } = self.counts;
+        self.gaps_met + reordered + duplicated + restarts + doubtful
+    }
+
+    /// See [`Numbers::is_continued_by`]. Where it ended is known but for what could not be read.
+    fn is_continued_by(&self, datagram: &Numbered) -> bool {
+        self.line.as_ref().is_some_and(|line| {
+            let ahead = u32::try_from(ahead(low32(line.next), datagram.sequence));
+            ahead.is_ok_and(|ahead| ahead <= line.newest.units_unread)
+        })
     }
 }
 
@@ -277,6 +368,11 @@ impl Doubt {
             sequence, units, ..
         } = self.first;
         units > 0 && (datagram.sequence, datagram.units) == (sequence, units)
+    }
+
+    fn is_followed_by(&self, datagram: &Numbered, reach: u32) -> bool {
+        let next = self.first.sequence.wrapping_add(self.first.units);
+        follows(&self.first, next, datagram, reach)
     }
 }
 

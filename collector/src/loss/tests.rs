@@ -1,6 +1,6 @@
 //! One case a test; `collector/tests/loss_model.rs` draws the rest.
 
-use super::*;
+use super::{sessions::SESSIONS_MAX, *};
 
 const UNIX_MS: u64 = 1_700_000_000_000;
 const UPTIME_MS: u32 = 500_000;
@@ -23,6 +23,15 @@ fn booted(after_ms: u32, at_ms: u32, sequence: u32, units: u32) -> Numbered {
     Numbered {
         uptime_ms: Some((UPTIME_MS + at_ms).wrapping_sub(after_ms)),
         ..at(at_ms, sequence, units)
+    }
+}
+
+/// A datagram of IPFIX, from this port.
+fn from(port: u16, datagram: Numbered) -> Numbered {
+    Numbered {
+        port,
+        uptime_ms: None,
+        ..datagram
     }
 }
 
@@ -320,11 +329,6 @@ fn ipfix_numbers_that_count_their_own_records_are_no_loss() {
 
 #[test]
 fn ipfix_another_session_begins_anew_and_another_port_alone_is_none() {
-    let from = |port, datagram: Numbered| Numbered {
-        port,
-        uptime_ms: None,
-        ..datagram
-    };
     let (_, counts) = steps(
         Numbering::RecordsEitherWay,
         &[
@@ -344,35 +348,114 @@ fn ipfix_another_session_begins_anew_and_another_port_alone_is_none() {
 
 /// Line cards, or processes of one host, each of which sends one domain from a port of its own.
 #[test]
-fn ipfix_sessions_side_by_side_are_no_loss() {
+fn ipfix_sessions_side_by_side_are_no_loss_however_close_their_numbers() {
+    for begins in [[1000, 2_000_000], [1000, 1500], [1500, 1000], [1000, 1000]] {
+        let mut sequence = Sequence::new(Numbering::RecordsEitherWay);
+        let mut ms = 0;
+        for turn in 0..20 {
+            for (port, begin) in (1..).zip(begins) {
+                for index in 0..3 {
+                    ms += 1;
+                    let number = begin + 3 * turn + index;
+                    sequence.step(&from(port, at(ms, number, 1)));
+                }
+            }
+        }
+        assert_eq!(sequence.counts(), NOTHING, "{begins:?}");
+        // From the same port it is a gap.
+        for number in [3_000_000, 3_000_001] {
+            ms += 1;
+            sequence.step(&from(2, at(ms, number, 1)));
+        }
+        let expected = Counts {
+            lost: u64::from(3_000_000 - (begins[1] + 60)),
+            ..NOTHING
+        };
+        assert_eq!(sequence.counts(), expected, "{begins:?}");
+    }
+}
+
+#[test]
+fn ipfix_sessions_side_by_side_lose_what_is_missing_and_one_may_change_its_port() {
     let mut sequence = Sequence::new(Numbering::RecordsEitherWay);
     let mut ms = 0;
-    for turn in 0..10 {
-        for (port, begin) in [(1, 1000), (2, 2_000_000)] {
+    for turn in 0..60_u32 {
+        // One behind an address translator that gives it another port after five turns.
+        let translated = 100 + u16::try_from(turn / 5).unwrap();
+        for (port, begin) in [(1, 1000), (translated, 1500)] {
             for index in 0..3 {
                 ms += 1;
-                sequence.step(&Numbered {
-                    port,
-                    uptime_ms: None,
-                    ..at(ms, begin + 3 * turn + index, 1)
-                });
+                if begin == 1500 && turn % 10 == 9 && index == 1 {
+                    continue;
+                }
+                sequence.step(&from(port, at(ms, begin + 3 * turn + index, 1)));
             }
         }
     }
-    let counts = sequence.counts();
-    assert_eq!((counts.lost, counts.restarts), (0, 19));
-    // From the same port it is a gap.
-    sequence.step(&Numbered {
-        port: 2,
-        uptime_ms: None,
-        ..at(ms + 1, 3_000_000, 1)
-    });
-    sequence.step(&Numbered {
-        port: 2,
-        uptime_ms: None,
-        ..at(ms + 2, 3_000_001, 1)
-    });
-    assert_eq!(sequence.counts().lost, 3_000_000 - 2_000_030);
+    assert_eq!(sequence.counts(), Counts { lost: 6, ..NOTHING });
+}
+
+/// Sends datagrams of 20 records from these ports, but those that are lost.
+fn of_one_line(ports: impl Fn(u32) -> u16, is_lost: impl Fn(u32) -> bool) -> Counts {
+    let mut sequence = Sequence::new(Numbering::RecordsEitherWay);
+    for index in (0..299).filter(|index| !is_lost(*index)) {
+        sequence.step(&from(ports(index), at(index, 20 * index, 20)));
+    }
+    sequence.counts()
+}
+
+#[test]
+fn ipfix_whose_port_changes_is_one_line_and_what_is_missing_is_lost() {
+    // An address translator gives another port after five datagrams; sometimes the first from there is lost.
+    let translated = |index: u32| u16::try_from(index / 5).unwrap();
+    let counts = of_one_line(translated, |index| index > 0 && index.is_multiple_of(20));
+    let expected = Counts {
+        lost: 14 * 20,
+        ..NOTHING
+    };
+    assert_eq!(counts, expected);
+    // Several ports take turns.
+    let in_turn = |index: u32| u16::try_from(index % 3).unwrap();
+    let counts = of_one_line(in_turn, |index| index % 10 == 9);
+    let expected = Counts {
+        lost: 29 * 20,
+        ..NOTHING
+    };
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn c10_ipfix_forged_from_a_hundred_thousand_ports_takes_no_memory_and_moves_no_count() {
+    const FORGED: u32 = 100_000;
+    for copies in [1, 2] {
+        let mut sequence = Sequence::new(Numbering::RecordsEitherWay);
+        let (mut ms, mut number) = (0, 0);
+        for forged in 0..FORGED {
+            if forged.is_multiple_of(100) {
+                sequence.step(&from(u16::MAX, at(ms, number, 30)));
+                number += 30;
+            }
+            // Far from the real numbers, and from the ones before.
+            let far = (1_u32 << 31) + ((forged % 2) << 30);
+            let port = u16::try_from(forged % 65_000).unwrap();
+            for copy in 0..copies {
+                ms += 1;
+                sequence.step(&from(port, at(ms, far + copy, 1)));
+            }
+        }
+        let counts = sequence.counts();
+        assert_eq!(counts.lost, 0);
+        if copies == 1 {
+            let expected = Counts {
+                doubtful: u64::from(FORGED),
+                ..NOTHING
+            };
+            assert_eq!(counts, expected);
+        }
+        let sessions = sequence.sessions.unwrap();
+        assert!(sessions.known.len() <= SESSIONS_MAX);
+        assert!(sessions.strangers.len() <= SESSIONS_MAX);
+    }
 }
 
 #[test]
