@@ -35,7 +35,7 @@ const PACE: (u64, u64) = (24_000, 24);
 const UPTIME_MS: u64 = 86_400_000;
 
 /// What is counted of each target, and what it means.
-pub const COUNTS: [(&str, &str); 8] = [
+pub const COUNTS: [(&str, &str); 9] = [
     ("forward_filtered", "Flows that the filter did not keep."),
     ("forward_exported", "Flow records sent, after splitting."),
     (
@@ -56,6 +56,10 @@ pub const COUNTS: [(&str, &str); 8] = [
         "Flows encoded without something that the format has no place for.",
     ),
     ("forward_datagrams", "Datagrams sent."),
+    (
+        "forward_domains_reused",
+        "Domains that became another exporter's, since nothing came from theirs for five minutes.",
+    ),
 ];
 
 /// A target, as `v9:ADDR:PORT[=FILTER]`.
@@ -233,6 +237,7 @@ fn counts(filtered: u64, account: &Account, left_out: u64) -> [u64; COUNTS.len()
         left_out,
         account.reduced,
         counters.datagrams_sent,
+        account.reused,
     ]
 }
 

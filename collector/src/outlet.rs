@@ -1,11 +1,13 @@
 //! Flows encoded anew and sent to another collector: what `--forward` and `replay` share. A datagram's header
 //! says one sampling rate, and its records one exporter, so flows of each rate and exporter have datagrams,
-//! numbers and a domain of their own: 0 for the first that is met, 1 for the next. Records of v9 and IPFIX say who
+//! numbers and a domain of their own: 0 for the first that is met, 1 for the next. Where there are too many exporters,
+//! one that was silent for some minutes gives its domain to another. Records of v9 and IPFIX say who
 //! exported them first, and have the fields that the flows of their domain needed so far; what a format has no
 //! place for is counted. v5, which cannot tell an exporter, has a domain for each rate only.
 
 use std::{
     collections::HashMap,
+    mem,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
     time::Duration,
@@ -26,10 +28,14 @@ use weir_store::{others::Other, schema::StoredFlow};
 use crate::clock;
 
 /// Lanes there may be, each with a datagram that is being filled. Flows that would need another one leave without their
-/// exporter's address, in a lane of their rate.
+/// exporter's address, in a lane of their rate, until one of that rate is idle.
 const LANES_MAX: usize = 1024;
 /// Of those; flows of yet more rates are counted as unsupported.
 const RATES_MAX: usize = 64;
+/// A lane that nothing came for so long is another exporter's, if one needs it.
+const IDLE_NS: u64 = 300_000_000_000;
+/// If none is idle, that is not looked at again for so long.
+const LOOK_NS: u64 = 1_000_000_000;
 /// A datagram leaves when its first record has waited this long.
 const DELAY_MAX_NS: u64 = 1_000_000_000;
 
@@ -82,6 +88,8 @@ pub struct Account {
     pub export: ExportCounters,
     /// Flows that were encoded without something they said.
     pub reduced: u64,
+    /// Domains that became another exporter's.
+    pub reused: u64,
 }
 
 /// Whose flows share a lane.
@@ -92,18 +100,38 @@ struct Whose {
     exporter: Ipv6Addr,
 }
 
+impl Whose {
+    fn layout(&self) -> Layout {
+        Layout {
+            exporter: Some(self.exporter).filter(|exporter| !exporter.is_unspecified()),
+            ..Layout::WEIR
+        }
+    }
+}
+
+/// The datagrams of one domain.
+struct Lane {
+    batcher: Batcher,
+    whose: Whose,
+    /// When its latest flow came.
+    used_ns: u64,
+}
+
 /// The way to one collector.
 pub struct Outlet {
     version: Version,
-    lanes: Vec<Batcher>,
+    lanes: Vec<Lane>,
     /// The lane of each, by their numbers.
     known: HashMap<Whose, usize>,
     /// The one before, and its lane: neighbours mostly share one.
     last: Option<(Whose, usize)>,
+    /// When none was idle.
+    looked_ns: Option<u64>,
     destination: Destination,
     pace: Option<Pace>,
     counters: ExportCounters,
     reduced: u64,
+    reused: u64,
     is_told: bool,
 }
 
@@ -120,10 +148,12 @@ impl Outlet {
             lanes: Vec::new(),
             known: HashMap::new(),
             last: None,
+            looked_ns: None,
             destination,
             pace,
             counters: ExportCounters::default(),
             reduced: 0,
+            reused: 0,
             is_told: false,
         })
     }
@@ -134,6 +164,7 @@ impl Outlet {
         Account {
             export: self.counters,
             reduced: self.reduced,
+            reused: self.reused,
         }
     }
 
@@ -150,13 +181,14 @@ impl Outlet {
                 Ipv6Addr::UNSPECIFIED
             },
         };
-        let Some(lane) = self.lane(whose) else {
+        let Some(lane) = self.lane(whose, now) else {
             self.counters.records_unsupported.add(record);
             return;
         };
+        self.lanes[lane].used_ns = now.unix_ns;
         let is_reduced = flow.has_others || !is_carried(self.version, record);
         if self.version.has_templates() {
-            let is_told = self.lanes[lane].options().layout.exporter.is_some();
+            let is_told = self.layout(lane).exporter.is_some();
             self.reduced += u64::from(is_reduced || is_told != tells_exporter);
             self.widen(lane, Optional::of(record), now);
             return self.batch(lane, record, now);
@@ -177,19 +209,22 @@ impl Outlet {
 
     /// Has a lane's records carry these fields, too.
     fn widen(&mut self, lane: usize, optional: Optional, now: &ExportTime) {
-        let batcher = &mut self.lanes[lane];
-        if !batcher.options().layout.optional.contains(optional)
-            && let Some(datagram) = batcher.widen(optional, now)
+        if !self.layout(lane).optional.contains(optional)
+            && let Some(datagram) = self.lanes[lane].batcher.widen(optional, now)
         {
             self.send(lane, datagram, now);
         }
+    }
+
+    fn layout(&self, lane: usize) -> &Layout {
+        &self.lanes[lane].batcher.options().layout
     }
 
     /// Sends the datagrams that have waited long enough.
     pub fn flush_if_due(&mut self, now: &ExportTime) {
         for lane in 0..self.lanes.len() {
             // A clock set back must not make it wait for long either.
-            let opened_ns = self.lanes[lane].opened_ns();
+            let opened_ns = self.lanes[lane].batcher.opened_ns();
             if opened_ns.is_some_and(|ns| now.unix_ns.abs_diff(ns) >= DELAY_MAX_NS) {
                 self.flush_lane(lane, now);
             }
@@ -203,13 +238,14 @@ impl Outlet {
 
     fn flush_lane(&mut self, lane: usize, now: &ExportTime) {
         // What is taken back makes several datagrams, and opens the last of them.
-        while let Some(datagram) = self.lanes[lane].flush(now) {
+        while let Some(datagram) = self.lanes[lane].batcher.flush(now) {
             self.send(lane, datagram, now);
         }
     }
 
-    /// The lane of a sampling rate and an exporter; if there are too many, that of the rate; none if of these, too.
-    fn lane(&mut self, whose: Whose) -> Option<usize> {
+    /// The lane of a sampling rate and an exporter; if there are too many and none is idle, that of the rate; none if of
+    /// these, too.
+    fn lane(&mut self, whose: Whose, now: &ExportTime) -> Option<usize> {
         if let Some((last, lane)) = self.last
             && last == whose
         {
@@ -219,18 +255,23 @@ impl Outlet {
             exporter: Ipv6Addr::UNSPECIFIED,
             ..whose
         };
-        let exporters_max = LANES_MAX - RATES_MAX;
-        let lane = match self.known.get(&whose).copied() {
-            Some(lane) => lane,
-            None if whose != of_rate && self.lanes.len() >= exporters_max => self.lane(of_rate)?,
-            None => self.open_lane(whose)?,
+        let is_full = self.lanes.len() >= LANES_MAX - RATES_MAX;
+        let lane = if let Some(lane) = self.known.get(&whose) {
+            *lane
+        } else if whose == of_rate || !is_full {
+            self.open_lane(whose)?
+        } else if let Some(lane) = self.idle_lane(whose.interval, now) {
+            self.reuse(lane, whose, now);
+            lane
+        } else {
+            // It may have one of its own soon.
+            return self.lane(of_rate, now);
         };
         self.last = Some((whose, lane));
         Some(lane)
     }
 
     fn open_lane(&mut self, whose: Whose) -> Option<usize> {
-        let Whose { interval, exporter } = whose;
         let number = self.lanes.len();
         if number >= LANES_MAX {
             return None;
@@ -238,22 +279,57 @@ impl Outlet {
         let options = BatchOptions {
             source_id: u32::try_from(number).unwrap_or(u32::MAX),
             sampling: Sampling {
-                interval,
+                interval: whose.interval,
                 random: false,
             },
-            layout: Layout {
-                exporter: Some(exporter).filter(|exporter| !exporter.is_unspecified()),
-                ..Layout::WEIR
-            },
+            layout: whose.layout(),
             ..BatchOptions::new(self.version)
         };
-        self.lanes.push(Batcher::new(options));
+        self.lanes.push(Lane {
+            batcher: Batcher::new(options),
+            whose,
+            used_ns: 0,
+        });
         self.known.insert(whose, number);
         Some(number)
     }
 
+    /// The exporter's lane of this rate that was not used the longest, if that is long enough. Of another rate none is
+    /// taken: who missed the datagram that announces it would go on by the rate before.
+    fn idle_lane(&mut self, interval: u32, now: &ExportTime) -> Option<usize> {
+        let looked_ns = self.looked_ns;
+        if looked_ns.is_some_and(|ns| now.unix_ns.abs_diff(ns) < LOOK_NS) {
+            return None;
+        }
+        let lanes = self.lanes.iter().enumerate();
+        let of_rate = lanes.filter(|(_, Lane { whose, .. })| {
+            whose.interval == interval && !whose.exporter.is_unspecified()
+        });
+        let idle = of_rate
+            .min_by_key(|(_, lane)| lane.used_ns)
+            .filter(|(_, lane)| now.unix_ns.saturating_sub(lane.used_ns) >= IDLE_NS)
+            .map(|(number, _)| number);
+        if idle.is_none() {
+            self.looked_ns = Some(now.unix_ns);
+        }
+        idle
+    }
+
+    /// Makes a lane another exporter's. Its domain's numbers go on, so that nobody who counts them misses any, and
+    /// templates of other fields have other ids.
+    fn reuse(&mut self, lane: usize, whose: Whose, now: &ExportTime) {
+        // Before anything changes: what is too long for the path is encoded once more.
+        self.flush_lane(lane, now);
+        let taken = &mut self.lanes[lane];
+        taken.batcher.relayout(whose.layout());
+        let before = mem::replace(&mut taken.whose, whose);
+        self.known.remove(&before);
+        self.known.insert(whose, lane);
+        self.reused += 1;
+    }
+
     fn batch(&mut self, lane: usize, record: &FlowRecord, now: &ExportTime) {
-        if let Some(datagram) = self.lanes[lane].push(record, now) {
+        if let Some(datagram) = self.lanes[lane].batcher.push(record, now) {
             self.send(lane, datagram, now);
         }
     }
@@ -269,7 +345,7 @@ impl Outlet {
             Sent::Yes { refusals } => (refusals, None),
             Sent::No { refusals, error } => (refusals, Some(error)),
             Sent::Anew => {
-                for record in self.lanes[lane].begin_anew(datagram) {
+                for record in self.lanes[lane].batcher.begin_anew(datagram) {
                     self.batch(lane, &record, now);
                 }
                 return;
@@ -285,7 +361,7 @@ impl Outlet {
         self.counters.refusals += u64::from(refusals);
         if refusals > 0 || error.is_some() {
             // What did not arrive may have been the one with the templates.
-            self.lanes[lane].send_templates_again();
+            self.lanes[lane].batcher.send_templates_again();
         }
         let address = self.destination.address();
         if let Some(error) = error {
@@ -306,7 +382,7 @@ impl Outlet {
     /// The path takes less than was thought: the datagram's records leave in shorter ones. It comes to this
     /// once for each length the path turns out to take, so it does not go deep.
     fn shorten(&mut self, lane: usize, datagram: Datagram, octets_max: usize, now: &ExportTime) {
-        let batcher = &mut self.lanes[lane];
+        let batcher = &mut self.lanes[lane].batcher;
         let least = batcher.options().datagram_octets_min();
         if octets_max < least {
             self.destination.allow_fragments();

@@ -171,11 +171,20 @@ impl Batcher {
     /// and returned. Templates of other fields have other ids, so that both definitions hold.
     pub fn widen(&mut self, optional: Optional, now: &ExportTime) -> Option<Datagram> {
         let datagram = self.flush(now);
-        let layout = &mut self.options.layout;
-        layout.optional = layout.optional.and(optional);
+        let layout = self.options.layout;
+        self.relayout(Layout {
+            optional: layout.optional.and(optional),
+            ..layout
+        });
+        datagram
+    }
+
+    /// Has records be laid out so from here on, where no datagram is open: flush it before. Numbers go on, and the
+    /// next datagram has the templates.
+    pub fn relayout(&mut self, layout: Layout) {
+        self.options.layout = layout;
         self.format = self.options.format();
         self.send_templates_again();
-        datagram
     }
 
     /// What is announced, in parts, as the version has it; nothing if it has no templates.

@@ -89,6 +89,12 @@ fn stored(version: Version, flows: &[Passed]) -> (Vec<StoredFlow>, Account) {
     outlet.flush(&NOW);
     socket.set_nonblocking(true).unwrap();
     let mut exporters = Exporters::new(Settings::default());
+    let found = arrived(&socket, &mut exporters, &NOW);
+    (found, outlet.account())
+}
+
+/// What came so far, as a collector stores it.
+fn arrived(socket: &UdpSocket, exporters: &mut Exporters, now: &ExportTime) -> Vec<StoredFlow> {
     let source = Source {
         address: Ipv4Addr::LOCALHOST.to_ipv6_mapped(),
         port: 9,
@@ -97,10 +103,10 @@ fn stored(version: Version, flows: &[Passed]) -> (Vec<StoredFlow>, Account) {
     let (mut found, mut buffer) = (Vec::new(), [0; 2048]);
     while let Ok(octets) = socket.recv(&mut buffer) {
         let octets = &buffer[..octets];
-        let taken = exporters.datagram(octets, &source, NOW.unix_ns, &mut found);
+        let taken = exporters.datagram(octets, &source, now.unix_ns, &mut found);
         taken.unwrap();
     }
-    (found, outlet.account())
+    found
 }
 
 /// Domain, packets, and what is in `others`.
@@ -185,6 +191,99 @@ fn flows_of_very_many_exporters_and_rates_leave_without_an_address_or_are_counte
     let (_, account) = stored(Version::Ipfix, &flows);
     assert_eq!(account.export.records_unsupported.records, 2);
     assert_eq!(account.reduced, 3 + RATES_MAX as u64 - 2);
+}
+
+/// Exporters' flows, each in a datagram of its own, and what the collector there finds of the latest.
+struct OneByOne {
+    socket: UdpSocket,
+    outlet: Outlet,
+    exporters: Exporters,
+}
+
+impl OneByOne {
+    fn new(version: Version) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let outlet = Outlet::open(socket.local_addr().unwrap(), version, None).unwrap();
+        Self {
+            socket,
+            outlet,
+            exporters: Exporters::new(Settings::default()),
+        }
+    }
+
+    /// A flow that comes so many seconds after the first: its domain there, and who exported it.
+    fn at(&mut self, seconds: u32, exporter: Ipv6Addr, record: FlowRecord) -> (u32, Vec<u8>) {
+        let now = ExportTime {
+            unix_ns: NOW.unix_ns + u64::from(seconds) * 1_000_000_000,
+            uptime_ms: NOW.uptime_ms + u64::from(seconds) * 1000,
+        };
+        let flow = Passed {
+            exporter,
+            ..passed(record)
+        };
+        self.outlet.push(&flow, &now);
+        self.outlet.flush(&now);
+        let found = arrived(&self.socket, &mut self.exporters, &now);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].record, record);
+        let (domain, _, others) = told(&found[0]);
+        let is_address = |name: &str| name == "130" || name == "131";
+        let mut addresses = others.into_iter().filter(|(name, _)| is_address(name));
+        let address = addresses.next().map(|(_, octets)| octets);
+        (domain, address.unwrap_or_default())
+    }
+}
+
+#[test]
+fn a_domain_that_nothing_comes_for_becomes_another_exporters_and_its_numbers_go_on() {
+    let exporters = u32::try_from(LANES_MAX - RATES_MAX).unwrap();
+    let v6 = |number: u32| Ipv6Addr::from_bits((0x2001_0db8_u128 << 96) + u128::from(number));
+    let octets = |number: u32| v6(number).octets().to_vec();
+    let sampled = FlowRecord {
+        sampling_interval: 100,
+        ..plain()
+    };
+    for version in [Version::V9, Version::Ipfix] {
+        let mut there = OneByOne::new(version);
+        // The first one's records are wider, and the last one's of another rate.
+        assert_eq!(there.at(0, v6(0), rich(false)), (0, octets(0)));
+        for number in 1..exporters - 1 {
+            let found = there.at(0, v6(number), plain());
+            assert_eq!(found, (number, octets(number)));
+        }
+        let found = there.at(0, v6(exporters - 1), sampled);
+        assert_eq!(found, (exporters - 1, octets(exporters - 1)));
+        // For one more there is no domain, and none is idle.
+        assert_eq!(there.at(200, v6(1), plain()), (1, octets(1)));
+        assert_eq!(there.at(299, v6(5000), plain()), (exporters, Vec::new()));
+        assert_eq!(there.outlet.account().reused, 0);
+        // Then there are, but for the one that was used meanwhile. The one that lost its domain gets another.
+        assert_eq!(there.at(301, v6(5000), plain()), (0, octets(5000)));
+        assert_eq!(there.at(301, v4(7), rich(false)), (2, vec![192, 0, 2, 7]));
+        assert_eq!(there.at(301, v6(0), plain()), (3, octets(0)));
+        assert_eq!(there.at(302, v6(1), plain()), (1, octets(1)));
+        assert_eq!(there.at(302, v6(5000), rich(true)), (0, octets(5000)));
+        // Rates stay with their domains.
+        let rate = |interval| FlowRecord {
+            sampling_interval: interval,
+            ..plain()
+        };
+        let found = there.at(302, v6(5001), rate(100));
+        assert_eq!(found, (exporters - 1, octets(5001)));
+        assert_eq!(
+            there.at(302, v6(5002), rate(7)),
+            (exporters + 1, Vec::new())
+        );
+        let account = there.outlet.account();
+        assert_eq!((account.reused, account.reduced), (4, 2), "{version}");
+        // To whoever receives it nothing happened.
+        for (_, counts) in there.exporters.counts() {
+            for name in ["lost", "reordered", "duplicated", "restarts", "doubtful"] {
+                assert_eq!(counts[name], 0, "{version}: {counts}");
+            }
+        }
+    }
 }
 
 #[test]
