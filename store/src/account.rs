@@ -1,6 +1,6 @@
 //! The exporters' accounts as files keep them: a list of streams with their counts, as JSON. A stream is
-//! an exporter, an export version and a domain; its counts only climb (`lost` may fall, when late
-//! datagrams take back what was missing), and begin anew with the collector.
+//! an exporter, an export version and a domain; its counts only climb (`lost` may fall, when late datagrams take
+//! back what was missing, and all that numbers say, when they are read another way), and begin anew with the collector.
 
 use std::collections::BTreeMap;
 
