@@ -29,8 +29,8 @@ pub struct Options {
         value_parser = Element::parse
     )]
     by: Vec<Element>,
-    /// What the lines are sorted by: octets, packets, flows, bps, pps, bpp or duration; with `:a` behind it the
-    /// least first
+    /// What the lines are sorted by: octets, packets, flows, bps, pps, bpp or duration, with `:a` behind it the
+    /// least first; tstart or tend, with `:d` behind it the latest first
     #[arg(long, value_name = "ORDER", default_value = "octets", value_parser = order)]
     order: Sorting,
     /// Count different values of this element; may be repeated
@@ -54,8 +54,9 @@ pub struct Options {
 /// # Errors
 /// A sentence.
 pub fn order(name: &str) -> Result<Sorting, String> {
-    Sorting::parse(name)
-        .ok_or_else(|| "there are octets, packets, flows, bps, pps, bpp and duration".to_owned())
+    Sorting::parse(name).ok_or_else(|| {
+        "there are octets, packets, flows, bps, pps, bpp, duration, tstart and tend".to_owned()
+    })
 }
 
 /// Answers it.

@@ -24,6 +24,10 @@ pub enum Order {
     Bpp,
     /// Time from first to last packet.
     Duration,
+    /// Time of the first packet.
+    Start,
+    /// Time of the last packet.
+    End,
     /// Different values of the n-th element that is counted so.
     Distinct(usize),
 }
@@ -40,6 +44,8 @@ impl Order {
             "pps" | "ipps" => Self::Pps,
             "bpp" | "ibpp" => Self::Bpp,
             "duration" => Self::Duration,
+            "tstart" => Self::Start,
+            "tend" => Self::End,
             _ => return None,
         })
     }
@@ -55,6 +61,8 @@ impl Order {
             Self::Pps => "pps",
             Self::Bpp => "bpp",
             Self::Duration => "duration",
+            Self::Start => "first",
+            Self::End => "last",
             Self::Distinct(_) => "distinct",
         }
     }
@@ -62,12 +70,23 @@ impl Order {
     /// Whether it needs first and last times.
     #[must_use]
     pub fn needs_times(self) -> bool {
-        matches!(self, Self::Bps | Self::Pps | Self::Duration)
+        matches!(
+            self,
+            Self::Bps | Self::Pps | Self::Duration | Self::Start | Self::End
+        )
+    }
+
+    /// Whether the least comes first if nothing is said: of times the earliest.
+    #[must_use]
+    pub fn is_usually_ascending(self) -> bool {
+        matches!(self, Self::Start | Self::End)
     }
 
     /// What it compares.
     #[must_use]
     pub fn measure(self, counts: &Counts) -> u64 {
+        // Times before 1970 are no times.
+        let time = |time_ns: i64| u64::try_from(time_ns).unwrap_or(0);
         match self {
             Self::Octets => counts.octets,
             Self::Packets => counts.packets,
@@ -76,6 +95,8 @@ impl Order {
             Self::Pps => functions::per_second(counts.packets, counts.duration_ms()),
             Self::Bpp => functions::octets_per_packet(counts.octets, counts.packets),
             Self::Duration => counts.duration_ms(),
+            Self::Start => time(counts.times_ns.0),
+            Self::End => time(counts.times_ns.1),
             Self::Distinct(at) => counts.distinct.get(at).copied().unwrap_or(0),
         }
     }
@@ -95,10 +116,16 @@ impl Sorting {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let (name, is_ascending) = direction(name);
-        Some(Self {
-            order: Order::parse(name)?,
-            is_ascending: is_ascending.unwrap_or(false),
-        })
+        Some(Self::of(Order::parse(name)?, is_ascending))
+    }
+
+    /// An order, and whether the least comes first, if that is said.
+    #[must_use]
+    pub fn of(order: Order, is_ascending: Option<bool>) -> Self {
+        Self {
+            order,
+            is_ascending: is_ascending.unwrap_or(order.is_usually_ascending()),
+        }
     }
 }
 
@@ -159,5 +186,39 @@ impl Ranking {
         leading
             .map(|(keys, counts)| Group { keys, counts })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_have_nfdumps_names_and_of_times_the_earliest_comes_first() {
+        for (name, order, is_ascending) in [
+            ("bytes", Order::Octets, false),
+            ("ipkg:a", Order::Packets, true),
+            ("tstart", Order::Start, true),
+            ("tend", Order::End, true),
+            ("tstart:d", Order::Start, false),
+        ] {
+            let expected = Sorting {
+                order,
+                is_ascending,
+            };
+            assert_eq!(Sorting::parse(name), Some(expected), "{name}");
+        }
+        assert_eq!(Sorting::parse("colour"), None);
+    }
+
+    #[test]
+    fn times_before_1970_are_none() {
+        let counts = Counts {
+            times_ns: (-3, 20),
+            ..Counts::default()
+        };
+        assert_eq!(Order::Start.measure(&counts), 0);
+        assert_eq!(Order::End.measure(&counts), 20);
+        assert!(Order::Start.needs_times() && Order::End.needs_times());
     }
 }

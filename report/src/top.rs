@@ -25,7 +25,8 @@ pub struct Options {
     #[arg(long, value_name = "ELEMENT", default_value = "srcip", value_parser = Statistic::parse)]
     by: Vec<Statistic>,
     /// What decides who has most: octets (if nothing is said), packets, flows, bps, pps, bpp, duration or
-    /// distinct(ELEMENT); with `:a` behind it who has least; several with commas between
+    /// distinct(ELEMENT); with `:a` behind it who has least; tstart or tend: who came or ended first; several
+    /// with commas between
     #[arg(long, value_name = "ORDER", value_delimiter = ',')]
     order: Vec<String>,
     /// Count different values of this element; may be repeated
@@ -234,15 +235,11 @@ fn orders_of(names: &[String], distinct: &mut Vec<Element>) -> Result<Vec<(Sorti
                 }))
             }
             (None, None) => bail!(Misasked(format!(
-                "no order is called `{name}`: there are octets, packets, flows, bps, pps, bpp, duration and \
-                 distinct(ELEMENT)"
+                "no order is called `{name}`: there are octets, packets, flows, bps, pps, bpp, duration, tstart, tend \
+                 and distinct(ELEMENT)"
             ))),
         };
-        let sorting = Sorting {
-            order,
-            is_ascending: is_ascending.unwrap_or(false),
-        };
-        orders.push((sorting, whole.clone()));
+        orders.push((Sorting::of(order, is_ascending), whole.clone()));
     }
     Ok(orders)
 }
@@ -297,10 +294,11 @@ impl Shown<'_> {
         row.extend(counts.distinct.iter().copied().map(Cell::Count));
         if self.own_column() {
             let measure = self.order.measure(counts);
-            row.push(if self.order == Order::Duration {
-                Cell::Milliseconds(measure)
-            } else {
-                Cell::Count(measure)
+            row.push(match self.order {
+                Order::Duration => Cell::Milliseconds(measure),
+                Order::Start => Cell::Time(counts.times_ns.0),
+                Order::End => Cell::Time(counts.times_ns.1),
+                _ => Cell::Count(measure),
             });
         }
         row.push(self.share(counts));
@@ -313,7 +311,7 @@ impl Shown<'_> {
             Order::Octets | Order::Bps | Order::Bpp => (counts.octets, self.whole.octets),
             Order::Packets | Order::Pps => (counts.packets, self.whole.packets),
             Order::Flows => (counts.flows, self.whole.flows),
-            Order::Duration | Order::Distinct(_) => return Cell::Empty,
+            Order::Duration | Order::Start | Order::End | Order::Distinct(_) => return Cell::Empty,
         };
         if whole == 0 {
             return Cell::Share(0.0);
@@ -422,12 +420,12 @@ mod tests {
         let wrong = orders_of(&["colour".to_owned()], &mut distinct);
         assert!(wrong.unwrap_err().to_string().contains("there are octets"));
         // nfdump's :a has the least first, and :d is what is usual.
-        let names = ["bytes:a", "flows:d", "distinct(dstip):a"].map(str::to_owned);
+        let names = ["bytes:a", "flows:d", "distinct(dstip):a", "tstart"].map(str::to_owned);
         let orders = orders_of(&names, &mut distinct).unwrap();
         let ascending: Vec<_> = orders
             .iter()
             .map(|(sorting, _)| sorting.is_ascending)
             .collect();
-        assert_eq!(ascending, [true, false, true]);
+        assert_eq!(ascending, [true, false, true, true]);
     }
 }

@@ -269,6 +269,27 @@ fn q7_labels_are_counted_whatever_stands_beside_them() {
     assert_eq!(column(rows, "flows"), [2, 1]);
 }
 
+/// As nfdump's `-a -O tstart` has it: the earliest first, unless the latest is asked for.
+#[test]
+fn groups_are_sorted_by_when_they_were() {
+    let flow = |at_s: u64, from: &str| Flow::new(at_s, from, "10.1.0.9", TCP, 443);
+    let flows = [
+        flow(30, "10.1.0.1").lasts(500),
+        flow(20, "10.1.0.2"),
+        flow(40, "10.1.0.3"),
+    ];
+    let archive = Archive::new(&flows, false, 0);
+    let sources = |order: &str| {
+        let answer = archive.json(&["group", "--by", "srcip", "--order", order]);
+        column(&answer["groups"], "srcip")
+    };
+    assert_eq!(sources("tstart"), ["10.1.0.2", "10.1.0.1", "10.1.0.3"]);
+    assert_eq!(sources("tend:d"), ["10.1.0.1", "10.1.0.3", "10.1.0.2"]);
+    let answer = archive.json(&["top", "--by", "srcip/tstart"]);
+    let rows = &answer["statistics"][0]["rows"];
+    assert_eq!(column(rows, "key"), ["10.1.0.2", "10.1.0.1", "10.1.0.3"]);
+}
+
 /// A flow has an address at each end, and is one flow all the same.
 #[test]
 fn what_is_on_both_sides_does_not_count_twice_in_the_whole() {

@@ -93,6 +93,7 @@ fn nfdumps_words_have_native_ones() {
             "group --order bytes -n 3 --scaled -r /f",
         ),
         ("-R /f -a", "group --scaled -r /f"),
+        ("-R /f -a -Otstart", "group --order tstart --scaled -r /f"),
         (
             "-R /f -A srcip4/24,dstport -O bytes",
             "group --by srcip4/24,dstport --order bytes --scaled -r /f",
