@@ -147,6 +147,8 @@ impl Asked {
                 words.extend(option("-n", self.lines.as_ref()));
                 Ok(words)
             }
+            // It lists groups, of the 5-tuple unless -A says otherwise.
+            ([record], Some(_)) if is_record(record) => self.top(&self.statistics),
             (_, Some(_)) => Err(
                 "-a and -A change what -s counts: use `weir group --by …` for the one and `weir top --by …` \
                  for the other"
@@ -186,7 +188,6 @@ impl Asked {
 
     fn top(&self, statistics: &[String]) -> Result<Vec<String>, String> {
         let lines = self.lines.as_deref().unwrap_or(LINES).to_owned();
-        let is_record = |statistic: &String| statistic.split(['/', ':']).next() == Some("record");
         let mut words = match statistics {
             [record] if is_record(record) => {
                 let mut orders = record.split('/').skip(1).filter(|order| !order.is_empty());
@@ -200,12 +201,13 @@ impl Asked {
                     order: Some(order),
                     format: self.format.clone(),
                     first: self.first.clone(),
+                    having: self.having.clone(),
                     is_quiet: self.is_quiet,
                     ..Self::default()
                 };
-                sorted.group("")?
+                sorted.group(self.gathered.as_deref().unwrap_or_default())?
             }
-            several if several.iter().any(is_record) => {
+            several if several.iter().any(|statistic| is_record(statistic)) => {
                 return Err(
                     "-s record stands alone: repeat the command for the other statistics"
                         .to_owned(),
@@ -301,6 +303,11 @@ impl Asked {
         let folders = sources.unwrap_or_else(|| vec![within.to_owned()]);
         Ok((folders, Some(condition)))
     }
+}
+
+/// Whether a statistic is that of records.
+fn is_record(statistic: &str) -> bool {
+    statistic.split(['/', ':']).next() == Some("record")
 }
 
 /// The directories of `-M /flows/one:two`: the others stand beside the first.

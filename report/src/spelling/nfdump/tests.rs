@@ -88,6 +88,15 @@ fn nfdumps_words_have_native_ones() {
             "-R /f -s record/bytes",
             "group --order bytes -n 10 --scaled -r /f",
         ),
+        // An example of nfdump's manual.
+        (
+            "-R /f -s record/bytes -A srcip,dstip",
+            "group --by srcip,dstip --order bytes -n 10 --scaled -r /f",
+        ),
+        (
+            "-R /f -a -s record -P 'flows > 1' tcp",
+            "group --order flows -P flows > 1 -n 10 --scaled -r /f tcp",
+        ),
         (
             "-R /f -S bytes -n 3",
             "group --order bytes -n 3 --scaled -r /f",
