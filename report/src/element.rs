@@ -14,7 +14,7 @@ use crate::{
     local_names::{self, What},
     others::{self, OtherKind},
 };
-use known::{ALSO, KNOWN, Known, NOT_KEPT, OTHERS};
+use known::{ALSO, KNOWN, Known, NOT_KEPT, OTHERS, PAIRS};
 use shown::Shown;
 
 pub use shown::{KeyValue, key_value};
@@ -88,6 +88,7 @@ impl Element {
                 let mut known = KNOWN.iter().filter(|_| !name.is_empty());
                 let found = known.find(|known| known.0 == name || known.1 == name);
                 let found = found.map(Self::of).or_else(|| Self::other(name));
+                let found = found.or_else(|| Self::of_pair(name));
                 found.ok_or_else(|| unknown(name))
             }
         }
@@ -119,6 +120,17 @@ impl Element {
                 OtherKind::Word => Shown::Text,
             },
         })
+    }
+
+    /// What has no column on either side of a flow.
+    fn of_pair(name: &str) -> Option<Self> {
+        let (name, heading, [source, destination]) =
+            PAIRS.iter().find(|(known, ..)| *known == name)?;
+        let mut element = Self::other(source)?;
+        element.sides.extend(Self::other(destination)?.sides);
+        (*name).clone_into(&mut element.name);
+        (*heading).clone_into(&mut element.heading);
+        Some(element)
     }
 
     fn own_network(name: &str, address: &'static str, mask: &'static str) -> Self {
@@ -298,6 +310,7 @@ fn unknown(name: &str) -> String {
         .iter()
         .map(|known| known.0)
         .chain(["srcnet", "dstnet", "mpls1"])
+        .chain(PAIRS.iter().map(|pair| pair.0))
         .chain(others);
     match nearest(name, names) {
         Some(meant) => format!("no element is called `{name}`; did you mean `{meant}`?"),
@@ -305,8 +318,9 @@ fn unknown(name: &str) -> String {
             "no element is called `{name}`; there are srcip, dstip, ip, srcport, dstport, port, proto, flags, \
              tos, dir, srcas, dstas, as, inif, outif, if, srcmask, dstmask, vlan, innervlan, srcmac, dstmac, \
              mac, mpls1 … mpls10, dsttos, dstvlan, nextas, prevas, minttl, maxttl, ethertype, opid, nbar, vrf, \
-             evrf, xsrcip, xsrcport (and xdst…), event, outbytes, outpackets, flowlabel, nhip, nhbip, srctunip, dsttunip, router, odid, \
-             srcnet, dstnet, duration, bpp, bps, srcname, srccountry, srcas-name (and dst…), and addresses \
+             evrf, xsrcip, xsrcport (and xdst…), natip, natport, event, iacl, iace, ixace (and e…), outbytes, \
+             outpackets, flowlabel, nhip, nhbip, srctunip, dsttunip, router, odid, srcnet, dstnet, duration, bpp, \
+             bps, srcname, srccountry, srcas-name (and dst…), and addresses \
              with a prefix length (srcip/24, srcip6/48)"
         ),
     }
@@ -343,6 +357,10 @@ mod tests {
             ("nsrcip", 1, "Translated source address"),
             ("obyte", 1, "Octets out a flow"),
             ("srcasn", 1, "Source AS name"),
+            ("natip", 2, "Translated address"),
+            ("natport", 2, "Translated port"),
+            ("iacl", 1, "Ingress ACL"),
+            ("exace", 1, "Egress XACE"),
         ] {
             let element = Element::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(element.expressions().len(), sides, "{text}");
@@ -363,6 +381,8 @@ mod tests {
             ("srcip/24/129", "128 at most"),
             ("srcport/8", "is no address"),
             ("xsrcip/24", "no prefix length"),
+            ("natip/24", "no prefix length"),
+            ("natips", "did you mean `natip`?"),
             ("srcnet/24", "no prefix length"),
             ("ja3", "keep nothing of nfdump's `ja3`"),
             ("dsttoss", "did you mean `dsttos`?"),
@@ -383,7 +403,7 @@ mod tests {
             mpls10 sysid nbar ja3 odid opid vrf ivrf evrf ivrfnam evrfnam event xevent xsrcip xsrcport xdstip xdstport \
             iacl iace ixace eacl eace exace nevent nsrcip nsrcport ndstip ndstport srcnet dstnet next bgpnext flags \
             nextas prevas srcip4/24 dstip6/64 ethertype minttl maxttl exp srcasn dstasn asn geo srctz dsttz tz ja4 ja4s \
-            mac cl sl al nat natsrcip natdstip natsrcport natdstport";
+            mac cl sl al nat natsrcip natdstip natip natsrcport natdstport natport tunproto";
         for name in MANUAL.split_whitespace() {
             match Element::parse(name) {
                 Ok(element) => assert!(!element.expressions().is_empty(), "{name}"),

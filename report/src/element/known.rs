@@ -190,7 +190,7 @@ pub type Other = (
 
 /// Those that have no column.
 #[rustfmt::skip]
-pub static OTHERS: [Other; 29] = [
+pub static OTHERS: [Other; 35] = [
     (&["dsttos"], "Destination ToS", OtherKind::Number, ["55", "55"]),
     (&["dstvlan"], "Destination VLAN", OtherKind::Number, ["59", "59"]),
     (&["nextas"], "Next AS", OtherKind::Number, ["128", "128"]),
@@ -219,9 +219,25 @@ pub static OTHERS: [Other; 29] = [
     (&["event"], "Firewall event", OtherKind::Number, ["233", "233"]),
     (&["xevent"], "Extended event", OtherKind::Number, ["33002", "33002"]),
     (&["nevent"], "NAT event", OtherKind::Number, ["230", "230"]),
+    // An ASA's access lists, their entries and the objects behind them: three numbers in one element.
+    (&["iacl"], "Ingress ACL", OtherKind::Part(0), ["33000", "33000"]),
+    (&["iace"], "Ingress ACE", OtherKind::Part(1), ["33000", "33000"]),
+    (&["ixace"], "Ingress XACE", OtherKind::Part(2), ["33000", "33000"]),
+    (&["eacl"], "Egress ACL", OtherKind::Part(0), ["33001", "33001"]),
+    (&["eace"], "Egress ACE", OtherKind::Part(1), ["33001", "33001"]),
+    (&["exace"], "Egress XACE", OtherKind::Part(2), ["33001", "33001"]),
     // v9's OUT counters, where they stand beside IN.
     (&["outbytes", "outoctets", "obyte", "obytes"], "Octets out a flow", OtherKind::Number, ["23", "23"]),
     (&["outpackets", "opkt", "opkg", "opackets"], "Packets out a flow", OtherKind::Number, ["24", "24"]),
+];
+
+/// Name, heading, names of both sides.
+pub type Pair = (&'static str, &'static str, [&'static str; 2]);
+
+/// Those of them that a flow has on both sides.
+pub const PAIRS: [Pair; 2] = [
+    ("natip", "Translated address", ["xsrcip", "xdstip"]),
+    ("natport", "Translated port", ["xsrcport", "xdstport"]),
 ];
 
 /// nfdump's names of what has another here. Of its pairs of MAC addresses the column has that of the frame
@@ -238,7 +254,7 @@ pub const ALSO: [(&str, &str); 8] = [
 ];
 
 /// nfdump's elements of what exporters do not tell collectors, or Weir does not take apart.
-pub const NOT_KEPT: [&str; 21] = [
+pub const NOT_KEPT: [&str; 15] = [
     "onam", "evrfnam", "ja3", "ja4", "ja4s", "sysid", "exp", "cl", "sl", "al", "srctz", "dsttz",
-    "tz", "tunproto", "iacl", "iace", "ixace", "eacl", "eace", "exace", "pfrule",
+    "tz", "tunproto", "pfrule",
 ];

@@ -438,7 +438,10 @@ mod tests {
         prelude::{SessionConfig, SessionContext, lit},
     };
     use weir_netflow::FlowRecord;
-    use weir_store::schema::{self, StoredFlow};
+    use weir_store::{
+        others::{self, Other, Others},
+        schema::{self, StoredFlow},
+    };
 
     use super::*;
     use crate::{element::Element, gather::by_engine};
@@ -470,8 +473,28 @@ mod tests {
         if mixed.is_multiple_of(3) {
             flow.record.next_hop = Ipv6Addr::UNSPECIFIED;
             flow.record.source_mac = [0; 6];
+            flow.others = translated(u8::try_from(mixed % 4).unwrap());
         }
         flow
+    }
+
+    /// What no column has: a translated source, its port, and an access list.
+    fn translated(number: u8) -> Others {
+        let mut gathering = others::Gathering::default();
+        let elements: [(u16, &[u8]); 3] = [
+            (225, &[10, 0, 0, number]),
+            (227, &[4, number]),
+            (33000, &[0, 0, 0, number, 0, 0, 0, 7, 0, 0, 0, 9]),
+        ];
+        for (element, octets) in elements {
+            let other = Other {
+                enterprise: 0,
+                element,
+                octets,
+            };
+            gathering.add(&other, octets.len());
+        }
+        gathering.finish()
     }
 
     /// As [`crate::data::open`] has them.
@@ -514,6 +537,9 @@ mod tests {
             &["srcip/24", "nhip", "dstport"],
             &["proto", "srcip", "srcport", "dstip", "dstport"],
             &["srcip", "dstip", "nhip", "flags", "tos"],
+            &["natip"],
+            &["natport", "proto"],
+            &["iacl", "iace", "xsrcip"],
         ] {
             for times in [false, true] {
                 let gathering = gathering(keys, times);
