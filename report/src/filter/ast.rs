@@ -111,6 +111,10 @@ pub enum Field {
     SourceCountry,
     /// Country of the destination, likewise.
     DestinationCountry,
+    /// Country of the source of the tunnel around the packets, likewise.
+    OuterSourceCountry,
+    /// Country of its destination, likewise.
+    OuterDestinationCountry,
     /// Exporter's address.
     Exporter,
     /// Source port.
@@ -264,7 +268,11 @@ impl Field {
             | Self::OuterSource
             | Self::OuterDestination
             | Self::OtherAddress(..) => Kind::Address,
-            Self::SourceCountry | Self::DestinationCountry | Self::OtherWord(_) => Kind::Word,
+            Self::SourceCountry
+            | Self::DestinationCountry
+            | Self::OuterSourceCountry
+            | Self::OuterDestinationCountry
+            | Self::OtherWord(_) => Kind::Word,
             Self::SourceMac | Self::DestinationMac => Kind::Mac,
             Self::Exporter => Kind::AddressText,
             Self::Start | Self::End | Self::Received => Kind::Time,
@@ -340,6 +348,8 @@ impl Field {
             Self::OtherPart(Self::EGRESS_LIST, place) => Self::OtherPart(Self::INGRESS_LIST, place),
             Self::SourceCountry => Self::DestinationCountry,
             Self::DestinationCountry => Self::SourceCountry,
+            Self::OuterSourceCountry => Self::OuterDestinationCountry,
+            Self::OuterDestinationCountry => Self::OuterSourceCountry,
             other => other,
         }
     }

@@ -49,6 +49,9 @@ pub(super) const MASKS: Fields = (Field::SourceMask, Field::DestinationMask);
 pub(super) const INTERFACES: Fields = (Field::IngressIfindex, Field::EgressIfindex);
 pub(super) const MACS: Fields = (Field::SourceMac, Field::DestinationMac);
 pub(super) const TUNNELS: Fields = (Field::OuterSource, Field::OuterDestination);
+pub(super) const TUNNEL_COUNTRIES: Fields =
+    (Field::OuterSourceCountry, Field::OuterDestinationCountry);
+const COUNTRIES: Fields = (Field::SourceCountry, Field::DestinationCountry);
 const VLANS: Fields = (Field::Vlan, Field::DESTINATION_VLAN);
 const TOS: Fields = (Field::Tos, Field::DESTINATION_TOS);
 
@@ -240,7 +243,7 @@ impl<'i> Words<'i, '_> {
             "tos" => self.of_side(side, TOS, numbers(Field::Tos)),
             "nat" | "xlate" => self.translated(side),
             "nip" | "xip" | "xnet" | "nport" | "xport" => self.translated_in_a_word(side, &word),
-            "geo" => self.country(side),
+            "geo" => self.country(side, COUNTRIES),
             _ if follows_side && self.is_membership() => self.address(side, ADDRESSES, false),
             _ if follows_side => self.unknown(vocabulary::AFTER_SIDE, &vocabulary::SIDED),
             name => match names::protocol(name) {

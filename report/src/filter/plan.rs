@@ -107,8 +107,10 @@ fn value_of(field: Field) -> Expr {
         Field::OtherPart(element, place) => other(OtherKind::Part(place), element),
         Field::OtherWord(element) => other(OtherKind::Word, element),
         Field::OtherAddress(v4, v6) => others::other_expression(OtherKind::Address, [v4, v6]),
-        Field::SourceCountry => functions::known_expression(col("src_addr"), What::Country),
-        Field::DestinationCountry => functions::known_expression(col("dst_addr"), What::Country),
+        Field::SourceCountry => country_of("src_addr"),
+        Field::DestinationCountry => country_of("dst_addr"),
+        Field::OuterSourceCountry => country_of("outer_src_addr"),
+        Field::OuterDestinationCountry => country_of("outer_dst_addr"),
         Field::Exporter => col("exporter"),
         Field::SourcePort => col("src_port"),
         Field::DestinationPort => col("dst_port"),
@@ -145,6 +147,11 @@ fn value_of(field: Field) -> Expr {
         Field::End => col("flow_end"),
         Field::Received => col("received"),
     }
+}
+
+/// The country of the address in a column; null if none is known.
+fn country_of(column: &str) -> Expr {
+    functions::known_expression(col(column), What::Country)
 }
 
 /// What has no column.
@@ -194,7 +201,9 @@ fn said(field: Field) -> Option<Expr> {
         | Field::OtherAddress(..)
         | Field::OtherWord(_)
         | Field::SourceCountry
-        | Field::DestinationCountry => Some(value_of(field)),
+        | Field::DestinationCountry
+        | Field::OuterSourceCountry
+        | Field::OuterDestinationCountry => Some(value_of(field)),
         _ => nullable_column(field).map(col),
     }
 }

@@ -13,7 +13,6 @@ use crate::local_names::{self, What};
 const TTLS: Fields = (Field::LEAST_TTL, Field::GREATEST_TTL);
 const NAT_ADDRESSES: Fields = (Field::NAT_SOURCE_ADDRESS, Field::NAT_DESTINATION_ADDRESS);
 const NAT_PORTS: Fields = (Field::NAT_SOURCE_PORT, Field::NAT_DESTINATION_PORT);
-const COUNTRIES: Fields = (Field::SourceCountry, Field::DestinationCountry);
 
 /// A number with a name.
 type Named = (&'static str, u64);
@@ -205,8 +204,8 @@ impl Words<'_, '_> {
         self.plain(field)
     }
 
-    /// `src geo CH`.
-    pub(super) fn country(&mut self, side: Side) -> Read {
+    /// `src geo CH`, `src tun geo CH`.
+    pub(super) fn country(&mut self, side: Side, fields: Fields) -> Read {
         if let Err(error) = local_names::require(What::Country) {
             return self.refuse(error.to_string());
         }
@@ -217,7 +216,7 @@ impl Words<'_, '_> {
             self.at = at;
             return self.refuse("a country's two letters fit here");
         }
-        Ok(on(side, COUNTRIES, |field| {
+        Ok(on(side, fields, |field| {
             let word = word.clone();
             Test::Word { field, word }.into()
         }))

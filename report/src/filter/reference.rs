@@ -107,6 +107,8 @@ fn word_of(field: Field, flow: &StoredFlow) -> Option<String> {
     match field {
         Field::SourceCountry => country(flow.record.source),
         Field::DestinationCountry => country(flow.record.destination),
+        Field::OuterSourceCountry => country(flow.record.outer_source),
+        Field::OuterDestinationCountry => country(flow.record.outer_destination),
         Field::OtherWord(element) => other(flow, element).map(others::word_of),
         _ => None,
     }
@@ -142,7 +144,11 @@ fn value_of(field: Field, flow: &StoredFlow) -> Option<u128> {
         | Field::OtherOrZero(_)
         | Field::OtherPart(..)
         | Field::OtherAddress(..) => other_value(field, flow)?,
-        Field::SourceCountry | Field::DestinationCountry | Field::OtherWord(_) => return None,
+        Field::SourceCountry
+        | Field::DestinationCountry
+        | Field::OuterSourceCountry
+        | Field::OuterDestinationCountry
+        | Field::OtherWord(_) => return None,
         Field::Exporter => address(flow.exporter),
         Field::SourcePort => record.source_port.into(),
         Field::DestinationPort => port.into(),

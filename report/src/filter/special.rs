@@ -3,7 +3,7 @@
 use super::{
     Rule,
     ast::{Comparison, Field, Filter, Test},
-    condition::{Fields, MACS, Read, Side, TUNNELS, Words, equal},
+    condition::{Fields, MACS, Read, Side, TUNNEL_COUNTRIES, TUNNELS, Words, equal},
     error::Misread,
     operand::compared,
     sets, times, vocabulary,
@@ -79,13 +79,14 @@ impl Words<'_, '_> {
         self.addresses_of(Side::Source, (Field::BgpNextHop, Field::BgpNextHop))
     }
 
-    /// `src tun ip A`: the ends of the tunnel around the packets.
+    /// `src tun ip A`, `src tun geo CH`: the ends of the tunnel around the packets.
     pub(super) fn tunnel(&mut self, side: Side) -> Read {
         self.at += 1;
-        if self.word().as_deref() == Some("proto") {
-            return self.refuse("Weir's files keep no protocols of tunnels");
+        match self.word().as_deref() {
+            Some("proto") => self.refuse("Weir's files keep no protocols of tunnels"),
+            Some("geo") => self.country(side, TUNNEL_COUNTRIES),
+            _ => self.addresses_of(side, TUNNELS),
         }
-        self.addresses_of(side, TUNNELS)
     }
 
     /// `ip A`, `net A/N` or `in SET` of what has addresses of its own.

@@ -148,6 +148,7 @@ fn every_primitive_of_nfdumps_manual_is_understood_or_told_not_to_be_kept() {
         ("ip tor", "no Tor exits"),
         // No database is loaded here.
         ("src geo CH", "--names FILE.mmdb"),
+        ("dst tun geo CH", "--names FILE.mmdb"),
         ("tz 'Europe/Berlin'", "time zones"),
         ("exporter sysid 1", "`router ip`"),
         ("payload content 'GET'", "payload"),
@@ -257,6 +258,32 @@ fn conditions_mean_what_the_manual_says() {
         ),
     ] {
         assert_eq!(understood(text), expected, "{text}");
+    }
+}
+
+/// Tests load no database, so these conditions are made here.
+#[test]
+fn countries_are_those_of_their_addresses() {
+    for (field, column, other_side) in [
+        (Field::SourceCountry, "src_addr", Field::DestinationCountry),
+        (Field::DestinationCountry, "dst_addr", Field::SourceCountry),
+        (
+            Field::OuterSourceCountry,
+            "outer_src_addr",
+            Field::OuterDestinationCountry,
+        ),
+        (
+            Field::OuterDestinationCountry,
+            "outer_dst_addr",
+            Field::OuterSourceCountry,
+        ),
+    ] {
+        let word = "CH".to_owned();
+        let planned = plan::plan(&Test::Word { field, word }.into());
+        let columns = planned.column_refs().into_iter();
+        let columns: Vec<_> = columns.map(|column| column.name().to_owned()).collect();
+        assert_eq!(columns, [column]);
+        assert_eq!(field.swapped(), other_side);
     }
 }
 
