@@ -256,7 +256,7 @@ impl Generator<'_> {
     fn rare_condition(&mut self, side: &str) -> String {
         let comparison = self.comparison();
         let small = self.pick(&SMALL);
-        match self.random.below(9) {
+        match self.random.below(10) {
             0 => format!("{side} vlan {comparison}{small}"),
             1 => {
                 let name = self.pick(&["ttl", "min ttl", "max ttl"]);
@@ -274,6 +274,7 @@ impl Generator<'_> {
                 format!("{name} {comparison}{small}")
             }
             7 => format!("asa user {}", self.pick(&["alice", "bob"])),
+            8 => self.two_fields(),
             _ => {
                 let names = [
                     "prev as",
@@ -286,6 +287,25 @@ impl Generator<'_> {
                 ];
                 format!("{} {comparison}{small}", self.pick(&names))
             }
+        }
+    }
+
+    /// A field against another, both of which may be missing.
+    fn two_fields(&mut self) -> String {
+        let equality = self.pick(&["=", "!="]);
+        let comparison = self.pick(&["=", "!=", "<", ">="]);
+        match self.random.below(11) {
+            0 => format!("src mac {equality} dst mac"),
+            1 => format!("src nat ip {equality} src ip"),
+            2 => format!("next ip {equality} bgp next ip"),
+            3 => format!("src tun ip {equality} dst ip"),
+            4 => format!("src nat port {comparison} src port"),
+            5 => format!("src vlan {comparison} dst vlan"),
+            6 => format!("dst tos {comparison} src tos"),
+            7 => format!("min ttl {comparison} max ttl"),
+            8 => format!("next as {comparison} dst as"),
+            9 => format!("ingress vrf {comparison} egress vrf"),
+            _ => format!("bytes {comparison} out bytes"),
         }
     }
 }

@@ -52,8 +52,8 @@ pub(super) const TUNNELS: Fields = (Field::OuterSource, Field::OuterDestination)
 pub(super) const TUNNEL_COUNTRIES: Fields =
     (Field::OuterSourceCountry, Field::OuterDestinationCountry);
 const COUNTRIES: Fields = (Field::SourceCountry, Field::DestinationCountry);
-const VLANS: Fields = (Field::Vlan, Field::DESTINATION_VLAN);
-const TOS: Fields = (Field::Tos, Field::DESTINATION_TOS);
+pub(super) const VLANS: Fields = (Field::Vlan, Field::DESTINATION_VLAN);
+pub(super) const TOS: Fields = (Field::Tos, Field::DESTINATION_TOS);
 
 /// What was read, or the word that does not fit.
 pub(super) type Read<T = Filter> = Result<T, Misread>;

@@ -6,10 +6,12 @@ use super::{
     Rule,
     ast::{Comparison, Field, Filter, Kind, Test},
     condition::{
-        ADDRESSES, AS_NUMBERS, Fields, INTERFACES, MASKS, PORTS, Read, Side, Words, place, unquoted,
+        ADDRESSES, AS_NUMBERS, Fields, INTERFACES, MACS, MASKS, PORTS, Read, Side, TOS, TUNNELS,
+        VLANS, Words, place, unquoted,
     },
     error::Misread,
     ranges::Ranges,
+    rare::{NAT_ADDRESSES, NAT_PORTS, TTLS, VRFS},
     sets::{self, Items},
     vocabulary,
 };
@@ -217,7 +219,7 @@ impl Words<'_, '_> {
     }
 
     /// A comparison with another field, if the next words name one.
-    fn against_field(
+    pub(super) fn against_field(
         &mut self,
         side: Side,
         fields: Fields,
@@ -237,7 +239,7 @@ impl Words<'_, '_> {
         };
         let comparable = matches!(
             (left.kind(), right.kind()),
-            (Kind::Address, Kind::Address) | (Kind::Number, Kind::Number)
+            (Kind::Address, Kind::Address) | (Kind::Number, Kind::Number) | (Kind::Mac, Kind::Mac)
         );
         if !comparable {
             let says = "this is not of the kind it is compared with";
@@ -256,45 +258,108 @@ impl Words<'_, '_> {
         let Some(word) = self.word() else {
             return Ok(None);
         };
-        let pick = |fields: Fields, first: bool| Some(if first { fields.0 } else { fields.1 });
-        match word.as_str() {
-            "src" | "dst" => {
-                self.at += 1;
-                let is_source = word == "src";
-                let fields = match self.word().as_deref() {
-                    Some("ip" | "host") => ADDRESSES,
-                    Some("port") => PORTS,
-                    Some("as") => AS_NUMBERS,
-                    Some("mask") => MASKS,
-                    _ => return self.unknown("ip, port, as or mask fits here", &vocabulary::SIDED),
-                };
-                self.at += 1;
-                Ok(pick(fields, is_source))
-            }
-            "in" | "out" => {
-                self.at += 1;
-                if !self.take(&["if"]) {
-                    return self.refuse("`if` fits here");
-                }
-                Ok(pick(INTERFACES, word == "in"))
-            }
+        let is_first = matches!(word.as_str(), "src" | "in" | "min" | "ingress");
+        let of = |fields: Fields| if is_first { fields.0 } else { fields.1 };
+        let found = match word.as_str() {
+            "src" | "dst" => of(self.sides()?),
+            "in" | "out" => of(self.crossings()?),
+            "min" | "max" => self.named(&["ttl"], of(TTLS))?,
+            "ingress" | "egress" => self.named(&["vrf"], of(VRFS))?,
+            "prev" | "previous" => self.named(&["as"], Field::PREVIOUS_AS)?,
+            "bgpnext" => self.named(&["ip"], Field::BgpNextHop)?,
+            // By itself it is a port.
+            "bgp" if self.is_before("next") => self.named(&["next", "ip"], Field::BgpNextHop)?,
             "next" => {
                 self.at += 1;
-                if !self.take(&["ip"]) {
-                    return self.refuse("`ip` fits here");
+                if self.take(&["as"]) {
+                    Field::NEXT_AS
+                } else if self.take(&["ip"]) {
+                    Field::NextHop
+                } else {
+                    return self.unknown("`ip` or `as` fits here", &["ip", "as"]);
                 }
-                Ok(Some(Field::NextHop))
             }
             "duration" => {
                 self.at += 1;
-                Ok(Some(Field::DurationMs))
+                Field::DurationMs
             }
             word => {
                 let found = vocabulary::number_field(word);
                 self.at += usize::from(found.is_some());
-                Ok(found)
+                return Ok(found);
+            }
+        };
+        Ok(Some(found))
+    }
+
+    /// Whether this word stands behind the next one.
+    fn is_before(&self, second: &str) -> bool {
+        let piece = self.pieces.get(self.at + 1);
+        piece.is_some_and(|piece| piece.as_str().eq_ignore_ascii_case(second))
+    }
+
+    /// A field of several words, of which the first is next and these stand behind it.
+    fn named(&mut self, behind: &[&'static str], field: Field) -> Read<Field> {
+        self.at += 1;
+        for &word in behind {
+            if !self.take(&[word]) {
+                return self.unknown(&format!("`{word}` fits here"), &[word]);
             }
         }
+        Ok(field)
+    }
+
+    /// What stands behind `src` or `dst`: the fields of both.
+    fn sides(&mut self) -> Read<Fields> {
+        self.at += 1;
+        let word = self.word().unwrap_or_default();
+        let fields = match word.as_str() {
+            "ip" | "host" => ADDRESSES,
+            "port" => PORTS,
+            "as" => AS_NUMBERS,
+            "mask" => MASKS,
+            "mac" => MACS,
+            "vlan" => VLANS,
+            "tos" => TOS,
+            "tun" => {
+                self.named(&["ip"], Field::OuterSource)?;
+                return Ok(TUNNELS);
+            }
+            "nat" | "xlate" => {
+                self.at += 1;
+                if self.take(&["port"]) {
+                    return Ok(NAT_PORTS);
+                }
+                if self.take(&["ip"]) {
+                    return Ok(NAT_ADDRESSES);
+                }
+                return self.unknown("`ip` or `port` fits here", &["ip", "port"]);
+            }
+            _ => {
+                let says =
+                    "ip, port, as, mask, mac, vlan, tos, tun ip, nat ip or nat port fits here";
+                return self.unknown(says, &vocabulary::SIDED);
+            }
+        };
+        self.at += 1;
+        Ok(fields)
+    }
+
+    /// What stands behind `in` or `out`: the fields of both.
+    fn crossings(&mut self) -> Read<Fields> {
+        self.at += 1;
+        let word = self.word().unwrap_or_default();
+        let fields = match word.as_str() {
+            "if" => INTERFACES,
+            "packets" => (Field::Packets, Field::OUT_PACKETS),
+            "bytes" => (Field::Octets, Field::OUT_OCTETS),
+            _ => {
+                let known = ["if", "packets", "bytes"];
+                return self.unknown("`if`, `packets` or `bytes` fits here", &known);
+            }
+        };
+        self.at += 1;
+        Ok(fields)
     }
 }
 

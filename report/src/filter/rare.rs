@@ -10,9 +10,11 @@ use super::{
 };
 use crate::local_names::{self, What};
 
-const TTLS: Fields = (Field::LEAST_TTL, Field::GREATEST_TTL);
-const NAT_ADDRESSES: Fields = (Field::NAT_SOURCE_ADDRESS, Field::NAT_DESTINATION_ADDRESS);
-const NAT_PORTS: Fields = (Field::NAT_SOURCE_PORT, Field::NAT_DESTINATION_PORT);
+pub(super) const TTLS: Fields = (Field::LEAST_TTL, Field::GREATEST_TTL);
+pub(super) const NAT_ADDRESSES: Fields =
+    (Field::NAT_SOURCE_ADDRESS, Field::NAT_DESTINATION_ADDRESS);
+pub(super) const NAT_PORTS: Fields = (Field::NAT_SOURCE_PORT, Field::NAT_DESTINATION_PORT);
+pub(super) const VRFS: Fields = (Field::INGRESS_VRF, Field::EGRESS_VRF);
 
 /// A number with a name.
 type Named = (&'static str, u64);
@@ -188,8 +190,8 @@ impl Words<'_, '_> {
     pub(super) fn crossed(&mut self, word: &str) -> Read {
         self.at += 1;
         let (list, vrf) = match word {
-            "ingress" => (Field::INGRESS_LIST, Field::INGRESS_VRF),
-            _ => (Field::EGRESS_LIST, Field::EGRESS_VRF),
+            "ingress" => (Field::INGRESS_LIST, VRFS.0),
+            _ => (Field::EGRESS_LIST, VRFS.1),
         };
         let field = match self.word().as_deref() {
             Some("vrf") => vrf,

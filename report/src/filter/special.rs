@@ -102,10 +102,16 @@ impl Words<'_, '_> {
     pub(super) fn mac(&mut self, side: Side) -> Read {
         self.at += 1;
         let compared_at = self.here();
-        let comparison = self.comparison().unwrap_or(Comparison::Equal);
-        if !matches!(comparison, Comparison::Equal | Comparison::NotEqual) {
+        let comparison = self.comparison();
+        if comparison.is_some_and(|it| !matches!(it, Comparison::Equal | Comparison::NotEqual)) {
             return Err(Misread::new(compared_at, "`=` or `!=` fits here"));
         }
+        if let Some(comparison) = comparison
+            && let Some(filter) = self.against_field(side, MACS, comparison)?
+        {
+            return Ok(filter);
+        }
+        let comparison = comparison.unwrap_or(Comparison::Equal);
         let at = self.here();
         let word = self.value("a MAC address such as 02:00:00:00:00:01")?;
         match mac_number(&word) {
