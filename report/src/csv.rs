@@ -32,7 +32,7 @@ pub fn statistic(lines: &mut Vec<u8>, gathering: &Gathering, groups: &[Group], w
         lines.push(b'\n');
     }
     lines.extend_from_slice(STATISTIC.as_bytes());
-    put_distinct_headings(lines, gathering);
+    put_more_headings(lines, gathering);
     for Group { keys, counts } in groups {
         let (first_ns, last_ns) = counts.times_ns;
         for time_ns in [first_ns, last_ns] {
@@ -54,7 +54,7 @@ pub fn statistic(lines: &mut Vec<u8>, gathering: &Gathering, groups: &[Group], w
             lines.push(b',');
             write::put(lines, rate.measure(counts));
         }
-        put_distinct(lines, counts);
+        put_more(lines, gathering, counts);
     }
 }
 
@@ -81,7 +81,7 @@ pub fn groups(lines: &mut Vec<u8>, gathering: &Gathering, groups: &[Group]) {
         lines.push(b',');
     }
     put(lines, "packets,bytes,flows");
-    put_distinct_headings(lines, gathering);
+    put_more_headings(lines, gathering);
     let times = TimeWriter::default();
     for Group { keys, counts } in groups {
         let (first_ns, last_ns) = counts.times_ns;
@@ -99,7 +99,7 @@ pub fn groups(lines: &mut Vec<u8>, gathering: &Gathering, groups: &[Group]) {
             lines,
             &format!(",{},{},{}", counts.packets, counts.octets, counts.flows),
         );
-        put_distinct(lines, counts);
+        put_more(lines, gathering, counts);
     }
 }
 
@@ -137,17 +137,27 @@ fn put_value(lines: &mut Vec<u8>, element: &Element, value: &KeyValue) {
     write::put_word(lines, field.as_bytes());
 }
 
-fn put_distinct_headings(lines: &mut Vec<u8>, gathering: &Gathering) {
+/// Appends the headings of what nfdump has not.
+fn put_more_headings(lines: &mut Vec<u8>, gathering: &Gathering) {
     for element in &gathering.distinct {
         put(lines, &format!(",distinct({})", element.name));
+    }
+    if gathering.out.is_some() {
+        put(lines, ",outPackets,outBytes");
     }
     lines.push(b'\n');
 }
 
-fn put_distinct(lines: &mut Vec<u8>, counts: &Counts) {
+fn put_more(lines: &mut Vec<u8>, gathering: &Gathering, counts: &Counts) {
     for number in &counts.distinct {
         lines.push(b',');
         write::put(lines, *number);
+    }
+    if gathering.out.is_some() {
+        put(
+            lines,
+            &format!(",{},{}", counts.out_packets, counts.out_octets),
+        );
     }
     lines.push(b'\n');
 }
@@ -159,7 +169,7 @@ fn put(lines: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::ranges;
+    use crate::{filter::ranges, joined};
 
     fn gathering(keys: &[&str], distinct: &[&str]) -> Gathering {
         let elements = |names: &[&str]| {
@@ -170,7 +180,7 @@ mod tests {
             keys: elements(keys),
             distinct: elements(distinct),
             times: true,
-            having: None,
+            ..Gathering::default()
         }
     }
 
@@ -183,6 +193,8 @@ mod tests {
                 octets: 5000,
                 times_ns: (1_700_000_000_000_000_000, 1_700_000_002_000_000_000),
                 distinct,
+                out_packets: 3,
+                out_octets: 900,
             },
         }
     }
@@ -198,7 +210,7 @@ mod tests {
             packets: 10,
             octets: 50_000,
             times_ns: (1_700_000_000_000_000_000, 1_700_000_004_000_000_000),
-            distinct: Vec::new(),
+            ..Counts::default()
         };
         let mut lines = Vec::new();
         let ports = vec![KeyValue::Number(6), KeyValue::Number(443)];
@@ -236,6 +248,16 @@ mod tests {
             String::from_utf8(lines).unwrap(),
             "firstSeen,duration,proto,srcAddr,tos,packets,bytes,flows,distinct(dstip)\n\
              2023-11-14 22:13:20.000,2.000,TCP,192.0.2.1,,10,5000,2,7\n"
+        );
+        let mut gathering = gathering;
+        gathering.out = Some(joined::out_counts(false));
+        let mut lines = Vec::new();
+        let values = vec![KeyValue::Number(6), address(), KeyValue::None];
+        super::groups(&mut lines, &gathering, &[group(values, vec![7])]);
+        assert_eq!(
+            String::from_utf8(lines).unwrap(),
+            "firstSeen,duration,proto,srcAddr,tos,packets,bytes,flows,distinct(dstip),outPackets,outBytes\n\
+             2023-11-14 22:13:20.000,2.000,TCP,192.0.2.1,,10,5000,2,7,3,900\n"
         );
     }
 }

@@ -18,7 +18,9 @@ use futures::StreamExt as _;
 use crate::{
     element::{Element, KeyValue, key_value},
     filter::{Filter, plan},
-    functions, keys,
+    functions,
+    joined::{OUT_OCTETS, OUT_PACKETS},
+    keys,
 };
 
 /// What flows are gathered by, and what is counted of them beside flows, packets and octets.
@@ -30,6 +32,8 @@ pub struct Gathering {
     pub distinct: Vec<Element>,
     /// Whether first and last time are wanted.
     pub times: bool,
+    /// Packets and octets that left (`joined::out_counts`), if they are wanted: the engine sums them.
+    pub out: Option<[Expr; 2]>,
     /// What groups must be like; it may look at their keys, sums and times.
     pub having: Option<Filter>,
 }
@@ -51,6 +55,8 @@ impl Gathering {
             flows: total.counts.flows / sides,
             packets: total.counts.packets / sides,
             octets: total.counts.octets / sides,
+            out_packets: total.counts.out_packets / sides,
+            out_octets: total.counts.out_octets / sides,
             times_ns: total.counts.times_ns,
             distinct: Vec::new(),
         })
@@ -66,6 +72,10 @@ pub struct Counts {
     pub packets: u64,
     /// Octets.
     pub octets: u64,
+    /// Packets that left, where exporters count them apart; 0 if they are not wanted.
+    pub out_packets: u64,
+    /// Octets, likewise.
+    pub out_octets: u64,
     /// First and last time, nanoseconds since 1970-01-01 UTC; 0 if they are not wanted.
     pub times_ns: (i64, i64),
     /// Different values of each element counted so.
@@ -83,6 +93,8 @@ impl Counts {
         self.flows = self.flows.saturating_add(other.flows);
         self.packets = self.packets.saturating_add(other.packets);
         self.octets = self.octets.saturating_add(other.octets);
+        self.out_packets = self.out_packets.saturating_add(other.out_packets);
+        self.out_octets = self.out_octets.saturating_add(other.out_octets);
         self.times_ns = match (self.times_ns, other.times_ns) {
             ((0, 0), times) | (times, (0, 0)) => times,
             ((first, last), (other_first, other_last)) => {
@@ -155,6 +167,8 @@ async fn by_engine(
 
 /// What exporters choose, so that its sums may be anything.
 const WIDE: [&str; 2] = ["packets", "octets"];
+/// Likewise, of what left.
+const OUT: [&str; 2] = [OUT_PACKETS, OUT_OCTETS];
 
 /// The value of a key on one side of a flow.
 fn key_of_side(key: &Element, side: u64) -> Expr {
@@ -184,8 +198,11 @@ fn of_side(
         add(element.expression()?, format!("value{at}"))?;
     }
     columns.push(col("flows"));
-    let addend = |name: &str| functions::addend_expression(col(name)).alias(name);
-    columns.extend(WIDE.map(addend));
+    let addend = |(value, name): (Expr, &str)| functions::addend_expression(value).alias(name);
+    columns.extend(WIDE.map(|name| addend((col(name), name))));
+    if let Some(out) = &gathering.out {
+        columns.extend(out.iter().cloned().zip(OUT).map(addend));
+    }
     if gathering.times {
         columns.extend(["flow_start", "flow_end"].map(col));
     }
@@ -207,7 +224,8 @@ fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     // afterwards: the engine then counts different values by gathering twice, and not by a set for
     // each group.
     let mut aggregates: Vec<Expr> = Vec::new();
-    for name in ["flows", "packets", "octets"] {
+    let out = gathering.out.iter().flat_map(|_| OUT);
+    for name in ["flows", "packets", "octets"].into_iter().chain(out) {
         aggregates.push(sum(col(name)));
         names.push(name.to_owned());
     }
@@ -223,7 +241,7 @@ fn gathered(flows: &DataFrame, gathering: &Gathering) -> Result<DataFrame> {
     let columns = frame.schema().columns().into_iter().zip(&names);
     let named = |(column, name): (_, &String)| {
         let value = Expr::Column(column);
-        let value = if WIDE.contains(&name.as_str()) {
+        let value = if WIDE.iter().chain(&OUT).any(|wide| wide == name) {
             functions::sum_expression(value)
         } else if addresses.contains(name) {
             keys::value_of(value)
@@ -299,6 +317,7 @@ struct Columns {
     rows: usize,
     keys: Vec<ArrayRef>,
     sums: [ArrayRef; 3],
+    out: Option<[ArrayRef; 2]>,
     times: Option<[ArrayRef; 2]>,
     distinct: Vec<ArrayRef>,
 }
@@ -318,6 +337,11 @@ impl Columns {
             rows: batch.num_rows(),
             keys: numbered("key", gathering.keys.len())?,
             sums: [column("flows")?, column("packets")?, column("octets")?],
+            out: if gathering.out.is_some() {
+                Some([column(OUT_PACKETS)?, column(OUT_OCTETS)?])
+            } else {
+                None
+            },
             times: if gathering.times {
                 Some([column("first")?, column("last")?])
             } else {
@@ -352,10 +376,16 @@ impl Columns {
             u64::try_from(count).unwrap_or(0)
         };
         let [flows, packets, octets] = &self.sums;
+        let (out_packets, out_octets) = match &self.out {
+            Some([packets, octets]) => (sum(packets), sum(octets)),
+            None => (0, 0),
+        };
         Counts {
             flows: sum(flows),
             packets: sum(packets),
             octets: sum(octets),
+            out_packets,
+            out_octets,
             times_ns: match &self.times {
                 Some([first, last]) => (time(first), time(last)),
                 None => (0, 0),

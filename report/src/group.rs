@@ -10,6 +10,7 @@ use crate::{
     data::Coverage,
     element::Element,
     gather::{Counts, Gathering, Group, gather},
+    joined,
     question::Source,
     ranking::{Order, Ranking, Sorting},
     text,
@@ -29,8 +30,9 @@ pub struct Options {
         value_parser = Element::parse
     )]
     by: Vec<Element>,
-    /// What the lines are sorted by: octets, packets, flows, bps, pps, bpp or duration, with `:a` behind it the
-    /// least first; tstart or tend, with `:d` behind it the latest first
+    /// What the lines are sorted by: octets, packets, flows, bps, pps, bpp, duration, or what left: obytes,
+    /// opackets, obps, opps or obpp, with `:a` behind it the least first; tstart or tend, with `:d` behind it the
+    /// latest first
     #[arg(long, value_name = "ORDER", default_value = "octets", value_parser = order)]
     order: Sorting,
     /// Count different values of this element; may be repeated
@@ -55,7 +57,8 @@ pub struct Options {
 /// A sentence.
 pub fn order(name: &str) -> Result<Sorting, String> {
     Sorting::parse(name).ok_or_else(|| {
-        "there are octets, packets, flows, bps, pps, bpp, duration, tstart and tend".to_owned()
+        "there are octets, packets, flows, bps, pps, bpp, obytes, opackets, obps, opps, obpp, duration, tstart and tend"
+            .to_owned()
     })
 }
 
@@ -82,6 +85,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         keys: options.by.clone(),
         distinct: options.distinct.clone(),
         times: true,
+        out: options
+            .order
+            .order
+            .needs_out()
+            .then(|| joined::out_counts(options.source.scaled)),
         having: having.context("--having")?,
     };
     let mut ranking = Ranking::sorted(options.order, options.lines);
@@ -137,6 +145,10 @@ pub fn table(gathering: &Gathering, groups: &[Group]) -> Table {
         let name = format!("distinct({})", element.name);
         columns.push(Column::numbers(&name, &name));
     }
+    if gathering.out.is_some() {
+        columns.push(Column::numbers(joined::OUT_OCTETS, "Octets out"));
+        columns.push(Column::numbers(joined::OUT_PACKETS, "Packets out"));
+    }
     if gathering.times {
         columns.push(Column::words("first", "First (UTC)"));
         columns.push(Column::numbers("duration_ms", "Duration s"));
@@ -156,6 +168,9 @@ fn row(gathering: &Gathering, group: &Group) -> Vec<Cell> {
     let counts: &Counts = &group.counts;
     row.extend([counts.octets, counts.packets, counts.flows].map(Cell::Count));
     row.extend(counts.distinct.iter().copied().map(Cell::Count));
+    if gathering.out.is_some() {
+        row.extend([counts.out_octets, counts.out_packets].map(Cell::Count));
+    }
     if gathering.times {
         row.push(Cell::Time(counts.times_ns.0));
         row.push(Cell::Milliseconds(counts.duration_ms()));

@@ -41,7 +41,7 @@ const COLUMNS: [&str; 14] = [
 /// Packets of the other direction.
 pub const OUT_PACKETS: &str = "out_packets";
 /// Octets of the other direction.
-const OUT_OCTETS: &str = "out_octets";
+pub const OUT_OCTETS: &str = "out_octets";
 /// Flows that were gathered.
 const FLOWS: &str = "flows";
 
@@ -72,21 +72,23 @@ pub fn columns(format: &Format, is_joined: bool) -> Result<Vec<Expr>> {
     Ok(columns.into_iter().map(col).collect())
 }
 
-/// Where a line is one flow, what left as its exporter counted it apart from what came in (v9's OUT counters).
+/// Packets and octets of a flow that left, as its exporter counted them apart from what came in (v9's OUT counters).
 #[must_use]
-pub fn out_columns(is_scaled: bool) -> [Expr; 2] {
-    let counts = [
-        (out_packets(false), OUT_PACKETS),
-        (out_octets(false), OUT_OCTETS),
-    ];
-    counts.map(|(count, name)| {
-        let count = if is_scaled {
+pub fn out_counts(is_scaled: bool) -> [Expr; 2] {
+    [out_packets(false), out_octets(false)].map(|count| {
+        if is_scaled {
             functions::scaled_expression(count, col("sampling_interval"))
         } else {
             count
-        };
-        count.alias(name)
+        }
     })
+}
+
+/// The same as columns, where a line is one flow.
+#[must_use]
+pub fn out_columns(is_scaled: bool) -> [Expr; 2] {
+    let [packets, octets] = out_counts(is_scaled);
+    [packets.alias(OUT_PACKETS), octets.alias(OUT_OCTETS)]
 }
 
 /// Packets of the other direction, where both are one line, or of what left.

@@ -22,6 +22,16 @@ pub enum Order {
     Pps,
     /// Octets a packet.
     Bpp,
+    /// Octets that left, where exporters count them apart.
+    OutOctets,
+    /// Packets, likewise.
+    OutPackets,
+    /// Bits a second, likewise.
+    OutBps,
+    /// Packets a second, likewise.
+    OutPps,
+    /// Octets a packet, likewise.
+    OutBpp,
     /// Time from first to last packet.
     Duration,
     /// Time of the first packet.
@@ -43,6 +53,11 @@ impl Order {
             "bps" | "ibps" => Self::Bps,
             "pps" | "ipps" => Self::Pps,
             "bpp" | "ibpp" => Self::Bpp,
+            "obyte" | "obytes" => Self::OutOctets,
+            "opkg" | "opackets" => Self::OutPackets,
+            "obps" => Self::OutBps,
+            "opps" => Self::OutPps,
+            "obpp" => Self::OutBpp,
             "duration" => Self::Duration,
             "tstart" => Self::Start,
             "tend" => Self::End,
@@ -60,6 +75,11 @@ impl Order {
             Self::Bps => "bps",
             Self::Pps => "pps",
             Self::Bpp => "bpp",
+            Self::OutOctets => "out_octets",
+            Self::OutPackets => "out_packets",
+            Self::OutBps => "out_bps",
+            Self::OutPps => "out_pps",
+            Self::OutBpp => "out_bpp",
             Self::Duration => "duration",
             Self::Start => "first",
             Self::End => "last",
@@ -72,7 +92,22 @@ impl Order {
     pub fn needs_times(self) -> bool {
         matches!(
             self,
-            Self::Bps | Self::Pps | Self::Duration | Self::Start | Self::End
+            Self::Bps
+                | Self::Pps
+                | Self::OutBps
+                | Self::OutPps
+                | Self::Duration
+                | Self::Start
+                | Self::End
+        )
+    }
+
+    /// Whether it needs what left.
+    #[must_use]
+    pub fn needs_out(self) -> bool {
+        matches!(
+            self,
+            Self::OutOctets | Self::OutPackets | Self::OutBps | Self::OutPps | Self::OutBpp
         )
     }
 
@@ -94,6 +129,11 @@ impl Order {
             Self::Bps => functions::bits_per_second(counts.octets, counts.duration_ms()),
             Self::Pps => functions::per_second(counts.packets, counts.duration_ms()),
             Self::Bpp => functions::octets_per_packet(counts.octets, counts.packets),
+            Self::OutOctets => counts.out_octets,
+            Self::OutPackets => counts.out_packets,
+            Self::OutBps => functions::bits_per_second(counts.out_octets, counts.duration_ms()),
+            Self::OutPps => functions::per_second(counts.out_packets, counts.duration_ms()),
+            Self::OutBpp => functions::octets_per_packet(counts.out_octets, counts.out_packets),
             Self::Duration => counts.duration_ms(),
             Self::Start => time(counts.times_ns.0),
             Self::End => time(counts.times_ns.1),
@@ -198,6 +238,8 @@ mod tests {
         for (name, order, is_ascending) in [
             ("bytes", Order::Octets, false),
             ("ipkg:a", Order::Packets, true),
+            ("opkg", Order::OutPackets, false),
+            ("obytes", Order::OutOctets, false),
             ("tstart", Order::Start, true),
             ("tend", Order::End, true),
             ("tstart:d", Order::Start, false),
@@ -209,6 +251,29 @@ mod tests {
             assert_eq!(Sorting::parse(name), Some(expected), "{name}");
         }
         assert_eq!(Sorting::parse("colour"), None);
+    }
+
+    #[test]
+    fn what_left_is_ordered_by_itself() {
+        let counts = Counts {
+            octets: 1,
+            packets: 1,
+            out_octets: 3000,
+            out_packets: 20,
+            times_ns: (0, 2_000_000_000),
+            ..Counts::default()
+        };
+        for (name, measure) in [
+            ("obyte", 3000),
+            ("opkg", 20),
+            ("obps", 12_000),
+            ("opps", 10),
+            ("obpp", 150),
+        ] {
+            let order = Order::parse(name).unwrap();
+            assert!(order.needs_out(), "{name}");
+            assert_eq!(order.measure(&counts), measure, "{name}");
+        }
     }
 
     #[test]

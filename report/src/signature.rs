@@ -241,7 +241,7 @@ async fn matching(question: &Question, signature: Signature, lines: usize) -> Re
         keys: vec![host(&signature)?],
         distinct: vec![Element::parse(other).map_err(anyhow::Error::msg)?],
         times: true,
-        having: None,
+        ..Gathering::default()
     };
     let mut leading: Leading<Vec<_>, Counts> = Leading::new(lines);
     let mut all = 0;

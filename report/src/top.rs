@@ -11,6 +11,7 @@ use crate::{
     data::Coverage,
     element::Element,
     gather::{Counts, Gathering, Group, Row, Total, gather},
+    joined,
     question::{Misasked, Question, Source},
     ranking::{Order, Ranking, Sorting, direction},
 };
@@ -25,8 +26,8 @@ pub struct Options {
     #[arg(long, value_name = "ELEMENT", default_value = "srcip", value_parser = Statistic::parse)]
     by: Vec<Statistic>,
     /// What decides who has most: octets (if nothing is said), packets, flows, bps, pps, bpp, duration or
-    /// distinct(ELEMENT); with `:a` behind it who has least; tstart or tend: who came or ended first; several
-    /// with commas between
+    /// distinct(ELEMENT), or what left: obytes, opackets, obps, opps or obpp; with `:a` behind it who has least;
+    /// tstart or tend: who came or ended first; several with commas between
     #[arg(long, value_name = "ORDER", value_delimiter = ',')]
     order: Vec<String>,
     /// Count different values of this element; may be repeated
@@ -197,10 +198,12 @@ async fn ranked(
     let mut distinct = options.distinct.clone();
     let orders = orders_of(orders, &mut distinct)?;
     let needs_times = |(sorting, _): &(Sorting, String)| sorting.order.needs_times();
+    let needs_out = orders.iter().any(|(sorting, _)| sorting.order.needs_out());
     let gathering = Gathering {
         keys: statistic.keys.clone(),
         distinct,
         times: options.shape.form(&options.source) == Form::Csv || orders.iter().any(needs_times),
+        out: needs_out.then(|| joined::out_counts(options.source.scaled)),
         having: None,
     };
     let sortings = orders.iter().map(|(sorting, _)| *sorting);
@@ -235,8 +238,8 @@ fn orders_of(names: &[String], distinct: &mut Vec<Element>) -> Result<Vec<(Sorti
                 }))
             }
             (None, None) => bail!(Misasked(format!(
-                "no order is called `{name}`: there are octets, packets, flows, bps, pps, bpp, duration, tstart, tend \
-                 and distinct(ELEMENT)"
+                "no order is called `{name}`: there are octets, packets, flows, bps, pps, bpp, obytes, opackets, obps, \
+                 opps, obpp, duration, tstart, tend and distinct(ELEMENT)"
             ))),
         };
         orders.push((Sorting::of(order, is_ascending), whole.clone()));
@@ -283,7 +286,7 @@ impl Shown<'_> {
 
     /// Whether what it is ordered by has no column anyway.
     fn own_column(&self) -> bool {
-        self.order.needs_times() || self.order == Order::Bpp
+        self.order.needs_times() || self.order.needs_out() || self.order == Order::Bpp
     }
 
     fn row(&self, group: &Group) -> Vec<Cell> {
@@ -311,6 +314,10 @@ impl Shown<'_> {
             Order::Octets | Order::Bps | Order::Bpp => (counts.octets, self.whole.octets),
             Order::Packets | Order::Pps => (counts.packets, self.whole.packets),
             Order::Flows => (counts.flows, self.whole.flows),
+            Order::OutOctets | Order::OutBps | Order::OutBpp => {
+                (counts.out_octets, self.whole.out_octets)
+            }
+            Order::OutPackets | Order::OutPps => (counts.out_packets, self.whole.out_packets),
             Order::Duration | Order::Start | Order::End | Order::Distinct(_) => return Cell::Empty,
         };
         if whole == 0 {
@@ -352,6 +359,8 @@ impl Shown<'_> {
             flows: sum(|counts| counts.flows),
             packets: sum(|counts| counts.packets),
             octets: sum(|counts| counts.octets),
+            out_packets: sum(|counts| counts.out_packets),
+            out_octets: sum(|counts| counts.out_octets),
             ..Counts::default()
         }
     }

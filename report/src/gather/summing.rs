@@ -48,6 +48,7 @@ pub async fn gather(
     visit: impl FnMut(&Row<'_>),
 ) -> Result<Option<Total>> {
     let is_simple = gathering.having.is_none() && gathering.distinct.is_empty();
+    let is_simple = is_simple && gathering.out.is_none();
     if !is_simple || gathering.keys.is_empty() || gathering.keys.len() > KEYS_MAX {
         return Ok(None);
     }
@@ -199,7 +200,7 @@ impl Layout {
             packets: entry.packets,
             octets: entry.octets,
             times_ns: if self.times { entry.times_ns } else { (0, 0) },
-            distinct: Vec::new(),
+            ..Counts::default()
         }
     }
 
@@ -444,7 +445,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{element::Element, gather::by_engine};
+    use crate::{element::Element, gather::by_engine, joined};
 
     /// Flows between a few hosts, some with a next hop and a MAC address, some without.
     fn flow(number: u64) -> StoredFlow {
@@ -561,8 +562,11 @@ mod tests {
         let flows = frame(&SessionContext::new(), 10);
         let mut distinct = gathering(&["srcip"], false);
         distinct.distinct = vec![Element::parse("dstip").unwrap()];
+        let mut out = gathering(&["srcip"], false);
+        out.out = Some(joined::out_counts(false));
         for gathering in [
             distinct,
+            out,
             gathering(&[], false),
             gathering(&["router"], false),
             gathering(&["srcip", "dstip", "nhip", "srcip", "proto"], false),

@@ -4,7 +4,13 @@ use std::{net::Ipv6Addr, process::Command};
 
 use serde_json::{Value, json};
 use weir_netflow::{FlowRecord, record::mapped_address};
-use weir_store::{layout::Directory, others::Others, rotate, schema::StoredFlow, window::Window};
+use weir_store::{
+    layout::Directory,
+    others::{Gathering, Other, Others},
+    rotate,
+    schema::StoredFlow,
+    window::Window,
+};
 use weir_tests::{
     process::{binaries, succeed},
     traffic::Random,
@@ -27,6 +33,8 @@ struct Told {
     record: FlowRecord,
     received_ns: u64,
     exporter: Ipv6Addr,
+    /// Octets and packets that left, if they are counted apart.
+    out: Option<[u64; 2]>,
 }
 
 /// One flow, and a few words to change it.
@@ -56,6 +64,7 @@ impl Flow {
             },
             received_ns: start_ns + 3 * SECOND_NS,
             exporter: address("192.0.2.1"),
+            out: None,
         })
     }
 
@@ -71,12 +80,18 @@ impl Flow {
             exporter: self.0.exporter,
             source_id: 7,
             version: 9,
-            others: Others::NONE,
+            others: self.0.out.map_or(Others::NONE, out_counters),
         }
     }
 
     pub fn counts(mut self, packets: u64, octets: u64) -> Self {
         (self.0.record.packets, self.0.record.octets) = (packets, octets);
+        self
+    }
+
+    /// Of which so much left.
+    pub fn out(mut self, packets: u64, octets: u64) -> Self {
+        self.0.out = Some([octets, packets]);
         self
     }
 
@@ -120,6 +135,21 @@ impl Flow {
         std::mem::swap(&mut record.source_port, &mut record.destination_port);
         self
     }
+}
+
+/// v9's OUT counters beside IN: octets and packets are its elements 23 and 24.
+fn out_counters(counters: [u64; 2]) -> Others {
+    let mut gathering = Gathering::default();
+    for (element, counter) in (23..).zip(counters) {
+        let octets = counter.to_be_bytes();
+        let other = Other {
+            enterprise: 0,
+            element,
+            octets: &octets,
+        };
+        gathering.add(&other, octets.len());
+    }
+    gathering.finish()
 }
 
 fn address(text: &str) -> Ipv6Addr {

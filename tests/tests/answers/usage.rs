@@ -269,6 +269,41 @@ fn q7_labels_are_counted_whatever_stands_beside_them() {
     assert_eq!(column(rows, "flows"), [2, 1]);
 }
 
+/// nfdump's orders by what left: v9's OUT counters.
+#[test]
+fn what_left_orders_statistics_and_groups() {
+    let flow = |last: u8| Flow::new(60, &format!("10.1.0.{last}"), "10.1.0.9", TCP, 443);
+    let flows = [
+        flow(1).out(10, 700).sampled(10),
+        flow(1).out(5, 100),
+        flow(2).out(20, 900),
+        // Not counted apart.
+        flow(3),
+    ];
+    let archive = Archive::new(&flows, false, 0);
+    let answer = archive.json(&["top", "--by", "srcip/obyte/opkg/obpp", "-n", "2"]);
+    for (at, name, keys, measures) in [
+        (0, "out_octets", ["10.1.0.2", "10.1.0.1"], [900, 800]),
+        (1, "out_packets", ["10.1.0.2", "10.1.0.1"], [20, 15]),
+        (2, "out_bpp", ["10.1.0.1", "10.1.0.2"], [53, 45]),
+    ] {
+        let rows = &answer["statistics"][at]["rows"];
+        assert_eq!(column(rows, "key"), keys, "{name}");
+        assert_eq!(column(rows, name), measures, "{name}");
+    }
+    // 900 of 1700 octets.
+    let share = &answer["statistics"][0]["rows"][0]["share"];
+    assert_eq!(*share, json!(0.52941));
+    let groups = archive.json(&["group", "--by", "srcip", "--order", "obytes", "--scaled"]);
+    let groups = &groups["groups"];
+    assert_eq!(
+        column(groups, "srcip"),
+        ["10.1.0.1", "10.1.0.2", "10.1.0.3"]
+    );
+    assert_eq!(column(groups, "out_octets"), [7100, 900, 0]);
+    assert_eq!(column(groups, "out_packets"), [105, 20, 0]);
+}
+
 /// As nfdump's `-a -O tstart` has it: the earliest first, unless the latest is asked for.
 #[test]
 fn groups_are_sorted_by_when_they_were() {

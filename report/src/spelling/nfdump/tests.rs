@@ -102,6 +102,14 @@ fn nfdumps_words_have_native_ones() {
             "group --order bytes -n 3 --scaled -r /f",
         ),
         ("-R /f -a", "group --scaled -r /f"),
+        (
+            "-R /f -s srcip/obyte/opkg -s port:p/ibyte",
+            "top --by srcip/obyte/opkg --by port:p/ibyte -n 10 --scaled -r /f",
+        ),
+        (
+            "-R /f -A dstip -O obytes",
+            "group --by dstip --order obytes --scaled -r /f",
+        ),
         ("-R /f -a -Otstart", "group --order tstart --scaled -r /f"),
         (
             "-R /f -A srcip4/24,dstport -O bytes",
