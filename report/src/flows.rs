@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use arrow::array::RecordBatch;
 use clap::Args;
 use datafusion::{
@@ -21,6 +21,7 @@ use crate::{
     covered::{coverage_json, coverage_text, report_coverage},
     data::Coverage,
     engine,
+    filter::Filter,
     format::Format,
     functions,
     joined::{self, First},
@@ -53,6 +54,9 @@ pub struct Options {
     /// Likewise, but the direction to the server first, where the ports tell which that is
     #[arg(short = 'B', long)]
     to_servers: bool,
+    /// Of lines of both directions only those that fit, as in `out packets = 0` (nfdump's -P)
+    #[arg(short = 'P', long, value_name = "FILTER")]
+    having: Option<String>,
     /// Sort by tstart, tend, packets, bytes, flows, duration, pps, bps or bpp, or by what left: opackets, obytes,
     /// opps, obps or obpp; with `:a` behind it the least first, with `:d` the greatest
     #[arg(short = 'O', long, value_name = "ORDER")]
@@ -66,6 +70,20 @@ impl Options {
     /// Rows at most, if not all.
     fn rows(&self) -> Option<usize> {
         self.limit.filter(|limit| *limit > 0)
+    }
+
+    /// What lines of both directions must be like.
+    fn having(&self, is_joined: bool) -> Result<Option<Filter>> {
+        let Some(having) = &self.having else {
+            return Ok(None);
+        };
+        if !is_joined {
+            bail!(Misasked(
+                "--having chooses lines of both directions (-b, -B, and not -o null): flows are chosen by the filter"
+                    .to_owned()
+            ));
+        }
+        self.source.parse(having).map(Some).context("--having")
     }
 }
 
@@ -116,6 +134,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let order = order
         .map(|name| order_of(name, joined.is_some()))
         .transpose()?;
+    let having = options.having(joined.is_some())?;
     // How many flows there are does not depend on their order either.
     let found = match (&order, joined, &printed) {
         (None, None, Printed::Text(_) | Printed::Json | Printed::Lines) => {
@@ -128,6 +147,9 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let mut flows = question.flows;
     if let Some(first) = joined {
         flows = joined::joined(flows, first)?;
+        if let Some(having) = &having {
+            flows = joined::fitting(flows, having)?;
+        }
     }
     let sort = sort(order, joined.is_some());
     let limit = options.rows();

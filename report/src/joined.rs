@@ -4,11 +4,13 @@
 
 use anyhow::{Result, bail};
 use datafusion::{
+    common::tree_node::{Transformed, TreeNode as _},
     functions_aggregate::expr_fn::{bit_or, max, min, sum},
     prelude::{DataFrame, Expr, col, lit, when},
 };
 
 use crate::{
+    filter::{Filter, plan},
     format::Format,
     functions,
     others::{self, OtherKind},
@@ -163,6 +165,36 @@ pub fn joined(flows: DataFrame, first: First) -> Result<DataFrame> {
     ])?)
 }
 
+/// Lines of [`joined`] that fit a filter; what left is what the other direction has.
+///
+/// # Errors
+/// If it looks at what such a line has not.
+pub fn fitting(lines: DataFrame, filter: &Filter) -> Result<DataFrame> {
+    let counts = [
+        (out_packets(false), OUT_PACKETS),
+        (out_octets(false), OUT_OCTETS),
+    ];
+    let of_lines = |part: Expr| {
+        let found = counts.iter().find(|(count, _)| *count == part);
+        Ok(match found {
+            Some((_, column)) => Transformed::yes(col(*column)),
+            None => Transformed::no(part),
+        })
+    };
+    let predicate = plan::plan(filter).transform(of_lines)?.data;
+    let columns = predicate.column_refs().into_iter();
+    let missing = columns
+        .map(|column| column.name().to_owned())
+        .find(|column| !COLUMNS.contains(&column.as_str()));
+    if let Some(missing) = missing {
+        bail!(Misasked(format!(
+            "a line of both directions has no `{missing}`, which is each flow's own: ask for it in the filter of \
+             flows"
+        )));
+    }
+    Ok(lines.filter(predicate)?)
+}
+
 /// Flows with a near and a far end, which are the same ones for both directions: the near end has the higher
 /// port, and of two equal ones the lower address. `there` is what the near end sends, `back` what it gets.
 fn sides(flows: DataFrame) -> Result<DataFrame> {
@@ -238,7 +270,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::lines;
+    use crate::{
+        filter::{self, Surroundings, sets::Library},
+        lines,
+    };
 
     /// A flow of so many octets, begun so many seconds after another.
     fn flow(from: (u8, u16), to: (u8, u16), protocol: u8, octets: u64, second: u64) -> StoredFlow {
@@ -338,6 +373,52 @@ mod tests {
                 "UDP 10.0.0.5:40000 10.0.0.6:40001 ........ 2 200 0 0 1 0.500",
             ]
         );
+    }
+
+    /// How many lines of both directions fit.
+    fn fitting_lines(flows: &[StoredFlow], filter: &str) -> Result<usize> {
+        let library = Library::new("/no/such/folder".into());
+        let around = Surroundings {
+            now_ns: 0,
+            library: &library,
+            resolve: |_| Vec::new(),
+        };
+        let filter = filter::parse(filter, &around)?;
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let context = SessionContext::new();
+            let flows = context.read_batch(schema::batch(flows).unwrap())?;
+            let fields = schema::schema();
+            let stored = fields.fields().iter().map(|field| col(field.name()));
+            let columns: Vec<Expr> = stored.chain([lit(1u64).alias(FLOWS)]).collect();
+            let lines = joined(flows.select(columns)?, First::Begun)?;
+            Ok(super::fitting(lines, &filter)?.count().await?)
+        })
+    }
+
+    #[test]
+    fn lines_are_filtered_by_what_they_have() {
+        let flows = [
+            flow((1, 40_000), (2, 80), TCP, 600, 10),
+            flow((2, 80), (1, 40_000), TCP, 5000, 11),
+            flow((1, 40_000), (2, 80), TCP, 400, 20),
+            // Nobody answered.
+            flow((3, 50_000), (4, 53), UDP, 200, 5),
+        ];
+        for (filter, lines) in [
+            ("any", 2),
+            ("flows > 2", 1),
+            ("bytes = 1000", 1),
+            ("out bytes = 5000 and out packets 50", 1),
+            ("out packets 0", 1),
+            ("bytes > out bytes", 1),
+            ("not dst port 53 and duration > 10000", 1),
+            ("src ip 10.0.0.2", 0),
+        ] {
+            assert_eq!(fitting_lines(&flows, filter).unwrap(), lines, "{filter}");
+        }
+        let says = fitting_lines(&flows, "vlan 5").unwrap_err().to_string();
+        assert!(says.contains("ask for it in the filter of flows"), "{says}");
     }
 
     #[test]

@@ -58,8 +58,9 @@ pub fn native(words: &[String]) -> Result<Vec<String>, String> {
     let mut parts: Vec<String> = Vec::new();
     parts.extend(received);
     parts.extend(asked.window.as_deref().map(window).transpose()?);
-    // Behind groups `group -P` looks; behind flows what fits is what fits the filter, too.
-    let behind = asked.having.filter(|_| asked.gathered.is_none());
+    // Groups and lines of both directions have a -P of their own; sorted flows that fit fit the filter, too.
+    let is_of_flows = asked.gathered.is_none() && asked.both.is_none();
+    let behind = asked.having.filter(|_| is_of_flows);
     parts.extend(behind.map(|behind| format!("({behind}\n)")));
     let filter = match (own.is_empty(), parts.is_empty()) {
         (true, _) => parts.join(" and "),
@@ -77,8 +78,8 @@ impl Asked {
     fn of(options: Vec<(char, String)>) -> Result<Self, String> {
         let mut asked = Self::default();
         let has = |letters: &str| options.iter().any(|(letter, _)| letters.contains(*letter));
-        let is_gathering = has("aA");
-        let is_sorting = has("Om") && !has("bBsS");
+        let is_gathering = has("aAbB");
+        let is_sorting = has("Om") && !has("sS");
         for (letter, argument) in options {
             match letter {
                 'r' => asked.path = Some(argument),
@@ -170,6 +171,9 @@ impl Asked {
             words.extend(["-o".to_owned(), format!("{prefix}{format}")]);
         }
         words.extend(self.both.map(|letter| format!("-{letter}")));
+        if self.both.is_some() {
+            words.extend(option("-P", self.having.as_ref()));
+        }
         words.extend(option("-O", self.order.as_ref()));
         if self.first.is_some() && (self.order.is_some() || self.both.is_some()) {
             return Err(

@@ -179,6 +179,11 @@ fn q3_a_conversation_is_one_line() {
     };
     let counts = ["octets", "out_octets", "flows"].map(|name| flow[name].as_u64());
     assert_eq!(counts, [Some(9_000_000), Some(30_000_000), Some(2)]);
+    // Of these lines only those that nobody answered: none of this tunnel.
+    let unanswered = archive.json(&["flows", "-b", "-P", "out packets = 0", filter]);
+    assert_eq!(unanswered["flows"], json!([]));
+    let answered = archive.json(&["flows", "-b", "-P", "out bytes > bytes", filter]);
+    assert_eq!(answered["flows"], document["flows"]);
     // Most of it is web traffic: fewer lines than flows, sorted by what is asked.
     let most = archive.text(&["flows", "-b", "-O", "bytes", "-n", "1", "any"]);
     assert!(most.contains("198.18.7.7:1194"), "{most}");
@@ -219,6 +224,11 @@ fn what_is_asked_wrongly_is_told() {
     for (asked, words) in [
         (&["flows", "-O", "size"][..], "no order is called `size`"),
         (&["flows", "-o", "fmt:%nosuch"][..], "token %nosuch"),
+        (
+            &["flows", "-P", "flows > 1"][..],
+            "lines of both directions",
+        ),
+        (&["flows", "-b", "-P", "src vlan 1"][..], "has no `vlan`"),
         (&["flows", "-o", "csv", "--json"][..], "cannot be used with"),
         (&["top", "-o", "csv", "--json"][..], "cannot be used with"),
         (&["top", "--order", "size"][..], "no order is called `size`"),

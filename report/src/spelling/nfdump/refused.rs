@@ -74,7 +74,7 @@ pub const REFUSED: [(char, &str); 20] = [
     ),
     (
         'P',
-        "-P is for groups and sorted flows: use it with -a, -A or -O",
+        "-P is for groups, both directions in a line and sorted flows: use it with -a, -A, -b, -B or -O",
     ),
 ];
 
