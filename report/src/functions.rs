@@ -22,6 +22,7 @@ use datafusion::{
 use crate::{
     filter::ranges::{self, Ranges},
     local_names::{self, What as Known},
+    others,
     over_columns::{self, OverColumns},
 };
 
@@ -444,6 +445,14 @@ fn members(column: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<u128>> + 
         DataType::FixedSizeBinary(16) => {
             let column = column.as_fixed_size_binary();
             Box::new(rows.map(move |row| address_at(column, row)))
+        }
+        // MAC addresses.
+        DataType::FixedSizeBinary(6) => {
+            let column = column.as_fixed_size_binary();
+            Box::new(rows.map(move |row| {
+                let octets = column.is_valid(row).then(|| column.value(row));
+                octets.map(|octets| u128::from(others::number_of(octets)))
+            }))
         }
         DataType::Utf8 => {
             let column = column.as_string::<i32>();

@@ -201,9 +201,13 @@ impl Generator<'_> {
 
     fn own_condition(&mut self) -> String {
         let side = self.pick(&["src", "dst"]);
-        match self.random.below(24) {
+        match self.random.below(25) {
             19..=23 => self.rare_condition(side),
             14 => format!("{side} mac 0:0:0:0:0:{:x}", self.pick(&SMALL)),
+            24 => {
+                let (one, other) = (self.pick(&SMALL), self.pick(&SMALL));
+                format!("{side} mac in [0:0:0:0:0:{one:x} 0-0-0-0-0-{other:x}]")
+            }
             15 => format!("mpls label {}{}", self.comparison(), self.pick(&SMALL)),
             16 => format!("inner vlan {}{}", self.comparison(), self.pick(&SMALL)),
             17 => format!("{side} tun ip {}", self.pick(&ADDRESSES)),

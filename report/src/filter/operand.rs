@@ -26,7 +26,12 @@ impl Words<'_, '_> {
     }
 
     /// `in SET` or `not in SET`, if that follows.
-    fn membership(&mut self, side: Side, fields: Fields, items: Items) -> Read<Option<Filter>> {
+    pub(super) fn membership(
+        &mut self,
+        side: Side,
+        fields: Fields,
+        items: Items,
+    ) -> Read<Option<Filter>> {
         let outside = self.take_rule(Rule::outside).is_some();
         if !outside && !self.take(&["in"]) {
             return Ok(None);

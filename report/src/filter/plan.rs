@@ -322,7 +322,10 @@ fn within(field: Field, ranges: &Ranges) -> Expr {
         Kind::Address => present(&[field], members(ranges, &value, &value, address)),
         Kind::AddressText => texts(ranges, value),
         Kind::Number | Kind::Mac | Kind::Time | Kind::Word => {
-            let wide = cast(value.clone(), DataType::UInt64);
+            let wide = match field.kind() {
+                Kind::Mac => value.clone(),
+                _ => cast(value.clone(), DataType::UInt64),
+            };
             let test = members(ranges, &value, &wide, |number| {
                 literal(field, u64::try_from(number).unwrap_or(u64::MAX))
             });

@@ -1,7 +1,7 @@
 //! Named sets: a few that are built in, and files of the operator's own.
 //!
 //! A set's file has items between spaces, commas or line ends: addresses, networks, ranges
-//! (`192.0.2.1-192.0.2.9`), numbers, names of services, or other sets (`@mail`). An item after a
+//! (`192.0.2.1-192.0.2.9`), numbers, names of services, MAC addresses, or other sets (`@mail`). An item after a
 //! minus is taken out again; items apply in their order. What follows a `#` is a comment.
 
 use std::{fs, io, net::IpAddr, path::PathBuf};
@@ -13,6 +13,9 @@ use crate::names;
 const DEPTH_MAX: u32 = 8;
 /// Octets of a set's file, at most.
 const FILE_OCTETS_MAX: u64 = 64 << 20;
+
+/// What fits where a MAC address does.
+pub const A_MAC: &str = "a MAC address such as 02:00:00:00:00:01 fits here";
 
 /// Sets that need no file; one of the same name comes first.
 const BUILT_IN: [(&str, &str); 5] = [
@@ -154,6 +157,8 @@ pub enum Items {
     Ports,
     /// Protocols.
     Protocols,
+    /// MAC addresses.
+    Macs,
     /// Other numbers.
     Numbers {
         /// The largest one there can be.
@@ -177,13 +182,17 @@ impl Items {
             Self::Protocols => {
                 self.number_or_range(word, |name| names::protocol(name).map(u64::from))
             }
+            Self::Macs => {
+                let number = mac(word).ok_or(A_MAC)?;
+                Ok(vec![(number.into(), number.into())])
+            }
             Self::Numbers { .. } => self.number_or_range(word, |_| None),
         }
     }
 
     fn most(self) -> u64 {
         match self {
-            Self::Addresses => u64::MAX,
+            Self::Addresses | Self::Macs => u64::MAX,
             Self::Ports => u16::MAX.into(),
             Self::Protocols => u8::MAX.into(),
             Self::Numbers { most } => most,
@@ -229,7 +238,7 @@ impl Items {
                 .unwrap_or_default()
         };
         match self {
-            Self::Addresses | Self::Numbers { .. } => format!("`{word}` is no number"),
+            Self::Addresses | Self::Macs | Self::Numbers { .. } => format!("`{word}` is no number"),
             Self::Ports => format!(
                 "`{word}` is neither a port nor a service with a name here{}",
                 near(names::services().collect())
@@ -261,6 +270,21 @@ pub fn number(word: &str) -> Option<u64> {
         return None;
     }
     digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Six octets in hexadecimal, as one number.
+#[must_use]
+pub fn mac(text: &str) -> Option<u64> {
+    let octets: Vec<&str> = text.split([':', '-']).collect();
+    if octets.len() != 6 {
+        return None;
+    }
+    octets.into_iter().try_fold(0, |number, octet| {
+        let is_octet =
+            (1..=2).contains(&octet.len()) && octet.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let octet = u64::from_str_radix(octet, 16).ok().filter(|_| is_octet)?;
+        Some(number << 8 | octet)
+    })
 }
 
 /// An address, a network, a range of addresses, or a host's name.

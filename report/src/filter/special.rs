@@ -6,7 +6,8 @@ use super::{
     condition::{Fields, MACS, Read, Side, TUNNEL_COUNTRIES, TUNNELS, Words, equal},
     error::Misread,
     operand::compared,
-    sets, times, vocabulary,
+    sets::{self, Items},
+    times, vocabulary,
 };
 
 impl Words<'_, '_> {
@@ -98,9 +99,12 @@ impl Words<'_, '_> {
         self.unknown("`ip`, `net` or `in` fits here", &["ip", "net"])
     }
 
-    /// `src mac 02:00:00:00:00:01`.
+    /// `src mac 02:00:00:00:00:01`, `src mac in [… …]`.
     pub(super) fn mac(&mut self, side: Side) -> Read {
         self.at += 1;
+        if let Some(filter) = self.membership(side, MACS, Items::Macs)? {
+            return Ok(filter);
+        }
         let compared_at = self.here();
         let comparison = self.comparison();
         if comparison.is_some_and(|it| !matches!(it, Comparison::Equal | Comparison::NotEqual)) {
@@ -114,12 +118,9 @@ impl Words<'_, '_> {
         let comparison = comparison.unwrap_or(Comparison::Equal);
         let at = self.here();
         let word = self.value("a MAC address such as 02:00:00:00:00:01")?;
-        match mac_number(&word) {
+        match sets::mac(&word) {
             Some(number) => Ok(compared(side, MACS, comparison, number)),
-            None => Err(Misread::new(
-                at,
-                "a MAC address such as 02:00:00:00:00:01 fits here",
-            )),
+            None => Err(Misread::new(at, sets::A_MAC)),
         }
     }
 
@@ -233,18 +234,4 @@ impl Words<'_, '_> {
         let span_ms = u64::try_from(span_ns / 1_000_000).unwrap_or(0);
         Ok(compared(Side::Source, (field, field), comparison, span_ms))
     }
-}
-
-/// Six octets in hexadecimal, as one number.
-fn mac_number(text: &str) -> Option<u64> {
-    let octets: Vec<&str> = text.split([':', '-']).collect();
-    if octets.len() != 6 {
-        return None;
-    }
-    octets.into_iter().try_fold(0, |number, octet| {
-        let is_octet =
-            (1..=2).contains(&octet.len()) && octet.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let octet = u64::from_str_radix(octet, 16).ok().filter(|_| is_octet)?;
-        Some(number << 8 | octet)
-    })
 }

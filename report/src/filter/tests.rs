@@ -103,6 +103,7 @@ fn what_fits_is_understood() {
         "not conn tcp",
         "flows > 0 and sampling > 1 and nfversion 9",
         "in src mac 00:11:22:33:44:55 or out dst mac 0:11:22:33:44:5 or mac != 00-11-22-33-44-55",
+        "src mac in [00:11:22:33:44:55, 0-0-0-0-0-1] or mac not in [0:0:0:0:0:2]",
         "mpls label1 = 5 or mpls exp2 > 3 or mpls label in [16 17-20]",
         "src tun ip 10.0.0.1 or tun ip in [10.0.0.0/8] and dst tun in @private",
         "bgpnext ip 192.0.2.1 or bgp next in [192.0.2.0/24]",
@@ -363,6 +364,7 @@ fn what_does_not_fit_is_pointed_at() {
         ("first seen > 2026-13", 14, "a time such as"),
         ("src mac 00:11:22:33:44", 9, "a MAC address such as"),
         ("src mac > 00:11:22:33:44:55", 9, "`=` or `!=`"),
+        ("src mac in [00:11:22]", 13, "a MAC address such as"),
         ("in src ip 192.0.2.1", 4, "`if`, `packets`"),
         ("mpls label11 = 5", 6, "from 1, the top, to 10"),
         ("mpls eos5 5", 6, "`label1`, `exp1`"),
@@ -661,6 +663,10 @@ fn large_sets_are_functions_with_the_same_meaning() {
     std::fs::write(folder.path().join("sets/large"), lines.join("\n")).unwrap();
     let numbers: Vec<_> = (0..400).map(|at| (at * 3).to_string()).collect();
     std::fs::write(folder.path().join("sets/ports"), numbers.join(" ")).unwrap();
+    let macs: Vec<_> = (0..400)
+        .map(|at| format!("0:0:0:0:{:x}:{:x}", at * 3 / 256, at * 3 % 256))
+        .collect();
+    std::fs::write(folder.path().join("sets/macs"), macs.join("\n")).unwrap();
     let library = Library::new(folder.path().to_owned());
     let mut random = Random::new(12);
     let flows: Vec<_> = (0..500).map(|_| flow(&mut random)).collect();
@@ -671,6 +677,7 @@ fn large_sets_are_functions_with_the_same_meaning() {
         "router in @large",
         "not next in @large",
         "port in @ports",
+        "src mac in @macs",
     ] {
         let filter = parse_with(text, &library).unwrap_or_else(|error| panic!("{text}: {error}"));
         let table = context.read_batch(batch.clone()).unwrap();
