@@ -1,7 +1,7 @@
 //! Connections: both directions of a 5-tuple in one line, as nfdump's `-B` has them.
 
 use anyhow::Result;
-use datafusion::prelude::{Expr, col};
+use datafusion::prelude::{Expr, col, lit};
 
 use crate::{
     answer::{Cell, Column, Table},
@@ -53,11 +53,14 @@ fn direction(sent: bool) -> Direction {
 }
 
 /// Whether a flow comes from the client: the server has the lower port, and of two equal ones the higher
-/// address. So each flow and its answers agree on who is who.
+/// address. So each flow and its answers agree on who is who. ICMP's ports are a type and a code: who sends it is
+/// the client.
 fn from_client() -> Expr {
+    let is_icmp = col("protocol").in_list(vec![lit(1u8), lit(58u8)], false);
     let higher = col("src_port").gt(col("dst_port"));
     let same = col("src_port").eq(col("dst_port"));
-    higher.or(same.and(col("src_addr").lt_eq(col("dst_addr"))))
+    let lower_address = col("src_addr").lt_eq(col("dst_addr"));
+    is_icmp.or(higher).or(same.and(lower_address))
 }
 
 fn table(leading: &[(Ends, Exchanged)], total: &Exchanged) -> Result<Table> {

@@ -22,6 +22,7 @@ use weir_tests::process::{binaries, succeed};
 const BEGIN_S: u64 = 1_795_132_800;
 const HOUR_S: u64 = 3600;
 const SECOND_NS: u64 = 1_000_000_000;
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
@@ -324,6 +325,23 @@ fn both_directions_of_a_connection_are_one_line() {
     ] {
         assert_eq!(connections[0][field], value, "{field}");
     }
+}
+
+/// Who pings whom is not turned round: a type and a code tell no client from a server.
+#[test]
+fn who_sends_icmp_is_the_client() {
+    let ping = flow(10, "10.1.0.9", "198.51.100.1", ICMP, (0, 8 << 8));
+    let pong = flow(10, "198.51.100.1", "10.1.0.9", ICMP, (0, 0));
+    let answer = Archive::new(vec![ping, pong]).json(&["group", "--biflow"]);
+    let connections = answer["connections"].as_array().unwrap();
+    let of = |name: &str| -> Vec<Value> {
+        let each = connections.iter();
+        each.map(|connection| connection[name].clone()).collect()
+    };
+    assert_eq!(of("client"), ["10.1.0.9", "198.51.100.1"]);
+    assert_eq!(of("server"), ["198.51.100.1", "10.1.0.9"]);
+    assert_eq!(of("server_port"), [8 << 8, 0]);
+    assert_eq!(of("sent_octets"), [5000, 5000]);
 }
 
 #[test]
