@@ -38,8 +38,8 @@ const MISSED_NS: i64 = 7 * 86_400_000_000_000;
 pub struct Options {
     #[command(flatten)]
     source: Source,
-    /// An exporter that was not heard for so long is silent; one that was heard before the time asked for and
-    /// not in it is told in any case
+    /// An exporter that was not heard for so long is silent, if the filter asks for times and exporters only; one
+    /// that was heard before the time asked for and not in it is told in any case
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = series::length)]
     silent: i64,
 }
@@ -98,7 +98,10 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         ..Table::default()
     };
     answer.table("exporters", table);
-    let mut findings = findings(options, &heard, coverage, newest_ns);
+    // Where the filter looks at more, who has no newer flow that fits may have sent others.
+    let is_whole = prune::is_of_times_and_exporters(&question.filter);
+    let silent_ns = is_whole.then_some(options.silent);
+    let mut findings = findings(silent_ns, &heard, coverage, newest_ns);
     findings.extend(nothing_came(coverage, question.now_ns, options.silent));
     if heard.is_empty() && findings.is_empty() {
         findings.push(
@@ -211,9 +214,10 @@ fn row(heard: &Heard, coverage: &Coverage, newest_ns: i64) -> Vec<Cell> {
     ]
 }
 
-/// What an operator should know, a sentence each.
+/// What an operator should know, a sentence each. `silent_max_ns`: how long an exporter may be silent, if these flows
+/// tell that.
 fn findings(
-    options: &Options,
+    silent_max_ns: Option<i64>,
     heard: &[Heard],
     coverage: &Coverage,
     newest_ns: i64,
@@ -234,7 +238,7 @@ fn findings(
                 "{name} was heard until {since} UTC, and nothing of the time asked for came from it: is it up, and \
                  does it still export to here?"
             ));
-        } else if silent_ns > options.silent {
+        } else if silent_max_ns.is_some_and(|most| silent_ns > most) {
             findings.push(format!(
                 "{name} fell silent at {since} UTC, {silent} before the newest flow"
             ));

@@ -34,6 +34,13 @@ fn q11_is_the_data_complete() {
         findings.contains("192.0.2.2 (version 9, domain 7) fell silent at 2026-11-20 11:50:03"),
         "{findings}"
     );
+    // Whose flows that fit are old may have sent others since.
+    for (asked, is_told) in [("router ip 192.0.2.2", true), ("dst ip 10.7.0.2", false)] {
+        let answer = archive.json(&["health", asked]);
+        assert_eq!(column(&answer["exporters"], "exporter"), ["192.0.2.2"]);
+        let findings = answer["findings"].to_string();
+        assert_eq!(findings.contains("fell silent"), is_told, "{findings}");
+    }
     // Who is the only one left is silent beside nobody: the time of day tells.
     for (asked, now, is_silent) in [
         ("last 1h", "2026-11-22T02:00", true),
