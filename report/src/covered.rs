@@ -83,8 +83,12 @@ fn loss_text(coverage: &Coverage) -> String {
     };
     match (coverage.unaccounted, coverage.closed + coverage.open) {
         (0, _) => lost,
-        (unaccounted, all) if unaccounted == all => {
+        (unaccounted, all) if unaccounted == all && coverage.closed == 0 => {
             "what was lost on the way is known when a file is closed".to_owned()
+        }
+        // What was imported or recovered never tells.
+        (unaccounted, all) if unaccounted == all => {
+            "these files do not tell what was lost on the way".to_owned()
         }
         (1, _) => format!("{lost}; one file says nothing of that yet"),
         (unaccounted, _) => format!("{lost}; {unaccounted} files say nothing of that"),
@@ -148,6 +152,27 @@ pub fn coverage_json(coverage: &Coverage, flows: u64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_without_an_account_tell_of_no_loss() {
+        let ends = (1_700_000_000_000_000_000, 1_700_000_900_000_000_000);
+        for (closed, open, expected) in [
+            (0, 1, "is known when a file is closed"),
+            (2, 0, "these files do not tell"),
+            (2, 1, "these files do not tell"),
+        ] {
+            let coverage = Coverage {
+                closed,
+                open,
+                unaccounted: closed + open,
+                flows_ns: Some(ends),
+                heard_ns: vec![ends],
+                ..Coverage::default()
+            };
+            let says = coverage_text(&coverage, 7);
+            assert!(says.contains(expected), "{closed} {open}: {says}");
+        }
+    }
 
     #[test]
     fn the_end_of_an_answer_says_what_it_covers() {
