@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ffi::OsStr,
     fs,
     net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
@@ -48,7 +49,8 @@ pub fn load(files: &[PathBuf], folder: &Path) -> Result<()> {
         return Ok(());
     }
     let found = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut paths: Vec<_> = found.map(|file| file.path()).collect();
+    let meant = found.filter(|file| is_meant(&file.file_name()));
+    let mut paths: Vec<_> = meant.map(|file| file.path()).collect();
     paths.sort();
     // Files of the command line come last: of two names for one thing the last counts.
     paths.extend_from_slice(files);
@@ -61,6 +63,12 @@ pub fn load(files: &[PathBuf], folder: &Path) -> Result<()> {
     // Nothing else loads them meanwhile.
     let _ = LOADED.set(names);
     Ok(())
+}
+
+/// Whether a file is there to be read: an editor that is open, or was, leaves others beside it.
+fn is_meant(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    !name.starts_with(b".") && !name.ends_with(b"~")
 }
 
 /// What is known of an address.

@@ -282,6 +282,10 @@ fn names_come_from_local_files() {
     let names = archive.folder.path().join("names");
     fs::create_dir(&names).unwrap();
     fs::write(names.join("hosts"), "198.51.100.1 shop\n").unwrap();
+    // What an editor keeps beside it is no file of names.
+    for left in [".hosts.swp", "hosts~"] {
+        fs::write(names.join(left), b"\xff").unwrap();
+    }
     let networks = archive.folder.path().join("campus.csv");
     fs::write(&networks, "10.1.0.0/27,lab\n10.1.0.0/16,campus\n").unwrap();
     let networks = networks.to_str().unwrap();
