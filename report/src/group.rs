@@ -117,17 +117,22 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     }
     let shown = table.rows.len() as u64;
     answer.table("groups", table);
-    if total.groups > shown {
-        let line = format!(
-            "{} of {} groups are shown",
-            text::count(shown),
-            text::count(total.groups)
-        );
-        answer.line("groups_in_all", json!(total.groups), line);
-    }
+    tell_cut(shown, total.groups, &mut answer);
     let is_json = options.shape.form(&options.source) == Form::Json;
     answer.print(&question.coverage, is_json)?;
     Ok(question.coverage)
+}
+
+/// That there are more groups than are shown, if so.
+pub fn tell_cut(shown: u64, groups: u64, answer: &mut Answer) {
+    if groups > shown {
+        let line = format!(
+            "{} of {} groups are shown",
+            text::count(shown),
+            text::count(groups)
+        );
+        answer.line("groups_in_all", json!(groups), line);
+    }
 }
 
 /// Groups as a table: keys, sums, different values, times and rates.

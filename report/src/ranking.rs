@@ -187,17 +187,7 @@ pub struct Ranking {
 }
 
 impl Ranking {
-    /// An empty ranking of so many lines, the greatest first; 0: of all.
-    #[must_use]
-    pub fn new(order: Order, lines_max: usize) -> Self {
-        let sorting = Sorting {
-            order,
-            is_ascending: false,
-        };
-        Self::sorted(sorting, lines_max)
-    }
-
-    /// Likewise, the greatest first or the least.
+    /// An empty ranking of so many lines; 0: of all.
     #[must_use]
     pub fn sorted(sorting: Sorting, lines_max: usize) -> Self {
         Self {

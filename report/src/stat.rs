@@ -17,10 +17,10 @@ use crate::{
     data::Coverage,
     element::{Element, KeyValue, key_value},
     functions,
-    gather::{Gathering, Group, gather},
+    gather::{Gathering, gather},
     group,
     question::{Misasked, Question, Source},
-    ranking::{Order, Ranking},
+    ranking::{Order, Ranking, Sorting},
 };
 
 /// What `weir stat` is asked.
@@ -204,9 +204,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             answer.table("distribution", table);
         }
         Shape::Elements(names) | Shape::Ports(names) => {
-            let (table, flows) = elements(options, &question, names).await?;
+            let (table, flows, groups) = elements(options, &question, names).await?;
+            let shown = table.rows.len() as u64;
             answer.flows = flows;
             answer.table("lines", table);
+            group::tell_cut(shown, groups, &mut answer);
         }
     }
     answer.print(&question.coverage, options.source.json)?;
@@ -328,8 +330,13 @@ async fn distribution(question: &Question, element: &str) -> Result<(Table, u64)
     Ok((table, total.counts.flows))
 }
 
-/// Lines of elements, with flow-stat's columns: keys, flows, octets, packets.
-async fn elements(options: &Options, question: &Question, names: &[&str]) -> Result<(Table, u64)> {
+/// Lines of elements, with flow-stat's columns: keys, flows, octets, packets. Beside them how many flows, and how many
+/// groups there are.
+async fn elements(
+    options: &Options,
+    question: &Question,
+    names: &[&str],
+) -> Result<(Table, u64, u64)> {
     let keys: Result<Vec<_>, _> = names.iter().map(|name| Element::parse(name)).collect();
     let gathering = Gathering {
         keys: keys.map_err(anyhow::Error::msg)?,
@@ -343,29 +350,29 @@ async fn elements(options: &Options, question: &Question, names: &[&str]) -> Res
         )));
     }
     // Only these three orders can be cut while groups come in; others need all of them.
-    let order = match options
-        .descending
-        .map(|column| column.checked_sub(names.len()))
-    {
+    let order = match asked.map(|column| column.checked_sub(names.len())) {
         Some(Some(0)) => Some(Order::Flows),
         Some(Some(1)) | None => Some(Order::Octets),
         Some(Some(2)) => Some(Order::Packets),
-        _ => None,
+        Some(_) => None,
     };
-    let is_cut = order.is_some() && options.ascending.is_none();
-    let lines = if is_cut { options.lines } else { 0 };
-    let mut ranking = Ranking::new(order.unwrap_or(Order::Octets), lines);
+    let sorting = Sorting {
+        order: order.unwrap_or(Order::Octets),
+        is_ascending: order.is_some() && options.ascending.is_some(),
+    };
+    let lines = if order.is_some() { options.lines } else { 0 };
+    let mut ranking = Ranking::sorted(sorting, lines);
     let flows = question.flows.clone();
     let total = gather(flows, &gathering, |row| ranking.offer(row)).await?;
     let mut groups = ranking.finish();
-    if let Some(column) = asked.filter(|_| !is_cut) {
-        sort(&mut groups, column, names.len());
+    if let Some(key) = asked.filter(|_| order.is_none()) {
+        groups.sort_by(|one, other| one.keys[key].cmp(&other.keys[key]));
         if options.ascending.is_none() {
             groups.reverse();
         }
-    }
-    if options.lines > 0 {
-        groups.truncate(options.lines);
+        if options.lines > 0 {
+            groups.truncate(options.lines);
+        }
     }
     let whole = gathering.whole(&total).unwrap_or_default();
     let mut table = group::table(&gathering, &groups);
@@ -383,17 +390,7 @@ async fn elements(options: &Options, question: &Question, names: &[&str]) -> Res
             }
         }
     }
-    Ok((table, whole.flows))
-}
-
-/// Sorts by a column, the least first.
-fn sort(groups: &mut [Group], column: usize, keys: usize) {
-    groups.sort_by(|one, other| match column.checked_sub(keys) {
-        None => one.keys[column].cmp(&other.keys[column]),
-        Some(0) => one.counts.flows.cmp(&other.counts.flows),
-        Some(1) => one.counts.octets.cmp(&other.counts.octets),
-        Some(_) => one.counts.packets.cmp(&other.counts.packets),
-    });
+    Ok((table, whole.flows, total.groups))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use weir_tests::process::succeed;
 
 use crate::archive::{Archive, Flow, TCP, UDP, column};
@@ -213,6 +213,12 @@ fn q7_which_ports_are_used_most() {
         ["Destination", "port", "Flows", "Octets", "Packets"]
     );
     assert_eq!((words(1)[0], words(2)[0]), ("40000", "443"), "{stat}");
+    let all = archive.json(&["stat", "9", "-s1"]);
+    let least = archive.json(&["stat", "9", "-s1", "-n", "3"]);
+    let lines = all["lines"].as_array().unwrap();
+    assert_eq!(least["lines"].as_array().unwrap()[..], lines[..3]);
+    assert_eq!(least["groups_in_all"], lines.len());
+    assert_eq!(all["groups_in_all"], Value::Null);
     let groups = archive.json(&["group", "--by", "srcip/16", "--having", "flows > 5000"]);
     assert_eq!(column(&groups["groups"], "srcip/16"), ["10.1.0.0/16"]);
 }
