@@ -3,8 +3,8 @@
 //! A source scans hosts if it tries more than so many of them, on one port or on any; it scans ports if
 //! it tries more than so many on one host: flow-dscan's questions, with its thresholds. So does a busy
 //! client, or a mail server; but its packets are answered. Therefore most of what a scanner sends must
-//! have remained *bare*: TCP that never got to an ACK, and ICMP echo requests. (Of UDP nothing tells;
-//! `--bare 0` lists whoever is busy, too.)
+//! have remained *bare*: TCP that never got to an ACK, and echo requests of ICMP and ICMPv6. (Of UDP nothing
+//! tells; `--bare 0` lists whoever is busy, too.)
 
 use std::collections::HashSet;
 
@@ -139,12 +139,16 @@ pub async fn run(options: &Options) -> Result<Coverage> {
 /// The columns that are needed, with one more that says whether a flow remained bare.
 fn selected(flows: DataFrame) -> Result<DataFrame> {
     const ACK: u16 = 0x10;
-    const ECHO_REQUEST: u16 = 8 << 8;
+    /// ICMP's and ICMPv6's protocol and type.
+    const ECHO_REQUESTS: [(u8, u16); 2] = [(1, 8), (58, 128)];
     let unanswered = bitwise_and(col("tcp_flags"), lit(ACK)).eq(lit(0u16));
     let syn_only = col("protocol").eq(lit(6u8)).and(unanswered);
-    let echo = col("dst_port").eq(lit(ECHO_REQUEST));
-    let ping = col("protocol").eq(lit(1u8)).and(echo);
-    let bare = when(syn_only.or(ping), lit(1u64)).otherwise(lit(0u64))?;
+    let pings = ECHO_REQUESTS.map(|(protocol, kind)| {
+        let is_request = col("dst_port").eq(lit(kind << 8));
+        col("protocol").eq(lit(protocol)).and(is_request)
+    });
+    let is_bare = pings.into_iter().fold(syn_only, Expr::or);
+    let bare = when(is_bare, lit(1u64)).otherwise(lit(0u64))?;
     let mut columns: Vec<Expr> = TRIES.map(col).to_vec();
     columns.extend([
         col("flows"),

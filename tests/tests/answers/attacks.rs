@@ -126,6 +126,22 @@ fn q6_who_scans_slowly_and_who_is_only_busy() {
     assert!(column(&whoever["hosts_on_a_port"], "srcip").contains(&json!("10.0.0.25")));
 }
 
+/// Echo requests have no answer in them, of either family.
+#[test]
+fn q6_who_pings_many_hosts() {
+    let pings = (1..=100u64).flat_map(|at| {
+        let v4 = Flow::new(at, "203.0.113.7", &format!("10.3.0.{at}"), 1, 8 << 8);
+        let victim = format!("2001:db8:3::{at}");
+        let v6 = Flow::new(at, "2001:db8::7", &victim, 58, 128 << 8);
+        [v4.counts(1, 84), v6.counts(1, 104)]
+    });
+    let answer = Archive::of(pings).json(&["scans"]);
+    assert_eq!(
+        column(&answer["hosts_on_a_port"], "srcip"),
+        ["203.0.113.7", "2001:db8::7"]
+    );
+}
+
 #[test]
 fn q10_who_sends_from_addresses_that_cannot_be_and_to_groups() {
     let archive = Archive::of([
