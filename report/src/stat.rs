@@ -226,7 +226,14 @@ async fn summary(flows: DataFrame) -> Result<(Table, u64)> {
         ("flows", Cell::Count(total.flows)),
         ("octets", Cell::Count(total.octets)),
         ("packets", Cell::Count(total.packets)),
-        ("first flow (UTC)", Cell::Time(first)),
+        (
+            "first flow (UTC)",
+            if total.flows == 0 {
+                Cell::Empty
+            } else {
+                Cell::Time(first)
+            },
+        ),
         ("seconds to the last packet", Cell::Milliseconds(elapsed_ms)),
         ("seconds a flow", Cell::Milliseconds(each(durations_ms))),
         (

@@ -184,6 +184,11 @@ fn sums_of_what_exporters_say_do_not_wrap() {
     let seconds = answer["summary"].as_array().unwrap().iter();
     let mut seconds = seconds.filter(|row| row["figure"] == "seconds a flow");
     assert_eq!(seconds.next().unwrap()["value"], 2000);
+    // No flow is the first of none.
+    let answer = archive.json(&["stat", "summary", "src port 1 and dst port 1"]);
+    let mut figures = answer["summary"].as_array().unwrap().iter();
+    let first = figures.find(|row| row["figure"] == "first flow (UTC)");
+    assert_eq!(first.unwrap()["value"], Value::Null);
 }
 
 /// What is exported is a directory of its own.
