@@ -150,19 +150,21 @@ fn start_pager() -> Option<Child> {
     Some(pager)
 }
 
-/// The pager's command line: what the operator chose, or `less` if it is installed.
+/// The pager's command line: what the operator chose, or `less`. None if it is not installed, or there would be no
+/// answer; what only the shell can tell is left to it.
 fn wanted(chosen: Option<&str>, path: &std::ffi::OsStr) -> Option<String> {
-    match chosen.map(str::trim) {
-        Some("" | "cat") => None,
-        Some(chosen) => Some(chosen.to_owned()),
-        None => {
-            let is_there = |folder: &Path| folder.join(PAGER).is_file();
-            let mut folders = env::split_paths(path);
-            folders
-                .any(|folder| is_there(&folder))
-                .then(|| PAGER.to_owned())
-        }
+    let command = chosen.unwrap_or(PAGER).trim();
+    let program = command.split_whitespace().next()?;
+    if command == "cat" {
+        return None;
     }
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._+-".contains(letter);
+    let is_there = if program.contains('/') {
+        Path::new(program).is_file()
+    } else {
+        env::split_paths(path).any(|folder| folder.join(program).is_file())
+    };
+    (is_there || !program.chars().all(is_plain)).then(|| command.to_owned())
 }
 
 #[cfg(test)]
@@ -176,9 +178,18 @@ mod tests {
         assert_eq!(wanted(None, path), None);
         std::fs::write(folder.path().join(PAGER), "").unwrap();
         assert_eq!(wanted(None, path).as_deref(), Some("less"));
-        assert_eq!(wanted(Some("more -s"), path).as_deref(), Some("more -s"));
-        assert_eq!(wanted(Some(""), path), None);
-        assert_eq!(wanted(Some(" cat "), path), None);
+        let whole = folder.path().join("less");
+        for command in [
+            "less -S",
+            whole.to_str().unwrap(),
+            "~/bin/page",
+            "$MY_PAGER",
+        ] {
+            assert_eq!(wanted(Some(command), path).as_deref(), Some(command));
+        }
+        for command in ["", " cat ", "more -s", "/no/such/folder/less"] {
+            assert_eq!(wanted(Some(command), path), None, "{command}");
+        }
     }
 
     #[test]

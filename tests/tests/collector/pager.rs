@@ -53,6 +53,8 @@ fn a_pager_is_for_people_at_a_terminal_who_want_one() {
         (format!("{PAGER} {ask} | cat"), false),
         (format!("PAGER= {ask}"), false),
         (format!("PAGER=cat {ask}"), false),
+        // One that is not installed takes nobody's answer.
+        (format!("PAGER=no-such-pager {ask}"), false),
     ] {
         let lines = shown(&command);
         let paged = lines.iter().filter(|line| line.starts_with("paged:"));
