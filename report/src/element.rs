@@ -13,6 +13,7 @@ use crate::{
     functions,
     local_names::{self, What},
     others::{self, OtherKind},
+    question::Misasked,
 };
 use known::{ALSO, KNOWN, Known, NOT_KEPT, OTHERS, PAIRS};
 use shown::Shown;
@@ -272,10 +273,10 @@ impl Element {
         let mut expressions = self.expressions();
         match (expressions.pop(), expressions.is_empty()) {
             (Some(expression), true) => Ok(expression),
-            _ => bail!(
+            _ => bail!(Misasked(format!(
                 "`{0}` is on both sides of a flow: say src{0} or dst{0} here",
                 self.name
-            ),
+            ))),
         }
     }
 

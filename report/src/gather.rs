@@ -21,6 +21,7 @@ use crate::{
     functions,
     joined::{OUT_OCTETS, OUT_PACKETS},
     keys,
+    question::Misasked,
 };
 
 /// What flows are gathered by, and what is counted of them beside flows, packets and octets.
@@ -287,11 +288,11 @@ fn filtered(
     let predicate = plan::plan(having);
     for column in predicate.column_refs() {
         if !known.contains(&column.name()) {
-            bail!(
+            bail!(Misasked(format!(
                 "the groups have no {}: a filter on them may look at {}",
                 column.name(),
                 known.join(", ")
-            );
+            )));
         }
     }
     Ok(frame.select(all)?.filter(predicate)?.select(columns)?)

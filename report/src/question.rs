@@ -155,7 +155,8 @@ impl Source {
     /// A list of another program's, by its file and name.
     fn listed(&self, file: &str, name: &str, translate: Translate) -> Result<Filter> {
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
-        let filter = translate(&text, name).map_err(|says| anyhow::anyhow!("in {file}: {says}"))?;
+        let filter =
+            translate(&text, name).map_err(|says| Misasked(format!("in {file}: {says}")))?;
         let parsed = self.parse(&filter);
         parsed.with_context(|| format!("`{name}` in {file} is `{filter}`"))
     }

@@ -230,7 +230,7 @@ fn orders_of(names: &[String], distinct: &mut Vec<Element>) -> Result<Vec<(Sorti
         let order = match (Order::parse(name), counted) {
             (Some(order), _) => order,
             (None, Some(element)) => {
-                let element = Element::parse(element).map_err(anyhow::Error::msg)?;
+                let element = Element::parse(element).map_err(Misasked)?;
                 let at = distinct.iter().position(|known| *known == element);
                 Order::Distinct(at.unwrap_or_else(|| {
                     distinct.push(element);

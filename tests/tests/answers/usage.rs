@@ -242,6 +242,13 @@ fn what_is_asked_wrongly_is_told() {
             &["top", "--by", "srcip/bytes", "--order", "flows"][..],
             "orders of their own",
         ),
+        (&["top", "--order", "distinct(size)"][..], "no element"),
+        (&["top", "--distinct", "ip"][..], "on both sides of a flow"),
+        (&["top", "--acl", "/dev/null", "edge"][..], "no list `edge`"),
+        (
+            &["group", "--by", "srcip", "--having", "dst port 1"][..],
+            "the groups have no dst_port",
+        ),
         (&["stat", "0", "-S2"][..], "has no lines to sort"),
         (&["stat", "9", "-S9"][..], "there is no column 9"),
         (&["signature", "nosuch"][..], "no signature is called"),
