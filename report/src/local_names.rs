@@ -15,9 +15,6 @@ use maxminddb::{PathElement, Reader};
 
 use crate::filter::{ranges, sets};
 
-/// Octets of a text file, at most.
-const TEXT_OCTETS_MAX: u64 = 64 << 20;
-
 static LOADED: OnceLock<LocalNames> = OnceLock::new();
 
 /// What an address is asked for.
@@ -107,8 +104,8 @@ impl LocalNames {
                 self.databases.push(Reader::open_readfile(path)?);
                 Ok(())
             }
-            Some("csv") => self.add_lines(&read_text(path)?, Self::add_network),
-            _ => self.add_lines(&read_text(path)?, Self::add_host),
+            Some("csv") => self.add_lines(&sets::read_text(path)?, Self::add_network),
+            _ => self.add_lines(&sets::read_text(path)?, Self::add_host),
         }
     }
 
@@ -193,13 +190,6 @@ impl LocalNames {
             found.decode_path::<String>(place).ok()?
         })
     }
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    if fs::metadata(path)?.len() > TEXT_OCTETS_MAX {
-        bail!("it has more than 64 MiB");
-    }
-    Ok(fs::read_to_string(path)?)
 }
 
 #[cfg(test)]

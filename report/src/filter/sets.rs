@@ -4,14 +4,18 @@
 //! (`192.0.2.1-192.0.2.9`), numbers, names of services, MAC addresses, or other sets (`@mail`). An item after a
 //! minus is taken out again; items apply in their order. What follows a `#` is a comment.
 
-use std::{fs, io, net::IpAddr, path::PathBuf};
+use std::{
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use super::ranges::{self, Ranges};
 use crate::names;
 
 /// Sets within sets, at most.
 const DEPTH_MAX: u32 = 8;
-/// Octets of a set's file, at most.
+/// Octets of a file of sets or of names, at most.
 const FILE_OCTETS_MAX: u64 = 64 << 20;
 
 /// What fits where a MAC address does.
@@ -141,7 +145,11 @@ impl Library {
     }
 }
 
-fn read_text(path: &std::path::Path) -> io::Result<String> {
+/// Reads a file of the operator's.
+///
+/// # Errors
+/// If it cannot be read, or is too large to be one.
+pub fn read_text(path: &Path) -> io::Result<String> {
     if fs::metadata(path)?.len() > FILE_OCTETS_MAX {
         return Err(io::Error::other("it has more than 64 MiB"));
     }
