@@ -144,11 +144,13 @@ fn print(options: &Options, looker: &mut Looker, state: &mut State) -> Result<()
             writeln!(output, "\n{}", state.summary())?;
         }
         output.flush()?;
-        if let Some(trouble) = &state.look.trouble {
-            eprintln!("weir: {trouble}");
-        }
-        if options.once || !options.json {
-            return Ok(());
+        let is_last = options.once || !options.json;
+        match &state.look.trouble {
+            // What is printed is not all that was asked for.
+            Some(trouble) if is_last => bail!("{trouble}"),
+            Some(trouble) => eprintln!("weir: {trouble}"),
+            None if is_last => return Ok(()),
+            None => {}
         }
     }
 }

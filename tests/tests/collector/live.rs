@@ -1,8 +1,9 @@
 //! `weir live` in a real terminal, under changing traffic: what is on the screen is what was sent.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, UdpSocket},
+    os::unix::net::UnixListener,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -250,6 +251,21 @@ fn without_a_terminal_it_is_a_table_or_objects() {
     assert!(
         status == Some(1) && said.contains("no sensor answers at /no/such/socket"),
         "{said}"
+    );
+    // One that cannot tell its flows: what arrived is shown, and is no whole answer.
+    let path = site.path("old-sensor");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // Who only looked whether somebody listens has gone.
+            let _ = BufReader::new(&stream).read_line(&mut String::new());
+            let _ = (&stream).write_all(b"Unknown control command\n");
+        }
+    });
+    let (status, table, said) = run(&format!("-i 200ms --once -c {}", path.display()));
+    assert!(
+        status == Some(1) && table.contains("15,000") && said.contains("older than this weir"),
+        "{table} {said}"
     );
     assert!(collector.stop().unwrap().success());
 }
