@@ -94,8 +94,8 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     Ok(question.coverage)
 }
 
-/// The stretch of time that is shown: what the filter asks for, as far as there are flows; `None` if
-/// there are none.
+/// The stretch of time that is shown: what the filter asks for, but for the time to come, and as far as it
+/// does not say, that of the flows; `None` if there are none.
 #[must_use]
 pub fn stretch_ns(filter: &Filter, coverage: &Coverage, now_ns: i64) -> Option<(i64, i64)> {
     let (first_ns, last_ns) = coverage.flows_ns?;
@@ -107,7 +107,9 @@ pub fn stretch_ns(filter: &Filter, coverage: &Coverage, now_ns: i64) -> Option<(
     let latest_ns = last_ns.min(last_received_ns.max(now_ns));
     let (from_ns, to_ns) = prune::stretch_ns(filter);
     let from_ns = from_ns.unwrap_or(earliest_ns);
-    let to_ns = to_ns.unwrap_or(latest_ns.saturating_add(1));
+    let latest_ns = latest_ns.saturating_add(1);
+    // No average or percentile is of hours that nothing could come in yet.
+    let to_ns = to_ns.map_or(latest_ns, |to| to.min(now_ns.max(latest_ns)));
     Some((from_ns, to_ns.max(from_ns.saturating_add(1))))
 }
 
@@ -215,4 +217,34 @@ fn summary(bins: &Bins, answer: &mut Answer) {
         "octets_outside": outside.octets,
     });
     answer.line("summary", value, line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::ast::{Comparison, Field, Test};
+
+    #[test]
+    fn what_is_to_come_is_not_shown() {
+        const HOUR_NS: i64 = 3_600_000_000_000;
+        let coverage = Coverage {
+            flows_ns: Some((HOUR_NS, 2 * HOUR_NS)),
+            received_ns: vec![(HOUR_NS, 2 * HOUR_NS)],
+            ..Coverage::default()
+        };
+        for (asked_hour, now_hour, expected_ns) in [
+            (3, 5, 3 * HOUR_NS),
+            (9, 5, 5 * HOUR_NS),
+            // A clock that is behind hides no flow.
+            (9, 1, 2 * HOUR_NS + 1),
+        ] {
+            let until = Filter::from(Test::Time {
+                field: Field::Start,
+                comparison: Comparison::Less,
+                at_ms: asked_hour * 3_600_000,
+            });
+            let stretch = stretch_ns(&until, &coverage, now_hour * HOUR_NS);
+            assert_eq!(stretch, Some((HOUR_NS, expected_ns)), "{asked_hour}");
+        }
+    }
 }
