@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use weir_tests::{
@@ -30,6 +30,8 @@ use crate::{
 /// Packets a second: fast enough to be soon done, slow enough for two virtual CPUs.
 const RATE: u64 = 40_000;
 const COLLECTOR: &str = "127.0.0.1:2055";
+/// The collector's folder.
+const FLOWS: &str = "flows";
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -52,6 +54,9 @@ struct Stage {
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    if let Some(folder) = &options.keep {
+        check_empty(&folder.join(FLOWS))?;
+    }
     build::run(&build::Options { release: false })?;
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -86,6 +91,16 @@ pub fn run(options: &Options) -> Result<()> {
     }
     setup::iproute2()?;
     stage.live(&traffic::mix(options.conversations, 1))
+}
+
+/// Refuses flows of an earlier demo: this one's account would not balance with them.
+fn check_empty(flows: &Path) -> Result<()> {
+    ensure!(
+        !flows.exists(),
+        "{} is there already, and its flows are in no account of this demo: name another folder, or remove it",
+        flows.display()
+    );
+    Ok(())
 }
 
 fn is_root() -> bool {
@@ -280,7 +295,7 @@ impl Stage {
     }
 
     fn flows(&self) -> PathBuf {
-        self.path("flows")
+        self.path(FLOWS)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -372,4 +387,19 @@ fn expect_success(status: std::process::ExitStatus, name: &str, log: &Path) -> R
 fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     Ok(serde_json::from_str(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_of_an_earlier_demo_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let flows = folder.path().join(FLOWS);
+        assert!(check_empty(&flows).is_ok());
+        fs::create_dir(&flows).unwrap();
+        let says = check_empty(&flows).unwrap_err().to_string();
+        assert!(says.contains("name another folder"), "{says}");
+    }
 }
