@@ -24,7 +24,7 @@ const LAST_TURNS_MAX: usize = 64;
 pub fn take(streams: &mut Connections, common: &Common, registry: &Registry) -> Result<()> {
     let now_ns = clock::unix_ns();
     let allows = |source: &Source| common.shards.of(source.address).allows(source.address);
-    streams.accept(registry, now_ns, &allows, |accepted| match accepted {
+    streams.accept(registry, now_ns, allows, |accepted| match accepted {
         Accepted::Taken(gone) => {
             common.shards.count(|counted| counted.streams += 1);
             if let Some(gone) = gone {
