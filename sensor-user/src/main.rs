@@ -120,9 +120,15 @@ fn detach(settings: &Settings) -> Result<ExitCode> {
         eprintln!("weir-sensor: {sentence}: --detach goes on without it");
     }
     let start = Start::new(settings, version, addresses, None);
-    let statistics = start.detach(folder)?;
+    let (statistics, is_whole) = start.detach(folder)?;
     give_account(settings, &output, &statistics)?;
-    filters.map(|()| code(&statistics))
+    filters.map(|()| {
+        if is_whole {
+            code(&statistics)
+        } else {
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// Under which name the sensor is known to syslog.

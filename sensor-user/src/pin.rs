@@ -4,7 +4,8 @@
 //! starts loads its own programs and a new table, and puts its programs into the links that are
 //! there, in one step each: from then on, and after a grace period, nobody writes the old table. What
 //! is in it is exported and the old maps are removed. So the old table may have any size, hash seed
-//! and key; only the layout of its slots must be this one's.
+//! and key. Only if another version laid it out in another way it is removed unread, and that is said:
+//! metering goes on.
 
 mod dead;
 mod folder;
@@ -30,6 +31,7 @@ use crate::{
     link,
     statistics::Statistics,
 };
+use dead::Foreign;
 use folder::{links, lock, open_identity, remove_filters, remove_table, tables};
 
 pub use dead::{Dead, Origin};
@@ -78,6 +80,8 @@ pub struct Pins {
     links: RefCell<Vec<PathBuf>>,
     /// ifIndexes of the interfaces that dead sensors metered.
     dead_ifindexes: Vec<u32>,
+    /// Tables that cannot be read.
+    foreign: Foreign,
     /// Held as long as the value lives: one sensor a folder.
     _lock: File,
 }
@@ -87,7 +91,7 @@ impl Pins {
     /// sensors left, too.
     ///
     /// # Errors
-    /// A sentence: the folder is not in a BPF file system, or another sensor's layout is there.
+    /// A sentence: the folder is not in a BPF file system, or another sensor uses it.
     pub fn new(
         folder: &Path,
         kernel: &Kernel,
@@ -97,7 +101,7 @@ impl Pins {
         let lock = lock(folder)?;
         let mut numbers = tables(folder)?;
         numbers.sort_unstable();
-        let dead = Dead::open_all(folder, &numbers)?;
+        let (dead, foreign) = Dead::open_all(folder, &numbers)?;
         let next = numbers.last().map_or(0, |last| last + 1);
         let table = folder.join(format!("table-{next}"));
         let not_bpf = || {
@@ -127,6 +131,7 @@ impl Pins {
             identity,
             links: RefCell::default(),
             dead_ifindexes: dead.iter().flat_map(Dead::ifindexes).collect(),
+            foreign,
             _lock: lock,
         };
         pins.note_boot()?;
@@ -191,7 +196,8 @@ impl Pins {
         self.links.borrow_mut().push(link.to_owned());
     }
 
-    /// Removes the attachments that feed another table: nobody would read it.
+    /// Removes the attachments that feed another table: nobody would read it. Then the tables go that nobody
+    /// can read.
     pub fn remove_others(&self) {
         let ours = self.links.borrow();
         for path in links(&self.folder) {
@@ -202,6 +208,7 @@ impl Pins {
         }
         // On interfaces that are metered again it was done when they were attached to.
         let _ = remove_filters(self.dead_ifindexes.iter().copied());
+        self.foreign.remove(&self.folder);
     }
 
     /// ifIndexes of the interfaces where a dead sensor's programs meter what is received, as long as

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{Array, MapData, MapError};
 use hashbrown::HashMap;
 use weir_netflow::Sampling;
@@ -72,22 +72,41 @@ impl Origin {
     }
 }
 
+/// Tables of other versions of weir-sensor, laid out in another way: of their identity no more is read
+/// than that.
+pub(super) struct Foreign(Vec<PathBuf>);
+
+impl Foreign {
+    /// Removes them from the folder, and says what is lost by that; whether there were any. Only once their
+    /// programs are off or were exchanged: the steps of these go with the table.
+    pub(super) fn remove(&self, folder: &Path) -> bool {
+        for table in &self.0 {
+            eprintln!(
+                "weir-sensor: {} was another version's, which lays tables out in another way: the flows that were in it are not exported; to keep them, end the old version before an upgrade, and have its `weir-sensor --detach --pin {}` export them",
+                table.display(),
+                folder.display()
+            );
+            remove_table(table);
+        }
+        !self.0.is_empty()
+    }
+}
+
 impl Dead {
-    /// Opens the tables of these numbers. One that was being made or removed when its sensor died
-    /// has nothing in it, and goes.
-    pub(super) fn open_all(folder: &Path, numbers: &[u64]) -> Result<Vec<Self>> {
-        let mut dead = Vec::new();
+    /// Opens the tables of these numbers, and finds those of other versions. One that was being made or
+    /// removed when its sensor died has nothing in it, and goes.
+    pub(super) fn open_all(folder: &Path, numbers: &[u64]) -> Result<(Vec<Self>, Foreign)> {
+        let (mut dead, mut foreign) = (Vec::new(), Vec::new());
         for number in numbers {
             let path = folder.join(format!("table-{number}"));
-            let identified = open_identity(&path)
-                .is_ok_and(|identity| identity.get(&0, 0).is_ok_and(|layout| layout != 0));
-            if identified {
-                dead.push(Self::open(&path)?);
-            } else {
-                remove_table(&path);
+            let identity = open_identity(&path).ok();
+            match identity.and_then(|identity| identity.get(&0, 0).ok()) {
+                None | Some(0) => remove_table(&path),
+                Some(LAYOUT) => dead.push(Self::open(&path)?),
+                Some(_) => foreign.push(path),
             }
         }
-        Ok(dead)
+        Ok((dead, Foreign(foreign)))
     }
 
     fn open(path: &Path) -> Result<Self> {
@@ -97,12 +116,6 @@ impl Dead {
         };
         let identity = open_identity(path)?;
         let number = |index: u32| -> Result<u64> { Ok(identity.get(&index, 0)?) };
-        if number(0)? != LAYOUT {
-            bail!(
-                "{} holds a table of another version of weir-sensor: `weir-sensor --detach --pin` of that version exports and removes it; or remove the folder, and lose what is in it",
-                path.display()
-            );
-        }
         let narrow = |index: u32| -> Result<u32> { Ok(u32::try_from(number(index)?)?) };
         let (cpus, bucket_mask, ring_mask) = (narrow(1)?, narrow(2)?, narrow(4)?);
         let key_mask = number(3)?;

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, Map, MapData};
 
-use super::{IDENTITY, MAPS};
+use super::IDENTITY;
 use crate::{filter, interface};
 
 /// Holds a folder: one sensor uses it at a time.
@@ -53,12 +53,11 @@ pub fn links(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Removes what is pinned of a table. Its identity goes first: a table without one holds nothing.
+/// Removes what is pinned of a table, also of another version's, which may have other maps. Its identity
+/// goes first: a table without one holds nothing.
 pub fn remove_table(table: &Path) {
-    for name in [IDENTITY].iter().chain(&MAPS) {
-        let _ = fs::remove_file(table.join(name));
-    }
-    let _ = fs::remove_dir(table);
+    let _ = fs::remove_file(table.join(IDENTITY));
+    let _ = fs::remove_dir_all(table);
 }
 
 /// Takes tc filters of dead sensors off interfaces, those that are still there; how many.

@@ -10,6 +10,7 @@ use weir_netflow::Sampling;
 
 use super::{
     Dead,
+    dead::Foreign,
     folder::{links, lock, remove_filters, tables},
 };
 use crate::{grace, link};
@@ -18,6 +19,7 @@ use crate::{grace, link};
 pub struct Left {
     /// Their tables, by age.
     pub tables: Vec<Dead>,
+    foreign: Foreign,
     folder: PathBuf,
     _lock: File,
 }
@@ -31,8 +33,10 @@ impl Left {
         let mut numbers = tables(folder).context("nothing of a sensor's is there")?;
         numbers.sort_unstable();
         let lock = lock(folder)?;
+        let (tables, foreign) = Dead::open_all(folder, &numbers)?;
         Ok(Self {
-            tables: Dead::open_all(folder, &numbers)?,
+            tables,
+            foreign,
             folder: folder.to_owned(),
             _lock: lock,
         })
@@ -59,6 +63,13 @@ impl Left {
         let filters = remove_filters(self.tables.iter().flat_map(Dead::ifindexes))?;
         grace::wait()?;
         Ok(links.len() + filters)
+    }
+
+    /// Removes the tables that cannot be read, since another version laid them out, and says so; whether
+    /// there were any. Only once the programs are off.
+    #[must_use]
+    pub fn remove_foreign(&self) -> bool {
+        self.foreign.remove(&self.folder)
     }
 }
 

@@ -18,8 +18,9 @@ use weir_sensor_common::KeyMask;
 use super::{Start, shape};
 
 impl Start<'_> {
-    /// `--detach --pin`: what a sensor left is removed, and exported to those collectors that can be had.
-    pub fn detach(&self, folder: &Path) -> Result<Statistics> {
+    /// `--detach --pin`: what a sensor left is removed, and exported to those collectors that can be had;
+    /// with the account, whether all tables could be read.
+    pub fn detach(&self, folder: &Path) -> Result<(Statistics, bool)> {
         let mut left = Left::open(folder)?;
         let sampling = left.sampling();
         let how = self.settings.export(self.version, self.fields, sampling);
@@ -32,6 +33,7 @@ impl Start<'_> {
         // From here on nothing ends the process half way: what it had sent would be sent again.
         let _signals = signals::take()?;
         let attachments = left.take_off()?;
+        let has_foreign = left.remove_foreign();
         let tables = mem::take(&mut left.tables);
         let interfaces = self.settings.interfaces.iter();
         let ifindexes = interfaces.map(|named| interface::ifindex(&named.name).unwrap_or(0));
@@ -39,10 +41,10 @@ impl Start<'_> {
         recorder.sampling_interval = sampling.interval;
         adopt(tables, timer, &recorder, &mut export, &mut statistics)?;
         eprintln!(
-            "weir-sensor: took {attachments} programs off; {} flows of {} packets were in the table",
+            "weir-sensor: took {attachments} programs off, and {} flows of {} packets out of the table",
             statistics.adopted.records, statistics.adopted.packets
         );
         (statistics.export, statistics.export_died) = export.finish(&Now::read());
-        Ok(statistics)
+        Ok((statistics, !has_foreign))
     }
 }

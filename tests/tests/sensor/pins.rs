@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use aya::maps::{Array, Map, MapData};
 use weir_tests::{process::Daemon, traffic::flood_frames, wire::Wire};
 
 use crate::world::{COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, kill, of};
@@ -168,6 +169,46 @@ fn half_a_table_does_not_keep_a_sensor_from_starting() {
     world.send(&flood_frames(0..10));
     drop(sensor);
     expect(&bpf.detach(&world), "adopted_packets=10");
+}
+
+/// Has a table say that another version laid it out.
+fn lay_out_otherwise(bpf: &Bpf, table: &str) {
+    let map = MapData::from_pin(Path::new(&bpf.pin()).join(table).join("IDENTITY")).unwrap();
+    let mut identity: Array<MapData, u64> = Map::Array(map).try_into().unwrap();
+    identity.set(0, u64::MAX, 0).unwrap();
+}
+
+/// An upgrade must not leave an interface that nobody meters.
+#[test]
+fn a_table_of_another_layout_is_removed_and_its_programs_are_exchanged() {
+    const SENTENCE: &str =
+        "lays tables out in another way: the flows that were in it are not exported";
+    let world = World::new("pnv");
+    let bpf = Bpf::mount(&world);
+    let arguments = format!("--direction in -t idle=1h --pin {}", bpf.pin());
+    kill(world.sensor(&arguments));
+    world.send(&flood_frames(0..10));
+    lay_out_otherwise(&bpf, "table-0");
+    let mut second = world.sensor(&arguments);
+    second.wait_for(SENTENCE).unwrap();
+    world.send(&flood_frames(10..15));
+    expect(&world.stop(second), "ip_packets=5 adopted_packets=0");
+    let names = bpf.names();
+    assert_eq!(
+        (names.len(), names[1].as_str()),
+        (2, "table-1"),
+        "{names:?}"
+    );
+
+    lay_out_otherwise(&bpf, "table-1");
+    let mut detach = world.command("weir-sensor");
+    let output = detach.args(["--detach", "--pin", &bpf.pin()]).output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(SENTENCE), "{said}");
+    assert_eq!(bpf.names(), [""; 0]);
+    assert!(!ip(&world.pair.b, &format!("link show {}", world.pair.b)).contains("xdp"));
 }
 
 /// The kernel numbers links as they are made. What leaves an interface may have come in by any other, and is
