@@ -34,6 +34,9 @@ pub trait Carrier: fmt::Debug + Send {
     /// Lets datagrams that are longer than the path takes leave in fragments from here on.
     fn allow_fragments(&mut self);
 
+    /// What waiting for room it has done so far does not count any more: it may wait as long again.
+    fn may_wait_again(&mut self) {}
+
     /// Sends what is not on its way yet, and ends: nothing comes after it, unless it begins again.
     fn finish(&mut self) {}
 

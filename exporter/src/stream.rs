@@ -1,6 +1,7 @@
 //! A collector's TCP connection (RFC 7011 section 10.4). Nothing here waits for the collector: one
 //! that is away is looked for by a thread beside, one that takes nothing for a while is given a
-//! moment once. What cannot leave meanwhile is for the caller to count.
+//! moment once, and one that takes a little now and then as long in all, until the caller has it
+//! wait again. What cannot leave meanwhile is for the caller to count.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -27,6 +28,8 @@ pub struct Stream {
     cut: bool,
     /// It took nothing for as long as is waited: it is not waited for again before it takes something.
     stalled: bool,
+    /// Waits for room that are left.
+    waits_left: u32,
 }
 
 #[derive(Debug)]
@@ -45,12 +48,12 @@ struct Search {
 }
 
 impl Stream {
-    /// Tries for a message there is no room for.
-    const TRIES_MAX: u32 = 20;
-    /// Wait between them.
-    const RETRY_WAIT: Duration = Duration::from_millis(2);
-    /// What a message is waited for at the end.
-    const LAST_TRIES_MAX: u32 = 500;
+    /// Waits for room, until there may be as many again.
+    const WAITS_MAX: u32 = 20;
+    /// How long each is.
+    const WAIT: Duration = Duration::from_millis(2);
+    /// Waits at the end.
+    const LAST_WAITS_MAX: u32 = 500;
     /// Wait between attempts to connect, at first and at most.
     const LOOK_WAIT: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(16)];
 
@@ -72,6 +75,7 @@ impl Stream {
             rest: Vec::new(),
             cut: false,
             stalled: false,
+            waits_left: Self::WAITS_MAX,
         })
     }
 
@@ -85,6 +89,7 @@ impl Stream {
             rest: Vec::new(),
             cut: false,
             stalled: false,
+            waits_left: Self::WAITS_MAX,
         }
     }
 
@@ -96,14 +101,19 @@ impl Stream {
         if is_closed(stream) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        let tries_max = if self.stalled { 1 } else { Self::TRIES_MAX };
-        write_all(stream, &mut self.rest, tries_max)?;
+        let mut none = 0;
+        let waits = if self.stalled {
+            &mut none
+        } else {
+            &mut self.waits_left
+        };
+        write_all(stream, &mut self.rest, waits)?;
         if !self.rest.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut message = message.to_vec();
         let octets = message.len();
-        write_all(stream, &mut message, tries_max)?;
+        write_all(stream, &mut message, waits)?;
         if message.len() == octets {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -174,10 +184,15 @@ impl Carrier for Stream {
 
     fn allow_fragments(&mut self) {}
 
+    fn may_wait_again(&mut self) {
+        self.waits_left = Self::WAITS_MAX;
+    }
+
     fn finish(&mut self) {
         if let State::Connected(stream) = &mut self.state {
             // If it fails the collector is gone, and knows that it has half a message.
-            let _ = write_all(stream, &mut self.rest, Self::LAST_TRIES_MAX);
+            let mut waits = Self::LAST_WAITS_MAX;
+            let _ = write_all(stream, &mut self.rest, &mut waits);
         }
         self.give_up_rest();
         self.state = State::Closed;
@@ -254,19 +269,18 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Writes what it can, and takes that from the front of `octets`.
-fn write_all(stream: &mut TcpStream, octets: &mut Vec<u8>, tries_max: u32) -> io::Result<()> {
-    let mut tries = 0;
+/// Writes what it can, and takes that from the front of `octets`; for room it waits as often as `waits` has it.
+fn write_all(stream: &mut TcpStream, octets: &mut Vec<u8>, waits: &mut u32) -> io::Result<()> {
     while !octets.is_empty() {
         match stream.write(octets) {
             Ok(written) => drop(octets.drain(..written)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tries += 1;
-                if tries >= tries_max {
+                if *waits == 0 {
                     return Ok(());
                 }
-                thread::sleep(Stream::RETRY_WAIT);
+                *waits -= 1;
+                thread::sleep(Stream::WAIT);
             }
             Err(error) => return Err(error),
         }
@@ -359,6 +373,25 @@ mod tests {
             }
         }
         panic!("never")
+    }
+
+    /// It would else wait with every message, and who shares its thread with it.
+    #[test]
+    fn a_collector_that_takes_a_little_is_not_waited_for_again_and_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut stream = Stream::connect(address, Way::default()).unwrap();
+        let (mut connection, _) = listener.accept().unwrap();
+        send_until_part(&mut stream, &mut connection);
+        assert_eq!((stream.stalled, stream.waits_left), (true, 0));
+        connection.set_read_timeout(Some(Stream::WAIT)).unwrap();
+        send_until(&mut stream, |sent| {
+            let _ = io::copy(&mut (&connection).take(40_000), &mut io::sink());
+            matches!(sent, Sent::Yes { .. })
+        });
+        assert_eq!((stream.stalled, stream.waits_left), (false, 0));
+        stream.may_wait_again();
+        assert_eq!(stream.waits_left, Stream::WAITS_MAX);
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl Exporter {
     /// Sends what comes, until nobody is at the other end.
     pub fn run(&mut self, receiver: &Receiver<Message>) {
         self.lanes.iter_mut().for_each(Lane::begin);
+        self.share();
         loop {
             self.publish();
             match receiver.recv_timeout(self.patience()) {
@@ -119,6 +120,17 @@ impl Exporter {
         self.lanes.iter_mut().skip(known).for_each(Lane::begin);
         if self.turn.is_some_and(|turn| !self.lanes[turn].is_on) {
             self.pass_turn();
+        }
+        self.share();
+    }
+
+    /// Where several collectors share the thread none of them has the others wait for long. A file's packets
+    /// wait for all of them.
+    fn share(&mut self) {
+        let on = self.lanes.iter().filter(|lane| lane.is_on).count();
+        let is_shared = on > 1 && self.clock == Clock::Live;
+        for lane in &mut self.lanes {
+            lane.is_shared = is_shared;
         }
     }
 

@@ -18,6 +18,9 @@ use crate::clock::Now;
 /// tick.
 const PACE: (u64, u64) = (24_000, 24);
 
+/// In this time a collector that shares the thread with others is waited for as long as its carrier waits, no longer.
+const WAITING_NS: u64 = 1_000_000_000;
+
 /// The way to one destination: its own datagrams, sequence numbers, pace and errors.
 pub(super) struct Lane {
     batcher: Batcher,
@@ -27,6 +30,10 @@ pub(super) struct Lane {
     /// A message of which a part has left: it is sent once all of it has.
     under_way: Option<Datagram>,
     reported: bool,
+    /// Whether others wait when it does.
+    pub is_shared: bool,
+    /// When its waiting was counted anew, by the monotonic clock.
+    waited_ns: u64,
     /// Whether records go this way.
     pub is_on: bool,
     /// Whether there was a time when they did not.
@@ -110,6 +117,8 @@ impl Lane {
             counters: ExportCounters::default(),
             under_way: None,
             reported: false,
+            is_shared: false,
+            waited_ns: 0,
             is_on: true,
             is_partial: false,
             announcing: None,
@@ -225,7 +234,12 @@ impl Lane {
         let Some(destination) = &mut self.destination else {
             return self.counters.count_sent(&datagram);
         };
-        let wait_ns = self.pace.take(Now::read().monotonic_ns);
+        let now_ns = Now::read().monotonic_ns;
+        if !self.is_shared || now_ns >= self.waited_ns + WAITING_NS {
+            destination.may_wait_again();
+            self.waited_ns = now_ns;
+        }
+        let wait_ns = self.pace.take(now_ns);
         if wait_ns > 0 {
             thread::sleep(Duration::from_nanos(wait_ns));
         }

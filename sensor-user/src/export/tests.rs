@@ -1,6 +1,6 @@
 //! Records through the thread, by carriers that fail in one way or another.
 
-use std::{io, time::Duration};
+use std::{io, sync::atomic::AtomicU32, time::Duration};
 
 use weir_exporter::{
     Version,
@@ -98,6 +98,30 @@ impl Carrier for Pieces {
     }
 }
 
+/// Takes everything, and counts how often it may wait again.
+#[derive(Clone, Debug, Default)]
+struct Patient {
+    sends: Arc<AtomicU32>,
+    times: Arc<AtomicU32>,
+}
+
+impl Carrier for Patient {
+    fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 2055).into()
+    }
+
+    fn send(&mut self, _octets: &[u8]) -> Sent {
+        self.sends.fetch_add(1, Ordering::Relaxed);
+        Sent::Yes { refusals: 0 }
+    }
+
+    fn allow_fragments(&mut self) {}
+
+    fn may_wait_again(&mut self) {
+        self.times.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 fn v9() -> How {
     How::new(BatchOptions::new(Version::V9))
 }
@@ -125,6 +149,30 @@ fn push(export: &mut Export, records: u64) {
         export.push(record, &now);
     }
     export.hand_over(&now);
+}
+
+#[test]
+fn who_shares_the_thread_may_wait_again_each_second_only() {
+    let counts = |others: u32, clock: Clock| {
+        let patient = Patient::default();
+        let mut lanes = vec![Lane::new(v9().batch, Some(Box::new(patient.clone())))];
+        for _ in 0..others {
+            let fuse = Fuse { left: u32::MAX };
+            lanes.push(Lane::new(v9().batch, Some(Box::new(fuse))));
+        }
+        let mut export = Export::spawn(lanes, &v9(), clock).unwrap();
+        push(&mut export, 5000);
+        assert!(!export.finish(&Now::read()).1);
+        let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
+        (count(&patient.sends), count(&patient.times))
+    };
+    let (sends, times) = counts(1, Clock::Live);
+    // A machine that is very slow takes seconds.
+    assert!(times > 0 && times < sends / 4, "{times} of {sends}");
+    for (others, clock) in [(0, Clock::Live), (1, Clock::Packets)] {
+        let (sends, times) = counts(others, clock);
+        assert_eq!(sends, times, "{others} {clock:?}");
+    }
 }
 
 #[test]
