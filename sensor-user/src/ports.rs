@@ -1,6 +1,7 @@
 //! The interfaces that are metered, over time: they go down, come back, change their names, and
 //! somebody takes programs off them.
 
+mod pause;
 mod related;
 mod words;
 
@@ -16,6 +17,7 @@ use crate::{
     pin::Pins,
     statistics::Statistics,
 };
+use pause::Pause;
 use words::{description, seen};
 
 /// Which interfaces.
@@ -35,6 +37,8 @@ struct Entry {
     port: Option<Port>,
     /// What [`interface::missed`] said when it was attached to.
     missed_before: u64,
+    /// Before it is tried again, if it could not be attached to.
+    pause: Pause,
 }
 
 /// An interface, as it is told to people.
@@ -249,18 +253,27 @@ impl Ports {
     }
 
     /// Attaches to interfaces that are back, and with `any` to new ones; returns sentences for the log.
-    /// Only once the flows of those that are gone were taken: their numbers are given away.
+    /// Only once the flows of those that are gone were taken: their numbers are given away. One that cannot be
+    /// attached to is tried again after one look, two, four, at most sixty.
     ///
     /// # Errors
     /// If the kernel refuses what never fails.
     pub fn attach_missing(&mut self, kernel: &mut Kernel) -> Result<Vec<String>> {
         let mut sentences = Vec::new();
         for number in 0..self.entries.len() {
-            let Entry { name, port, .. } = &self.entries[number];
-            let is_back = port.is_none() && interface::ifindex(name).is_some();
+            let Entry {
+                name, port, pause, ..
+            } = &mut self.entries[number];
+            let there = interface::ifindex(name).filter(|_| port.is_none());
+            if !there.is_some_and(|ifindex| pause.is_over(ifindex)) {
+                continue;
+            }
             let name = name.clone();
-            if is_back && self.put(kernel, number, &name).is_ok() {
+            if self.put(kernel, number, &name).is_ok() {
+                self.entries[number].pause = Pause::default();
                 sentences.push(format!("{name} is back: attached again"));
+            } else {
+                self.entries[number].pause.grow();
             }
         }
         if self.wanted == Wanted::Any {
@@ -298,6 +311,7 @@ impl Ports {
             ifindex: 0,
             port: None,
             missed_before: interface::missed(name),
+            pause: Pause::default(),
         };
         // The number of one that is gone is free: its flows were taken when it went.
         let gone =
