@@ -81,7 +81,8 @@ impl Live {
         Ok(flows)
     }
 
-    /// Takes what the rings hold, up to `most` from each; returns whether there is more.
+    /// Takes what the rings hold, up to `most` from each; returns whether there is more. After `exit` it is thrown
+    /// away like the table.
     pub(super) fn take_evicted(&mut self, most: u32) -> Result<bool> {
         while self.kernel.bell.next().is_some() {}
         let now = self.now();
@@ -90,11 +91,16 @@ impl Live {
             recorder,
             export,
             statistics,
+            discards,
             ..
         } = self;
         let more = kernel.evicted.take(&kernel.states, most, |slot, extra| {
             let flow = Taken::of(slot, Reason::Forced).with(*extra);
-            recorder.hand_on(&flow, &now, export, statistics);
+            if *discards {
+                statistics.count_deleted(&flow);
+            } else {
+                recorder.hand_on(&flow, &now, export, statistics);
+            }
         })?;
         export.hand_over(&now);
         Ok(more)
@@ -105,7 +111,11 @@ impl Live {
         for cpu in 0..self.kernel.cpus as usize {
             for flow in settle::pending_flows(&self.kernel.states, &self.kernel.staged, cpu) {
                 let (export, statistics) = (&mut self.export, &mut self.statistics);
-                self.recorder.hand_on(&flow, now, export, statistics);
+                if self.discards {
+                    statistics.count_deleted(&flow);
+                } else {
+                    self.recorder.hand_on(&flow, now, export, statistics);
+                }
             }
         }
     }
