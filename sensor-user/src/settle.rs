@@ -5,7 +5,7 @@
     reason = "system calls, and memory that the kernel writes"
 )]
 
-use std::{io, mem};
+use std::io;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
@@ -32,11 +32,7 @@ pub fn settle(program: &Xdp, states: &Mapping<Cpu>, cpus: u32) -> Result<u32> {
     }
     let before = affinity().context("asking which CPUs this process may use")?;
     for cpu in waiting {
-        // SAFETY: an all-zero set is a valid one.
-        let mut one: libc::cpu_set_t = unsafe { mem::zeroed() };
-        // SAFETY: the set is valid; a CPU beyond its size is left out by the macro's bounds.
-        unsafe { libc::CPU_SET(cpu % libc::CPU_SETSIZE as usize, &mut one) };
-        if set_affinity(&one).is_ok() {
+        if CpuSet::of(cpu).is_some_and(|one| set_affinity(&one).is_ok()) {
             run(program)?;
         }
     }
@@ -76,11 +72,28 @@ fn run(program: &Xdp) -> Result<u32> {
     Ok(result.context("running the settling program")?.return_value)
 }
 
-fn affinity() -> io::Result<libc::cpu_set_t> {
-    // SAFETY: an all-zero set is a valid one.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: the pointer is valid for the size given.
-    let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) };
+/// A set of CPUs. libc's has 1,024, and the kernel fills none that is smaller than its own, which is built
+/// for 8,192 at most.
+#[derive(Debug, PartialEq, Eq)]
+struct CpuSet([libc::c_ulong; 8192 / libc::c_ulong::BITS as usize]);
+
+impl CpuSet {
+    const EMPTY: Self = Self([0; 8192 / libc::c_ulong::BITS as usize]);
+
+    /// One CPU; `None` if there is no place for it.
+    fn of(cpu: usize) -> Option<Self> {
+        let mut set = Self::EMPTY;
+        let bits = libc::c_ulong::BITS as usize;
+        *set.0.get_mut(cpu / bits)? |= 1 << (cpu % bits);
+        Some(set)
+    }
+}
+
+fn affinity() -> io::Result<CpuSet> {
+    let mut set = CpuSet::EMPTY;
+    let words = (&raw mut set.0).cast();
+    // SAFETY: the pointer is valid for the size given, and all that the kernel may write there is a set.
+    let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), words) };
     if result == 0 {
         Ok(set)
     } else {
@@ -88,12 +101,40 @@ fn affinity() -> io::Result<libc::cpu_set_t> {
     }
 }
 
-fn set_affinity(set: &libc::cpu_set_t) -> io::Result<()> {
-    // SAFETY: the pointer is valid for the size given.
-    let result = unsafe { libc::sched_setaffinity(0, size_of_val(set), set) };
+fn set_affinity(set: &CpuSet) -> io::Result<()> {
+    let words = (&raw const set.0).cast();
+    // SAFETY: the pointer is valid for the size given, of which the kernel reads no more than its own sets have.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(set), words) };
     if result == 0 {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_has_each_cpu_that_a_kernel_may_have() {
+        for cpu in [0, 63, 64, 1023, 1024, 8191] {
+            let set = CpuSet::of(cpu).unwrap();
+            let ones: u32 = set.0.iter().map(|word| word.count_ones()).sum();
+            assert_eq!((ones, set.0[cpu / 64] >> (cpu % 64)), (1, 1), "{cpu}");
+        }
+        assert_eq!(CpuSet::of(8192), None);
+    }
+
+    #[test]
+    fn the_kernel_takes_one_cpu_and_what_it_told_before() {
+        let before = affinity().unwrap();
+        let has = |cpu: &usize| (before.0[cpu / 64] >> (cpu % 64)) & 1 == 1;
+        let first = (0..8192).find(has).unwrap();
+        let one = CpuSet::of(first).unwrap();
+        set_affinity(&one).unwrap();
+        assert_eq!(affinity().unwrap(), one);
+        set_affinity(&before).unwrap();
+        assert_eq!(affinity().unwrap(), before);
     }
 }
