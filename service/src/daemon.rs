@@ -133,12 +133,16 @@ fn replace(standard: libc::c_int, file: &impl AsRawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Fails if the pidfile names one that runs. A number that another program has by now is none.
+/// Fails if the pidfile names one that runs. A number that another program has by now is none, nor is our own:
+/// in a container, where numbers begin again, a file that was left may have it each time.
 fn refuse_second(pidfile: &Path, programs: &[&'static str]) -> Result<()> {
     let text = fs::read_to_string(pidfile).unwrap_or_default();
     let Ok(pid) = text.trim().parse::<u32>() else {
         return Ok(());
     };
+    if pid == std::process::id() {
+        return Ok(());
+    }
     if let Some(program) = program_name(Path::new(&format!("/proc/{pid}")), programs) {
         bail!(
             "{} says that {program} runs as process {pid}: end it, or give this one another file with -p",
@@ -153,4 +157,30 @@ fn refuse_second(pidfile: &Path, programs: &[&'static str]) -> Result<()> {
 pub fn program_name(process: &Path, programs: &[&'static str]) -> Option<&'static str> {
     let found = fs::read_to_string(process.join("comm")).ok()?;
     programs.iter().copied().find(|name| *name == found.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{self, Command};
+
+    use super::*;
+
+    #[test]
+    fn a_pidfile_that_names_another_one_that_runs_is_kept_and_our_own_number_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let pidfile = folder.path().join("pid");
+        let refused = |pid: u32, programs: &[&'static str]| {
+            fs::write(&pidfile, format!("{pid}\n")).unwrap();
+            refuse_second(&pidfile, programs).is_err()
+        };
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        let is_refused = refused(other.id(), &["sleep"]);
+        let is_refused_as_another = refused(other.id(), &["wake"]);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(is_refused && !is_refused_as_another);
+
+        let ours: &'static str = fs::read_to_string("/proc/self/comm").unwrap().leak();
+        assert!(!refused(process::id(), &[ours.trim()]));
+    }
 }
