@@ -150,6 +150,8 @@ pub struct Sweep {
     fullest: u64,
     /// When each bucket is to be looked at again, by the monotonic clock, region after region.
     due_ns: Vec<u64>,
+    /// When the first of them is.
+    next_ns: u64,
     /// When they were looked at last, by the monotonic clock.
     looked_ns: u64,
     /// What it was reckoned with.
@@ -192,6 +194,7 @@ impl Sweep {
         self.tickets.clear();
         self.left.clear();
         self.reckon_anew_if_other(table, take, now);
+        self.next_ns = u64::MAX;
         for region in 0..table.regions() {
             self.live = 0;
             for bucket in 0..table.buckets() {
@@ -212,6 +215,16 @@ impl Sweep {
         self.tickets.len()
     }
 
+    /// Whether a flow can be over by now; else [`Sweep::close`] finds none by the timeouts it had last.
+    #[must_use]
+    pub fn can_find(&self, now: &Now) -> bool {
+        now.monotonic_ns >= self.next_ns || self.is_set_back(now)
+    }
+
+    fn is_set_back(&self, now: &Now) -> bool {
+        now.monotonic_ns < self.looked_ns
+    }
+
     /// Slots in use in the fullest region after the last [`Sweep::close`].
     #[must_use]
     pub fn fullest(&self) -> u64 {
@@ -225,7 +238,7 @@ impl Sweep {
             Take::Interface(_) | Take::Everything => None,
         };
         let buckets = table.regions() as usize * table.buckets() as usize;
-        let is_set_back = now.monotonic_ns < self.looked_ns;
+        let is_set_back = self.is_set_back(now);
         self.looked_ns = now.monotonic_ns;
         if timeouts != self.timeouts || buckets != self.due_ns.len() || is_set_back {
             self.due_ns.clear();
@@ -239,6 +252,7 @@ impl Sweep {
         let index = due(table, region, bucket);
         self.live += u64::from(table.taken(region, bucket).count_ones());
         if !self.is_due(index, now) {
+            self.next_ns = self.next_ns.min(self.due_ns[index]);
             return;
         }
         let mut remaining_ns = match take {
@@ -251,6 +265,7 @@ impl Sweep {
         // By ticks it may be over almost one earlier.
         let remaining_ns = remaining_ns.saturating_sub(now.tick_length_ns());
         self.due_ns[index] = now.monotonic_ns.saturating_add(remaining_ns);
+        self.next_ns = self.next_ns.min(self.due_ns[index]);
     }
 
     #[inline]

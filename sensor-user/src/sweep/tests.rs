@@ -173,6 +173,41 @@ fn a_bucket_is_looked_at_when_a_flow_in_it_is_over() {
     }
 }
 
+#[test]
+fn a_sweep_knows_when_it_would_find_nothing() {
+    const SECONDS: u64 = 200;
+    let shape = shape(64);
+    let (mut table, mut other) = (
+        Table::anonymous(shape).unwrap(),
+        Table::anonymous(shape).unwrap(),
+    );
+    let timeouts = Timeouts::default();
+    let take = Take::Expired(&timeouts);
+    let (mut sweep, mut looks) = (Sweep::default(), 0);
+    let (mut found, mut all) = (Vec::new(), Vec::new());
+    for second in 0..SECONDS {
+        let now = at(1000 * second);
+        if second == 0 || second == 7 {
+            let packet = sighting(7 + u32::from(second == 0), &now);
+            for table in [&mut table, &mut other] {
+                account(&mut table.local(&mut Vec::new()), &shape, &packet).unwrap();
+            }
+        }
+        if sweep.can_find(&now) {
+            looks += 1;
+            sweep.close(&table, &now, take);
+            sweep.collect(&mut table, |flow| found.push((second, flow)));
+        }
+        let mut anew = Sweep::default();
+        anew.close(&other, &now, take);
+        anew.collect(&mut other, |flow| all.push((second, flow)));
+    }
+    assert_eq!((found.len(), &found), (2, &all));
+    assert!(looks < SECONDS / 2, "{looks}");
+    // By a clock that was set back it has to look.
+    assert!(sweep.can_find(&at(0)));
+}
+
 /// A flow's parts are closed together, each in the region where it is.
 #[test]
 fn the_fullest_region_is_without_what_was_closed_in_it() {
