@@ -26,7 +26,7 @@ use weir_store::{
 
 use crate::{
     clock::{self, Patience},
-    closing::{self, Closing},
+    closing::{self, Closed, Closing},
 };
 
 /// Flows written as one message. The columns are filled one after the other, which reads all flows again
@@ -152,7 +152,13 @@ impl Writer {
             .name("write".to_owned())
             .spawn(move || {
                 let (mut written, directory) = state.run(&receiver);
-                let closed = closing_thread.join().unwrap_or_default();
+                let closed = closing_thread.join().unwrap_or_else(|_| {
+                    eprintln!(
+                        "weir-collector: the rotating thread died: its last words are above, please report them; \
+                         what it did not close stays open, and the next start closes it"
+                    );
+                    Closed::default()
+                });
                 // Only now may another collector have it.
                 drop(directory);
                 written.windows_closed = closed.windows;

@@ -115,6 +115,14 @@ pub enum StoreError {
         /// What cannot be made or written.
         path: PathBuf,
     },
+    /// What was done with a file came to what cannot be: a defect of the program, or of a crate it uses.
+    #[error("{path}: this is a defect of the program, please report it: {words}")]
+    Panicked {
+        /// Which file.
+        path: PathBuf,
+        /// What it said, and where.
+        words: String,
+    },
     /// Another process rearranges files here.
     #[error("{path} is being recompacted or repaired by another process: wait until it is done")]
     Rearranged {

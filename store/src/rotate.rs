@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 
 use crate::{
     StoreError,
+    caught::caught_at,
     closed::ClosedWriter,
     form::{Compression, Place},
     layout,
@@ -44,7 +45,20 @@ pub fn close<'a>(
     window: &Path,
     notes: &[(String, String)],
 ) -> Result<Rotated, StoreError> {
-    let Place { root, form } = place.into();
+    let place: Place<'a> = place.into();
+    close_by(place, window, |partial| {
+        write_parquet(window, partial, notes, place.form.compression)
+    })
+}
+
+/// The same, with what writes the file. If that panics the window stays like one that could not be written: whoever
+/// closes it has others to close.
+fn close_by(
+    place: Place<'_>,
+    window: &Path,
+    write: impl FnOnce(&Path) -> Result<(u64, Ended), StoreError>,
+) -> Result<Rotated, StoreError> {
+    let Place { root, form } = place;
     let start_s = layout::window_start_s(window).unwrap_or(0);
     let name = window
         .file_name()
@@ -52,17 +66,16 @@ pub fn close<'a>(
         .unwrap_or_default();
     let stem = name.trim_end_matches(layout::WINDOW_SUFFIX);
     if let Some(closed) = layout::find_closed(root, start_s, stem) {
-        return close_again(root, window, closed);
+        return caught_at(window, || close_again(root, window, closed));
     }
     let closed = form.layout.closed_path(root, start_s, stem);
     let partial = layout::open_folder(root).join(format!("{stem}{PARTIAL_SUFFIX}"));
-    let made =
-        write_parquet(window, &partial, notes, form.compression).and_then(|(flows, ended)| {
-            if flows > 0 {
-                publish(root, &partial, &closed)?;
-            }
-            Ok((flows, ended))
-        });
+    let made = caught_at(window, || write(&partial)).and_then(|(flows, ended)| {
+        if flows > 0 {
+            publish(root, &partial, &closed)?;
+        }
+        Ok((flows, ended))
+    });
     // Of a file without flows, or one that was only begun: it would take room, of which there may be none.
     let _ = fs::remove_file(&partial);
     let (flows, ended) = made?;
@@ -216,9 +229,33 @@ mod tests {
     };
 
     use super::*;
-    use crate::expire::{self, Limits};
+    use crate::{
+        expire::{self, Limits},
+        layout::Directory,
+        window::Window,
+    };
 
     const START_S: i64 = 1_795_237_200; // 2026-11-21 05:00:00 UTC
+
+    #[test]
+    fn d03_a_window_whose_file_makes_the_writer_panic_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let directory = Directory::lock(root).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        window.append(&[StoredFlow::default()]).unwrap();
+        let failed = close_by(root.into(), window.path(), |partial| {
+            fs::write(partial, "PAR1").unwrap();
+            panic!("as it does in a test")
+        });
+        let says = failed.unwrap_err().to_string();
+        assert!(says.contains("please report it: "), "{says}");
+        // What was begun takes no room, and the next try has all of it.
+        assert_eq!(fs::read_dir(root).unwrap().count(), 1);
+        let partial = window.path().with_extension("parquet.partial");
+        assert!(window.path().exists() && !partial.exists());
+        assert_eq!(close(root, window.path(), &[]).unwrap().flows, 1);
+    }
 
     /// Somebody keeps nothing, and removes each file as soon as it is there, with the hour's folder and the day's.
     #[test]
