@@ -70,7 +70,12 @@ fn expire(root: &Path, limits: &Limits, is_dry: bool) -> Result<ExitCode> {
     for error in &expired.failed {
         eprintln!("weir-collector: {error}");
     }
-    Ok(success_if(expired.failed.is_empty()))
+    if let Some(octets) = expired.aside_octets {
+        let says = expire::aside_says(root, &display_octets(octets));
+        eprintln!("weir-collector: {says}");
+    }
+    let is_all = expired.failed.is_empty() && expired.aside_octets.is_none();
+    Ok(success_if(is_all))
 }
 
 fn verify(root: &Path) -> Result<ExitCode> {

@@ -286,7 +286,8 @@ pub struct Keep {
     #[arg(long, value_name = "TIME", value_parser = units::seconds)]
     pub max_age: Option<u64>,
 
-    /// Remove the oldest closed files while all files together are larger (500G)
+    /// Remove the oldest closed files while all files together are larger (500G); those set aside count for half of it at
+    /// most
     #[arg(long, value_name = "SIZE", value_parser = units::octets)]
     pub max_size: Option<u64>,
 

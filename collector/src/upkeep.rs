@@ -103,6 +103,7 @@ impl Upkeep {
             running: Vec::new(),
             done: Done::default(),
             is_failing: false,
+            is_aside_told: false,
         };
         let thread = thread::Builder::new()
             .name("upkeep".to_owned())
@@ -154,6 +155,8 @@ struct State {
     running: Vec<PathBuf>,
     done: Done,
     is_failing: bool,
+    /// Whether it is told that too much is set aside.
+    is_aside_told: bool,
 }
 
 impl State {
@@ -240,7 +243,12 @@ impl State {
             let now_s = clock::unix_ns() / 1_000_000_000;
             let expired = expire::expire(&self.root, &limits, now_s, false);
             let failure = match expired {
-                Ok(Expired { files, failed }) => {
+                Ok(Expired {
+                    files,
+                    failed,
+                    aside_octets,
+                }) => {
+                    self.tell_aside(aside_octets);
                     self.done.files_expired += files.len() as u64;
                     let octets: u64 = files.iter().map(|(file, _)| file.octets).sum();
                     if let Some((latest, _)) = files.last() {
@@ -264,6 +272,17 @@ impl State {
             self.is_failing = failure.is_some();
         }
         Patience::new(EXPIRE)
+    }
+
+    /// Tells that all files stay too large for the sake of what is set aside; once, until that is over.
+    fn tell_aside(&mut self, octets: Option<u64>) {
+        if let Some(octets) = octets
+            && !self.is_aside_told
+        {
+            let says = expire::aside_says(&self.root, &units::display_octets(octets));
+            eprintln!("weir-collector: {says}");
+        }
+        self.is_aside_told = octets.is_some();
     }
 
     /// Nobody tells of more files: runs the commands that are left.

@@ -1,6 +1,9 @@
 //! Old closed files go, the oldest first: by age, by the size of all, by the space that is left. What
-//! goes is decided first ([`decide`], a pure function) and removed afterwards. Open windows never go,
-//! nor does anything that is not named as Weir names closed files, or lies elsewhere.
+//! goes is decided first ([`decide`], a pure function) and removed afterwards. Open windows never go, what was set aside
+//! does not, nor does anything that is not named as Weir names closed files, or lies elsewhere.
+//!
+//! What was set aside counts, but for no more than half of what all files may have: nobody but a person makes room
+//! there, and sound files would go for it until none is left.
 
 use std::{
     fs,
@@ -9,6 +12,9 @@ use std::{
 };
 
 use crate::{StoreError, form::Layout, layout, read, recompact, system};
+
+/// Name endings of what was set aside.
+const ASIDE: [&str; 2] = [".unreadable", ".damaged"];
 
 /// What is kept; nothing is said about what is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +66,38 @@ pub struct Expired {
     pub files: Vec<(ClosedFile, Reason)>,
     /// Files that could not be removed.
     pub failed: Vec<StoreError>,
+    /// Octets of what is set aside, if all files stay larger than they may be for its sake.
+    pub aside_octets: Option<u64>,
+}
+
+/// What is said of so much that is set aside, as people write sizes.
+#[must_use]
+pub fn aside_says(root: &Path, octets: &str) -> String {
+    format!(
+        "what is set aside in {} (.damaged, .unreadable) takes {octets}, more than half of --max-size: other files go \
+         for no more than that half, and all stay larger than they may be; look what of it is still wanted, and remove it",
+        layout::open_folder(root).display()
+    )
+}
+
+/// Octets of what is not closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unclosed {
+    /// Windows, and files that are being written.
+    pub open: u64,
+    /// What was set aside.
+    pub aside: u64,
+}
+
+impl Unclosed {
+    fn all(self) -> u64 {
+        self.open.saturating_add(self.aside)
+    }
+
+    /// Those that closed files make room for.
+    fn counted(self, octets_max: u64) -> u64 {
+        self.open.saturating_add(self.aside.min(octets_max / 2))
+    }
 }
 
 /// Closed files of a directory, the oldest first; only those that lie where their name belongs.
@@ -90,25 +128,26 @@ fn closed_file(root: &Path, path: PathBuf) -> Option<ClosedFile> {
     })
 }
 
-/// Which of the files go, by index. `open_octets` are those of the folder of open windows, with all that was
-/// begun or set aside there, `free_octets` what is left now.
+/// Which of the files go, by index. `free_octets` is what is left now.
 #[must_use]
 pub fn decide(
     files: &[ClosedFile],
-    open_octets: u64,
+    unclosed: Unclosed,
     free_octets: u64,
     limits: &Limits,
     now_s: u64,
 ) -> Vec<(usize, Reason)> {
-    let closed_octets: u64 = files.iter().map(|file| file.octets).sum();
-    let mut octets = closed_octets.saturating_add(open_octets);
+    let mut octets: u64 = files.iter().map(|file| file.octets).sum();
     let mut free_octets = free_octets;
     let mut expired = Vec::new();
     for (index, file) in files.iter().enumerate() {
         let age_s = now_s.saturating_sub(file.written_s);
         let reason = if limits.age_max_s.is_some_and(|max| age_s > max) {
             Reason::Age
-        } else if limits.octets_max.is_some_and(|max| octets > max) {
+        } else if limits
+            .octets_max
+            .is_some_and(|max| octets.saturating_add(unclosed.counted(max)) > max)
+        {
             Reason::Size
         } else if limits.free_octets_min.is_some_and(|min| free_octets < min) {
             Reason::Space
@@ -134,7 +173,7 @@ pub fn expire(
     is_dry: bool,
 ) -> Result<Expired, StoreError> {
     let files = list(root)?;
-    let open_octets = open_octets(root);
+    let unclosed = unclosed(root);
     let free_octets = match limits.free_octets_min {
         Some(_) => {
             let free_octets = system::free_octets(root).map_err(StoreError::io("read", root))?;
@@ -144,7 +183,9 @@ pub fn expire(
         None => u64::MAX,
     };
     let mut expired = Expired::default();
-    for (index, reason) in decide(&files, open_octets, free_octets, limits, now_s) {
+    let mut octets: u64 = files.iter().map(|file| file.octets).sum();
+    for (index, reason) in decide(&files, unclosed, free_octets, limits, now_s) {
+        octets = octets.saturating_sub(files[index].octets);
         let file = files[index].clone();
         let removed = if is_dry {
             Ok(())
@@ -156,19 +197,33 @@ pub fn expire(
             Err(error) => expired.failed.push(error),
         }
     }
+    let is_over =
+        |max: &u64| unclosed.aside > max / 2 && octets.saturating_add(unclosed.all()) > *max;
+    expired.aside_octets = limits.octets_max.filter(is_over).map(|_| unclosed.aside);
     Ok(expired)
 }
 
-/// Octets of what is not closed: windows, files that are being written, what was set aside.
-fn open_octets(root: &Path) -> u64 {
+/// What is in the folder of open windows.
+fn unclosed(root: &Path) -> Unclosed {
     let entries = fs::read_dir(layout::open_folder(root))
         .into_iter()
         .flatten();
-    let files = entries.filter_map(|entry| entry.ok()?.metadata().ok());
-    files
-        .filter(fs::Metadata::is_file)
-        .map(|file| file.len())
-        .sum()
+    let mut unclosed = Unclosed::default();
+    for entry in entries.flatten() {
+        let Some(file) = entry.metadata().ok().filter(fs::Metadata::is_file) else {
+            continue;
+        };
+        let name = entry.file_name();
+        let is_aside = name
+            .to_str()
+            .is_some_and(|name| ASIDE.iter().any(|ending| name.ends_with(ending)));
+        if is_aside {
+            unclosed.aside += file.len();
+        } else {
+            unclosed.open += file.len();
+        }
+    }
+    unclosed
 }
 
 /// Removes a file, and the folders that are empty then. One that is gone already is what was wanted.
@@ -214,13 +269,36 @@ mod tests {
     }
 
     fn decided(limits: &Limits, open_octets: u64, free_octets: u64) -> String {
-        let decided = decide(&files(5), open_octets, free_octets, limits, NOW_S);
+        let unclosed = Unclosed {
+            open: open_octets,
+            aside: 0,
+        };
+        letters(&decide(&files(5), unclosed, free_octets, limits, NOW_S))
+    }
+
+    fn letters(decided: &[(usize, Reason)]) -> String {
         let letters = decided.iter().map(|(index, reason)| match reason {
             Reason::Age => format!("a{index}"),
             Reason::Size => format!("s{index}"),
             Reason::Space => format!("f{index}"),
         });
         letters.collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn d09_files_go_for_what_is_set_aside_up_to_half_of_what_all_may_have() {
+        let limits = Limits {
+            octets_max: Some(400),
+            ..Limits::default()
+        };
+        let decided = |open, aside| {
+            let unclosed = Unclosed { open, aside };
+            letters(&decide(&files(5), unclosed, u64::MAX, &limits, NOW_S))
+        };
+        assert_eq!(decided(0, 100), "s0s1");
+        assert_eq!(decided(0, 200), "s0s1s2");
+        assert_eq!(decided(0, u64::MAX), "s0s1s2");
+        assert_eq!(decided(100, u64::MAX), "s0s1s2s3");
     }
 
     #[test]
@@ -350,6 +428,22 @@ mod tests {
             ..Limits::default()
         };
         // Three files and three of a thousand octets that are not closed: one too many.
-        assert_eq!(expire(root, &size, NOW_S, false).unwrap().files.len(), 1);
+        let expired = expire(root, &size, NOW_S, false).unwrap();
+        assert_eq!((expired.files.len(), expired.aside_octets), (1, None));
+        // More than half of what all may have is set aside: the others stay, and it is said why.
+        fs::write(
+            open.join("flows-20261121T050000Z.parquet.damaged"),
+            [0u8; 9000],
+        )
+        .unwrap();
+        let size = Limits {
+            octets_max: Some(8000),
+            ..Limits::default()
+        };
+        let expired = expire(root, &size, NOW_S, false).unwrap();
+        let found = (expired.files.len(), expired.aside_octets);
+        assert_eq!(found, (0, Some(10_000)));
+        let says = aside_says(root, "10.0 kB");
+        assert!(says.contains("takes 10.0 kB"), "{says}");
     }
 }
