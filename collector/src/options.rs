@@ -282,7 +282,7 @@ impl Files {
 /// What is kept of closed files.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Keep {
-    /// Remove closed files older than this (30d, 12h)
+    /// Remove closed files older than this (30d, 12h); the collector itself counts from the newest file, if the clock is later
     #[arg(long, value_name = "TIME", value_parser = units::seconds)]
     pub max_age: Option<u64>,
 

@@ -241,7 +241,7 @@ impl State {
         let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         if limits.is_any() {
             let now_s = clock::unix_ns() / 1_000_000_000;
-            let expired = expire::expire(&self.root, &limits, now_s, false);
+            let expired = expire::expire_carefully(&self.root, &limits, now_s);
             let failure = match expired {
                 Ok(Expired {
                     files,

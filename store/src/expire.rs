@@ -128,6 +128,14 @@ fn closed_file(root: &Path, path: PathBuf) -> Option<ClosedFile> {
     })
 }
 
+/// The time that ages count from if nobody looks what goes: the clock's, but no later than the newest file was written. A
+/// clock that is years ahead when a machine boots would have all files go at once.
+#[must_use]
+pub fn careful_now_s(files: &[ClosedFile], now_s: u64) -> u64 {
+    let newest_s = files.iter().map(|file| file.written_s).max();
+    newest_s.map_or(now_s, |newest_s| newest_s.min(now_s))
+}
+
 /// Which of the files go, by index. `free_octets` is what is left now.
 #[must_use]
 pub fn decide(
@@ -162,7 +170,7 @@ pub fn decide(
     expired
 }
 
-/// Decides and, unless `is_dry`, removes. One that cannot be removed does not keep the others.
+/// Decides and, unless `is_dry`, removes, by what the clock says. One that cannot be removed does not keep the others.
 ///
 /// # Errors
 /// If the directory cannot be listed.
@@ -172,7 +180,26 @@ pub fn expire(
     now_s: u64,
     is_dry: bool,
 ) -> Result<Expired, StoreError> {
+    expire_listed(root, &list(root)?, limits, now_s, is_dry)
+}
+
+/// The same by [`careful_now_s`].
+///
+/// # Errors
+/// Likewise.
+pub fn expire_carefully(root: &Path, limits: &Limits, now_s: u64) -> Result<Expired, StoreError> {
     let files = list(root)?;
+    let now_s = careful_now_s(&files, now_s);
+    expire_listed(root, &files, limits, now_s, false)
+}
+
+fn expire_listed(
+    root: &Path,
+    files: &[ClosedFile],
+    limits: &Limits,
+    now_s: u64,
+    is_dry: bool,
+) -> Result<Expired, StoreError> {
     let unclosed = unclosed(root);
     let free_octets = match limits.free_octets_min {
         Some(_) => {
@@ -184,7 +211,7 @@ pub fn expire(
     };
     let mut expired = Expired::default();
     let mut octets: u64 = files.iter().map(|file| file.octets).sum();
-    for (index, reason) in decide(&files, unclosed, free_octets, limits, now_s) {
+    for (index, reason) in decide(files, unclosed, free_octets, limits, now_s) {
         octets = octets.saturating_sub(files[index].octets);
         let file = files[index].clone();
         let removed = if is_dry {
@@ -331,6 +358,48 @@ mod tests {
             ..age(4500)
         };
         assert_eq!(decided(&all, 0, 50), "a0s1f2");
+    }
+
+    /// Ages count from what the collector goes by, wherever its clock is.
+    #[test]
+    fn d09_a_clock_that_is_ahead_takes_no_file_that_is_as_new_as_the_others() {
+        const YEAR_S: u64 = 365 * 86_400;
+        let limits = Limits {
+            age_max_s: Some(3000),
+            ..Limits::default()
+        };
+        let decided = |files: &[ClosedFile], now_s| {
+            let now_s = careful_now_s(files, now_s);
+            letters(&decide(
+                files,
+                Unclosed::default(),
+                u64::MAX,
+                &limits,
+                now_s,
+            ))
+        };
+        let mut files = files(5);
+        assert_eq!(decided(&files, NOW_S), "a0");
+        assert_eq!(decided(&files, NOW_S + YEAR_S), "a0");
+        // One that was written while the clock was ahead does not make the others older.
+        files[4].written_s = NOW_S + YEAR_S;
+        assert_eq!(decided(&files, NOW_S), "a0a1");
+        assert_eq!(decided(&[], NOW_S), "");
+    }
+
+    #[test]
+    fn d09_by_hand_the_clock_counts_and_by_itself_the_newest_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let _directory = directory(root);
+        let limits = Limits {
+            age_max_s: Some(3600),
+            ..Limits::default()
+        };
+        let expired = expire_carefully(root, &limits, u64::MAX).unwrap();
+        assert_eq!(expired.files.len(), 0);
+        let expired = expire(root, &limits, u64::MAX, true).unwrap();
+        assert_eq!(expired.files.len(), 3);
     }
 
     /// A directory with files of three hours, one open window, and what looks like either.
