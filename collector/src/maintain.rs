@@ -115,7 +115,11 @@ fn verify(root: &Path) -> Result<ExitCode> {
             Ok(Ended::Whole) => "open".to_owned(),
             Ok(Ended::CutOff(reason)) => format!("open; {reason}"),
             Err(_) if !path.exists() => continue,
-            Err(error) => error.to_string(),
+            Err(error) => {
+                unread += 1;
+                println!("{error}");
+                continue;
+            }
         };
         println!("{}: {rows} flows, {how}", path.display());
     }

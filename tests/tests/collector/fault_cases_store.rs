@@ -209,6 +209,19 @@ fn d10_a_file_that_may_not_be_read_is_told_apart_and_holds_nothing_up() {
         said.contains("1 files could not be read") && !said.contains("stop the collector"),
         "{said}"
     );
+    // A window, too.
+    fs::remove_file(&shut).unwrap();
+    let window = site.flows().join(".open/flows-20260101T000000Z.arrows");
+    fs::write(&window, "").unwrap();
+    fs::set_permissions(&window, fs::Permissions::from_mode(0o0)).unwrap();
+    let (is_well, said) = maintain("verify");
+    assert!(
+        !is_well && said.contains("1 files could not be read"),
+        "{said}"
+    );
+    fs::remove_file(&window).unwrap();
+    fs::write(&shut, &octets).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o0)).unwrap();
     octets[100] ^= 4;
     fs::write(path, octets).unwrap();
     let (is_well, said) = maintain("repair");
