@@ -386,7 +386,10 @@ pub(super) fn sources(path: &Path) -> Result<Vec<(String, u64)>, StoreError> {
     let listed: Option<Vec<Value>> = serde_json::from_str(note).ok();
     let listed = listed.and_then(|listed| listed.iter().map(source).collect());
     listed.ok_or_else(|| {
-        let says = "what it was made of cannot be read: `repair` comes first";
+        // Not `repair`, which asks this itself, and of which less would be known after it.
+        let says = "what it was made of cannot be read, so nobody knows whether its flows are in other files, too: \
+                    move it out of the directory, run `weir-collector repair`, and keep it until its time's flows are \
+                    seen to be in other files";
         StoreError::parquet(path)(ParquetError::General(says.to_owned()))
     })
 }

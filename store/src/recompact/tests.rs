@@ -246,6 +246,11 @@ fn a_list_of_sources_that_cannot_be_read_is_an_error() {
         let path = close_with(root, START_S + 7 + at, 1210..1220, &notes);
         let refused = sources(&path).unwrap_err().to_string();
         assert!(refused.contains("what it was made of"), "{list}: {refused}");
+        // It is `repair` that says so, too.
+        assert!(
+            refused.contains("move it out of the directory"),
+            "{refused}"
+        );
     }
 }
 
