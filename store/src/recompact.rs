@@ -327,11 +327,7 @@ pub fn recompact_folder(
 }
 
 fn unexchanged(error: &io::Error) -> Why {
-    const NO_SUCH_WAY: [i32; 3] = [libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP];
-    let is_unable = error
-        .raw_os_error()
-        .is_some_and(|code| NO_SUCH_WAY.contains(&code));
-    if is_unable {
+    if system::is_no_such_way(error) {
         Why::Unable(format!(
             "this file system cannot exchange folders ({error})"
         ))

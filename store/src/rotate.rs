@@ -18,7 +18,7 @@ use crate::{
     read::{self, Ended},
     rows,
     schema::StoredFlow,
-    verify,
+    system, verify,
 };
 
 /// Name ending of a closed file that is not finished.
@@ -150,15 +150,20 @@ pub(crate) fn publish(root: &Path, partial: &Path, closed: &Path) -> Result<(), 
     keep_name(root, closed, layout::sync_folder)
 }
 
-/// Renames a file, and makes the folders that it goes into.
+/// Renames a file, and makes the folders that it goes into. A name that somebody else took meanwhile stays his.
 fn give_name(root: &Path, partial: &Path, closed: &Path) -> Result<(), StoreError> {
     // Whoever expires the last file of an hour removes its folder too, again and again if little is kept.
     const TRIES: u32 = 100;
     let hour = closed.parent().unwrap_or(root);
     for tries_left in (0..TRIES).rev() {
-        let published = make_folders(root, hour)
-            .and_then(|()| fs::rename(partial, closed).map_err(StoreError::io("rename", partial)));
+        let published = make_folders(root, hour).and_then(|()| {
+            system::rename_new(partial, closed).map_err(StoreError::io("rename", partial))
+        });
         match published {
+            Err(StoreError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let path = closed.to_owned();
+                return Err(StoreError::NameTaken { path });
+            }
             Err(StoreError::Io { error, .. })
                 if error.kind() == io::ErrorKind::NotFound && tries_left > 0 => {}
             done => return done,

@@ -1,11 +1,16 @@
-//! What the standard library has no word for: free space, two folders that change places at once, a thread
-//! that lets others go first, and memory that is used again.
+//! What the standard library has no word for: free space, two folders that change places at once, a name that nobody
+//! else has, a thread that lets others go first, and memory that is used again.
 //! The one file here that may use `unsafe`.
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::{
-    ffi::CString, fs::File, io, mem::MaybeUninit, os::fd::AsRawFd as _,
-    os::unix::ffi::OsStrExt as _, path::Path,
+    ffi::CString,
+    fs::{self, File},
+    io,
+    mem::MaybeUninit,
+    os::fd::AsRawFd as _,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
 };
 
 /// Octets that others than root may still write to the file system of a folder.
@@ -25,12 +30,45 @@ pub fn free_octets(folder: &Path) -> io::Result<u64> {
     Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
 }
 
+/// What `renameat2` says where the kernel or the file system has not what it is asked for.
+const NO_SUCH_WAY: [i32; 3] = [libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP];
+
 /// Has two paths of one file system change places, in one step that nobody sees half of
 /// (`renameat2`, Linux 3.15; not every file system can).
 ///
 /// # Errors
 /// What the operating system says; then nothing has changed.
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    rename_by(libc::RENAME_EXCHANGE, one, other)
+}
+
+/// Renames a file unless the other name is taken. Where the file system cannot do that in one step, it is looked first
+/// whether the name is.
+///
+/// # Errors
+/// What the operating system says, [`io::ErrorKind::AlreadyExists`] of a name that is taken.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match rename_by(libc::RENAME_NOREPLACE, from, to) {
+        Err(error) if is_no_such_way(&error) => rename_if_free(from, to),
+        done => done,
+    }
+}
+
+/// Whether an error says that the kernel or the file system cannot do this at all.
+pub(crate) fn is_no_such_way(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code.is_some_and(|code| NO_SUCH_WAY.contains(&code))
+}
+
+fn rename_if_free(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(to) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
+        Err(error) => Err(error),
+    }
+}
+
+fn rename_by(how: libc::c_uint, one: &Path, other: &Path) -> io::Result<()> {
     let one = CString::new(one.as_os_str().as_bytes())?;
     let other = CString::new(other.as_os_str().as_bytes())?;
     // SAFETY: terminated strings that outlive the call.
@@ -40,7 +78,7 @@ pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
             one.as_ptr(),
             libc::AT_FDCWD,
             other.as_ptr(),
-            libc::RENAME_EXCHANGE,
+            how,
         )
     };
     if result < 0 {
@@ -90,9 +128,26 @@ pub fn keep_freed_memory() {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_stays_with_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for rename in [rename_new, rename_if_free] {
+            fs::write(path("a"), "a").unwrap();
+            fs::write(path("b"), "b").unwrap();
+            let refused = rename(&path("a"), &path("b")).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(path("b")).unwrap(), b"b");
+            fs::remove_file(path("b")).unwrap();
+            rename(&path("a"), &path("b")).unwrap();
+            assert_eq!(fs::read(path("b")).unwrap(), b"a");
+            // Of a folder that is not there, as when it has expired.
+            let refused = rename(&path("b"), &path("none/b")).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::NotFound);
+        }
+    }
 
     #[test]
     fn folders_change_places() {
