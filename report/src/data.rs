@@ -134,6 +134,7 @@ fn look(roots: &BTreeSet<PathBuf>, filter: &Filter) -> Result<Look> {
             found.coverage.unreadable.len(),
         );
         found.directory(&files, filter);
+        found.links(&files, &roots);
         let coverage = &mut found.coverage;
         coverage.end_directory(known.0);
         // No flow at all would be a wrong answer, and one that looks right.
@@ -170,7 +171,7 @@ fn list(root: &Path, roots: &[&PathBuf], parts: &[&PathBuf]) -> Result<Files> {
     let mut files = list(root)?;
     for part in parts {
         if part.starts_with(root) && is_here(part) {
-            let closed = list(part)?.closed;
+            let Files { closed, links, .. } = list(part)?;
             if closed.is_empty()
                 && let Some(advice) = foreign::advice(part)
             {
@@ -179,9 +180,13 @@ fn list(root: &Path, roots: &[&PathBuf], parts: &[&PathBuf]) -> Result<Files> {
             let known: HashSet<_> = files.closed.iter().cloned().collect();
             let more = closed.into_iter().filter(|path| !known.contains(path));
             files.closed.extend(more);
+            files.links.extend(links);
         }
     }
     files.closed.retain(|path| is_here(path));
+    files.links.retain(|path| is_here(path));
+    files.links.sort();
+    files.links.dedup();
     Ok(files)
 }
 
@@ -304,6 +309,20 @@ impl Look {
                 .any(|closed| closed.file_stem() == path.file_stem());
             if !rotated {
                 self.window(path, filter);
+            }
+        }
+    }
+
+    /// Names what lies elsewhere, unless that is asked for by itself: another collector's directory, say, that was linked
+    /// into this one.
+    fn links(&mut self, files: &Files, roots: &[&PathBuf]) {
+        for link in &files.links {
+            let leads = link.canonicalize();
+            if !leads.is_ok_and(|leads| roots.iter().any(|root| leads.starts_with(root))) {
+                let says = "it is a symbolic link, which is not followed: name with -r where it leads, too";
+                self.coverage
+                    .unreadable
+                    .push((link.clone(), says.to_owned()));
             }
         }
     }

@@ -33,6 +33,9 @@ pub struct Files {
     pub closed: Vec<PathBuf>,
     /// Open windows, by time.
     pub open: Vec<PathBuf>,
+    /// Symbolic links where closed files or folders of them may be. They are not followed: whoever removes or writes
+    /// files would do so elsewhere.
+    pub links: Vec<PathBuf>,
 }
 
 /// Lists a directory's files.
@@ -43,12 +46,14 @@ pub fn list(root: &Path) -> Result<Files, StoreError> {
     let mut files = Files {
         closed: Vec::new(),
         open: recover::list_windows(&layout::open_folder(root))?,
+        links: Vec::new(),
     };
-    list_closed(root, &mut files.closed, 0)?;
+    list_closed(root, &mut files, 0)?;
     files
         .closed
         .sort_by(|one, other| by_time(one).cmp(&by_time(other)));
     files.open.sort();
+    files.links.sort();
     Ok(files)
 }
 
@@ -73,7 +78,7 @@ pub fn list_open(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(open)
 }
 
-fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(), StoreError> {
+fn list_closed(folder: &Path, files: &mut Files, depth: u32) -> Result<(), StoreError> {
     const DEPTH_MAX: u32 = 4;
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -87,16 +92,15 @@ fn list_closed(folder: &Path, closed: &mut Vec<PathBuf>, depth: u32) -> Result<(
         let hidden = name
             .to_str()
             .is_none_or(|name| name.starts_with(['.', '_']));
+        let is_parquet = path.extension().is_some_and(|ending| ending == "parquet");
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && !hidden && depth < DEPTH_MAX => {
-                list_closed(&path, closed, depth + 1)?;
+            Ok(_) if hidden => {}
+            Ok(kind) if kind.is_dir() && depth < DEPTH_MAX => {
+                list_closed(&path, files, depth + 1)?;
             }
-            Ok(kind)
-                if kind.is_file()
-                    && !hidden
-                    && path.extension().is_some_and(|ending| ending == "parquet") =>
-            {
-                closed.push(path);
+            Ok(kind) if kind.is_file() && is_parquet => files.closed.push(path),
+            Ok(kind) if kind.is_symlink() && (is_parquet || path.is_dir()) => {
+                files.links.push(path);
             }
             _ => {}
         }

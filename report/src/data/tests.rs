@@ -254,6 +254,34 @@ fn d05_a_window_that_was_cut_off_makes_a_partial_answer() {
     assert!(reason.contains("after its first 10 flows"), "{reason}");
 }
 
+/// Another collector's directory, linked into this one, is not looked at: the answer says that it is partial.
+#[test]
+fn a_symbolic_link_to_files_makes_a_partial_answer() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [root, elsewhere] =
+        [&folder, &elsewhere].map(|folder| folder.path().canonicalize().unwrap());
+    for root in [&root, &elsewhere] {
+        drop(Directory::lock(root).unwrap());
+    }
+    close_as_version_1(&root, &[flow(1)]);
+    let link = root.join("site=b");
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    // One that leads to what is looked at anyhow, and one that has nothing to do with flows.
+    std::os::unix::fs::symlink(root.join("date=2026-11-21"), root.join("latest")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", root.join("notes")).unwrap();
+    let coverage = covered(&root);
+    assert_eq!(coverage.flows, 1);
+    let [(named, reason)] = &coverage.unreadable[..] else {
+        panic!("{:?}", coverage.unreadable);
+    };
+    assert_eq!(named, &link);
+    assert!(reason.contains("is not followed"), "{reason}");
+    // It is no loss to who asks for both.
+    let both = BTreeSet::from([root, elsewhere]);
+    let coverage = look(&both, &Filter::All(Vec::new())).unwrap().coverage;
+    assert!(coverage.unreadable.is_empty());
+}
+
 #[test]
 fn what_is_wrong_with_a_file_is_told_without_its_name() {
     let folder = tempfile::tempdir().unwrap();
