@@ -24,7 +24,7 @@ use weir_store::{
 
 use crate::{
     decode::{self, Arrived, NS_PER_MS},
-    exporter::Exporter,
+    exporter::{Exporter, RATE_NOT_TOLD},
     exporters::{Exporters, Refused},
     loss::{Numbered, Step},
     statistics::Statistics,
@@ -116,7 +116,7 @@ impl Exporters {
             if is_arrival && !exporter.samples.take(&sample, &numbered, sources_max) {
                 counted.samples_unnumbered += 1;
             }
-            if sample.source.class == 0 {
+            if sample.source.class == 0 && sample.is_rate_told {
                 let sampler = Sampler::Interface(sample.source.index);
                 exporter
                     .announced
@@ -181,9 +181,15 @@ fn others(sample: &FlowSample<'_>, gathering: &mut Gathering, counted: &mut Stat
 
 /// A sample as a flow: by the packet's first octets, else by its fields; none if it is not IP.
 fn record(sample: &FlowSample<'_>, received_ns: u64) -> Option<FlowRecord> {
+    let told = sample.flow.sampling_interval;
     let flow = FlowRecord {
         start_ns: received_ns,
         end_ns: received_ns,
+        sampling_interval: if sample.is_rate_told {
+            told
+        } else {
+            RATE_NOT_TOLD
+        },
         ..sample.flow
     };
     let by_header = sample.header.and_then(|header| walked(&header, &flow).ok());

@@ -111,6 +111,24 @@ fn a_frame_is_walked_as_the_sensor_walks_it() {
     );
 }
 
+/// A rate of 0 is none: what was said on the command line holds.
+#[test]
+fn a_rate_that_is_not_told_is_the_collectors() {
+    let sample_at = |rate| {
+        let taken = Taken { rate, ..TAKEN };
+        let header = made::header_record(1, 1518, &made::frame(1, 1234));
+        datagram(1, 5000, &[made::flow_sample(&taken, &[header])])
+    };
+    for (default_one_in, rate, expected) in [(1, 0, 1), (100, 0, 100), (100, 1, 1), (100, 7, 7)] {
+        let mut exporters = Exporters::new(Settings {
+            default_one_in,
+            ..Settings::default()
+        });
+        let flows = take(&mut exporters, NOW_NS, &sample_at(rate));
+        assert_eq!(flows[0].record.sampling_interval, expected, "{rate}");
+    }
+}
+
 #[test]
 fn fields_do_where_there_is_no_header_and_what_is_not_ip_is_counted() {
     let mut arp = made::frame(1, 1);

@@ -80,6 +80,8 @@ pub struct FlowSample<'a> {
     /// What the records say, all but the header: one packet, unscaled, of so many. Times are the
     /// caller's to fill in: a sample has none, and is sent within a second.
     pub flow: FlowRecord,
+    /// Whether it said at what rate, which is 1 otherwise: 0 is none.
+    pub is_rate_told: bool,
     /// Whether they say addresses.
     pub is_ip: bool,
     /// VLAN of the packet as it left, 0 if unknown.
@@ -111,6 +113,7 @@ impl<'a> FlowSample<'a> {
                 sampling_interval: rate.max(1),
                 ..FlowRecord::default()
             },
+            is_rate_told: rate != 0,
             is_ip: false,
             post_vlan: 0,
             header: None,
