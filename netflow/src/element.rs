@@ -180,6 +180,10 @@ pub const NOT_SENT_FLOWS: Element = 166;
 pub const NOT_SENT_PACKETS: Element = 167;
 /// notSentOctetTotalCount.
 pub const NOT_SENT_OCTETS: Element = 168;
+/// destinationIPv6Prefix.
+pub const DESTINATION_PREFIX_V6: Element = 169;
+/// sourceIPv6Prefix.
+pub const SOURCE_PREFIX_V6: Element = 170;
 /// icmpTypeIPv4.
 pub const ICMP_KIND_V4: Element = 176;
 /// icmpCodeIPv4.

@@ -371,6 +371,8 @@ const ROWS: &[Row] = &[
     row(element::END_DELTA_US, Slot::End, Reading::DeltaMicroseconds, 3),
     row(element::BOOT_MS, Slot::Boot, Reading::Number, 0),
     row(element::DURATION_MS, Slot::Duration, Reading::Number, 0),
+    row(element::DESTINATION_PREFIX_V6, Slot::DestinationV6, Reading::Ipv6, 1),
+    row(element::SOURCE_PREFIX_V6, Slot::SourceV6, Reading::Ipv6, 1),
     row(element::ICMP_KIND_V4, Slot::IcmpKind, Reading::Number, 0),
     row(element::ICMP_CODE_V4, Slot::IcmpCode, Reading::Number, 0),
     row(element::ICMP_KIND_V6, Slot::IcmpKindV6, Reading::Number, 0),

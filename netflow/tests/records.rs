@@ -73,6 +73,19 @@ fn integers_of_any_width_are_read() {
     assert_eq!(found.source_as, 1 << 24);
 }
 
+/// As routers that add flows up send them.
+#[test]
+fn a_prefix_stands_in_for_an_address() {
+    let (v4, v6) = (Ipv4Addr::from(V4).to_ipv6_mapped(), Ipv6Addr::from(V6));
+    let found = flow(&[(44, &V4), (45, &V4)]);
+    assert_eq!((found.source, found.destination), (v4, v4));
+    let found = flow(&[(169, &V6), (170, &[1; 16])]);
+    assert_eq!((found.source, found.destination), ([1; 16].into(), v6));
+    assert!(found.v6);
+    let found = flow(&[(170, &[1; 16]), (27, &V6)]);
+    assert_eq!(found.source, v6);
+}
+
 #[test]
 fn templates_of_both_families_fill_one_with_zeros() {
     type Fields<'a> = &'a [(Element, &'a [u8])];
