@@ -252,6 +252,7 @@ struct Kept {
     bgp_next_hop: Ipv6Addr,
     is_of_out: [bool; 2],
     vlan: u16,
+    sampling_interval: u32,
     source_mac: [u8; 6],
     destination_mac: [u8; 6],
 }
@@ -266,6 +267,7 @@ impl Kept {
             bgp_next_hop: flow.bgp_next_hop,
             is_of_out: record.is_of_out,
             vlan: flow.vlan,
+            sampling_interval: flow.sampling_interval,
             source_mac: flow.source_mac,
             destination_mac: flow.destination_mac,
         }
@@ -291,6 +293,10 @@ impl Kept {
             Slot::Dot1qVlan => {
                 let vlan = read::number(value) & 0x0fff;
                 vlan == 0 || vlan == u64::from(self.vlan)
+            }
+            Slot::SamplerInterval => {
+                let interval = read::number(value);
+                interval == 0 || interval == u64::from(self.sampling_interval)
             }
             Slot::OutSourceMac => is(&self.source_mac),
             Slot::DestinationMac => is(&self.destination_mac),

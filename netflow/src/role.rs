@@ -61,6 +61,7 @@ pub(crate) enum Slot {
     Direction,
     EndReason,
     SamplingInterval,
+    SamplerInterval,
     SamplingPackets,
     SamplingSpace,
     SamplingSize,
@@ -142,7 +143,7 @@ impl Slot {
 
 /// Pairs of places that tell one thing of a flow: by the address of either family, at two moments, or by two
 /// standards. The record has room for one of them.
-const PAIRS: [(Slot, Slot); 9] = [
+const PAIRS: [(Slot, Slot); 10] = [
     (Slot::SourceV4, Slot::SourceV6),
     (Slot::DestinationV4, Slot::DestinationV6),
     (Slot::NextHopV4, Slot::NextHopV6),
@@ -150,6 +151,7 @@ const PAIRS: [(Slot, Slot); 9] = [
     (Slot::Octets, Slot::OutOctets),
     (Slot::Packets, Slot::OutPackets),
     (Slot::Vlan, Slot::Dot1qVlan),
+    (Slot::SamplingInterval, Slot::SamplerInterval),
     (Slot::SourceMac, Slot::OutSourceMac),
     (Slot::InDestinationMac, Slot::DestinationMac),
 ];
@@ -341,7 +343,7 @@ const ROWS: &[Row] = &[
     row(element::SOURCE_PREFIX_V4, Slot::SourceV4, Reading::Ipv4, 1),
     row(element::DESTINATION_PREFIX_V4, Slot::DestinationV4, Reading::Ipv4, 1),
     row(element::SAMPLER_ID, Slot::Sampler, Reading::Number, 1),
-    row(element::SAMPLER_INTERVAL, Slot::SamplingInterval, Reading::Number, 1),
+    row(element::SAMPLER_INTERVAL, Slot::SamplerInterval, Reading::Number, 0),
     row(element::SOURCE_MAC, Slot::SourceMac, Reading::Mac, 0),
     row(element::DESTINATION_MAC, Slot::DestinationMac, Reading::Mac, 0),
     row(element::VLAN, Slot::Vlan, Reading::Number, 0),

@@ -247,7 +247,9 @@ impl Said {
             Slot::IcmpCode => self.icmp.code = low,
             Slot::IcmpCodeV6 => self.icmp_v6.code = low,
             Slot::Sampler => self.sampler = Some(number),
-            Slot::SamplingInterval => self.rate.interval = number,
+            // Of both the first holds that says one.
+            Slot::SamplingInterval if number != 0 => self.rate.interval = number,
+            Slot::SamplerInterval if self.rate.interval == 0 => self.rate.interval = number,
             Slot::SamplingPackets => self.rate.packets = number,
             Slot::SamplingSpace => self.rate.space = Some(number),
             Slot::SamplingSize => self.rate.size = number,

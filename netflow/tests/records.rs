@@ -243,6 +243,21 @@ fn a_rate_or_a_sampler_may_be_in_the_record() {
     assert_eq!(flow(&[(34, &[100])]).sampling_interval, 100);
     assert_eq!(flow(&[(50, &[100])]).sampling_interval, 100);
     assert_eq!(flow(&[(34, &[0])]).sampling_interval, 1);
+    // Either may be 0 beside the other; of two that differ 34 holds, and the other is not lost.
+    let both = |first: (Element, u8), second: (Element, u8)| {
+        let octets = [[first.1], [second.1]];
+        let values = [(first.0, &octets[0][..]), (second.0, &octets[1][..])];
+        decoded(&plain(&values), |record| {
+            let aside: Vec<Element> = record.aside().map(|aside| aside.element).collect();
+            (record.flow.sampling_interval, aside)
+        })
+    };
+    assert_eq!(both((34, 0), (50, 100)), (100, vec![]));
+    assert_eq!(both((50, 100), (34, 0)), (100, vec![]));
+    assert_eq!(both((34, 100), (50, 0)), (100, vec![]));
+    assert_eq!(both((34, 100), (50, 100)), (100, vec![]));
+    assert_eq!(both((34, 7), (50, 100)), (7, vec![50]));
+    assert_eq!(both((50, 100), (34, 7)), (7, vec![50]));
     assert_eq!(flow(&[(306, &[9]), (305, &[1])]).sampling_interval, 10);
     let half = 0.5_f32.to_be_bytes();
     assert_eq!(flow(&[(311, &half)]).sampling_interval, 2);
