@@ -93,8 +93,10 @@ pub struct Refused {
     pub claimed: u16,
 }
 
-/// The most records that a claim is believed of: v5's.
+/// The most records that a claim is believed of: v5's, of which v7 has fewer.
 const CLAIMED_MAX: u16 = 30;
+/// The same of v8, whose shortest records have 28 octets.
+const CLAIMED_MAX_V8: u16 = 51;
 
 /// Reads the header of a datagram that [`decode`] refused for its count; nothing if it has no number (v1), or
 /// claims more than is believed.
@@ -103,13 +105,16 @@ pub fn refused(datagram: &[u8]) -> Option<Refused> {
     let version = read::u16(datagram, 0);
     let claimed = read::u16(datagram, 2);
     let engine = u32::from(read::u16(datagram, 20));
-    let domain = match version {
-        v5::VERSION => engine,
-        v7::VERSION => 0,
-        v8::VERSION => u32::from(*datagram.get(22)?) << 16 | engine,
+    let (domain, claimed_max) = match version {
+        v5::VERSION => (engine, CLAIMED_MAX),
+        v7::VERSION => (0, CLAIMED_MAX),
+        v8::VERSION => {
+            let aggregation = u32::from(*datagram.get(22)?);
+            (aggregation << 16 | engine, CLAIMED_MAX_V8)
+        }
         _ => return None,
     };
-    (claimed <= CLAIMED_MAX).then(|| Refused {
+    (claimed <= claimed_max).then(|| Refused {
         version,
         domain,
         sequence: read::u32(datagram, HEADER_OCTETS),
@@ -458,7 +463,14 @@ mod tests {
                 claimed: 2,
             });
             assert_eq!(refused(&datagram), expected);
-            datagram[3] = 31;
+            let claimed_max = if version == 8 { 51 } else { 30 };
+            datagram[3] = claimed_max;
+            let expected = expected.map(|expected| Refused {
+                claimed: claimed_max.into(),
+                ..expected
+            });
+            assert_eq!(refused(&datagram), expected);
+            datagram[3] += 1;
             assert_eq!(refused(&datagram), None);
         }
         let refused = decode(&[0, 9]).unwrap_err();
