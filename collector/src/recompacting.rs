@@ -240,7 +240,8 @@ impl State {
         }
     }
 
-    /// Recompacts the newest folder that is due; nothing if there is none, or somebody else is at it.
+    /// Recompacts the newest folder that is due and that there is room for; nothing if none is due, or somebody else is
+    /// at it.
     fn recompact_next(&mut self, before_s: u64) -> Result<Option<Recompacted>, String> {
         let Plan { root, form, .. } = &self.plan;
         let lock = match Rearranging::lock(root) {
@@ -256,14 +257,18 @@ impl State {
         let paths = due.iter().map(Folder::path);
         let mut left = mem::take(&mut self.left);
         self.left = paths.filter_map(|path| left.remove_entry(path)).collect();
-        let ready = due
-            .iter()
-            .rev()
-            .find(|folder| self.is_ready(folder, before_s));
-        let Some(folder) = ready else {
+        let newest_first = due.iter().rev();
+        let mut ready = newest_first.filter(|folder| self.is_ready(folder, before_s));
+        let Some(newest) = ready.next() else {
             return Ok(None);
         };
-        assert_room(root, folder)?;
+        // One that is too large for the disk is not to keep smaller ones from their turns, which give some of it back.
+        let folder = match assert_room(root, newest) {
+            Ok(()) => newest,
+            Err(why) => ready
+                .find(|folder| assert_room(root, folder).is_ok())
+                .ok_or(why)?,
+        };
         let place = Place { root, form: *form };
         let goes_on = || self.end.try_recv() != Err(TryRecvError::Disconnected);
         let made = recompact::recompact_folder(place, folder, &lock, &goes_on).map_err(text);

@@ -205,6 +205,27 @@ fn a_thread_that_died_is_a_recompaction_that_failed() {
 }
 
 #[test]
+fn an_hour_that_there_is_no_room_for_does_not_hold_up_smaller_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    hour(root, START_S - 3600);
+    let paths = hour(root, START_S);
+    // A file with a hole, larger than the disk may ever be left.
+    let file = File::options().append(true).open(&paths[0]).unwrap();
+    if file.set_len(1 << 43).is_err() {
+        return;
+    }
+    let (mut state, _wanted) = state(plan(root, Some(600)));
+    let later_s = clock::unix_ns() / 1_000_000_000 + LATER_S;
+    assert!(state.step(later_s, LOOK));
+    assert_eq!((count(root), done(&state)), (4, (1, 3, 0)));
+    // It is told once there is nothing else to do.
+    assert!(!state.step(later_s, LOOK));
+    assert_eq!((count(root), done(&state)), (4, (1, 3, 1)));
+    assert!(state.is_failing);
+}
+
+#[test]
 fn there_is_room_for_what_comes_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
