@@ -5,7 +5,7 @@ mod coverage;
 mod foreign;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io,
     num::NonZero,
     panic,
@@ -133,10 +133,13 @@ fn look(roots: &BTreeSet<PathBuf>, filter: &Filter) -> Result<Look> {
             found.coverage.heard_ns.len(),
             found.coverage.unreadable.len(),
         );
-        found.directory(&files, filter);
         found.links(&files, &roots);
-        let coverage = &mut found.coverage;
-        coverage.end_directory(known.0);
+        for files in by_collector(root, files) {
+            let before = found.coverage.heard_ns.len();
+            found.directory(&files, filter);
+            found.coverage.end_directory(before);
+        }
+        let coverage = &found.coverage;
         // No flow at all would be a wrong answer, and one that looks right.
         if known == (coverage.heard_ns.len(), coverage.unreadable.len())
             && !found.moved
@@ -188,6 +191,26 @@ fn list(root: &Path, roots: &[&PathBuf], parts: &[&PathBuf]) -> Result<Files> {
     files.links.sort();
     files.links.dedup();
     Ok(files)
+}
+
+/// The files of a directory by the collectors whose folders `collector=NAME` lie side by side in it: what one of them
+/// heard says nothing of the others. Those in no such folder, the open windows among them, are the directory's own.
+fn by_collector(root: &Path, Files { closed, open, .. }: Files) -> Vec<Files> {
+    let is_collectors = |folder: &&Path| {
+        let name = folder.file_name();
+        name.is_some_and(|name| name.as_encoded_bytes().starts_with(b"collector="))
+    };
+    let mut shares: BTreeMap<Option<PathBuf>, Files> = BTreeMap::new();
+    for path in closed {
+        let folders = path.ancestors().skip(1);
+        let mut below = folders.take_while(|folder| *folder != root);
+        let collector = below.find(is_collectors).map(Path::to_owned);
+        shares.entry(collector).or_default().closed.push(path);
+    }
+    if !open.is_empty() || shares.is_empty() {
+        shares.entry(None).or_default().open = open;
+    }
+    shares.into_values().collect()
 }
 
 /// Why a directory's files are not known, and what to do: who asks for the first time has no collector yet, or
@@ -290,7 +313,7 @@ fn closed(paths: &[PathBuf], filter: &Filter) -> Vec<Result<Closed, String>> {
 }
 
 impl Look {
-    /// Looks at the files of a directory.
+    /// Looks at the files of a directory, or of a collector's folder in it.
     fn directory(&mut self, files: &Files, filter: &Filter) {
         let mut before = Accounts::default();
         for (path, closed) in files.closed.iter().zip(closed(&files.closed, filter)) {

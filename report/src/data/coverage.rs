@@ -26,7 +26,7 @@ pub struct Coverage {
     pub received_ns: Vec<Ends>,
     /// The same of all files, those included that hold nothing of the time asked for.
     pub heard_ns: Vec<Ends>,
-    /// How many of those are of each directory and the ones before it.
+    /// How many of those are of each directory and the ones before it; a collector's folder in one is one, too.
     pub directory_ends: Vec<usize>,
     /// Until when the directory was heard that was silent first, of those with files in them.
     pub heard_to_ns: Option<i64>,

@@ -181,6 +181,42 @@ fn several_directories_are_one_table() {
     assert!(open(&context, &named, &all, &Reading::default()).is_err());
 }
 
+/// Of collectors side by side in one directory one that fell silent is not hidden by one that goes on.
+#[test]
+fn each_collector_has_gaps_and_an_end_of_its_own() {
+    const MINUTE_S: i64 = 60;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, minutes) in [
+        ("collector=a", &[0, 40][..]),
+        ("collector=b", &[0, 8, 16, 24, 32, 40, 48, 56][..]),
+    ] {
+        let root = folder.path().join(name);
+        let directory = Directory::lock(&root).unwrap();
+        for minute in minutes {
+            let start_s = START_S + minute * MINUTE_S;
+            let mut window = Window::create(&directory.window_path(start_s)).unwrap();
+            let received_ns = start_s.unsigned_abs() * 1_000_000_000;
+            let flow = StoredFlow {
+                received_ns,
+                ..flow(1)
+            };
+            window.append(&[flow]).unwrap();
+            rotate::close(root.as_path(), window.path(), &[]).unwrap();
+        }
+    }
+    let at_ns = |minute: i64| (START_S + minute * MINUTE_S) * 1_000_000_000;
+    let coverage = covered(folder.path());
+    assert_eq!((coverage.closed, coverage.flows), (10, 10));
+    assert_eq!(coverage.gaps_ns(), [(at_ns(0), at_ns(40))]);
+    assert_eq!(coverage.complete_to_ns(), Some(at_ns(35)));
+    assert_eq!(coverage.unheard(), "in one of the directories no exporter");
+    // Who asks for one of them alone hears of it alone.
+    let alone = covered(&folder.path().join("collector=b"));
+    assert!(alone.gaps_ns().is_empty());
+    assert_eq!(alone.complete_to_ns(), Some(at_ns(51)));
+    assert_eq!(alone.unheard(), "no exporter");
+}
+
 /// Whichever directory they are in.
 #[test]
 fn closed_files_are_in_the_order_of_time() {

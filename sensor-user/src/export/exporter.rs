@@ -8,7 +8,11 @@ use std::{
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use weir_netflow::{ExportTime, FlowRecord};
 
-use super::{Clock, Exported, Message, Shared, lane::Lane, said::Said};
+use super::{
+    Clock, Exported, Message, Shared,
+    lane::{Lane, WAITING_NS},
+    said::Said,
+};
 use crate::clock::Now;
 
 /// A datagram leaves when its first record has waited this long.
@@ -130,7 +134,7 @@ impl Exporter {
         let on = self.lanes.iter().filter(|lane| lane.is_on).count();
         let is_shared = on > 1 && self.clock == Clock::Live;
         for lane in &mut self.lanes {
-            lane.is_shared = is_shared;
+            lane.waits_each_ns = if is_shared { WAITING_NS } else { 0 };
         }
     }
 

@@ -19,7 +19,7 @@ use crate::clock::Now;
 const PACE: (u64, u64) = (24_000, 24);
 
 /// In this time a collector that shares the thread with others is waited for as long as its carrier waits, no longer.
-const WAITING_NS: u64 = 1_000_000_000;
+pub(super) const WAITING_NS: u64 = 1_000_000_000;
 
 /// The way to one destination: its own datagrams, sequence numbers, pace and errors.
 pub(super) struct Lane {
@@ -30,8 +30,8 @@ pub(super) struct Lane {
     /// A message of which a part has left: it is sent once all of it has.
     under_way: Option<Datagram>,
     reported: bool,
-    /// Whether others wait when it does.
-    pub is_shared: bool,
+    /// How long it is until its carrier may wait anew: no time while nobody else waits with it.
+    pub waits_each_ns: u64,
     /// When its waiting was counted anew, by the monotonic clock.
     waited_ns: u64,
     /// Whether records go this way.
@@ -117,7 +117,7 @@ impl Lane {
             counters: ExportCounters::default(),
             under_way: None,
             reported: false,
-            is_shared: false,
+            waits_each_ns: 0,
             waited_ns: 0,
             is_on: true,
             is_partial: false,
@@ -235,7 +235,7 @@ impl Lane {
             return self.counters.count_sent(&datagram);
         };
         let now_ns = Now::read().monotonic_ns;
-        if !self.is_shared || now_ns >= self.waited_ns + WAITING_NS {
+        if now_ns >= self.waited_ns + self.waits_each_ns {
             destination.may_wait_again();
             self.waited_ns = now_ns;
         }
