@@ -10,10 +10,13 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use maxminddb::{PathElement, Reader};
 
-use crate::filter::{ranges, sets};
+use crate::{
+    filter::{ranges, sets},
+    question::Misasked,
+};
 
 static LOADED: OnceLock<LocalNames> = OnceLock::new();
 
@@ -86,15 +89,14 @@ pub fn require(what: What) -> Result<()> {
     if LOADED.get().is_some_and(has) {
         return Ok(());
     }
-    match what {
-        What::Name => {
-            bail!("no names are known: say --names FILE, a hosts file or lines of PREFIX,NAME")
+    let says = match what {
+        What::Name => "no names are known: say --names FILE, a hosts file or lines of PREFIX,NAME",
+        What::Country | What::AsName => {
+            "countries and AS names come from a MaxMind database: say --names FILE.mmdb, or put it into the library's \
+             folder names"
         }
-        What::Country | What::AsName => bail!(
-            "countries and AS names come from a MaxMind database: say --names FILE.mmdb, or put it into the \
-             library's folder names"
-        ),
-    }
+    };
+    Err(Misasked(says.to_owned()).into())
 }
 
 impl LocalNames {

@@ -136,13 +136,13 @@ fn rules(name: &str, text: &str, parse: impl Fn(&str) -> Result<Filter>) -> Resu
         let place = || format!("catalogue {name}, line {number}");
         let (label, filter) = line
             .split_once(':')
-            .with_context(|| format!("{}: write LABEL: FILTER", place()))?;
+            .ok_or_else(|| Misasked(format!("{}: write LABEL: FILTER", place())))?;
         let filter = parse(filter).with_context(place)?;
         let label = label.trim().to_owned();
         rules.push(Rule { label, filter });
     }
     if rules.is_empty() {
-        bail!("catalogue {name} has no line");
+        bail!(Misasked(format!("catalogue {name} has no line")));
     }
     Ok(rules)
 }
@@ -224,7 +224,7 @@ fn table(leading: &[(Ends, Exchanged)], total: &Exchanged) -> Result<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::{Surroundings, parse, sets::Library};
+    use crate::filter::{Misunderstood, Surroundings, parse, sets::Library};
 
     fn read(name: &str, text: &str) -> Result<Vec<Rule>> {
         let library = Library::new("/no/such/folder".into());
@@ -255,7 +255,10 @@ mod tests {
             ("# nothing\n\n", "has no line"),
             ("smtp: dst bort 25", "line 1"),
         ] {
-            let error = format!("{:#}", read("own", text).unwrap_err());
+            let error = read("own", text).unwrap_err();
+            // The status is that of a wrong question, whatever is wrong with the line.
+            assert!(error.is::<Misasked>() || error.is::<Misunderstood>());
+            let error = format!("{error:#}");
             assert!(error.contains(words), "{text}: {error}");
         }
     }

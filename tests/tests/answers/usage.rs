@@ -258,6 +258,8 @@ fn what_is_asked_wrongly_is_told() {
         ),
         (&["signature", "all", "-i", "1s"][..], "--live"),
         (&["who", "nosuch"][..], "no catalogue"),
+        (&["top", "--by", "srcname"][..], "no names are known"),
+        (&["top", "--by", "srccountry"][..], "a MaxMind database"),
         (
             &["export", "-w", "x.csv", "--compression", "zstd"][..],
             "leave it out",
