@@ -132,7 +132,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let joined = printed.joined(options);
     let order = options.order.as_deref();
     let order = order
-        .map(|name| order_of(name, joined.is_some()))
+        .map(|name| order_of(name, joined.is_some(), options.source.scaled))
         .transpose()?;
     let having = options.having(joined.is_some())?;
     // How many flows there are does not depend on their order either.
@@ -275,34 +275,33 @@ fn sort(order: Option<(Expr, bool)>, is_joined: bool) -> Vec<SortExpr> {
     sort
 }
 
-/// What flows are sorted by, and whether the least comes first.
-fn order_of(whole: &str, is_joined: bool) -> Result<(Expr, bool)> {
+/// What flows are sorted by, and whether the least comes first. What left is scaled, if that is wanted, as it is shown;
+/// in lines of both directions it is a sum of counts that are.
+fn order_of(whole: &str, is_joined: bool, is_scaled: bool) -> Result<(Expr, bool)> {
     let (name, is_ascending) = direction(whole);
+    let [out_packets, out_octets] = if is_joined {
+        [joined::OUT_PACKETS, joined::OUT_OCTETS].map(col)
+    } else {
+        joined::out_counts(is_scaled)
+    };
     let (by, is_usual) = match name {
         "tstart" => (col("flow_start"), true),
         "tend" => (col("flow_end"), true),
         "packets" | "ipackets" => (col("packets"), false),
         "bytes" | "ibytes" | "octets" => (col("octets"), false),
         "flows" => (col("flows"), false),
-        "opackets" => (joined::out_packets(is_joined), false),
-        "obytes" => (joined::out_octets(is_joined), false),
+        "opackets" => (out_packets, false),
+        "obytes" => (out_octets, false),
         "duration" => (functions::duration_expression(), false),
         "pps" | "ipps" => (functions::packets_per_second_expression(), false),
         "bps" | "ibps" => (functions::bits_per_second_expression(), false),
         "bpp" | "ibpp" => (functions::octets_per_packet_expression(), false),
-        "opps" => (
-            functions::packets_per_second_of(joined::out_packets(is_joined)),
+        "opps" => (functions::packets_per_second_of(out_packets), false),
+        "obps" => (functions::bits_per_second_of(out_octets), false),
+        "obpp" => (
+            functions::octets_per_packet_of(out_octets, out_packets),
             false,
         ),
-        "obps" => (
-            functions::bits_per_second_of(joined::out_octets(is_joined)),
-            false,
-        ),
-        "obpp" => {
-            let octets = joined::out_octets(is_joined);
-            let packets = joined::out_packets(is_joined);
-            (functions::octets_per_packet_of(octets, packets), false)
-        }
         _ => bail!(Misasked(format!(
             "no order is called `{whole}`: there are tstart, tend, packets, bytes, flows, duration, pps, bps, bpp, \
              opackets, obytes, opps, obps and obpp, with `:a` or `:d` behind"

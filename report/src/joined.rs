@@ -77,13 +77,12 @@ pub fn columns(format: &Format, is_joined: bool) -> Result<Vec<Expr>> {
 /// Packets and octets of a flow that left, as its exporter counted them apart from what came in (v9's OUT counters).
 #[must_use]
 pub fn out_counts(is_scaled: bool) -> [Expr; 2] {
-    [out_packets(false), out_octets(false)].map(|count| {
-        if is_scaled {
-            functions::scaled_expression(count, col("sampling_interval"))
-        } else {
-            count
-        }
-    })
+    let counts = ["24", "23"].map(|key| others::other_expression(OtherKind::Number, [key, key]));
+    if is_scaled {
+        counts.map(|count| functions::scaled_expression(count, col("sampling_interval")))
+    } else {
+        counts
+    }
 }
 
 /// The same as columns, where a line is one flow.
@@ -93,22 +92,26 @@ pub fn out_columns(is_scaled: bool) -> [Expr; 2] {
     [packets.alias(OUT_PACKETS), octets.alias(OUT_OCTETS)]
 }
 
-/// Packets of the other direction, where both are one line, or of what left.
-#[must_use]
-pub fn out_packets(is_joined: bool) -> Expr {
-    if is_joined {
-        return col(OUT_PACKETS);
-    }
-    others::other_expression(OtherKind::Number, ["24", "24"])
+/// A condition on flows as one on flows whose octets and packets are scaled: what left is, too.
+///
+/// # Errors
+/// If the engine does not take the expression.
+pub fn scaled(predicate: Expr) -> Result<Expr> {
+    let counts = out_counts(false).into_iter().zip(out_counts(true));
+    replaced(predicate, &counts.collect::<Vec<_>>())
 }
 
-/// Octets, likewise.
-#[must_use]
-pub fn out_octets(is_joined: bool) -> Expr {
-    if is_joined {
-        return col(OUT_OCTETS);
-    }
-    others::other_expression(OtherKind::Number, ["23", "23"])
+/// An expression with others in the place of parts of it.
+fn replaced(whole: Expr, pairs: &[(Expr, Expr)]) -> Result<Expr> {
+    // From the inside out, so that nothing is looked for in what was put in.
+    let replace = |part: Expr| {
+        let found = pairs.iter().find(|(known, _)| *known == part);
+        Ok(match found {
+            Some((_, other)) => Transformed::yes(other.clone()),
+            None => Transformed::no(part),
+        })
+    };
+    Ok(whole.transform_up(replace)?.data)
 }
 
 /// Both directions of each connection in a row of [`COLUMNS`].
@@ -170,18 +173,9 @@ pub fn joined(flows: DataFrame, first: First) -> Result<DataFrame> {
 /// # Errors
 /// If it looks at what such a line has not.
 pub fn fitting(lines: DataFrame, filter: &Filter) -> Result<DataFrame> {
-    let counts = [
-        (out_packets(false), OUT_PACKETS),
-        (out_octets(false), OUT_OCTETS),
-    ];
-    let of_lines = |part: Expr| {
-        let found = counts.iter().find(|(count, _)| *count == part);
-        Ok(match found {
-            Some((_, column)) => Transformed::yes(col(*column)),
-            None => Transformed::no(part),
-        })
-    };
-    let predicate = plan::plan(filter).transform(of_lines)?.data;
+    let columns = [OUT_PACKETS, OUT_OCTETS].map(col);
+    let counts = out_counts(false).into_iter().zip(columns);
+    let predicate = replaced(plan::plan(filter), &counts.collect::<Vec<_>>())?;
     let columns = predicate.column_refs().into_iter();
     let missing = columns
         .map(|column| column.name().to_owned())

@@ -4,14 +4,14 @@ use std::{fmt, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::prelude::{DataFrame, Expr, SessionContext};
 
 use crate::{
     clock,
     data::{self, Coverage},
     engine::{Limits, Order},
     filter::{self, Filter, Surroundings, plan, sets::Library, times},
-    local_names, output, progress,
+    joined, local_names, output, progress,
     reading::Reading,
     spelling::{acl, nfilter},
 };
@@ -161,6 +161,19 @@ impl Source {
         parsed.with_context(|| format!("`{name}` in {file} is `{filter}`"))
     }
 
+    /// A filter as a condition on the flows of a question: filters are of what is shown, with --scaled of scaled counts.
+    ///
+    /// # Errors
+    /// If the engine does not take it.
+    pub fn plan(&self, filter: &Filter) -> Result<Expr> {
+        let planned = plan::plan(filter);
+        if self.scaled {
+            joined::scaled(planned)
+        } else {
+            Ok(planned)
+        }
+    }
+
     /// Opens the flows that are asked for.
     ///
     /// # Errors
@@ -191,7 +204,6 @@ impl Source {
         let (flows, mut coverage) = data::open(&session, &self.directories, &filter, &reading)?;
         progress::follow(&reading);
         coverage.is_scaled = self.scaled;
-        // Filters are of what is shown.
         let flows = if self.scaled {
             data::scaled(flows)?
         } else {
@@ -200,7 +212,7 @@ impl Source {
         let flows = if filter == Filter::everything() {
             flows
         } else {
-            flows.filter(plan::plan(&filter))?
+            flows.filter(self.plan(&filter)?)?
         };
         Ok(Question {
             flows,

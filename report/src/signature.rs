@@ -8,17 +8,18 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use datafusion::prelude::DataFrame;
 use serde_json::json;
 
 use crate::{
     answer::{Answer, Cell, Column, Table},
     data::Coverage,
     element::{Element, KeyValue},
-    filter::{Filter, error::nearest, plan::plan},
+    filter::{Filter, error::nearest},
     gather::{Counts, Gathering, Group, gather},
     leading::Leading,
     output::Output,
-    question::{Misasked, Question, Source},
+    question::{Misasked, Source},
     signature_live,
     signatures::{self, By, Signature},
     text,
@@ -81,7 +82,9 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let mut answer = Answer::default();
     let mut matches = Vec::new();
     for signature in chosen {
-        matches.push(matching(&question, signature, options.lines).await?);
+        let fitting = options.source.plan(&signature.filter)?;
+        let flows = question.flows.clone().filter(fitting)?;
+        matches.push(matching(flows, signature, options.lines).await?);
     }
     answer.flows = gather(question.flows.clone(), &Gathering::default(), |_| {})
         .await?
@@ -231,8 +234,8 @@ fn host(signature: &Signature) -> Result<Element> {
     Element::parse(name).map_err(anyhow::Error::msg)
 }
 
-/// Hosts that match, the first one first.
-async fn matching(question: &Question, signature: Signature, lines: usize) -> Result<Matches> {
+/// Hosts that match by the flows that fit it, the first one first.
+async fn matching(flows: DataFrame, signature: Signature, lines: usize) -> Result<Matches> {
     let other = match signature.by {
         By::Source => "dstip",
         By::Destination => "srcip",
@@ -245,7 +248,6 @@ async fn matching(question: &Question, signature: Signature, lines: usize) -> Re
     };
     let mut leading: Leading<Vec<_>, Counts> = Leading::new(lines);
     let mut all = 0;
-    let flows = question.flows.clone().filter(plan(&signature.filter))?;
     gather(flows, &gathering, |row| {
         if signature.is_met_by(&row.counts) {
             all += 1;

@@ -13,7 +13,7 @@ use crate::{
     answer::{Answer, Cell, Column, Table},
     data::Coverage,
     element::KeyValue,
-    filter::{Filter, plan::plan},
+    filter::Filter,
     leading::Leading,
     question::{Misasked, Source},
     text,
@@ -72,7 +72,8 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     }
     let either = rules.iter().map(|rule| rule.filter.clone().connection());
     let question = source.question_of(Filter::Any(either.collect()))?;
-    let directions = [direction(&rules, true)?, direction(&rules, false)?];
+    let direction = |sent| direction(&rules, sent, |filter| source.plan(filter));
+    let directions = [direction(true)?, direction(false)?];
     let mut leading: Leading<Ends, Exchanged> = Leading::new(options.lines);
     let mut total = Exchanged::default();
     let mut all = 0;
@@ -147,8 +148,12 @@ fn rules(name: &str, text: &str, parse: impl Fn(&str) -> Result<Filter>) -> Resu
     Ok(rules)
 }
 
-/// What users send, or what they receive.
-fn direction(rules: &[Rule], sent: bool) -> Result<Direction> {
+/// What users send, or what they receive; `plan` makes conditions of filters.
+fn direction(
+    rules: &[Rule],
+    sent: bool,
+    plan: impl Fn(&Filter) -> Result<Expr>,
+) -> Result<Direction> {
     let of_direction = |rule: &Rule| {
         if sent {
             rule.filter.clone()
@@ -159,10 +164,10 @@ fn direction(rules: &[Rule], sent: bool) -> Result<Direction> {
     let filters: Vec<Filter> = rules.iter().map(of_direction).collect();
     let mut labels = when(lit(false), lit(""));
     for (rule, filter) in rules.iter().zip(&filters) {
-        labels = labels.when(plan(filter), lit(rule.label.clone()));
+        labels = labels.when(plan(filter)?, lit(rule.label.clone()));
     }
     Ok(Direction {
-        predicate: plan(&Filter::Any(filters)),
+        predicate: plan(&Filter::Any(filters))?,
         near: if sent { "src_addr" } else { "dst_addr" },
         far: if sent { "dst_addr" } else { "src_addr" },
         port: col(if sent { "dst_port" } else { "src_port" }),
@@ -224,7 +229,7 @@ fn table(leading: &[(Ends, Exchanged)], total: &Exchanged) -> Result<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::{Misunderstood, Surroundings, parse, sets::Library};
+    use crate::filter::{Misunderstood, Surroundings, parse, plan::plan, sets::Library};
 
     fn read(name: &str, text: &str) -> Result<Vec<Rule>> {
         let library = Library::new("/no/such/folder".into());
@@ -241,7 +246,9 @@ mod tests {
         for (name, text) in SHIPPED {
             let rules = read(name, text).unwrap_or_else(|error| panic!("{name}: {error:#}"));
             assert!(rules.len() > 2, "{name}");
-            assert!(direction(&rules, true).is_ok() && direction(&rules, false).is_ok());
+            for sent in [true, false] {
+                assert!(direction(&rules, sent, |filter| Ok(plan(filter))).is_ok());
+            }
         }
     }
 

@@ -327,6 +327,17 @@ fn what_left_orders_statistics_and_groups() {
     );
     assert_eq!(column(groups, "out_octets"), [7100, 900, 0]);
     assert_eq!(column(groups, "out_packets"), [105, 20, 0]);
+    // Where flows are ordered and chosen they are what is shown: 7000, 900, 100 and 0.
+    let lines = archive.text(&["flows", "-q", "-o", "fmt:%obyt", "-O", "obytes", "--scaled"]);
+    let octets: Vec<_> = lines.split_whitespace().collect();
+    assert_eq!(octets, ["7000", "900", "100", "0"]);
+    for (filter, few, many) in [("out bytes > 800", 1, 2), ("out packets = 100", 0, 1)] {
+        for (scaled, fitting) in [(&[][..], few), (&["--scaled"][..], many)] {
+            let flows = archive.json(&[&["flows", filter], scaled].concat());
+            let found = flows["flows"].as_array().unwrap().len();
+            assert_eq!(found, fitting, "{filter} {scaled:?}");
+        }
+    }
 }
 
 /// As nfdump's `-a -O tstart` has it: the earliest first, unless the latest is asked for.
