@@ -100,8 +100,13 @@ impl<'i> Words<'i, '_> {
 
     /// The next piece in lower case, if it is a word.
     pub(super) fn word(&self) -> Option<String> {
+        self.written().map(str::to_ascii_lowercase)
+    }
+
+    /// The same as it is written.
+    pub(super) fn written(&self) -> Option<&'i str> {
         let piece = self.peek().filter(|piece| piece.as_rule() == Rule::word)?;
-        Some(piece.as_str().to_ascii_lowercase())
+        Some(piece.as_str())
     }
 
     /// Skips the next word if it is one of these.

@@ -48,10 +48,7 @@ impl Words<'_, '_> {
                 let text = self.value("`seen` or a stretch of time such as 2h or 1h30m")?;
                 match self.stretch(&text) {
                     Some(span_ns) => Ok(active(Some(now_ns.saturating_sub(span_ns)), None)),
-                    None => Err(Misread::new(
-                        at,
-                        "`seen` or a stretch of time such as 2h or 1h30m fits here",
-                    )),
+                    None => Err(Misread::new(at, self.no_stretch(&text))),
                 }
             }
             _ => self.unknown("`seen` fits here", &["seen"]),
@@ -73,10 +70,10 @@ impl Words<'_, '_> {
     /// A stretch of time of which the first word was taken; several one behind the other add up (`1h 30m`).
     fn stretch(&mut self, text: &str) -> Option<i64> {
         let mut span_ns = self.part(text)?;
-        while let Some(word) = self.word() {
+        while let Some(word) = self.written() {
             let before = self.at;
             self.at += 1;
-            let Some(part_ns) = self.part(&word) else {
+            let Some(part_ns) = self.part(word) else {
                 self.at = before;
                 break;
             };
@@ -85,13 +82,23 @@ impl Words<'_, '_> {
         Some(span_ns)
     }
 
+    /// What fits in the place of a stretch of time whose first word was taken.
+    fn no_stretch(&self, text: &str) -> &'static str {
+        let is_number = text.starts_with(|first: char| first.is_ascii_digit());
+        if is_number && (text.ends_with('M') || self.written() == Some("M")) {
+            "M may mean minutes or months: write 1m, or 30d"
+        } else {
+            "`seen` or a stretch of time such as 2h or 1h30m fits here"
+        }
+    }
+
     /// A part of one, in one word or two, of which the first was taken.
     fn part(&mut self, text: &str) -> Option<i64> {
         if let Some(span_ns) = times::duration_ns(text) {
             return Some(span_ns);
         }
         let number: i64 = text.parse().ok().filter(|number| *number >= 0)?;
-        let unit_ns = times::unit_ns(&self.word()?)?;
+        let unit_ns = times::unit_ns(self.written()?)?;
         self.at += 1;
         number.checked_mul(unit_ns)
     }

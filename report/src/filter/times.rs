@@ -27,9 +27,12 @@ pub fn duration_ns(text: &str) -> Option<i64> {
     }
 }
 
-/// A unit of time, in nanoseconds.
+/// A unit of time, in nanoseconds. A capital M is none: who writes it may mean months.
 #[must_use]
 pub fn unit_ns(unit: &str) -> Option<i64> {
+    if unit == "M" {
+        return None;
+    }
     Some(match unit.to_ascii_lowercase().as_str() {
         "ms" => SECOND_NS / 1000,
         "s" | "sec" | "second" | "seconds" => SECOND_NS,
@@ -57,6 +60,8 @@ pub fn instant_ns(text: &str, now_ns: i64) -> Option<i64> {
     }
     if let Some((day, time)) = text.split_once(' ')
         && day.bytes().all(|letter| letter.is_ascii_alphabetic())
+        // The present has a time of day already.
+        && !day.eq_ignore_ascii_case("now")
     {
         return instant_ns(day, now_ns)?.checked_add(time_of_day_ns(time)?);
     }
@@ -191,6 +196,8 @@ mod tests {
             "h30m",
             "15000w15000w",
             "9999999999w",
+            "1M",
+            "1h1M",
         ] {
             assert_eq!(duration_ns(text), None, "{text}");
         }
@@ -228,6 +235,7 @@ mod tests {
             "9999-01-01",
             "T05:00",
             "+-+",
+            "now 05:00",
             "5",
             "2026-11-21-01",
             "٢٠٢٦",
