@@ -15,6 +15,8 @@ use crate::names;
 
 /// Sets within sets, at most.
 const DEPTH_MAX: u32 = 8;
+/// Sets read for one, at most: a few that name one another again and again would be read without an end in sight.
+const READ_MAX: u32 = 1000;
 /// Octets of a file of sets or of names, at most.
 const FILE_OCTETS_MAX: u64 = 64 << 20;
 
@@ -75,10 +77,23 @@ impl Library {
     /// # Errors
     /// A sentence that names the set, and the line if one is wrong.
     pub fn set(&self, name: &str, items: Items) -> Result<Ranges, String> {
-        self.set_within(name, items, 0)
+        self.set_within(name, items, 0, &mut 0)
     }
 
-    fn set_within(&self, name: &str, items: Items, depth: u32) -> Result<Ranges, String> {
+    /// The same of a set within so many others, where so many sets were read.
+    fn set_within(
+        &self,
+        name: &str,
+        items: Items,
+        depth: u32,
+        read: &mut u32,
+    ) -> Result<Ranges, String> {
+        *read += 1;
+        if *read > READ_MAX {
+            return Err(format!(
+                "@{name} is one too many: a set is of {READ_MAX} sets at most, each counted as often as it is named"
+            ));
+        }
         if depth > DEPTH_MAX {
             return Err(format!(
                 "@{name} is in more than {DEPTH_MAX} sets within one another"
@@ -86,15 +101,22 @@ impl Library {
         }
         let built_in = || BUILT_IN.iter().find(|(known, _)| *known == name);
         match self.read("sets", name)? {
-            Some(text) => self.members(name, &text, items, depth),
+            Some(text) => self.members(name, &text, items, depth, read),
             None => match built_in() {
-                Some((_, text)) => self.members(name, text, items, depth),
+                Some((_, text)) => self.members(name, text, items, depth, read),
                 None => Err(self.unknown(name)),
             },
         }
     }
 
-    fn members(&self, name: &str, text: &str, items: Items, depth: u32) -> Result<Ranges, String> {
+    fn members(
+        &self,
+        name: &str,
+        text: &str,
+        items: Items,
+        depth: u32,
+        read: &mut u32,
+    ) -> Result<Ranges, String> {
         let mut members = Ranges::default();
         let mut added = Vec::new();
         for (line, number) in text.lines().zip(1..) {
@@ -109,7 +131,10 @@ impl Library {
                     None => (word, false),
                 };
                 let found = match word.strip_prefix('@') {
-                    Some(other) => self.set_within(other, items, depth + 1)?.pairs().to_vec(),
+                    Some(other) => {
+                        let within = self.set_within(other, items, depth + 1, read)?;
+                        within.pairs().to_vec()
+                    }
                     None => items.item(word, |_| Vec::new()).map_err(wrong)?,
                 };
                 if removed {
@@ -437,9 +462,15 @@ mod tests {
         write("mail", "192.0.2.1\n192.0.2\n");
         write("loop", "@loop");
         write("numbers", "80 70000");
+        // Three levels of ten are a thousand sets and more.
+        for (name, inner) in [("wide", "@ten "), ("ten", "@tens "), ("tens", "@loopback ")] {
+            write(name, &inner.repeat(10));
+        }
+        assert!(library.set("ten", Items::Addresses).is_ok());
         for (name, items, words) in [
             ("mail", Items::Addresses, "@mail, line 2: this is no IPv4"),
             ("loop", Items::Addresses, "sets within one another"),
+            ("wide", Items::Addresses, "a set is of 1000 sets at most"),
             ("numbers", Items::Ports, "@numbers, line 1: at most 65535"),
             (
                 "nail",
