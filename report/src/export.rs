@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{BufWriter, Write as _},
+    io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,6 +21,7 @@ use parquet::{
 };
 use serde_json::json;
 use weir_store::{
+    StoreError,
     nfdump::{self, Compression as BlockCompression},
     rows, schema,
 };
@@ -141,15 +142,12 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let kind = asked_kind(options)?;
     let mut question = options.source.question()?;
     let mut missing = BTreeMap::new();
-    // Nobody takes half a file for a whole one.
-    let mut partial = options.file.clone().into_os_string();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
+    let (partial, file) = begin(&options.file)?;
     let unfinished = partial.clone();
     interrupt::before_exit(move || drop(fs::remove_file(&unfinished)));
     let written = match kind {
-        Kind::Parquet => write_parquet(question.flows, &question.coverage, &partial).await,
-        Kind::Csv => write_csv(question.flows, &partial).await,
+        Kind::Parquet => write_parquet(question.flows, &question.coverage, file).await,
+        Kind::Csv => write_csv(question.flows, file).await,
         Kind::Nfdump => {
             let created_s = u64::try_from(question.now_ns / 1_000_000_000).unwrap_or(0);
             let compression = options.compression.unwrap_or(Blocks::Lz4).compression();
@@ -160,7 +158,8 @@ pub async fn run(options: &Options) -> Result<Coverage> {
                 data::scaled(question.flows)?
             };
             question.coverage.is_scaled = true;
-            write_nfdump(flows, &partial, compression, created_s, &mut missing).await
+            let begun = nfdump::Writer::begin(file, &partial, compression, created_s);
+            write_nfdump(flows, begun, &mut missing).await
         }
     };
     let renamed = written.and_then(|written| {
@@ -188,8 +187,24 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     Ok(question.coverage)
 }
 
+/// Makes the file that is written until it is whole: nobody takes half of one for all of it. What is there already may
+/// be written by another export, and stays.
+fn begin(whole: &Path) -> Result<(PathBuf, File)> {
+    let mut partial = whole.to_owned().into_os_string();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    match File::create_new(&partial) {
+        Ok(file) => Ok((partial, file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(
+            "{} is there already: another export writes it, or one that was killed has left it; then remove it",
+            partial.display()
+        ),
+        Err(error) => Err(error).with_context(|| format!("cannot write {}", whole.display())),
+    }
+}
+
 /// Writes the store's columns, and what they cover as the file's metadata; how many flows.
-async fn write_parquet(flows: DataFrame, coverage: &Coverage, path: &Path) -> Result<u64> {
+async fn write_parquet(flows: DataFrame, coverage: &Coverage, file: File) -> Result<u64> {
     let wanted = schema::schema();
     let mut stream = flows.select(stored(&wanted))?.execute_stream().await?;
     let version = KeyValue::new(
@@ -200,7 +215,6 @@ async fn write_parquet(flows: DataFrame, coverage: &Coverage, path: &Path) -> Re
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_key_value_metadata(Some(vec![version]))
         .build();
-    let file = File::create(path)?;
     let mut writer = ArrowWriter::try_new(file, Arc::clone(&wanted), Some(properties))?;
     let mut written = 0;
     while let Some(batch) = stream.next().await {
@@ -231,11 +245,11 @@ fn as_stored(batch: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
 }
 
 /// Writes all columns as text; how many flows.
-async fn write_csv(flows: DataFrame, path: &Path) -> Result<u64> {
+async fn write_csv(flows: DataFrame, file: File) -> Result<u64> {
     let format = Format::parse(CSV)?;
     let columns: Vec<Expr> = format.columns().into_iter().map(col).collect();
     let mut stream = flows.select(columns)?.execute_stream().await?;
-    let mut output = BufWriter::new(File::create(path)?);
+    let mut output = BufWriter::new(file);
     writeln!(output, "{}", format.heading())?;
     let mut written = 0;
     let mut lines = Vec::new();
@@ -251,7 +265,7 @@ async fn write_csv(flows: DataFrame, path: &Path) -> Result<u64> {
     }
     output
         .into_inner()
-        .map_err(std::io::IntoInnerError::into_error)?
+        .map_err(io::IntoInnerError::into_error)?
         .sync_all()?;
     Ok(written)
 }
@@ -259,14 +273,12 @@ async fn write_csv(flows: DataFrame, path: &Path) -> Result<u64> {
 /// Writes what nfdump has places for; how many flows. Counts those that have something it has no place for.
 async fn write_nfdump(
     flows: DataFrame,
-    path: &Path,
-    compression: BlockCompression,
-    created_s: u64,
+    begun: Result<nfdump::Writer, StoreError>,
     missing: &mut BTreeMap<&'static str, u64>,
 ) -> Result<u64> {
     let wanted = schema::schema();
     let mut stream = flows.select(stored(&wanted))?.execute_stream().await?;
-    let mut file = nfdump::Writer::create(path, compression, created_s)?;
+    let mut file = begun?;
     while let Some(batch) = stream.next().await {
         let batch = as_stored(&batch?, &wanted)?;
         for flow in rows::flows(&batch)? {
@@ -295,5 +307,21 @@ mod tests {
         ] {
             assert_eq!(kind_of(Path::new(name)), kind, "{name}");
         }
+    }
+
+    #[test]
+    fn what_another_export_writes_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = folder.path().join("flows.csv");
+        let (partial, _file) = begin(&whole).unwrap();
+        fs::write(&partial, "half").unwrap();
+        let says = begin(&whole).unwrap_err().to_string();
+        assert!(
+            says.contains("flows.csv.partial is there already"),
+            "{says}"
+        );
+        assert_eq!(fs::read(&partial).unwrap(), b"half");
+        let says = begin(&folder.path().join("none/flows.csv")).unwrap_err();
+        assert!(says.to_string().contains("cannot write"), "{says}");
     }
 }

@@ -46,9 +46,22 @@ impl Writer {
         compression: Compression,
         created_s: u64,
     ) -> Result<Self, StoreError> {
+        Self::begin(layout::create_file(path)?, path, compression, created_s)
+    }
+
+    /// The same in a file that was made there and has nothing in it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn begin(
+        file: File,
+        path: &Path,
+        compression: Compression,
+        created_s: u64,
+    ) -> Result<Self, StoreError> {
         let mut writer = Self {
             path: path.to_owned(),
-            file: layout::create_file(path)?,
+            file,
             compression,
             created_s,
             records: 0,
