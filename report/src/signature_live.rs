@@ -88,12 +88,18 @@ pub fn run(
         table.print_as(&mut output, source.json)?;
         output.finish()?;
         tell_more(matches.len() - shown.len());
-        return Ok(());
+        // What is printed is not of all that was asked for.
+        return match watch.trouble {
+            Some(trouble) => Err(Error::msg(trouble)),
+            None => Ok(()),
+        };
     }
     eprintln!("weir: looking at {}; Ctrl-C ends it", watch.name);
     let mut told = HashSet::new();
+    let mut amiss = None;
     loop {
         watch.look(&mut sightings);
+        tell_new(watch.trouble.as_deref(), &mut amiss);
         let matches = sightings.matches();
         let is_new = |found: &&Match| !told.contains(&(found.signature, found.host));
         let fresh: Vec<Match> = matches.iter().filter(is_new).cloned().collect();
@@ -107,6 +113,18 @@ pub fn run(
             .collect();
         thread::sleep(options.interval);
     }
+}
+
+/// Says what is amiss, unless that was so at the look before.
+fn tell_new(trouble: Option<&str>, before: &mut Option<String>) {
+    // Numbers in it change with each look; what it is about is in its first words.
+    let about: Option<String> = trouble.map(|sentence| sentence.chars().take(20).collect());
+    if let Some(sentence) = trouble
+        && *before != about
+    {
+        eprintln!("weir: {sentence}");
+    }
+    *before = about;
 }
 
 /// How many hosts are not shown.
@@ -133,7 +151,7 @@ struct Watch {
     arrivals: Option<Arrivals>,
     /// Its name for people.
     name: String,
-    /// What was amiss at the last look: it is said once.
+    /// What was amiss at the last look.
     trouble: Option<String>,
 }
 
@@ -215,13 +233,6 @@ impl Watch {
             trouble = trouble.or(unread);
         }
         sightings.forget(now_ns);
-        // Numbers in it change with each look; what it is about is in its first words.
-        let about = |sentence: &String| -> String { sentence.chars().take(20).collect() };
-        if let Some(sentence) = &trouble
-            && self.trouble.as_ref().map(about) != Some(about(sentence))
-        {
-            eprintln!("weir: {sentence}");
-        }
         self.trouble = trouble;
     }
 }

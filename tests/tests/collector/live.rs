@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, UdpSocket},
     os::unix::net::UnixListener,
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -212,6 +213,20 @@ fn a_signal_gives_the_terminal_back() {
     assert!(collector.stop().unwrap().success());
 }
 
+/// The socket of a sensor that cannot tell its flows.
+fn old_sensor(site: &Site) -> PathBuf {
+    let path = site.path("old-sensor");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // Who only looked whether somebody listens has gone.
+            let _ = BufReader::new(&stream).read_line(&mut String::new());
+            let _ = (&stream).write_all(b"Unknown control command\n");
+        }
+    });
+    path
+}
+
 #[test]
 fn without_a_terminal_it_is_a_table_or_objects() {
     let site = Site::new();
@@ -253,15 +268,7 @@ fn without_a_terminal_it_is_a_table_or_objects() {
         "{said}"
     );
     // One that cannot tell its flows: what arrived is shown, and is no whole answer.
-    let path = site.path("old-sensor");
-    let listener = UnixListener::bind(&path).unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // Who only looked whether somebody listens has gone.
-            let _ = BufReader::new(&stream).read_line(&mut String::new());
-            let _ = (&stream).write_all(b"Unknown control command\n");
-        }
-    });
+    let path = old_sensor(&site);
     let (status, table, said) = run(&format!("-i 200ms --once -c {}", path.display()));
     assert!(
         status == Some(1) && table.contains("15,000") && said.contains("older than this weir"),
@@ -377,6 +384,16 @@ fn signatures_are_looked_for_in_what_arrives() {
     child.wait().unwrap();
     let told = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(told.count(), 1);
+    // What arrived is told, and is no whole answer without what is open.
+    let path = old_sensor(&site);
+    let output = command("probe", &["--once", "-c", path.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("older than this weir").count(), 1, "{said}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found[0]["host"], "10.0.0.9");
     let output = command("probe", &["-c", "/no/such/socket"])
         .output()
         .unwrap();
