@@ -1,6 +1,6 @@
 //! Cisco's access lists, as flow-filter reads them and as routers have them, as text of the filter
 //! language: numbered and named, standard and extended. The first line that fits decides; what none fits
-//! is denied.
+//! is denied. They are about IPv4, `any` and `ip` too: IPv6 has access lists of its own.
 
 use std::{
     collections::BTreeSet,
@@ -144,9 +144,7 @@ impl List {
         let said = if extended {
             words.extended()?
         } else {
-            words
-                .network()?
-                .unwrap_or_else(|| "0.0.0.0/0 ::/0".to_owned())
+            words.network()?.unwrap_or_else(|| "0.0.0.0/0".to_owned())
         };
         match words.0 {
             [] | ["log" | "log-input"] => {
@@ -209,8 +207,11 @@ impl<'a> Words<'a> {
             let number = number.ok_or_else(|| format!("`{protocol}` is no protocol"))?;
             parts.push(format!("proto {number}"));
         }
+        // Any address of IPv4, until one is named.
+        let mut is_any = true;
         for side in ["src", "dst"] {
             if let Some(network) = self.network()? {
+                is_any = false;
                 parts.push(format!("{side} in [{network}]"));
             }
             parts.extend(self.ports(side)?);
@@ -222,11 +223,10 @@ impl<'a> Words<'a> {
             self.0 = rest;
             parts.push("(flags A or flags R)".to_owned());
         }
-        Ok(if parts.is_empty() {
-            rules::ALL.to_owned()
-        } else {
-            parts.join(" and ")
-        })
+        if is_any {
+            parts.insert(0, "ipv4".to_owned());
+        }
+        Ok(parts.join(" and "))
     }
 
     /// ICMP's type, and its code, if they stand here.
@@ -321,12 +321,12 @@ ip access-list extended edge
                 "dst:not_mail",
                 "dst in [192.0.2.0/24] - [192.0.2.32/28 192.0.2.25]",
             ),
-            ("10", "src in [0.0.0.0/0 ::/0 10.0.0.0/8]"),
+            ("10", "src in [0.0.0.0/0 10.0.0.0/8]"),
             ("next:one", "next in [10.0.0.1]"),
             (
                 "edge",
                 "(((proto 6 and src in [10.0.0.0/24] and src port > 1023 and dst port in [80-90] and (flags A or flags R)) or \
-                 (proto 17 and dst port in [53 123]) or (any)) and not ((proto 6 and dst in [10.0.0.1] and dst port = 25)))",
+                 (ipv4 and proto 17 and dst port in [53 123]) or (ipv4)) and not ((proto 6 and dst in [10.0.0.1] and dst port = 25)))",
             ),
         ] {
             assert_eq!(filter(LISTS, name).as_deref(), Ok(expected), "{name}");
