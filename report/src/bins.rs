@@ -35,8 +35,10 @@ pub struct Bins {
     pub length_ns: i64,
     /// The bins.
     pub spans: Vec<Bin>,
-    /// What lies before and after them.
+    /// What lies before and after them, and of the first and the last one before and after the time asked for.
     pub outside: Bin,
+    /// The time asked for, which may begin and end within a bin.
+    asked_ns: (i64, i64),
 }
 
 impl Bins {
@@ -54,12 +56,32 @@ impl Bins {
                 "{number} intervals are too many: {BINS_MAX} are the most, so take longer ones"
             )));
         }
+        let whole_ns = length_ns.saturating_mul(number);
         Ok(Self {
             from_ns,
             length_ns,
             spans: vec![Bin::default(); usize::try_from(number)?],
             outside: Bin::default(),
+            asked_ns: (from_ns, from_ns.saturating_add(whole_ns)),
         })
+    }
+
+    /// The same of the time from and to then, as far as that is in them: what is before and after is outside, and rates
+    /// of the first and of the last bin are of what is left of their time.
+    #[must_use]
+    pub fn cut(mut self, from_ns: Option<i64>, to_ns: Option<i64>) -> Self {
+        let (first_ns, last_ns) = self.asked_ns;
+        let from_ns = from_ns.map_or(first_ns, |from| from.clamp(first_ns, last_ns));
+        let to_ns = to_ns.map_or(last_ns, |to| to.clamp(from_ns, last_ns));
+        self.asked_ns = (from_ns, to_ns);
+        self
+    }
+
+    /// How long the time asked for is, nanoseconds.
+    #[must_use]
+    pub fn asked_length_ns(&self) -> i64 {
+        let (from_ns, to_ns) = self.asked_ns;
+        to_ns.saturating_sub(from_ns)
     }
 
     /// A length that gives some dozens of bins.
@@ -87,10 +109,11 @@ impl Bins {
         let (mut octets_put, mut packets_put) = (0, 0);
         while at_ns < end_ns {
             let bin = self.index_of(at_ns);
-            // Where this share ends: with the bin, where the bins begin, or with the flow.
+            // Where this share ends: with the bin, where the time asked for begins or ends, or with the flow.
+            let (from_ns, to_ns) = self.asked_ns;
             let until_ns = match bin {
-                Some(bin) => self.start_of(bin).saturating_add(self.length_ns),
-                None if at_ns < self.from_ns => self.from_ns,
+                Some(bin) => to_ns.min(self.start_of(bin).saturating_add(self.length_ns)),
+                None if at_ns < from_ns => from_ns,
                 None => end_ns,
             };
             let until_ns = until_ns.min(end_ns);
@@ -116,19 +139,32 @@ impl Bins {
             .saturating_add(number.saturating_mul(self.length_ns))
     }
 
-    /// Bits a second of each bin.
+    /// Bits a second of each bin, in what of its time was asked for.
     #[must_use]
     pub fn bits_per_second(&self) -> Vec<u64> {
-        let length_ns = u128::from(self.length_ns.unsigned_abs());
-        let rate = |bin: &Bin| u128::from(bin.octets) * 8_000_000_000 / length_ns;
-        let rates = self.spans.iter().map(rate);
-        rates
-            .map(|rate| u64::try_from(rate).unwrap_or(u64::MAX))
-            .collect()
+        let rates = self.spans.iter().zip(0..).map(|(bin, at)| {
+            let length_ns = u128::from(self.part_ns(at).unsigned_abs());
+            let rate = u128::from(bin.octets) * 8_000_000_000 / length_ns;
+            u64::try_from(rate).unwrap_or(u64::MAX)
+        });
+        rates.collect()
+    }
+
+    /// How much of a bin was asked for, nanoseconds; a second at least, since a rate in less is that of single flows.
+    fn part_ns(&self, bin: usize) -> i64 {
+        let start_ns = self.start_of(bin);
+        let (from_ns, to_ns) = self.asked_ns;
+        let end_ns = to_ns.min(start_ns.saturating_add(self.length_ns));
+        let part_ns = end_ns.saturating_sub(from_ns.max(start_ns));
+        part_ns.max(SECOND_NS.min(self.length_ns))
     }
 
     fn index_of(&self, at_ns: i64) -> Option<usize> {
-        let into = at_ns.checked_sub(self.from_ns).filter(|into| *into >= 0)?;
+        let (from_ns, to_ns) = self.asked_ns;
+        if !(from_ns..to_ns).contains(&at_ns) {
+            return None;
+        }
+        let into = at_ns.checked_sub(self.from_ns)?;
         let bin = usize::try_from(into / self.length_ns).ok()?;
         (bin < self.spans.len()).then_some(bin)
     }
@@ -198,6 +234,28 @@ mod tests {
         assert_eq!(bins.outside, bin(80, 8, 1));
     }
 
+    /// Of the first and of the last hour seven minutes were not asked for.
+    #[test]
+    fn rates_at_the_edges_are_of_the_time_asked_for() {
+        const MINUTE_NS: i64 = 60 * SECOND_NS;
+        let mut bins = Bins::new(7 * MINUTE_NS, 173 * MINUTE_NS, 60 * MINUTE_NS)
+            .unwrap()
+            .cut(Some(7 * MINUTE_NS), Some(173 * MINUTE_NS));
+        assert_eq!(bins.asked_length_ns(), 166 * MINUTE_NS);
+        // A megabyte a minute, all the time.
+        bins.add(-60 * MINUTE_NS, 240 * MINUTE_NS, 300_000_000, 300);
+        let octets: Vec<_> = bins.spans.iter().map(|bin| bin.octets).collect();
+        assert_eq!(octets, [53_000_000, 60_000_000, 53_000_000]);
+        assert_eq!(bins.outside.octets, 134_000_000);
+        assert_eq!(bins.bits_per_second(), [133_333; 3]);
+        // A moment at an edge makes no rate of its own.
+        let mut bins = Bins::new(0, 60 * MINUTE_NS + 1, 60 * MINUTE_NS)
+            .unwrap()
+            .cut(None, Some(60 * MINUTE_NS + 1));
+        bins.add(60 * MINUTE_NS, 60 * MINUTE_NS, 1000, 1);
+        assert_eq!(bins.bits_per_second(), [0, 8000]);
+    }
+
     /// Whatever the flows: what is in the bins and outside is what was put in.
     #[test]
     fn nothing_is_lost_between_bins() {
@@ -205,7 +263,8 @@ mod tests {
         for _ in 0..200 {
             let from = i64::try_from(random.below(10_000)).unwrap();
             let length = 1 + i64::try_from(random.below(100)).unwrap();
-            let mut bins = Bins::new(from, from + 1 + length * 50, length).unwrap();
+            let bins = Bins::new(from, from + 1 + length * 50, length).unwrap();
+            let mut bins = bins.cut(Some(from), Some(from + length * 50));
             let mut whole = Bin::default();
             for _ in 0..100 {
                 let start = i64::try_from(random.below(20_000)).unwrap();
@@ -240,6 +299,12 @@ mod tests {
         assert!(Bins::new(0, i64::MAX, 1).is_err());
         assert!(Bins::new(i64::MIN, i64::MAX, i64::MAX).is_ok());
         assert!(Bins::new(10, 5, 10).unwrap().spans.len() == 1);
+        let mut none = Bins::new(0, 100, 10).unwrap().cut(Some(50), Some(20));
+        none.add(0, 100, 7, 1);
+        assert_eq!((none.asked_length_ns(), none.outside.octets), (0, 7));
+        let mut all = Bins::new(i64::MIN, i64::MAX, i64::MAX).unwrap();
+        all.add(i64::MIN, i64::MAX, u64::MAX, 1);
+        assert_eq!(all.bits_per_second().len(), 1);
     }
 
     #[test]

@@ -80,7 +80,12 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         return Ok(question.coverage);
     };
     let fitting_ns = Bins::fitting_length_ns(from_ns, to_ns);
-    let mut bins = Bins::new(from_ns, to_ns, options.every.unwrap_or(fitting_ns))?;
+    let bins = Bins::new(from_ns, to_ns, options.every.unwrap_or(fitting_ns))?;
+    // Who names no end asks for all up to the present.
+    let mut bins = match prune::stretch_ns(&question.filter) {
+        (asked_ns, Some(_)) => bins.cut(asked_ns, Some(to_ns)),
+        (asked_ns, None) => bins.cut(asked_ns, Some(to_ns.max(question.now_ns))),
+    };
     answer.flows = fill(question.flows, &mut bins).await?;
     answer.table("series", table(&bins, options.of));
     summary(&bins, &mut answer);
@@ -194,9 +199,8 @@ fn summary(bins: &Bins, answer: &mut Answer) {
     let most = percentile(&rates, 100);
     let octets = bins.spans.iter().map(|bin| bin.octets);
     let octets = octets.fold(0, u64::saturating_add);
-    let number = i64::try_from(bins.spans.len()).unwrap_or(i64::MAX);
-    let span_ns = bins.length_ns.saturating_mul(number);
-    let average = functions::bits_per_second(octets, functions::duration_ms(0, span_ns));
+    let average =
+        functions::bits_per_second(octets, functions::duration_ms(0, bins.asked_length_ns()));
     let outside = bins.outside;
     let mut line = format!(
         "each line is {}; average {} bps, 95th percentile {} bps, most {} bps",

@@ -121,6 +121,13 @@ fn q12_what_is_the_95th_percentile_of_a_network() {
         text.contains("█") && text.contains("95th percentile"),
         "{text}"
     );
+    // Who asks for twenty minutes of an hour has the average of them.
+    let minutes = "src net 10.9.0.0/24 and from 2026-11-20T11:00 to 2026-11-20T11:20";
+    let answer = archive.json(&["series", "--every", "1h", minutes]);
+    assert_eq!(answer["series"].as_array().unwrap().len(), 1);
+    for name in ["average_bps", "p95_bps", "most_bps"] {
+        assert_eq!(answer["summary"][name], 1_000_000, "{name}");
+    }
 }
 
 /// What is new since yesterday.
