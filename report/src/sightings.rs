@@ -167,9 +167,10 @@ impl Sightings {
                 open: tally.open,
             }
         });
-        let mut matches: Vec<Match> = counted
-            .filter(|found| self.signatures[found.signature].is_met_by(&found.counts))
-            .collect();
+        // All that is kept is of a few minutes, which hide no burst.
+        let is_met =
+            |found: &Match| self.signatures[found.signature].is_met_by(&found.counts, || false);
+        let mut matches: Vec<Match> = counted.filter(is_met).collect();
         matches.sort_by_key(|found| (found.counts.times_ns, found.signature, found.host));
         matches
     }

@@ -48,20 +48,29 @@ pub struct Signature {
     pub targets: u64,
     /// Flows, at least.
     pub flows: u64,
-    /// Flows a minute from the first to the last, at least.
+    /// Flows a minute, at least: from the first to the last, or in a burst ([`Self::burst`]).
     pub flows_per_minute: u64,
 }
 
 impl Signature {
-    /// Whether so many flows are what it is about.
+    /// Whether so many flows are what it is about. Those that come seldom over all of their time may have a burst.
     #[must_use]
-    pub fn is_met_by(&self, counts: &Counts) -> bool {
+    pub fn is_met_by(&self, counts: &Counts, has_burst: impl FnOnce() -> bool) -> bool {
         const MINUTE_MS: u64 = 60_000;
         let minutes = counts.duration_ms().div_ceil(MINUTE_MS).max(1);
         let targets = counts.distinct.first().copied().unwrap_or(0);
         targets >= self.targets
             && counts.flows >= self.flows
-            && counts.flows / minutes >= self.flows_per_minute
+            && (counts.flows / minutes >= self.flows_per_minute || has_burst())
+    }
+
+    /// Minutes that flows enough take, if there are so many a minute, and how many are a burst within them. What else a
+    /// host did in a week makes such flows no fewer. None of a pattern that asks for no rate.
+    #[must_use]
+    pub fn burst(&self) -> Option<(u64, u64)> {
+        let minutes = self.flows.div_ceil(self.flows_per_minute.max(1)).max(1);
+        let flows = self.flows_per_minute.saturating_mul(minutes);
+        (flows > 0).then_some((minutes, flows))
     }
 }
 
@@ -215,8 +224,22 @@ mod tests {
             (3, 10, 6, false),
             (3, 10, 0, true),
         ] {
-            let found = signature.is_met_by(&counts(targets, flows, minutes));
+            let counts = counts(targets, flows, minutes);
+            let found = signature.is_met_by(&counts, || false);
             assert_eq!(found, enough, "{targets} {flows} {minutes}");
+            // A burst is no more ends and no more flows.
+            let found = signature.is_met_by(&counts, || true);
+            assert_eq!(found, targets == 3 && flows == 10);
+        }
+        for (flows, rate, burst) in [
+            (10, 2, Some((5, 10))),
+            (11, 2, Some((6, 12))),
+            (1, 100, Some((1, 100))),
+            (0, 3, Some((1, 3))),
+            (30, 0, None),
+        ] {
+            let text = format!("[a]\nfilter = 'any'\nflows = {flows}\nflows_per_minute = {rate}");
+            assert_eq!(understood(&text).unwrap()[0].burst(), burst, "{text}");
         }
     }
 }

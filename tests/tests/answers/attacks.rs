@@ -74,6 +74,24 @@ fn q5_whom_did_the_worm_get_and_who_was_first() {
     assert!(text.contains("; 1 of 2 hosts are shown"), "{text}");
 }
 
+/// Thirty tries within ten minutes are many, whatever else a host did in two days.
+#[test]
+fn a_burst_is_seen_in_a_long_time() {
+    let login = |at_s: u64, from: &str| {
+        Flow::new(at_s, from, "10.3.0.9", TCP, 22)
+            .flags(0x1a)
+            .counts(20, 4000)
+    };
+    let burst = (0..30u64).map(|at| login(18_000 + at * 20, "203.0.113.210"));
+    let later = login(150_000, "203.0.113.210");
+    let seldom = (0..30u64).map(|at| login(18_000 + at * 3600, "203.0.113.211"));
+    let archive = Archive::of(burst.chain([later]).chain(seldom));
+    let answer = archive.json(&["signature", "ssh-brute-force"]);
+    let hosts = column(&answer["matches"], "host");
+    assert!(hosts.contains(&json!("203.0.113.210")), "{hosts:?}");
+    assert!(!hosts.contains(&json!("203.0.113.211")), "{hosts:?}");
+}
+
 #[test]
 fn q6_who_scans_slowly_and_who_is_only_busy() {
     // One host in eight minutes, for two days.
