@@ -357,9 +357,10 @@ mod tests {
     }
 
     /// Sends until the kernel has a part of a message only, and no room for more while nobody reads. It may be
-    /// full at a message's end: then some is read.
+    /// full at a message's end: then some whole ones are read.
     fn send_until_part(stream: &mut Stream, connection: &mut TcpStream) {
         for _ in 0..100_000 {
+            stream.may_wait_again();
             if matches!(stream.send(&[7; 1001]), Sent::No { .. }) {
                 thread::sleep(Duration::from_millis(20));
                 if stream.rest() == Rest::UnderWay
@@ -368,7 +369,7 @@ mod tests {
                     return;
                 }
                 if stream.rest() == Rest::Left {
-                    connection.read_exact(&mut vec![0; 40_000]).unwrap();
+                    connection.read_exact(&mut vec![0; 40 * 1001]).unwrap();
                 }
             }
         }
