@@ -43,6 +43,8 @@ const COLLECTOR_CPU: usize = 1;
 const SHARE_PERCENT: u64 = 70;
 /// Longer than any trial, so that no window closes in one.
 const NO_ROTATION_MS: u64 = 86_400_000;
+/// No window is shorter.
+const ROTATION_MIN_MS: u64 = 100;
 /// A hundred windows a minute.
 const ROTATION_MS: u64 = 600;
 /// Windows of a trial that searches for the rate.
@@ -301,8 +303,8 @@ impl Bench<'_> {
     ) -> Result<()> {
         let flows = replay.flows();
         let rate = (highest / 2).max(1);
-        // Some three windows.
-        let rotation_ms = flows * 1000 / rate / 3 + 1;
+        // Some three windows, unless they were shorter than one may be.
+        let rotation_ms = (flows * 1000 / rate / 3).max(ROTATION_MIN_MS);
         let mut collector = Running::start(Who::Weir, &self.nfcapd, None, rotation_ms)?;
         collector.recompacts = true;
         let outcome = self.send(case, collector, replay, rate, flows)?;
