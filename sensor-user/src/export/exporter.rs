@@ -131,10 +131,10 @@ impl Exporter {
     /// Where several collectors share the thread none of them has the others wait for long. A file's packets
     /// wait for all of them.
     fn share(&mut self) {
-        let on = self.lanes.iter().filter(|lane| lane.is_on).count();
+        let on = self.lanes.iter().filter(|lane| lane.is_on).count() as u64;
         let is_shared = on > 1 && self.clock == Clock::Live;
         for lane in &mut self.lanes {
-            lane.waits_each_ns = if is_shared { WAITING_NS } else { 0 };
+            lane.waits_each_ns = if is_shared { on * WAITING_NS } else { 0 };
         }
     }
 

@@ -18,8 +18,9 @@ use crate::clock::Now;
 /// tick.
 const PACE: (u64, u64) = (24_000, 24);
 
-/// In this time a collector that shares the thread with others is waited for as long as its carrier waits, no longer.
-pub(super) const WAITING_NS: u64 = 1_000_000_000;
+/// In so many times this a collector that shares the thread with so many is waited for as long as its carrier waits, 40 ms,
+/// no longer: if all are slow, half of the time is left.
+pub(super) const WAITING_NS: u64 = 80_000_000;
 
 /// The way to one destination: its own datagrams, sequence numbers, pace and errors.
 pub(super) struct Lane {

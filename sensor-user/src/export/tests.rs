@@ -152,7 +152,7 @@ fn push(export: &mut Export, records: u64) {
 }
 
 #[test]
-fn who_shares_the_thread_may_wait_again_each_second_only() {
+fn who_shares_the_thread_may_wait_again_now_and_then_only() {
     let counts = |others: u32, clock: Clock| {
         let patient = Patient::default();
         let mut lanes = vec![Lane::new(v9().batch, Some(Box::new(patient.clone())))];
