@@ -1,8 +1,12 @@
 //! Sums by keys of a few octets. What comes is summed in a table that stays in a core's cache. When that is full, what
 //! is in it goes to parts by the keys' hashes: each part is written from its start to its end, and summed by itself in
-//! the cache in the end. A table of millions of keys would have the core wait for main memory at each flow.
+//! the cache in the end. A table of millions of keys would have the core wait for main memory at each flow. Where keys
+//! hardly come twice the first table is a detour, and flows go to the parts for a while.
 
-use std::hash::BuildHasher as _;
+use std::{
+    hash::{BuildHasher as _, Hasher as _},
+    mem,
+};
 
 use hashbrown::DefaultHashBuilder;
 
@@ -10,10 +14,16 @@ use hashbrown::DefaultHashBuilder;
 const CACHED: usize = 1 << 12;
 /// Parts, a power of two: with twenty million keys one has forty thousand.
 pub const PARTS: usize = 1 << 9;
-/// Entries of a part that are asked of the system at once.
-const CHUNK: usize = 1 << 6;
+/// Entries of a part that memory is taken for at once: an eighth of what it has, within these.
+const CHUNK_MIN: usize = 1 << 6;
+const CHUNK_MAX: usize = 1 << 9;
 /// A part with so many entries is summed before the end, so that memory is taken for keys and not for flows.
 const SUMMED: usize = 1 << 12;
+
+/// A full table of fewer flows than so many to four keys was a detour, …
+const FLOWS_TO_FOUR_KEYS: usize = 5;
+/// … which is not taken for so many of the next.
+const PASSING: usize = 16 * CACHED;
 
 /// What was summed of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +50,14 @@ impl<const N: usize> Entry<N> {
         times_ns: (0, 0),
     };
 
+    fn has_key_of(&self, other: &Self) -> bool {
+        let (own, others) = (words(&self.key), words(&other.key));
+        let differ = own.iter().zip(others);
+        differ.fold(0, |differ, (own, other)| {
+            differ | (u64::from_le_bytes(*own) ^ u64::from_le_bytes(*other))
+        }) == 0
+    }
+
     fn add(&mut self, other: &Self) {
         self.flows = self.flows.saturating_add(other.flows);
         self.packets = self.packets.saturating_add(other.packets);
@@ -47,6 +65,21 @@ impl<const N: usize> Entry<N> {
         let (first, last) = other.times_ns;
         self.times_ns = (self.times_ns.0.min(first), self.times_ns.1.max(last));
     }
+}
+
+/// A key's octets by eight: it has no others. A function that hashes or compares octets of any number is called, one
+/// of so many words is a few instructions in its place.
+fn words<const N: usize>(key: &[u8; N]) -> &[[u8; 8]] {
+    const { assert!(N.is_multiple_of(8)) };
+    key.as_chunks().0
+}
+
+fn hash<const N: usize>(hasher: &DefaultHashBuilder, key: &[u8; N]) -> u64 {
+    let mut state = hasher.build_hasher();
+    for word in words(key) {
+        state.write_u64(u64::from_le_bytes(*word));
+    }
+    state.finish()
 }
 
 /// Entries by their keys.
@@ -81,7 +114,7 @@ impl<const N: usize> Table<N> {
                 }
                 number => {
                     let found = &mut self.entries[number as usize - 1];
-                    if found.key == entry.key {
+                    if found.has_key_of(entry) {
                         found.add(entry);
                         return;
                     }
@@ -98,8 +131,8 @@ impl<const N: usize> Table<N> {
         hasher: &DefaultHashBuilder,
     ) -> &'a mut Vec<Entry<N>> {
         self.make_room(parts.iter().map(Part::entries).sum());
-        for entry in parts.iter().flat_map(|part| part.chunks.iter().flatten()) {
-            self.add(hasher.hash_one(entry.key), entry);
+        for entry in parts.iter().flat_map(Part::iter) {
+            self.add(hash(hasher, &entry.key), entry);
         }
         &mut self.entries
     }
@@ -119,7 +152,9 @@ fn part(hash: u64) -> usize {
 /// What has keys whose hashes begin alike.
 #[derive(Debug)]
 pub struct Part<const N: usize> {
-    chunks: Vec<Vec<Entry<N>>>,
+    /// What is written to: found without a look at the others.
+    last: Vec<Entry<N>>,
+    full: Vec<Vec<Entry<N>>>,
     entries: usize,
     /// So many entries are summed.
     limit: usize,
@@ -130,7 +165,8 @@ pub struct Part<const N: usize> {
 impl<const N: usize> Part<N> {
     fn new() -> Self {
         Self {
-            chunks: Vec::new(),
+            last: Vec::new(),
+            full: Vec::new(),
             entries: 0,
             limit: SUMMED,
             octets: 0,
@@ -142,18 +178,19 @@ impl<const N: usize> Part<N> {
         self.entries
     }
 
-    fn push(&mut self, entry: Entry<N>) {
-        self.entries += 1;
-        if let Some(chunk) = self.chunks.last_mut()
-            && chunk.len() < chunk.capacity()
-        {
-            chunk.push(entry);
-            return;
+    fn iter(&self) -> impl Iterator<Item = &Entry<N>> {
+        self.full.iter().flatten().chain(&self.last)
+    }
+
+    fn push(&mut self, entry: &Entry<N>) {
+        if self.last.len() == self.last.capacity() {
+            let entries = (self.entries / 8).clamp(CHUNK_MIN, CHUNK_MAX);
+            let full = mem::replace(&mut self.last, Vec::with_capacity(entries));
+            self.full.extend((!full.is_empty()).then_some(full));
+            self.octets += octets(&self.last);
         }
-        let mut chunk = Vec::with_capacity(CHUNK);
-        chunk.push(entry);
-        self.octets += octets(&chunk);
-        self.chunks.push(chunk);
+        self.entries += 1;
+        self.last.push(*entry);
     }
 
     /// Has each key once; the more of them differ, the later again.
@@ -165,7 +202,8 @@ impl<const N: usize> Part<N> {
             entries: summed.len(),
             limit: SUMMED.max(times * summed.len()),
             octets: octets(&summed),
-            chunks: vec![summed],
+            last: summed,
+            full: Vec::new(),
         };
     }
 }
@@ -182,6 +220,10 @@ pub struct Sums<const N: usize> {
     cached: Table<N>,
     parts: Vec<Part<N>>,
     octets: usize,
+    /// Flows that the table was filled with.
+    added: usize,
+    /// So many more go past it.
+    passing: usize,
     /// What a part is summed in.
     spare: Table<N>,
 }
@@ -196,6 +238,8 @@ impl<const N: usize> Sums<N> {
             cached,
             parts: (0..PARTS).map(|_| Part::new()).collect(),
             octets: 0,
+            added: 0,
+            passing: 0,
             spare: Table::default(),
         }
     }
@@ -203,10 +247,17 @@ impl<const N: usize> Sums<N> {
     /// Adds flows.
     pub fn add(&mut self, entries: &[Entry<N>]) {
         for entry in entries {
+            let hash = hash(&self.hasher, &entry.key);
+            if self.passing > 0 {
+                self.passing -= 1;
+                self.push(hash, entry);
+                continue;
+            }
             if self.cached.entries.len() == CACHED {
                 self.hand_over();
             }
-            self.cached.add(self.hasher.hash_one(entry.key), entry);
+            self.added += 1;
+            self.cached.add(hash, entry);
         }
     }
 
@@ -216,16 +267,26 @@ impl<const N: usize> Sums<N> {
     }
 
     fn hand_over(&mut self) {
-        for entry in &self.cached.entries {
-            let part = &mut self.parts[part(self.hasher.hash_one(entry.key))];
-            let before = part.octets;
-            if part.entries >= part.limit {
-                part.sum(&mut self.spare, &self.hasher);
-            }
-            part.push(*entry);
-            self.octets = self.octets - before + part.octets;
+        let mut cached = mem::take(&mut self.cached);
+        for entry in &cached.entries {
+            self.push(hash(&self.hasher, &entry.key), entry);
         }
-        self.cached.make_room(CACHED);
+        cached.make_room(CACHED);
+        self.cached = cached;
+        if self.added < CACHED / 4 * FLOWS_TO_FOUR_KEYS {
+            self.passing = PASSING;
+        }
+        self.added = 0;
+    }
+
+    fn push(&mut self, hash: u64, entry: &Entry<N>) {
+        let part = &mut self.parts[part(hash)];
+        let before = part.octets;
+        if part.entries >= part.limit {
+            part.sum(&mut self.spare, &self.hasher);
+        }
+        part.push(entry);
+        self.octets = self.octets - before + part.octets;
     }
 
     /// The parts, [`PARTS`] of them.
@@ -341,8 +402,10 @@ mod tests {
             let mut most = 0;
             for flows in flows(count, keys).chunks(100_000) {
                 sums.add(flows);
-                let chunks = sums.parts.iter().flat_map(|part| &part.chunks);
-                assert_eq!(sums.octets(), chunks.map(octets).sum::<usize>());
+                let chunks = |part: &Part<8>| {
+                    octets(&part.last) + part.full.iter().map(octets).sum::<usize>()
+                };
+                assert_eq!(sums.octets(), sums.parts.iter().map(chunks).sum::<usize>());
                 most = most.max(sums.octets());
             }
             assert_eq!(sums.octets() < most, keys == 75_000, "of {keys} keys");

@@ -7,10 +7,11 @@ use datafusion::{
     common::tree_node::TreeNodeRecursion,
     error::Result,
     execution::TaskContext,
+    logical_expr::Operator,
     physical_expr::{
         EquivalenceProperties,
-        expressions::Column,
-        utils::{collect_columns, reassign_expr_columns},
+        expressions::{BinaryExpr, Column, Literal},
+        utils::{collect_columns, conjunction_opt, reassign_expr_columns, split_conjunction},
     },
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
@@ -56,8 +57,11 @@ pub struct Asked {
 pub struct RowFilter {
     /// The columns it looks at.
     pub columns: Wanted,
-    /// True of rows that are asked for, of those columns alone.
-    pub fits: Arc<dyn PhysicalExpr>,
+    /// Comparisons of a column with a value, all true of rows that are asked for, of those columns alone. They cannot
+    /// fail, and take less than to find out for which rows they still matter.
+    pub comparisons: Vec<Arc<dyn PhysicalExpr>>,
+    /// What else is true of them; it is asked of rows that fit so far.
+    pub rest: Option<Arc<dyn PhysicalExpr>>,
     /// Where the columns that are asked for are among them, if they all are.
     pub places: Option<Vec<usize>>,
 }
@@ -71,12 +75,38 @@ impl RowFilter {
         let fields = asked.schema().fields().iter();
         let places = fields.map(|field| columns.schema().index_of(field.name()).ok());
         let places = places.collect();
+        let fits = reassign_expr_columns(fits, columns.schema())?;
+        let (comparisons, rest): (Vec<_>, Vec<_>) = split_conjunction(&fits)
+            .into_iter()
+            .cloned()
+            .partition(is_comparison);
         Ok(Self {
-            fits: reassign_expr_columns(fits, columns.schema())?,
-            places,
             columns,
+            comparisons,
+            rest: conjunction_opt(rest),
+            places,
         })
     }
+
+    fn parts(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
+        self.comparisons.iter().chain(&self.rest)
+    }
+}
+
+fn is_comparison(expression: &Arc<dyn PhysicalExpr>) -> bool {
+    let Some(binary) = expression.downcast_ref::<BinaryExpr>() else {
+        return false;
+    };
+    let compares = matches!(
+        binary.op(),
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+    );
+    compares && binary.left().is::<Column>() && binary.right().is::<Literal>()
 }
 
 impl Scan {
@@ -119,8 +149,8 @@ impl Scan {
 impl DisplayAs for Scan {
     fn fmt_as(&self, _kind: DisplayFormatType, output: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(output, "Scan: {} row groups", self.groups.len())?;
-        if let Some(filter) = &self.asked.filter {
-            write!(output, ", {}", filter.fits)?;
+        for fits in self.asked.filter.iter().flat_map(RowFilter::parts) {
+            write!(output, ", {fits}")?;
         }
         Ok(())
     }
@@ -147,10 +177,11 @@ impl ExecutionPlan for Scan {
         &self,
         visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        match &self.asked.filter {
-            Some(filter) => visit(&filter.fits),
-            None => Ok(TreeNodeRecursion::Continue),
+        let mut recursion = TreeNodeRecursion::Continue;
+        for fits in self.asked.filter.iter().flat_map(RowFilter::parts) {
+            recursion = recursion.visit_sibling(|| visit(fits))?;
         }
+        Ok(recursion)
     }
 
     fn replace_children(

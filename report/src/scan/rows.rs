@@ -6,9 +6,13 @@ use std::{collections::VecDeque, vec};
 
 use arrow::{
     array::{Array as _, AsArray as _, BooleanArray, RecordBatch},
+    buffer::BooleanBuffer,
     compute::{filter_record_batch, prep_null_mask_filter},
 };
-use datafusion::error::{DataFusionError, Result};
+use datafusion::{
+    error::{DataFusionError, Result},
+    logical_expr::ColumnarValue,
+};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use weir_store::{
     caught::caught,
@@ -226,14 +230,28 @@ impl Current {
 }
 
 impl RowFilter {
-    /// Which rows fit: those of which it is true, and not unknown.
+    /// Which rows fit: those of which all is true, and not unknown.
     fn fitting(&self, batch: &RecordBatch) -> Result<BooleanArray> {
-        let fits = self.fits.evaluate(batch)?;
-        let fits = fits.into_array(batch.num_rows())?;
-        let fits = fits.as_boolean();
-        Ok(match fits.null_count() {
-            0 => fits.clone(),
-            _ => prep_null_mask_filter(fits),
-        })
+        let mut fitting = BooleanArray::new(BooleanBuffer::new_set(batch.num_rows()), None);
+        for comparison in &self.comparisons {
+            fitting = both(&fitting, comparison.evaluate(batch)?)?;
+            if !fitting.has_true() {
+                return Ok(fitting);
+            }
+        }
+        match &self.rest {
+            Some(rest) => both(&fitting, rest.evaluate_selection(batch, &fitting)?),
+            None => Ok(fitting),
+        }
     }
+}
+
+fn both(fitting: &BooleanArray, fits: ColumnarValue) -> Result<BooleanArray> {
+    let fits = fits.into_array(fitting.len())?;
+    let fits = fits.as_boolean();
+    let fits = match fits.null_count() {
+        0 => fits,
+        _ => &prep_null_mask_filter(fits),
+    };
+    Ok(BooleanArray::new(fitting.values() & fits.values(), None))
 }
