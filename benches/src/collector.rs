@@ -218,7 +218,7 @@ fn line_of(sockets: &str, port: u16) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_netflow::{ExportTime, set};
+    use weir_netflow::{ExportTime, Layout, set};
 
     /// A datagram of some records of the IPv4 template, with it or without.
     fn datagram(sequence: u32, templates: bool, records: usize) -> Vec<u8> {
@@ -238,15 +238,13 @@ mod tests {
             datagram.extend_from_slice(&octets.to_be_bytes());
             datagram.extend_from_slice(body);
         };
+        let flows = v9::templates(&Layout::WEIR).v4;
         if templates {
             let mut definition = Vec::new();
-            v9::FLOWS_V4.encode_definition(&mut definition);
+            flows.encode_definition(&mut definition);
             set(v9::TEMPLATE_SET, &definition);
         }
-        set(
-            v9::FLOWS_V4.id,
-            &vec![0; records * v9::FLOWS_V4.record_octets()],
-        );
+        set(flows.id, &vec![0; records * flows.record_octets()]);
         datagram
     }
 

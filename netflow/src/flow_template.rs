@@ -1,13 +1,9 @@
 //! The templates flows are sent by, for v9 and IPFIX alike: definitions and records, encoded.
 
-use std::{
-    borrow::Cow,
-    net::{Ipv4Addr, Ipv6Addr},
-};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{
-    ExportTime, FlowRecord,
-    element::{self, Element},
+    ExportTime, FlowRecord, element,
     layout::Layout,
     optional,
     said::{ICMP, ICMPV6},
@@ -26,7 +22,7 @@ pub struct FlowTemplate {
     /// Its id.
     pub id: u16,
     /// Its fields, all of them of fixed size.
-    pub fields: Cow<'static, [Field]>,
+    pub fields: Vec<Field>,
     /// Who exported the flows first, if the last field is that.
     pub(crate) exporter: Option<Ipv6Addr>,
 }
@@ -54,7 +50,7 @@ impl FlowTemplates {
         let template = |v6, icmp| FlowTemplate {
             dialect,
             id: layout.id(v6, icmp),
-            fields: layout.fields(dialect, v6, icmp).into(),
+            fields: layout.fields(dialect, v6, icmp),
             exporter: layout.exporter.filter(|_| layout.softflowd.is_none()),
         };
         Self {
@@ -115,52 +111,6 @@ const ENTERPRISE_OCTETS: usize = 4;
 pub(crate) const ID_V4: u16 = 1024;
 /// The id of the one for IPv6.
 pub(crate) const ID_V6: u16 = 2048;
-
-/// Fields of IPv4 flows that start and end with these elements of so many octets.
-pub(crate) const fn fields_v4(start: Element, end: Element, time_octets: u16) -> [Field; 17] {
-    fields(
-        [
-            Field::new(element::SOURCE_V4, 4),
-            Field::new(element::DESTINATION_V4, 4),
-        ],
-        [Field::new(start, time_octets), Field::new(end, time_octets)],
-    )
-}
-
-/// Fields of IPv6 flows, likewise.
-pub(crate) const fn fields_v6(start: Element, end: Element, time_octets: u16) -> [Field; 17] {
-    fields(
-        [
-            Field::new(element::SOURCE_V6, 16),
-            Field::new(element::DESTINATION_V6, 16),
-        ],
-        [Field::new(start, time_octets), Field::new(end, time_octets)],
-    )
-}
-
-const fn fields(addresses: [Field; 2], times: [Field; 2]) -> [Field; 17] {
-    let [source, destination] = addresses;
-    let [start, end] = times;
-    [
-        source,
-        destination,
-        start,
-        end,
-        Field::new(element::OCTETS, 8),
-        Field::new(element::PACKETS, 8),
-        Field::new(element::INGRESS_IFINDEX, 4),
-        Field::new(element::EGRESS_IFINDEX, 4),
-        Field::new(element::DIRECTION, 1),
-        Field::new(element::END_REASON, 1),
-        Field::new(element::SOURCE_PORT, 2),
-        Field::new(element::DESTINATION_PORT, 2),
-        Field::new(element::PROTOCOL, 1),
-        Field::new(element::TCP_FLAGS, 1),
-        Field::new(element::IP_VERSION, 1),
-        Field::new(element::TOS, 1),
-        Field::new(element::VLAN, 2),
-    ]
-}
 
 impl FlowTemplate {
     /// Octets of a record.

@@ -1,11 +1,9 @@
 //! IPFIX (RFC 7011): a message header of 16 octets, then sets as in v9, with ids of their own,
 //! enterprise elements and fields of variable length.
 
-use std::borrow::Cow;
-
 use crate::{
-    ExportTime, Layout, Malformed, Optional, Sampling, TimeBase, element,
-    flow_template::{self, FlowTemplate, FlowTemplates},
+    ExportTime, Layout, Malformed, Sampling, TimeBase, element,
+    flow_template::{self, FlowTemplates},
     low32, read,
     set::{self, Dialect, Set},
     template::Field,
@@ -42,33 +40,6 @@ impl Header {
     pub fn time_base(&self, boot_ms: Option<u64>) -> TimeBase {
         TimeBase::booted(self.export_ns, boot_ms)
     }
-}
-
-/// IPv4 flows, without optional fields.
-pub static FLOWS_V4: FlowTemplate = FlowTemplate {
-    dialect: Dialect::Ipfix,
-    id: flow_template::ID_V4,
-    fields: Cow::Borrowed(V4_FIELDS),
-    exporter: None,
-};
-const V4_FIELDS: &[Field] = &flow_template::fields_v4(element::START_MS, element::END_MS, 8);
-
-/// IPv6 flows, without optional fields.
-pub static FLOWS_V6: FlowTemplate = FlowTemplate {
-    dialect: Dialect::Ipfix,
-    id: flow_template::ID_V6,
-    fields: Cow::Borrowed(V6_FIELDS),
-    exporter: None,
-};
-const V6_FIELDS: &[Field] = &flow_template::fields_v6(element::START_MS, element::END_MS, 8);
-
-/// The templates of flows with these optional fields.
-#[must_use]
-pub fn flow_templates(optional: Optional) -> FlowTemplates {
-    templates(&Layout {
-        optional,
-        ..Layout::WEIR
-    })
 }
 
 /// The templates of flows in this layout.
@@ -362,12 +333,12 @@ mod tests {
             ..v4
         };
         for (record, record_octets) in [(v4, 60), (v6, 84)] {
-            let templates = flow_templates(Optional::NONE);
+            let templates = templates(&Layout::WEIR);
             let flow = templates.of(&record);
             assert_eq!(flow.record_octets(), record_octets);
             let mut octets = Vec::new();
             flow.encode_record(&mut octets, &record, &time);
-            let template = Template::new(flow.id, None, flow.fields.to_vec()).unwrap();
+            let template = Template::new(flow.id, None, flow.fields.clone()).unwrap();
             let back = data::records(&template, &octets, HEADER.time_base(None));
             let back: Vec<_> = back.map(|record| record.flow).collect();
             assert_eq!(back, [record]);

@@ -211,7 +211,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        ExportTime,
+        ExportTime, Layout,
         data::{self, DataRecord},
         flow_template::FlowTemplates,
         ipfix,
@@ -226,7 +226,17 @@ mod tests {
         uptime_ms: 100_000,
     };
     /// The templates of both formats.
-    const FORMATS: [fn(Optional) -> FlowTemplates; 2] = [v9::flow_templates, ipfix::flow_templates];
+    const FORMATS: [fn(Optional) -> FlowTemplates; 2] = [
+        |optional| v9::templates(&layout(optional)),
+        |optional| ipfix::templates(&layout(optional)),
+    ];
+
+    fn layout(optional: Optional) -> Layout {
+        Layout {
+            optional,
+            ..Layout::WEIR
+        }
+    }
 
     fn example(v6: bool) -> FlowRecord {
         let mut record = FlowRecord {
@@ -262,7 +272,7 @@ mod tests {
         let mut octets = Vec::new();
         flow.encode_record(&mut octets, record, &TIME);
         assert_eq!(octets.len(), flow.record_octets());
-        let template = Template::new(flow.id, None, flow.fields.to_vec()).unwrap();
+        let template = Template::new(flow.id, None, flow.fields.clone()).unwrap();
         let mut back = data::records(&template, &octets, TIME.into());
         back.next().unwrap().flow
     }
@@ -369,7 +379,7 @@ mod tests {
             0, 16, 0, 4, 0, 17, 0, 4,               // SRC_AS, DST_AS
             0, 9, 0, 1, 0, 13, 0, 1,                // SRC_MASK, DST_MASK
         ];
-        assert_eq!(definition(v9::flow_templates(some)), of_v9);
+        assert_eq!(definition(v9::templates(&layout(some))), of_v9);
         #[rustfmt::skip]
         let of_ipfix = [
             0, 56, 0, 6, 0, 80, 0, 6,               // sourceMacAddress, destinationMacAddress
@@ -381,7 +391,7 @@ mod tests {
             0, 16, 0, 4, 0, 17, 0, 4,               // bgpSourceAsNumber, bgpDestinationAsNumber
             0, 9, 0, 1, 0, 13, 0, 1,                // sourceIPv4PrefixLength, destinationIPv4PrefixLength
         ];
-        assert_eq!(definition(ipfix::flow_templates(some)), of_ipfix);
+        assert_eq!(definition(ipfix::templates(&layout(some))), of_ipfix);
     }
 
     #[test]
@@ -392,7 +402,7 @@ mod tests {
             assert_eq!(sets.len(), templates.definition_octets());
             let read = crate::set::decode(templates.v4.dialect, &sets, 0).unwrap();
             let expected = templates.all().map(|flow| {
-                let template = Template::new(flow.id, None, flow.fields.to_vec());
+                let template = Template::new(flow.id, None, flow.fields.clone());
                 Definition::Template(template.unwrap())
             });
             assert_eq!(read, [Set::Templates(expected.to_vec())]);

@@ -1,11 +1,9 @@
 //! NetFlow v9 (RFC 3954): a header of 20 octets, then FlowSets: templates, options templates, and
 //! data that only a template explains.
 
-use std::borrow::Cow;
-
 use crate::{
-    ExportTime, Layout, Malformed, Optional, Sampling, TimeBase, element,
-    flow_template::{self, FlowTemplate, FlowTemplates},
+    ExportTime, Layout, Malformed, Sampling, TimeBase, element,
+    flow_template::{self, FlowTemplates},
     low32, read,
     set::{self, Dialect, Set},
     template::Field,
@@ -39,35 +37,6 @@ impl Header {
     pub fn time_base(&self) -> TimeBase {
         self.time.into()
     }
-}
-
-/// IPv4 flows, without optional fields.
-pub static FLOWS_V4: FlowTemplate = FlowTemplate {
-    dialect: Dialect::V9,
-    id: flow_template::ID_V4,
-    fields: Cow::Borrowed(V4_FIELDS),
-    exporter: None,
-};
-const V4_FIELDS: &[Field] =
-    &flow_template::fields_v4(element::START_UPTIME_MS, element::END_UPTIME_MS, 4);
-
-/// IPv6 flows, without optional fields.
-pub static FLOWS_V6: FlowTemplate = FlowTemplate {
-    dialect: Dialect::V9,
-    id: flow_template::ID_V6,
-    fields: Cow::Borrowed(V6_FIELDS),
-    exporter: None,
-};
-const V6_FIELDS: &[Field] =
-    &flow_template::fields_v6(element::START_UPTIME_MS, element::END_UPTIME_MS, 4);
-
-/// The templates of flows with these optional fields.
-#[must_use]
-pub fn flow_templates(optional: Optional) -> FlowTemplates {
-    templates(&Layout {
-        optional,
-        ..Layout::WEIR
-    })
 }
 
 /// The templates of flows in this layout.
@@ -174,7 +143,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Direction, EndReason, FlowRecord, data,
+        Direction, EndReason, FlowRecord, Optional, data,
+        flow_template::FlowTemplate,
         options::{self, Sampler},
         set::Definition,
         template::Template,
@@ -192,7 +162,7 @@ mod tests {
     };
 
     fn template_of(flow: &FlowTemplate) -> Template {
-        Template::new(flow.id, None, flow.fields.to_vec()).unwrap()
+        Template::new(flow.id, None, flow.fields.clone()).unwrap()
     }
 
     #[test]
@@ -231,13 +201,9 @@ mod tests {
         ];
         let v4 = [&[(8, 4), (12, 4)][..], &common[..]].concat();
         let v6 = [&[(27, 16), (28, 16)][..], &common[..]].concat();
-        assert_eq!((pairs(&FLOWS_V4), pairs(&FLOWS_V6)), (v4, v6));
-        assert_eq!((FLOWS_V4.id, FLOWS_V6.id), (1024, 2048));
-        let made = flow_templates(Optional::NONE);
-        assert_eq!(
-            (&made.v4.fields, &made.v6.fields),
-            (&FLOWS_V4.fields, &FLOWS_V6.fields)
-        );
+        let flows = templates(&Layout::WEIR);
+        assert_eq!((pairs(&flows.v4), pairs(&flows.v6)), (v4, v6));
+        assert_eq!((flows.v4.id, flows.v6.id), (1024, 2048));
     }
 
     #[test]
@@ -279,7 +245,7 @@ mod tests {
             ..icmp(v4)
         };
         for record in [v4, v6, icmp(v4), icmp(v6), odd] {
-            let templates = flow_templates(Optional::NONE);
+            let templates = templates(&Layout::WEIR);
             let flow = templates.of(&record);
             let mut octets = Vec::new();
             flow.encode_record(&mut octets, &record, &TIME);
@@ -296,7 +262,10 @@ mod tests {
     fn template_sets_come_back() {
         let some = Optional::MAC.and(Optional::OUTER);
         for (optional, fields) in [(Optional::NONE, 17), (some, 23)] {
-            let templates = flow_templates(optional);
+            let templates = templates(&Layout {
+                optional,
+                ..Layout::WEIR
+            });
             let mut datagram = encode_header(&HEADER).to_vec();
             templates.encode_definition(&mut datagram);
             assert_eq!(

@@ -6,10 +6,11 @@ use weir_collector::{
     exporters::{Exporters, Refused, Settings, Source},
     shards::Shards,
 };
-use weir_netflow::{low32, v9::FLOWS_V4};
+use weir_netflow::low32;
 
 use crate::{
-    NOW_NS, SECOND_NS, datagram, exporters, flow, flow_template, set, source, take, template,
+    FLOWS_V4, NOW_NS, SECOND_NS, datagram, exporters, flow, flow_template, set, source, take,
+    template,
 };
 
 #[test]

@@ -5,10 +5,10 @@ use weir_collector::{
     exporters::{Exporters, Settings},
     shards::Shards,
 };
-use weir_netflow::v9::FLOWS_V4;
 
 use crate::{
-    NOW_NS, datagram, exporters, flow, flow_template, packets, set, source, take, template,
+    FLOWS_V4, NOW_NS, datagram, exporters, flow, flow_template, packets, set, source, take,
+    template,
 };
 
 /// Strangers come once each. Memory does not grow, and who is known stays known.

@@ -8,17 +8,17 @@ mod connections;
 mod templates;
 mod waiting;
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::LazyLock};
 
 use weir_collector::exporters::{Exporters, Settings, Source};
-use weir_netflow::{
-    ExportTime, FlowRecord,
-    v9::{self, FLOWS_V4},
-};
+use weir_netflow::{ExportTime, FlowRecord, Layout, flow_template::FlowTemplate, v9};
 use weir_store::schema::StoredFlow;
 
 const NOW_NS: u64 = 1_700_000_000_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// By which exporters send their flows here.
+static FLOWS_V4: LazyLock<FlowTemplate> = LazyLock::new(|| v9::templates(&Layout::WEIR).v4);
 
 fn source(number: u32) -> Source {
     Source {

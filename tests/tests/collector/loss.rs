@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use weir_netflow::{ExportTime, FlowRecord, Sampling, low32, v5, v9};
+use weir_netflow::{ExportTime, FlowRecord, Layout, Sampling, low32, v5, v9};
 use weir_tests::{
     process::Daemon,
     relay::{Ledger, Mishaps, QUIET, Relay, Sent, Truth},
@@ -133,7 +133,7 @@ impl Domain {
         time: &ExportTime,
         has_template: bool,
     ) -> Vec<u8> {
-        let flows = &v9::FLOWS_V4;
+        let flows = v9::templates(&Layout::WEIR).v4;
         let (mut definition, mut data) = (Vec::new(), Vec::new());
         flows.encode_definition(&mut definition);
         for _ in 0..records {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use weir_netflow::{set::Set, v9};
+use weir_netflow::{Layout, set::Set, v9};
 use weir_tests::{
     process::succeed,
     traffic::{self, flood_frame, flood_frames},
@@ -181,9 +181,10 @@ fn plain_times_ms(datagram: &[u8]) -> (i64, i64) {
             clock_ms,
         )
     } else {
+        let template = v9::templates(&Layout::WEIR).v4.id;
         let flows = v9::decode_sets(datagram).unwrap().into_iter();
         let mut flows = flows.filter_map(|set| match set {
-            Set::Data { id, octets } if id == v9::FLOWS_V4.id => Some(octets),
+            Set::Data { id, octets } if id == template => Some(octets),
             _ => None,
         });
         let flow = flows.next().unwrap();

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::Value;
-use weir_netflow::{ExportTime, FlowRecord, v9};
+use weir_netflow::{ExportTime, FlowRecord, Layout, v9};
 use weir_tests::{
     port,
     process::{Daemon, binaries, succeed},
@@ -190,7 +190,7 @@ pub fn record(at_ns: u64) -> FlowRecord {
 
 /// A v9 datagram of so many flows of a packet each, with or without the template.
 pub fn v9_datagram(domain: u32, sequence: u32, flows: u16, has_template: bool) -> Vec<u8> {
-    let template = &v9::FLOWS_V4;
+    let template = v9::templates(&Layout::WEIR).v4;
     let now_ns = unix_ns();
     let time = ExportTime {
         unix_ns: now_ns,
