@@ -128,18 +128,6 @@ impl Accounted {
     }
 }
 
-/// Has the slot fetched where a flow of this hash is looked for first. `None` as [`account`].
-#[inline(always)]
-pub fn fetch_home<R: Region>(region: &R, shape: &Shape, hash: u64) -> Option<()> {
-    let home = shape.home(hash);
-    // A volatile read of shared memory, which no compiler leaves out.
-    region.slot(home)?.born();
-    if shape.tells_macs_apart() {
-        region.fetch_macs(home);
-    }
-    Some(())
-}
-
 /// 1 if the packet's flow is hardly at its home, else 0; without a branch, which would be
 /// mispredicted each time it is.
 #[inline(always)]

@@ -50,7 +50,7 @@ mod tests {
         FlowKey, KeyMask,
         hash::Seed,
         slot::Sighting,
-        table::{Outcome, Shape, account, account_at, fetch_home, find},
+        table::{Outcome, Shape, account, account_at, find},
     };
 
     use super::*;
@@ -110,7 +110,6 @@ mod tests {
             };
             let mut evicted = (Vec::new(), Vec::new());
             let mut region = self.table.local(&mut evicted.0).with(extra, &mut evicted.1);
-            fetch_home(&region, &SHAPE, sighting.hash).unwrap();
             let likely = find(&region, &SHAPE, sighting.hash).unwrap();
             let accounted = account_at(&mut region, &SHAPE, &sighting, likely).unwrap();
             assert_eq!(evicted.0.len(), evicted.1.len());
