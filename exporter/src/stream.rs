@@ -69,13 +69,8 @@ impl Stream {
             Err(error) => return Err(error),
         };
         Ok(Self {
-            address,
-            way,
             state,
-            rest: Vec::new(),
-            cut: false,
-            stalled: false,
-            waits_left: Self::WAITS_MAX,
+            ..Self::later(address, way)
         })
     }
 
