@@ -29,8 +29,6 @@ use crate::{
 const BATCHES_MAX: usize = 64;
 /// How often is looked whether a datagram has waited long enough.
 const LOOK: Duration = Duration::from_millis(200);
-/// Datagrams a second, and at once: what a default socket buffer takes.
-const PACE: (u64, u64) = (24_000, 24);
 /// sysUptime at the start: no flow that comes began before that, and a restart shows.
 const UPTIME_MS: u64 = 86_400_000;
 
@@ -131,7 +129,7 @@ impl Forward {
     /// # Errors
     /// If it cannot be had.
     pub fn open(to: &ForwardTo) -> Result<Opened> {
-        let pace = Pace::new(PACE.0, PACE.1);
+        let pace = Pace::default();
         Ok(Opened {
             to: to.clone(),
             outlet: Outlet::open(to.address, to.version, Some(pace))?,

@@ -10,6 +10,13 @@ pub struct Pace {
     used_until_ns: u64,
 }
 
+impl Default for Pace {
+    /// Half of what a default socket buffer takes in a scheduler's tick.
+    fn default() -> Self {
+        Self::new(24_000, 24)
+    }
+}
+
 impl Pace {
     /// `rate` datagrams a second, `burst` at once.
     #[must_use]

@@ -14,10 +14,6 @@ use weir_netflow::{ExportTime, FlowRecord, announce::Lost, fixed};
 use super::{Exported, How, NS_PER_MS, said::Said};
 use crate::clock::Now;
 
-/// Datagrams a second, and at once: half of what a default socket buffer takes in a scheduler's
-/// tick.
-const PACE: (u64, u64) = (24_000, 24);
-
 /// In so many times this a collector that shares the thread with so many is waited for as long as its carrier waits, 40 ms,
 /// no longer: if all are slow, half of the time is left.
 pub(super) const WAITING_NS: u64 = 80_000_000;
@@ -114,7 +110,7 @@ impl Lane {
         Self {
             batcher: Batcher::new(options),
             destination,
-            pace: Pace::new(PACE.0, PACE.1),
+            pace: Pace::default(),
             counters: ExportCounters::default(),
             under_way: None,
             reported: false,
