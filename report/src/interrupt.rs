@@ -3,7 +3,7 @@
 //! its end first, since its pager or its terminal have gone, and then gives way.
 #![expect(
     unsafe_code,
-    reason = "a pager is asked to end and waited for by its process id, a signal is asked about: system calls"
+    reason = "a pager is asked to end and waited for by its process id: system calls"
 )]
 
 use std::{
@@ -21,6 +21,7 @@ use signal_hook::{
     flag,
     iterator::Signals,
 };
+use weir_service::signals::is_ignored;
 
 /// What is tidied up, the last one first.
 static TIDYING: Mutex<Vec<Box<dyn Fn() + Send>>> = Mutex::new(Vec::new());
@@ -69,15 +70,6 @@ pub fn watch() -> io::Result<()> {
             }
         })?;
     Ok(())
-}
-
-/// Whether whoever started the process wants it to outlive a signal, as nohup(1) does.
-fn is_ignored(signal: i32) -> bool {
-    // SAFETY: all zeros are a valid `sigaction`.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: nothing is set, and what there is is written to a value that outlives the call.
-    let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
-    result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 /// Whether a signal is ending the process.

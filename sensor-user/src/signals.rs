@@ -1,6 +1,5 @@
 //! Signals: which of them end a sensor, so that none does before what it has is exported and accounted for, and how
 //! the reading of a capture is ended by them.
-#![expect(unsafe_code, reason = "a signal is asked about: a system call")]
 
 use std::{
     ffi::c_int,
@@ -16,6 +15,7 @@ use signal_hook::{
     flag, low_level,
 };
 use signal_hook_mio::v1_0::Signals;
+use weir_service::signals::is_ignored;
 
 /// What would end a process that does not take it (signal(7)), and asks a sensor for nothing; real-time signals
 /// would, too.
@@ -118,15 +118,6 @@ impl Interrupt {
     pub const fn status(signal: c_int) -> c_int {
         128 + signal
     }
-}
-
-/// Whether whoever started the process wants it to outlive a signal, as nohup(1) does.
-fn is_ignored(signal: c_int) -> bool {
-    // SAFETY: all zeros are a valid `sigaction`.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: nothing is set, and what there is is written to a value that outlives the call.
-    let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
-    result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 #[cfg(test)]
