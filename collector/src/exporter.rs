@@ -27,7 +27,7 @@ use crate::{
 /// Templates remembered of each domain, the latest used.
 pub const TEMPLATES_MAX: usize = 1024;
 /// Fields in them, with those that each counts for besides.
-pub const TEMPLATE_FIELDS_MAX: usize = 1 << 16;
+const TEMPLATE_FIELDS_MAX: usize = 1 << 16;
 /// A template takes as much besides its fields as so many do: of those of one field there would be a million else.
 const TEMPLATE_OVERHEAD_FIELDS: usize = 16;
 /// Octets of data that waits for its template, of each domain.

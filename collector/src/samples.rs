@@ -11,7 +11,7 @@ use weir_netflow::sflow::{DataSource, FlowSample};
 use crate::loss::{Numbered, Numbering, Sequence, Step};
 
 /// Sources accounted of each exporter.
-pub const SOURCES_MAX: usize = 256;
+const SOURCES_MAX: usize = 256;
 
 /// The sources of one exporter.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use clap_complete::{Generator, Shell, generate};
 use crate::pages;
 
 /// Shells that completions are made for.
-pub const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
+const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
 /// Writes a folder a shell: `bash/weir-ctl`, `zsh/_weir-ctl`, `fish/weir-ctl.fish`.
 pub fn write(folder: &Path) -> Result<()> {

@@ -10,15 +10,15 @@ use crate::{
 };
 
 /// What was sent: exportedOctetTotalCount, exportedMessageTotalCount, exportedFlowRecordTotalCount.
-pub const SENT_TEMPLATE_ID: u16 = 514;
+const SENT_TEMPLATE_ID: u16 = 514;
 /// What the metering process left out (RFC 7011 section 4.2).
-pub const IGNORED_TEMPLATE_ID: u16 = 515;
+const IGNORED_TEMPLATE_ID: u16 = 515;
 /// What became records and was not sent (section 4.3).
-pub const NOT_SENT_TEMPLATE_ID: u16 = 516;
+const NOT_SENT_TEMPLATE_ID: u16 = 516;
 /// An interface's name.
-pub const NAME_TEMPLATE_ID: u16 = 517;
+const NAME_TEMPLATE_ID: u16 = 517;
 /// An interface's description.
-pub const DESCRIPTION_TEMPLATE_ID: u16 = 518;
+const DESCRIPTION_TEMPLATE_ID: u16 = 518;
 
 /// v9's scope types (RFC 3954 section 6.1).
 const SCOPE_SYSTEM: Element = 1;

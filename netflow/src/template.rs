@@ -130,6 +130,7 @@ pub struct Template {
     roles: Vec<Role>,
     /// None if a field is variable.
     places: Vec<Place>,
+    /// Octets of a record, of the shortest if they vary.
     record_octets_min: usize,
     is_variable: bool,
     has_aside: bool,
@@ -227,12 +228,6 @@ impl Template {
     #[must_use]
     pub fn is_options(&self) -> bool {
         self.scope_fields.is_some()
-    }
-
-    /// Octets of a record, of the shortest if they vary.
-    #[must_use]
-    pub fn record_octets_min(&self) -> usize {
-        self.record_octets_min
     }
 
     /// Whether a field may fill no place in a flow record.
@@ -392,7 +387,7 @@ mod tests {
     #[test]
     fn both_forms_of_a_variable_length_are_read() {
         let template = variable();
-        assert_eq!(template.record_octets_min(), 3);
+        assert_eq!(template.record_octets_min, 3);
         // Two octets, none, none in the long form; and padding.
         let octets = [2, 7, 7, 0, 1, 0, 0, 2, 255, 0, 0, 0, 3, 0, 0];
         assert_eq!(template.record_count(&octets), Some(3));

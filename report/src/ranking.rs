@@ -113,7 +113,7 @@ impl Order {
 
     /// Whether the least comes first if nothing is said: of times the earliest.
     #[must_use]
-    pub fn is_usually_ascending(self) -> bool {
+    fn is_usually_ascending(self) -> bool {
         matches!(self, Self::Start | Self::End)
     }
 

@@ -37,7 +37,7 @@ use lane::Lane;
 use said::Said;
 
 /// Records in a batch that goes to the thread.
-pub const BATCH_RECORDS: usize = 1024;
+const BATCH_RECORDS: usize = 1024;
 /// Batches under way.
 const BATCHES_MAX: usize = 16;
 const NS_PER_MS: u64 = 1_000_000;

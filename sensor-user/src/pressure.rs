@@ -5,7 +5,7 @@ use crate::expiry::Timeouts;
 
 /// Above this share of the slots, in percent, timeouts are halved at each sweep. Flows are pushed
 /// out from 75 % on.
-pub const HIGH_PERCENT: u64 = 60;
+const HIGH_PERCENT: u64 = 60;
 /// Below this one they are doubled again, up to what was asked for.
 pub const LOW_PERCENT: u64 = 40;
 /// At most to a sixty-fourth, but never below a second.

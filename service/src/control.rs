@@ -11,7 +11,7 @@ use std::{
 /// A sensor's socket, unless it is told otherwise: softflowd's.
 pub const DEFAULT: &str = "/var/run/softflowd.ctl";
 /// The unit's instances have a folder each in here, by their names.
-pub const INSTANCES: &str = "/run/weir-sensor";
+const INSTANCES: &str = "/run/weir-sensor";
 /// An instance's socket in its folder.
 const INSTANCE_SOCKET: &str = "ctl";
 
