@@ -233,7 +233,7 @@ pub fn queue_walked<S: Source>(source: &S) -> Next {
     queue(&state, cpu, &shape, &sighting(&walked, packets, hash, hook))
 }
 
-/// Does so for each place of the longest queue, which is a number that the compiler knows. A shorter queue is not asked
+/// Repeats the expression for each place of the longest queue, which is a number that the compiler knows. A shorter queue is not asked
 /// for: that, and the way round, were half of what fetching a line takes, and the numbers of old that lie there are
 /// fetched in vain. In a loop where a place lies was worked out for each, a third of the instructions between two loads;
 /// the processor looks ahead some 250 of them.

@@ -134,7 +134,7 @@ pub fn sampling() -> u32 {
     optional(&SAMPLING)
 }
 
-/// Whether it is drawn at random, instead of every so-manieth.
+/// Whether it is drawn at random, instead of counted off.
 #[inline(always)]
 pub fn sampling_random() -> bool {
     optional(&SAMPLING_RANDOM) != 0

@@ -14,8 +14,8 @@ use weir_netflow::{ExportTime, FlowRecord, announce::Lost, fixed};
 use super::{Exported, How, NS_PER_MS, said::Said};
 use crate::clock::Now;
 
-/// In so many times this a collector that shares the thread with so many is waited for as long as its carrier waits, 40 ms,
-/// no longer: if all are slow, half of the time is left.
+/// A collector that shares the thread is waited for as long as its carrier waits, 40 ms, once in this time the number of
+/// those that share it: if all are slow, half of the time is left.
 pub(super) const WAITING_NS: u64 = 80_000_000;
 
 /// The way to one destination: its own datagrams, sequence numbers, pace and errors.
