@@ -107,10 +107,6 @@ impl FlowTemplates {
 
 /// Octets of an enterprise number (RFC 7011 section 3.2).
 const ENTERPRISE_OCTETS: usize = 4;
-/// The id of softflowd's template for IPv4.
-pub(crate) const ID_V4: u16 = 1024;
-/// The id of the one for IPv6.
-pub(crate) const ID_V6: u16 = 2048;
 
 impl FlowTemplate {
     /// Octets of a record.

@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::{
     Optional,
     element::{self, Element, REVERSE_PEN},
-    flow_template,
     set::Dialect,
     template::Field,
 };
@@ -113,11 +112,8 @@ impl Layout {
     pub(crate) fn id(&self, v6: bool, icmp: bool) -> u16 {
         const OTHERS: u16 = 4096;
         const KINDS: u16 = 4;
-        let base = if v6 {
-            flow_template::ID_V6
-        } else {
-            flow_template::ID_V4
-        };
+        // softflowd's.
+        let base = if v6 { 2048 } else { 1024 };
         let icmp = u16::from(icmp);
         if self.softflowd.is_some() {
             return base + icmp;
