@@ -157,6 +157,14 @@ pub fn unprivileged(program: &str, folder: &Path) -> Result<Command> {
     Ok(command)
 }
 
+/// A program of ours, as cargo built it.
+///
+/// # Errors
+/// As [`binaries`].
+pub fn built(program: &str) -> Result<Command> {
+    Ok(Command::new(binaries()?.join(program)))
+}
+
 /// Where cargo puts the binaries of this workspace: beside the running one.
 ///
 /// # Errors

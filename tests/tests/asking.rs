@@ -16,7 +16,7 @@ use weir_netflow::{FlowRecord, record::mapped_address};
 use weir_store::{
     layout::Directory, others::Others, read, rotate, schema::StoredFlow, window::Window,
 };
-use weir_tests::process::{binaries, succeed};
+use weir_tests::process::{built, succeed};
 
 /// 2026-11-20 00:00:00 UTC.
 const BEGIN_S: u64 = 1_795_132_800;
@@ -89,7 +89,7 @@ impl Archive {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binaries().unwrap().join("weir"));
+        let mut command = built("weir").unwrap();
         command.args(arguments).arg("-r").arg(self.folder.path());
         command.arg("--library").arg(self.folder.path());
         command

@@ -11,12 +11,12 @@ use std::{
 
 use weir_tests::{
     netns::{self, Pair},
-    process::{Daemon, binaries, unprivileged},
+    process::{Daemon, binaries, built, unprivileged},
     traffic,
 };
 
 fn program(name: &str) -> Command {
-    Command::new(binaries().unwrap().join(name))
+    built(name).unwrap()
 }
 
 /// Runs it; status and what it said.

@@ -2,16 +2,16 @@
 //! needs root, and nothing is metered or received.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
-use weir_tests::process::{Daemon, binaries};
+use weir_tests::process::{Daemon, built};
 
 /// Runs a program with `--check` and a file; its status and what it said about the file.
 fn check(program: &str, text: &str, line: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("edge.toml");
     fs::write(&file, text).unwrap();
-    let mut command = Command::new(binaries().unwrap().join(program));
+    let mut command = built(program).unwrap();
     command.arg("--check").arg("--config").arg(&file);
     let output = command.args(line.split_whitespace()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -160,7 +160,7 @@ fn a_start_refuses_what_a_check_does() {
         ("--forward v9:127.0.0.1:2055", "this collector listens"),
     ] {
         for mode in [&["--check"][..], &[]] {
-            let mut command = Command::new(binaries().unwrap().join("weir-collector"));
+            let mut command = built("weir-collector").unwrap();
             command.args(["-l", "127.0.0.1:2055", "-w"]).arg(&flows);
             command.args(words.split(' ')).args(mode);
             let mut daemon = Daemon::start(command, &folder.path().join("log")).unwrap();

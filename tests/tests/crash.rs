@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 use weir_tests::{
     netns::{self, Pair},
-    process::{Daemon, binaries},
+    process::{Daemon, binaries, built},
     traffic,
     wire::Wire,
 };
@@ -103,7 +103,8 @@ fn json(path: &Path) -> Value {
 
 /// Packets in a directory's flows, as `weir` sees them.
 fn packets(flows: &Path) -> u64 {
-    let output = Command::new(binaries().unwrap().join("weir"))
+    let output = built("weir")
+        .unwrap()
         .args(["top", "--json", "-r"])
         .arg(flows)
         .output()

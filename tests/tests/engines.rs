@@ -13,7 +13,7 @@ use weir_store::{
 };
 use weir_tests::{
     engines::Archive,
-    process::{binaries, succeed},
+    process::{binaries, built, succeed},
 };
 
 fn python() -> PathBuf {
@@ -75,7 +75,7 @@ fn a_recompacted_file_with_long_texts_is_read_by_weir_and_by_pyarrow() {
         let to = hour.join(format!("{name}.parquet"));
         run(WITH_LONG_TEXTS, &[&source, &to], first);
     }
-    let collector = || Command::new(binaries().unwrap().join("weir-collector"));
+    let collector = || built("weir-collector").unwrap();
     succeed(collector().arg("recompact").arg(&root));
     let found = fs::read_dir(&hour).unwrap();
     let found: Vec<_> = found.map(|entry| entry.unwrap().path()).collect();

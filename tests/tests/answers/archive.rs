@@ -12,7 +12,7 @@ use weir_store::{
     window::Window,
 };
 use weir_tests::{
-    process::{binaries, succeed},
+    process::{built, succeed},
     traffic::Random,
 };
 
@@ -216,7 +216,7 @@ impl Archive {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binaries().unwrap().join("weir"));
+        let mut command = built("weir").unwrap();
         command.args(arguments).arg("-r").arg(self.folder.path());
         command.arg("--library").arg(self.folder.path());
         command

@@ -1,10 +1,10 @@
 //! Whether answers are of all there was.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use serde_json::{Value, json};
 use weir_store::{account, layout::Directory, rotate, window::Window};
-use weir_tests::process::binaries;
+use weir_tests::process::built;
 
 use crate::archive::{Archive, BEGIN_S, Flow, HOUR_S, TCP, UDP, column, days};
 
@@ -203,7 +203,7 @@ fn an_export_answers_as_its_source_does() {
         let again = archive.command(&["export", "-w", path]).output().unwrap();
         assert_eq!(again.status.code(), Some(1), "a file is not written over");
     }
-    let mut command = Command::new(binaries().unwrap().join("weir"));
+    let mut command = built("weir").unwrap();
     command.args(["top", "--json", "-r"]).arg(target.path());
     let output = command.output().unwrap();
     let exported: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -17,7 +17,7 @@ use weir_netflow::{ExportTime, FlowRecord, record::mapped_address};
 use weir_tests::{
     filters::{ADDRESSES, COUNTS, FLAGS, PORTS, PROTOCOLS, SMALL, V4_ADDRESSES, pick},
     port,
-    process::{Daemon, binaries},
+    process::{Daemon, built},
     traffic::Random,
 };
 
@@ -120,7 +120,7 @@ fn send(datagrams: &[Vec<u8>], port: u16) {
 /// Weir's files of the datagrams.
 pub fn weir_collects(folder: &Path, datagrams: &[Vec<u8>]) -> PathBuf {
     let (port, flows) = (port::free().unwrap(), folder.join("weir"));
-    let mut command = Command::new(binaries().unwrap().join("weir-collector"));
+    let mut command = built("weir-collector").unwrap();
     command
         .arg("-w")
         .arg(&flows)

@@ -1,11 +1,11 @@
 //! What the files hold beyond version 1's columns: from datagrams of two formats at one port to what is
 //! asked of both.
 
-use std::{fs, net::Ipv4Addr, process::Command, thread, time::Duration};
+use std::{fs, net::Ipv4Addr, thread, time::Duration};
 
 use serde_json::{Value, json};
 use weir_tests::{
-    process::{binaries, succeed},
+    process::{built, succeed},
     sflow::{self, Header},
     traffic,
 };
@@ -29,7 +29,7 @@ fn sampled(sequence: u32) -> Vec<u8> {
 }
 
 fn weir(site: &Site, arguments: &[&str]) -> Value {
-    let mut command = Command::new(binaries().unwrap().join("weir"));
+    let mut command = built("weir").unwrap();
     command.args(arguments).args(["--json", "-r"]);
     serde_json::from_str(&succeed(command.arg(site.flows()))).unwrap()
 }
@@ -136,7 +136,7 @@ fn a_biflow_whose_beginning_is_not_known_is_two_flows_and_says_so() {
     let frames = packets.iter().map(|(frame, _)| frame.as_slice());
     let at_us = |index: u64| 1_700_000_000_000_000 + packets[usize::try_from(index).unwrap()].1;
     fs::write(&capture, traffic::capture_file(frames, at_us)).unwrap();
-    let mut sensor = Command::new(binaries().unwrap().join("weir-sensor"));
+    let mut sensor = built("weir-sensor").unwrap();
     sensor.args(["-v", "10", "-b", "-n", &format!("127.0.0.1:{}", site.port)]);
     let output = sensor.arg("-r").arg(&capture).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

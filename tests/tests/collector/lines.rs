@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 use weir_tests::{
-    process::{Daemon, binaries},
+    process::{Daemon, binaries, built},
     traffic,
 };
 
@@ -52,7 +52,7 @@ fn d03_a_log_that_takes_nothing_does_not_end_a_collector() {
 
 #[test]
 fn a_sensor_that_cannot_say_why_it_fails_fails() {
-    let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+    let mut command = built("weir-sensor").unwrap();
     command.args(["-i", "absent", "-c", "none"]).stderr(full());
     assert_eq!(command.status().unwrap().code(), Some(1));
 }
@@ -95,7 +95,7 @@ fn a_sensor_whose_sums_nobody_takes_gives_its_account() {
     drop(reader);
     for (stdout, expected) in [(writer.into(), 0), (full(), 1)] {
         let account = site.path("sensor.json");
-        let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+        let mut command = built("weir-sensor").unwrap();
         command.arg("-r").arg(&capture).stdout(stdout);
         command.arg("--statistics-json").arg(&account);
         let output = command.output().unwrap();
@@ -116,7 +116,7 @@ fn a_panic_is_no_answer() {
     fs::write(&capture, header.map(u32::to_le_bytes).concat()).unwrap();
     let capture = capture.to_str().unwrap();
     let run = |line: &[&str], stdout: Stdio, stderr: Stdio| {
-        let mut command = Command::new(binaries().unwrap().join(line[0]));
+        let mut command = built(line[0]).unwrap();
         command.args(&line[1..]).stdout(stdout).stderr(stderr);
         command.status().unwrap().code()
     };

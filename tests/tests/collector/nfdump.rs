@@ -10,7 +10,7 @@ use std::{
 use weir_exporter::Version;
 use weir_tests::{
     filters::{self, Dialect},
-    process::{binaries, succeed},
+    process::{built, succeed},
     traffic::Random,
 };
 
@@ -32,7 +32,7 @@ fn rows(command: &mut Command, separator: char) -> Vec<Vec<String>> {
 }
 
 fn of_weir(flows: &Path, filter: &str) -> Vec<Vec<String>> {
-    let mut command = Command::new(binaries().unwrap().join("weir"));
+    let mut command = built("weir").unwrap();
     command.args(["flows", "-o", "csv:%sa,%sp,%da,%dp,%pkt,%byt", "-r"]);
     rows(command.arg(flows).arg(filter), ',')
 }
@@ -89,7 +89,7 @@ fn files(flows: &Path) -> Vec<PathBuf> {
 
 /// Runs a program of ours: whether it succeeded, and what it said.
 fn run(name: &str, arguments: &[&std::ffi::OsStr]) -> (bool, String) {
-    let mut command = Command::new(binaries().unwrap().join(name));
+    let mut command = built(name).unwrap();
     let output = command.args(arguments).output().unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(!said.contains("panicked"), "{said}");

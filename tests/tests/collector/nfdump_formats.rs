@@ -7,7 +7,7 @@ use std::{path::Path, process::Command};
 use serde_json::Value;
 use weir_exporter::Version;
 use weir_netflow::FlowRecord;
-use weir_tests::process::{binaries, succeed};
+use weir_tests::process::{built, succeed};
 
 use crate::both::{
     FLOWS, address, datagrams, encoded, nfcapd_collects, now_ns, plain, weir_collects,
@@ -28,7 +28,7 @@ fn printed(command: &mut Command) -> String {
 }
 
 fn weir(flows: &Path, words: &[&str]) -> String {
-    let mut command = Command::new(binaries().unwrap().join("weir"));
+    let mut command = built("weir").unwrap();
     printed(command.arg("flows").args(words).arg("-r").arg(flows))
 }
 

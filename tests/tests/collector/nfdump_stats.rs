@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 
 use serde_json::Value;
 use weir_exporter::Version;
-use weir_tests::process::{binaries, succeed};
+use weir_tests::process::{built, succeed};
 
 use crate::both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects};
 
@@ -59,7 +59,7 @@ struct Row {
 
 /// Weir, in nfdump's words.
 fn weir(flows: &Path, words: &[&str]) -> Value {
-    let mut command = Command::new(binaries().unwrap().join("weir"));
+    let mut command = built("weir").unwrap();
     command.args(["nfdump", "-o", "json", "-n", "0", "-R"]);
     let text = succeed(command.arg(flows).args(words));
     serde_json::from_str(&text).unwrap()
@@ -266,7 +266,7 @@ fn statistics_as_csv_are_nfdumps() {
         "srcip:p/bytes",
     ] {
         let words = ["-s", statistic, "-n", "0", "-o", "csv", "-R"];
-        let mut weir = Command::new(binaries().unwrap().join("weir"));
+        let mut weir = built("weir").unwrap();
         let (our_rows, our_summary) = csv_of(&succeed(weir.arg("nfdump").args(words).arg(&ours)));
         let mut nfdump = Command::new("nfdump");
         nfdump.env("TZ", "UTC").arg("-6").args(words);
@@ -300,7 +300,7 @@ fn statistics_as_csv_are_nfdumps() {
             "{statistic}"
         );
         // Without the summary, and all of it otherwise.
-        let mut quiet = Command::new(binaries().unwrap().join("weir"));
+        let mut quiet = built("weir").unwrap();
         let (rows, behind) = csv_of(&succeed(
             quiet.args(["nfdump", "-q"]).args(words).arg(&ours),
         ));
@@ -314,7 +314,7 @@ fn statistics_without_what_is_around_them() {
     let folder = tempfile::tempdir().unwrap();
     let ours = weir_collects(folder.path(), &datagrams(Version::V5, 15));
     let table = |more: &[&str]| {
-        let mut command = Command::new(binaries().unwrap().join("weir"));
+        let mut command = built("weir").unwrap();
         let words = ["nfdump", "-s", "proto/flows", "-R"];
         succeed(command.args(words).arg(&ours).args(more))
     };
@@ -331,7 +331,7 @@ fn statistics_without_what_is_around_them() {
             .collect::<Vec<_>>()
     };
     assert_eq!(words(&quiet), words(&rows.join("\n")));
-    let mut command = Command::new(binaries().unwrap().join("weir"));
+    let mut command = built("weir").unwrap();
     let words = ["nfdump", "-q", "-o", "csv", "-s", "proto/flows:a", "-R"];
     let text = succeed(command.args(words).arg(&ours));
     let flows: Vec<u64> = text

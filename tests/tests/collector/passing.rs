@@ -23,7 +23,7 @@ use weir_store::{
     form::{Compression, Form, Layout},
     read,
 };
-use weir_tests::{netns, process::binaries};
+use weir_tests::{netns, process::built};
 
 use crate::site::{Site, expect, of, socket, unix_ns, v9_datagram};
 
@@ -300,7 +300,7 @@ fn a_reader_that_does_not_read_stops_nobody_and_misses_what_is_counted() {
 
 /// Source addresses in a directory.
 fn sources(flows: &Path) -> BTreeSet<String> {
-    let mut command = Command::new(binaries().unwrap().join("weir"));
+    let mut command = built("weir").unwrap();
     command
         .args(["flows", "-o", "csv:%sa,%da", "-r"])
         .arg(flows);

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 use weir_tests::{
     port,
-    process::{Daemon, binaries},
+    process::{Daemon, built},
     traffic::{self, Traffic},
 };
 
@@ -59,7 +59,7 @@ pub fn text(output: &Output) -> String {
 /// What Weir's collector makes of datagrams that `send` sends to the port.
 pub fn collect(folder: &Path, send: impl FnOnce(u16)) -> Value {
     let port = port::free().unwrap();
-    let mut command = Command::new(binaries().unwrap().join("weir-collector"));
+    let mut command = built("weir-collector").unwrap();
     let statistics = folder.join("collector.json");
     command
         .arg("-w")

@@ -1,9 +1,9 @@
 //! Capture files whose clocks go back, or leap: flows begin and end with their earliest and latest packet,
 //! in whatever order they are in the file, and timeouts go on.
 
-use std::{fs, process::Command};
+use std::fs;
 
-use weir_tests::{process::binaries, sent::sent, traffic};
+use weir_tests::{process::built, sent::sent, traffic};
 
 use crate::world::Decoded;
 
@@ -29,7 +29,7 @@ fn records(packets: &[Packet], arguments: &str) -> Vec<Record> {
     let path = folder.path().join("file.pcap");
     let file = traffic::capture_file(frames.iter().map(Vec::as_slice), at_us);
     fs::write(&path, file).unwrap();
-    let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+    let mut command = built("weir-sensor").unwrap();
     command.args(arguments.split_whitespace());
     let (output, datagrams) = sent(command.arg("-r").arg(&path)).unwrap();
     assert!(output.status.success(), "{output:?}");

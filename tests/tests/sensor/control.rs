@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 use weir_tests::{
-    process::{Daemon, binaries},
+    process::{Daemon, binaries, built},
     traffic::{self, flood_frame, flood_frames},
 };
 
@@ -285,7 +285,7 @@ fn a_second_sensor_is_refused_the_socket_and_a_dead_ones_is_replaced() {
 }
 
 fn weir_ctl(socket: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(binaries().unwrap().join("weir-ctl"));
+    let mut command = built("weir-ctl").unwrap();
     command.arg("-c").arg(socket).args(words).output().unwrap()
 }
 

@@ -6,14 +6,13 @@ use std::{
     io::Read as _,
     net::{TcpListener, UdpSocket},
     path::Path,
-    process::Command,
     thread,
     time::Duration,
 };
 
 use serde_json::Value;
 use weir_tests::{
-    process::{Daemon, binaries},
+    process::{Daemon, built},
     sent::{self, received},
     traffic::{self, Traffic},
 };
@@ -31,7 +30,7 @@ fn capture(folder: &Path) -> Traffic {
 
 /// Meters the capture; what the sensor counted.
 fn meter(folder: &Path, arguments: &str) -> Value {
-    let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+    let mut command = built("weir-sensor").unwrap();
     command.arg("-r").arg(folder.join("mix.pcap"));
     command.args(arguments.split_whitespace());
     command.args(["--statistics-json", "-"]);
@@ -140,7 +139,7 @@ fn a_collector_takes_everything_over_tcp() {
         .local_addr()
         .unwrap()
         .port();
-    let mut command = Command::new(binaries().unwrap().join("weir-collector"));
+    let mut command = built("weir-collector").unwrap();
     let statistics = folder.path().join("collector.json");
     command.arg("-w").arg(folder.path().join("flows"));
     let unused = UdpSocket::bind("127.0.0.1:0")
@@ -228,7 +227,7 @@ fn a_way_that_is_not_there_is_refused_with_a_sentence() {
         ("-e ::1", "from ::1"),
         ("-P sctp", "-P sctp"),
     ] {
-        let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+        let mut command = built("weir-sensor").unwrap();
         command.arg("-r").arg(folder.path().join("mix.pcap"));
         command
             .args(["-n", "127.0.0.1:9"])

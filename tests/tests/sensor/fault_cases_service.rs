@@ -7,7 +7,6 @@ use std::{
         net::UnixDatagram,
     },
     path::{Path, PathBuf},
-    process::Command,
     thread,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use std::{
 use weir_sensor::confine;
 use weir_tests::{
     netns,
-    process::{Daemon, binaries, succeed},
+    process::{Daemon, binaries, built, succeed},
     traffic::flood_frames,
 };
 
@@ -165,7 +164,7 @@ fn v04_a_configuration_error_is_one_line_with_file_line_and_key() {
     let path = folder.path().join("edge.conf");
     let check = |text: &str| {
         fs::write(&path, text).unwrap();
-        let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+        let mut command = built("weir-sensor").unwrap();
         command.arg("--check").arg("--softflowd-conf").arg(&path);
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
@@ -206,7 +205,7 @@ fn v04_a_configuration_error_is_one_line_with_file_line_and_key() {
         assert!(said.contains(&place) && said.contains(words), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
-    let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+    let mut command = built("weir-sensor").unwrap();
     command.args(["--check", "-i", "eth0", "-t", "ftp=3"]);
     assert_eq!(command.output().unwrap().status.code(), Some(2));
 }
@@ -351,7 +350,7 @@ fn v05_a_collector_tells_its_service_manager_too() {
         .socket
         .set_read_timeout(Some(Duration::from_secs(3)))
         .unwrap();
-    let mut command = Command::new(binaries().unwrap().join("weir-collector"));
+    let mut command = built("weir-collector").unwrap();
     command.env("NOTIFY_SOCKET", &manager.path);
     command.env("WATCHDOG_USEC", "2000000");
     command.arg("-w").arg(folder.path().join("flows"));
@@ -398,7 +397,7 @@ fn v05_a_collector_tells_its_service_manager_too() {
 fn v01_a_collectors_threads_have_no_privileges_whatever_they_do() {
     assert!(netns::possible(), "root is needed");
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(binaries().unwrap().join("weir-collector"));
+    let mut command = built("weir-collector").unwrap();
     command.arg("-w").arg(folder.path().join("flows"));
     command.args(["-l", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
     command.args(["--repeat", "127.0.0.1:9", "--repeat-source"]);

@@ -16,7 +16,7 @@ use weir_netflow::{
 };
 use weir_tests::{
     port,
-    process::{Daemon, binaries},
+    process::{Daemon, built},
     sent::sent,
     traffic::{self, Traffic},
 };
@@ -31,7 +31,7 @@ use crate::{
 
 /// Meters the capture with Weir. More words may follow the version.
 fn metering(capture: &Path, version: &str) -> Command {
-    let mut command = Command::new(binaries().unwrap().join("weir-sensor"));
+    let mut command = built("weir-sensor").unwrap();
     command.arg("-r").arg(capture);
     command.arg("-v").args(version.split_whitespace());
     command.args(["--statistics-json", "-"]);

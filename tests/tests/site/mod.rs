@@ -15,7 +15,7 @@ use serde_json::Value;
 use weir_netflow::{ExportTime, FlowRecord, Layout, v9};
 use weir_tests::{
     port,
-    process::{Daemon, binaries, succeed},
+    process::{Daemon, built, succeed},
 };
 
 pub use weir_tests::account::{expect, of};
@@ -78,7 +78,7 @@ impl Site {
     }
 
     pub fn command() -> Command {
-        Command::new(binaries().unwrap().join("weir-collector"))
+        built("weir-collector").unwrap()
     }
 
     /// Ends it as a service manager does; what it counted.
@@ -108,7 +108,7 @@ impl Site {
 
     /// Flows and packets in its files, as `weir` sees them.
     pub fn totals(&self) -> (u64, u64) {
-        let mut command = Command::new(binaries().unwrap().join("weir"));
+        let mut command = built("weir").unwrap();
         command.args(["top", "--json", "-r"]).arg(self.flows());
         let answer: Value = serde_json::from_str(&succeed(&mut command)).unwrap();
         (
