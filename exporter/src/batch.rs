@@ -35,9 +35,6 @@ pub struct BatchOptions {
 }
 
 impl BatchOptions {
-    /// See [`Version::DATAGRAM_OCTETS_MAX`].
-    pub const DATAGRAM_OCTETS_MAX: usize = Version::DATAGRAM_OCTETS_MAX;
-
     /// Defaults for a format: softflowd's template count, a minute for quiet networks.
     #[must_use]
     pub const fn new(version: Version) -> Self {

@@ -229,7 +229,7 @@ fn x02_templates_sent_again_fit_the_datagram() {
             }
             if let Some(datagram) = batcher.push(&record, &now) {
                 let octets = datagram.octets.len();
-                let most = BatchOptions::DATAGRAM_OCTETS_MAX;
+                let most = Version::DATAGRAM_OCTETS_MAX;
                 assert!(octets <= most, "{octets}, {waiting}, {version:?}");
             }
         }

@@ -78,7 +78,7 @@ fn datagrams_of_records_with_optional_fields_are_no_longer_than_others() {
         datagrams.extend(batcher.flush(&at(1)));
         let (mut known, mut flows) = (HashMap::new(), Vec::new());
         for Datagram { octets, .. } in &datagrams {
-            assert!(octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
+            assert!(octets.len() <= Version::DATAGRAM_OCTETS_MAX);
             let (sets, base) = if version == Version::V9 {
                 let header = v9::decode_header(octets).unwrap();
                 (v9::decode_sets(octets), header.time_base())

@@ -38,7 +38,7 @@ fn v9_sequence_counts_datagrams_and_templates_come_every_sixteen() {
     for options in [BatchOptions::new(Version::V9), sampled(Version::V9)] {
         let (mut known, mut flows) = (HashMap::new(), Vec::new());
         for (index, datagram) in datagrams(options, 2000).iter().enumerate() {
-            assert!(datagram.octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
+            assert!(datagram.octets.len() <= Version::DATAGRAM_OCTETS_MAX);
             let header = v9::decode_header(&datagram.octets).unwrap();
             assert_eq!(header.sequence as usize, index);
             let sets = v9::decode_sets(&datagram.octets);
@@ -58,7 +58,7 @@ fn x04_ipfix_sequence_counts_data_records_before_the_message() {
     for options in [BatchOptions::new(Version::Ipfix), sampled(Version::Ipfix)] {
         let (mut known, mut flows, mut expected) = (HashMap::new(), Vec::new(), 0);
         for (index, datagram) in datagrams(options, 2000).iter().enumerate() {
-            assert!(datagram.octets.len() <= BatchOptions::DATAGRAM_OCTETS_MAX);
+            assert!(datagram.octets.len() <= Version::DATAGRAM_OCTETS_MAX);
             let header = ipfix::decode_header(&datagram.octets).unwrap();
             assert_eq!(header.sequence as usize, expected, "message {index}");
             assert_eq!(usize::from(header.length), datagram.octets.len());
