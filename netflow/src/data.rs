@@ -251,6 +251,8 @@ struct Kept {
     next_hop: Ipv6Addr,
     bgp_next_hop: Ipv6Addr,
     is_of_out: [bool; 2],
+    source_port: u16,
+    destination_port: u16,
     vlan: u16,
     sampling_interval: u32,
     source_mac: [u8; 6],
@@ -266,6 +268,8 @@ impl Kept {
             next_hop: flow.next_hop,
             bgp_next_hop: flow.bgp_next_hop,
             is_of_out: record.is_of_out,
+            source_port: flow.source_port,
+            destination_port: flow.destination_port,
             vlan: flow.vlan,
             sampling_interval: flow.sampling_interval,
             source_mac: flow.source_mac,
@@ -290,6 +294,10 @@ impl Kept {
             Slot::BgpNextHopV4 | Slot::BgpNextHopV6 => is_address(self.bgp_next_hop),
             Slot::OutOctets => self.is_of_out[0],
             Slot::OutPackets => self.is_of_out[1],
+            Slot::UdpSourcePort | Slot::TcpSourcePort => is(&self.source_port.to_be_bytes()),
+            Slot::UdpDestinationPort | Slot::TcpDestinationPort => {
+                is(&self.destination_port.to_be_bytes())
+            }
             Slot::Dot1qVlan => {
                 let vlan = read::number(value) & 0x0fff;
                 vlan == 0 || vlan == u64::from(self.vlan)

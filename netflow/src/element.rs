@@ -192,6 +192,14 @@ pub const ICMP_CODE_V4: Element = 177;
 pub const ICMP_KIND_V6: Element = 178;
 /// icmpCodeIPv6.
 pub const ICMP_CODE_V6: Element = 179;
+/// udpSourcePort.
+pub const UDP_SOURCE_PORT: Element = 180;
+/// udpDestinationPort.
+pub const UDP_DESTINATION_PORT: Element = 181;
+/// tcpSourcePort.
+pub const TCP_SOURCE_PORT: Element = 182;
+/// tcpDestinationPort.
+pub const TCP_DESTINATION_PORT: Element = 183;
 /// ipDiffServCodePoint: the upper six bits of TOS.
 pub const DSCP: Element = 195;
 /// paddingOctets.

@@ -34,6 +34,10 @@ pub(crate) enum Slot {
     IpVersion,
     SourcePort,
     DestinationPort,
+    UdpSourcePort,
+    UdpDestinationPort,
+    TcpSourcePort,
+    TcpDestinationPort,
     IcmpTypeCode,
     IcmpTypeCodeV6,
     IcmpKind,
@@ -125,6 +129,10 @@ impl Slot {
             | Self::IpVersion
             | Self::SourcePort
             | Self::DestinationPort
+            | Self::UdpSourcePort
+            | Self::UdpDestinationPort
+            | Self::TcpSourcePort
+            | Self::TcpDestinationPort
             | Self::IcmpTypeCode
             | Self::IcmpTypeCodeV6
             | Self::IcmpKind
@@ -141,9 +149,9 @@ impl Slot {
     }
 }
 
-/// Pairs of places that tell one thing of a flow: by the address of either family, at two moments, or by two
-/// standards. The record has room for one of them.
-const PAIRS: [(Slot, Slot); 10] = [
+/// Pairs of places that tell one thing of a flow: by the address of either family, at two moments, by two standards,
+/// or of one protocol and of any. The record has room for one of them.
+const PAIRS: [(Slot, Slot); 16] = [
     (Slot::SourceV4, Slot::SourceV6),
     (Slot::DestinationV4, Slot::DestinationV6),
     (Slot::NextHopV4, Slot::NextHopV6),
@@ -154,6 +162,12 @@ const PAIRS: [(Slot, Slot); 10] = [
     (Slot::SamplingInterval, Slot::SamplerInterval),
     (Slot::SourceMac, Slot::OutSourceMac),
     (Slot::InDestinationMac, Slot::DestinationMac),
+    (Slot::SourcePort, Slot::UdpSourcePort),
+    (Slot::SourcePort, Slot::TcpSourcePort),
+    (Slot::UdpSourcePort, Slot::TcpSourcePort),
+    (Slot::DestinationPort, Slot::UdpDestinationPort),
+    (Slot::DestinationPort, Slot::TcpDestinationPort),
+    (Slot::UdpDestinationPort, Slot::TcpDestinationPort),
 ];
 
 /// Whether what a field of these says may not all go into the flow record.
@@ -379,6 +393,10 @@ const ROWS: &[Row] = &[
     row(element::ICMP_CODE_V4, Slot::IcmpCode, Reading::Number, 0),
     row(element::ICMP_KIND_V6, Slot::IcmpKindV6, Reading::Number, 0),
     row(element::ICMP_CODE_V6, Slot::IcmpCodeV6, Reading::Number, 0),
+    row(element::UDP_SOURCE_PORT, Slot::UdpSourcePort, Reading::Number, 0),
+    row(element::UDP_DESTINATION_PORT, Slot::UdpDestinationPort, Reading::Number, 0),
+    row(element::TCP_SOURCE_PORT, Slot::TcpSourcePort, Reading::Number, 0),
+    row(element::TCP_DESTINATION_PORT, Slot::TcpDestinationPort, Reading::Number, 0),
     row(element::DSCP, Slot::Tos, Reading::Dscp, 1),
     // What an ASA sends of a connection is a flow and its reverse.
     row(element::INITIATOR_OCTETS, Slot::Octets, Reading::Number, 2),

@@ -215,8 +215,8 @@ impl Said {
             Slot::Protocol => flow.protocol = low,
             Slot::Tos => flow.tos = low,
             Slot::TcpFlags => flow.tcp_flags = number16,
-            Slot::SourcePort => flow.source_port = number16,
-            Slot::DestinationPort => flow.destination_port = number16,
+            Slot::SourcePort if number16 != 0 => flow.source_port = number16,
+            Slot::DestinationPort if number16 != 0 => flow.destination_port = number16,
             Slot::IngressIfindex => flow.ingress_ifindex = number32,
             Slot::EgressIfindex => flow.egress_ifindex = number32,
             Slot::SourceAs => flow.source_as = number32,
@@ -240,6 +240,15 @@ impl Said {
         let [low, high, ..] = number.to_le_bytes();
         let number16 = u16::from_le_bytes([low, high]);
         match slot {
+            // Those of the flow's protocol; the others are zeros.
+            Slot::UdpSourcePort | Slot::TcpSourcePort if self.flow.source_port == 0 => {
+                self.flow.source_port = number16;
+            }
+            Slot::UdpDestinationPort | Slot::TcpDestinationPort
+                if self.flow.destination_port == 0 =>
+            {
+                self.flow.destination_port = number16;
+            }
             // Whichever is not zero, as IPv6 has it in the place of IPv4, too.
             Slot::IcmpTypeCode | Slot::IcmpTypeCodeV6 => self.icmp_type_code |= number16,
             Slot::IcmpKind => self.icmp.kind = Some(low),

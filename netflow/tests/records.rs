@@ -73,6 +73,29 @@ fn integers_of_any_width_are_read() {
     assert_eq!(found.source_as, 1 << 24);
 }
 
+/// As IOS sends them whose record says `transport tcp` or `transport udp`: each record has all, and fills those of its
+/// protocol.
+#[test]
+fn ports_of_a_protocol_stand_in_for_ports() {
+    let (zero, source, destination): (&[u8], &[u8], &[u8]) = (&[0; 2], &[0x30, 0x39], &[1, 0xbb]);
+    let ports = |values: &[(Element, &[u8])]| {
+        decoded(&plain(values), |record| {
+            let flow = record.flow;
+            let aside: Vec<_> = record.aside().map(|aside| aside.element).collect();
+            (flow.source_port, flow.destination_port, aside)
+        })
+    };
+    let of_udp = [(180, source), (181, destination), (182, zero), (183, zero)];
+    assert_eq!(ports(&of_udp), (12_345, 443, vec![]));
+    let of_tcp = [(180, zero), (181, zero), (182, source), (183, destination)];
+    assert_eq!(ports(&of_tcp), (12_345, 443, vec![]));
+    // Beside those of any protocol, wherever they stand, these go before unless they are zeros.
+    let both = [(182, destination), (7, source), (11, zero), (183, source)];
+    assert_eq!(ports(&both), (12_345, 12_345, vec![182]));
+    let unfilled = [(182, source), (183, destination), (7, zero), (11, zero)];
+    assert_eq!(ports(&unfilled), (12_345, 443, vec![]));
+}
+
 /// As routers that add flows up send them.
 #[test]
 fn a_prefix_stands_in_for_an_address() {
