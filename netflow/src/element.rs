@@ -7,6 +7,8 @@ pub type Element = u16;
 /// The private enterprise number under which an element is the same one of the reverse direction
 /// (RFC 5103 section 6.1).
 pub const REVERSE_PEN: u32 = 29_305;
+/// Cisco's private enterprise number.
+pub const CISCO_PEN: u32 = 9;
 /// ntop's private enterprise number.
 pub const NTOP_PEN: u32 = 35_632;
 
@@ -263,6 +265,26 @@ pub const SECTION_OCTETS: Element = 410;
 
 /// The bit of FRAME_TYPES for IEEE 802.3.
 pub const FRAME_TYPE_ETHERNET: u64 = 1;
+
+// Of connections, Cisco's AVC tells who began them (the client) and who answered. These are Cisco's (of CISCO_PEN; in v9
+// the uppermost bit, which says so in IPFIX, is a part of their numbers).
+
+/// serverBytesNetwork: octets of the server's packets, from the IP header on.
+pub const SERVER_OCTETS: Element = 8337;
+/// clientBytesNetwork.
+pub const CLIENT_OCTETS: Element = 8338;
+/// clientIPv4Address.
+pub const CLIENT_V4: Element = 12_236;
+/// serverIPv4Address.
+pub const SERVER_V4: Element = 12_237;
+/// clientIPv6Address.
+pub const CLIENT_V6: Element = 12_238;
+/// serverIPv6Address.
+pub const SERVER_V6: Element = 12_239;
+/// clientTransportPort.
+pub const CLIENT_PORT: Element = 12_240;
+/// serverTransportPort.
+pub const SERVER_PORT: Element = 12_241;
 
 // A tunnel's endpoints have no element of IANA's. These are ntop's (of NTOP_PEN; v9 adds 57472 to their
 // numbers): ntopng and Wireshark know them.

@@ -12,6 +12,7 @@
 
 use crate::{
     element::{self, Element},
+    set::ENTERPRISE,
     template::Field,
 };
 
@@ -289,14 +290,17 @@ pub(crate) fn inner(fields: &[Field]) -> Option<usize> {
 
 /// What the field could say if no other says it better, and its rank.
 fn candidate(field: Field) -> Option<(Role, u8)> {
-    let rows = match field.enterprise {
-        element::NTOP_PEN => NTOP_ROWS,
-        _ => ROWS,
+    let (rows, number) = match field.enterprise {
+        element::NTOP_PEN => (NTOP_ROWS, field.element),
+        element::CISCO_PEN => (CISCO_ROWS, field.element),
+        // v9 has no enterprises; Cisco leaves the bit that says so in IPFIX.
+        0 if field.element & ENTERPRISE != 0 => (CISCO_ROWS, field.element & !ENTERPRISE),
+        _ => (ROWS, field.element),
     };
-    let found = rows.binary_search_by_key(&field.element, |row| row.element);
+    let found = rows.binary_search_by_key(&number, |row| row.element);
     let row = &rows[found.ok()?];
     let slot = match field.enterprise {
-        0 | element::NTOP_PEN => row.slot,
+        0 | element::NTOP_PEN | element::CISCO_PEN => row.slot,
         element::REVERSE_PEN => row.slot.reverse()?,
         _ => return None,
     };
@@ -419,6 +423,20 @@ const ROWS: &[Row] = &[
     row(element::OBSERVED_NS, Slot::Observed, Reading::NtpNanoseconds, 0),
 ];
 
+/// Cisco's elements, likewise. A connection is a flow from the client to the server, and its reverse; of both directions
+/// ROWS' elements tell packets, and octets from the transport's payload on, which so go behind these.
+#[rustfmt::skip]
+const CISCO_ROWS: &[Row] = &[
+    row(element::SERVER_OCTETS, Slot::ReverseOctets, Reading::Number, 1),
+    row(element::CLIENT_OCTETS, Slot::Octets, Reading::Number, 1),
+    row(element::CLIENT_V4, Slot::SourceV4, Reading::Ipv4, 2),
+    row(element::SERVER_V4, Slot::DestinationV4, Reading::Ipv4, 2),
+    row(element::CLIENT_V6, Slot::SourceV6, Reading::Ipv6, 2),
+    row(element::SERVER_V6, Slot::DestinationV6, Reading::Ipv6, 2),
+    row(element::CLIENT_PORT, Slot::SourcePort, Reading::Number, 1),
+    row(element::SERVER_PORT, Slot::DestinationPort, Reading::Number, 1),
+];
+
 /// ntop's elements, likewise.
 #[rustfmt::skip]
 const NTOP_ROWS: &[Row] = &[
@@ -439,7 +457,7 @@ mod tests {
 
     #[test]
     fn rows_are_in_the_order_of_their_numbers() {
-        for rows in [ROWS, NTOP_ROWS] {
+        for rows in [ROWS, CISCO_ROWS, NTOP_ROWS] {
             assert!(rows.is_sorted_by(|a, b| a.element < b.element));
         }
     }

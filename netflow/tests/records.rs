@@ -364,6 +364,50 @@ fn an_asas_responder_and_icmp_have_a_reverse() {
     assert_eq!(unreachable.destination_port, 0x0301);
 }
 
+/// As Catalyst switches send it (wired AVC): by IPFIX under Cisco's number, by v9 with the bit that says so there.
+#[test]
+fn a_client_and_a_server_are_a_flow_and_its_reverse() {
+    let server = [198, 51, 100, 7];
+    let of_cisco: [(Element, &[u8]); 6] = [
+        (12_236, &V4),
+        (12_237, &server),
+        (12_240, &[0x30, 0x39]),
+        (12_241, &[1, 0xbb]),
+        (8337, &[0, 90]),
+        (8338, &[40]),
+    ];
+    for (enterprise, bit) in [(element::CISCO_PEN, 0), (0, 0x8000)] {
+        // Packets and octets of both, as others send them; of octets these are without headers.
+        let mut values = plain(&[
+            (4, &[6]),
+            (298, &[4]),
+            (299, &[5]),
+            (231, &[8]),
+            (232, &[9]),
+        ]);
+        values.extend(of_cisco.map(|(number, value)| {
+            let field = Field {
+                enterprise,
+                ..Field::new(number | bit, 0)
+            };
+            (field, value)
+        }));
+        let (forward, reverse) = both(&values);
+        let reverse = reverse.unwrap();
+        let ends = |flow: &FlowRecord| (flow.source, flow.source_port, flow.octets, flow.packets);
+        let mapped = |address: [u8; 4]| Ipv4Addr::from(address).to_ipv6_mapped();
+        assert_eq!(ends(&forward), (mapped(V4), 12_345, 40, 4));
+        assert_eq!(ends(&reverse), (mapped(server), 443, 90, 5));
+        assert_eq!((forward.v6, forward.destination_port), (false, 443));
+    }
+    // Under another enterprise they are somebody else's.
+    let other = Field {
+        enterprise: 637,
+        ..Field::new(12_240, 0)
+    };
+    assert_eq!(both(&[(other, &[1, 1])]).0.source_port, 0);
+}
+
 #[test]
 fn the_other_direction_of_a_tunnel_has_its_ends_in_their_places() {
     let mac = |last: u8| [2, 0, 0, 0, 0, last];
