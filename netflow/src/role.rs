@@ -197,6 +197,8 @@ pub(crate) enum Reading {
     NtpMicroseconds,
     NtpNanoseconds,
     DeltaMicroseconds,
+    /// Seconds and microseconds since 1970, eight octets each: what pmacct has for NTP's.
+    SecondsMicroseconds,
 }
 
 impl Reading {
@@ -205,7 +207,7 @@ impl Reading {
     fn takes(self, octets: u16) -> bool {
         match self {
             Self::Ipv4 => octets == 4,
-            Self::Ipv6 => octets == 16,
+            Self::Ipv6 | Self::SecondsMicroseconds => octets == 16,
             Self::Mac => octets == 6,
             Self::NtpMicroseconds | Self::NtpNanoseconds => octets == 8,
             Self::Float => octets == 4 || octets == 8,
@@ -304,11 +306,12 @@ fn candidate(field: Field) -> Option<(Role, u8)> {
         element::REVERSE_PEN => row.slot.reverse()?,
         _ => return None,
     };
-    let role = Role {
-        slot,
-        reading: row.reading,
+    let reading = match (row.reading, field.octets) {
+        (Reading::NtpMicroseconds, 16) => Reading::SecondsMicroseconds,
+        (reading, _) => reading,
     };
-    row.reading.takes(field.octets).then_some((role, row.rank))
+    let role = Role { slot, reading };
+    reading.takes(field.octets).then_some((role, row.rank))
 }
 
 struct Row {

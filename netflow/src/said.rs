@@ -30,6 +30,7 @@ impl When {
             Reading::DeltaMicroseconds => {
                 Self::At(export_ns.saturating_sub(number.saturating_mul(1000)))
             }
+            Reading::SecondsMicroseconds => Self::of_pair(value),
             // No flow is of 1900 or 1970.
             _ if number == 0 => Self::Unsaid,
             Reading::Seconds => Self::At(number.saturating_mul(1_000_000_000)),
@@ -43,6 +44,17 @@ impl When {
             | Reading::Ipv6
             | Reading::Mac => Self::Unsaid,
         }
+    }
+
+    /// Seconds and microseconds since 1970, each half of the octets.
+    fn of_pair(value: &[u8]) -> Self {
+        let (seconds, microseconds) = value.split_at(value.len() / 2);
+        let (seconds, microseconds) = (read::number(seconds), read::number(microseconds));
+        if seconds == 0 {
+            return Self::Unsaid;
+        }
+        let ns = seconds.saturating_mul(1_000_000_000);
+        Self::At(ns.saturating_add(microseconds.saturating_mul(1000)))
     }
 
     fn ns(self, base: TimeBase) -> Option<u64> {

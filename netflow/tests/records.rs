@@ -197,11 +197,13 @@ fn times_are_told_in_many_ways() {
     let s = |seconds: u64| u32::try_from(seconds).unwrap().to_be_bytes();
     let u = |number: u32| number.to_be_bytes();
     let boot = ms(1_699_999_900);
-    let cases: [&[(Element, &[u8])]; 10] = [
+    let pair = |unix_s: u64| (u128::from(unix_s) << 64).to_be_bytes();
+    let cases: [&[(Element, &[u8])]; 11] = [
         &[(22, &u(90_000)), (21, &u(95_000))],
         &[(150, &s(start_s)), (151, &s(end_s))],
         &[(152, &ms(start_s)), (153, &ms(end_s))],
         &[(154, &ntp(start_s)), (155, &ntp(end_s))],
+        &[(154, &pair(start_s)), (155, &pair(end_s))],
         &[(156, &ntp(start_s)), (157, &ntp(end_s))],
         &[(158, &u(10_000_000)), (159, &u(5_000_000))],
         // The boot time may come after the times that count from it.
@@ -217,6 +219,9 @@ fn times_are_told_in_many_ways() {
             assert_eq!((found, record.timed), (expected, true), "{values:?}");
         });
     }
+    let below = (u128::from(end_s) << 64 | 250_000).to_be_bytes();
+    let fraction = flow(&[(155, &below)]);
+    assert_eq!(fraction.end_ns, expected.1 + 250_000_000);
     let event = flow(&[(323, &ms(end_s))]);
     assert_eq!((event.start_ns, event.end_ns), (expected.1, expected.1));
     let backwards = flow(&[(152, &ms(end_s)), (153, &ms(start_s))]);
@@ -225,11 +230,12 @@ fn times_are_told_in_many_ways() {
 
 #[test]
 fn a_record_without_times_has_the_exports_and_says_so() {
-    let zero: &[u8] = &[0; 8];
+    let (zero, zero_pair): (&[u8], &[u8]) = (&[0; 8], &[0; 16]);
     for values in [
         &[(1, &[1][..])][..],
         &[(152, zero), (153, zero)],
         &[(156, zero), (157, zero)],
+        &[(154, zero_pair), (155, zero_pair)],
     ] {
         decoded(&plain(values), |record| {
             assert_eq!(record.flow.start_ns, BASE.export_ns);
