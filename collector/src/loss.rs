@@ -12,7 +12,7 @@
 //!   lost before the first datagram that arrived, or after the last, nobody can tell.
 //! - A gap is never a restart, however large. flow-capture calls every large one so, and reports none. Only what is
 //!   far off in IPFIX and comes from another port is another session, which numbers by itself.
-//! - IPFIX that comes from several ports of one address is read in two ways at once: as one line of numbers, whose port
+//! - What comes from several ports of one address is read in two ways at once: as one line of numbers, whose port
 //!   changes, and as a line for each port (`loss/sessions.rs`). The plainer one is believed, and the first as long as
 //!   neither is.
 //! - A number that fits nothing known (far ahead, far behind, of another boot) may be forged or the
@@ -56,7 +56,7 @@ pub struct Numbered {
     pub uptime_ms: Option<u32>,
     /// The collector's clock when it arrived, milliseconds since 1970-01-01 UTC.
     pub arrived_ms: u64,
-    /// The port it was sent from: in IPFIX another one begins another session.
+    /// The port it was sent from: another one may be another session's.
     pub port: u16,
 }
 
@@ -144,6 +144,8 @@ pub struct Sequence {
     whole: Numbers,
     /// The same as a line for each port, from the second port on.
     sessions: Option<Box<Sessions>>,
+    /// Whether there may be such lines.
+    has_sessions: bool,
 }
 
 impl Sequence {
@@ -159,13 +161,16 @@ impl Sequence {
         Self {
             whole: Numbers::new(Bounds { reach, gaps_max }, either_way),
             sessions: None,
+            // A source's samples are told apart by its number already, and sources are many.
+            has_sessions: numbering != Numbering::Samples,
         }
     }
 
     /// Accounts a datagram.
     pub fn step(&mut self, datagram: &Numbered) -> Step {
-        if self.sessions.is_none()
-            && let Some(port) = self.whole.session_port()
+        if self.has_sessions
+            && self.sessions.is_none()
+            && let Some(port) = self.whole.port()
             && port != datagram.port
         {
             self.sessions = Some(Box::new(Sessions::beside(&self.whole, port)));
@@ -238,10 +243,9 @@ impl Numbers {
         self.believed_after().unwrap_or(&self.account)
     }
 
-    /// The port of the newest datagram, if another one may be another session's: in IPFIX.
-    fn session_port(&self) -> Option<u16> {
-        let line = self.account_after.as_ref().and(self.account.line.as_ref());
-        line.map(|line| line.newest.port)
+    /// The port of the newest datagram.
+    fn port(&self) -> Option<u16> {
+        self.account.line.as_ref().map(|line| line.newest.port)
     }
 
     /// Whether a datagram begins right where the newest one ended.

@@ -1,6 +1,7 @@
-//! IPFIX from several ports of one address, read as sessions side by side: line cards of a router or processes of a host,
-//! each with numbers of its own (RFC 7011 section 3.1; a session of UDP is its addresses and ports). Ports change for
-//! other reasons, too: address translators give new ones, and what restarts takes one. So each datagram goes by
+//! What comes from several ports of one address, read as sessions side by side: line cards of a router or processes of a
+//! host, each with numbers of its own (RFC 7011 section 3.1; a session of UDP is its addresses and ports). Before IPFIX
+//! there are no sessions, and yet there are several softflowd or pmacct on a host, which all say the same domain. Ports
+//! change for other reasons, too: address translators give new ones, and what restarts takes one. So each datagram goes by
 //!
 //! - the line of its port;
 //! - if there is none, the line that it continues to the unit, which has moved to this port;
@@ -16,15 +17,12 @@
 
 use std::collections::VecDeque;
 
-use super::{Bounds, Counts, Doubt, Numbered, Numbers, REACH_RECORDS, Step};
+use super::{Bounds, Counts, Doubt, Numbered, Numbers, Step};
 
 /// Sessions of an exporter's domain that are followed, and strangers.
 pub(super) const SESSIONS_MAX: usize = 16;
 /// Gaps remembered of each; those of all are about as many as one line has.
-const BOUNDS: Bounds = Bounds {
-    reach: REACH_RECORDS,
-    gaps_max: 31,
-};
+const GAPS_OF_SESSION_MAX: usize = 31;
 /// A line that begins is no plainer than one late datagram, which may look like one: a gap, and what fills it.
 const BEGINNING: u64 = 2;
 /// A line that moves to another port.
@@ -47,6 +45,9 @@ pub(super) struct Sessions {
     /// Datagrams heard.
     heard: u64,
     are_believed: bool,
+    /// Those of each, and whether its numbers may count in either way.
+    bounds: Bounds,
+    either_way: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +73,11 @@ impl Sessions {
             surprises_before: whole.believed().surprises(),
             heard: 0,
             are_believed: false,
+            bounds: Bounds {
+                gaps_max: GAPS_OF_SESSION_MAX,
+                ..whole.account.bounds
+            },
+            either_way: whole.account_after.is_some(),
         }
     }
 
@@ -84,7 +90,7 @@ impl Sessions {
         }
         let stranger = self.take_stranger(port);
         if let Some(stranger) = stranger
-            && is_followed(&stranger, datagram)
+            && is_followed(&stranger, datagram, self.bounds.reach)
         {
             return self.begin(stranger, datagram);
         }
@@ -170,7 +176,7 @@ impl Sessions {
         self.surprises -= 1;
         self.surprises += BEGINNING;
         self.make_room();
-        let mut numbers = Numbers::new(BOUNDS, true);
+        let mut numbers = Numbers::new(self.bounds, self.either_way);
         numbers.step(&first);
         let step = numbers.step(second);
         self.known.push(Session {
@@ -196,7 +202,7 @@ impl Sessions {
 }
 
 /// Whether a datagram, which is no copy, is one of a stranger's session, in whichever way that counts.
-fn is_followed(stranger: &Doubt, datagram: &Numbered) -> bool {
+fn is_followed(stranger: &Doubt, datagram: &Numbered, reach: u32) -> bool {
     if stranger.is_copy(datagram) {
         return false;
     }
@@ -204,6 +210,6 @@ fn is_followed(stranger: &Doubt, datagram: &Numbered) -> bool {
         first: stranger.first.counted_before(),
         ..*stranger
     };
-    stranger.is_followed_by(datagram, REACH_RECORDS)
-        || counted_before.is_followed_by(&datagram.counted_before(), REACH_RECORDS)
+    stranger.is_followed_by(datagram, reach)
+        || counted_before.is_followed_by(&datagram.counted_before(), reach)
 }

@@ -375,6 +375,37 @@ fn ipfix_sessions_side_by_side_are_no_loss_however_close_their_numbers() {
     }
 }
 
+/// Several softflowd on one host, say: of v5 and v9, too, which have no sessions.
+#[test]
+fn processes_side_by_side_that_say_the_same_domain_are_no_loss_in_any_version() {
+    for numbering in [Numbering::Datagrams, Numbering::Records] {
+        for begins in [[1000, 2_000_000], [1000, 1500], [1500, 1000]] {
+            // The system starts both at once, or somebody the second one later.
+            for later_ms in [0, 30_000] {
+                let mut sequence = Sequence::new(numbering);
+                let mut step = |turn: u32, port: u16, number: u32| {
+                    let after_ms = if port == 1 { 0 } else { later_ms };
+                    let at_ms = 2000 * turn + u32::from(port);
+                    sequence.step(&Numbered {
+                        port,
+                        ..booted(after_ms, at_ms, number, 1)
+                    });
+                    sequence.counts()
+                };
+                for turn in 0..40 {
+                    for (port, begin) in (1..).zip(begins) {
+                        step(turn, port, begin + turn);
+                    }
+                }
+                let case = format!("{numbering:?}, {begins:?}, {later_ms} ms");
+                assert_eq!(step(40, 1, begins[0] + 40), NOTHING, "{case}");
+                let lost = Counts { lost: 5, ..NOTHING };
+                assert_eq!(step(41, 2, begins[1] + 45), lost, "{case}");
+            }
+        }
+    }
+}
+
 #[test]
 fn ipfix_sessions_side_by_side_lose_what_is_missing_and_one_may_change_its_port() {
     let mut sequence = Sequence::new(Numbering::RecordsEitherWay);
