@@ -4,7 +4,6 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::{self, BufReader, Read, Seek as _, SeekFrom},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -15,7 +14,7 @@ use arrow::{
     ipc::{Message, reader::StreamReader, root_as_message},
 };
 
-use crate::{StoreError, layout, recover, schema};
+use crate::{StoreError, caught::caught, layout, recover, schema};
 
 /// How an open window's file ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,24 +155,19 @@ fn messages(
     })
 }
 
-/// Decodes whole messages. What was checked of them may still make the decoder panic: a bit flipped in a
-/// buffer's length. Such a window ends there.
+/// Decodes whole messages; the reason why it did not get to their end, if so. What was checked of them may still make
+/// the decoder panic: a bit flipped in a buffer's length. Such a window ends there. What `batch` does is not the
+/// window's fault: if that panics, so does this.
 pub(crate) fn decode_safely(
     input: impl Read,
     path: &Path,
     batch: &mut impl FnMut(RecordBatch) -> Result<(), StoreError>,
 ) -> Result<Option<String>, StoreError> {
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode(input, path, batch)));
-    decoded.unwrap_or_else(|_| Ok(Some("a message contradicts itself".to_owned())))
-}
-
-/// Decodes whole messages; the reason why it did not get to their end, if so.
-fn decode(
-    input: impl Read,
-    path: &Path,
-    batch: &mut impl FnMut(RecordBatch) -> Result<(), StoreError>,
-) -> Result<Option<String>, StoreError> {
-    let reader = match StreamReader::try_new(BufReader::new(input), None) {
+    let contradicts = || Ok(Some("a message contradicts itself".to_owned()));
+    let Some(opened) = caught(|| StreamReader::try_new(BufReader::new(input), None)) else {
+        return contradicts();
+    };
+    let mut reader = match opened {
         Ok(reader) => reader,
         Err(error) => return Ok(Some(error.to_string())),
     };
@@ -185,14 +179,20 @@ fn decode(
             path.display()
         )));
     }
-    for message in reader {
-        let rows = message.and_then(|rows| schema::with_all_columns(&rows));
-        match rows {
-            Ok(rows) => batch(rows)?,
-            Err(error) => return Ok(Some(error.to_string())),
+    loop {
+        let next = caught(|| {
+            let message = reader.next()?;
+            Some(message.and_then(|rows| schema::with_all_columns(&rows)))
+        });
+        let Some(next) = next else {
+            return contradicts();
+        };
+        match next {
+            Some(Ok(rows)) => batch(rows)?,
+            Some(Err(error)) => return Ok(Some(error.to_string())),
+            None => return Ok(None),
         }
     }
-    Ok(None)
 }
 
 /// Octets up to the end of the last whole message, and in all, once both are the same or there are no looks

@@ -262,6 +262,31 @@ mod tests {
         assert_eq!(close(root, window.path(), &[]).unwrap().flows, 1);
     }
 
+    /// Who reads the window for it must not take that for the window's end.
+    #[test]
+    fn d03_a_window_whose_rows_make_the_writer_panic_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let directory = Directory::lock(root).unwrap();
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        window.append(&[StoredFlow::default()]).unwrap();
+        window.append(&[StoredFlow::default()]).unwrap();
+        let mut batches = 0;
+        let failed = close_by(root.into(), window.path(), |partial| {
+            fs::write(partial, "PAR1").unwrap();
+            let ended = read::window(window.path(), |_| {
+                batches += 1;
+                assert!(batches < 2, "as it does in a test");
+                Ok(())
+            })?;
+            Ok((1, ended))
+        });
+        let says = failed.unwrap_err().to_string();
+        assert!(says.contains("as it does in a test"), "{says}");
+        assert_eq!(read::list_open(root).unwrap(), [window.path()]);
+        assert_eq!(close(root, window.path(), &[]).unwrap().flows, 2);
+    }
+
     /// Somebody keeps nothing, and removes each file as soon as it is there, with the hour's folder and the day's.
     #[test]
     fn publishing_goes_on_whatever_expires_meanwhile() {
