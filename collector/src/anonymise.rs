@@ -17,7 +17,10 @@ use weir_store::{
     read, repair, rows, verify,
 };
 
-use crate::crypto_pan::{self, CryptoPan};
+use crate::{
+    crypto_pan::{self, CryptoPan},
+    maintain,
+};
 
 /// What is anonymised.
 #[derive(Debug, Args)]
@@ -46,6 +49,7 @@ pub fn run(options: &Anonymise) -> Result<ExitCode> {
     if fs::canonicalize(&options.from)? == fs::canonicalize(&options.to)? {
         bail!("the anonymised flows need a directory of their own");
     }
+    let links = maintain::tell_links(&options.from, &files)?;
     let (mut flows, mut damaged, mut gone) = (0, 0, 0);
     for path in &files.closed {
         // Each lies and is compressed as it was.
@@ -70,7 +74,7 @@ pub fn run(options: &Anonymise) -> Result<ExitCode> {
             "weir-collector: {gone} files expired or became part of a larger one meanwhile: do it again into an empty directory"
         );
     }
-    Ok(if damaged + gone == 0 {
+    Ok(if damaged + gone + links == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

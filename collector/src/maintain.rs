@@ -1,14 +1,14 @@
 //! The words beside receiving: `expire`, `verify`, `repair`, `recompact`; `import`, `replay` and `anonymise` have
 //! files of their own. What they did goes to standard output, a line a file.
 
-use std::{path::Path, process::ExitCode};
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
 use weir_store::{
     expire::{self, Limits, Reason},
     form::{Compression, Form, Place},
     layout::{Directory, Rearranging},
-    read::{self, Ended},
+    read::{self, Ended, Files},
     recompact::{self, Recompacted},
     recover::{Recovered, recover},
     repair::{self, Repaired},
@@ -78,8 +78,23 @@ fn expire(root: &Path, limits: &Limits, is_dry: bool) -> Result<ExitCode> {
     Ok(success_if(is_all))
 }
 
+/// Names links to files that lie elsewhere, which are passed over; how many there are.
+pub(crate) fn tell_links(root: &Path, files: &Files) -> Result<usize> {
+    let roots = [fs::canonicalize(root)?];
+    let mut links = 0;
+    for link in files.links_elsewhere(&roots) {
+        links += 1;
+        eprintln!(
+            "weir-collector: {} is a symbolic link, which is not followed: name where it leads in a run of its own",
+            link.display()
+        );
+    }
+    Ok(links)
+}
+
 fn verify(root: &Path) -> Result<ExitCode> {
     let files = read::list(root)?;
+    let links = tell_links(root, &files)?;
     let (mut flows, mut sound, mut damaged, mut unread) = (0, 0, 0, 0);
     for path in &files.closed {
         let verified = match verify::verify(path) {
@@ -135,7 +150,7 @@ fn verify(root: &Path) -> Result<ExitCode> {
             "weir-collector: {unread} files could not be read, and nothing is known of them: look as the user whose they are, or at the disk"
         );
     }
-    Ok(success_if(damaged + unread == 0))
+    Ok(success_if(damaged + unread == 0 && links == 0))
 }
 
 fn repair(root: &Path) -> Result<ExitCode> {

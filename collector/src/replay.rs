@@ -21,7 +21,7 @@ use weir_netflow::ExportTime;
 use weir_store::{StoreError, footer, read, rows, schema::StoredFlow, verify};
 
 use crate::{
-    clock, forward,
+    clock, forward, maintain,
     outlet::{Outlet, Passed},
 };
 
@@ -105,7 +105,7 @@ fn time_ns(text: &str) -> Result<u64, String> {
 /// # Errors
 /// If a file cannot be read, or a socket not be had.
 pub fn run(options: &Replay) -> Result<ExitCode> {
-    let files = files(&options.source)?;
+    let (files, links) = files(&options.source)?;
     if options.speed != Speed::Full {
         assert_in_order(&files)?;
     }
@@ -124,7 +124,7 @@ pub fn run(options: &Replay) -> Result<ExitCode> {
         left_out: 0,
         bar,
     };
-    let mut faults = 0;
+    let mut faults = links;
     for path in &files {
         // One that cannot be read, or has expired meanwhile, is no reason to leave the others.
         faults += replaying.file(path).unwrap_or_else(|error| {
@@ -136,21 +136,22 @@ pub fn run(options: &Replay) -> Result<ExitCode> {
     Ok(replaying.finish(faults))
 }
 
-/// The closed files that are meant, by time.
-fn files(source: &Path) -> Result<Vec<PathBuf>> {
+/// The closed files that are meant, by time, and how many links to others are passed over.
+fn files(source: &Path) -> Result<(Vec<PathBuf>, usize)> {
     let found =
         fs::metadata(source).with_context(|| format!("cannot open {}", source.display()))?;
     if found.is_file() {
-        return Ok(vec![source.to_owned()]);
+        return Ok((vec![source.to_owned()], 0));
     }
     let files = read::list(source)?;
+    let links = maintain::tell_links(source, &files)?;
     if files.closed.is_empty() {
         bail!(
             "there are no closed files in {}: the open window is replayed once it is closed",
             source.display()
         );
     }
-    Ok(files.closed)
+    Ok((files.closed, links))
 }
 
 /// Refuses files whose flows are not in the order in which they came.

@@ -339,14 +339,12 @@ impl Look {
     /// Names what lies elsewhere, unless that is asked for by itself: another collector's directory, say, that was linked
     /// into this one.
     fn links(&mut self, files: &Files, roots: &[&PathBuf]) {
-        for link in &files.links {
-            let leads = link.canonicalize();
-            if !leads.is_ok_and(|leads| roots.iter().any(|root| leads.starts_with(root))) {
-                let says = "it is a symbolic link, which is not followed: name with -r where it leads, too";
-                self.coverage
-                    .unreadable
-                    .push((link.clone(), says.to_owned()));
-            }
+        for link in files.links_elsewhere(roots) {
+            let says =
+                "it is a symbolic link, which is not followed: name with -r where it leads, too";
+            self.coverage
+                .unreadable
+                .push((link.clone(), says.to_owned()));
         }
     }
 

@@ -37,6 +37,20 @@ pub struct Files {
     pub links: Vec<PathBuf>,
 }
 
+impl Files {
+    /// Links that lead elsewhere than into these directories, by their real paths: to what nobody looks at who reads
+    /// those.
+    pub fn links_elsewhere<'a>(
+        &'a self,
+        roots: &'a [impl AsRef<Path>],
+    ) -> impl Iterator<Item = &'a PathBuf> {
+        self.links.iter().filter(move |link| {
+            let leads = link.canonicalize();
+            !leads.is_ok_and(|leads| roots.iter().any(|root| leads.starts_with(root)))
+        })
+    }
+}
+
 /// Lists a directory's files.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use weir_tests::{
     traffic::Random,
 };
 
-use crate::site::{FLOWS, Site, UNDER_WAY, expect, send, unix_ns, with_closed_file};
+use crate::site::{FLOWS, Site, UNDER_WAY, expect, send, socket, unix_ns, with_closed_file};
 
 #[test]
 fn d01_a_killed_collectors_flows_are_adopted() {
@@ -276,6 +276,42 @@ fn d10_links_and_pipes_in_the_directory_hold_up_nothing() {
     expect(&found, "records_written=1000 windows_kept=0");
     assert_eq!(site.totals(), (1000, 1000));
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+/// Whoever verifies, replays or anonymises a directory is told of what lies elsewhere.
+#[test]
+fn d10_links_that_are_not_followed_are_named() {
+    let (site, elsewhere) = (with_closed_file(10), tempfile::tempdir().unwrap());
+    let key = site.path("key");
+    fs::write(&key, "00112233445566778899aabbccddeeff".repeat(2)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let receiver = socket();
+    let to = receiver.local_addr().unwrap();
+    // One that leads to what is looked at anyhow.
+    let link = std::os::unix::fs::symlink::<PathBuf, PathBuf>;
+    let day = site.closed()[0].ancestors().nth(2).unwrap().to_owned();
+    link(day, site.flows().join("latest")).unwrap();
+    for is_linked in [false, true] {
+        if is_linked {
+            link(elsewhere.path().to_owned(), site.flows().join("site=b")).unwrap();
+        }
+        let anonymised = site.path(&format!("anonymised-{is_linked}"));
+        let into = format!("{} --key {}", anonymised.display(), key.display());
+        for (word, options) in [
+            ("verify", String::new()),
+            ("replay", format!("--to {to} --speed full")),
+            ("anonymise", into),
+        ] {
+            let (is_well, said) = site.maintain(word, &options);
+            let is_named = said.contains("site=b is a symbolic link, which is not followed");
+            assert_eq!(
+                (is_well, is_named),
+                (!is_linked, is_linked),
+                "{word}: {said}"
+            );
+            assert!(!said.contains("latest"), "{word}: {said}");
+        }
+    }
 }
 
 /// A collector without privileges in a directory that is root's, and in one of its own where root left a window.
