@@ -2,8 +2,8 @@
 //! goes is decided first ([`decide`], a pure function) and removed afterwards. Open windows never go, what was set aside
 //! does not, nor does anything that is not named as Weir names closed files, or lies elsewhere.
 //!
-//! What was set aside counts, but for no more than half of what all files may have: nobody but a person makes room
-//! there, and sound files would go for it until none is left.
+//! What was set aside counts, but for no more than half of what all files may have, and of what is to be left: nobody
+//! but a person makes room there, and sound files would go for it until none is left.
 
 use std::{
     fs,
@@ -66,7 +66,8 @@ pub struct Expired {
     pub files: Vec<(ClosedFile, Reason)>,
     /// Files that could not be removed.
     pub failed: Vec<StoreError>,
-    /// Octets of what is set aside, if all files stay larger than they may be for its sake.
+    /// Octets of what is set aside, if for its sake all files stay larger than they may be, or less is left than is to
+    /// be.
     pub aside_octets: Option<u64>,
 }
 
@@ -74,8 +75,9 @@ pub struct Expired {
 #[must_use]
 pub fn aside_says(root: &Path, octets: &str) -> String {
     format!(
-        "what is set aside in {} (.damaged, .unreadable) takes {octets}, more than half of --max-size: other files go \
-         for no more than that half, and all stay larger than they may be; look what of it is still wanted, and remove it",
+        "what is set aside in {} (.damaged, .unreadable) takes {octets}: other files go for it up to half of --max-size, \
+         and until half of --min-free is left, so all stay larger, or less is left, than was asked for; look what of it \
+         is still wanted, and remove it",
         layout::open_folder(root).display()
     )
 }
@@ -87,6 +89,8 @@ pub struct Unclosed {
     pub open: u64,
     /// What was set aside.
     pub aside: u64,
+    /// What lies in hidden folders, and is gone by itself in a moment.
+    pub under_way: u64,
 }
 
 impl Unclosed {
@@ -97,6 +101,24 @@ impl Unclosed {
     /// Those that closed files make room for.
     fn counted(self, octets_max: u64) -> u64 {
         self.open.saturating_add(self.aside.min(octets_max / 2))
+    }
+
+    /// What counts as left: also what closed files do not make room for, so that half of what is to be left is.
+    fn left(self, free_octets: u64) -> u64 {
+        let others = self.aside.saturating_add(self.under_way);
+        free_octets.saturating_add(free_octets.min(others))
+    }
+
+    /// Those set aside, if for their sake not all is as it is to be when no more files go.
+    fn aside_to_blame(self, octets: u64, free_octets: u64, limits: &Limits) -> Option<u64> {
+        let is_over = limits
+            .octets_max
+            .is_some_and(|max| self.aside > max / 2 && octets.saturating_add(self.all()) > max);
+        let is_short = limits.free_octets_min.is_some_and(|min| {
+            let soon_octets = free_octets.saturating_add(free_octets.min(self.under_way));
+            (1..=self.aside).contains(&min.saturating_sub(soon_octets))
+        });
+        (is_over || is_short).then_some(self.aside)
     }
 }
 
@@ -157,7 +179,10 @@ pub fn decide(
             .is_some_and(|max| octets.saturating_add(unclosed.counted(max)) > max)
         {
             Reason::Size
-        } else if limits.free_octets_min.is_some_and(|min| free_octets < min) {
+        } else if limits
+            .free_octets_min
+            .is_some_and(|min| unclosed.left(free_octets) < min)
+        {
             Reason::Space
         } else {
             // One that was restored may be older by its name and newer by its age: look at all.
@@ -200,20 +225,18 @@ fn expire_listed(
     now_s: u64,
     is_dry: bool,
 ) -> Result<Expired, StoreError> {
-    let unclosed = unclosed(root);
-    let free_octets = match limits.free_octets_min {
-        Some(_) => {
-            let free_octets = system::free_octets(root).map_err(StoreError::io("read", root))?;
-            // Old files must not go for what is gone by itself in a moment; half of what is to be left is left.
-            free_octets + free_octets.min(recompact::octets_under_way(root))
-        }
-        None => u64::MAX,
-    };
+    let mut unclosed = unclosed(root);
+    let mut free_octets = u64::MAX;
+    if limits.free_octets_min.is_some() {
+        free_octets = system::free_octets(root).map_err(StoreError::io("read", root))?;
+        unclosed.under_way = recompact::octets_under_way(root);
+    }
     let mut expired = Expired::default();
     let mut octets: u64 = files.iter().map(|file| file.octets).sum();
     for (index, reason) in decide(files, unclosed, free_octets, limits, now_s) {
-        octets = octets.saturating_sub(files[index].octets);
         let file = files[index].clone();
+        octets = octets.saturating_sub(file.octets);
+        free_octets = free_octets.saturating_add(file.octets);
         let removed = if is_dry {
             Ok(())
         } else {
@@ -224,9 +247,7 @@ fn expire_listed(
             Err(error) => expired.failed.push(error),
         }
     }
-    let is_over =
-        |max: &u64| unclosed.aside > max / 2 && octets.saturating_add(unclosed.all()) > *max;
-    expired.aside_octets = limits.octets_max.filter(is_over).map(|_| unclosed.aside);
+    expired.aside_octets = unclosed.aside_to_blame(octets, free_octets, limits);
     Ok(expired)
 }
 
@@ -298,7 +319,7 @@ mod tests {
     fn decided(limits: &Limits, open_octets: u64, free_octets: u64) -> String {
         let unclosed = Unclosed {
             open: open_octets,
-            aside: 0,
+            ..Unclosed::default()
         };
         letters(&decide(&files(5), unclosed, free_octets, limits, NOW_S))
     }
@@ -319,13 +340,46 @@ mod tests {
             ..Limits::default()
         };
         let decided = |open, aside| {
-            let unclosed = Unclosed { open, aside };
+            let unclosed = Unclosed {
+                open,
+                aside,
+                under_way: 0,
+            };
             letters(&decide(&files(5), unclosed, u64::MAX, &limits, NOW_S))
         };
         assert_eq!(decided(0, 100), "s0s1");
         assert_eq!(decided(0, 200), "s0s1s2");
         assert_eq!(decided(0, u64::MAX), "s0s1s2");
         assert_eq!(decided(100, u64::MAX), "s0s1s2s3");
+    }
+
+    #[test]
+    fn d09_files_go_for_room_that_is_set_aside_until_half_of_what_is_to_be_left_is() {
+        let limits = Limits {
+            free_octets_min: Some(400),
+            ..Limits::default()
+        };
+        let decided = |free_octets, aside, under_way| {
+            let unclosed = Unclosed {
+                aside,
+                under_way,
+                ..Unclosed::default()
+            };
+            let decided = decide(&files(5), unclosed, free_octets, &limits, NOW_S);
+            let free_octets = free_octets + 100 * decided.len() as u64;
+            let blamed = unclosed.aside_to_blame(0, free_octets, &limits);
+            (letters(&decided), blamed.is_some())
+        };
+        let told = |letters: &str, is_told| (letters.to_owned(), is_told);
+        assert_eq!(decided(200, 0, 0), told("f0f1", false));
+        assert_eq!(decided(200, 100, 0), told("f0", true));
+        assert_eq!(decided(200, 200, 0), told("", true));
+        assert_eq!(decided(0, u64::MAX, 0), told("f0f1", true));
+        assert_eq!(decided(400, u64::MAX, 0), told("", false));
+        // What is under way counts likewise, and is nobody's fault.
+        assert_eq!(decided(200, 100, 200), told("", false));
+        assert_eq!(decided(0, 100, u64::MAX), told("f0f1", false));
+        assert_eq!(decided(200, 100, 100), told("", true));
     }
 
     #[test]
