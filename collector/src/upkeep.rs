@@ -104,6 +104,7 @@ impl Upkeep {
             done: Done::default(),
             is_failing: false,
             is_aside_told: false,
+            is_clock_told: false,
         };
         let thread = thread::Builder::new()
             .name("upkeep".to_owned())
@@ -157,6 +158,8 @@ struct State {
     is_failing: bool,
     /// Whether it is told that too much is set aside.
     is_aside_told: bool,
+    /// Whether it is told that the clock may be wrong.
+    is_clock_told: bool,
 }
 
 impl State {
@@ -247,8 +250,10 @@ impl State {
                     files,
                     failed,
                     aside_octets,
+                    is_clock_doubted,
                 }) => {
                     self.tell_aside(aside_octets);
+                    self.tell_clock(is_clock_doubted);
                     self.done.files_expired += files.len() as u64;
                     let octets: u64 = files.iter().map(|(file, _)| file.octets).sum();
                     if let Some((latest, _)) = files.last() {
@@ -283,6 +288,14 @@ impl State {
             eprintln!("weir-collector: {says}");
         }
         self.is_aside_told = octets.is_some();
+    }
+
+    /// Tells that files stay since the clock may be wrong; once, until that is over.
+    fn tell_clock(&mut self, is_doubted: bool) {
+        if is_doubted && !self.is_clock_told {
+            eprintln!("weir-collector: {}", expire::CLOCK_DOUBTED_SAYS);
+        }
+        self.is_clock_told = is_doubted;
     }
 
     /// Nobody tells of more files: runs the commands that are left.

@@ -13,6 +13,10 @@ use std::{
 
 use crate::{StoreError, form::Layout, layout, read, recompact, system};
 
+/// Files are written once a day at least where flows come: after that long without one, the clock may have been set.
+const JUMP_S: u64 = 2 * 86_400;
+/// Once files of so long were written by a clock, it is believed.
+const BELIEVED_S: u64 = 86_400;
 /// Name endings of what was set aside.
 const ASIDE: [&str; 2] = [".unreadable", ".damaged"];
 
@@ -69,7 +73,13 @@ pub struct Expired {
     /// Octets of what is set aside, if for its sake all files stay larger than they may be, or less is left than is to
     /// be.
     pub aside_octets: Option<u64>,
+    /// Whether files stay that are too old only if the clock is right.
+    pub is_clock_doubted: bool,
 }
+
+/// What is said then.
+pub const CLOCK_DOUBTED_SAYS: &str = "for days no file was written, and those that were since then may have the times of \
+    a clock that is wrong: for a day --max-age counts from the file before them; if the clock is wrong, set it";
 
 /// What is said of so much that is set aside, as people write sizes.
 #[must_use]
@@ -151,11 +161,32 @@ fn closed_file(root: &Path, path: PathBuf) -> Option<ClosedFile> {
 }
 
 /// The time that ages count from if nobody looks what goes: the clock's, but no later than the newest file was written. A
-/// clock that is years ahead when a machine boots would have all files go at once.
+/// clock that is years ahead when a machine boots would have all files go at once. Files that such a clock may have
+/// written, days after the one before, are not believed until they are those of a day.
 #[must_use]
 pub fn careful_now_s(files: &[ClosedFile], now_s: u64) -> u64 {
+    let mut written_s: Vec<_> = files.iter().map(|file| file.written_s).collect();
+    written_s.sort_unstable();
+    let Some(newest_s) = written_s.last().copied() else {
+        return now_s;
+    };
+    let mut pairs = written_s.windows(2).rev();
+    let believed_s = match pairs.find(|pair| pair[1] - pair[0] > JUMP_S) {
+        Some(jump) if newest_s - jump[1] < BELIEVED_S => jump[0],
+        _ => newest_s,
+    };
+    believed_s.min(now_s)
+}
+
+/// Whether a file is too old only if the newest one, which the clock is not behind, was written by a clock that was right.
+fn is_clock_doubted(files: &[ClosedFile], limits: &Limits, careful_s: u64, now_s: u64) -> bool {
     let newest_s = files.iter().map(|file| file.written_s).max();
-    newest_s.map_or(now_s, |newest_s| newest_s.min(now_s))
+    let (Some(newest_s), Some(age_max_s)) = (newest_s, limits.age_max_s) else {
+        return false;
+    };
+    let is_old = |file: &ClosedFile, at_s: u64| at_s.saturating_sub(file.written_s) > age_max_s;
+    let mut files = files.iter();
+    newest_s <= now_s && files.any(|file| is_old(file, newest_s) && !is_old(file, careful_s))
 }
 
 /// Which of the files go, by index. `free_octets` is what is left now.
@@ -214,8 +245,10 @@ pub fn expire(
 /// Likewise.
 pub fn expire_carefully(root: &Path, limits: &Limits, now_s: u64) -> Result<Expired, StoreError> {
     let files = list(root)?;
-    let now_s = careful_now_s(&files, now_s);
-    expire_listed(root, &files, limits, now_s, false)
+    let careful_s = careful_now_s(&files, now_s);
+    let mut expired = expire_listed(root, &files, limits, careful_s, false)?;
+    expired.is_clock_doubted = is_clock_doubted(&files, limits, careful_s, now_s);
+    Ok(expired)
 }
 
 fn expire_listed(
@@ -418,27 +451,37 @@ mod tests {
     #[test]
     fn d09_a_clock_that_is_ahead_takes_no_file_that_is_as_new_as_the_others() {
         const YEAR_S: u64 = 365 * 86_400;
+        const DAY_S: u64 = 86_400;
         let limits = Limits {
-            age_max_s: Some(3000),
+            age_max_s: Some(2500),
             ..Limits::default()
         };
         let decided = |files: &[ClosedFile], now_s| {
-            let now_s = careful_now_s(files, now_s);
-            letters(&decide(
-                files,
-                Unclosed::default(),
-                u64::MAX,
-                &limits,
-                now_s,
-            ))
+            let careful_s = careful_now_s(files, now_s);
+            let decided = decide(files, Unclosed::default(), u64::MAX, &limits, careful_s);
+            let is_doubted = is_clock_doubted(files, &limits, careful_s, now_s);
+            (letters(&decided), is_doubted)
         };
+        let told = |letters: &str, is_doubted| (letters.to_owned(), is_doubted);
         let mut files = files(5);
-        assert_eq!(decided(&files, NOW_S), "a0");
-        assert_eq!(decided(&files, NOW_S + YEAR_S), "a0");
-        // One that was written while the clock was ahead does not make the others older.
+        assert_eq!(decided(&files, NOW_S), told("a0a1", false));
+        assert_eq!(decided(&files, NOW_S + YEAR_S), told("a0a1", false));
+        // One that was written while the clock was ahead does not make the others older, whether it was set since or not.
         files[4].written_s = NOW_S + YEAR_S;
-        assert_eq!(decided(&files, NOW_S), "a0a1");
-        assert_eq!(decided(&[], NOW_S), "");
+        assert_eq!(decided(&files, NOW_S), told("a0", false));
+        assert_eq!(decided(&files, NOW_S + YEAR_S), told("a0", true));
+        // Nor do those of less than a day; then they are believed.
+        let later = |written_s| ClosedFile {
+            written_s,
+            ..files[4].clone()
+        };
+        let with = |written_s| [&files[..], &[later(written_s)]].concat();
+        let almost = with(NOW_S + YEAR_S + DAY_S - 1);
+        assert_eq!(decided(&almost, NOW_S + 2 * YEAR_S), told("a0", true));
+        let whole = with(NOW_S + YEAR_S + DAY_S);
+        let all = told("a0a1a2a3a4", false);
+        assert_eq!(decided(&whole, NOW_S + 2 * YEAR_S), all);
+        assert_eq!(decided(&[], NOW_S), told("", false));
     }
 
     #[test]
