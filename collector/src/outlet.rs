@@ -1,13 +1,12 @@
 //! Flows encoded anew and sent to another collector: what `--forward` and `replay` share. A datagram's header
 //! says one sampling rate, and its records one exporter, so flows of each rate and exporter have datagrams,
-//! numbers and a domain of their own: 0 for the first that is met, 1 for the next. Where there are too many exporters,
-//! one that was silent for some minutes gives its domain to another. Records of v9 and IPFIX say who
+//! numbers and a domain of their own: 0 for the first that is met, 1 for the next. Where there are too many, one that was
+//! silent for some minutes gives its place to another, and if that has the same rate its domain, too. Records of v9 and IPFIX say who
 //! exported them first, and have the fields that the flows of their domain needed so far; what a format has no
 //! place for is counted. v5, which cannot tell an exporter, has a domain for each rate only.
 
 use std::{
     collections::HashMap,
-    mem,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
     time::Duration,
@@ -28,11 +27,13 @@ use weir_store::{others::Other, schema::StoredFlow};
 use crate::clock;
 
 /// Lanes there may be, each with a datagram that is being filled. Flows that would need another one leave without their
-/// exporter's address, in a lane of their rate, until one of that rate is idle.
+/// exporter's address, in a lane of their rate, until one is idle.
 const LANES_MAX: usize = 1024;
-/// Of those; flows of yet more rates are counted as unsupported.
+/// Of those, for rates; flows of yet more rates are counted as unsupported, until a lane is idle.
 const RATES_MAX: usize = 64;
-/// A lane that nothing came for so long is another exporter's, if one needs it.
+/// As many as there are lanes: so far ahead is the next domain of a lane, and no two have the same.
+const DOMAIN_STEP: u32 = 1 << 10;
+/// A lane that nothing came for so long is another exporter's or rate's, if one needs it.
 const IDLE_NS: u64 = 300_000_000_000;
 /// If none is idle, that is not looked at again for so long.
 const LOOK_NS: u64 = 1_000_000_000;
@@ -112,6 +113,7 @@ impl Whose {
 /// The datagrams of one domain.
 struct Lane {
     batcher: Batcher,
+    domain: u32,
     whose: Whose,
     /// When its latest flow came.
     used_ns: u64,
@@ -125,8 +127,8 @@ pub struct Outlet {
     known: HashMap<Whose, usize>,
     /// The one before, and its lane: neighbours mostly share one.
     last: Option<(Whose, usize)>,
-    /// When none was idle.
-    looked_ns: Option<u64>,
+    /// When none was idle, for an exporter and for a rate.
+    looked_ns: [Option<u64>; 2],
     destination: Destination,
     pace: Option<Pace>,
     counters: ExportCounters,
@@ -148,7 +150,7 @@ impl Outlet {
             lanes: Vec::new(),
             known: HashMap::new(),
             last: None,
-            looked_ns: None,
+            looked_ns: [None; 2],
             destination,
             pace,
             counters: ExportCounters::default(),
@@ -255,14 +257,20 @@ impl Outlet {
             exporter: Ipv6Addr::UNSPECIFIED,
             ..whose
         };
-        let is_full = self.lanes.len() >= LANES_MAX - RATES_MAX;
+        let lanes_max = if whose == of_rate {
+            LANES_MAX
+        } else {
+            LANES_MAX - RATES_MAX
+        };
         let lane = if let Some(lane) = self.known.get(&whose) {
             *lane
-        } else if whose == of_rate || !is_full {
-            self.open_lane(whose)?
-        } else if let Some(lane) = self.idle_lane(whose.interval, now) {
-            self.reuse(lane, whose, now);
+        } else if self.lanes.len() < lanes_max {
+            self.open_lane(whose)
+        } else if let Some(lane) = self.idle_lane(whose, now) {
+            self.take_over(lane, whose, now);
             lane
+        } else if whose == of_rate {
+            return None;
         } else {
             // It may have one of its own soon.
             return self.lane(of_rate, now);
@@ -271,61 +279,73 @@ impl Outlet {
         Some(lane)
     }
 
-    fn open_lane(&mut self, whose: Whose) -> Option<usize> {
+    fn open_lane(&mut self, whose: Whose) -> usize {
         let number = self.lanes.len();
-        if number >= LANES_MAX {
-            return None;
-        }
-        let options = BatchOptions {
-            source_id: u32::try_from(number).unwrap_or(u32::MAX),
+        let domain = u32::try_from(number).unwrap_or(u32::MAX);
+        let batcher = self.batcher(domain, whose);
+        self.lanes.push(Lane {
+            batcher,
+            domain,
+            whose,
+            used_ns: 0,
+        });
+        self.known.insert(whose, number);
+        number
+    }
+
+    fn batcher(&self, domain: u32, whose: Whose) -> Batcher {
+        Batcher::new(BatchOptions {
+            source_id: domain,
             sampling: Sampling {
                 interval: whose.interval,
                 random: false,
             },
             layout: whose.layout(),
             ..BatchOptions::new(self.version)
-        };
-        self.lanes.push(Lane {
-            batcher: Batcher::new(options),
-            whose,
-            used_ns: 0,
-        });
-        self.known.insert(whose, number);
-        Some(number)
+        })
     }
 
-    /// The exporter's lane of this rate that was not used the longest, if that is long enough. Of another rate none is
-    /// taken: who missed the datagram that announces it would go on by the rate before.
-    fn idle_lane(&mut self, interval: u32, now: &ExportTime) -> Option<usize> {
-        let looked_ns = self.looked_ns;
-        if looked_ns.is_some_and(|ns| now.unix_ns.abs_diff(ns) < LOOK_NS) {
+    /// The lane that was not used the longest, if that is long enough; one of the same rate before all others. Exporters
+    /// leave rates theirs.
+    fn idle_lane(&mut self, whose: Whose, now: &ExportTime) -> Option<usize> {
+        let is_of_rate = whose.exporter.is_unspecified();
+        let looked = usize::from(is_of_rate);
+        if self.looked_ns[looked].is_some_and(|ns| now.unix_ns.abs_diff(ns) < LOOK_NS) {
             return None;
         }
+        let is_rates = |lane: &Lane| lane.whose.exporter.is_unspecified();
+        let rates = self.lanes.iter().filter(|lane| is_rates(lane)).count();
+        let may_take = |lane: &Lane| is_of_rate || !is_rates(lane) || rates > RATES_MAX;
+        let is_idle = |lane: &Lane| now.unix_ns.saturating_sub(lane.used_ns) >= IDLE_NS;
         let lanes = self.lanes.iter().enumerate();
-        let of_rate = lanes.filter(|(_, Lane { whose, .. })| {
-            whose.interval == interval && !whose.exporter.is_unspecified()
-        });
-        let idle = of_rate
-            .min_by_key(|(_, lane)| lane.used_ns)
-            .filter(|(_, lane)| now.unix_ns.saturating_sub(lane.used_ns) >= IDLE_NS)
+        let idle = lanes
+            .filter(|(_, lane)| is_idle(lane) && may_take(lane))
+            .min_by_key(|(_, lane)| (lane.whose.interval != whose.interval, lane.used_ns))
             .map(|(number, _)| number);
         if idle.is_none() {
-            self.looked_ns = Some(now.unix_ns);
+            self.looked_ns[looked] = Some(now.unix_ns);
         }
         idle
     }
 
-    /// Makes a lane another exporter's. Its domain's numbers go on, so that nobody who counts them misses any, and
-    /// templates of other fields have other ids.
-    fn reuse(&mut self, lane: usize, whose: Whose, now: &ExportTime) {
+    /// Makes a lane another's. With the same rate its domain's numbers go on, so that nobody who counts them misses any,
+    /// and templates of other fields have other ids. Another rate has another domain: who missed the datagram that
+    /// announces it would go on by the rate before.
+    fn take_over(&mut self, lane: usize, whose: Whose, now: &ExportTime) {
         // Before anything changes: what is too long for the path is encoded once more.
         self.flush_lane(lane, now);
-        let taken = &mut self.lanes[lane];
-        taken.batcher.relayout(whose.layout());
-        let before = mem::replace(&mut taken.whose, whose);
+        let before = self.lanes[lane].whose;
+        if before.interval == whose.interval {
+            self.lanes[lane].batcher.relayout(whose.layout());
+            self.reused += 1;
+        } else {
+            let domain = self.lanes[lane].domain.wrapping_add(DOMAIN_STEP);
+            self.lanes[lane].batcher = self.batcher(domain, whose);
+            self.lanes[lane].domain = domain;
+        }
+        self.lanes[lane].whose = whose;
         self.known.remove(&before);
         self.known.insert(whose, lane);
-        self.reused += 1;
     }
 
     fn batch(&mut self, lane: usize, record: &FlowRecord, now: &ExportTime) {

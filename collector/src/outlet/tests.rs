@@ -233,6 +233,15 @@ impl OneByOne {
         let address = addresses.next().map(|(_, octets)| octets);
         (domain, address.unwrap_or_default())
     }
+
+    /// To whoever receives it nothing happened.
+    fn assert_nothing_amiss(&self) {
+        for (_, counts) in self.exporters.counts() {
+            for name in ["lost", "reordered", "duplicated", "restarts", "doubtful"] {
+                assert_eq!(counts[name], 0, "{counts}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -264,7 +273,7 @@ fn a_domain_that_nothing_comes_for_becomes_another_exporters_and_its_numbers_go_
         assert_eq!(there.at(301, v6(0), plain()), (3, octets(0)));
         assert_eq!(there.at(302, v6(1), plain()), (1, octets(1)));
         assert_eq!(there.at(302, v6(5000), rich(true)), (0, octets(5000)));
-        // Rates stay with their domains.
+        // Rates stay with their domains: that of a new rate is new.
         let rate = |interval| FlowRecord {
             sampling_interval: interval,
             ..plain()
@@ -273,16 +282,47 @@ fn a_domain_that_nothing_comes_for_becomes_another_exporters_and_its_numbers_go_
         assert_eq!(found, (exporters - 1, octets(5001)));
         assert_eq!(
             there.at(302, v6(5002), rate(7)),
-            (exporters + 1, Vec::new())
+            (DOMAIN_STEP + 4, octets(5002))
         );
         let account = there.outlet.account();
-        assert_eq!((account.reused, account.reduced), (4, 2), "{version}");
-        // To whoever receives it nothing happened.
-        for (_, counts) in there.exporters.counts() {
-            for name in ["lost", "reordered", "duplicated", "restarts", "doubtful"] {
-                assert_eq!(counts[name], 0, "{version}: {counts}");
-            }
+        assert_eq!((account.reused, account.reduced), (4, 1), "{version}");
+        there.assert_nothing_amiss();
+    }
+}
+
+#[test]
+fn a_rate_that_nothing_comes_for_gives_its_place_to_another() {
+    assert_eq!(usize::try_from(DOMAIN_STEP), Ok(LANES_MAX));
+    let nobody = Ipv6Addr::UNSPECIFIED;
+    for version in [Version::V5, Version::V9, Version::Ipfix] {
+        let rate = |interval| FlowRecord {
+            sampling_interval: interval,
+            end_reason: if version.has_templates() {
+                EndReason::EndOfFlow
+            } else {
+                EndReason::Unknown
+            },
+            ..plain()
+        };
+        let mut there = OneByOne::new(version);
+        for domain in 0..DOMAIN_STEP {
+            let found = there.at(0, nobody, rate(domain + 1));
+            assert_eq!(found, (domain, Vec::new()), "{version}");
         }
+        // For one more there is no place, and none is idle.
+        there.outlet.push(&passed(rate(5000)), &NOW);
+        let unsupported = there.outlet.account().export.records_unsupported;
+        assert_eq!(unsupported.records, 1);
+        assert_eq!(there.at(200, nobody, rate(1)), (0, Vec::new()));
+        // Then there are, but for the one that was used meanwhile.
+        let found = there.at(301, nobody, rate(5000));
+        assert_eq!(found, (DOMAIN_STEP + 1, Vec::new()), "{version}");
+        let found = there.at(301, nobody, rate(2));
+        assert_eq!(found, (DOMAIN_STEP + 2, Vec::new()), "{version}");
+        assert_eq!(there.at(301, nobody, rate(1)), (0, Vec::new()));
+        let account = there.outlet.account();
+        assert_eq!(account.export.records_unsupported.records, 1);
+        there.assert_nothing_amiss();
     }
 }
 
