@@ -328,9 +328,10 @@ impl Port {
     /// What has changed since it was attached; `places` is from [`places()`].
     #[must_use]
     pub fn change(&self, places: &HashMap<u32, u32>) -> Option<Change> {
-        let Some(name) = interface::name(self.ifindex) else {
-            return Some(Change::Gone);
-        };
+        let change = moved(self.ifindex, &self.name);
+        if change == Some(Change::Gone) {
+            return change;
+        }
         let attached = self.links.iter().all(|link| {
             let id = link.info().map_or(0, |info| info.id());
             places.get(&id) == Some(&self.ifindex)
@@ -338,7 +339,7 @@ impl Port {
         if !attached {
             return Some(Change::Detached);
         }
-        (name != self.name).then_some(Change::Renamed(name))
+        change
     }
 
     /// Whether several packets may come as one, which XDP then counts as one: in the driver it runs
@@ -360,6 +361,15 @@ impl Port {
             .join(&self.name)
             .join("device")
             .exists()
+    }
+}
+
+/// What has become of an interface since it had this name, whatever is attached to it.
+#[must_use]
+pub fn moved(ifindex: u32, name: &str) -> Option<Change> {
+    match interface::name(ifindex) {
+        None => Some(Change::Gone),
+        Some(now) => (now != name).then_some(Change::Renamed(now)),
     }
 }
 

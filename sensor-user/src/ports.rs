@@ -35,6 +35,8 @@ struct Entry {
     /// As flows are exported with; of the last port, if there is none now.
     ifindex: u32,
     port: Option<Port>,
+    /// Its programs were taken off on request: what they metered may still be in the table, under its number.
+    rests: bool,
     /// What [`interface::missed`] said when it was attached to.
     missed_before: u64,
     /// Before it is tried again, if it could not be attached to.
@@ -202,7 +204,9 @@ impl Ports {
     /// pinned with them. What they see in promiscuous mode ends with the process, and not before.
     pub fn detach(&mut self) {
         if !self.are_pinned() {
-            self.entries.iter_mut().for_each(|entry| entry.port = None);
+            for entry in &mut self.entries {
+                entry.rests |= entry.port.take().is_some();
+            }
         }
     }
 
@@ -215,13 +219,17 @@ impl Ports {
         let places = attach::places();
         for number in 0..self.entries.len() {
             let entry = &mut self.entries[number];
-            let change = entry.port.as_ref().and_then(|port| port.change(&places));
+            let change = match &entry.port {
+                Some(port) => port.change(&places),
+                None if entry.rests => attach::moved(entry.ifindex, &entry.name),
+                None => None,
+            };
             match change {
                 None => {}
                 Some(Change::Gone) => {
                     news.sentences.push(format!("{} is gone", entry.name));
                     news.over.extend(u8::try_from(number));
-                    entry.port = None;
+                    (entry.port, entry.rests) = (None, false);
                     kernel.forget_interface(entry.ifindex)?;
                 }
                 Some(Change::Renamed(name)) => {
@@ -262,9 +270,16 @@ impl Ports {
         let mut sentences = Vec::new();
         for number in 0..self.entries.len() {
             let Entry {
-                name, port, pause, ..
+                name,
+                ifindex,
+                port,
+                rests,
+                pause,
+                ..
             } = &mut self.entries[number];
-            let there = interface::ifindex(name).filter(|_| port.is_none());
+            // Another one of its name has to wait until the next look has seen that it is gone.
+            let may_be = |there: &u32| port.is_none() && (!*rests || *there == *ifindex);
+            let there = interface::ifindex(name).filter(may_be);
             if !there.is_some_and(|ifindex| pause.is_over(ifindex)) {
                 continue;
             }
@@ -310,12 +325,15 @@ impl Ports {
             name: name.to_owned(),
             ifindex: 0,
             port: None,
+            rests: false,
             missed_before: interface::missed(name),
             pause: Pause::default(),
         };
         // The number of one that is gone is free: its flows were taken when it went.
-        let gone =
-            |entry: &Entry| entry.port.is_none() && interface::ifindex(&entry.name).is_none();
+        let gone = |entry: &Entry| {
+            let is_off = entry.port.is_none() && !entry.rests;
+            is_off && interface::ifindex(&entry.name).is_none()
+        };
         let number = match self.entries.iter().position(gone) {
             Some(number) if self.wanted == Wanted::Any => {
                 self.entries[number] = entry;
@@ -358,7 +376,7 @@ impl Ports {
         };
         let entry = &mut self.entries[number];
         entry.ifindex = port.ifindex;
-        entry.port = Some(port);
+        (entry.port, entry.rests) = (Some(port), false);
         let related = self.related_to(number)?;
         self.relate(kernel, related)?;
         let ifindexes = self.ifindexes();

@@ -244,6 +244,44 @@ fn flows_of_an_interface_and_of_its_successor_are_told_apart() {
     }
 }
 
+/// What was metered before `stop-gather` is still in the table then.
+#[test]
+fn flows_of_an_interface_that_goes_while_gathering_rests_stay_its_own() {
+    let world = World::new("rst");
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    let sink = Sink::open(b);
+    let arguments = format!("--direction in -t idle=1h -n {COLLECTOR}");
+    let mut sensor = world.controlled(&arguments);
+    let before = ifindex(b, b);
+    world.send(&flood_frames(0..100));
+    world.wait_for_answer("statistics", "Number of active flows: 100\n");
+    world.ask("stop-gather");
+    ip(a, &format!("link del {a}"));
+    ip(
+        a,
+        &format!("link add {a} type veth peer name {b} netns {b}"),
+    );
+    for end in [a, b] {
+        ip(end, &format!("link set {end} arp off up"));
+    }
+    let after = ifindex(b, b);
+    world.ask("start-gather");
+    sensor.wait_for("is back: attached again").unwrap();
+    world.wait_until_up(a, b);
+    world.send(&flood_frames(1000..1050));
+    expect(&world.stop(sensor), "ip_packets=150 records_exported=150");
+    let records = sink.decode().records;
+    assert!(before != after && records.len() == 150);
+    for flow in &records {
+        let expected = if number_of(flow) < 1000 {
+            before
+        } else {
+            after
+        };
+        assert_eq!(flow.ingress_ifindex, expected, "{flow:?}");
+    }
+}
+
 #[test]
 fn any_is_every_interface_that_stands_by_itself() {
     let world = World::new("any");
