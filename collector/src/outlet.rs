@@ -361,6 +361,8 @@ impl Outlet {
                 thread::sleep(Duration::from_nanos(wait_ns));
             }
         }
+        // Nobody else waits with it.
+        self.destination.may_wait_again();
         let (refusals, error) = match self.destination.send(&datagram.octets) {
             Sent::Yes { refusals } => (refusals, None),
             Sent::No { refusals, error } => (refusals, Some(error)),

@@ -1,6 +1,6 @@
 //! A collector's UDP socket. Errors are counted, never fatal: an ICMP error that the kernel kept
-//! for us is read and the datagram sent again; a full device queue is waited for, briefly; a
-//! datagram that is longer than the path takes comes back, with the length that would pass. Those
+//! for us is read and the datagram sent again; a full device queue is waited for, as briefly as a full
+//! connection; a datagram that is longer than the path takes comes back, with the length that would pass. Those
 //! that had left before a router said so do not come back: each of its answers that is read counts as
 //! a refusal.
 #![expect(unsafe_code, reason = "socket options")]
@@ -9,10 +9,12 @@ use std::{
     fmt, io,
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
-    time::Duration,
 };
 
-use crate::socket::{self, Kind, Way};
+use crate::{
+    socket::{self, Kind, Way},
+    waits::Waits,
+};
 
 /// What takes datagrams to a collector: a socket, or what stands for one in a test.
 pub trait Carrier: fmt::Debug + Send {
@@ -51,8 +53,8 @@ pub struct Destination {
     address: SocketAddr,
     /// Octets that the path takes, as was told last.
     octets_max: usize,
-    /// Whether the device had no room for the datagram before.
-    stalled: bool,
+    /// For room in the device's queue.
+    waits: Waits,
 }
 
 /// What is with the rest of a message: a connection may take it in pieces.
@@ -95,10 +97,8 @@ pub enum Sent {
 }
 
 impl Destination {
-    /// Tries for a datagram the device has no room for.
+    /// Tries for a datagram in whose place errors of earlier ones are read.
     const TRIES_MAX: u32 = 20;
-    /// Wait between them.
-    const RETRY_WAIT: Duration = Duration::from_millis(2);
 
     /// Connects a socket to the collector.
     ///
@@ -117,8 +117,10 @@ impl Destination {
             socket: socket::open(Kind::Datagrams, address, way)?.into(),
             address,
             octets_max: OCTETS_MAX,
-            stalled: false,
+            waits: Waits::default(),
         };
+        // It would else wait for a device that takes nothing as long as that does so.
+        destination.socket.set_nonblocking(true)?;
         destination.set_discovery(libc::IP_PMTUDISC_DO)?;
         Ok(destination)
     }
@@ -186,28 +188,31 @@ impl Carrier for Destination {
     fn send(&mut self, octets: &[u8]) -> Sent {
         let mut refusals = 0;
         let mut last = io::Error::other("not tried");
-        // A device that takes nothing is asked once a datagram until it does.
-        let tries_max = if self.stalled { 1 } else { Self::TRIES_MAX };
-        self.stalled = false;
-        for attempt in 1..=tries_max {
+        // What is slow is this machine's own device: records may wait for it in the table.
+        self.waits.renew_unless_granted();
+        self.waits.begin();
+        let mut tries = 0;
+        while tries < Self::TRIES_MAX {
+            tries += 1;
             match self.socket.send(octets) {
-                Ok(_) => return Sent::Yes { refusals },
+                Ok(_) => {
+                    self.waits.stalled = false;
+                    return Sent::Yes { refusals };
+                }
                 // The error belongs to an earlier datagram; this one was not sent.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     refusals += 1;
                     last = error;
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => last = error,
                 Err(error)
-                    if matches!(
-                        error.raw_os_error(),
-                        Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)
-                    ) =>
+                    if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) =>
                 {
-                    last = error;
-                    self.stalled = attempt == tries_max;
-                    if !self.stalled {
-                        std::thread::sleep(Self::RETRY_WAIT);
+                    if !self.waits.wait() {
+                        self.waits.stalled = true;
+                        return Sent::No { refusals, error };
                     }
+                    tries -= 1;
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                     if let Some(octets_max) = self.path_octets_max() {

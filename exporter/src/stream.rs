@@ -14,6 +14,7 @@ use std::{
 use crate::{
     destination::{Carrier, Rest, Sent},
     socket::{self, Kind, Way},
+    waits::Waits,
 };
 
 /// A connection, or the search for one.
@@ -26,10 +27,8 @@ pub struct Stream {
     rest: Vec<u8>,
     /// There was such an end when the connection ended.
     cut: bool,
-    /// It took nothing for as long as is waited: it is not waited for again before it takes something.
-    stalled: bool,
-    /// Waits for room that are left.
-    waits_left: u32,
+    /// For room in its buffer.
+    waits: Waits,
 }
 
 #[derive(Debug)]
@@ -48,12 +47,8 @@ struct Search {
 }
 
 impl Stream {
-    /// Waits for room, until there may be as many again.
-    const WAITS_MAX: u32 = 20;
-    /// How long each is.
-    const WAIT: Duration = Duration::from_millis(2);
-    /// Waits at the end.
-    const LAST_WAITS_MAX: u32 = 500;
+    /// How long is waited at the end for room for the rest of a message.
+    const LAST_WAIT: Duration = Duration::from_secs(1);
     /// Wait between attempts to connect, at first and at most.
     const LOOK_WAIT: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(16)];
 
@@ -83,8 +78,7 @@ impl Stream {
             state: State::Closed,
             rest: Vec::new(),
             cut: false,
-            stalled: false,
-            waits_left: Self::WAITS_MAX,
+            waits: Waits::default(),
         }
     }
 
@@ -96,19 +90,14 @@ impl Stream {
         if is_closed(stream) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        let mut none = 0;
-        let waits = if self.stalled {
-            &mut none
-        } else {
-            &mut self.waits_left
-        };
-        write_all(stream, &mut self.rest, waits)?;
+        self.waits.begin();
+        write_all(stream, &mut self.rest, &mut self.waits)?;
         if !self.rest.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut message = message.to_vec();
         let octets = message.len();
-        write_all(stream, &mut message, waits)?;
+        write_all(stream, &mut message, &mut self.waits)?;
         if message.len() == octets {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -119,7 +108,7 @@ impl Stream {
     /// Looks for the collector again.
     fn look(&mut self) {
         self.give_up_rest();
-        self.stalled = false;
+        self.waits.stalled = false;
         // If no thread can be had now, there is one the next time.
         if let Ok(search) = Search::start(self.address, &self.way) {
             self.state = State::Looking(search);
@@ -149,11 +138,11 @@ impl Carrier for Stream {
         }
         match self.write(octets) {
             Ok(()) => {
-                self.stalled = false;
+                self.waits.stalled = false;
                 Sent::Yes { refusals: 0 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.stalled = true;
+                self.waits.stalled = true;
                 let error = io::Error::new(error.kind(), "it takes nothing for now");
                 Sent::No { refusals: 0, error }
             }
@@ -180,15 +169,17 @@ impl Carrier for Stream {
     fn allow_fragments(&mut self) {}
 
     fn may_wait_again(&mut self) {
-        self.waits_left = Self::WAITS_MAX;
+        self.waits.renew();
     }
 
     fn finish(&mut self) {
         if let State::Connected(stream) = &mut self.state {
             // If it fails the collector is gone, and knows that it has half a message.
-            let mut waits = Self::LAST_WAITS_MAX;
-            let _ = write_all(stream, &mut self.rest, &mut waits);
+            self.waits.grant(Self::LAST_WAIT);
+            self.waits.begin();
+            let _ = write_all(stream, &mut self.rest, &mut self.waits);
         }
+        self.waits = Waits::default();
         self.give_up_rest();
         self.state = State::Closed;
     }
@@ -265,17 +256,15 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 /// Writes what it can, and takes that from the front of `octets`; for room it waits as often as `waits` has it.
-fn write_all(stream: &mut TcpStream, octets: &mut Vec<u8>, waits: &mut u32) -> io::Result<()> {
+fn write_all(stream: &mut TcpStream, octets: &mut Vec<u8>, waits: &mut Waits) -> io::Result<()> {
     while !octets.is_empty() {
         match stream.write(octets) {
             Ok(written) => drop(octets.drain(..written)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if *waits == 0 {
+                if !waits.wait() {
                     return Ok(());
                 }
-                *waits -= 1;
-                thread::sleep(Stream::WAIT);
             }
             Err(error) => return Err(error),
         }
@@ -379,15 +368,15 @@ mod tests {
         let mut stream = Stream::connect(address, Way::default()).unwrap();
         let (mut connection, _) = listener.accept().unwrap();
         send_until_part(&mut stream, &mut connection);
-        assert_eq!((stream.stalled, stream.waits_left), (true, 0));
-        connection.set_read_timeout(Some(Stream::WAIT)).unwrap();
+        assert_eq!((stream.waits.stalled, stream.waits.left), (true, 0));
+        connection.set_read_timeout(Some(Waits::STEP)).unwrap();
         send_until(&mut stream, |sent| {
             let _ = io::copy(&mut (&connection).take(40_000), &mut io::sink());
             matches!(sent, Sent::Yes { .. })
         });
-        assert_eq!((stream.stalled, stream.waits_left), (false, 0));
+        assert_eq!((stream.waits.stalled, stream.waits.left), (false, 0));
         stream.may_wait_again();
-        assert_eq!(stream.waits_left, Stream::WAITS_MAX);
+        assert_eq!(stream.waits.left, Waits::EACH);
     }
 
     #[test]

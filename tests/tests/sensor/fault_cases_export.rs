@@ -1,6 +1,13 @@
 //! The fault cases of the sensor's export side, X1 to X6.
 
-use std::{fs, ops::Range, path::Path, process::Command, thread, time::Duration};
+use std::{
+    fs,
+    ops::Range,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use weir_exporter::{
@@ -351,4 +358,33 @@ fn x06_behind_a_slow_socket_memory_stays_and_loss_is_counted() {
     }
     let mut names = decoded.interfaces.values();
     assert!(names.any(|name| *name == world.pair.b), "{found:#}");
+}
+
+/// The device's queue is the kernel's, and a call that waits for it would hold the thread, and with it all other
+/// collectors, as long as the device likes.
+#[test]
+fn x06_a_device_that_takes_nothing_is_waited_for_within_bounds() {
+    const DATAGRAMS: usize = 500;
+    let world = World::new("x6d");
+    let sink = Sink::open(&world.pair.b);
+    let mut tc = world.pair.command_in_b(Path::new("tc"));
+    // A datagram each second and a half, once 16 KB have left.
+    let slow = "qdisc add dev lo root tbf rate 8kbit burst 16k limit 4mb";
+    succeed(tc.args(slow.split(' ')));
+    let collector = COLLECTOR.parse().unwrap();
+    let mut destination = inside(&world.pair.b, || Destination::connect(collector).unwrap());
+    let began = Instant::now();
+    let unsent = (0..DATAGRAMS).filter(|_| match destination.send(&[0; 1400]) {
+        Sent::Yes { .. } => false,
+        Sent::No { error, .. } => {
+            assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}");
+            true
+        }
+        other => panic!("{other:?}"),
+    });
+    let unsent = unsent.count();
+    let took = began.elapsed();
+    assert!((1..DATAGRAMS).contains(&unsent), "{unsent}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    sink.close();
 }
