@@ -9,6 +9,7 @@ use std::{
     fmt, io,
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
+    time::Duration,
 };
 
 use crate::{
@@ -38,6 +39,9 @@ pub trait Carrier: fmt::Debug + Send {
 
     /// What waiting for room it has done so far does not count any more: it may wait as long again.
     fn may_wait_again(&mut self) {}
+
+    /// What is sent from here on is the last: it may wait for room so long in all, and longer with each message.
+    fn may_wait_long(&mut self, _waiting: Duration) {}
 
     /// Sends what is not on its way yet, and ends: nothing comes after it, unless it begins again.
     fn finish(&mut self) {}
@@ -245,5 +249,9 @@ impl Carrier for Destination {
     fn allow_fragments(&mut self) {
         // If it fails, so does sending, which is counted.
         let _ = self.set_discovery(libc::IP_PMTUDISC_WANT);
+    }
+
+    fn may_wait_long(&mut self, waiting: Duration) {
+        self.waits.grant(waiting);
     }
 }

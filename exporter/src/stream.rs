@@ -172,6 +172,10 @@ impl Carrier for Stream {
         self.waits.renew();
     }
 
+    fn may_wait_long(&mut self, waiting: Duration) {
+        self.waits.grant(waiting);
+    }
+
     fn finish(&mut self) {
         if let State::Connected(stream) = &mut self.state {
             // If it fails the collector is gone, and knows that it has half a message.
@@ -377,6 +381,20 @@ mod tests {
         assert_eq!((stream.waits.stalled, stream.waits.left), (false, 0));
         stream.may_wait_again();
         assert_eq!(stream.waits.left, Waits::EACH);
+    }
+
+    #[test]
+    fn with_the_last_messages_it_waits_longer_but_not_again_and_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut stream = Stream::connect(address, Way::default()).unwrap();
+        let (mut connection, _) = listener.accept().unwrap();
+        send_until_part(&mut stream, &mut connection);
+        stream.may_wait_long(Waits::STEP * (2 * Waits::EACH_AT_LAST));
+        for _ in 0..3 {
+            assert!(matches!(stream.send(b"x"), Sent::No { refusals: 0, .. }));
+            assert_eq!(stream.waits.left, Waits::EACH_AT_LAST);
+        }
     }
 
     #[test]

@@ -57,6 +57,8 @@ enum Message {
     Lanes(Vec<bool>, Vec<Lane>),
     /// What came before it is to leave at once; this is dropped when it has.
     Flush(Sender<()>),
+    /// What comes after it is the last.
+    Last,
 }
 
 /// What changed about the destinations.
@@ -244,6 +246,13 @@ impl Export {
         let _ = self.sender.send(Message::Flush(done));
         // Nothing ever comes: it ends when the thread lets go of its end.
         let _ = is_done.recv_timeout(FLUSH_PATIENCE);
+    }
+
+    /// What is exported from here on is the last: a collector that is slow is waited for longer than while others would
+    /// wait with it.
+    pub fn begin_last(&self) {
+        // As for records.
+        let _ = self.sender.send(Message::Last);
     }
 
     /// Has the records from here on go to these addresses. Those that stay keep their numbers and

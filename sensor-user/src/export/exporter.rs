@@ -18,6 +18,10 @@ use crate::clock::Now;
 /// A datagram leaves when its first record has waited this long.
 const DELAY_MAX_NS: u64 = 1_000_000_000;
 
+/// How long is waited for collectors with what is exported last, in all. With a second for each at its very end that is
+/// half of what a service manager gives a daemon to stop (90 s, in the units 120), however many there are by the options.
+pub(super) const LAST_WAITING: Duration = Duration::from_secs(30);
+
 /// The thread's end of the channel.
 pub(super) struct Exporter {
     /// One of them is on, at least.
@@ -58,6 +62,7 @@ impl Exporter {
                     self.publish();
                     drop(done);
                 }
+                Ok(Message::Last) => self.begin_last(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -67,6 +72,15 @@ impl Exporter {
         let (now, said) = (self.now(), self.said());
         for lane in self.lanes.iter_mut().filter(|lane| lane.is_on) {
             lane.finish(&said, &now);
+        }
+    }
+
+    /// Nobody waits behind what comes from here on.
+    fn begin_last(&mut self) {
+        let on = self.lanes.iter().filter(|lane| lane.is_on).count();
+        let share = LAST_WAITING / u32::try_from(on.max(1)).unwrap_or(u32::MAX);
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_on) {
+            lane.begin_last(share);
         }
     }
 

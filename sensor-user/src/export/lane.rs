@@ -91,6 +91,14 @@ impl Lane {
         }
     }
 
+    /// What comes from here on is the last: its carrier may wait so long with all of it, and not anew.
+    pub fn begin_last(&mut self, waiting: Duration) {
+        self.waits_each_ns = u64::MAX;
+        if let Some(destination) = &mut self.destination {
+            destination.may_wait_long(waiting);
+        }
+    }
+
     /// From here on records go this way, or do not.
     pub fn switch(&mut self, is_on: bool, said: &Said, now: &ExportTime) {
         if self.is_on && !is_on {
@@ -232,7 +240,7 @@ impl Lane {
             return self.counters.count_sent(&datagram);
         };
         let now_ns = Now::read().monotonic_ns;
-        if now_ns >= self.waited_ns + self.waits_each_ns {
+        if now_ns >= self.waited_ns.saturating_add(self.waits_each_ns) {
             destination.may_wait_again();
             self.waited_ns = now_ns;
         }

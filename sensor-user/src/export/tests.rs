@@ -98,11 +98,12 @@ impl Carrier for Pieces {
     }
 }
 
-/// Takes everything, and counts how often it may wait again.
+/// Takes everything, and notes how often it may wait again, and how long with the last.
 #[derive(Clone, Debug, Default)]
 struct Patient {
     sends: Arc<AtomicU32>,
     times: Arc<AtomicU32>,
+    long: Arc<Mutex<Vec<Duration>>>,
 }
 
 impl Carrier for Patient {
@@ -119,6 +120,10 @@ impl Carrier for Patient {
 
     fn may_wait_again(&mut self) {
         self.times.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn may_wait_long(&mut self, waiting: Duration) {
+        self.long.lock().unwrap().push(waiting);
     }
 }
 
@@ -172,6 +177,25 @@ fn who_shares_the_thread_may_wait_again_now_and_then_only() {
     for (others, clock) in [(0, Clock::Live), (1, Clock::Packets)] {
         let (sends, times) = counts(others, clock);
         assert_eq!(sends, times, "{others} {clock:?}");
+    }
+}
+
+#[test]
+fn with_what_is_exported_last_collectors_share_one_long_wait() {
+    for others in [0, 2] {
+        let patient = Patient::default();
+        let mut lanes = vec![Lane::new(v9().batch, Some(Box::new(patient.clone())))];
+        for _ in 0..others {
+            let fuse = Fuse { left: u32::MAX };
+            lanes.push(Lane::new(v9().batch, Some(Box::new(fuse))));
+        }
+        let mut export = Export::spawn(lanes, &v9(), Clock::Live).unwrap();
+        export.begin_last();
+        push(&mut export, 5000);
+        assert!(!export.finish(&Now::read()).1);
+        let long = patient.long.lock().unwrap().clone();
+        assert_eq!(long, [exporter::LAST_WAITING / (others + 1)]);
+        assert_eq!(patient.times.load(Ordering::Relaxed), 0);
     }
 }
 

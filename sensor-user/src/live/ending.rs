@@ -14,6 +14,7 @@ impl Live {
             .notify
             .stopping("exporting what is in the table");
         self.ports.detach();
+        self.export.begin_last();
         let taken = self.take_last();
         self.statistics
             .read_counters(&self.kernel.states, self.kernel.cpus);

@@ -39,6 +39,7 @@ impl Start<'_> {
         let ifindexes = interfaces.map(|named| interface::ifindex(&named.name).unwrap_or(0));
         let mut recorder = self.recorder(ifindexes.collect(), self.settings.ifindexes_given());
         recorder.sampling_interval = sampling.interval;
+        export.begin_last();
         adopt(tables, timer, &recorder, &mut export, &mut statistics)?;
         eprintln!(
             "weir-sensor: took {attachments} programs off, and {} flows of {} packets out of the table",
