@@ -119,6 +119,9 @@ impl Port {
         if how.promiscuous && self.received.is_some() {
             // Without it unicast frames for others are missing, which a host does not want anyway.
             self.promiscuous = Promiscuous::on(self.ifindex).ok();
+            if let Some(pins) = pins {
+                pins.keep_promiscuous(self.ifindex, &self.name);
+            }
         }
         Ok(())
     }

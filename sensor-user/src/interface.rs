@@ -17,6 +17,13 @@ const FOLDER: &str = "/sys/class/net";
 /// ARPHRD numbers of frames with an Ethernet header (`linux/if_arp.h`): Ethernet and loopback.
 const ETHERNET: [u32; 2] = [1, 772];
 
+/// `SIOCETHTOOL`, `SIOCGIFFLAGS` and `SIOCSIFFLAGS` (linux/sockios.h), in the type that this C library's ioctl(2) takes.
+const ETHTOOL: libc::Ioctl = 0x8946;
+const GET_FLAGS: libc::Ioctl = 0x8913;
+const SET_FLAGS: libc::Ioctl = 0x8914;
+/// `IFF_PROMISC` (linux/if.h).
+const PROMISCUOUS: libc::c_short = 0x100;
+
 /// An interface's number, or `None` if there is no such interface.
 #[must_use]
 pub fn ifindex(name: &str) -> Option<u32> {
@@ -85,29 +92,66 @@ pub fn merges_packets(name: &str) -> bool {
         data: u32,
     }
     const GET_GRO: u32 = 0x2b;
-    /// `SIOCETHTOOL` (linux/sockios.h), in the type that this C library's ioctl(2) takes.
-    const ETHTOOL: libc::Ioctl = 0x8946;
     let mut value = Value {
         command: GET_GRO,
         data: 0,
     };
+    let mut request = request(name);
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    ask(ETHTOOL, &mut request).is_ok() && value.data != 0
+}
+
+/// Whether promiscuous mode is switched on for good (`ip link set … promisc on`); not whether a socket wants it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn is_promiscuous(name: &str) -> io::Result<bool> {
+    Ok(flags(name)? & PROMISCUOUS != 0)
+}
+
+/// Switches promiscuous mode on for good, or off again, where no socket wants it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_promiscuous(name: &str, is_on: bool) -> io::Result<()> {
+    let others = flags(name)? & !PROMISCUOUS;
+    let mut request = request(name);
+    request.ifr_ifru.ifru_flags = others | if is_on { PROMISCUOUS } else { 0 };
+    ask(SET_FLAGS, &mut request)
+}
+
+fn flags(name: &str) -> io::Result<libc::c_short> {
+    let mut request = request(name);
+    ask(GET_FLAGS, &mut request)?;
+    // SAFETY: any octets are a number.
+    Ok(unsafe { request.ifr_ifru.ifru_flags })
+}
+
+/// What is asked of an interface, so far its name only.
+fn request(name: &str) -> libc::ifreq {
     // SAFETY: an all-zero value is a valid one.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let octets = name.len().min(request.ifr_name.len() - 1);
     let place = request.ifr_name.as_mut_ptr().cast::<u8>();
     // SAFETY: both have as many octets, and the place's last one stays 0.
     unsafe { place.copy_from_nonoverlapping(name.as_ptr(), octets) };
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    request
+}
+
+fn ask(what: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
     // SAFETY: no pointers.
     let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     if socket < 0 {
-        return false;
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: a fresh descriptor of our own.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
     // SAFETY: the request is valid, and so is what it points to.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), ETHTOOL, &raw mut request) };
-    result == 0 && value.data != 0
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), what, ptr::from_mut(request)) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// The interfaces that `-i any` means: all but those that stand on others (bridges, bonds, VLANs),
@@ -302,5 +346,7 @@ mod tests {
         assert!(all().unwrap().contains(&"lo".to_owned()));
         assert_eq!(ifindex("no such interface"), None);
         assert_eq!(missed("no such interface"), 0);
+        is_promiscuous("no such interface").unwrap_err();
+        assert!(!is_promiscuous("lo").unwrap());
     }
 }

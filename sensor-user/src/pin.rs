@@ -1,11 +1,11 @@
 //! `--pin DIR`: programs and tables that outlive the process that loaded them, in a BPF file system.
 //!
-//! `DIR/table-N/` holds a table's maps and who it is; `DIR/link-IF-HOOK` an attachment. A sensor that
-//! starts loads its own programs and a new table, and puts its programs into the links that are
-//! there, in one step each: from then on, and after a grace period, nobody writes the old table. What
-//! is in it is exported and the old maps are removed. So the old table may have any size, hash seed
-//! and key. Only if another version laid it out in another way it is removed unread, and that is said:
-//! metering goes on.
+//! `DIR/table-N/` holds a table's maps and who it is; `DIR/link-IF-HOOK` an attachment; `DIR/promiscuous-IF`
+//! says that promiscuous mode is to go with them. A sensor that starts loads its own programs and a new table,
+//! and puts its programs into the links that are there, in one step each: from then on, and after a grace
+//! period, nobody writes the old table. What is in it is exported and the old maps are removed. So the old table
+//! may have any size, hash seed and key. Only if another version laid it out in another way it is removed
+//! unread, and that is said: metering goes on.
 
 mod dead;
 mod folder;
@@ -26,13 +26,16 @@ use weir_sensor_common::{counters::COUNTERS_MAX, stage::Cpu};
 
 use crate::{
     attach::AttachMode,
-    clock, filter,
+    clock, filter, interface,
     kernel::{Kernel, ProgramOptions},
     link,
     statistics::Statistics,
 };
 use dead::Foreign;
-use folder::{links, lock, open_identity, remove_filters, remove_table, tables};
+use folder::{
+    end_promiscuous, links, lock, open_identity, promiscuous, promiscuous_mark, remove_filters,
+    remove_table, tables,
+};
 
 pub use dead::{Dead, Origin};
 pub use left::Left;
@@ -76,7 +79,7 @@ pub struct Pins {
     folder: PathBuf,
     table: PathBuf,
     identity: Array<MapData, u64>,
-    /// Attachments that feed the table.
+    /// Attachments that feed the table, and marks of interfaces in promiscuous mode.
     links: RefCell<Vec<PathBuf>>,
     /// ifIndexes of the interfaces that dead sensors metered.
     dead_ifindexes: Vec<u32>,
@@ -196,6 +199,23 @@ impl Pins {
         self.links.borrow_mut().push(link.to_owned());
     }
 
+    /// Has an interface stay in promiscuous mode as long as programs are pinned on it, whoever runs. One that an
+    /// administrator has put there is left alone.
+    pub fn keep_promiscuous(&self, ifindex: u32, name: &str) {
+        let mark = promiscuous_mark(&self.folder, ifindex);
+        if !mark.exists() {
+            // What cannot be marked would not be taken back.
+            let is_given = interface::is_promiscuous(name).unwrap_or(true);
+            if is_given || fs::create_dir(&mark).is_err() {
+                return;
+            }
+        }
+        self.uses(&mark);
+        if let Err(error) = interface::set_promiscuous(name, true) {
+            eprintln!("weir-sensor: promiscuous mode of {name} ends with this process: {error}");
+        }
+    }
+
     /// Removes the attachments that feed another table: nobody would read it. Then the tables go that nobody
     /// can read.
     pub fn remove_others(&self) {
@@ -204,6 +224,11 @@ impl Pins {
             if !ours.contains(&path) {
                 let _ = link::detach(&path);
                 let _ = fs::remove_file(path);
+            }
+        }
+        for mark in promiscuous(&self.folder) {
+            if !ours.contains(&mark) {
+                end_promiscuous(&mark);
             }
         }
         // On interfaces that are metered again it was done when they were attached to.

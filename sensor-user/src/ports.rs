@@ -201,7 +201,7 @@ impl Ports {
     }
 
     /// Takes the programs off, unless they are pinned: then they go on, into the table that is
-    /// pinned with them. What they see in promiscuous mode ends with the process, and not before.
+    /// pinned with them, and so does promiscuous mode.
     pub fn detach(&mut self) {
         if !self.are_pinned() {
             for entry in &mut self.entries {

@@ -11,6 +11,8 @@ use aya::maps::{Array, Map, MapData};
 use super::IDENTITY;
 use crate::{filter, interface};
 
+const PROMISCUOUS: &str = "promiscuous-";
+
 /// Holds a folder: one sensor uses it at a time.
 pub fn lock(folder: &Path) -> Result<File> {
     let file = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
@@ -46,9 +48,38 @@ pub fn tables(folder: &Path) -> Result<Vec<u64>> {
 
 /// Attachments that are pinned in a folder.
 pub fn links(folder: &Path) -> Vec<PathBuf> {
+    named(folder, "link-")
+}
+
+/// Marks of the interfaces that are in promiscuous mode as long as something is pinned here: empty folders, since a BPF
+/// file system has no files but pins.
+pub fn promiscuous(folder: &Path) -> Vec<PathBuf> {
+    named(folder, PROMISCUOUS)
+}
+
+/// Where such a mark is.
+pub fn promiscuous_mark(folder: &Path, ifindex: u32) -> PathBuf {
+    folder.join(format!("{PROMISCUOUS}{ifindex}"))
+}
+
+/// Takes promiscuous mode back from a marked interface, if that is still there, and then the mark.
+pub fn end_promiscuous(mark: &Path) {
+    let name = mark.file_name().and_then(|name| name.to_str());
+    let ifindex = name.and_then(|name| name.strip_prefix(PROMISCUOUS)?.parse().ok());
+    if let Some(name) = ifindex.and_then(interface::name)
+        && let Err(error) = interface::set_promiscuous(&name, false)
+    {
+        eprintln!(
+            "weir-sensor: {name} stays in promiscuous mode: {error}; `ip link set dev {name} promisc off` ends it"
+        );
+    }
+    let _ = fs::remove_dir(mark);
+}
+
+fn named(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("link-"))
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
         .map(|entry| entry.path())
         .collect()
 }

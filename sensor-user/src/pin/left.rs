@@ -11,7 +11,7 @@ use weir_netflow::Sampling;
 use super::{
     Dead,
     dead::Foreign,
-    folder::{links, lock, remove_filters, tables},
+    folder::{end_promiscuous, links, lock, promiscuous, remove_filters, tables},
 };
 use crate::{grace, link};
 
@@ -60,6 +60,9 @@ impl Left {
                 .with_context(|| format!("cannot take off what {} holds", path.display()))?;
             fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
+        promiscuous(&self.folder)
+            .iter()
+            .for_each(|mark| end_promiscuous(mark));
         let filters = remove_filters(self.tables.iter().flat_map(Dead::ifindexes))?;
         grace::wait()?;
         Ok(links.len() + filters)

@@ -90,13 +90,13 @@ fn what_the_next_sensor_does_not_use_comes_off() {
     world.send(&flood_frames(0..100));
     let found = world.stop(first);
     expect(&found, "ip_packets=100 adopted_packets=0");
-    assert_eq!(bpf.names().len(), 3, "{:?}", bpf.names());
+    assert_eq!(bpf.names().len(), 4, "{:?}", bpf.names());
     world.send(&flood_frames(100..250));
     let second = world.sensor(&format!("--direction in --pin {}", bpf.pin()));
     world.send(&flood_frames(250..300));
     let found = world.stop(second);
     expect(&found, "ip_packets=50 adopted_packets=150");
-    assert_eq!(bpf.names().len(), 2, "{:?}", bpf.names());
+    assert_eq!(bpf.names().len(), 3, "{:?}", bpf.names());
     bpf.detach(&world);
     assert!(!ip(&world.pair.b, &format!("link show {}", world.pair.b)).contains("xdp"));
 }
@@ -195,8 +195,8 @@ fn a_table_of_another_layout_is_removed_and_its_programs_are_exchanged() {
     expect(&world.stop(second), "ip_packets=5 adopted_packets=0");
     let names = bpf.names();
     assert_eq!(
-        (names.len(), names[1].as_str()),
-        (2, "table-1"),
+        (names.len(), names[2].as_str()),
+        (3, "table-1"),
         "{names:?}"
     );
 
@@ -238,6 +238,36 @@ fn all_that_is_received_is_seen_before_anything_that_is_sent() {
         "{received:?} {sent:?}"
     );
     world.stop(sensor);
+}
+
+/// A mirror port's card would keep back what is for other hosts while no process runs.
+#[test]
+fn promiscuous_mode_stays_with_pinned_programs_and_goes_with_them() {
+    let world = World::new("pnp");
+    let bpf = Bpf::mount(&world);
+    let b = &world.pair.b;
+    // What sockets want is not shown there.
+    let is_promiscuous = || ip(b, &format!("link show {b}")).contains("PROMISC");
+    let arguments = format!("--direction in --pin {}", bpf.pin());
+    world.stop(world.sensor("--direction in"));
+    assert!(!is_promiscuous());
+    world.stop(world.sensor(&arguments));
+    assert!(is_promiscuous());
+    kill(world.sensor(&arguments));
+    assert!(is_promiscuous());
+    // A sensor that is to do without takes it back, and so does the end.
+    let second = world.sensor(&format!("{arguments} --no-promiscuous"));
+    assert!(!is_promiscuous());
+    world.stop(second);
+    world.stop(world.sensor(&arguments));
+    bpf.detach(&world);
+    assert!(!is_promiscuous());
+    assert_eq!(bpf.names(), [""; 0]);
+    // What an administrator gave is not ours to take.
+    ip(b, &format!("link set {b} promisc on"));
+    world.stop(world.sensor(&arguments));
+    bpf.detach(&world);
+    assert!(is_promiscuous());
 }
 
 #[test]
