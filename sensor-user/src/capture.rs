@@ -207,10 +207,13 @@ fn link_header(link: Linktype) -> Option<LinkHeader> {
         Linktype(109) => LinkHeader::Raw(NetworkProtocol::ByNibble, 12),
         Linktype(226) => LinkHeader::Raw(NetworkProtocol::ByNibble, 24),
         Linktype(10) => LinkHeader::Other(link::fddi),
+        Linktype(51) => LinkHeader::Other(link::ppp_over_ethernet),
+        Linktype(100) => LinkHeader::Other(link::logical_link),
         Linktype(105) => LinkHeader::Other(link::wireless),
         Linktype(107) => LinkHeader::Other(link::frame_relay),
         Linktype(117) => LinkHeader::Other(link::packet_filter_log),
         Linktype(127) => LinkHeader::Other(link::radiotap),
+        Linktype(219) => LinkHeader::Other(link::labels),
         Linktype(239) => LinkHeader::Other(link::netfilter_log),
         _ => return None,
     })

@@ -5,16 +5,22 @@ use pcap_parser::Linktype;
 use weir_sensor_common::{
     Packet as _, Unmetered,
     packet::Captured,
-    walk::{self, Layers, NetworkProtocol},
+    walk::{self, Layers, NetworkProtocol, number},
 };
 
 /// In an EtherType's place: there is none, LLC follows.
 const LLC: u16 = 0;
 
-/// A header that names the link layer of what follows: where that begins, and its number. All its numbers are
-/// little-endian.
+/// A header that names the link layer of what follows, or that only one has: where that begins, and its number. All the
+/// header's numbers are little-endian.
 pub(super) fn named(packet: &Captured<'_>, link: Linktype) -> Option<(usize, Linktype)> {
     let (octets, number) = match link.0 & 0xffff {
+        // Which way the frame went, in an octet, before PPP, Cisco HDLC and Frame Relay.
+        204 => return Some((1, Linktype(50))),
+        205 => return Some((1, Linktype(104))),
+        206 => return Some((1, Linktype(107))),
+        // Hilscher's netANALYZER.
+        240 => return Some((4, Linktype(1))),
         // Per-Packet Information.
         192 => (u32::from(packet.u16(2)?.swap_bytes()), packet.u32(4)?),
         // macOS's pktap, in files of its own tcpdump by a number that is for private use: by its form, too.
@@ -31,6 +37,21 @@ pub(super) fn named(packet: &Captured<'_>, link: Linktype) -> Option<(usize, Lin
     };
     let number = i32::try_from(number.swap_bytes()).ok()?;
     Some((octets as usize, Linktype(number)))
+}
+
+/// PPPoE from its own header on (RFC 2516 section 4).
+pub(super) fn ppp_over_ethernet(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    walk::ppp(packet, 6)
+}
+
+/// LLC from the start on, as over ATM (RFC 2684 section 5).
+pub(super) fn logical_link(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    walk::layers(packet, LLC, 0)
+}
+
+/// MPLS labels from the start on.
+pub(super) fn labels(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    walk::layers(packet, number::ETHERTYPE_MPLS, 0)
 }
 
 /// FDDI: frame control and two addresses, then LLC.

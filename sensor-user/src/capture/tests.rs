@@ -46,6 +46,32 @@ fn ppp_is_framed_as_hdlc_or_as_cisco_has_it_or_not_at_all() {
 }
 
 #[test]
+fn files_may_begin_in_the_middle_of_what_links_put_around_a_packet() {
+    assert_found(51, &[0x11, 0, 0, 7, 0, 35, 0, 0x21]);
+    assert_found(100, &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]);
+    assert_found(219, &[0, 1, 0, 64, 0, 2, 0x01, 64]);
+    for direction in [0, 1] {
+        assert_found(204, &[direction, 0xff, 3, 0, 0x21]);
+        assert_found(205, &[direction, 0x0f, 0, 8, 0]);
+        assert_found(206, &[direction, 0x18, 0x41, 3, 0xcc]);
+    }
+    let ethernet = [&[0xee_u8; 16][..], &[8, 0]].concat();
+    assert_found(240, &ethernet);
+    // What they have besides IP.
+    let others: [(i32, &[u8]); 4] = [
+        (51, &[0x11, 0, 0, 7, 0, 35, 0xc0, 0x21]),
+        (100, &[0xfe, 0xfe, 3, 0x83]),
+        (219, &[0, 1, 0x01, 64, 0, 0, 0, 0]),
+        (204, &[0, 0xff, 3, 0xc0, 0x21]),
+    ];
+    for (link, header) in others {
+        let found = walk_behind(link, header, &V4);
+        assert_eq!(found, Err(Unmetered::NonIp), "link type {link}");
+    }
+    assert_eq!(walk_behind(219, &[0; 3], &[]), Err(Unmetered::TooShort));
+}
+
+#[test]
 fn frames_with_a_switch_chips_tag_or_of_infiniband_have_an_ethertype_behind_it() {
     for (link, before) in [(242, 40), (281, 16), (282, 16), (284, 16), (285, 20)] {
         let start = vec![0xee_u8; before];
