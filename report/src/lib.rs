@@ -23,6 +23,7 @@ mod account;
 mod answer;
 mod biflow;
 mod bins;
+mod bursts;
 mod clock;
 mod compare;
 mod covered;

@@ -2,25 +2,20 @@
 //! `--live` (`signature_live.rs`) in what is going on.
 
 use std::{
-    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
-use arrow::datatypes::DataType;
 use clap::Args;
-use datafusion::{
-    functions_aggregate::expr_fn::sum,
-    prelude::{DataFrame, cast, col, lit},
-};
-use futures::StreamExt as _;
+use datafusion::prelude::DataFrame;
 use serde_json::json;
 
 use crate::{
     answer::{Answer, Cell, Column, Table},
+    bursts,
     data::Coverage,
-    element::{Element, KeyValue, key_value},
+    element::{Element, KeyValue},
     filter::{Filter, error::nearest},
     gather::{Counts, Gathering, Group, gather},
     leading::Leading,
@@ -30,9 +25,6 @@ use crate::{
     signatures::{self, By, Signature},
     text,
 };
-
-/// Hosts with a burst, at most: they are held in memory.
-const BURSTS_MAX: usize = 4_000_000;
 
 /// What `weir signature` is asked.
 #[derive(Debug, Args)]
@@ -255,7 +247,7 @@ async fn matching(flows: DataFrame, signature: Signature, lines: usize) -> Resul
         times: true,
         ..Gathering::default()
     };
-    let bursts = bursts(&flows, &signature).await?;
+    let bursts = bursts::hosts(&flows, &signature).await?;
     let mut leading: Leading<Vec<_>, Counts> = Leading::new(lines);
     let mut all = 0;
     gather(flows, &gathering, |row| {
@@ -275,45 +267,6 @@ async fn matching(flows: DataFrame, signature: Signature, lines: usize) -> Resul
         signature,
         all,
     })
-}
-
-/// Hosts that have a burst among flows that fit a signature: time is cut into stretches of its length, by the clock.
-async fn bursts(flows: &DataFrame, signature: &Signature) -> Result<HashSet<KeyValue>> {
-    const MINUTE_NS: i64 = 60_000_000_000;
-    let mut hosts = HashSet::new();
-    let Some((minutes, least)) = signature.burst() else {
-        return Ok(hosts);
-    };
-    let minutes = i64::try_from(minutes).unwrap_or(i64::MAX);
-    let address = match signature.by {
-        By::Source => "src_addr",
-        By::Destination => "dst_addr",
-    };
-    let since_ns = cast(col("flow_start"), DataType::Int64);
-    let stretch = since_ns / lit(minutes.saturating_mul(MINUTE_NS));
-    let columns = vec![
-        col(address).alias("host"),
-        stretch.alias("stretch"),
-        col("flows"),
-    ];
-    let keys = ["host", "stretch"].map(col).to_vec();
-    let stretches = flows.clone().select(columns)?;
-    let stretches = stretches.aggregate(keys, vec![sum(col("flows")).alias("often")])?;
-    let frequent = stretches.filter(col("often").gt_eq(lit(least)))?;
-    let mut stream = frequent.select(vec![col("host")])?.execute_stream().await?;
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        let column = batch.column(0);
-        hosts.extend((0..batch.num_rows()).map(|row| key_value(column, row)));
-        if hosts.len() > BURSTS_MAX {
-            bail!(
-                "more than {} hosts have flows as often as {} wants them: ask for a shorter time",
-                text::count(BURSTS_MAX as u64),
-                signature.name
-            );
-        }
-    }
-    Ok(hosts)
 }
 
 /// Columns of a table of hosts that match.

@@ -85,10 +85,14 @@ fn a_burst_is_seen_in_a_long_time() {
     let burst = (0..30u64).map(|at| login(18_000 + at * 20, "203.0.113.210"));
     let later = login(150_000, "203.0.113.210");
     let seldom = (0..30u64).map(|at| login(18_000 + at * 3600, "203.0.113.211"));
-    let archive = Archive::of(burst.chain([later]).chain(seldom));
+    // As many, on both sides of a quarter of an hour by the clock, which is as long as they may take.
+    let across = (0..30u64).map(|at| login(18_600 + at * 20, "203.0.113.212"));
+    let after = login(150_000, "203.0.113.212");
+    let archive = Archive::of(burst.chain([later, after]).chain(across).chain(seldom));
     let answer = archive.json(&["signature", "ssh-brute-force"]);
     let hosts = column(&answer["matches"], "host");
     assert!(hosts.contains(&json!("203.0.113.210")), "{hosts:?}");
+    assert!(hosts.contains(&json!("203.0.113.212")), "{hosts:?}");
     assert!(!hosts.contains(&json!("203.0.113.211")), "{hosts:?}");
 }
 
