@@ -58,7 +58,7 @@ pub fn load(files: &[PathBuf], folder: &Path) -> Result<()> {
     for path in &paths {
         names
             .read(path)
-            .with_context(|| format!("cannot take names from {}", path.display()))?;
+            .with_context(|| Misasked(format!("cannot take names from {}", path.display())))?;
     }
     // Nothing else loads them meanwhile.
     let _ = LOADED.set(names);

@@ -1,6 +1,9 @@
 //! What all commands share: where the flows are, which of them are asked for, and the engine.
 
-use std::{fmt, fs, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -10,7 +13,11 @@ use crate::{
     clock,
     data::{self, Coverage},
     engine::{Limits, Order},
-    filter::{self, Filter, Surroundings, plan, sets::Library, times},
+    filter::{
+        self, Filter, Surroundings, plan,
+        sets::{self, Library},
+        times,
+    },
     joined, local_names, output, progress,
     reading::Reading,
     spelling::{acl, nfilter},
@@ -72,7 +79,8 @@ fn instant(text: &str) -> Result<i64, String> {
         .ok_or_else(|| "a time such as 2026-11-21T14:00 fits here".to_owned())
 }
 
-/// What is asked wrongly, beside filters and SQL: names that there are not, words that contradict one another.
+/// What is asked wrongly, beside filters and SQL: names that there are not, words that contradict one another, files
+/// of the person's own that cannot be read or understood.
 #[derive(Debug)]
 pub struct Misasked(pub String);
 
@@ -83,6 +91,14 @@ impl fmt::Display for Misasked {
 }
 
 impl std::error::Error for Misasked {}
+
+/// Reads a file that a question takes words from.
+///
+/// # Errors
+/// If it cannot be read: it is a part of the question.
+pub fn read_named(path: &Path) -> Result<String> {
+    sets::read_text(path).with_context(|| Misasked(format!("cannot read {}", path.display())))
+}
 
 /// What is asked, and of which flows.
 pub struct Question {
@@ -134,8 +150,7 @@ impl Source {
     pub fn asked(&self) -> Result<Filter> {
         let mut asked = self.parse(&self.filter.join(" "))?;
         if let Some(path) = &self.filter_file {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
+            let text = read_named(path)?;
             let from_file = self
                 .parse(&text)
                 .with_context(|| format!("in {}", path.display()))?;
@@ -154,7 +169,7 @@ impl Source {
 
     /// A list of another program's, by its file and name.
     fn listed(&self, file: &str, name: &str, translate: Translate) -> Result<Filter> {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+        let text = read_named(Path::new(file))?;
         let filter =
             translate(&text, name).map_err(|says| Misasked(format!("in {file}: {says}")))?;
         let parsed = self.parse(&filter);

@@ -20,7 +20,7 @@ use crate::{
     gather::{Counts, Gathering, Group, gather},
     leading::Leading,
     output::Output,
-    question::{Misasked, Source},
+    question::{Misasked, Source, read_named},
     signature_live,
     signatures::{self, By, Signature},
     text,
@@ -157,10 +157,9 @@ fn known(source: &Source) -> Result<Vec<Signature>> {
 }
 
 fn read_file(source: &Source, path: &Path) -> Result<Vec<Signature>> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = read_named(path)?;
     signatures::read(&text, |filter| source.parse(filter))
-        .with_context(|| format!("in {}", path.display()))
+        .with_context(|| Misasked(format!("in {}", path.display())))
 }
 
 /// Those that are asked for, in that order.

@@ -115,7 +115,7 @@ fn catalogue(options: &Options) -> Result<Vec<Rule>> {
         .source
         .library()
         .read("who", name)
-        .map_err(anyhow::Error::msg)?;
+        .map_err(Misasked)?;
     let shipped = || SHIPPED.iter().find(|(known, _)| known == name);
     let Some(text) = own.or_else(|| shipped().map(|(_, text)| (*text).to_owned())) else {
         let names = SHIPPED.map(|(name, _)| name).join(", ");

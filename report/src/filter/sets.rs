@@ -5,7 +5,8 @@
 //! minus is taken out again; items apply in their order. What follows a `#` is a comment.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -17,7 +18,7 @@ use crate::names;
 const DEPTH_MAX: u32 = 8;
 /// Sets read for one, at most: a few that name one another again and again would be read without an end in sight.
 const READ_MAX: u32 = 1000;
-/// Octets of a file of sets or of names, at most.
+/// Octets of a file of the operator's, at most.
 const FILE_OCTETS_MAX: u64 = 64 << 20;
 
 /// What fits where a MAC address does.
@@ -175,10 +176,13 @@ impl Library {
 /// # Errors
 /// If it cannot be read, or is too large to be one.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    if fs::metadata(path)?.len() > FILE_OCTETS_MAX {
+    let mut octets = Vec::new();
+    // What is no plain file tells no length.
+    let mut file = File::open(path)?.take(FILE_OCTETS_MAX + 1);
+    if file.read_to_end(&mut octets)? as u64 > FILE_OCTETS_MAX {
         return Err(io::Error::other("it has more than 64 MiB"));
     }
-    fs::read_to_string(path)
+    String::from_utf8(octets).map_err(|_| io::Error::other("it is no text (UTF-8)"))
 }
 
 /// What the items of a set are.

@@ -1,6 +1,6 @@
 //! Who uses the network, with whom and for what.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use serde_json::{Value, json};
 use weir_tests::process::succeed;
@@ -223,6 +223,74 @@ fn q7_which_ports_are_used_most() {
     assert_eq!(column(&groups["groups"], "srcip/16"), ["10.1.0.0/16"]);
 }
 
+#[track_caller]
+fn is_refused(archive: &Archive, asked: &[&str], words: &str) {
+    let output = archive.command(asked).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{asked:?}: {said}");
+    assert!(said.contains(words), "{asked:?}: {said}");
+}
+
+/// A file that a question takes words from is a part of it, whichever it is.
+#[test]
+fn a_wrong_file_is_a_wrong_question() {
+    let archive = Archive::new(&[Flow::new(60, "10.1.0.1", "10.1.0.2", TCP, 443)], false, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let wrong = file("wrong", b"\nsrc bort 80\n");
+    let octets = file("octets", b"\xff\xfe");
+    let network = file("names.csv", b"10.0.0.0/33,web\n");
+    let database = file("names.mmdb", b"no database");
+    let unnamed = file("unnamed.toml", b"[a]\nabout = 'no filter'\n");
+    let broken = file("broken.toml", b"[a");
+    let misread = file("misread.toml", b"[a]\nfilter = 'src bort 80'\n");
+    let (within, included) = (format!("src ip in @{wrong}"), format!("@include {wrong}"));
+    for (asked, words) in [
+        (&["top", "-f", &wrong][..], "^^^^ "),
+        (&["top", "-f", "/no/such/file"][..], "cannot read /no/such/"),
+        (&["top", "-f", &octets][..], "no text (UTF-8)"),
+        (&["top", "-f", "/dev/zero"][..], "more than 64 MiB"),
+        (&["top", &within][..], "line 2: "),
+        (&["top", &included][..], "/wrong: "),
+        (&["top", "src ip in @/no/such/set"][..], "there is no file"),
+        (&["top", "@include /no/such/file"][..], "there is no file"),
+        (&["top", "--acl", &wrong, "edge"][..], "line 2: "),
+        (
+            &["top", "--acl", "/no/list", "edge"][..],
+            "cannot read /no/list",
+        ),
+        (&["top", "-F", &wrong, "edge"][..], "line 2: "),
+        (
+            &["top", "-F", "/no/list", "edge"][..],
+            "cannot read /no/list",
+        ),
+        (&["top", "--names", &network][..], "line 1: at most 32"),
+        (&["top", "--names", &database][..], "cannot take names from"),
+        (
+            &["top", "--names", "/no/names"][..],
+            "cannot take names from",
+        ),
+        (&["who", &wrong][..], "line 2: write LABEL: FILTER"),
+        (&["who", &octets][..], "no text (UTF-8)"),
+        (
+            &["signature", "--check", &unnamed][..],
+            "a `filter` is missing",
+        ),
+        (&["signature", "--check", &broken][..], "this is no TOML"),
+        (&["signature", "--check", &misread][..], "signature a: "),
+        (
+            &["signature", "--check", "/no/file"][..],
+            "cannot read /no/file",
+        ),
+    ] {
+        is_refused(&archive, asked, words);
+    }
+}
+
 /// What is asked wrongly is a usage error, and what a command cannot heed is not ignored.
 #[test]
 fn what_is_asked_wrongly_is_told() {
@@ -267,10 +335,7 @@ fn what_is_asked_wrongly_is_told() {
         (&["series", "--every", "1ns"][..], "fits here"),
         (&["sql", "selct 1"][..], "an SQL statement fits here"),
     ] {
-        let output = archive.command(asked).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{asked:?}: {said}");
-        assert!(said.contains(words), "{asked:?}: {said}");
+        is_refused(&archive, asked, words);
     }
     // 0 is no limit, as everywhere.
     let flows = archive.json(&["flows", "-n", "0"]);
