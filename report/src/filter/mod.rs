@@ -20,7 +20,7 @@ mod special;
 pub mod times;
 mod vocabulary;
 
-use std::{net::ToSocketAddrs as _, ops::Range};
+use std::{cell::Cell, net::ToSocketAddrs as _, ops::Range};
 
 use pest::{
     Parser as _,
@@ -42,7 +42,9 @@ const DEPTH_MAX: usize = 64;
 const CONNECTIONS_MAX: u32 = 3;
 /// Files that include one another, at most.
 const INCLUDES_MAX: u32 = 8;
-/// Octets of a filter, at most.
+/// Files that a filter includes, at most: a few that name one another again and again would be read without an end.
+const INCLUDED_MAX: u32 = 1000;
+/// Octets of a filter, at most, and of all files that it includes.
 const OCTETS_MAX: usize = 1 << 20;
 
 /// Parses a filter; an empty one is every flow.
@@ -50,7 +52,13 @@ const OCTETS_MAX: usize = 1 << 20;
 /// # Errors
 /// The line with a caret under what does not fit, and what would.
 pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Filter, Misunderstood> {
-    parse_within(text, around, 0)
+    let included = Cell::default();
+    let reader = Reader {
+        around,
+        includes: 0,
+        included: &included,
+    };
+    reader.parse(text, Around::default())
 }
 
 /// Addresses of a host's name, as the system resolves it.
@@ -58,23 +66,6 @@ pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Filter, Misunderst
 pub fn resolve(name: &str) -> Vec<std::net::IpAddr> {
     let found = (name, 0).to_socket_addrs().into_iter().flatten();
     found.map(|address| address.ip()).collect()
-}
-
-fn parse_within(
-    text: &str,
-    around: &Surroundings<'_>,
-    includes: u32,
-) -> Result<Filter, Misunderstood> {
-    check_size(text).map_err(|misread| misread.within(text))?;
-    let reader = Reader { around, includes };
-    let mut pairs = Grammar::parse(Rule::filter, text)
-        .map_err(|error| unexpected(text, &error).within(text))?;
-    match pairs.next() {
-        Some(pair) if pair.as_rule() == Rule::expression => reader
-            .expression(pair, Around::default())
-            .map_err(|misread| misread.within(text)),
-        _ => Ok(Filter::everything()),
-    }
 }
 
 /// Refuses what would take too much memory or stack.
@@ -150,7 +141,16 @@ fn unclosed(text: &str) -> Option<usize> {
 /// What reads the tree of the grammar.
 struct Reader<'a> {
     around: &'a Surroundings<'a>,
+    /// So many files include this text.
     includes: u32,
+    included: &'a Cell<Included>,
+}
+
+/// What a filter has included so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Included {
+    files: u32,
+    octets: usize,
 }
 
 /// What stands around a part of a filter.
@@ -163,6 +163,18 @@ struct Around {
 }
 
 impl Reader<'_> {
+    fn parse(&self, text: &str, around: Around) -> Result<Filter, Misunderstood> {
+        check_size(text).map_err(|misread| misread.within(text))?;
+        let mut pairs = Grammar::parse(Rule::filter, text)
+            .map_err(|error| unexpected(text, &error).within(text))?;
+        match pairs.next() {
+            Some(pair) if pair.as_rule() == Rule::expression => self
+                .expression(pair, around)
+                .map_err(|misread| misread.within(text)),
+            _ => Ok(Filter::everything()),
+        }
+    }
+
     fn expression(&self, pair: Pair<'_, Rule>, around: Around) -> Read {
         let alternatives = each(pair, Rule::conjunction, |pair| {
             let factors = each(pair, Rule::factor, |pair| self.factor(pair, around))?;
@@ -190,7 +202,7 @@ impl Reader<'_> {
                     continue;
                 }
                 Rule::expression => self.expression(part, around)?,
-                Rule::include => self.include(&part)?,
+                Rule::include => self.include(&part, around)?,
                 _ => condition::read(part, around.negated, self.around)?,
             };
             let apply = |filter: Filter, prefix: Rule| match (prefix, filter) {
@@ -203,17 +215,36 @@ impl Reader<'_> {
         Err(Misread::new(0..0, vocabulary::A_CONDITION))
     }
 
-    /// A filter in a file.
-    fn include(&self, include: &Pair<'_, Rule>) -> Read {
+    /// A filter in a file, as if it stood there in parentheses.
+    fn include(&self, include: &Pair<'_, Rule>, around: Around) -> Read {
         let refuse = |says: String| Misread::new(condition::place(include), says);
         if self.includes >= INCLUDES_MAX {
             let says = format!("files include one another {INCLUDES_MAX} deep at most");
             return Err(refuse(says));
         }
+        let mut included = self.included.get();
+        included.files += 1;
+        if included.files > INCLUDED_MAX {
+            return Err(refuse(format!(
+                "this is one file too many: a filter includes {INCLUDED_MAX} at most, each counted as often as it is named"
+            )));
+        }
         let path = operand::path_of(include);
         let text = self.around.library.read("sets", &path).map_err(refuse)?;
         let text = text.ok_or_else(|| refuse(format!("there is no file {path}")))?;
-        parse_within(&text, self.around, self.includes + 1)
+        included.octets = included.octets.saturating_add(text.len());
+        if included.octets > OCTETS_MAX {
+            return Err(refuse(format!(
+                "with {path} this filter includes more than 1 MiB: long lists belong into a set's file"
+            )));
+        }
+        self.included.set(included);
+        let within = Self {
+            includes: self.includes + 1,
+            ..*self
+        };
+        within
+            .parse(&text, around)
             .map_err(|error| refuse(format!("in {path}: {}", error.says())))
     }
 }

@@ -399,6 +399,41 @@ fn files_are_included_as_filters_and_as_sets() {
     assert!(error.says().contains("known.txt: "), "{error}");
 }
 
+/// Files that name others again and again end somewhere, and what is around an `@include` is around what it includes.
+#[test]
+fn what_is_included_has_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: u32| folder.path().join(name.to_string());
+    let write = |name: u32, text: &str| std::fs::write(path(name), text).unwrap();
+    let include = |name: u32| format!("@include {}", path(name).display());
+    for name in 0..7 {
+        let next = vec![include(name + 1); 12];
+        write(name, &next.join(" or "));
+    }
+    write(7, "tcp");
+    let text = format!("udp and {}", include(0));
+    let error = parsed(&text).unwrap_err();
+    assert!(error.says().contains("one file too many"), "{error}");
+    let last = error.to_string();
+    let last = last.lines().last().unwrap_or_default();
+    assert_eq!(last.find('^'), Some("  udp and ".len()), "{error}");
+    // Each as often as it is named: fewer of them are as before.
+    understood(&include(6));
+    write(7, &format!("tcp #{}", "x".repeat(100_000)));
+    let error = parsed(&include(6)).unwrap_err();
+    assert!(error.says().contains("more than 1 MiB"), "{error}");
+    write(0, "conn dst port 80");
+    let within = |connections: usize| format!("{}{}", "conn ".repeat(connections), include(0));
+    understood(&within(2));
+    let error = parsed(&within(3)).unwrap_err();
+    assert!(error.says().contains("`conn` is within 3"), "{error}");
+    write(0, "flags SA");
+    assert_eq!(
+        understood(&format!("not {}", include(0))),
+        understood("not (flags SA)")
+    );
+}
+
 fn address(text: &str) -> Ipv6Addr {
     mapped_address(text.parse().unwrap())
 }
