@@ -5,7 +5,8 @@ mod known;
 mod shown;
 
 use anyhow::{Result, bail};
-use datafusion::prelude::{Expr, bitwise_and, bitwise_shift_right, col, lit};
+use arrow::datatypes::DataType;
+use datafusion::prelude::{Expr, bitwise_and, bitwise_shift_right, cast, col, lit};
 
 use crate::{
     answer::Cell,
@@ -35,6 +36,8 @@ pub struct Element {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Key {
     Column(&'static str),
+    /// A number of a column, of the type that numbers without a column have.
+    Number(&'static str),
     /// An address cut to so many bits.
     Network(&'static str, u8, u8),
     /// An address cut to the flow's own prefix length.
@@ -75,6 +78,7 @@ impl Element {
         match (name, lengths) {
             ("srcnet", None) => Ok(Self::own_network(&lower, "src_addr", "src_mask")),
             ("dstnet", None) => Ok(Self::own_network(&lower, "dst_addr", "dst_mask")),
+            ("vlan", None) => Ok(Self::vlan(&lower)),
             ("enginetype", None) => Ok(Self::number(&lower, "Engine type", Key::EngineType)),
             ("engineid", None) => Ok(Self::number(&lower, "Engine id", Key::EngineId)),
             ("mpls1", None) => Ok(Self::mpls_label(&lower, "mpls_label_1")),
@@ -132,6 +136,15 @@ impl Element {
         (*name).clone_into(&mut element.name);
         (*heading).clone_into(&mut element.heading);
         Some(element)
+    }
+
+    /// The VLANs by which packets came in and left, as nfdump counts them: each flow in both.
+    fn vlan(name: &str) -> Self {
+        let mut element = Self::number(name, "VLAN", Key::Number("vlan"));
+        if let Some(left) = Self::other("dstvlan") {
+            element.sides.extend(left.sides);
+        }
+        element
     }
 
     fn own_network(name: &str, address: &'static str, mask: &'static str) -> Self {
@@ -246,6 +259,7 @@ impl Element {
     pub fn expressions(&self) -> Vec<Expr> {
         let expression = |key: &Key| match *key {
             Key::Column(column) => col(column),
+            Key::Number(column) => cast(col(column), DataType::UInt64),
             Key::Network(column, v4, v6) => functions::network_expression(col(column), v4, v6),
             Key::OwnNetwork(address, mask) => {
                 functions::own_network_expression(col(address), col(mask))
@@ -310,14 +324,14 @@ fn unknown(name: &str) -> String {
     let names = KNOWN
         .iter()
         .map(|known| known.0)
-        .chain(["srcnet", "dstnet", "mpls1"])
+        .chain(["srcnet", "dstnet", "vlan", "mpls1"])
         .chain(PAIRS.iter().map(|pair| pair.0))
         .chain(others);
     match nearest(name, names) {
         Some(meant) => format!("no element is called `{name}`; did you mean `{meant}`?"),
         None => format!(
             "no element is called `{name}`; there are srcip, dstip, ip, srcport, dstport, port, proto, flags, \
-             tos, dir, srcas, dstas, as, inif, outif, if, srcmask, dstmask, vlan, innervlan, srcmac, dstmac, \
+             tos, dir, srcas, dstas, as, inif, outif, if, srcmask, dstmask, vlan, srcvlan, innervlan, srcmac, dstmac, \
              mac, mpls1 … mpls10, dsttos, dstvlan, nextas, prevas, minttl, maxttl, ethertype, opid, nbar, vrf, \
              evrf, xsrcip, xsrcport (and xdst…), natip, natport, event, iacl, iace, ixace (and e…), outbytes, \
              outpackets, flowlabel, nhip, nhbip, srctunip, dsttunip, router, odid, srcnet, dstnet, duration, bpp, \

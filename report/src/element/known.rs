@@ -94,7 +94,7 @@ pub static KNOWN: [Known; 38] = [
         &["src_mask", "dst_mask"],
         Shown::Number,
     ),
-    ("vlan", "srcvlan", "VLAN", &["vlan"], Shown::Number),
+    ("srcvlan", "", "Source VLAN", &["vlan"], Shown::Number),
     ("nhip", "next", "Next hop", &["next_hop"], Shown::Address),
     ("router", "exporter", "Exporter", &["exporter"], Shown::Text),
     (

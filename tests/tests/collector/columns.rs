@@ -94,6 +94,17 @@ fn what_some_flows_have_begins_another_window_and_all_are_one_table() {
         .map(|row| (&row["key"], &row["flows"]))
         .collect();
     assert_eq!(groups, [(&json!(0), &json!(10)), (&json!(200), &json!(4))]);
+    // As in nfdump, the VLAN that packets came in by and that they left by are both a flow's.
+    let answer = weir(&site, &["top", "--by", "vlan/flows"]);
+    let rows = answer["statistics"][0]["rows"].as_array().unwrap();
+    let groups = rows
+        .iter()
+        .map(|row| [&row["key"], &row["flows"]].map(Value::as_u64));
+    let groups: Vec<_> = groups.collect();
+    assert_eq!(
+        groups,
+        [[0u64, 20], [100, 4], [200, 4]].map(|group| group.map(Some))
+    );
     let answer = weir(&site, &["group", "--by", "dstvlan,xsrcip,ivrfnam"]);
     let groups = answer["groups"].as_array().unwrap();
     assert!(
