@@ -50,7 +50,8 @@ pub struct Source {
     /// the destination
     #[arg(long, num_args = 2, value_names = ["FILE", "NAME"])]
     pub acl: Vec<String>,
-    /// Folder of named sets (sets/NAME) and catalogues (who/NAME)
+    /// Folder of named sets (sets/NAME), catalogues (who/NAME), signatures (signatures/NAME.toml) and names
+    /// (names/FILE)
     #[arg(long, value_name = "DIR", default_value = LIBRARY)]
     pub library: PathBuf,
     /// Take this as the present: `last 2h` counts back from it

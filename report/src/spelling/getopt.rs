@@ -23,6 +23,12 @@ pub fn parse(program: &str, letters: &str, words: &[String]) -> Result<Parsed, S
             parsed.operands.extend(words.cloned());
             break;
         }
+        if word == "--help" {
+            return Err(format!(
+                "`weir {program}` takes the command line that {program}(1) tells of; with --native behind it Weir's own \
+                 command is printed, and `weir help` tells of those"
+            ));
+        }
         if word.starts_with("--") {
             return Err(format!(
                 "`weir {program}` takes {program}'s own options, and --native: leave {word} out, or use Weir's \
@@ -83,6 +89,7 @@ mod tests {
         assert!(parsed("-n").unwrap_err().contains("-n needs an argument"));
         assert!(parsed("-:").unwrap_err().contains("no option -:"));
         assert!(parsed("-y").unwrap_err().contains("no option -y"));
+        assert!(parsed("--help").unwrap_err().contains("`weir help`"));
         assert!(parsed("--json").unwrap_err().contains("leave --json out"));
     }
 }
