@@ -18,7 +18,7 @@ use crate::names;
 const DEPTH_MAX: u32 = 8;
 /// Sets read for one, at most: a few that name one another again and again would be read without an end in sight.
 const READ_MAX: u32 = 1000;
-/// Octets of a file of the operator's, at most.
+/// Octets of a file of the operator's, at most, and of a set with all that are in it.
 const FILE_OCTETS_MAX: u64 = 64 << 20;
 
 /// What fits where a MAC address does.
@@ -47,6 +47,13 @@ const BUILT_IN: [(&str, &str); 5] = [
 #[derive(Clone, Debug)]
 pub struct Library {
     folder: PathBuf,
+}
+
+/// What was read for a set so far.
+#[derive(Debug, Default)]
+struct SoFar {
+    sets: u32,
+    octets: u64,
 }
 
 impl Library {
@@ -78,19 +85,19 @@ impl Library {
     /// # Errors
     /// A sentence that names the set, and the line if one is wrong.
     pub fn set(&self, name: &str, items: Items) -> Result<Ranges, String> {
-        self.set_within(name, items, 0, &mut 0)
+        self.set_within(name, items, 0, &mut SoFar::default())
     }
 
-    /// The same of a set within so many others, where so many sets were read.
+    /// The same of a set within so many others, where so much was read.
     fn set_within(
         &self,
         name: &str,
         items: Items,
         depth: u32,
-        read: &mut u32,
+        read: &mut SoFar,
     ) -> Result<Ranges, String> {
-        *read += 1;
-        if *read > READ_MAX {
+        read.sets += 1;
+        if read.sets > READ_MAX {
             return Err(format!(
                 "@{name} is one too many: a set is of {READ_MAX} sets at most, each counted as often as it is named"
             ));
@@ -102,7 +109,15 @@ impl Library {
         }
         let built_in = || BUILT_IN.iter().find(|(known, _)| *known == name);
         match self.read("sets", name)? {
-            Some(text) => self.members(name, &text, items, depth, read),
+            Some(text) => {
+                read.octets += text.len() as u64;
+                if read.octets > FILE_OCTETS_MAX {
+                    return Err(format!(
+                        "@{name} is too much: a set and the sets in it have 64 MiB at most, each counted as often as it is named"
+                    ));
+                }
+                self.members(name, &text, items, depth, read)
+            }
             None => match built_in() {
                 Some((_, text)) => self.members(name, text, items, depth, read),
                 None => Err(self.unknown(name)),
@@ -116,7 +131,7 @@ impl Library {
         text: &str,
         items: Items,
         depth: u32,
-        read: &mut u32,
+        read: &mut SoFar,
     ) -> Result<Ranges, String> {
         let mut members = Ranges::default();
         let mut added = Vec::new();
@@ -471,10 +486,14 @@ mod tests {
             write(name, &inner.repeat(10));
         }
         assert!(library.set("ten", Items::Addresses).is_ok());
+        write("vast", &format!("192.0.2.1 #{}", "x".repeat(2 << 20)));
+        write("vaster", &"@vast ".repeat(40));
+        assert!(library.set("vast", Items::Addresses).is_ok());
         for (name, items, words) in [
             ("mail", Items::Addresses, "@mail, line 2: this is no IPv4"),
             ("loop", Items::Addresses, "sets within one another"),
             ("wide", Items::Addresses, "a set is of 1000 sets at most"),
+            ("vaster", Items::Addresses, "@vast is too much"),
             ("numbers", Items::Ports, "@numbers, line 1: at most 65535"),
             (
                 "nail",
