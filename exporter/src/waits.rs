@@ -83,7 +83,7 @@ mod tests {
     /// Waits as often as it may with a message that finds no room.
     fn in_vain(waits: &mut Waits) -> u32 {
         waits.begin();
-        let count = (0..).take_while(|_| waits.wait()).count();
+        let count = (0..u16::MAX).take_while(|_| waits.wait()).count();
         waits.stalled = true;
         u32::try_from(count).unwrap()
     }

@@ -219,7 +219,7 @@ fn times_are_told_in_many_ways() {
             assert_eq!((found, record.timed), (expected, true), "{values:?}");
         });
     }
-    let below = (u128::from(end_s) << 64 | 250_000).to_be_bytes();
+    let below = (u128::from(end_s) << 64 | u128::from(250_000_u32)).to_be_bytes();
     let fraction = flow(&[(155, &below)]);
     assert_eq!(fraction.end_ns, expected.1 + 250_000_000);
     let event = flow(&[(323, &ms(end_s))]);

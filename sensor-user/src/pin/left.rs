@@ -60,9 +60,9 @@ impl Left {
                 .with_context(|| format!("cannot take off what {} holds", path.display()))?;
             fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
-        promiscuous(&self.folder)
-            .iter()
-            .for_each(|mark| end_promiscuous(mark));
+        for mark in promiscuous(&self.folder) {
+            end_promiscuous(&mark);
+        }
         let filters = remove_filters(self.tables.iter().flat_map(Dead::ifindexes))?;
         grace::wait()?;
         Ok(links.len() + filters)

@@ -34,6 +34,14 @@ fn weir(site: &Site, arguments: &[&str]) -> Value {
     serde_json::from_str(&succeed(command.arg(site.flows()))).unwrap()
 }
 
+/// Values of an element, and how many flows have each.
+fn top(site: &Site, element: &str) -> Vec<[u64; 2]> {
+    let answer = weir(site, &["top", "--by", &format!("{element}/flows")]);
+    let rows = answer["statistics"][0]["rows"].as_array().unwrap();
+    let numbers = |row: &Value| [&row["key"], &row["flows"]].map(|value| value.as_u64().unwrap());
+    rows.iter().map(numbers).collect()
+}
+
 #[test]
 fn what_some_flows_have_begins_another_window_and_all_are_one_table() {
     let site = Site::new();
@@ -85,26 +93,9 @@ fn what_some_flows_have_begins_another_window_and_all_are_one_table() {
     assert_eq!(others.len(), 10);
     assert!(others.iter().all(|flow| flow.get("src_mac").is_none()));
     // What has no column is an element all the same; flows that have none have 0, as in nfdump.
-    let answer = weir(&site, &["top", "--by", "dstvlan/flows"]);
-    let rows = &answer["statistics"][0]["rows"];
-    let groups: Vec<_> = rows
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| (&row["key"], &row["flows"]))
-        .collect();
-    assert_eq!(groups, [(&json!(0), &json!(10)), (&json!(200), &json!(4))]);
+    assert_eq!(top(&site, "dstvlan"), [[0, 10], [200, 4]]);
     // As in nfdump, the VLAN that packets came in by and that they left by are both a flow's.
-    let answer = weir(&site, &["top", "--by", "vlan/flows"]);
-    let rows = answer["statistics"][0]["rows"].as_array().unwrap();
-    let groups = rows
-        .iter()
-        .map(|row| [&row["key"], &row["flows"]].map(Value::as_u64));
-    let groups: Vec<_> = groups.collect();
-    assert_eq!(
-        groups,
-        [[0u64, 20], [100, 4], [200, 4]].map(|group| group.map(Some))
-    );
+    assert_eq!(top(&site, "vlan"), [[0, 20], [100, 4], [200, 4]]);
     let answer = weir(&site, &["group", "--by", "dstvlan,xsrcip,ivrfnam"]);
     let groups = answer["groups"].as_array().unwrap();
     assert!(
