@@ -79,7 +79,33 @@ pub fn records<'a>(
 
 /// Inlined where the records are used: each is large, and is then made where it is read.
 #[inline]
-fn decode<'a>(mut template: &'a Template, octets: &'a [u8], base: TimeBase) -> DataRecord<'a> {
+pub(crate) fn decode<'a>(
+    template: &'a Template,
+    octets: &'a [u8],
+    base: TimeBase,
+) -> DataRecord<'a> {
+    let Some(plain) = template.plain() else {
+        return decode_any(template, octets, base);
+    };
+    let (flow, timed) = plain.decode(octets, base);
+    DataRecord {
+        sampler: None,
+        is_rate_told: false,
+        timed,
+        reverse: None,
+        is_of_out: [flow.octets, flow.packets].map(|came_in| came_in == 0),
+        template,
+        octets,
+        flow,
+    }
+}
+
+/// A record of any template.
+pub(crate) fn decode_any<'a>(
+    mut template: &'a Template,
+    octets: &'a [u8],
+    base: TimeBase,
+) -> DataRecord<'a> {
     let mut said = Said::default();
     take_all(&mut said, template, octets, base);
     if let Some(outer) = template.outer()
@@ -89,8 +115,8 @@ fn decode<'a>(mut template: &'a Template, octets: &'a [u8], base: TimeBase) -> D
         said = Said::default();
         take_all(&mut said, template, octets, base);
     }
-    let (span, is_of_out) = (said.span_ns(base), said.is_of_out());
-    let untimed = said.untimed_span_ns(base.export_ns);
+    let (span, is_of_out) = (said.times.span_ns(base), said.is_of_out());
+    let untimed = said.times.untimed_span_ns(base.export_ns);
     DataRecord {
         flow: *said.flow(span.unwrap_or(untimed)),
         sampler: said.sampler,
@@ -107,11 +133,11 @@ fn decode<'a>(mut template: &'a Template, octets: &'a [u8], base: TimeBase) -> D
 #[inline]
 fn take_all(said: &mut Said, template: &Template, octets: &[u8], base: TimeBase) {
     if let Some(places) = template.places() {
-        for place in places {
-            if place.role.reading == Reading::Number {
-                said.take_number(place.role.slot, place.number(octets));
+        for (role, place) in places {
+            if role.reading == Reading::Number {
+                said.take_number(role.slot, place.number(octets));
             } else {
-                said.take(place.role, place.value(octets), base.export_ns);
+                said.take(*role, place.value(octets), base.export_ns);
             }
         }
     } else {
@@ -163,9 +189,11 @@ impl<'a> DataRecord<'a> {
     /// Whether all that tells of its packet is a field of that one's first octets (RFC 5477 section 8.5, RFC 7133): its
     /// template has one, and it says no addresses.
     #[must_use]
+    #[inline]
     pub fn is_of_section(&self) -> bool {
-        let addresses = [self.flow.source, self.flow.destination];
-        self.template.has_section() && addresses == [Ipv6Addr::UNSPECIFIED; 2]
+        self.template.has_section()
+            && self.flow.source.is_unspecified()
+            && self.flow.destination.is_unspecified()
     }
 
     /// The first octets of the packet that the record is of ([`Self::is_of_section`]). They are as sFlow has them, and

@@ -18,6 +18,7 @@ pub mod ipfix;
 pub mod layout;
 pub mod optional;
 pub mod options;
+mod plain;
 pub mod record;
 mod role;
 mod said;
@@ -32,6 +33,7 @@ pub mod v5;
 pub mod v7;
 pub mod v8;
 pub mod v9;
+mod when;
 
 pub use layout::Layout;
 pub use optional::Optional;

@@ -7,64 +7,11 @@ use crate::{
     Direction, EndReason, FlowRecord, TimeBase, low32, read,
     role::{Reading, Role, Slot},
     sampling::Rate,
-    time,
+    when::{Times, When},
 };
 
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const ICMPV6: u8 = 58;
-
-/// A time as far as its field alone tells it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum When {
-    #[default]
-    Unsaid,
-    Uptime(u32),
-    At(u64),
-}
-
-impl When {
-    fn read(reading: Reading, value: &[u8], export_ns: u64) -> Self {
-        let number = read::number(value);
-        match reading {
-            Reading::UptimeMs => Self::Uptime(low32(number)),
-            Reading::DeltaMicroseconds => {
-                Self::At(export_ns.saturating_sub(number.saturating_mul(1000)))
-            }
-            Reading::SecondsMicroseconds => Self::of_pair(value),
-            // No flow is of 1900 or 1970.
-            _ if number == 0 => Self::Unsaid,
-            Reading::Seconds => Self::At(number.saturating_mul(1_000_000_000)),
-            Reading::Milliseconds => Self::At(number.saturating_mul(1_000_000)),
-            Reading::NtpMicroseconds => Self::At(time::of_ntp_microseconds(number)),
-            Reading::NtpNanoseconds => Self::At(time::of_ntp_nanoseconds(number)),
-            Reading::Number
-            | Reading::Dscp
-            | Reading::Float
-            | Reading::Ipv4
-            | Reading::Ipv6
-            | Reading::Mac => Self::Unsaid,
-        }
-    }
-
-    /// Seconds and microseconds since 1970, each half of the octets.
-    fn of_pair(value: &[u8]) -> Self {
-        let (seconds, microseconds) = value.split_at(value.len() / 2);
-        let (seconds, microseconds) = (read::number(seconds), read::number(microseconds));
-        if seconds == 0 {
-            return Self::Unsaid;
-        }
-        let ns = seconds.saturating_mul(1_000_000_000);
-        Self::At(ns.saturating_add(microseconds.saturating_mul(1000)))
-    }
-
-    fn ns(self, base: TimeBase) -> Option<u64> {
-        match self {
-            Self::Unsaid => None,
-            Self::Uptime(at) => base.uptime_ns(at),
-            Self::At(at_ns) => Some(at_ns),
-        }
-    }
-}
 
 /// What a record said about one address family.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,11 +68,8 @@ pub(crate) struct Said {
     icmp_v6: Icmp,
     out_octets: u64,
     out_packets: u64,
-    start: When,
-    end: When,
-    observed: When,
-    duration_ms: Option<u64>,
-    boot_ms: Option<u64>,
+    /// When it was.
+    pub times: Times,
     rate: Rate,
     /// The sampler's number.
     pub sampler: Option<u64>,
@@ -206,11 +150,11 @@ impl Said {
 
     fn take_time(&mut self, slot: Slot, when: When) {
         match slot {
-            Slot::Start => self.start = when,
-            Slot::End => self.end = when,
+            Slot::Start => self.times.start = when,
+            Slot::End => self.times.end = when,
             Slot::ReverseStart => self.reverse_start = when,
             Slot::ReverseEnd => self.reverse_end = when,
-            _ => self.observed = when,
+            _ => self.times.observed = when,
         }
     }
 
@@ -242,8 +186,8 @@ impl Said {
             Slot::Dot1qVlan if flow.vlan == 0 => flow.vlan = number16 & 0x0fff,
             Slot::Direction if number == 1 => flow.direction = Direction::Egress,
             Slot::EndReason => flow.end_reason = EndReason::from_number(low),
-            Slot::Duration => self.duration_ms = Some(number),
-            Slot::Boot => self.boot_ms = (number != 0).then_some(number),
+            Slot::Duration => self.times.duration_ms = Some(number),
+            Slot::Boot => self.times.boot_ms = (number != 0).then_some(number),
             _ => self.take_other_number(slot, number),
         }
     }
@@ -323,7 +267,7 @@ impl Said {
 
     /// The other direction; none if nothing went that way.
     pub fn reverse(&self, base: TimeBase) -> Option<Reverse> {
-        let base = self.base(base);
+        let base = self.times.base(base);
         let went = self.reverse.octets > 0 || self.reverse.packets > 0;
         went.then(|| Reverse {
             start_ns: self.reverse_start.ns(base),
@@ -368,50 +312,6 @@ impl Said {
             None if self.icmp_type_code != 0 => self.icmp_type_code,
             None => self.flow.destination_port,
         }
-    }
-
-    /// What relative times count from: the record may say when the exporter booted.
-    fn base(&self, base: TimeBase) -> TimeBase {
-        match self.boot_ms {
-            Some(boot_ms) => TimeBase::booted(base.export_ns, Some(boot_ms)),
-            None => base,
-        }
-    }
-
-    /// When it started and ended, never in the wrong order; none if it did not say, or in a way that
-    /// cannot be told.
-    pub fn span_ns(&self, base: TimeBase) -> Option<(u64, u64)> {
-        let base = self.base(base);
-        let (mut start_ns, mut end_ns) = (self.start.ns(base), self.end.ns(base));
-        if let (When::Uptime(first), When::Uptime(last)) = (self.start, self.end)
-            && base.is_untimed(first, last)
-        {
-            (start_ns, end_ns) = (None, None);
-        }
-        let observed_ns = self.observed.ns(base);
-        let duration_ns = self.duration_ms.map(|ms| ms.saturating_mul(1_000_000));
-        let start_ns = start_ns
-            .or_else(|| Some(end_ns?.saturating_sub(duration_ns.unwrap_or(0))))
-            .or(observed_ns)?;
-        let end_ns = end_ns
-            .or_else(|| Some(start_ns.saturating_add(duration_ns?)))
-            .or(observed_ns)
-            .unwrap_or(start_ns);
-        Some((start_ns, end_ns.max(start_ns)))
-    }
-
-    /// The times of a record that tells none: it ended by the export at the latest, and may say how long it lasted,
-    /// by itself or by two sysUptimes of which nobody knows what they count from.
-    pub fn untimed_span_ns(&self, export_ns: u64) -> (u64, u64) {
-        let duration_ms = match (self.duration_ms, self.start, self.end) {
-            (Some(duration_ms), ..) => duration_ms,
-            (None, When::Uptime(first), When::Uptime(last)) => {
-                u64::try_from(last.wrapping_sub(first).cast_signed()).unwrap_or(0)
-            }
-            _ => 0,
-        };
-        let duration_ns = duration_ms.saturating_mul(1_000_000);
-        (export_ns.saturating_sub(duration_ns), export_ns)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::{
     element::{self, Element, NTOP_PEN},
+    plain::Plain,
     read,
     role::{self, Role, Slot},
 };
@@ -72,16 +73,17 @@ impl Field {
     }
 }
 
-/// A field that fills a place in a flow, where all records of a template without variable fields have it.
+/// Where a field's octets are in each record of a template without variable fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Which place, and how its octets are read.
-    pub role: Role,
     from: u16,
     to: u16,
 }
 
 impl Place {
+    /// Of a field that there is none of: the number there is 0.
+    pub const NONE: Self = Self { from: 8, to: 8 };
+
     /// Its octets in a record.
     #[inline]
     pub fn value(self, record: &[u8]) -> &[u8] {
@@ -103,21 +105,17 @@ impl Place {
     }
 }
 
-/// Those that fill a place, of fields that are a datagram's at most.
-fn places(fields: &[Field], roles: &[Role]) -> Vec<Place> {
+/// Fields that fill a place in a flow, where they are, of those that are a datagram's at most.
+fn places(fields: &[Field], roles: &[Role]) -> Vec<(Role, Place)> {
     let mut from = 0_u16;
     let fields = fields.iter().zip(roles).map(|(field, role)| {
         let to = from.saturating_add(field.octets);
-        let place = Place {
-            role: *role,
-            from,
-            to,
-        };
+        let place = Place { from, to };
         from = to;
-        place
+        (*role, place)
     });
     fields
-        .filter(|place| place.role.slot != Slot::Aside)
+        .filter(|(role, _)| role.slot != Slot::Aside)
         .collect()
 }
 
@@ -129,7 +127,8 @@ pub struct Template {
     fields: Vec<Field>,
     roles: Vec<Role>,
     /// None if a field is variable.
-    places: Vec<Place>,
+    places: Vec<(Role, Place)>,
+    plain: Option<Box<Plain>>,
     /// Octets of a record, of the shortest if they vary.
     record_octets_min: usize,
     is_variable: bool,
@@ -185,6 +184,7 @@ impl Template {
             fields,
             roles: Vec::new(),
             places: Vec::new(),
+            plain: None,
             record_octets_min,
             has_aside: false,
             outer: None,
@@ -193,6 +193,8 @@ impl Template {
         if let Some(inner) = role::inner(&template.fields) {
             template.outer = Some(Box::new(template.clone()));
             template.set_roles(inner);
+        } else {
+            template.plain = Plain::of(&template.places).map(Box::new);
         }
         Ok(template)
     }
@@ -287,8 +289,13 @@ impl Template {
     }
 
     /// The fields that fill a place in a flow, in order, if they stand at the same octets in each record.
-    pub(crate) fn places(&self) -> Option<&[Place]> {
+    pub(crate) fn places(&self) -> Option<&[(Role, Place)]> {
         (!self.is_variable).then_some(&self.places)
+    }
+
+    /// How its records are read at once, if they tell each thing in one way.
+    pub(crate) fn plain(&self) -> Option<&Plain> {
+        self.plain.as_deref()
     }
 
     /// A record's fields in order, what they say, and their octets.
@@ -358,17 +365,16 @@ mod tests {
     #[test]
     fn numbers_of_each_width_are_read_wherever_they_stand() {
         let record: Vec<u8> = (1..=24).collect();
-        let role = Role {
-            slot: Slot::Octets,
-            reading: role::Reading::Number,
-        };
         for octets in 1..=8 {
             for from in 0..16 {
                 let to = from + octets;
-                let place = Place { role, from, to };
+                let place = Place { from, to };
                 let expected = read::number(&record[usize::from(from)..usize::from(to)]);
                 assert_eq!(place.number(&record), expected, "{from}..{to}");
             }
+        }
+        for record in [&record[..], &[1; 3]] {
+            assert_eq!(Place::NONE.number(record), 0);
         }
     }
 
@@ -379,7 +385,10 @@ mod tests {
         let fields = fields.map(|(element, octets)| Field::new(element, octets));
         let template = Template::new(256, None, fields.to_vec()).unwrap();
         let places = template.places().unwrap();
-        let places: Vec<_> = places.iter().map(|place| (place.from, place.to)).collect();
+        let places: Vec<_> = places
+            .iter()
+            .map(|(_, place)| (place.from, place.to))
+            .collect();
         assert_eq!(places, [(0, 4), (7, 15)]);
         assert_eq!(variable().places(), None);
     }
