@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use crate::loss::Numbered;
+
 /// Datagrams remembered of each stream; copies come soon after one another.
 const REMEMBERED: usize = 64;
 
@@ -17,36 +19,30 @@ pub struct Copies {
 #[derive(Clone, Copy, Debug)]
 struct Taken {
     hash: u64,
-    units: Units,
-}
-
-/// What a datagram's number counted, as in [`crate::loss::Numbered`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Units {
-    /// Units in it.
-    pub units: u32,
-    /// Units there may be in it beyond those.
-    pub units_unread: u32,
+    numbered: Numbered,
 }
 
 impl Copies {
-    /// The units of a datagram that was taken, if it has this hash.
+    /// What the number of a datagram that was taken counted, if it has this hash.
     #[must_use]
-    pub fn units_of(&self, hash: u64) -> Option<Units> {
+    pub fn numbered(&self, hash: u64) -> Option<&Numbered> {
         let mut recent = self.recent.iter().rev();
         let taken = recent.find(|taken| taken.hash == hash)?;
-        Some(taken.units)
+        Some(&taken.numbered)
     }
 
     /// Remembers a datagram that was taken. One without units may come again as it is.
-    pub fn took(&mut self, hash: u64, units: Units) {
-        if (units.units, units.units_unread) == (0, 0) {
+    pub fn took(&mut self, hash: u64, numbered: &Numbered) {
+        if (numbered.units, numbered.units_unread) == (0, 0) {
             return;
         }
         if self.recent.len() == REMEMBERED {
             self.recent.pop_front();
         }
-        self.recent.push_back(Taken { hash, units });
+        self.recent.push_back(Taken {
+            hash,
+            numbered: *numbered,
+        });
     }
 }
 
@@ -56,20 +52,21 @@ mod tests {
 
     #[test]
     fn the_latest_are_remembered_if_they_have_units() {
-        let units = |units, units_unread| Units {
+        let units = |units, units_unread| Numbered {
             units,
             units_unread,
+            ..Numbered::default()
         };
         let mut copies = Copies::default();
-        copies.took(1, units(0, 0));
-        copies.took(2, units(0, 5));
-        assert_eq!(copies.units_of(1), None);
-        assert_eq!(copies.units_of(2), Some(units(0, 5)));
+        copies.took(1, &units(0, 0));
+        copies.took(2, &units(0, 5));
+        assert_eq!(copies.numbered(1), None);
+        assert_eq!(copies.numbered(2), Some(&units(0, 5)));
         for hash in 3..67 {
-            copies.took(hash, units(3, 0));
+            copies.took(hash, &units(3, 0));
         }
-        assert_eq!(copies.units_of(2), None);
-        assert_eq!(copies.units_of(3), Some(units(3, 0)));
+        assert_eq!(copies.numbered(2), None);
+        assert_eq!(copies.numbered(3), Some(&units(3, 0)));
         assert_eq!(copies.recent.len(), REMEMBERED);
     }
 }

@@ -11,14 +11,18 @@ use weir_netflow::{
 use weir_store::{others::Others, schema::StoredFlow};
 
 use crate::{
-    copies::Units,
     exporter::{DataSet, Exporter, Intake, RATE_NOT_TOLD, Room},
     exporters::{Exporters, Key, Refused, Source},
-    loss::{Numbered, Step},
+    loss::{Numbered, Step, Units},
     statistics::Statistics,
 };
 
 pub(crate) const NS_PER_MS: u64 = 1_000_000;
+/// What is counted of a datagram where datagrams are.
+const DATAGRAM: Units = Units {
+    units: 1,
+    units_unread: 0,
+};
 
 /// A datagram as it came.
 #[derive(Clone, Copy)]
@@ -46,6 +50,7 @@ impl Arrived<'_> {
             sequence,
             units: 1,
             units_unread: 0,
+            other: None,
             sent_ms: time.unix_ns / NS_PER_MS,
             uptime_ms: Some(low32(time.uptime_ms)),
             arrived_ms: self.received_ns / NS_PER_MS,
@@ -60,6 +65,7 @@ impl Arrived<'_> {
             sequence: header.sequence,
             units: 0,
             units_unread: records_max(octets),
+            other: Some(DATAGRAM),
             sent_ms: header.export_ns / NS_PER_MS,
             uptime_ms: None,
             arrived_ms: self.received_ns / NS_PER_MS,
@@ -169,6 +175,7 @@ impl Exporters {
         // v1 has no numbers: neither what was lost can be told nor what is a copy.
         let numbered = datagram.sequence.map(|sequence| Numbered {
             units: datagram.count.into(),
+            other: Some(DATAGRAM),
             ..arrived.numbered(sequence, &datagram.time)
         });
         if let Some(numbered) = &numbered
@@ -207,6 +214,7 @@ impl Exporters {
             let exporter = self.heard(key, arrived.source, arrived.received_ns)?;
             exporter.sequence.step(&Numbered {
                 units: refused.claimed.into(),
+                other: Some(DATAGRAM),
                 ..arrived.numbered(refused.sequence, &refused.time)
             });
         }
@@ -322,9 +330,7 @@ impl Exporters {
                 Set::Reserved => intake.counted.reserved_sets += 1,
             }
         }
-        if key.version == ipfix::VERSION {
-            (numbered.units, numbered.units_unread) = (records, records_unread);
-        }
+        note_records(&mut numbered, key.version, records, records_unread);
         let step = step(exporter, datagram.hash, &numbered);
         changed |= mem::take(&mut exporter.announced.changed);
         let after = exporter.held();
@@ -335,18 +341,21 @@ impl Exporters {
     }
 }
 
+/// Records are the units of IPFIX; in v9 there are exporters that number them all the same.
+fn note_records(numbered: &mut Numbered, version: u16, units: u32, units_unread: u32) {
+    if version == ipfix::VERSION {
+        (numbered.units, numbered.units_unread) = (units, units_unread);
+    } else {
+        numbered.other = Some(Units {
+            units,
+            units_unread,
+        });
+    }
+}
+
 /// What becomes of the number of a datagram that is taken.
 pub(crate) fn step(exporter: &mut Exporter, hash: u64, numbered: &Numbered) -> Step {
-    let Numbered {
-        units,
-        units_unread,
-        ..
-    } = *numbered;
-    let units = Units {
-        units,
-        units_unread,
-    };
-    exporter.copies.took(hash, units);
+    exporter.copies.took(hash, numbered);
     exporter.sequence.step(numbered)
 }
 
@@ -356,13 +365,11 @@ pub(crate) fn step_of_copy(
     hash: u64,
     numbered: &Numbered,
 ) -> Option<Step> {
-    let Units {
-        units,
-        units_unread,
-    } = exporter.copies.units_of(hash)?;
+    let taken = exporter.copies.numbered(hash)?;
     Some(exporter.sequence.step(&Numbered {
-        units,
-        units_unread,
+        units: taken.units,
+        units_unread: taken.units_unread,
+        other: taken.other,
         ..*numbered
     }))
 }

@@ -245,7 +245,7 @@ impl Exporters {
         self.held.sources -= held.sources;
         forgotten.give_up(&mut self.statistics);
         let lost = forgotten.sequence.counts().lost;
-        match Unit::of(key.version) {
+        match Unit::of_stream(key.version, forgotten.sequence.counts_other_unit()) {
             Some(Unit::Datagrams) => self.lost_by_forgotten.1 += lost,
             _ => self.lost_by_forgotten.0 += lost,
         }

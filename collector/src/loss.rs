@@ -15,6 +15,8 @@
 //! - What comes from several ports of one address is read in two ways at once: as one line of numbers, whose port
 //!   changes, and as a line for each port (`loss/sessions.rs`). The plainer one is believed, and the first as long as
 //!   neither is.
+//! - Exporters mix units up: some number records in v9, or datagrams in v5 and IPFIX. One whose numbers move so for long
+//!   is read so, and what was missing by the other reading was not lost (`loss/unit.rs`).
 //! - A number that fits nothing known (far ahead, far behind, of another boot) may be forged or the
 //!   network's mistake. It waits until a second one, right after it, agrees; else it was *doubtful*.
 //!
@@ -22,10 +24,14 @@
 //! datagram's units may be counted as lost later: the account is exact where `doubtful` is 0.
 
 mod sessions;
+mod unit;
 
 use weir_netflow::low32;
 
-use sessions::Sessions;
+use self::{
+    sessions::Sessions,
+    unit::{Heard, Unit},
+};
 
 /// How an exporter numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +47,17 @@ pub enum Numbering {
     RecordsEitherWay,
 }
 
+impl Numbering {
+    /// That of an exporter which counts the unit that its version does not.
+    fn other(self) -> Self {
+        match self {
+            Self::Datagrams => Self::RecordsEitherWay,
+            Self::Samples => Self::Samples,
+            Self::Records | Self::RecordsEitherWay => Self::Datagrams,
+        }
+    }
+}
+
 /// What the account needs of a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Numbered {
@@ -50,6 +67,8 @@ pub struct Numbered {
     pub units: u32,
     /// Units there may be in it beyond those: in sets whose template is not known.
     pub units_unread: u32,
+    /// The same of an exporter that counts the other unit, records in v9 and datagrams elsewhere, if that is known.
+    pub other: Option<Units>,
     /// The exporter's clock when it was sent, milliseconds since 1970-01-01 UTC.
     pub sent_ms: u64,
     /// The exporter's sysUptime then, milliseconds modulo 2³²; IPFIX has none.
@@ -60,7 +79,36 @@ pub struct Numbered {
     pub port: u16,
 }
 
+/// Units of either kind, as in [`Numbered`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Units {
+    /// In it.
+    pub units: u32,
+    /// There may be in it beyond those.
+    pub units_unread: u32,
+}
+
 impl Numbered {
+    /// The same by the other unit. One of which that is not known may hold any number.
+    fn by_other_unit(&self) -> Self {
+        let Units {
+            units,
+            units_unread,
+        } = self.other.unwrap_or(Units {
+            units: 0,
+            units_unread: u16::MAX.into(),
+        });
+        Self {
+            units,
+            units_unread,
+            other: Some(Units {
+                units: self.units,
+                units_unread: self.units_unread,
+            }),
+            ..*self
+        }
+    }
+
     /// The same with the number of those before it, if what it says counts itself too.
     fn counted_before(&self) -> Self {
         Self {
@@ -140,6 +188,13 @@ const ORDER_TOLERANCE_MS: u64 = 1000;
 /// The account of one stream.
 #[derive(Clone, Debug)]
 pub struct Sequence {
+    numbering: Numbering,
+    /// Whether it is by the unit of its version.
+    unit: Unit,
+    /// Counts by the unit that was believed before.
+    counts_before: Counts,
+    /// Counts when the first datagram came that speaks for the other unit.
+    counts_of_run: Counts,
     /// All its datagrams as one line of numbers.
     whole: Numbers,
     /// The same as a line for each port, from the second port on.
@@ -152,22 +207,46 @@ impl Sequence {
     /// Nothing heard yet.
     #[must_use]
     pub fn new(numbering: Numbering) -> Self {
-        let (reach, gaps_max) = match numbering {
-            Numbering::Datagrams => (REACH_DATAGRAMS, GAPS_MAX),
-            Numbering::Samples => (REACH_SAMPLES, GAPS_OF_SOURCE_MAX),
-            Numbering::Records | Numbering::RecordsEitherWay => (REACH_RECORDS, GAPS_MAX),
-        };
-        let either_way = numbering == Numbering::RecordsEitherWay;
         Self {
-            whole: Numbers::new(Bounds { reach, gaps_max }, either_way),
+            numbering,
+            unit: Unit::default(),
+            counts_before: Counts::default(),
+            counts_of_run: Counts::default(),
+            whole: Numbers::of(numbering),
             sessions: None,
             // A source's samples are told apart by its number already, and sources are many.
             has_sessions: numbering != Numbering::Samples,
         }
     }
 
+    /// Whether its numbers count the unit that its version does not: records in v9, datagrams elsewhere.
+    #[must_use]
+    pub fn counts_other_unit(&self) -> bool {
+        self.unit.is_other()
+    }
+
     /// Accounts a datagram.
     pub fn step(&mut self, datagram: &Numbered) -> Step {
+        match self.unit.hear(datagram) {
+            Heard::Nothing => {}
+            Heard::Begins => self.counts_of_run = self.counts(),
+            Heard::Turns => {
+                self.counts_before = self.counts_of_run;
+                self.whole = Numbers::of(if self.unit.is_other() {
+                    self.numbering.other()
+                } else {
+                    self.numbering
+                });
+                self.sessions = None;
+            }
+        }
+        if self.unit.is_other() {
+            return self.account(&datagram.by_other_unit());
+        }
+        self.account(datagram)
+    }
+
+    fn account(&mut self, datagram: &Numbered) -> Step {
         if self.has_sessions
             && self.sessions.is_none()
             && let Some(port) = self.whole.port()
@@ -190,10 +269,12 @@ impl Sequence {
     /// Counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
+        let mut counts = self.counts_before;
         match &self.sessions {
-            Some(sessions) if sessions.are_believed() => sessions.counts(),
-            _ => self.whole.believed().counts,
+            Some(sessions) if sessions.are_believed() => counts.add(&sessions.counts()),
+            _ => counts.add(&self.whole.believed().counts),
         }
+        counts
     }
 }
 
@@ -206,6 +287,16 @@ struct Numbers {
 }
 
 impl Numbers {
+    fn of(numbering: Numbering) -> Self {
+        let (reach, gaps_max) = match numbering {
+            Numbering::Datagrams => (REACH_DATAGRAMS, GAPS_MAX),
+            Numbering::Samples => (REACH_SAMPLES, GAPS_OF_SOURCE_MAX),
+            Numbering::Records | Numbering::RecordsEitherWay => (REACH_RECORDS, GAPS_MAX),
+        };
+        let either_way = numbering == Numbering::RecordsEitherWay;
+        Self::new(Bounds { reach, gaps_max }, either_way)
+    }
+
     fn new(bounds: Bounds, either_way: bool) -> Self {
         let account = Account {
             bounds,

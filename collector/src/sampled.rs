@@ -81,6 +81,7 @@ impl Exporters {
             sequence: header.sequence,
             units: 1,
             units_unread: 0,
+            other: None,
             sent_ms,
             uptime_ms: Some(header.uptime_ms),
             arrived_ms,

@@ -56,6 +56,7 @@ impl Samples {
             sequence: sample.sequence,
             units: 1,
             units_unread: 0,
+            other: None,
             ..*datagram
         });
         match step {
@@ -146,6 +147,7 @@ mod tests {
             sequence: 1,
             units: 1,
             units_unread: 0,
+            other: None,
             sent_ms: u64::from(uptime_ms),
             uptime_ms: Some(uptime_ms),
             arrived_ms: u64::from(uptime_ms),

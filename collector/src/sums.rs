@@ -32,6 +32,16 @@ impl Unit {
         }
     }
 
+    /// That of a stream's numbers, which are by the other one if it counts so.
+    pub fn of_stream(version: u16, counts_other_unit: bool) -> Option<Self> {
+        let unit = Self::of(version)?;
+        Some(match (unit, counts_other_unit) {
+            (unit, false) => unit,
+            (Self::Records, true) => Self::Datagrams,
+            (Self::Datagrams, true) => Self::Records,
+        })
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Records => "records",
@@ -57,6 +67,7 @@ pub struct Sums {
     datagrams: u64,
     records: u64,
     counts: Counts,
+    counts_other_unit: bool,
     templates: usize,
     waiting_sets: usize,
     /// What it said last that it counted itself; of several streams nothing.
@@ -71,6 +82,7 @@ impl Sums {
             datagrams: exporter.datagrams,
             records: exporter.records,
             counts: exporter.sequence.counts(),
+            counts_other_unit: exporter.sequence.counts_other_unit(),
             templates: exporter.templates().count(),
             waiting_sets: exporter.waiting_sets(),
             counted: exporter.announced.counted,
@@ -92,6 +104,7 @@ impl Sums {
         self.datagrams += other.datagrams;
         self.records += other.records;
         self.counts.add(&other.counts);
+        self.counts_other_unit |= other.counts_other_unit;
         self.templates += other.templates;
         self.waiting_sets += other.waiting_sets;
         self.counted.take(other.counted);
@@ -110,7 +123,7 @@ impl Sums {
 
     fn named(self, exporter: &str, version: u16, domain: u32) -> Value {
         let counts = self.counts;
-        let unit = Unit::of(version);
+        let unit = Unit::of_stream(version, self.counts_other_unit);
         let known = |count: u64| unit.map(|_| count);
         json!({
             "exporter": exporter,

@@ -129,6 +129,7 @@ impl Exporter {
                 sequence: weir_netflow::low32(self.number),
                 units: u32::try_from(units).unwrap(),
                 units_unread: 0,
+                other: None,
                 sent_ms,
                 uptime_ms: Some(weir_netflow::low32(self.now_ms - self.boot_ms)),
                 arrived_ms,

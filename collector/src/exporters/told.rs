@@ -26,7 +26,7 @@ impl Exporters {
             self.lost_by_forgotten,
             |(records, datagrams), (key, exporter)| {
                 let lost = exporter.sequence.counts().lost;
-                match Unit::of(key.version) {
+                match Unit::of_stream(key.version, exporter.sequence.counts_other_unit()) {
                     Some(Unit::Datagrams) => (records, datagrams + lost),
                     _ => (records + lost, datagrams),
                 }

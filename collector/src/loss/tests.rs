@@ -11,6 +11,7 @@ fn at(at_ms: u32, sequence: u32, units: u32) -> Numbered {
         sequence,
         units,
         units_unread: 0,
+        other: None,
         sent_ms: UNIX_MS + u64::from(at_ms),
         uptime_ms: Some(UPTIME_MS.wrapping_add(at_ms)),
         arrived_ms: UNIX_MS + u64::from(at_ms),
@@ -510,4 +511,130 @@ fn c12_sets_that_could_not_be_read_are_not_lost() {
             ..NOTHING
         }
     );
+}
+
+/// Datagrams with so many records each, a millisecond apart, of an exporter of v9 that numbers records.
+fn records_of_v9(counts: impl IntoIterator<Item = u32>) -> Vec<Numbered> {
+    let mut number = 0_u32;
+    let numbered = (0..).zip(counts).map(|(ms, units)| {
+        let datagram = Numbered {
+            other: Some(Units {
+                units,
+                units_unread: 0,
+            }),
+            ..at(ms, number, 1)
+        };
+        number += units;
+        datagram
+    });
+    numbered.collect()
+}
+
+#[test]
+fn an_exporter_that_numbers_records_in_v9_has_lost_nothing() {
+    let mut datagrams = records_of_v9((0..200).map(|index| 2 + index % 7));
+    let mut sequence = Sequence::new(Numbering::Datagrams);
+    for datagram in &datagrams[..20] {
+        sequence.step(datagram);
+    }
+    assert!(!sequence.counts_other_unit());
+    assert!(sequence.counts().lost > 20);
+    // One is lost, one is late, one comes twice.
+    let lost = datagrams.remove(150);
+    datagrams.swap(160, 161);
+    datagrams.insert(171, datagrams[170]);
+    for datagram in &datagrams[20..] {
+        sequence.step(datagram);
+    }
+    assert!(sequence.counts_other_unit());
+    let expected = Counts {
+        lost: lost.other.unwrap().units.into(),
+        reordered: 1,
+        duplicated: 1,
+        ..NOTHING
+    };
+    assert_eq!(sequence.counts(), expected);
+}
+
+#[test]
+fn an_exporter_that_numbers_datagrams_in_ipfix_is_read_so() {
+    let datagram = |number: u32| Numbered {
+        uptime_ms: None,
+        other: Some(Units {
+            units: 1,
+            units_unread: 0,
+        }),
+        ..at(number, number, 20)
+    };
+    let mut sequence = Sequence::new(Numbering::RecordsEitherWay);
+    for number in (0..100).chain(103..110) {
+        sequence.step(&datagram(number));
+    }
+    assert!(sequence.counts_other_unit());
+    assert_eq!(sequence.counts(), Counts { lost: 3, ..NOTHING });
+}
+
+/// What was counted before it changed stays.
+#[test]
+fn an_exporter_that_comes_to_number_datagrams_in_v9_is_read_so_again() {
+    let mut datagrams = records_of_v9((0..100).map(|index| 2 + index % 7));
+    datagrams.remove(70);
+    let last = datagrams[98];
+    let after = (1..100).map(|ms| Numbered {
+        sequence: last.sequence + 3 + ms,
+        sent_ms: last.sent_ms + u64::from(ms),
+        uptime_ms: last.uptime_ms.map(|uptime_ms| uptime_ms + ms),
+        ..last
+    });
+    datagrams.extend(after);
+    let mut sequence = Sequence::new(Numbering::Datagrams);
+    for datagram in &datagrams[..99] {
+        sequence.step(datagram);
+    }
+    assert!(sequence.counts_other_unit());
+    let lost = sequence.counts().lost;
+    assert!((1..9).contains(&lost), "{lost}");
+    for datagram in &datagrams[99..] {
+        sequence.step(datagram);
+    }
+    assert!(!sequence.counts_other_unit());
+    assert_eq!(sequence.counts().lost, lost);
+}
+
+/// However much is lost, and if every second datagram goes to another collector.
+#[test]
+fn loss_is_not_taken_for_another_unit() {
+    let mut state = 7_u32;
+    let mut draw = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % below
+    };
+    let of = |number: u32, records: u32| Numbered {
+        other: Some(Units {
+            units: records,
+            units_unread: 0,
+        }),
+        ..at(number, number, 1)
+    };
+    for kept_percent in [2, 10, 50, 90] {
+        let mut sequence = Sequence::new(Numbering::Datagrams);
+        let (mut lost, mut pending, mut heard) = (0, 0, 0);
+        for number in 0..200_000 {
+            let records = 1 + draw(3);
+            if draw(100) >= kept_percent {
+                pending += u64::from(heard > 0);
+                continue;
+            }
+            (lost, pending, heard) = (lost + pending, 0, heard + 1);
+            sequence.step(&of(number, records));
+        }
+        assert!(!sequence.counts_other_unit(), "{kept_percent} %");
+        assert_eq!(sequence.counts().lost, lost, "{kept_percent} %");
+    }
+    let mut sequence = Sequence::new(Numbering::Datagrams);
+    for number in 0..1000 {
+        sequence.step(&of(2 * number, 2));
+    }
+    assert!(!sequence.counts_other_unit());
+    assert_eq!(sequence.counts().lost, 999);
 }
