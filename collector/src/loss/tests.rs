@@ -580,8 +580,9 @@ fn an_exporter_that_comes_to_number_datagrams_in_v9_is_read_so_again() {
     let mut datagrams = records_of_v9((0..100).map(|index| 2 + index % 7));
     datagrams.remove(70);
     let last = datagrams[98];
+    let next = last.sequence + last.other.unwrap().units;
     let after = (1..100).map(|ms| Numbered {
-        sequence: last.sequence + 3 + ms,
+        sequence: next + ms - 1,
         sent_ms: last.sent_ms + u64::from(ms),
         uptime_ms: last.uptime_ms.map(|uptime_ms| uptime_ms + ms),
         ..last
