@@ -1,7 +1,7 @@
 //! A row group's columns as Parquet's column chunks. The file around them, page headers, the footer and the map
 //! of elements without a column are the parquet crate's; the values in the pages are made here. The crate chooses
 //! an encoding before it knows the values, and hashes each value of each column: closing a window took it five
-//! times what nfcapd takes for a flow in all (ARCHITECTURE.md has the figures).
+//! times what nfcapd takes for a flow in all (docs/measuring-notes.md has the figures).
 //!
 //! | file | what it does |
 //! |---|---|
