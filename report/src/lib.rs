@@ -87,7 +87,11 @@ use crate::{data::Coverage, filter::Misunderstood, question::Misasked};
 
 /// Answers questions from the flows that weir-collector keeps.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version)]
+#[command(
+    name = "weir",
+    version,
+    after_help = "Each but live reads /var/lib/weir unless -r DIR says otherwise, and ends with what it covers."
+)]
 struct Options {
     #[command(subcommand)]
     command: Command,
@@ -95,14 +99,14 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show flows
-    Flows(flows::Options),
     /// Show who has most
     Top(top::Options),
-    /// Show one of flow-stat's reports
-    Stat(stat::Options),
-    /// Gather flows by any elements
+    /// Show flows, a line each
+    Flows(flows::Options),
+    /// Sum flows by any elements
     Group(group::Options),
+    /// Show one of flow-stat's reports, by its number
+    Stat(stat::Options),
     /// Show traffic over time
     Series(series::Options),
     /// Show what a host did, and with whom
@@ -113,7 +117,7 @@ enum Command {
     Scans(scans::Options),
     /// Show what is new or has grown since an earlier time
     Compare(compare::Options),
-    /// Show whether the data is complete
+    /// Show whether the data is complete: loss, silence, clocks, gaps
     Health(health::Options),
     /// Show what matches saved patterns: worms, brute force, amplification, and who was first
     Signature(signature::Options),
