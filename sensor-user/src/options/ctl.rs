@@ -25,9 +25,9 @@ Commands:
   delete-all                     throw every flow away, unexported
   send-template                  have the next datagrams carry the templates
   stop-gather, start-gather      take the programs off, put them on again
-  debug+, debug-                 say what each sweep takes, or do not
+  debug+, debug-                 log what each sweep takes, or stop that
   shutdown                       export every flow and end
-  exit                           end without that
+  exit                           end at once, flows unexported
   help                           the words that this sensor knows"
 )]
 pub struct Options {
