@@ -27,30 +27,30 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Find or install what building needs: the BPF toolchain, a C compiler
-    Setup(setup::Options),
-    /// Build everything
-    Build(build::Options),
     /// Show the main job on real packets: sense, export, collect, answer, account
     Demo(demo::Options),
-    /// Show `weir live` over real packets, as README does (--write puts it there)
-    Screen(screen::Options),
+    /// Find or install what building needs: the BPF toolchain, a C compiler
+    Setup(setup::Options),
+    /// Build everything (--release: optimised)
+    Build(build::Options),
     /// Run every test, as CI does
     Test,
     /// The same as `test`, under the name CI looks for
     Ci,
     /// Measure, and compare with the bars
     Bench(bench::Options),
+    /// Play random rounds of options, traffic and mishaps; every account must balance
+    Soak(soak::Options),
+    /// Have a Spark cluster of two workers answer what `weir` answers, over the same files
+    Spark,
     /// Make Debian packages: weir, and weir-softflowd in softflowd's place
     Deb(package::DebOptions),
     /// Make an archive of programs that need no libraries
     Tarball(package::TarballOptions),
     /// Install the packages in a fresh Debian, and in a machine that is booted with its kernel
     PackageTest(package::TestOptions),
-    /// Play random rounds of options, traffic and mishaps; every account must balance
-    Soak(soak::Options),
-    /// Have a Spark cluster of two workers answer what `weir` answers, over the same files
-    Spark,
+    /// Show `weir live` over real packets, as README does (--write puts it there)
+    Screen(screen::Options),
 }
 
 fn main() -> ExitCode {
