@@ -103,6 +103,10 @@ fn files_that_are_no_captures_are_refused() {
             b"hello, world, this is no capture",
             "neither pcap nor pcapng",
         ),
+        (b"\x28\xb5\x2f\xfd and more", "unpack it (`zstd -dc`"),
+        (b"\xfd7zXZ\x00 and more", "unpack it (`xz -dc`"),
+        (b"BZh9 and more", "unpack it (`bzip2 -dc`"),
+        (b"\x04\x22\x4d\x18 and more", "unpack it (`lz4 -dc`"),
     ] {
         fs::write(&path, content).unwrap();
         assert_says(program("weir-sensor").arg("-r").arg(&path), 1, words);

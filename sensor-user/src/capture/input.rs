@@ -53,12 +53,32 @@ pub(super) fn open(
         until_ns: None,
     };
     let mut input = BufReader::with_capacity(AHEAD_OCTETS, Full::new(input, &failure));
-    if input.fill_buf()?.starts_with(&GZIP) {
+    let start = input.fill_buf()?;
+    if start.starts_with(&GZIP) {
         let unpacked = Full::new(MultiGzDecoder::new(input), &failure);
         return Ok((Box::new(unpacked), failure));
     }
+    if let Some(program) = compressor(start) {
+        return Err(io::Error::other(format!(
+            "it is compressed, and not by gzip: unpack it (`{program} -dc`, and `-r -` reads what that writes)"
+        )));
+    }
     // What was read ahead is less than the parser's first read.
     Ok((Box::new(Full::new(input, &failure)), failure))
+}
+
+/// The program that compressed what begins so, of those whose files are not unpacked here.
+fn compressor(start: &[u8]) -> Option<&'static str> {
+    const BEGINNINGS: [(&str, &[u8]); 4] = [
+        ("zstd", &[0x28, 0xb5, 0x2f, 0xfd]),
+        ("xz", &[0xfd, b'7', b'z', b'X', b'Z', 0]),
+        ("bzip2", b"BZh"),
+        ("lz4", &[0x04, 0x22, 0x4d, 0x18]),
+    ];
+    let found = BEGINNINGS
+        .iter()
+        .find(|(_, octets)| start.starts_with(octets));
+    found.map(|(program, _)| *program)
 }
 
 /// A file that a signal ends.
