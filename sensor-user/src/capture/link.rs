@@ -10,6 +10,13 @@ use weir_sensor_common::{
 
 /// In an EtherType's place: there is none, LLC follows.
 const LLC: u16 = 0;
+/// Whose numbers follow in SNAP: EtherTypes, or kinds of bridged frames, of which Ethernet's are two (IEEE 802.1).
+const ETHERTYPES: [u8; 3] = [0; 3];
+const BRIDGED: [u8; 3] = [0, 0x80, 0xc2];
+const BRIDGED_WITH_CHECK: u16 = 1;
+const BRIDGED_WITHOUT: u16 = 7;
+/// PPP among the numbers of network layers (ISO/IEC TR 9577).
+const NETWORK_LAYER_PPP: u8 = 0xcf;
 
 /// A header that names the link layer of what follows, or that only one has: where that begins, and its number. All the
 /// header's numbers are little-endian.
@@ -44,9 +51,40 @@ pub(super) fn ppp_over_ethernet(packet: &Captured<'_>) -> Result<Layers, Unmeter
     walk::ppp(packet, 6)
 }
 
-/// LLC from the start on, as over ATM (RFC 2684 section 5).
+/// LLC from the start on, as over ATM (RFC 2684 section 5), also before PPP (RFC 2364 section 4).
 pub(super) fn logical_link(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
-    walk::layers(packet, LLC, 0)
+    const PPP: [u8; 4] = [0xfe, 0xfe, 3, NETWORK_LAYER_PPP];
+    if packet.octets.starts_with(&PPP) {
+        walk::ppp(packet, PPP.len())
+    } else {
+        behind_llc(packet, 0)
+    }
+}
+
+/// LLC of a link layer that has no place before it for what Ethernet has there: it may be followed by tags, or by a
+/// bridged Ethernet frame, which two octets fill up (RFC 2684 section 5.2).
+fn behind_llc(packet: &Captured<'_>, offset: usize) -> Result<Layers, Unmetered> {
+    const SNAP_OCTETS: usize = 8;
+    const PADDING_OCTETS: usize = 2;
+    let Some([0xaa, 0xaa, 3, a, b, c, high, low]) = packet.read::<SNAP_OCTETS>(offset) else {
+        return walk::layers(packet, LLC, offset);
+    };
+    let payload = offset + SNAP_OCTETS;
+    match ([a, b, c], u16::from_be_bytes([high, low])) {
+        (ETHERTYPES, ethertype) if ethertype > number::LENGTH_MAX => {
+            walk::layers(packet, ethertype, payload)
+        }
+        (BRIDGED, BRIDGED_WITH_CHECK | BRIDGED_WITHOUT) => {
+            bridged(packet, payload + PADDING_OCTETS)
+        }
+        _ => walk::layers(packet, LLC, offset),
+    }
+}
+
+/// A whole Ethernet frame.
+fn bridged(packet: &Captured<'_>, offset: usize) -> Result<Layers, Unmetered> {
+    let ethertype = packet.u16(offset + 12).ok_or(Unmetered::TooShort)?;
+    walk::layers(packet, ethertype, offset + 14)
 }
 
 /// MPLS labels from the start on.
@@ -56,11 +94,11 @@ pub(super) fn labels(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
 
 /// FDDI: frame control and two addresses, then LLC.
 pub(super) fn fddi(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
-    walk::layers(packet, LLC, 13)
+    behind_llc(packet, 13)
 }
 
-/// Frame Relay: an address, whose last octet is odd (ITU-T Q.922 section 3.3), then what RFC 2427 has, or an EtherType,
-/// which is Cisco's way.
+/// Frame Relay: an address, whose last octet is odd (ITU-T Q.922 section 3.3), then what RFC 2427 has or PPP (RFC 1973),
+/// or an EtherType, which is Cisco's way.
 pub(super) fn frame_relay(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
     const ADDRESS_OCTETS_MAX: usize = 4;
     const UNNUMBERED: u8 = 3;
@@ -83,12 +121,15 @@ pub(super) fn frame_relay(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
     match protocol {
         IPV4 => Ok(Layers::plain(NetworkProtocol::V4, offset)),
         IPV6 => Ok(Layers::plain(NetworkProtocol::V6, offset)),
+        NETWORK_LAYER_PPP => walk::ppp(packet, offset),
         SNAP => {
             let [a, b, c, high, low] = packet.read::<5>(offset).ok_or(Unmetered::TooShort)?;
-            if [a, b, c] != [0; 3] {
-                return Err(Unmetered::NonIp);
+            offset += 5;
+            match ([a, b, c], u16::from_be_bytes([high, low])) {
+                (ETHERTYPES, ethertype) => walk::layers(packet, ethertype, offset),
+                (BRIDGED, BRIDGED_WITH_CHECK | BRIDGED_WITHOUT) => bridged(packet, offset),
+                _ => Err(Unmetered::NonIp),
             }
-            walk::layers(packet, u16::from_be_bytes([high, low]), offset + 5)
         }
         _ => Err(Unmetered::NonIp),
     }
@@ -161,7 +202,7 @@ fn data_frame(packet: &Captured<'_>, offset: usize, is_padded: bool) -> Result<L
     if is_padded {
         octets = octets.next_multiple_of(4);
     }
-    walk::layers(packet, LLC, offset + octets)
+    behind_llc(packet, offset + octets)
 }
 
 /// OpenBSD's pflog: how long its header is without padding, in one octet.

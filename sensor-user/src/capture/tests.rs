@@ -95,6 +95,37 @@ fn what_other_systems_put_before_a_packet_is_passed_over() {
     assert_eq!(found, Err(Unmetered::NonIp), "no LLC");
 }
 
+/// On Ethernet tags stand before LLC; these have no place there.
+#[test]
+fn behind_llc_of_other_link_layers_there_may_be_tags_or_a_bridged_frame() {
+    let links = [
+        (10, vec![0x50; 13]),
+        (100, Vec::new()),
+        (105, [&[8_u8, 1][..], &[0; 22]].concat()),
+    ];
+    let (tag, untagged) = ([0, 7, 8, 0], [8, 0]);
+    for (link, start) in links {
+        let snap = |organisation: [u8; 3], number: [u8; 2]| {
+            [&start[..], &[0xaa, 0xaa, 3], &organisation, &number].concat()
+        };
+        let tagged = [&snap([0; 3], [0x81, 0])[..], &tag].concat();
+        let found = walk_behind(link, &tagged, &V4);
+        assert_eq!(found.map(|walked| walked.key.vlan()), Ok(7), "{link}");
+        for kind in [1, 7] {
+            let header = snap([0, 0x80, 0xc2], [0, kind]);
+            let frame = [&header[..], &[0; 2], &[0xee; 12], &untagged].concat();
+            assert_found(link, &frame);
+            let found = walk_behind(link, &frame[..header.len() + 13], &[]);
+            assert_eq!(found, Err(Unmetered::TooShort), "{link}");
+        }
+        // A bridge's own messages, and what another organisation numbers.
+        for header in [snap([0, 0x80, 0xc2], [0, 14]), snap([0, 0, 12], [0x20, 0])] {
+            assert_eq!(walk_behind(link, &header, &V4), Err(Unmetered::NonIp));
+        }
+    }
+    assert_found(100, &[0xfe, 0xfe, 3, 0xcf, 0, 0x21]);
+}
+
 #[test]
 fn frame_relay_has_a_protocol_or_an_ethertype() {
     let addresses: [&[u8]; 2] = [&[0x18, 0x41], &[0x18, 0x40, 0x02, 0x81]];
@@ -108,8 +139,12 @@ fn frame_relay_has_a_protocol_or_an_ethertype() {
         for behind in behinds {
             assert_found(107, &[address, behind].concat());
         }
-        // Link management, and a bridged frame.
-        let others: [&[u8]; 2] = [&[3, 8], &[3, 0, 0x80, 0, 0x80, 0xc2, 0, 7]];
+        let ppp = &[3, 0xcf, 0, 0x21][..];
+        assert_found(107, &[address, ppp].concat());
+        let bridged = &[3, 0, 0x80, 0, 0x80, 0xc2, 0, 7][..];
+        assert_found(107, &[address, bridged, &[0xee; 12], &[8, 0]].concat());
+        // Link management, and a bridged frame of FDDI.
+        let others: [&[u8]; 2] = [&[3, 8], &[3, 0, 0x80, 0, 0x80, 0xc2, 0, 4]];
         for behind in others {
             let found = walk_behind(107, &[address, behind].concat(), &V4);
             assert_eq!(found, Err(Unmetered::NonIp), "{behind:02x?}");
