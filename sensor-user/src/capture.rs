@@ -206,6 +206,7 @@ fn link_header(link: Linktype) -> Option<LinkHeader> {
         // OpenBSD's enc, Solaris's ipnet.
         Linktype(109) => LinkHeader::Raw(NetworkProtocol::ByNibble, 12),
         Linktype(226) => LinkHeader::Raw(NetworkProtocol::ByNibble, 24),
+        Linktype(6) => LinkHeader::Other(link::token_ring),
         Linktype(10) => LinkHeader::Other(link::fddi),
         Linktype(51) => LinkHeader::Other(link::ppp_over_ethernet),
         Linktype(100) => LinkHeader::Other(link::logical_link),

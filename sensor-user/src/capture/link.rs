@@ -26,6 +26,8 @@ pub(super) fn named(packet: &Captured<'_>, link: Linktype) -> Option<(usize, Lin
         204 => return Some((1, Linktype(50))),
         205 => return Some((1, Linktype(104))),
         206 => return Some((1, Linktype(107))),
+        // What two kinds of drivers put before IEEE 802.11, the second also under the first one's number.
+        119 | 163 => return Some((radio_octets(packet)?, Linktype(105))),
         // Hilscher's netANALYZER.
         240 => return Some((4, Linktype(1))),
         // Per-Packet Information.
@@ -44,6 +46,17 @@ pub(super) fn named(packet: &Captured<'_>, link: Linktype) -> Option<(usize, Lin
     };
     let number = i32::try_from(number.swap_bytes()).ok()?;
     Some((octets as usize, Linktype(number)))
+}
+
+/// How long a driver's header before IEEE 802.11 is: AVS's begins with its version and tells, Prism's has one length.
+fn radio_octets(packet: &Captured<'_>) -> Option<usize> {
+    const AVS: u32 = 0x0008_0211;
+    const PRISM_OCTETS: usize = 144;
+    if packet.u32(0)? >> 12 == AVS {
+        usize::try_from(packet.u32(4)?).ok()
+    } else {
+        Some(PRISM_OCTETS)
+    }
 }
 
 /// PPPoE from its own header on (RFC 2516 section 4).
@@ -95,6 +108,26 @@ pub(super) fn labels(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
 /// FDDI: frame control and two addresses, then LLC.
 pub(super) fn fddi(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
     behind_llc(packet, 13)
+}
+
+/// Token Ring (IEEE 802.5): access and frame control, two addresses, a route if the second one's first bit says so, and
+/// LLC in frames of its kind.
+pub(super) fn token_ring(packet: &Captured<'_>) -> Result<Layers, Unmetered> {
+    const KIND: u8 = 0xc0;
+    const LLC_FRAME: u8 = 0x40;
+    const IS_ROUTED: u8 = 0x80;
+    const ROUTE_OCTETS: u8 = 0x1f;
+    let [_access, control] = packet.read::<2>(0).ok_or(Unmetered::TooShort)?;
+    if control & KIND != LLC_FRAME {
+        return Err(Unmetered::NonIp);
+    }
+    let [source, _] = packet.read::<2>(8).ok_or(Unmetered::TooShort)?;
+    let mut offset = 14;
+    if source & IS_ROUTED != 0 {
+        let [octets, _] = packet.read::<2>(offset).ok_or(Unmetered::TooShort)?;
+        offset += usize::from(octets & ROUTE_OCTETS);
+    }
+    behind_llc(packet, offset)
 }
 
 /// Frame Relay: an address, whose last octet is odd (ITU-T Q.922 section 3.3), then what RFC 2427 has or PPP (RFC 1973),

@@ -215,6 +215,42 @@ fn what_the_radio_says_tells_whether_headers_are_padded() {
 }
 
 #[test]
+fn before_wireless_frames_drivers_put_headers_of_their_own() {
+    let frame = wireless_header(0x08, 0x01, 24);
+    let prism = [&[0x44_u8, 0, 0, 0, 144, 0, 0, 0][..], &[0; 136]].concat();
+    let avs = [&[0x80_u8, 0x21, 0x10, 1, 0, 0, 0, 64][..], &[0; 56]].concat();
+    for (link, header) in [(119, &prism), (119, &avs), (163, &avs)] {
+        assert_found(link, &[&header[..], &frame].concat());
+    }
+    // A length beyond all that was captured.
+    let mut endless = [&avs[..], &frame, &V4].concat();
+    endless[4..8].fill(0xff);
+    let cut = Frame {
+        captured: Captured::whole(&endless),
+        link: Linktype(163),
+        unix_ns: 0,
+    };
+    assert!(!supported(&cut));
+}
+
+#[test]
+fn token_rings_frames_may_have_a_route() {
+    let begin = |control: u8, source: u8| {
+        [&[0x10, control][..], &[0xee; 6], &[source, 0, 0, 0, 0, 1]].concat()
+    };
+    let snap = [0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
+    assert_found(6, &[&begin(0x40, 2)[..], &snap].concat());
+    let route = [0x06, 0x30, 0, 1, 0, 2];
+    let routed = [&begin(0x40, 0x82)[..], &route, &snap].concat();
+    assert_found(6, &routed);
+    let found = walk_behind(6, &routed[..14], &[]);
+    assert_eq!(found, Err(Unmetered::TooShort), "no route");
+    // The ring's own frames.
+    let found = walk_behind(6, &[&begin(0, 2)[..], &snap].concat(), &V4);
+    assert_eq!(found, Err(Unmetered::NonIp));
+}
+
+#[test]
 fn the_payload_is_found_among_netfilters_attributes() {
     let little = [2, 0, 0, 0, 9, 0, 10, 0, b'e', b't', b'h', b'0', 0, 0, 0, 0];
     let big = [2, 0, 0, 0, 0, 9, 0, 10, b'e', b't', b'h', b'0', 0, 0, 0, 0];
