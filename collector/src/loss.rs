@@ -88,6 +88,14 @@ pub struct Units {
     pub units_unread: u32,
 }
 
+impl Units {
+    /// Whether there may be so many in it.
+    fn may_be(self, units: u32) -> bool {
+        let unread = units.checked_sub(self.units);
+        unread.is_some_and(|unread| unread <= self.units_unread)
+    }
+}
+
 impl Numbered {
     /// The same by the other unit. One of which that is not known may hold any number.
     fn by_other_unit(&self) -> Self {
@@ -101,11 +109,16 @@ impl Numbered {
         Self {
             units,
             units_unread,
-            other: Some(Units {
-                units: self.units,
-                units_unread: self.units_unread,
-            }),
+            other: Some(self.of_version()),
             ..*self
+        }
+    }
+
+    /// Those of the unit that its version counts.
+    fn of_version(&self) -> Units {
+        Units {
+            units: self.units,
+            units_unread: self.units_unread,
         }
     }
 

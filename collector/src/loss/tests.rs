@@ -574,6 +574,29 @@ fn an_exporter_that_numbers_datagrams_in_ipfix_is_read_so() {
     assert_eq!(sequence.counts(), Counts { lost: 3, ..NOTHING });
 }
 
+/// One record in each datagram, which nobody can count, and then two.
+#[test]
+fn records_without_a_template_say_nothing_of_the_unit() {
+    let datagram = |number: u32, units: u32, units_unread: u32| Numbered {
+        units_unread,
+        uptime_ms: None,
+        other: Some(Units {
+            units: 1,
+            units_unread: 0,
+        }),
+        ..at(number, number, units)
+    };
+    let mut sequence = Sequence::new(Numbering::RecordsEitherWay);
+    for number in 0..50 {
+        sequence.step(&datagram(number, 0, 20));
+    }
+    for number in (50..250).step_by(2) {
+        sequence.step(&datagram(number, 2, 0));
+    }
+    assert!(!sequence.counts_other_unit());
+    assert_eq!(sequence.counts(), NOTHING);
+}
+
 /// What was counted before it changed stays.
 #[test]
 fn an_exporter_that_comes_to_number_datagrams_in_v9_is_read_so_again() {

@@ -3,7 +3,8 @@
 //!
 //! What tells it is how far the number moved from one datagram to the next: by as much as one of them has of the other
 //! unit, and not of its own. Loss does that now and then, but not [`RUN`] times before it does the expected once; nor does
-//! an exporter that has its datagrams go to several collectors in turn, whose numbers always move as far.
+//! an exporter that has its datagrams go to several collectors in turn, whose numbers always move as far. Where records
+//! wait for their template, nobody knows how many there are: as many as the number moved, perhaps.
 
 use super::{Numbered, Units};
 
@@ -49,15 +50,21 @@ impl Unit {
             return Heard::Nothing;
         };
         let moved = datagram.sequence.wrapping_sub(last.sequence);
+        let of_version = [last.of_version(), datagram.of_version()];
+        let of_other = [other_before, other];
         // Some count what is in the datagram itself.
-        let by_version = moved == last.units || moved == datagram.units;
-        let by_other = [other_before, other].map(|Units { units, .. }| units == moved);
-        let by_other = by_other != [false; 2];
+        let is_by =
+            |counted: [Units; 2]| counted.map(|Units { units, .. }| units == moved) != [false; 2];
+        let (by_version, by_other) = (is_by(of_version), is_by(of_other));
         if by_version == by_other || last.port != datagram.port {
             return Heard::Nothing;
         }
         if by_other == self.is_other {
             self.run = 0;
+            return Heard::Nothing;
+        }
+        let believed = if self.is_other { of_other } else { of_version };
+        if believed.map(|counted| counted.may_be(moved)) != [false; 2] {
             return Heard::Nothing;
         }
         self.run += 1;
