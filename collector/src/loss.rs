@@ -317,6 +317,7 @@ impl Numbers {
             doubt: None,
             counts: Counts::default(),
             gaps_met: 0,
+            overlaps: 0,
         };
         Self {
             account_after: either_way.then(|| Box::new(account.clone())),
@@ -340,7 +341,7 @@ impl Numbers {
     /// The account of numbers that count the datagram itself too, if that is the way.
     fn believed_after(&self) -> Option<&Account> {
         let after = self.account_after.as_deref();
-        after.filter(|after| contradictions(&after.counts) < contradictions(&self.account.counts))
+        after.filter(|after| after.contradictions() < self.account.contradictions())
     }
 
     fn believed(&self) -> &Account {
@@ -359,10 +360,6 @@ impl Numbers {
             |after| after.is_continued_by(&datagram.counted_before()),
         )
     }
-}
-
-fn contradictions(counts: &Counts) -> u64 {
-    counts.lost + counts.reordered + counts.duplicated + counts.doubtful
 }
 
 /// A number that fits nothing known, and how often it came again.
@@ -387,6 +384,8 @@ struct Account {
     counts: Counts,
     /// Gaps, those that were filled since included.
     gaps_met: u64,
+    /// Datagrams that began before the one before them ended, and ended after it.
+    overlaps: u64,
 }
 
 impl Account {
@@ -397,8 +396,10 @@ impl Account {
             return Step::InOrder;
         };
         if follows(&line.newest, low32(line.next), datagram, reach) {
+            let begins_before = ahead(low32(line.next), datagram.sequence) < 0;
             let step = line.take(datagram, &mut self.counts);
             self.gaps_met += u64::from(step.is_gap());
+            self.overlaps += u64::from(begins_before && step == Step::InOrder);
             if matches!(step, Step::InOrder | Step::Gap(_)) {
                 // Two that agree must come one right after the other.
                 self.doubt = None;
@@ -459,6 +460,11 @@ impl Account {
             doubtful,
         } = self.counts;
         self.gaps_met + reordered + duplicated + restarts + doubtful
+    }
+
+    /// What speaks against its way to count. How much is missing does not: in the wrong way a gap may look smaller.
+    fn contradictions(&self) -> u64 {
+        self.surprises() + self.overlaps
     }
 
     /// See [`Numbers::is_continued_by`]. Where it ended is known but for what could not be read.

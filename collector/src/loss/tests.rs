@@ -328,6 +328,18 @@ fn ipfix_numbers_that_count_their_own_records_are_no_loss() {
     assert_eq!(sequence.counts(), Counts { lost: 3, ..NOTHING });
 }
 
+/// A short message, a gap, then longer ones: read the other way less would be missing.
+#[test]
+fn ipfix_is_not_read_the_other_way_since_less_would_be_missing() {
+    let datagrams = [(100, 1), (105, 3), (108, 3), (111, 3)];
+    let datagrams: Vec<_> = (0..)
+        .zip(datagrams)
+        .map(|(ms, (number, units))| from(1, at(ms, number, units)))
+        .collect();
+    let (_, counts) = steps(Numbering::RecordsEitherWay, &datagrams);
+    assert_eq!(counts, Counts { lost: 4, ..NOTHING });
+}
+
 #[test]
 fn ipfix_another_session_begins_anew_and_another_port_alone_is_none() {
     let (_, counts) = steps(
