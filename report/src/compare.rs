@@ -30,7 +30,7 @@ const GROUPS_MAX: usize = 4_000_000;
 pub struct Options {
     #[command(flatten)]
     source: Source,
-    /// Length of the period, which ends with the newest flows
+    /// Length of the period, which ends with the newest flows, or at --now
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = series::length)]
     period: i64,
     /// How much earlier the other period was
@@ -73,9 +73,10 @@ impl From<&Counts> for Period {
 /// If the filter does not fit, the query fails, or the output is closed.
 pub async fn run(options: &Options) -> Result<Coverage> {
     let asked = options.source.asked()?;
-    // The newest flows decide where the period ends; the present does if there are none.
+    // The newest flows decide where the period ends; the present does if it was said, or there are none.
     let newest = options.source.question_of(asked.clone())?;
-    let end_ns = newest.coverage.last_received_ns().unwrap_or(newest.now_ns);
+    let newest_ns = newest.coverage.last_received_ns();
+    let end_ns = options.source.now.or(newest_ns).unwrap_or(newest.now_ns);
     // Periods may be longer than there is time.
     let begin_ns = |end_ns: i64| end_ns.saturating_sub(options.period);
     let now = began(begin_ns(end_ns), end_ns.saturating_add(1_000_000));

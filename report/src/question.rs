@@ -14,7 +14,9 @@ use crate::{
     data::{self, Coverage},
     engine::{Limits, Order},
     filter::{
-        self, Filter, Surroundings, plan,
+        self, Filter, Surroundings,
+        ast::{Comparison, Field, Test},
+        plan,
         sets::{self, Library},
         times,
     },
@@ -54,7 +56,7 @@ pub struct Source {
     /// (names/FILE)
     #[arg(long, value_name = "DIR", default_value = LIBRARY)]
     pub library: PathBuf,
-    /// Take this as the present: `last 2h` counts back from it
+    /// Take this as the present: `last 2h` counts back from it, and flows that began later are left out
     #[arg(long, value_name = "TIME", value_parser = instant)]
     pub now: Option<i64>,
     /// Multiply octets and packets of sampled flows by their sampling interval, as nfdump does; else they are as
@@ -101,6 +103,17 @@ pub fn read_named(path: &Path) -> Result<String> {
     sets::read_text(path).with_context(|| Misasked(format!("cannot read {}", path.display())))
 }
 
+/// Flows that began before a time.
+fn began_before(time_ns: i64) -> Filter {
+    let at_ms = time_ns.div_euclid(1_000_000);
+    Test::Time {
+        field: Field::Start,
+        comparison: Comparison::Less,
+        at_ms,
+    }
+    .into()
+}
+
 /// What is asked, and of which flows.
 pub struct Question {
     /// Flows that fit.
@@ -144,7 +157,7 @@ impl Source {
         Ok(filter::parse(text, &around)?)
     }
 
-    /// The filter of the command line and that of the file.
+    /// The filter of the command line and that of the file, of flows that there were by then with --now.
     ///
     /// # Errors
     /// What does not fit, or if the file cannot be read.
@@ -164,6 +177,10 @@ impl Source {
             for list in lists.chunks_exact(2) {
                 asked = asked.and(self.listed(&list[0], &list[1], translate)?);
             }
+        }
+        // Only of a present that was said: an exporter's clock may be ahead of ours.
+        if let Some(now_ns) = self.now {
+            asked = asked.and(began_before(now_ns));
         }
         Ok(asked)
     }

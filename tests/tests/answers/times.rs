@@ -153,3 +153,32 @@ fn new_talkers_and_new_services_stand_out() {
         assert!(text.contains("no flow of the earlier period"), "{text}");
     }
 }
+
+/// Who says what the present is asks as of then: `last` counts back from it, and what came later is not told.
+#[test]
+fn a_present_that_is_said_is_the_end_of_answers() {
+    let peer = "203.0.113.66";
+    let archive = Archive::of([
+        Flow::new(10 * HOUR_S + 1800, "10.1.0.99", peer, TCP, 4444),
+        Flow::new(12 * HOUR_S + 1800, "10.1.0.99", peer, TCP, 4445),
+        Flow::new(14 * HOUR_S + 1800, "10.1.0.99", peer, TCP, 4446),
+    ]);
+    let now = ["--now", "2026-11-20T13:00"];
+    for (asked, ports) in [
+        ("last 1h", &[4445][..]),
+        ("since 10:00", &[4444, 4445][..]),
+        ("any", &[4444, 4445][..]),
+    ] {
+        let asked = format!("dst ip {peer} and {asked}");
+        let answer = archive.json(&[&["flows", "-O", "tstart", &asked][..], &now[..]].concat());
+        assert_eq!(column(&answer["flows"], "dst_port"), ports, "{asked}");
+    }
+    let asked = ["compare", "--against", "2h", "-n", "0"];
+    let answer = archive.json(&[&asked[..], &now[..]].concat());
+    assert_eq!(
+        answer["periods"]["to"], "2026-11-20T13:00:00.000000000Z",
+        "{answer}"
+    );
+    assert!(column(&answer["new_dstport"], "key").contains(&json!(4445)));
+    assert!(column(&answer["gone_dstport"], "key").contains(&json!(4444)));
+}
