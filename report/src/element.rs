@@ -15,6 +15,7 @@ use crate::{
     local_names::{self, What},
     others::{self, OtherKind},
     question::Misasked,
+    ranking::Order,
 };
 use known::{ALSO, KNOWN, Known, NOT_KEPT, OTHERS, PAIRS};
 use shown::Shown;
@@ -226,6 +227,9 @@ impl Element {
             None => Ok(most),
             Some(length) => match length.parse::<u8>() {
                 Ok(bits) if bits <= most => Ok(bits),
+                Err(_) if Order::parse(length).is_some() => Err(format!(
+                    "`{length}` is an order, and no prefix length: --order {length}"
+                )),
                 _ => Err(format!(
                     "a prefix length of {most} at most fits behind `{base}/`"
                 )),
@@ -320,6 +324,9 @@ fn unknown(name: &str) -> String {
     if NOT_KEPT.contains(&name) {
         return format!("Weir's files keep nothing of nfdump's `{name}`");
     }
+    if name == "record" {
+        return "`weir group` has what nfdump calls `record`: the 5-tuple, in the order that --order names".to_owned();
+    }
     let others = OTHERS.iter().flat_map(|(names, ..)| names.iter().copied());
     let names = KNOWN
         .iter()
@@ -402,6 +409,8 @@ mod tests {
             ("ja3", "keep nothing of nfdump's `ja3`"),
             ("dsttoss", "did you mean `dsttos`?"),
             ("srcip/x", "32 at most"),
+            ("srcip/bytes", "--order bytes"),
+            ("record", "`weir group`"),
             ("", "there are srcip"),
         ] {
             let says = Element::parse(text).unwrap_err();

@@ -23,6 +23,7 @@ pub struct Options {
     source: Source,
     /// Elements with commas between, as nfdump's -A: `srcip/24,dstport`
     #[arg(
+        short = 'A',
         long,
         value_name = "ELEMENTS",
         value_delimiter = ',',

@@ -168,7 +168,11 @@ pub fn command() -> clap::Command {
 /// The whole program: takes the command line of this process, prints the answer.
 #[must_use]
 pub fn main() -> ExitCode {
-    let command = match Options::parse().command.native() {
+    let parsed = Options::try_parse().unwrap_or_else(|mut error| {
+        spelling::advise(&mut error);
+        error.exit()
+    });
+    let command = match parsed.command.native() {
         Ok(Some(command)) => command,
         Ok(None) => return weir_service::lines::status("weir", ExitCode::SUCCESS),
         Err(sentence) => {
@@ -285,6 +289,30 @@ mod tests {
         assert_eq!(said(&error), "at the end: cannot write /x: no room");
         let error = anyhow::anyhow!("type_coercion\ncaused by\nthey differ");
         assert_eq!(said(&error), "type_coercion: they differ");
+    }
+
+    #[test]
+    fn nfdumps_letters_are_taken_or_what_to_write_is_said() {
+        for words in [
+            &["top", "-R", "/f", "-s", "srcip/bytes", "-n", "5"][..],
+            &["group", "-A", "srcip,dstport"],
+            &["flows", "-R", "/f", "-c", "5"],
+        ] {
+            let words = ["weir"].iter().chain(words);
+            Options::try_parse_from(words).unwrap();
+        }
+        for (words, says) in [
+            (["weir", "top", "-t"], "'from 12:00 to 13:00'"),
+            (["weir", "flows", "-M"], "-r DIR may be repeated"),
+            (["weir", "flows", "-a"], "`weir group`"),
+        ] {
+            let mut error = Options::try_parse_from(words).unwrap_err();
+            spelling::advise(&mut error);
+            let error = error.to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(error.contains("weir nfdump"), "{error}");
+            assert!(!error.contains("as a value"), "{error}");
+        }
     }
 
     #[test]

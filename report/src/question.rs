@@ -37,7 +37,7 @@ type Translate = fn(&str, &str) -> Result<String, String>;
 #[derive(Debug, Args)]
 pub struct Source {
     /// Directory of the flows (the collector's -w); may be repeated: the flows of several collectors
-    #[arg(short = 'r', long = "read", value_name = "DIR", default_value = FLOWS)]
+    #[arg(short = 'r', short_alias = 'R', long = "read", value_name = "DIR", default_value = FLOWS)]
     pub directories: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]

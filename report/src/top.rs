@@ -23,7 +23,7 @@ pub struct Options {
     source: Source,
     /// What flows are gathered by: srcip, dstport, proto … as nfdump's -s; `srcip/24` cuts addresses,
     /// `srcip:p` splits by protocol, `srcip/bytes/flows` orders twice; may be repeated
-    #[arg(long, value_name = "ELEMENT", default_value = "srcip", value_parser = Statistic::parse)]
+    #[arg(short = 's', long, value_name = "ELEMENT", default_value = "srcip", value_parser = Statistic::parse)]
     by: Vec<Statistic>,
     /// What decides who has most: octets (if nothing is said), packets, flows, bps, pps, bpp, duration or
     /// distinct(ELEMENT), or what left: obytes, opackets, obps, opps or obpp; with `:a` behind it who has least;

@@ -9,10 +9,45 @@ pub mod nfdump;
 pub mod nfilter;
 mod rules;
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::StyledStr,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 /// The word that has the native command printed.
 const NATIVE: &str = "--native";
+
+/// What to write in place of letters of nfdump's that Weir's own commands have not.
+const LETTERS: [(&str, &str); 4] = [
+    (
+        "-t",
+        "times belong to the filter: 'last 2h', 'from 12:00 to 13:00'",
+    ),
+    ("-M", "-r DIR may be repeated"),
+    ("-a", "`weir group` gathers by the 5-tuple"),
+    ("-A", "`weir group --by ELEMENTS` gathers"),
+];
+
+/// Says so, of a command line that was not understood. The parser's own advice, to write `--` before the letter,
+/// would make a filter of it.
+pub fn advise(error: &mut clap::Error) {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return;
+    }
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
+        return;
+    };
+    let Some((_, says)) = LETTERS.iter().find(|(letter, _)| *letter == word.as_str()) else {
+        return;
+    };
+    let all = "`weir nfdump` takes nfdump's own options; --native prints Weir's";
+    let tips = [*says, all].map(StyledStr::from);
+    error.insert(
+        ContextKind::Suggested,
+        ContextValue::StyledStrs(tips.to_vec()),
+    );
+}
 
 /// Another program's words.
 #[derive(Debug, Args)]
