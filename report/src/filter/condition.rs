@@ -138,7 +138,8 @@ impl<'i> Words<'i, '_> {
             return self.refuse(format!("Weir's files keep no {what}"));
         }
         let all = known.iter().copied().chain(names::protocols());
-        let meant = nearest(&word, all)
+        let meant = vocabulary::apart(&word)
+            .or_else(|| nearest(&word, all).map(str::to_owned))
             .map(|meant| format!("; did you mean `{meant}`?"))
             .unwrap_or_default();
         self.refuse(format!("{says}{meant}"))

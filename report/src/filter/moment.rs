@@ -1,6 +1,7 @@
 //! Reading times: when flows were seen, and stretches of time that they were active in.
 
 use super::{
+    Rule,
     ast::{Comparison, Field, Filter, Test},
     condition::{Read, Words},
     error::Misread,
@@ -109,6 +110,14 @@ impl Words<'_, '_> {
         let (begin, now_ns) = (self.at, self.around.now_ns);
         let at = self.here();
         let text = self.value(WHAT)?;
+        // As nfdump's -t has it: 2026/11/21.14:00:00.
+        if self
+            .peek()
+            .is_some_and(|piece| piece.as_rule() == Rule::length)
+        {
+            return self
+                .refuse("a day has hyphens here, and a T before the time: 2026-11-21T14:00");
+        }
         if let Some(span_ns) = self.stretch(&text)
             && self.take(&["ago"])
         {

@@ -290,7 +290,9 @@ impl Items {
                 .unwrap_or_default()
         };
         match self {
-            Self::Addresses | Self::Macs | Self::Numbers { .. } => format!("`{word}` is no number"),
+            Self::Addresses | Self::Macs | Self::Numbers { .. } => {
+                format!("`{word}` is no number, as 1500, 10k, 2M and 0x1f are")
+            }
             Self::Ports => format!(
                 "`{word}` is neither a port nor a service with a name here{}",
                 near(names::services().collect())

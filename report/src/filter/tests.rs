@@ -161,6 +161,17 @@ fn every_primitive_of_nfdumps_manual_is_understood_or_told_not_to_be_kept() {
         ("payload content 'GET'", "payload"),
         ("pf action pass", "a packet filter"),
         ("client latency > 1", "latencies"),
+        ("srcip 192.0.2.1", "did you mean `src ip`?"),
+        ("dst_addr 192.0.2.1", "did you mean `dst ip`?"),
+        ("tcp and dport 443", "did you mean `dst port`?"),
+        ("srcport in [80 443]", "did you mean `src port`?"),
+        ("outif 3", "did you mean `out if`?"),
+        ("bort 443", "did you mean `port`?"),
+        ("bytes > 1MB", "10k, 2M"),
+        (
+            "from 2026/10/30.14:00:00 to 2026/10/30.15:00:00",
+            "2026-11-21T14:00",
+        ),
     ] {
         let error = parsed(text).expect_err(text);
         assert!(error.says().contains(words), "{text}: {error}");

@@ -76,6 +76,21 @@ pub const SIDED: [&str; 12] = [
     "ip", "host", "net", "port", "as", "mask", "vlan", "tos", "mac", "tun", "nat", "geo",
 ];
 
+/// The two words of a condition that was written as one: as an element's name (`srcip`, `inif`), or as other tools
+/// have it (`dport`, `src_addr`).
+#[must_use]
+pub fn apart(word: &str) -> Option<String> {
+    const SIDES: [(&str, &str); 4] = [("src", "src"), ("dst", "dst"), ("s", "src"), ("d", "dst")];
+    if matches!(word, "inif" | "outif") {
+        return Some(word.replace("if", " if"));
+    }
+    SIDES.iter().find_map(|(begin, side)| {
+        let rest = word.strip_prefix(begin)?.trim_start_matches('_');
+        let rest = if rest == "addr" { "ip" } else { rest };
+        SIDED.contains(&rest).then(|| format!("{side} {rest}"))
+    })
+}
+
 /// Elements that nfdump has and Weir's records have not.
 const NOT_KEPT: [(&str, &str); 11] = [
     ("count", "numbers of records: their order is not one"),
