@@ -320,6 +320,25 @@ impl Element {
     }
 }
 
+/// Values of several elements as cells of a line. With the protocol among them, what stands in the place of a
+/// destination port is called type and code where it is ICMP's, and no service.
+#[must_use]
+pub fn cells(elements: &[Element], values: &[KeyValue]) -> Vec<Cell> {
+    const ICMP: [u64; 2] = [1, 58];
+    let is_icmp = elements.iter().zip(values).any(|(element, value)| {
+        let is_icmps = matches!(value, KeyValue::Number(number) if ICMP.contains(number));
+        element.shown == Shown::Protocol && is_icmps
+    });
+    let cell = |(element, value): (&Element, &KeyValue)| match value {
+        KeyValue::Number(number) if is_icmp && element.column() == Some("dst_port") => {
+            let (kind, code) = (number / 256, number % 256);
+            Cell::Number(*number).named(Some(&format!("type {kind} code {code}")))
+        }
+        _ => element.cell(value),
+    };
+    elements.iter().zip(values).map(cell).collect()
+}
+
 fn unknown(name: &str) -> String {
     if NOT_KEPT.contains(&name) {
         return format!("Weir's files keep nothing of nfdump's `{name}`");
@@ -434,6 +453,24 @@ mod tests {
                 Err(says) => assert!(says.contains("keep nothing of nfdump's"), "{name}: {says}"),
             }
         }
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_icmps_ports_is_no_service() {
+        let elements = ["proto", "dstport"].map(|name| Element::parse(name).unwrap());
+        for (protocol, port, shown) in [
+            (1, 2048, "2048 type 8 code 0"),
+            (58, 443, "443 type 1 code 187"),
+            (6, 443, "443 https"),
+            (17, 2048, "2048"),
+        ] {
+            let cells = cells(&elements, &[protocol, port].map(KeyValue::Number));
+            assert_eq!(cells[1].text(), shown);
+            assert_eq!(cells[1].json(), port);
+        }
+        // Without a protocol nothing tells which it is.
+        let alone = cells(&elements[1..], &[KeyValue::Number(443)]);
+        assert_eq!(alone[0].text(), "443 https");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     answer::{self, Answer, Cell, Column, Form, Shape, Table},
     biflow, csv,
     data::Coverage,
-    element::Element,
+    element::{self, Element},
     gather::{Counts, Gathering, Group, gather},
     joined,
     question::Source,
@@ -169,8 +169,7 @@ pub fn table(gathering: &Gathering, groups: &[Group]) -> Table {
 }
 
 fn row(gathering: &Gathering, group: &Group) -> Vec<Cell> {
-    let keys = gathering.keys.iter().zip(&group.keys);
-    let mut row: Vec<_> = keys.map(|(key, value)| key.cell(value)).collect();
+    let mut row = element::cells(&gathering.keys, &group.keys);
     let counts: &Counts = &group.counts;
     row.extend([counts.octets, counts.packets, counts.flows].map(Cell::Count));
     row.extend(counts.distinct.iter().copied().map(Cell::Count));

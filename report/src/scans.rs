@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     answer::{Answer, Cell, Column, Table},
     data::Coverage,
-    element::{Element, KeyValue, key_value},
+    element::{self, Element, KeyValue, key_value},
     gather::{Gathering, gather},
     leading::Leading,
     question::Source,
@@ -249,8 +249,7 @@ fn table(title: &str, elements: &[&str], targets: &str, found: &Found) -> Result
         Column::words("last", "Last (UTC)"),
     ]);
     let rows = found.leading.iter().map(|(keys, tried)| {
-        let keys = elements.iter().zip(keys);
-        let mut row: Vec<_> = keys.map(|(element, key)| element.cell(key)).collect();
+        let mut row = element::cells(&elements, keys);
         row.extend([tried.targets, tried.flows].map(Cell::Count));
         row.push(Cell::Share(tried.bare as f64 / tried.flows.max(1) as f64));
         row.extend([tried.first_ns, tried.last_ns].map(Cell::Time));

@@ -9,7 +9,7 @@ use crate::{
     answer::{self, Answer, Cell, Column, Form, Part, Shape, Table},
     csv,
     data::Coverage,
-    element::Element,
+    element::{self, Element},
     gather::{Counts, Gathering, Group, Row, Total, gather},
     joined,
     question::{Misasked, Question, Source},
@@ -290,8 +290,7 @@ impl Shown<'_> {
     }
 
     fn row(&self, group: &Group) -> Vec<Cell> {
-        let keys = self.gathering.keys.iter().zip(&group.keys);
-        let mut row: Vec<_> = keys.map(|(key, value)| key.cell(value)).collect();
+        let mut row = element::cells(&self.gathering.keys, &group.keys);
         let counts = &group.counts;
         row.extend([counts.octets, counts.packets, counts.flows].map(Cell::Count));
         row.extend(counts.distinct.iter().copied().map(Cell::Count));
