@@ -152,7 +152,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
             if !is_one {
                 table.title = format!("Top {} by {order_name}", statistic.name);
             }
-            answer.parts.push(Part::Table(table));
+            answer.parts.push(Part::Table(shown.printed(table)));
         }
     }
     if is_csv {
@@ -305,6 +305,17 @@ impl Shown<'_> {
         }
         row.push(self.share(counts));
         row
+    }
+
+    /// As people read it: a column of nothing is left out.
+    fn printed(&self, mut table: Table) -> Table {
+        if self.share(self.whole) == Cell::Empty {
+            table.columns.pop();
+            for row in table.rows.iter_mut().chain(&mut table.foot) {
+                row.pop();
+            }
+        }
+        table
     }
 
     /// What part of all octets, packets or flows it is; nothing for what does not add up.

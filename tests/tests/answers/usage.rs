@@ -114,6 +114,10 @@ fn q2_which_server_has_most_connections_and_clients() {
     let first = &answer["statistics"][0]["rows"][0];
     assert_eq!(first["key"], "10.2.0.80");
     assert_eq!(first["distinct(srcip)"], 500);
+    // Who counts once for each server is no part of a whole.
+    let headings = |text: String| text.lines().next().unwrap().to_owned();
+    assert!(headings(archive.text(&servers)).ends_with("distinct(srcip)"));
+    assert!(headings(archive.text(&["top"])).ends_with('%'));
     let busiest = archive.json(&["top", "--by", "dstip", "--order", "flows", "dst port 443"]);
     assert_eq!(busiest["statistics"][0]["rows"][0]["key"], "10.2.0.81");
 }
