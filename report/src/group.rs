@@ -36,8 +36,8 @@ pub struct Options {
     /// latest first
     #[arg(long, value_name = "ORDER", default_value = "octets", value_parser = order)]
     order: Sorting,
-    /// Count different values of this element; may be repeated
-    #[arg(long, value_name = "ELEMENT", value_parser = Element::parse)]
+    /// Count different values of this element; may be repeated, or several with commas between
+    #[arg(long, value_name = "ELEMENT", value_delimiter = ',', value_parser = Element::parse)]
     distinct: Vec<Element>,
     /// Only groups that fit, as in `flows > 10 and bytes > 1M` (nfdump's -P)
     #[arg(short = 'P', long, value_name = "FILTER")]

@@ -295,7 +295,7 @@ mod tests {
     fn nfdumps_letters_are_taken_or_what_to_write_is_said() {
         for words in [
             &["top", "-R", "/f", "-s", "srcip/bytes", "-n", "5"][..],
-            &["group", "-A", "srcip,dstport"],
+            &["group", "-A", "srcip,dstport", "--distinct", "dstip,proto"],
             &["flows", "-R", "/f", "-c", "5"],
         ] {
             let words = ["weir"].iter().chain(words);
@@ -313,6 +313,8 @@ mod tests {
             assert!(error.contains("weir nfdump"), "{error}");
             assert!(!error.contains("as a value"), "{error}");
         }
+        let error = Options::try_parse_from(["weir", "top", "-s", "srcip,dstip"]).unwrap_err();
+        assert!(error.to_string().contains("`weir group --by srcip,dstip`"));
     }
 
     #[test]

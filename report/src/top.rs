@@ -30,8 +30,8 @@ pub struct Options {
     /// tstart or tend: who came or ended first; several with commas between
     #[arg(long, value_name = "ORDER", value_delimiter = ',')]
     order: Vec<String>,
-    /// Count different values of this element; may be repeated
-    #[arg(long, value_name = "ELEMENT", value_parser = Element::parse)]
+    /// Count different values of this element; may be repeated, or several with commas between
+    #[arg(long, value_name = "ELEMENT", value_delimiter = ',', value_parser = Element::parse)]
     distinct: Vec<Element>,
     /// Lines shown; 0: all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
@@ -50,6 +50,11 @@ struct Statistic {
 
 impl Statistic {
     fn parse(text: &str) -> Result<Self, String> {
+        if text.contains(',') {
+            return Err(format!(
+                "each is a table of its own: --by may be repeated, and `weir group --by {text}` gathers by all of them"
+            ));
+        }
         let mut parts = text.split('/');
         let mut name = parts.next().unwrap_or_default().to_owned();
         let mut orders = Vec::new();
