@@ -47,7 +47,9 @@ impl Words<'_, '_> {
             "last" => {
                 let at = self.here();
                 let text = self.value("`seen` or a stretch of time such as 2h or 1h30m")?;
-                match self.stretch(&text) {
+                // `last hour` is one; a letter alone may be a slip.
+                let one_ns = || times::unit_ns(&text).filter(|_| text.len() > 2);
+                match self.stretch(&text).or_else(one_ns) {
                     Some(span_ns) => Ok(active(Some(now_ns.saturating_sub(span_ns)), None)),
                     None => Err(Misread::new(at, self.no_stretch(&text))),
                 }

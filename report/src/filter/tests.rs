@@ -206,6 +206,8 @@ fn one_meaning_has_one_tree() {
         ("next as 64512", "next as = 64512"),
         ("last 2h", "since 2h ago"),
         ("last 1h30m", "last 90m"),
+        ("last hour", "last 1h"),
+        ("last day and last week", "last 24h and last 7d"),
         ("last 1 hour 30 min", "since 1h 30m ago"),
         ("vlan 5", "src or dst vlan 5"),
         ("ttl 5", "min ttl 5 or max ttl 5"),
