@@ -221,8 +221,12 @@ fn unlisted(root: &Path, error: StoreError) -> anyhow::Error {
         _ => io::ErrorKind::Other,
     };
     let is_file = root.is_file();
+    let is_ours = root.extension().is_some_and(|end| end == "parquet");
     let root = root.display();
     match kind {
+        _ if is_file && is_ours => anyhow!(
+            "{root} is a file: -r names a directory, whose files are all read: to ask it alone, put it into one of its own"
+        ),
         _ if is_file => anyhow!(
             "{root} is a file: -r names the directory a collector writes to (its -w), and `weir-collector import -w DIR \
              FILE` takes over files of nfdump and flow-tools"

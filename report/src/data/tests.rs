@@ -101,6 +101,10 @@ fn who_asks_for_the_first_time_is_told_what_to_do() {
         says.contains("is a file") && says.contains("weir-collector import"),
         "{says}"
     );
+    let file = folder.path().join("evidence.parquet");
+    fs::write(&file, "").unwrap();
+    let says = unlisted(&file, read::list(&file).unwrap_err()).to_string();
+    assert!(says.contains("put it into one of its own"), "{says}");
 }
 
 /// Fault case D12: files and windows of both versions are one table.
