@@ -154,6 +154,11 @@ impl Rearranging {
     /// If the directory is none of a collector's, or another process has it.
     pub fn lock(root: &Path) -> Result<Self, StoreError> {
         let open = open_folder(root);
+        if root.is_dir() && !open.try_exists().unwrap_or(true) {
+            return Err(StoreError::NoCollectors {
+                path: root.to_owned(),
+            });
+        }
         assert_folder(&open)?;
         match lock_file(&open.join("recompact.lock"))? {
             Some(lock) => Ok(Self { _lock: lock }),

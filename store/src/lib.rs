@@ -107,6 +107,14 @@ pub enum StoreError {
         /// What is there.
         path: PathBuf,
     },
+    /// No collector has written here.
+    #[error(
+        "{path} is no collector's directory: it has no folder .open; if closed files were copied there, make one"
+    )]
+    NoCollectors {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Somebody else's directory.
     #[error(
         "{path} may not be written: run as the user whose directory it is, or give that to this one (`chown -R`)"

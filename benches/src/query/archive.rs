@@ -1,6 +1,7 @@
-//! Thirty days of flows, an hour a file, as weir-collector leaves them, and the same flows in nfcapd's files.
-//! Weir's are written anew each time, so that they are what the store writes now; nfcapd takes datagrams
-//! only, which costs minutes, so its files are kept below `target/` as long as the flows are the same.
+//! Thirty days of flows as weir-collector leaves them by the package's configuration: windows of five minutes, of
+//! each hour made one sorted file (`recompact`). And the same flows in nfcapd's files. Weir's are written anew each
+//! time, so that they are what the store writes now; nfcapd takes datagrams only, which costs minutes, so its files are
+//! kept below `target/` as long as the flows are the same.
 
 use std::{
     fs,
@@ -31,13 +32,14 @@ use crate::{
     Run,
     buffer::{BUFFER_OCTETS, BufferLimit},
     campus::{Campus, Family},
-    collect::{Nfcapd, Who, nfdump_flows},
+    collect::{Nfcapd, Who, binary, nfdump_flows},
     progress::Progress,
     replay::{Encoded, Sender},
 };
 
 const HOURS: u64 = 30 * 24;
 const HOUR_S: u64 = 3600;
+const WINDOW_S: u64 = 300;
 const NS_PER_S: u64 = 1_000_000_000;
 /// 2026-10-01 00:00 UTC: the same flows each time.
 const START_S: u64 = 1_790_812_800;
@@ -116,9 +118,25 @@ impl Archive {
             progress.begin(format!("writing {} flows as Parquet", self.flows));
             let flows = flows_of(&mut campus, hour, an_hour);
             digest = flows.iter().fold(digest, digested);
-            write_file(&self.weir, START_S + hour * HOUR_S, &flows)?;
+            let a_window = flows.len().div_ceil(usize::try_from(HOUR_S / WINDOW_S)?);
+            for (window, flows) in (0..).zip(flows.chunks(a_window)) {
+                let start_s = START_S + hour * HOUR_S + window * WINDOW_S;
+                write_file(&self.weir, start_s, flows)?;
+            }
             progress.step(1);
         }
+        progress.begin("making one file of each hour's");
+        fs::create_dir_all(layout::open_folder(&self.weir))?;
+        let collector = binary("weir-collector")?;
+        let recompact = Command::new(collector)
+            .arg("recompact")
+            .arg(&self.weir)
+            .output()?;
+        ensure!(
+            recompact.status.success(),
+            "weir-collector recompact: {}",
+            String::from_utf8_lossy(&recompact.stderr)
+        );
         Ok(digest)
     }
 
