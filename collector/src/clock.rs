@@ -17,6 +17,13 @@ pub fn unix_ns() -> u64 {
         })
 }
 
+/// The same in whole milliseconds, for what is received: nobody asks finer, and in files each other value takes room.
+#[must_use]
+pub fn received_ns() -> u64 {
+    const NS_PER_MS: u64 = 1_000_000;
+    unix_ns() / NS_PER_MS * NS_PER_MS
+}
+
 /// Nanoseconds since the machine's boot, on the clock that service managers go by.
 #[must_use]
 pub fn monotonic_ns() -> u64 {

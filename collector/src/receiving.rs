@@ -288,7 +288,7 @@ impl Work {
             ..
         } = self;
         for _ in 0..TURN_MAX {
-            let received_ns = clock::unix_ns();
+            let received_ns = clock::received_ns();
             let mut datagrams = Datagrams::default();
             let repeats = common.onward.repeats();
             let taken = receiver.receive(|octets, source| {

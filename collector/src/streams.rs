@@ -22,7 +22,7 @@ const LAST_TURNS_MAX: usize = 64;
 /// # Errors
 /// If the writer's thread died.
 pub fn take(streams: &mut Connections, common: &Common, registry: &Registry) -> Result<()> {
-    let now_ns = clock::unix_ns();
+    let now_ns = clock::received_ns();
     let allows = |source: &Source| common.shards.of(source.address).allows(source.address);
     streams.accept(registry, now_ns, allows, |accepted| match accepted {
         Accepted::Taken(gone) => {

@@ -242,6 +242,14 @@ impl Running {
         }
     }
 
+    /// Windows that are open, those that wait to be closed included; of nfcapd none are known.
+    pub fn windows_open(&self) -> Result<usize> {
+        match self.who {
+            Who::Weir => Ok(read::list(&self.flows())?.open.len()),
+            Who::Lz4 | Who::Zstd => Ok(0),
+        }
+    }
+
     /// Ends it as a service manager does, and counts what it leaves on disk.
     pub fn stop(mut self) -> Result<Left> {
         let name = self.who.name();

@@ -23,12 +23,19 @@ pub struct Outcome {
     /// Its files; and its processor time with its start and the closing of files.
     pub left: Left,
     pub memory_octets: u64,
+    /// Windows that were open when all was written.
+    pub windows_open: usize,
 }
 
 impl Outcome {
     /// Whether each flow that was sent is in the files, once.
     pub fn is_lossless(&self) -> bool {
         self.kernel_drops == 0 && self.left.flows == self.sent
+    }
+
+    /// Whether closing kept up: beside the window that is written one may be closed, and one have waited for that.
+    pub fn keeps_up(&self) -> bool {
+        self.windows_open <= 3
     }
 
     /// The share of one flow.
