@@ -182,7 +182,12 @@ mod tests {
                 ..Left::default()
             },
             memory_octets: 0,
+            windows_open: 4,
         };
+        let mut of_four = outcome(100, 0);
+        assert!(!of_four.keeps_up());
+        of_four.windows_open = 1;
+        assert!(of_four.keeps_up());
         assert!(outcome(100, 0).is_lossless());
         assert!(!outcome(99, 0).is_lossless());
         assert!(!outcome(100, 1).is_lossless());
