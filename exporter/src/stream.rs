@@ -364,14 +364,20 @@ mod tests {
         panic!("never")
     }
 
-    /// It would else wait with every message, and who shares its thread with it.
-    #[test]
-    fn a_collector_that_takes_a_little_is_not_waited_for_again_and_again() {
+    /// A stream that the kernel has a part of a message of, and the collector's end.
+    fn sent_in_part() -> (TcpListener, Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut stream = Stream::connect(address, Way::default()).unwrap();
         let (mut connection, _) = listener.accept().unwrap();
         send_until_part(&mut stream, &mut connection);
+        (listener, stream, connection)
+    }
+
+    /// It would else wait with every message, and who shares its thread with it.
+    #[test]
+    fn a_collector_that_takes_a_little_is_not_waited_for_again_and_again() {
+        let (_listener, mut stream, connection) = sent_in_part();
         assert_eq!((stream.waits.stalled, stream.waits.left), (true, 0));
         connection.set_read_timeout(Some(Waits::STEP)).unwrap();
         send_until(&mut stream, |sent| {
@@ -385,11 +391,7 @@ mod tests {
 
     #[test]
     fn with_the_last_messages_it_waits_longer_but_not_again_and_again() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut stream = Stream::connect(address, Way::default()).unwrap();
-        let (mut connection, _) = listener.accept().unwrap();
-        send_until_part(&mut stream, &mut connection);
+        let (_listener, mut stream, _connection) = sent_in_part();
         stream.may_wait_long(Waits::STEP * (2 * Waits::EACH_AT_LAST));
         for _ in 0..3 {
             assert!(matches!(stream.send(b"x"), Sent::No { refusals: 0, .. }));
@@ -399,11 +401,7 @@ mod tests {
 
     #[test]
     fn a_message_cut_off_is_told_and_the_next_connection_begins_with_a_whole_one() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut stream = Stream::connect(address, Way::default()).unwrap();
-        let (mut connection, _) = listener.accept().unwrap();
-        send_until_part(&mut stream, &mut connection);
+        let (listener, mut stream, connection) = sent_in_part();
         // While nobody reads nothing is decided about it.
         assert!(matches!(stream.send(b"x"), Sent::No { refusals: 0, .. }));
         assert_eq!(stream.rest(), Rest::UnderWay);

@@ -194,6 +194,18 @@ fn ifindex(namespace: &str, name: &str) -> u32 {
     line.split(':').next().unwrap().trim().parse().unwrap()
 }
 
+/// Others of the same names, in the namespaces of these names, come in the pair's place.
+fn replace_pair(a: &str, b: &str) {
+    ip(a, &format!("link del {a}"));
+    ip(
+        a,
+        &format!("link add {a} type veth peer name {b} netns {b}"),
+    );
+    for end in [a, b] {
+        ip(end, &format!("link set {end} arp off up"));
+    }
+}
+
 #[test]
 fn flows_of_an_interface_and_of_its_successor_are_told_apart() {
     let world = World::new("suc");
@@ -214,14 +226,7 @@ fn flows_of_an_interface_and_of_its_successor_are_told_apart() {
             thread::sleep(Duration::from_micros(100));
         }
     };
-    ip(a, &format!("link del {a}"));
-    ip(
-        a,
-        &format!("link add {a} type veth peer name {b} netns {b}"),
-    );
-    for end in [a, b] {
-        ip(end, &format!("link set {end} arp off up"));
-    }
+    replace_pair(a, b);
     let is_back = thread::scope(|scope| {
         scope.spawn(|| inside(a, send));
         let is_back = sensor.wait_for("is back: attached again");
@@ -256,14 +261,7 @@ fn flows_of_an_interface_that_goes_while_gathering_rests_stay_its_own() {
     world.send(&flood_frames(0..100));
     world.wait_for_answer("statistics", "Number of active flows: 100\n");
     world.ask("stop-gather");
-    ip(a, &format!("link del {a}"));
-    ip(
-        a,
-        &format!("link add {a} type veth peer name {b} netns {b}"),
-    );
-    for end in [a, b] {
-        ip(end, &format!("link set {end} arp off up"));
-    }
+    replace_pair(a, b);
     let after = ifindex(b, b);
     world.ask("start-gather");
     sensor.wait_for("is back: attached again").unwrap();
