@@ -39,7 +39,7 @@ pub fn statistic(lines: &mut Vec<u8>, gathering: &Gathering, groups: &[Group], w
             lines.extend_from_slice(text::time_to_second(time_ns).as_bytes());
             lines.push(b',');
         }
-        write::put_seconds(lines, counts.duration_ms());
+        write::put_thousandths(lines, counts.duration_ms());
         lines.push(b',');
         put_keys(lines, &gathering.keys, keys);
         for (part, whole) in [
@@ -87,7 +87,7 @@ pub fn groups(lines: &mut Vec<u8>, gathering: &Gathering, groups: &[Group]) {
         let (first_ns, last_ns) = counts.times_ns;
         times.put(lines, first_ns);
         lines.push(b',');
-        write::put_seconds(lines, functions::duration_ms(first_ns, last_ns));
+        write::put_thousandths(lines, functions::duration_ms(first_ns, last_ns));
         for (element, value) in gathering.keys.iter().zip(keys) {
             lines.push(b',');
             match protocol(element, value) {

@@ -119,9 +119,11 @@ impl Element {
             heading: (*heading).to_owned(),
             sides: vec![Key::Other(*kind, *keys)],
             shown: match kind {
-                OtherKind::Number | OtherKind::Said | OtherKind::Part(_) | OtherKind::Label => {
-                    Shown::Number
-                }
+                OtherKind::Number
+                | OtherKind::Said
+                | OtherKind::Part(_)
+                | OtherKind::Label
+                | OtherKind::Microseconds => Shown::Number,
                 OtherKind::Address => Shown::Address,
                 OtherKind::Word => Shown::Text,
             },

@@ -46,6 +46,8 @@ pub enum OtherKind {
     Address,
     /// Words.
     Word,
+    /// Microseconds, by two elements: whole seconds, and what is over; null of flows that have neither.
+    Microseconds,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -63,9 +65,11 @@ impl OverColumns for Other {
 
     fn made(&self) -> DataType {
         match self.kind {
-            OtherKind::Number | OtherKind::Said | OtherKind::Part(_) | OtherKind::Label => {
-                DataType::UInt64
-            }
+            OtherKind::Number
+            | OtherKind::Said
+            | OtherKind::Part(_)
+            | OtherKind::Label
+            | OtherKind::Microseconds => DataType::UInt64,
             OtherKind::Address => ADDRESS,
             OtherKind::Word => DataType::Utf8,
         }
@@ -109,6 +113,11 @@ impl OverColumns for Other {
                 let words: StringArray = rows.map(|row| value(row).map(word_of)).collect();
                 Arc::new(words)
             }
+            OtherKind::Microseconds => {
+                let part = |key: usize, row: usize| other(map?, &self.keys[key], row);
+                let whole = |row: usize| microseconds_of([part(0, row), part(1, row)]);
+                Arc::new(rows.map(whole).collect::<UInt64Array>())
+            }
         };
         Ok(made)
     }
@@ -150,6 +159,16 @@ pub fn part_of(octets: &[u8], place: usize) -> Option<u64> {
     octets.chunks(4).nth(place).map(number_of)
 }
 
+/// Whole seconds and the microseconds beside them, of which one is enough, in microseconds.
+#[must_use]
+pub fn microseconds_of(parts: [Option<&[u8]>; 2]) -> Option<u64> {
+    if parts == [None; 2] {
+        return None;
+    }
+    let [seconds, over] = parts.map(|part| part.map_or(0, number_of));
+    Some(seconds.saturating_mul(1_000_000).saturating_add(over))
+}
+
 /// Words as they were sent, without the zeros that v9 fills up with; what would move a terminal's cursor is a dot.
 #[must_use]
 pub fn word_of(octets: &[u8]) -> String {
@@ -180,6 +199,11 @@ mod tests {
         assert_eq!(address_of(&ranges::octets_of(v4)), Some(v4));
         assert_eq!(part_of(&[0, 0, 0, 1, 0, 0, 1, 0], 1), Some(256));
         assert_eq!(part_of(&[0, 0, 0, 1], 1), None);
+        let parts = |seconds, over| microseconds_of([seconds, over]);
+        assert_eq!(parts(Some(&[0, 2][..]), Some(&[1, 0][..])), Some(2_000_256));
+        assert_eq!(parts(None, Some(&[7][..])), Some(7));
+        assert_eq!(parts(Some(&[0xff; 8][..]), None), Some(u64::MAX));
+        assert_eq!(parts(None, None), None);
         assert_eq!(word_of(b"eth0\0\0"), "eth0");
         assert_eq!(word_of(b"a\x1b[2J"), "a.[2J");
     }

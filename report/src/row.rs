@@ -10,7 +10,7 @@ use arrow::array::{Array as _, FixedSizeBinaryArray};
 pub use self::columns::Columns;
 use self::columns::{at, known, octets};
 use crate::{
-    filter::ranges,
+    filter::{ast::latency_keys, ranges},
     functions,
     local_names::{self, What},
     others, text,
@@ -24,7 +24,7 @@ impl Columns<'_> {
         match shown {
             Shown::Time(which) => self.time_writer.put(line, at(self.times[which], row)),
             Shown::RawTime(which) => write::put_raw_time(line, at(self.times[which], row)),
-            Shown::Duration => write::put_seconds(line, self.duration_ms(row)),
+            Shown::Duration => write::put_thousandths(line, self.duration_ms(row)),
             Shown::Protocol => write::put_protocol(line, at(self.protocol, row)),
             Shown::Address(side) => write::put_address(line, self.address(side, row)),
             Shown::Endpoint(side) => self.put_endpoint(line, side, row),
@@ -124,6 +124,11 @@ impl Columns<'_> {
                 }
             }
             Shown::OtherTime(key) => self.put_event_time(line, other(key)),
+            Shown::Latency(seconds) => {
+                let [whole, over] = latency_keys(seconds);
+                let us = others::microseconds_of([other(&whole), other(&over)]);
+                write::put_thousandths(line, us.unwrap_or(0));
+            }
             Shown::Ttls => {
                 for (place, key) in ["52", "53"].into_iter().enumerate() {
                     if place > 0 {

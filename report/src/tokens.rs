@@ -100,6 +100,8 @@ pub enum Shown {
     OtherWord(&'static str),
     /// A time that has none, in milliseconds.
     OtherTime(&'static str),
+    /// Milliseconds of a connection, by ntop's number of the element that has their whole seconds.
+    Latency(u16),
     /// The least and the greatest TTL, which have none.
     Ttls,
     /// Which flags of fragments were set, which has none.
@@ -187,6 +189,7 @@ impl Shown {
             | Self::OtherEndpoint(..)
             | Self::OtherAccessList(_)
             | Self::OtherTime(_)
+            | Self::Latency(_)
             | Self::Ttls
             | Self::Fragments
             | Self::OtherWord(_) => &["others"],
@@ -344,9 +347,9 @@ pub static TOKENS: [Token; 157] = [
     ("sgt", "Group tag", "srcGroupTag", 9, Shown::OtherNumber("34000")),
     ("uname", "User", "nselUser", -12, Shown::OtherWord("40000")),
     // What only nfpcapd, nProbe and newer exporters tell nfdump of.
-    ("cl", "Client latency", "clientLatency", 14, Shown::Missing("0.000")),
-    ("sl", "Server latency", "serverLatency", 14, Shown::Missing("0.000")),
-    ("al", "App. latency", "appLatency", 12, Shown::Missing("0.000")),
+    ("cl", "Client latency", "clientLatency", 14, Shown::Latency(82)),
+    ("sl", "Server latency", "serverLatency", 14, Shown::Latency(84)),
+    ("al", "App. latency", "appLatency", 12, Shown::Latency(86)),
     ("lbl", "Label", "label", 6, Shown::Missing("<none>")),
     ("ja3", "ja3", "ja3", 3, Shown::Missing("")),
     ("sni", "SNI", "sniName", 3, Shown::Missing("")),

@@ -133,10 +133,10 @@ fn thousandths(number: u64) -> [u8; 4] {
     [b'.', pair(number / 100)[1], tens, ones]
 }
 
-/// Appends milliseconds as seconds.
-pub fn put_seconds(line: &mut Vec<u8>, ms: u64) {
-    put(line, ms / 1000);
-    line.extend_from_slice(&thousandths(ms % 1000));
+/// Appends thousandths as whole ones: milliseconds as seconds, microseconds as milliseconds.
+pub fn put_thousandths(line: &mut Vec<u8>, number: u64) {
+    put(line, number / 1000);
+    line.extend_from_slice(&thousandths(number % 1000));
 }
 
 /// Writes times, and keeps the date of the last one: the next one mostly has the same.
@@ -213,7 +213,7 @@ fn date_of(day: i64) -> [u8; DATE_LETTERS] {
 
 /// Appends seconds since 1970-01-01 with milliseconds.
 pub fn put_raw_time(line: &mut Vec<u8>, unix_ns: i64) {
-    put_seconds(line, u64::try_from(unix_ns / 1_000_000).unwrap_or(0));
+    put_thousandths(line, u64::try_from(unix_ns / 1_000_000).unwrap_or(0));
 }
 
 /// Appends a protocol's name, or its number.
@@ -345,7 +345,7 @@ mod tests {
             assert_eq!(written(|line| put(line, number)), number.to_string());
         }
         for (ms, expected) in [(0, "0.000"), (61_007, "61.007"), (99, "0.099")] {
-            assert_eq!(written(|line| put_seconds(line, ms)), expected);
+            assert_eq!(written(|line| put_thousandths(line, ms)), expected);
         }
     }
 

@@ -260,7 +260,7 @@ impl Generator<'_> {
     fn rare_condition(&mut self, side: &str) -> String {
         let comparison = self.comparison();
         let small = self.pick(&SMALL);
-        match self.random.below(10) {
+        match self.random.below(11) {
             0 => format!("{side} vlan {comparison}{small}"),
             1 => {
                 let name = self.pick(&["ttl", "min ttl", "max ttl"]);
@@ -279,6 +279,11 @@ impl Generator<'_> {
             }
             7 => format!("asa user {}", self.pick(&["alice", "bob"])),
             8 => self.two_fields(),
+            9 => {
+                let name = self.pick(&["client", "server", "app"]);
+                let number = self.pick(&["5", "5us", "1ms", "1s", "16000017"]);
+                format!("{name} latency {comparison}{number}")
+            }
             _ => {
                 let names = [
                     "prev as",
@@ -298,7 +303,7 @@ impl Generator<'_> {
     fn two_fields(&mut self) -> String {
         let equality = self.pick(&["=", "!="]);
         let comparison = self.pick(&["=", "!=", "<", ">="]);
-        match self.random.below(11) {
+        match self.random.below(12) {
             0 => format!("src mac {equality} dst mac"),
             1 => format!("src nat ip {equality} src ip"),
             2 => format!("next ip {equality} bgp next ip"),
@@ -309,6 +314,7 @@ impl Generator<'_> {
             7 => format!("min ttl {comparison} max ttl"),
             8 => format!("next as {comparison} dst as"),
             9 => format!("ingress vrf {comparison} egress vrf"),
+            10 => format!("client latency {comparison} server latency"),
             _ => format!("bytes {comparison} out bytes"),
         }
     }

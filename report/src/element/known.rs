@@ -190,7 +190,7 @@ pub type Other = (
 
 /// Those that have no column.
 #[rustfmt::skip]
-pub static OTHERS: [Other; 35] = [
+pub static OTHERS: [Other; 38] = [
     (&["dsttos"], "Destination ToS", OtherKind::Number, ["55", "55"]),
     (&["dstvlan"], "Destination VLAN", OtherKind::Number, ["59", "59"]),
     (&["nextas"], "Next AS", OtherKind::Number, ["128", "128"]),
@@ -229,6 +229,10 @@ pub static OTHERS: [Other; 35] = [
     // v9's OUT counters, where they stand beside IN.
     (&["outbytes", "outoctets", "obyte", "obytes"], "Octets out a flow", OtherKind::Number, ["23", "23"]),
     (&["outpackets", "opkt", "opkg", "opackets"], "Packets out a flow", OtherKind::Number, ["24", "24"]),
+    // Of nProbe: whole seconds, and the microseconds over them.
+    (&["cl"], "Client latency us", OtherKind::Microseconds, ["35632.82", "35632.83"]),
+    (&["sl"], "Server latency us", OtherKind::Microseconds, ["35632.84", "35632.85"]),
+    (&["al"], "Application latency us", OtherKind::Microseconds, ["35632.86", "35632.87"]),
 ];
 
 /// Name, heading, names of both sides.
@@ -254,7 +258,7 @@ pub const ALSO: [(&str, &str); 8] = [
 ];
 
 /// nfdump's elements of what exporters do not tell collectors, or Weir does not take apart.
-pub const NOT_KEPT: [&str; 15] = [
-    "onam", "evrfnam", "ja3", "ja4", "ja4s", "sysid", "exp", "cl", "sl", "al", "srctz", "dsttz",
-    "tz", "tunproto", "pfrule",
+pub const NOT_KEPT: [&str; 12] = [
+    "onam", "evrfnam", "ja3", "ja4", "ja4s", "sysid", "exp", "srctz", "dsttz", "tz", "tunproto",
+    "pfrule",
 ];

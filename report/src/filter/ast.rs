@@ -1,5 +1,7 @@
 //! What a filter means: a tree of tests on one flow record. It knows neither text nor `DataFusion`.
 
+use weir_netflow::element::NTOP_PEN;
+
 use super::ranges::Ranges;
 
 /// What flows must be like.
@@ -107,6 +109,9 @@ pub enum Field {
     OtherAddress(u16, u16),
     /// A word that has no column; not every record has one.
     OtherWord(u16),
+    /// Microseconds of a connection as nProbe measures them, by ntop's number of the element that has their whole
+    /// seconds; the next one has what is over. Not every record has them.
+    Latency(u16),
     /// Country of the source, if local files know it.
     SourceCountry,
     /// Country of the destination, likewise.
@@ -196,6 +201,8 @@ pub enum Kind {
     Time,
     /// A word.
     Word,
+    /// Microseconds.
+    Microseconds,
 }
 
 /// What has no column.
@@ -250,6 +257,12 @@ impl Field {
     pub const EXTENDED_EVENT: Self = Self::Other(33002);
     /// Who had logged in, as an ASA tells it.
     pub const USER: Self = Self::OtherWord(40000);
+    /// From the client to nProbe and back.
+    pub const CLIENT_LATENCY: Self = Self::Latency(82);
+    /// From nProbe to the server and back.
+    pub const SERVER_LATENCY: Self = Self::Latency(84);
+    /// Until the server answered what it was asked.
+    pub const APPLICATION_LATENCY: Self = Self::Latency(86);
     /// An ASA's access list where packets came in.
     pub const INGRESS_LIST: u16 = 33000;
     /// Its access list where they left.
@@ -276,6 +289,7 @@ impl Field {
             Self::SourceMac | Self::DestinationMac => Kind::Mac,
             Self::Exporter => Kind::AddressText,
             Self::Start | Self::End | Self::Received => Kind::Time,
+            Self::Latency(_) => Kind::Microseconds,
             _ => Kind::Number,
         }
     }
@@ -353,6 +367,12 @@ impl Field {
             other => other,
         }
     }
+}
+
+/// The keys of a latency in the column `others`: whole seconds, and the microseconds over them.
+#[must_use]
+pub fn latency_keys(seconds: u16) -> [String; 2] {
+    [seconds, seconds + 1].map(|element| format!("{NTOP_PEN}.{element}"))
 }
 
 /// The element of an MPLS label stack entry, from 1.

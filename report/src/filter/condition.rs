@@ -181,6 +181,7 @@ impl<'i> Words<'i, '_> {
             "flags" => self.flags(),
             "flowdir" | "dir" => self.direction(),
             "duration" => self.duration(),
+            "client" | "server" | "app" => self.latency(&word),
             "any" => self.alone(Filter::everything()),
             "ipv4" | "inet" => self.alone(equal(Field::IpVersion, 4)),
             "ipv6" | "inet6" => self.alone(equal(Field::IpVersion, 6)),

@@ -11,7 +11,7 @@ use super::{
     },
     error::Misread,
     ranges::Ranges,
-    rare::{NAT_ADDRESSES, NAT_PORTS, TTLS, VRFS},
+    rare::{NAT_ADDRESSES, NAT_PORTS, TTLS, VRFS, latency_of},
     sets::{self, Items},
     vocabulary,
 };
@@ -244,7 +244,10 @@ impl Words<'_, '_> {
         };
         let comparable = matches!(
             (left.kind(), right.kind()),
-            (Kind::Address, Kind::Address) | (Kind::Number, Kind::Number) | (Kind::Mac, Kind::Mac)
+            (Kind::Address, Kind::Address)
+                | (Kind::Number, Kind::Number)
+                | (Kind::Mac, Kind::Mac)
+                | (Kind::Microseconds, Kind::Microseconds)
         );
         if !comparable {
             let says = "this is not of the kind it is compared with";
@@ -284,6 +287,7 @@ impl Words<'_, '_> {
                     return self.unknown("`ip` or `as` fits here", &["ip", "as"]);
                 }
             }
+            "client" | "server" | "app" => self.named(&["latency"], latency_of(&word))?,
             "duration" => {
                 self.at += 1;
                 Field::DurationMs
@@ -304,7 +308,7 @@ impl Words<'_, '_> {
     }
 
     /// A field of several words, of which the first is next and these stand behind it.
-    fn named(&mut self, behind: &[&'static str], field: Field) -> Read<Field> {
+    pub(super) fn named(&mut self, behind: &[&'static str], field: Field) -> Read<Field> {
         self.at += 1;
         for &word in behind {
             if !self.take(&[word]) {

@@ -10,7 +10,7 @@ use datafusion::{
 use weir_netflow::record::display_address;
 
 use super::{
-    ast::{Comparison, Field, Filter, Kind, Test, mpls_element},
+    ast::{Comparison, Field, Filter, Kind, Test, latency_keys, mpls_element},
     ranges::{self, Ranges},
 };
 use crate::{
@@ -107,6 +107,9 @@ fn value_of(field: Field) -> Expr {
         Field::OtherPart(element, place) => other(OtherKind::Part(place), element),
         Field::OtherWord(element) => other(OtherKind::Word, element),
         Field::OtherAddress(v4, v6) => others::other_expression(OtherKind::Address, [v4, v6]),
+        Field::Latency(seconds) => {
+            others::other_expression(OtherKind::Microseconds, latency_keys(seconds))
+        }
         Field::SourceCountry => country_of("src_addr"),
         Field::DestinationCountry => country_of("dst_addr"),
         Field::OuterSourceCountry => country_of("outer_src_addr"),
@@ -200,6 +203,7 @@ fn said(field: Field) -> Option<Expr> {
         | Field::OtherPart(..)
         | Field::OtherAddress(..)
         | Field::OtherWord(_)
+        | Field::Latency(_)
         | Field::SourceCountry
         | Field::DestinationCountry
         | Field::OuterSourceCountry
@@ -321,7 +325,7 @@ fn within(field: Field, ranges: &Ranges) -> Expr {
     match field.kind() {
         Kind::Address => present(&[field], members(ranges, &value, &value, address)),
         Kind::AddressText => texts(ranges, value),
-        Kind::Number | Kind::Mac | Kind::Time | Kind::Word => {
+        Kind::Number | Kind::Mac | Kind::Time | Kind::Word | Kind::Microseconds => {
             let wide = match field.kind() {
                 Kind::Mac => value.clone(),
                 _ => cast(value.clone(), DataType::UInt64),

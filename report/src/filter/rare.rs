@@ -1,5 +1,5 @@
 //! Reading the elements that few exporters send, most of which have no column: TTLs, what became of packets,
-//! translated addresses and ports, what firewalls tell, VRFs; and countries, which local files know.
+//! translated addresses and ports, what firewalls tell, VRFs, latencies; and countries, which local files know.
 
 use super::{
     ast::{Comparison, Field, Filter, Test},
@@ -206,6 +206,12 @@ impl Words<'_, '_> {
         self.plain(field)
     }
 
+    /// `client latency > 5ms`; without a unit they are microseconds, as nfdump compares them.
+    pub(super) fn latency(&mut self, word: &str) -> Read {
+        let field = self.named(&["latency"], latency_of(word))?;
+        self.span(field, 1000)
+    }
+
     /// `src geo CH`, `src tun geo CH`.
     pub(super) fn country(&mut self, side: Side, fields: Fields) -> Read {
         if let Err(error) = local_names::require(What::Country) {
@@ -238,6 +244,15 @@ impl Words<'_, '_> {
             return self.unknown(&says, &known);
         }
         self.behind(field)
+    }
+}
+
+/// Whose latency.
+pub(super) fn latency_of(word: &str) -> Field {
+    match word {
+        "client" => Field::CLIENT_LATENCY,
+        "server" => Field::SERVER_LATENCY,
+        _ => Field::APPLICATION_LATENCY,
     }
 }
 

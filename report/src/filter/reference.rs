@@ -1,6 +1,7 @@
 //! What a filter means, written down once more as plainly as can be: on one record at a time, without
 //! columns. `weir live` asks it about flows that are in no file, and tests hold the plan against it.
 
+use weir_netflow::element::NTOP_PEN;
 use weir_store::schema::StoredFlow;
 
 use super::{
@@ -70,10 +71,15 @@ fn holds<T: Ord + Copy>(left: T, comparison: Comparison, right: T) -> bool {
     }
 }
 
-/// The octets of an element that has no column; of several the first.
+/// The octets of an element of IANA's that has no column.
 fn other(flow: &StoredFlow, element: u16) -> Option<&[u8]> {
+    other_of(flow, 0, element)
+}
+
+/// The octets of an element that has no column; of several the first.
+fn other_of(flow: &StoredFlow, enterprise: u32, element: u16) -> Option<&[u8]> {
     let mut others = flow.others.iter();
-    let found = others.find(|other| other.enterprise == 0 && other.element == element);
+    let found = others.find(|other| other.enterprise == enterprise && other.element == element);
     found.map(|other| other.octets)
 }
 
@@ -95,6 +101,10 @@ fn other_value(field: Field, flow: &StoredFlow) -> Option<u128> {
         Field::OtherAddress(v4, v6) => {
             let octets = other(flow, v4).or_else(|| other(flow, v6));
             others::address_of(octets?)?
+        }
+        Field::Latency(seconds) => {
+            let parts = [seconds, seconds + 1].map(|part| other_of(flow, NTOP_PEN, part));
+            others::microseconds_of(parts)?.into()
         }
         _ => return None,
     })
@@ -143,7 +153,8 @@ fn value_of(field: Field, flow: &StoredFlow) -> Option<u128> {
         Field::Other(_)
         | Field::OtherOrZero(_)
         | Field::OtherPart(..)
-        | Field::OtherAddress(..) => other_value(field, flow)?,
+        | Field::OtherAddress(..)
+        | Field::Latency(_) => other_value(field, flow)?,
         Field::SourceCountry
         | Field::DestinationCountry
         | Field::OuterSourceCountry

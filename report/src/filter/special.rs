@@ -217,8 +217,13 @@ impl Words<'_, '_> {
 
     /// Milliseconds, as in nfdump, or a number with a unit (`90s`, `5min`, `2h`).
     pub(super) fn duration(&mut self) -> Read {
-        let field = Field::DurationMs;
-        let behind = (self.at + 1..).take(2).map(|at| self.pieces.get(at));
+        self.at += 1;
+        self.span(Field::DurationMs, 1_000_000)
+    }
+
+    /// A number of so many nanoseconds each, or one with a unit.
+    pub(super) fn span(&mut self, field: Field, each_ns: i64) -> Read {
+        let behind = (self.at..).take(2).map(|at| self.pieces.get(at));
         let with_unit = behind.flatten().find_map(|piece| {
             let word = Some(piece)
                 .filter(|piece| piece.as_rule() == Rule::word)?
@@ -226,12 +231,11 @@ impl Words<'_, '_> {
             times::duration_ns(word).filter(|_| sets::number(word).is_none())
         });
         let Some(span_ns) = with_unit else {
-            return self.plain(field);
+            return self.behind(field);
         };
-        self.at += 1;
         let comparison = self.comparison().unwrap_or(Comparison::Equal);
         self.at += 1;
-        let span_ms = u64::try_from(span_ns / 1_000_000).unwrap_or(0);
-        Ok(compared(Side::Source, (field, field), comparison, span_ms))
+        let span = u64::try_from(span_ns / each_ns).unwrap_or(0);
+        Ok(compared(Side::Source, (field, field), comparison, span))
     }
 }

@@ -16,7 +16,7 @@ use datafusion::{
     datasource::MemTable,
     prelude::{DataFrame, SessionContext, col, lit},
 };
-use weir_netflow::{FlowRecord, record::mapped_address};
+use weir_netflow::{FlowRecord, element::NTOP_PEN, record::mapped_address};
 use weir_store::{
     others::{Gathering, Other, Others},
     schema::{self, StoredFlow},
@@ -88,7 +88,7 @@ fn what_fits_is_understood() {
         "src vlan = dst vlan or src tos != dst tos or dst mac = src mac",
         "src nat ip != src ip and src nat port = src port and src tun ip = dst tun ip",
         "next as = dst as or prev as != src as or next ip = bgp next ip or next ip != bgpnext ip",
-        "min ttl < max ttl or ingress vrf != egress vrf or out bytes > in bytes or packets < out packets",
+        "client latency > server latency or min ttl < max ttl or ingress vrf != egress vrf or out bytes > in bytes or packets < out packets",
         "first seen >= 2026-11-21T09:15:10.020 and last seen < '2026-11-21 10:00'",
         "last 2h and since yesterday",
         "received >= 14:00 and last seen < 13:00",
@@ -145,6 +145,7 @@ fn every_primitive_of_nfdumps_manual_is_understood_or_told_not_to_be_kept() {
         "port in nat pblock or src port in nat pblock or dst port in nat pblock",
         "ingress ACL 1 or ingress ACE 1 or ingress XACE > 1 or egress ACL 1",
         "ingress vrf 1 or egress vrf > 1",
+        "client latency > 5000 or server latency 1ms or app latency in [1 2-5] or not client latency <= 300us",
     ] {
         understood(text);
     }
@@ -160,7 +161,8 @@ fn every_primitive_of_nfdumps_manual_is_understood_or_told_not_to_be_kept() {
         ("exporter sysid 1", "`router ip`"),
         ("payload content 'GET'", "payload"),
         ("pf action pass", "a packet filter"),
-        ("client latency > 1", "latencies"),
+        ("client delay > 1", "`latency` fits here"),
+        ("client latency > duration", "not of the kind"),
         ("srcip 192.0.2.1", "did you mean `src ip`?"),
         ("dst_addr 192.0.2.1", "did you mean `dst ip`?"),
         ("tcp and dport 443", "did you mean `dst port`?"),
@@ -197,6 +199,7 @@ fn one_meaning_has_one_tree() {
         ("tcp or udp and icmp", "tcp or (udp and icmp)"),
         ("packets > 2k", "packets gt 0x7d0"),
         ("duration > 5min", "duration > 300k"),
+        ("client latency > 1s500ms", "client latency > 1500000"),
         ("ip in [10.0.0.0/9 10.128.0.0/9]", "net 10.0.0.0/8"),
         ("ip in [10.0.0.0/8] - [10.128.0.0/9]", "net 10.0.0.0/9"),
         ("src ip not in [10.0.0.1]", "not src ip 10.0.0.1"),
@@ -453,34 +456,38 @@ fn address(text: &str) -> Ipv6Addr {
 
 /// Elements that have no column, some of which exporters leave out.
 fn others(random: &mut Random) -> Others {
-    let mut elements: Vec<(u16, Vec<u8>)> = Vec::new();
+    let mut elements: Vec<(u32, u16, Vec<u8>)> = Vec::new();
     // ToS, VLAN, TTLs, AS numbers, VRFs and the like.
     for element in [23, 52, 53, 55, 59, 89, 128, 129, 230, 233, 234, 235, 256] {
-        elements.push((element, vec![pick(random, &SMALL)]));
+        elements.push((0, element, vec![pick(random, &SMALL)]));
     }
     // Translated ports, blocks of ports.
     for element in [227, 228, 361, 362] {
-        elements.push((element, pick(random, &PORTS).to_be_bytes().to_vec()));
+        elements.push((0, element, pick(random, &PORTS).to_be_bytes().to_vec()));
     }
     for element in 74..=76 {
         let entry = u32::from(pick(random, &SMALL)) * 16 + u32::from(element == 76);
-        elements.push((element, entry.to_be_bytes()[1..].to_vec()));
+        elements.push((0, element, entry.to_be_bytes()[1..].to_vec()));
     }
     for (v4, v6) in [(225, 281), (226, 282)] {
         elements.push(match pick(random, &ADDRESSES).parse::<IpAddr>().unwrap() {
-            IpAddr::V4(address) => (v4, address.octets().to_vec()),
-            IpAddr::V6(address) => (v6, address.octets().to_vec()),
+            IpAddr::V4(address) => (0, v4, address.octets().to_vec()),
+            IpAddr::V6(address) => (0, v6, address.octets().to_vec()),
         });
     }
     for element in [33000, 33001] {
         let list = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, pick(random, &SMALL)];
-        elements.push((element, list.to_vec()));
+        elements.push((0, element, list.to_vec()));
     }
-    elements.push((40000, pick(random, &["alice\0\0", "bob"]).into()));
+    elements.push((0, 40000, pick(random, &["alice\0\0", "bob"]).into()));
+    // Latencies of client, server and application: seconds and microseconds.
+    for element in 82..=87 {
+        elements.push((NTOP_PEN, element, vec![pick(random, &SMALL)]));
+    }
     let mut gathering = Gathering::default();
-    for (element, octets) in &elements {
+    for (enterprise, element, octets) in &elements {
         let other = Other {
-            enterprise: 0,
+            enterprise: *enterprise,
             element: *element,
             octets,
         };

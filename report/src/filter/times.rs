@@ -34,6 +34,7 @@ pub fn unit_ns(unit: &str) -> Option<i64> {
         return None;
     }
     Some(match unit.to_ascii_lowercase().as_str() {
+        "us" => SECOND_NS / 1_000_000,
         "ms" => SECOND_NS / 1000,
         "s" | "sec" | "second" | "seconds" => SECOND_NS,
         "m" | "min" | "minute" | "minutes" => 60 * SECOND_NS,

@@ -10,7 +10,7 @@ pub const A_CONDITION: &str =
 pub const AFTER_SIDE: &str = "`src` and `dst` are followed by ip, net, port, as, mask, mac, tun, nat, vlan, tos, geo, `in` or `not in`";
 
 /// Words a condition may begin with; those that were probably meant come first.
-pub const CONDITIONS: [&str; 58] = [
+pub const CONDITIONS: [&str; 60] = [
     "src",
     "dst",
     "ip",
@@ -69,6 +69,8 @@ pub const CONDITIONS: [&str; 58] = [
     "ethertype",
     "fwdstat",
     "observation",
+    "client",
+    "server",
 ];
 
 /// Words that may follow a side.
@@ -92,7 +94,7 @@ pub fn apart(word: &str) -> Option<String> {
 }
 
 /// Elements that nfdump has and Weir's records have not.
-const NOT_KEPT: [(&str, &str); 11] = [
+const NOT_KEPT: [(&str, &str); 9] = [
     ("count", "numbers of records: their order is not one"),
     ("cnt", "numbers of records: their order is not one"),
     (
@@ -107,8 +109,6 @@ const NOT_KEPT: [(&str, &str); 11] = [
     ("tz", "time zones"),
     ("payload", "payload"),
     ("pf", "events of a packet filter"),
-    ("client", "latencies"),
-    ("server", "latencies"),
     ("flowlabel", "labels of filters"),
 ];
 

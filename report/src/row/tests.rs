@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use arrow::array::RecordBatch;
-use weir_netflow::{Direction, FlowRecord, record::mapped_address};
+use weir_netflow::{Direction, FlowRecord, element::NTOP_PEN, record::mapped_address};
 use weir_store::{
     others::{Gathering, Other, Others},
     schema::{self, StoredFlow},
@@ -12,11 +12,11 @@ use weir_store::{
 use super::*;
 use crate::tokens::TOKENS;
 
-fn others(elements: &[(u16, Vec<u8>)]) -> Others {
+fn others(elements: &[(u32, u16, Vec<u8>)]) -> Others {
     let mut gathering = Gathering::default();
-    for (element, octets) in elements {
+    for (enterprise, element, octets) in elements {
         let other = Other {
-            enterprise: 0,
+            enterprise: *enterprise,
             element: *element,
             octets,
         };
@@ -69,15 +69,17 @@ fn flow() -> StoredFlow {
         source_id: 0x0203,
         version: 9,
         others: others(&[
-            (55, vec![5]),
-            (89, vec![64]),
-            (53, vec![64]),
-            (74, vec![0, 1, 0x41]),
-            (82, b"eth0\0\0".to_vec()),
-            (197, vec![0x40]),
-            (225, vec![198, 51, 100, 7]),
-            (282, address("2001:db8::5").octets().to_vec()),
-            (323, 1_700_000_003_250_u64.to_be_bytes().to_vec()),
+            (0, 55, vec![5]),
+            (0, 89, vec![64]),
+            (0, 53, vec![64]),
+            (0, 74, vec![0, 1, 0x41]),
+            (0, 82, b"eth0\0\0".to_vec()),
+            (0, 197, vec![0x40]),
+            (0, 225, vec![198, 51, 100, 7]),
+            (0, 282, address("2001:db8::5").octets().to_vec()),
+            (0, 323, 1_700_000_003_250_u64.to_be_bytes().to_vec()),
+            (NTOP_PEN, 84, vec![2]),
+            (NTOP_PEN, 85, vec![0, 7]),
         ]),
     }
 }
@@ -141,6 +143,7 @@ fn values_are_shown_as_nfdump_has_them() {
         ("tevt", "2023-11-14 22:13:23.250"),
         ("ja4", "no ja4"),
         ("cl", "0.000"),
+        ("sl", "2000.007"),
     ] {
         let found = TOKENS.iter().find(|known| known.0 == token).unwrap();
         assert_eq!(shown(&batch, found.4), expected, "{token}");

@@ -8,13 +8,17 @@ use std::{
 };
 
 use weir_exporter::Version;
+use weir_netflow::{ExportTime, v9};
 use weir_tests::{
     filters::{self, Dialect},
     process::{built, succeed},
     traffic::Random,
 };
 
-use crate::both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects};
+use crate::{
+    both::{FLOWS, datagrams, nfcapd_collects, plain, weir_collects},
+    site::{push_set, unix_ns},
+};
 
 const FILTERS: usize = 150;
 
@@ -73,6 +77,125 @@ fn filters_keep_the_flows_that_nfdump_keeps() {
             "{some} of {FILTERS} filters tell flows apart"
         );
     }
+}
+
+/// Client, server and application: seconds and microseconds of each.
+type Latencies = [u32; 6];
+
+/// A v9 datagram of flows as nProbe sends them, with what it measured of each connection.
+fn of_nprobe(rows: &[Latencies]) -> Vec<u8> {
+    const TEMPLATE: u16 = 300;
+    // Addresses, ports, protocol, octets, packets, last and first packet (RFC 3954 section 8); ntop's.
+    let fields = [
+        (8, 4),
+        (12, 4),
+        (7, 2),
+        (11, 2),
+        (4, 1),
+        (1, 4),
+        (2, 4),
+        (21, 4),
+        (22, 4),
+        (57_554, 4),
+        (57_555, 4),
+        (57_556, 4),
+        (57_557, 4),
+        (57_558, 4),
+        (57_559, 4_u16),
+    ];
+    let mut definition = Vec::new();
+    let count = u16::try_from(fields.len()).unwrap();
+    for number in [TEMPLATE, count]
+        .into_iter()
+        .chain(fields.into_iter().flat_map(<[u16; 2]>::from))
+    {
+        definition.extend(number.to_be_bytes());
+    }
+    let mut data = Vec::new();
+    for (row, port) in rows.iter().zip(1000_u16..) {
+        data.extend([192, 0, 2, 1, 198, 51, 100, 2]);
+        data.extend([port.to_be_bytes(), 443_u16.to_be_bytes()].concat());
+        data.push(6);
+        for number in [1000, 10, 99_000, 90_000].iter().chain(row) {
+            data.extend(u32::to_be_bytes(*number));
+        }
+    }
+    let header = v9::encode_header(&v9::Header {
+        count: u16::try_from(1 + rows.len()).unwrap(),
+        time: ExportTime {
+            unix_ns: unix_ns(),
+            uptime_ms: 100_000,
+        },
+        sequence: 0,
+        source_id: 1,
+    });
+    let mut datagram = header.to_vec();
+    push_set(&mut datagram, v9::TEMPLATE_SET, &definition);
+    push_set(&mut datagram, TEMPLATE, &data);
+    datagram
+}
+
+#[test]
+fn latencies_of_nprobe_are_filtered_shown_and_counted_as_nfdump_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let datagrams = [of_nprobe(&[
+        [0, 0, 0, 0, 0, 0],
+        [0, 500, 0, 1500, 0, 2500],
+        [0, 5000, 0, 6000, 0, 7000],
+        [0, 5999, 1, 250_000, 2, 0],
+        [3, 1, 0, 999_999, 0, 1],
+    ])];
+    let ours = weir_collects(folder.path(), &datagrams);
+    let theirs = nfcapd_collects(folder.path(), &datagrams, &[]);
+    let shown = |name: &str, words: &[&str], flows: &Path| -> Vec<Vec<String>> {
+        let mut command = built(name).unwrap_or_else(|_| Command::new(name));
+        let text = succeed(
+            command
+                .args(words)
+                .args(["-q", "-o", "fmt:%sp %cl %sl %al", "-R"])
+                .arg(flows),
+        );
+        let lines = text
+            .lines()
+            .map(|line| line.split_whitespace().map(str::to_owned).collect());
+        let mut lines: Vec<Vec<String>> =
+            lines.filter(|line: &Vec<String>| line.len() == 4).collect();
+        lines.sort();
+        lines
+    };
+    let all = shown("weir", &["flows"], &ours);
+    assert_eq!(all[3], ["1003", "5.999", "1250.000", "2000.000"]);
+    assert_eq!(all, shown("nfdump", &[], &theirs));
+    // Whatever its manual says, every nfdump compares microseconds.
+    for (filter, ports) in [
+        ("client latency > 0", &["1001", "1002", "1003", "1004"][..]),
+        ("client latency = 5000", &["1002"]),
+        ("server latency >= 999999", &["1003", "1004"]),
+        ("not client latency > 5", &["1000"]),
+        (
+            "client latency > 1k and server latency < 1M",
+            &["1002", "1004"],
+        ),
+    ] {
+        let ports: Vec<Vec<String>> = ports.iter().map(|port| vec![(*port).to_owned()]).collect();
+        let source_ports = |rows: Vec<Vec<String>>| -> Vec<Vec<String>> {
+            rows.into_iter().map(|row| vec![row[1].clone()]).collect()
+        };
+        assert_eq!(source_ports(of_weir(&ours, filter)), ports, "{filter}");
+        assert_eq!(source_ports(of_nfdump(&theirs, filter)), ports, "{filter}");
+    }
+    let kept = of_weir(
+        &ours,
+        "client latency > 2ms and client latency < server latency",
+    );
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    let mut command = built("weir").unwrap();
+    let text = succeed(command.args(["top", "cl", "--json", "-r"]).arg(&ours));
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let rows = answer["statistics"][0]["rows"].as_array().unwrap();
+    let mut latencies: Vec<_> = rows.iter().map(|row| row["cl"].as_u64().unwrap()).collect();
+    latencies.sort_unstable();
+    assert_eq!(latencies, [0, 500, 5000, 5999, 3_000_001]);
 }
 
 /// nfcapd's closed files.
