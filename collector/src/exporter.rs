@@ -391,6 +391,7 @@ impl Exporter {
 
 /// Has a record that says no addresses be the flow of its packet's first octets; whether it is. None if they are all it
 /// says, and no IP packet's: what was counted is a flow, whatever it was counted of.
+#[inline]
 fn take_section(record: &mut DataRecord<'_>, counted: &mut Statistics) -> Option<bool> {
     if !record.is_of_section() {
         return Some(false);
@@ -411,6 +412,7 @@ fn take_section(record: &mut DataRecord<'_>, counted: &mut Statistics) -> Option
 
 /// Gathers what a record says that its flow has no place for, but that it is its sender's. Of a sample the flow says what
 /// its octets do.
+#[inline]
 fn gather(
     record: &DataRecord<'_>,
     is_sample: bool,
@@ -418,6 +420,9 @@ fn gather(
     gathering: &mut Gathering,
     counted: &mut Statistics,
 ) {
+    if !record.has_aside() {
+        return;
+    }
     for aside in record.aside() {
         if is_sample && aside.is_section() {
             continue;

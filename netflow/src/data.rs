@@ -87,17 +87,20 @@ pub(crate) fn decode<'a>(
     let Some(plain) = template.plain() else {
         return decode_any(template, octets, base);
     };
-    let (flow, timed) = plain.decode(octets, base);
-    DataRecord {
+    let mut record = DataRecord {
+        flow: FlowRecord::default(),
         sampler: None,
         is_rate_told: false,
-        timed,
+        timed: false,
         reverse: None,
-        is_of_out: [flow.octets, flow.packets].map(|came_in| came_in == 0),
+        is_of_out: [false; 2],
         template,
         octets,
-        flow,
-    }
+    };
+    let flow = &mut record.flow;
+    record.timed = plain.fill(flow, octets, base);
+    record.is_of_out = [flow.octets, flow.packets].map(|came_in| came_in == 0);
+    record
 }
 
 /// A record of any template.
@@ -248,6 +251,13 @@ impl<'a> DataRecord<'a> {
             wire_octets: octets.len().max(if is_frame { frame_octets } else { 0 }),
             octets,
         })
+    }
+
+    /// Whether there may be any of [`Self::aside`].
+    #[must_use]
+    #[inline]
+    pub fn has_aside(&self) -> bool {
+        self.template.has_aside()
     }
 
     /// The fields that fill no place in this flow's record and say something: not padding, nor of no octets.

@@ -373,16 +373,16 @@ pub(crate) fn record(octets: &[u8], time: &ExportTime) -> FlowRecord {
 /// As [`record`], with octets 37 to 45 of v5 and v7.
 #[inline]
 pub(crate) fn record_with_routing(octets: &[u8], time: &ExportTime) -> FlowRecord {
-    FlowRecord {
-        tcp_flags: u16::from(octets[37]),
-        protocol: octets[38],
-        tos: octets[39],
-        source_as: u32::from(read::u16(octets, 40)),
-        destination_as: u32::from(read::u16(octets, 42)),
-        source_mask: octets[44],
-        destination_mask: octets[45],
-        ..record(octets, time)
-    }
+    // Filled in where it is: as parts of another record it would be copied.
+    let mut flow = record(octets, time);
+    flow.tcp_flags = u16::from(octets[37]);
+    flow.protocol = octets[38];
+    flow.tos = octets[39];
+    flow.source_as = u32::from(read::u16(octets, 40));
+    flow.destination_as = u32::from(read::u16(octets, 42));
+    flow.source_mask = octets[44];
+    flow.destination_mask = octets[45];
+    flow
 }
 
 #[cfg(test)]

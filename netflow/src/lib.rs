@@ -119,6 +119,7 @@ pub enum Malformed {
 /// Big-endian reads from a slice.
 pub(crate) mod read {
     /// Zero beyond the end, for callers that have checked the length.
+    #[inline]
     pub fn u16(octets: &[u8], at: usize) -> u16 {
         octets
             .get(at..at + 2)
@@ -126,6 +127,7 @@ pub(crate) mod read {
     }
 
     /// Likewise.
+    #[inline]
     pub fn u32(octets: &[u8], at: usize) -> u32 {
         octets.get(at..at + 4).map_or(0, |field| {
             u32::from_be_bytes([field[0], field[1], field[2], field[3]])

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{
     Direction, EndReason, FlowRecord, TimeBase, low32,
-    role::{Reading, Role, Slot},
+    role::{Reading, Role, SLOTS, Slot},
     said,
     template::Place,
     when::{Times, When},
@@ -16,30 +16,46 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plain {
     is_v6: bool,
-    source: Place,
-    destination: Place,
-    next_hop: Place,
-    bgp_next_hop: Place,
-    source_mask: Place,
-    destination_mask: Place,
-    ip_version: Place,
-    source_port: Place,
-    destination_port: Place,
-    icmp_type_code: Place,
-    protocol: Place,
-    tos: Place,
-    tcp_flags: Place,
-    octets: Place,
-    packets: Place,
-    start: (Reading, Place),
-    end: (Reading, Place),
-    ingress_ifindex: Place,
-    egress_ifindex: Place,
-    source_as: Place,
-    destination_as: Place,
-    vlan: Place,
-    direction: Place,
-    end_reason: Place,
+    /// By the place in a flow that they fill, of either family by that of IPv4.
+    members: [Number; SLOTS],
+    /// How beginning and end are read.
+    times: [Reading; 2],
+}
+
+/// Eight octets of each record, of which some are a number. So no branch depends on how many they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Number {
+    at: u16,
+    /// Bits behind it.
+    shift: u8,
+    mask: u64,
+}
+
+impl Number {
+    /// There is none: it is 0 wherever it is read.
+    const NONE: Self = Self {
+        at: 0,
+        shift: 0,
+        mask: 0,
+    };
+
+    /// The octets of a field are read with those before them, or from a record's first on, which has eight.
+    fn of(place: Place) -> Self {
+        let (to, octets) = (place.to(), place.octets());
+        Self {
+            at: to.saturating_sub(8),
+            shift: 8 * 8_u16.saturating_sub(to).to_le_bytes()[0],
+            mask: u64::MAX >> (64 - 8 * u32::from(octets.clamp(1, 8))),
+        }
+    }
+
+    #[inline]
+    fn read(self, record: &[u8]) -> u64 {
+        let at = usize::from(self.at);
+        let octets = record.get(at..at + 8).and_then(<[u8]>::first_chunk);
+        let octets = octets.map_or(0, |octets| u64::from_be_bytes(*octets));
+        octets.wrapping_shr(self.shift.into()) & self.mask
+    }
 }
 
 impl Plain {
@@ -49,181 +65,148 @@ impl Plain {
         let is_v6 = fields
             .iter()
             .any(|(role, _)| matches!(role.slot, Slot::SourceV6 | Slot::DestinationV6));
-        let mut plain = Self::nothing(is_v6);
-        for (role, place) in fields {
-            match role.slot {
-                Slot::Start => plain.start = (role.reading, *place),
-                Slot::End => plain.end = (role.reading, *place),
-                slot => {
-                    let (member, reading) = plain.member(slot)?;
-                    if role.reading != reading || *member != Place::NONE {
-                        return None;
-                    }
-                    *member = *place;
-                }
-            }
-        }
-        let has_addresses = plain.source != Place::NONE && plain.destination != Place::NONE;
-        has_addresses.then_some(plain)
-    }
-
-    const fn nothing(is_v6: bool) -> Self {
-        const NONE: Place = Place::NONE;
-        Self {
+        let mut plain = Self {
             is_v6,
-            source: NONE,
-            destination: NONE,
-            next_hop: NONE,
-            bgp_next_hop: NONE,
-            source_mask: NONE,
-            destination_mask: NONE,
-            ip_version: NONE,
-            source_port: NONE,
-            destination_port: NONE,
-            icmp_type_code: NONE,
-            protocol: NONE,
-            tos: NONE,
-            tcp_flags: NONE,
-            octets: NONE,
-            packets: NONE,
+            members: [Number::NONE; SLOTS],
             // Of which no number is a time.
-            start: (Reading::Number, NONE),
-            end: (Reading::Number, NONE),
-            ingress_ifindex: NONE,
-            egress_ifindex: NONE,
-            source_as: NONE,
-            destination_as: NONE,
-            vlan: NONE,
-            direction: NONE,
-            end_reason: NONE,
-        }
-    }
-
-    /// The member that a place in a flow is, and how it is read.
-    fn member(&mut self, slot: Slot) -> Option<(&mut Place, Reading)> {
-        let address = if self.is_v6 {
-            Reading::Ipv6
-        } else {
-            Reading::Ipv4
+            times: [Reading::Number; 2],
         };
-        let number = Reading::Number;
-        Some(match (slot, self.is_v6) {
-            (Slot::SourceV4, false) | (Slot::SourceV6, true) => (&mut self.source, address),
-            (Slot::DestinationV4, false) | (Slot::DestinationV6, true) => {
-                (&mut self.destination, address)
-            }
-            (Slot::NextHopV4, false) | (Slot::NextHopV6, true) => (&mut self.next_hop, address),
-            (Slot::BgpNextHopV4, false) | (Slot::BgpNextHopV6, true) => {
-                (&mut self.bgp_next_hop, address)
-            }
-            (Slot::SourceMaskV4, false) | (Slot::SourceMaskV6, true) => {
-                (&mut self.source_mask, number)
-            }
-            (Slot::DestinationMaskV4, false) | (Slot::DestinationMaskV6, true) => {
-                (&mut self.destination_mask, number)
-            }
-            (Slot::IcmpTypeCode | Slot::IcmpTypeCodeV6, _) => (&mut self.icmp_type_code, number),
-            (Slot::IpVersion, _) => (&mut self.ip_version, number),
-            (Slot::SourcePort, _) => (&mut self.source_port, number),
-            (Slot::DestinationPort, _) => (&mut self.destination_port, number),
-            (Slot::Protocol, _) => (&mut self.protocol, number),
-            (Slot::Tos, _) => (&mut self.tos, number),
-            (Slot::TcpFlags, _) => (&mut self.tcp_flags, number),
-            (Slot::Octets, _) => (&mut self.octets, number),
-            (Slot::Packets, _) => (&mut self.packets, number),
-            (Slot::IngressIfindex, _) => (&mut self.ingress_ifindex, number),
-            (Slot::EgressIfindex, _) => (&mut self.egress_ifindex, number),
-            (Slot::SourceAs, _) => (&mut self.source_as, number),
-            (Slot::DestinationAs, _) => (&mut self.destination_as, number),
-            (Slot::Vlan, _) => (&mut self.vlan, number),
-            (Slot::Direction, _) => (&mut self.direction, number),
-            (Slot::EndReason, _) => (&mut self.end_reason, number),
-            _ => return None,
-        })
+        for (role, place) in fields {
+            let slot = plain.take(*role)?;
+            plain.members[slot as usize] = Number::of(*place);
+        }
+        let has = |slot: Slot| plain.members[slot as usize] != Number::NONE;
+        (has(Slot::SourceV4) && has(Slot::DestinationV4)).then_some(plain)
     }
 
-    /// The flow of a record, and whether it said when.
+    /// Where a member is kept that a field is.
+    fn take(&mut self, role: Role) -> Option<Slot> {
+        let (slot, reading) = match (role.slot, self.is_v6) {
+            (Slot::Start, _) if role.reading != Reading::SecondsMicroseconds => {
+                self.times[0] = role.reading;
+                (Slot::Start, role.reading)
+            }
+            (Slot::End, _) if role.reading != Reading::SecondsMicroseconds => {
+                self.times[1] = role.reading;
+                (Slot::End, role.reading)
+            }
+            (
+                slot
+                @ (Slot::SourceV4 | Slot::DestinationV4 | Slot::NextHopV4 | Slot::BgpNextHopV4),
+                false,
+            ) => (slot, Reading::Ipv4),
+            (Slot::SourceV6, true) => (Slot::SourceV4, Reading::Ipv6),
+            (Slot::DestinationV6, true) => (Slot::DestinationV4, Reading::Ipv6),
+            (Slot::NextHopV6, true) => (Slot::NextHopV4, Reading::Ipv6),
+            (Slot::BgpNextHopV6, true) => (Slot::BgpNextHopV4, Reading::Ipv6),
+            (slot @ (Slot::SourceMaskV4 | Slot::DestinationMaskV4), false) => {
+                (slot, Reading::Number)
+            }
+            (Slot::SourceMaskV6, true) => (Slot::SourceMaskV4, Reading::Number),
+            (Slot::DestinationMaskV6, true) => (Slot::DestinationMaskV4, Reading::Number),
+            (Slot::IcmpTypeCodeV6, _) => (Slot::IcmpTypeCode, Reading::Number),
+            (
+                slot @ (Slot::IcmpTypeCode
+                | Slot::IpVersion
+                | Slot::SourcePort
+                | Slot::DestinationPort
+                | Slot::Protocol
+                | Slot::Tos
+                | Slot::TcpFlags
+                | Slot::Octets
+                | Slot::Packets
+                | Slot::IngressIfindex
+                | Slot::EgressIfindex
+                | Slot::SourceAs
+                | Slot::DestinationAs
+                | Slot::Vlan
+                | Slot::Direction
+                | Slot::EndReason),
+                _,
+            ) => (slot, Reading::Number),
+            _ => return None,
+        };
+        let is_new = self.members[slot as usize] == Number::NONE;
+        (is_new && role.reading == reading).then_some(slot)
+    }
+
+    /// Fills in the flow of a record, which is none yet; whether it said when. Each member is written where it is to be
+    /// before the next one is read: by way of a record that is made at once most of them would go through the stack.
     #[inline]
-    pub fn decode(&self, record: &[u8], base: TimeBase) -> (FlowRecord, bool) {
-        let number = |place: Place| place.number(record);
-        let number8 = |place: Place| number(place).to_le_bytes()[0];
-        let number16 = |place: Place| {
-            let [low, high, ..] = number(place).to_le_bytes();
+    pub fn fill(&self, flow: &mut FlowRecord, record: &[u8], base: TimeBase) -> bool {
+        let number = |slot: Slot| self.members[slot as usize].read(record);
+        let number8 = |slot: Slot| number(slot).to_le_bytes()[0];
+        let number16 = |slot: Slot| {
+            let [low, high, ..] = number(slot).to_le_bytes();
             u16::from_le_bytes([low, high])
         };
-        let number32 = |place: Place| low32(number(place));
-        let when = |(reading, place): (Reading, Place)| {
-            When::read(reading, place.value(record), base.export_ns)
-        };
+        let number32 = |slot: Slot| low32(number(slot));
+        let [start, end] = self.times;
         let times = Times {
-            start: when(self.start),
-            end: when(self.end),
+            start: When::of(start, number(Slot::Start), base.export_ns),
+            end: When::of(end, number(Slot::End), base.export_ns),
             ..Times::default()
         };
         let span_ns = times.span_ns(base);
-        let (start_ns, end_ns) = span_ns.unwrap_or_else(|| times.untimed_span_ns(base.export_ns));
-        let (source, destination) = (
-            self.address(self.source, record),
-            self.address(self.destination, record),
-        );
-        let protocol = number8(self.protocol);
-        let icmp_type_code = number16(self.icmp_type_code);
-        let has_type = icmp_type_code != 0 && matches!(protocol, said::ICMP | said::ICMPV6);
-        // Some send IPv4 mapped into IPv6's fields.
-        let is_mapped = || [source, destination].map(|address| address.to_ipv4_mapped().is_some());
-        let v6 = self.is_v6 && (number8(self.ip_version) != 4 || is_mapped() != [true; 2]);
-        let flow = FlowRecord {
-            source,
-            destination,
-            next_hop: self.hop(self.next_hop, record),
-            bgp_next_hop: self.hop(self.bgp_next_hop, record),
-            v6,
-            source_port: number16(self.source_port),
-            destination_port: if has_type {
-                icmp_type_code
-            } else {
-                number16(self.destination_port)
-            },
-            protocol,
-            tos: number8(self.tos),
-            tcp_flags: number16(self.tcp_flags),
-            octets: number(self.octets),
-            packets: number(self.packets),
-            start_ns,
-            end_ns,
-            ingress_ifindex: number32(self.ingress_ifindex),
-            egress_ifindex: number32(self.egress_ifindex),
-            source_as: number32(self.source_as),
-            destination_as: number32(self.destination_as),
-            source_mask: number8(self.source_mask),
-            destination_mask: number8(self.destination_mask),
-            vlan: number16(self.vlan) & 0x0fff,
-            direction: match number(self.direction) {
-                1 => Direction::Egress,
-                _ => Direction::Ingress,
-            },
-            end_reason: EndReason::from_number(number8(self.end_reason)),
-            ..FlowRecord::default()
-        };
-        (flow, span_ns.is_some())
+        (flow.start_ns, flow.end_ns) =
+            span_ns.unwrap_or_else(|| times.untimed_span_ns(base.export_ns));
+        flow.source = self.address(Slot::SourceV4, record);
+        flow.destination = self.address(Slot::DestinationV4, record);
+        flow.next_hop = self.hop(Slot::NextHopV4, record);
+        flow.bgp_next_hop = self.hop(Slot::BgpNextHopV4, record);
+        flow.source_port = number16(Slot::SourcePort);
+        flow.destination_port = number16(Slot::DestinationPort);
+        flow.protocol = number8(Slot::Protocol);
+        let icmp_type_code = number16(Slot::IcmpTypeCode);
+        if icmp_type_code != 0 && matches!(flow.protocol, said::ICMP | said::ICMPV6) {
+            flow.destination_port = icmp_type_code;
+        }
+        flow.tos = number8(Slot::Tos);
+        flow.tcp_flags = number16(Slot::TcpFlags);
+        flow.octets = number(Slot::Octets);
+        flow.packets = number(Slot::Packets);
+        flow.ingress_ifindex = number32(Slot::IngressIfindex);
+        flow.egress_ifindex = number32(Slot::EgressIfindex);
+        flow.source_as = number32(Slot::SourceAs);
+        flow.destination_as = number32(Slot::DestinationAs);
+        flow.source_mask = number8(Slot::SourceMaskV4);
+        flow.destination_mask = number8(Slot::DestinationMaskV4);
+        flow.vlan = number16(Slot::Vlan) & 0x0fff;
+        if number(Slot::Direction) == 1 {
+            flow.direction = Direction::Egress;
+        }
+        flow.end_reason = EndReason::from_number(number8(Slot::EndReason));
+        if self.is_v6 {
+            // Some send IPv4 mapped into IPv6's fields.
+            let is_mapped = |address: Ipv6Addr| address.to_ipv4_mapped().is_some();
+            flow.v6 = number8(Slot::IpVersion) != 4
+                || !is_mapped(flow.source)
+                || !is_mapped(flow.destination);
+        }
+        span_ns.is_some()
     }
 
     #[inline]
-    fn address(&self, place: Place, record: &[u8]) -> Ipv6Addr {
+    fn address(&self, slot: Slot, record: &[u8]) -> Ipv6Addr {
+        let member = self.members[slot as usize];
         if !self.is_v6 {
-            return Ipv4Addr::from(low32(place.number(record))).to_ipv6_mapped();
+            return Ipv4Addr::from(low32(member.read(record))).to_ipv6_mapped();
         }
-        let octets = place.value(record).first_chunk();
+        // Where there is none, its octets are anybody's.
+        let from = record.get(usize::from(member.at).saturating_sub(8)..);
+        let octets = from
+            .and_then(<[u8]>::first_chunk)
+            .filter(|_| member.mask != 0);
         Ipv6Addr::from_bits(octets.map_or(0, |octets| u128::from_be_bytes(*octets)))
     }
 
     /// An address that is none if it is zero.
     #[inline]
-    fn hop(&self, place: Place, record: &[u8]) -> Ipv6Addr {
-        if !self.is_v6 && place.number(record) == 0 {
+    fn hop(&self, slot: Slot, record: &[u8]) -> Ipv6Addr {
+        if !self.is_v6 && self.members[slot as usize].read(record) == 0 {
             return Ipv6Addr::UNSPECIFIED;
         }
-        self.address(place, record)
+        self.address(slot, record)
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) enum Slot {
 }
 
 /// Places, and none.
-const SLOTS: usize = Slot::Aside as usize + 1;
+pub(crate) const SLOTS: usize = Slot::Aside as usize + 1;
 
 impl Slot {
     /// The place of the same element of the reverse direction (RFC 5103).

@@ -37,6 +37,7 @@ impl ExportTime {
     /// It has whole milliseconds, as sysUptime has: what the wall clock says below would be another
     /// fraction in each datagram, of which no flow knows anything.
     #[must_use]
+    #[inline]
     pub fn absolute_ns(&self, at: u32) -> u64 {
         let now_ns = self.unix_ns - self.unix_ns % 1_000_000;
         let age_ms = low32(self.uptime_ms).wrapping_sub(at);
@@ -58,6 +59,7 @@ impl ExportTime {
         (start_ns, self.absolute_ns(last).max(start_ns))
     }
 
+    #[inline]
     fn is_untimed(&self, first: u32, last: u32) -> bool {
         // Below zero is a boot that lies after the export, by seconds cut off.
         first == 0 && last == 0 && self.uptime_ms.cast_signed() > UNTIMED_UPTIME_MS
@@ -96,6 +98,7 @@ impl TimeBase {
         }
     }
 
+    #[inline]
     fn export_time(&self) -> Option<ExportTime> {
         Some(ExportTime {
             unix_ns: self.export_ns,
@@ -105,12 +108,14 @@ impl TimeBase {
 
     /// The wall-clock time of a sysUptime, if it can be told.
     #[must_use]
+    #[inline]
     pub fn uptime_ns(&self, at: u32) -> Option<u64> {
         Some(self.export_time()?.absolute_ns(at))
     }
 
     /// Whether these two are what an exporter without times says.
     #[must_use]
+    #[inline]
     pub fn is_untimed(&self, first: u32, last: u32) -> bool {
         self.export_time()
             .is_some_and(|time| time.is_untimed(first, last))

@@ -13,16 +13,23 @@ pub(crate) enum When {
 }
 
 impl When {
-    /// Inlined, as what follows: what is handed over in memory is waited for.
+    /// Of a field's octets.
     #[inline]
     pub fn read(reading: Reading, value: &[u8], export_ns: u64) -> Self {
-        let number = read::number(value);
+        match reading {
+            Reading::SecondsMicroseconds => Self::of_pair(value),
+            _ => Self::of(reading, read::number(value), export_ns),
+        }
+    }
+
+    /// Of a number. Inlined, as what follows: what is handed over in memory is waited for.
+    #[inline]
+    pub fn of(reading: Reading, number: u64, export_ns: u64) -> Self {
         match reading {
             Reading::UptimeMs => Self::Uptime(low32(number)),
             Reading::DeltaMicroseconds => {
                 Self::At(export_ns.saturating_sub(number.saturating_mul(1000)))
             }
-            Reading::SecondsMicroseconds => Self::of_pair(value),
             // No flow is of 1900 or 1970.
             _ if number == 0 => Self::Unsaid,
             Reading::Seconds => Self::At(number.saturating_mul(1_000_000_000)),
@@ -34,7 +41,8 @@ impl When {
             | Reading::Float
             | Reading::Ipv4
             | Reading::Ipv6
-            | Reading::Mac => Self::Unsaid,
+            | Reading::Mac
+            | Reading::SecondsMicroseconds => Self::Unsaid,
         }
     }
 

@@ -94,11 +94,16 @@ impl Gathering {
     }
 
     /// What was gathered; the next flow begins with none.
+    #[inline]
     pub fn finish(&mut self) -> Others {
-        (self.elements, self.value_octets) = (0, 0);
         if self.octets.is_empty() {
             return Others::NONE;
         }
+        self.taken()
+    }
+
+    fn taken(&mut self) -> Others {
+        (self.elements, self.value_octets) = (0, 0);
         let others = Others(Some(self.octets.as_slice().into()));
         self.octets.clear();
         others
