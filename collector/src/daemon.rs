@@ -70,7 +70,6 @@ pub fn run(options: &Receive, line: Vec<OsString>) -> Result<()> {
     let common = Common {
         shards: Arc::new(Shards::new(&options.settings(), opened.receivers.len())),
         writer: disk.writer.sender.clone(),
-        emptied: disk.writer.emptied.clone(),
         onward: Arc::clone(&onward),
         talk: Arc::default(),
     };

@@ -8,8 +8,9 @@
 //!    network made. [`exporters`] keeps all of them within bounds ([`lru`]), [`prefix`] says who is allowed.
 //! 3. [`loss`], and [`samples`] for sFlow, count exactly what was lost on the way; [`sums`] and [`statistics`] keep
 //!    the account, [`metrics`] tells it to Prometheus.
-//! 4. [`writer`] appends flows to the store's open window, [`closing`] makes Parquet of it, [`upkeep`] has commands
-//!    run ([`runner`]) and old files go, [`recompacting`] makes large files of small ones.
+//! 4. [`gathered`] has flows become columns, [`writer`] appends those to the store's open window, [`closing`] makes
+//!    Parquet of it, [`upkeep`] has commands run ([`runner`]) and old files go, [`recompacting`] makes large files of
+//!    small ones.
 //!
 //! [`opening`] opens what takes privileges, [`confine`] gives them up, and then [`daemon`] starts these threads;
 //! [`reload`] takes settings over while it receives. What is passed on beside the files is [`onward`]: datagrams by
@@ -39,6 +40,7 @@ pub mod exporters;
 pub mod flow_filter;
 pub mod forward;
 pub mod framing;
+pub mod gathered;
 pub mod goflow;
 pub mod import;
 pub mod loss;

@@ -155,6 +155,12 @@ impl Onward {
         self.repeater.is_some()
     }
 
+    /// Whether anything is done with flows.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        !self.forwards.is_empty() || !self.taps.is_empty() || self.anonymiser.is_some()
+    }
+
     /// Has datagrams repeated.
     pub fn repeat(&self, datagrams: Datagrams) {
         if let Some(repeater) = &self.repeater {

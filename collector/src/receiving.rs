@@ -1,7 +1,7 @@
 //! A receiving thread: datagrams from its socket, through the exporters' state, to the writer.
 
 use std::{
-    io, mem,
+    io,
     net::Ipv6Addr,
     os::fd::AsRawFd as _,
     sync::{
@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use crossbeam::channel::{self, Sender};
+use crossbeam::channel::Sender;
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use weir_netflow::record::display_address;
 use weir_store::schema::StoredFlow;
@@ -21,6 +21,7 @@ use weir_store::schema::StoredFlow;
 use crate::{
     clock,
     exporters::{Refused, Source},
+    gathered::{Gathered, WAIT_MAX},
     loss::Step,
     onward::Onward,
     receive::Receiver,
@@ -34,11 +35,6 @@ const TOLD: Token = Token(0);
 const SOCKET: Token = Token(1);
 /// Batches taken before it is looked whether the end was told.
 const TURN_MAX: usize = 64;
-/// Flows that go to the writer at once, and those of one more datagram.
-pub const FLOWS_MAX: usize = 16_384;
-/// It is not bothered for fewer, since it writes as many as one message, unless the first has waited for so long.
-const FLOWS_MIN: usize = 4096;
-const WAIT_MAX: Duration = Duration::from_millis(100);
 /// How long it waits for datagrams before it shows that it is there.
 const IDLE: Duration = Duration::from_millis(500);
 /// Turns taken to empty the socket's buffer at the end.
@@ -55,8 +51,6 @@ pub struct Common {
     pub shards: Arc<Shards>,
     /// Where flows go.
     pub writer: Sender<Message>,
-    /// Where the memory of batches that were written comes from.
-    pub emptied: channel::Receiver<Vec<StoredFlow>>,
     /// What else is done with what comes.
     pub onward: Arc<Onward>,
     /// What may be said.
@@ -116,33 +110,6 @@ impl Common {
         };
         self.say(&own, Kind::Own, now_ns, what);
     }
-
-    /// Passes flows on and gives them to the writer. It waits while the writer is behind; the socket's buffer then fills, and
-    /// the kernel counts.
-    ///
-    /// # Errors
-    /// If the writer's thread died.
-    pub fn send(&self, mut flows: Vec<StoredFlow>) -> Result<()> {
-        if flows.is_empty() {
-            return Ok(());
-        }
-        self.onward.pass(&mut flows);
-        let sent = self.writer.send(Message::Flows(flows));
-        sent.map_err(|_| {
-            anyhow!("the writing thread died: its last words are above, please report them")
-        })
-    }
-
-    /// The same of what was gathered, and there is room for the next: in what was written before, if there is any.
-    fn hand_over(&self, flows: &mut Vec<StoredFlow>) -> Result<()> {
-        if flows.is_empty() {
-            return Ok(());
-        }
-        let mut next = self.emptied.try_recv().unwrap_or_default();
-        // They will be about as many. Grown from nothing, they would be copied once more on the way.
-        next.reserve(flows.len());
-        self.send(mem::replace(flows, next))
-    }
 }
 
 /// How far a receiving thread is.
@@ -190,7 +157,7 @@ impl Receiving {
             receiver,
             common,
             progress: Arc::clone(&progress),
-            flows: Vec::new(),
+            gathered: Gathered::default(),
             failures: 0,
         };
         let thread = thread::Builder::new()
@@ -232,7 +199,7 @@ struct Work {
     common: Common,
     progress: Arc<Progress>,
     /// Flows that the writer has not got yet.
-    flows: Vec<StoredFlow>,
+    gathered: Gathered,
     /// Times that receiving has failed since it last did not.
     failures: u64,
 }
@@ -241,7 +208,7 @@ impl Work {
     fn run(mut self, poll: Poll) -> Result<u64> {
         let ended = self.until_told(poll);
         // What was received before it ended, however it did, has been received.
-        self.common.hand_over(&mut self.flows)?;
+        self.gathered.hand_over(&self.common)?;
         ended
     }
 
@@ -249,7 +216,7 @@ impl Work {
         let mut events = Events::with_capacity(4);
         let mut more = false;
         loop {
-            let wait = match (more, self.flows.is_empty()) {
+            let wait = match (more, self.gathered.is_empty()) {
                 (true, _) => Duration::ZERO,
                 (false, false) => WAIT_MAX,
                 (false, true) => IDLE,
@@ -283,7 +250,7 @@ impl Work {
         let Self {
             receiver,
             common,
-            flows,
+            gathered,
             failures,
             ..
         } = self;
@@ -292,15 +259,11 @@ impl Work {
             let mut datagrams = Datagrams::default();
             let repeats = common.onward.repeats();
             let taken = receiver.receive(|octets, source| {
-                if flows.len() >= FLOWS_MAX {
-                    // It fails only if the thread died; the next one says so.
-                    let _ = common.hand_over(flows);
-                }
                 // Of exporters that are not allowed nothing goes on.
                 if repeats && common.shards.of(source.address).allows(source.address) {
                     datagrams.push(octets, &source);
                 }
-                common.take(octets, &source, received_ns, flows);
+                gathered.take(octets, &source, received_ns, common);
             });
             common.onward.repeat(datagrams);
             let taken = match taken {
@@ -319,8 +282,8 @@ impl Work {
                 }
             };
             *failures = 0;
-            if is_due(flows, received_ns) {
-                common.hand_over(flows)?;
+            if gathered.is_due(received_ns) {
+                gathered.hand_over(common)?;
             }
             if taken == 0 {
                 return Ok(false);
@@ -328,13 +291,6 @@ impl Work {
         }
         Ok(true)
     }
-}
-
-/// Whether flows are to go to the writer: they are enough, or the first was received some time ago. A clock that was
-/// set back makes none wait for it.
-fn is_due(flows: &[StoredFlow], now_ns: u64) -> bool {
-    let waits = |flow: &StoredFlow| Duration::from_nanos(now_ns.abs_diff(flow.received_ns));
-    flows.len() >= FLOWS_MIN || flows.first().is_some_and(|flow| waits(flow) >= WAIT_MAX)
 }
 
 #[cfg(test)]
@@ -355,7 +311,6 @@ mod tests {
         let common = Common {
             shards: Arc::new(Shards::new(&Settings::default(), 1)),
             writer,
-            emptied: channel::never(),
             onward: Arc::default(),
             talk: Arc::default(),
         };
@@ -363,7 +318,7 @@ mod tests {
             receiver: Receiver::new(socket),
             common,
             progress: Arc::default(),
-            flows: Vec::new(),
+            gathered: Gathered::default(),
             failures: 0,
         };
         (work, messages)
@@ -410,11 +365,11 @@ mod tests {
         assert!(!work.turn().unwrap());
         let counted = work.common.shards.statistics();
         assert_eq!((counted.receive_errors, counted.datagrams), (1, 3));
-        work.common.hand_over(&mut work.flows).unwrap();
-        let Ok(Message::Flows(flows)) = messages.try_recv() else {
+        work.gathered.hand_over(&work.common).unwrap();
+        let Ok(Message::Rows(flows)) = messages.try_recv() else {
             panic!("no flows came");
         };
-        assert_eq!((flows.len(), work.failures), (3, 0));
+        assert_eq!((flows.num_rows(), work.failures), (3, 0));
     }
 
     #[test]
@@ -429,21 +384,5 @@ mod tests {
         assert!(error.starts_with("receiving: "), "{error}");
         let counted = work.common.shards.statistics();
         assert_eq!(counted.receive_errors, FAILURES_MAX);
-    }
-
-    #[test]
-    fn flows_go_to_the_writer_when_they_are_many_or_have_waited() {
-        const NOW_NS: u64 = 1_700_000_000_000_000_000;
-        let received = |received_ns| StoredFlow {
-            received_ns,
-            ..StoredFlow::default()
-        };
-        let is_due = |flows: &[StoredFlow]| is_due(flows, NOW_NS);
-        assert!(!is_due(&[]));
-        assert!(!is_due(&vec![received(NOW_NS); FLOWS_MIN - 1]));
-        assert!(is_due(&vec![received(NOW_NS); FLOWS_MIN]));
-        assert!(!is_due(&[received(NOW_NS - 99_000_000)]));
-        assert!(is_due(&[received(NOW_NS - 100_000_000), received(NOW_NS)]));
-        assert!(is_due(&[received(NOW_NS + 3_600_000_000_000)]));
     }
 }

@@ -1,7 +1,7 @@
 //! IPFIX over TCP in the daemon: what connections bring goes the way of datagrams, and what becomes of them
 //! is counted and said.
 
-use std::{io, mem, time::Duration};
+use std::{io, time::Duration};
 
 use anyhow::Result;
 use mio::{Events, Poll, Registry};
@@ -10,7 +10,8 @@ use crate::{
     clock,
     connections::{Accepted, CONNECTIONS_MAX, Connections, Ended, Gone},
     exporters::Source,
-    receiving::{Common, FLOWS_MAX},
+    gathered::Gathered,
+    receiving::Common,
     talk::Kind,
 };
 
@@ -46,19 +47,15 @@ pub fn take(streams: &mut Connections, common: &Common, registry: &Registry) -> 
             format!("a connection cannot be accepted: {error}")
         }),
     });
-    let mut flows = Vec::new();
+    let mut gathered = Gathered::default();
     streams.read(
         now_ns,
         |octets, source| {
-            if flows.len() >= FLOWS_MAX {
-                // It fails only if the thread died; the next one says so.
-                let _ = common.send(mem::take(&mut flows));
-            }
-            common.take(octets, source, now_ns, &mut flows);
+            gathered.take(octets, source, now_ns, common);
         },
         |gone| end(common, &gone, now_ns),
     );
-    common.send(flows)
+    gathered.hand_over(common)
 }
 
 /// Reads what has reached the connections until now, and closes them.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
+use arrow::array::RecordBatch;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use serde_json::{Value, json};
 use weir_store::{
@@ -19,8 +20,7 @@ use weir_store::{
     read::Ended,
     recover::{Recovered, recover},
     rotate::Rotated,
-    schema::{self, StoredFlow},
-    system,
+    schema, system,
     window::Window,
 };
 
@@ -29,21 +29,18 @@ use crate::{
     closing::{self, Closed, Closing},
 };
 
-/// Flows written as one message. The columns are filled one after the other, which reads all flows again
-/// for each: a message's are small enough (1.1 MiB) to stay in a core's cache meanwhile.
+/// Flows written as one message, at least, unless the first has waited: each takes some KiB beside its columns.
 const MESSAGE_FLOWS: usize = 4096;
 /// A message is written when its first flow has waited this long.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// Batches of flows under way to the thread.
 const BATCHES_MAX: usize = 16;
-/// Memory of batches that waits for flows to come: some 4.5 MiB each at most.
-const EMPTIED_MAX: usize = 4;
 
 /// What goes to the thread.
 #[derive(Debug)]
 pub enum Message {
     /// Flows to write.
-    Flows(Vec<StoredFlow>),
+    Rows(RecordBatch),
     /// The exporters' counts, to be kept with the window that is open.
     Account(Value),
 }
@@ -98,8 +95,6 @@ pub struct Progress {
 pub struct Writer {
     /// Where flows go.
     pub sender: Sender<Message>,
-    /// What they came in, emptied, for the next ones.
-    pub emptied: Receiver<Vec<StoredFlow>>,
     progress: Arc<Mutex<Progress>>,
     thread: thread::JoinHandle<Written>,
 }
@@ -145,9 +140,8 @@ impl Writer {
                 closing::close_windows(place, kept, &to_close, &closed, &told)
             })?;
         let rotation_ms = i64::try_from(rotation_ms)?;
-        let (empties, emptied) = bounded(EMPTIED_MAX);
         let told = Arc::clone(&progress);
-        let state = State::new(directory, rotation_ms, windows, empties, told);
+        let state = State::new(directory, rotation_ms, windows, told);
         let thread = thread::Builder::new()
             .name("write".to_owned())
             .spawn(move || {
@@ -168,7 +162,6 @@ impl Writer {
             })?;
         Ok(Self {
             sender,
-            emptied,
             progress,
             thread,
         })
@@ -228,7 +221,8 @@ struct State {
     directory: Directory,
     rotation_ms: i64,
     window: Option<OpenWindow>,
-    pending: Vec<StoredFlow>,
+    pending: Vec<RecordBatch>,
+    pending_flows: usize,
     patience: Option<Patience>,
     account: Value,
     /// What it was when the window before was closed.
@@ -236,7 +230,6 @@ struct State {
     /// Whether a flow had what the columns of version 1 do not hold.
     needs_all_columns: bool,
     windows: Sender<Closing>,
-    empties: Sender<Vec<StoredFlow>>,
     written: Written,
     progress: Arc<Mutex<Progress>>,
     failing: bool,
@@ -247,7 +240,6 @@ impl State {
         directory: Directory,
         rotation_ms: i64,
         windows: Sender<Closing>,
-        empties: Sender<Vec<StoredFlow>>,
         progress: Arc<Mutex<Progress>>,
     ) -> Self {
         Self {
@@ -255,12 +247,12 @@ impl State {
             rotation_ms: rotation_ms.max(1),
             window: None,
             pending: Vec::new(),
+            pending_flows: 0,
             patience: None,
             account: Value::Null,
             account_before: Value::Null,
             needs_all_columns: false,
             windows,
-            empties,
             written: Written::default(),
             progress,
             failing: false,
@@ -271,7 +263,7 @@ impl State {
     fn run(mut self, receiver: &Receiver<Message>) -> (Written, Directory) {
         loop {
             match receiver.recv_timeout(FLUSH_INTERVAL) {
-                Ok(Message::Flows(flows)) => self.take(flows, now_ms()),
+                Ok(Message::Rows(rows)) => self.take(rows, now_ms()),
                 Ok(Message::Account(account)) => self.account = account,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -286,17 +278,13 @@ impl State {
         (self.written, self.directory)
     }
 
-    fn take(&mut self, mut flows: Vec<StoredFlow>, now_ms: i64) {
+    fn take(&mut self, rows: RecordBatch, now_ms: i64) {
         self.patience
             .get_or_insert_with(|| Patience::new(FLUSH_INTERVAL));
-        if self.pending.is_empty() {
-            // Under load these are a message's worth, and are not copied again.
-            self.pending = flows;
-        } else {
-            self.pending.append(&mut flows);
-            self.give_back(flows);
-        }
-        if self.pending.len() >= MESSAGE_FLOWS {
+        self.pending_flows += rows.num_rows();
+        // Under load these are a message's worth, and are not copied again.
+        self.pending.push(rows);
+        if self.pending_flows >= MESSAGE_FLOWS {
             self.flush(now_ms);
         }
     }
@@ -306,7 +294,7 @@ impl State {
         if self.pending.is_empty() {
             return;
         }
-        let count = self.pending.len() as u64;
+        let count = mem::take(&mut self.pending_flows) as u64;
         match self.write(now_ms) {
             Ok(()) => {
                 if self.failing {
@@ -334,17 +322,6 @@ impl State {
         progress.windows_waiting = self.windows.len();
         drop(progress);
         self.pending.clear();
-        let emptied = mem::take(&mut self.pending);
-        self.give_back(emptied);
-    }
-
-    /// Lets who receives have a batch's memory again, if there is not enough of it. Given back to the system, and
-    /// taken from it for each batch, it would be cleared page by page, which costs about what decoding does.
-    fn give_back(&self, emptied: Vec<StoredFlow>) {
-        // One that a datagram of very many records made large is not kept.
-        if emptied.capacity() <= 2 * crate::receiving::FLOWS_MAX {
-            let _ = self.empties.try_send(emptied);
-        }
     }
 
     fn write(&mut self, now_ms: i64) -> Result<(), StoreError> {
@@ -358,7 +335,7 @@ impl State {
     /// Appends what is pending; false if the window has not the columns for it.
     fn append(&mut self, now_ms: i64) -> Result<bool, StoreError> {
         if self.window.is_none() {
-            self.needs_all_columns |= schema::need_all_columns(&self.pending);
+            self.needs_all_columns |= self.pending.iter().any(schema::has_all_columns);
             let start_ms = now_ms - now_ms.rem_euclid(self.rotation_ms);
             let path = self.directory.window_path(start_ms.div_euclid(1000));
             let window = if self.needs_all_columns {
@@ -372,7 +349,7 @@ impl State {
             });
         }
         match &mut self.window {
-            Some(open) => open.window.append(&self.pending),
+            Some(open) => open.window.append_rows(&self.pending),
             None => Ok(true),
         }
     }

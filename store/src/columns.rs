@@ -1,31 +1,95 @@
 //! Flows into columns; [`crate::rows`] is the way back.
 
-use std::{net::Ipv6Addr, sync::Arc};
+use std::{mem, net::Ipv6Addr, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, BinaryBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, MapBuilder,
-        PrimitiveArray, StringBuilder, UInt16Array, UInt32Array,
+        ArrayRef, BinaryBuilder, FixedSizeBinaryArray, MapBuilder, PrimitiveArray, RecordBatch,
+        StringArray, StringBuilder,
     },
-    buffer::{BooleanBuffer, Buffer, NullBuffer},
+    buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer},
     datatypes::{
         ArrowPrimitiveType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
     error::ArrowError,
 };
-use weir_netflow::{FlowRecord, record::display_address};
+use weir_netflow::record::display_address;
 
 use crate::{
     others::Keys,
     schema::{self, EARLIER_COLUMNS, StoredFlow},
 };
 
-/// Flows that all columns take before they take the next: so many (18 KiB) stay in a core's first cache meanwhile,
-/// where a whole message would be fetched again for each column.
-const TOGETHER: usize = 64;
+/// Flows that all columns best take before they take the next: so many (18 KiB) stay in a core's first cache meanwhile,
+/// and twice as many do, where a whole message would be fetched again for each column.
+pub const TOGETHER: usize = 64;
+
+/// Flows that become columns as they come. They have the columns of version 1, until a flow has what only those of
+/// version 2 hold.
+#[derive(Default)]
+pub struct FlowsBuilder {
+    /// None before the first flow.
+    columns: Vec<Box<dyn Column>>,
+    rows: usize,
+    /// Rows that there is room for from the first on.
+    capacity: usize,
+}
+
+impl FlowsBuilder {
+    /// One that has room for so many flows from the first on.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            capacity,
+            ..Self::default()
+        }
+    }
+
+    /// Flows that it has taken.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Takes flows, best [`TOGETHER`] or a few more that were just made.
+    pub fn take(&mut self, flows: &[StoredFlow]) {
+        for flows in flows.chunks(2 * TOGETHER) {
+            if self.columns.is_empty() {
+                self.columns = earlier(self.capacity);
+            }
+            if self.columns.len() == EARLIER_COLUMNS && schema::need_all_columns(flows) {
+                self.columns.extend(later(self.rows));
+            }
+            for column in &mut self.columns {
+                column.take(flows);
+            }
+            self.rows += flows.len();
+        }
+    }
+
+    /// What it has taken; it is empty then.
+    ///
+    /// # Errors
+    /// Never for flows from [`StoredFlow`]; the columns are made here.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        if self.columns.is_empty() {
+            return Ok(RecordBatch::new_empty(schema::earlier_schema()));
+        }
+        let columns = mem::take(&mut self.columns);
+        // The next will be about as many. Grown from nothing, columns would be copied on the way.
+        self.capacity = mem::take(&mut self.rows);
+        let schema = if columns.len() > EARLIER_COLUMNS {
+            schema::schema()
+        } else {
+            schema::earlier_schema()
+        };
+        let columns = columns.into_iter().map(Column::finish);
+        RecordBatch::try_new(schema, columns.collect::<Result<_, _>>()?)
+    }
+}
 
 /// A column in the making.
-trait Column {
+trait Column: Send {
     /// Appends what these flows have.
     fn take(&mut self, flows: &[StoredFlow]);
 
@@ -33,22 +97,18 @@ trait Column {
     fn finish(self: Box<Self>) -> Result<ArrayRef, ArrowError>;
 }
 
-/// The columns of version 1, and whether these do not hold all of the flows.
-///
-/// # Errors
-/// Never for flows from [`StoredFlow`]; the columns are made here.
-pub fn earlier(flows: &[StoredFlow]) -> Result<(Vec<ArrayRef>, bool), ArrowError> {
-    let rows = flows.len();
-    let mut columns: [Box<dyn Column>; EARLIER_COLUMNS] = [
+/// The columns of version 1.
+fn earlier(rows: usize) -> Vec<Box<dyn Column>> {
+    vec![
         times(rows, |flow| flow.record.start_ns),
         times(rows, |flow| flow.record.end_ns),
         times(rows, |flow| flow.received_ns),
-        exporters(rows),
+        Box::new(Exporters::default()),
         numbers::<UInt32Type>(rows, |flow| flow.source_id),
         numbers::<UInt8Type>(rows, |flow| flow.version),
         addresses(rows, |flow| flow.record.source),
         addresses(rows, |flow| flow.record.destination),
-        addresses_if_known(rows, |flow| flow.record.next_hop),
+        next_hops(rows),
         numbers::<UInt8Type>(rows, |flow| if flow.record.v6 { 6 } else { 4 }),
         numbers::<UInt8Type>(rows, |flow| flow.record.protocol),
         numbers::<UInt16Type>(rows, |flow| flow.record.source_port),
@@ -67,205 +127,300 @@ pub fn earlier(flows: &[StoredFlow]) -> Result<(Vec<ArrayRef>, bool), ArrowError
         numbers::<UInt8Type>(rows, |flow| flow.record.direction as u8),
         numbers::<UInt8Type>(rows, |flow| flow.record.end_reason as u8),
         numbers::<UInt32Type>(rows, |flow| flow.record.sampling_interval),
-    ];
-    let mut need_more = false;
-    for flows in flows.chunks(TOGETHER) {
-        for column in &mut columns {
-            column.take(flows);
-        }
-        // Asked where they are at hand: once more through a whole message would fetch it once more.
-        need_more = need_more || schema::need_all_columns(flows);
+    ]
+}
+
+/// What version 2 added, after so many flows that have nothing of it; null where a flow has none.
+fn later(before: usize) -> Vec<Box<dyn Column>> {
+    fn u32s(before: usize, pick: impl Fn(&StoredFlow) -> u32 + Send + 'static) -> Box<dyn Column> {
+        numbers_if_known::<UInt32Type>(before, pick)
     }
-    let columns = columns.into_iter().map(Column::finish);
-    Ok((columns.collect::<Result<_, _>>()?, need_more))
-}
-
-/// What version 2 added; null where a flow has none.
-///
-/// # Errors
-/// As [`earlier`].
-pub fn later(flows: &[StoredFlow]) -> Result<Vec<ArrayRef>, ArrowError> {
-    let rows = flows.len();
-    let u32s = |pick: &dyn Fn(&FlowRecord) -> u32| -> ArrayRef {
-        let numbers = flows.iter().map(|flow| pick(&flow.record));
-        let numbers = numbers.map(|number| (number != 0).then_some(number));
-        Arc::new(numbers.collect::<UInt32Array>())
-    };
-    let inner_vlans = flows.iter().map(|flow| flow.record.inner_vlan);
-    let inner_vlans = inner_vlans.map(|vlan| (vlan != 0).then_some(vlan));
-    let [label_1, label_2, label_3, label_4] =
-        [0, 1, 2, 3].map(|at: usize| u32s(&|record: &FlowRecord| record.mpls_labels[at]));
-    Ok(vec![
-        filled(
-            addresses_if_known(rows, |flow| flow.record.bgp_next_hop),
-            flows,
-        )?,
-        macs(flows, |flow| flow.record.source_mac)?,
-        macs(flows, |flow| flow.record.destination_mac)?,
-        Arc::new(inner_vlans.collect::<UInt16Array>()),
-        label_1,
-        label_2,
-        label_3,
-        label_4,
-        u32s(&|record: &FlowRecord| record.flow_label),
-        filled(
-            addresses_if_known(rows, |flow| flow.record.outer_source),
-            flows,
-        )?,
-        filled(
-            addresses_if_known(rows, |flow| flow.record.outer_destination),
-            flows,
-        )?,
-        others(flows)?,
-    ])
-}
-
-fn macs(flows: &[StoredFlow], pick: fn(&StoredFlow) -> [u8; 6]) -> Result<ArrayRef, ArrowError> {
-    let mut builder = FixedSizeBinaryBuilder::with_capacity(flows.len(), 6);
-    for flow in flows {
-        match pick(flow) {
-            [0, 0, 0, 0, 0, 0] => builder.append_null(),
-            address => builder.append_value(address)?,
-        }
-    }
-    Ok(Arc::new(builder.finish()))
-}
-
-fn others(flows: &[StoredFlow]) -> Result<ArrayRef, ArrowError> {
-    let (keys, values) = (StringBuilder::new(), BinaryBuilder::new());
-    let names = Some(schema::map_names());
-    let mut builder = MapBuilder::with_capacity(names, keys, values, flows.len());
-    let mut keys = Keys::default();
-    for StoredFlow { others, .. } in flows {
-        for (place, other) in others.iter().enumerate() {
-            let key = keys.key(place, &other, others.iter().take(place));
-            builder.keys().append_value(key);
-            builder.values().append_value(other.octets);
-        }
-        builder.append(!others.is_empty())?;
-    }
-    Ok(Arc::new(builder.finish()))
-}
-
-fn filled(mut column: Box<dyn Column>, flows: &[StoredFlow]) -> Result<ArrayRef, ArrowError> {
-    column.take(flows);
-    column.finish()
+    vec![
+        octets_if_known(before, |flow| flow.record.bgp_next_hop.octets()),
+        octets_if_known(before, |flow| flow.record.source_mac),
+        octets_if_known(before, |flow| flow.record.destination_mac),
+        numbers_if_known::<UInt16Type>(before, |flow| flow.record.inner_vlan),
+        u32s(before, |flow| flow.record.mpls_labels[0]),
+        u32s(before, |flow| flow.record.mpls_labels[1]),
+        u32s(before, |flow| flow.record.mpls_labels[2]),
+        u32s(before, |flow| flow.record.mpls_labels[3]),
+        u32s(before, |flow| flow.record.flow_label),
+        octets_if_known(before, |flow| flow.record.outer_source.octets()),
+        octets_if_known(before, |flow| flow.record.outer_destination.octets()),
+        others(before),
+    ]
 }
 
 /// One a flow. Each column's `pick` is a function of its own, which is no call for each flow.
 struct Numbers<T: ArrowPrimitiveType, P> {
     values: Vec<T::Native>,
     pick: P,
+    /// Whether zero stands for unknown.
+    may_be_unknown: bool,
     array: fn(PrimitiveArray<T>) -> ArrayRef,
 }
 
-impl<T: ArrowPrimitiveType, P: Fn(&StoredFlow) -> T::Native> Column for Numbers<T, P> {
+impl<T: ArrowPrimitiveType, P: Fn(&StoredFlow) -> T::Native + Send> Column for Numbers<T, P> {
     fn take(&mut self, flows: &[StoredFlow]) {
         self.values.extend(flows.iter().map(&self.pick));
     }
 
     fn finish(self: Box<Self>) -> Result<ArrayRef, ArrowError> {
-        let Self { values, array, .. } = *self;
-        Ok(array(PrimitiveArray::new(values.into(), None)))
+        let nulls = nulls_where(self.may_be_unknown, &self.values, &T::Native::default());
+        Ok((self.array)(PrimitiveArray::new(self.values.into(), nulls)))
     }
+}
+
+/// Nulls where values are as those that are not known, if there are any.
+fn nulls_where<T: PartialEq>(
+    may_be_unknown: bool,
+    values: &[T],
+    unknown: &T,
+) -> Option<NullBuffer> {
+    let is_known = |row: usize| values[row] != *unknown;
+    let known = may_be_unknown.then(|| BooleanBuffer::collect_bool(values.len(), is_known));
+    let nulls = known.map(NullBuffer::new);
+    nulls.filter(|nulls| nulls.null_count() > 0)
 }
 
 fn numbers<T: ArrowPrimitiveType>(
     rows: usize,
-    pick: impl Fn(&StoredFlow) -> T::Native + 'static,
+    pick: impl Fn(&StoredFlow) -> T::Native + Send + 'static,
 ) -> Box<dyn Column> {
     Box::new(Numbers::<T, _> {
         values: Vec::with_capacity(rows),
         pick,
+        may_be_unknown: false,
         array: |array| Arc::new(array),
     })
 }
 
-fn times(rows: usize, pick: impl Fn(&StoredFlow) -> u64 + 'static) -> Box<dyn Column> {
+/// Null where it is zero, as it is of those before.
+fn numbers_if_known<T: ArrowPrimitiveType>(
+    before: usize,
+    pick: impl Fn(&StoredFlow) -> T::Native + Send + 'static,
+) -> Box<dyn Column> {
+    Box::new(Numbers::<T, _> {
+        values: vec![T::Native::default(); before],
+        pick,
+        may_be_unknown: true,
+        array: |array| Arc::new(array),
+    })
+}
+
+fn times(rows: usize, pick: impl Fn(&StoredFlow) -> u64 + Send + 'static) -> Box<dyn Column> {
     Box::new(Numbers::<TimestampNanosecondType, _> {
         values: Vec::with_capacity(rows),
         pick: move |flow: &StoredFlow| i64::try_from(pick(flow)).unwrap_or(i64::MAX),
+        may_be_unknown: false,
         array: |array| Arc::new(array.with_timezone("UTC")),
     })
 }
 
-/// Who sent each flow, as text.
+/// Who sent each flow, as text. Neighbours mostly come from one exporter.
+#[derive(Default)]
 struct Exporters {
-    texts: StringBuilder,
-    /// The one before, and its text: neighbours mostly come from one exporter.
-    last: Option<Ipv6Addr>,
-    text: String,
+    /// How many came from each, one after the other.
+    runs: Vec<(Ipv6Addr, usize)>,
 }
 
 impl Column for Exporters {
     fn take(&mut self, flows: &[StoredFlow]) {
         for flow in flows {
-            if self.last != Some(flow.exporter) {
-                self.last = Some(flow.exporter);
-                self.text = display_address(flow.exporter).to_string();
+            match self.runs.last_mut() {
+                Some((exporter, count)) if *exporter == flow.exporter => *count += 1,
+                _ => self.runs.push((flow.exporter, 1)),
             }
-            self.texts.append_value(&self.text);
         }
     }
 
-    fn finish(mut self: Box<Self>) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(self.texts.finish()))
+    fn finish(self: Box<Self>) -> Result<ArrayRef, ArrowError> {
+        let (mut texts, mut lengths) = (Vec::new(), Vec::new());
+        for (exporter, count) in self.runs {
+            let text = display_address(exporter).to_string();
+            texts.extend(text.as_bytes().repeat(count));
+            lengths.resize(lengths.len() + count, text.len());
+        }
+        let ends = OffsetBuffer::from_lengths(lengths);
+        Ok(Arc::new(StringArray::try_new(ends, texts.into(), None)?))
     }
 }
 
-fn exporters(rows: usize) -> Box<dyn Column> {
-    Box::new(Exporters {
-        texts: StringBuilder::with_capacity(rows, rows * 16),
-        last: None,
-        text: String::new(),
-    })
-}
-
-/// Sixteen octets a flow. Where they are null they are zeros all the same.
-struct Addresses<P> {
-    octets: Vec<[u8; 16]>,
+/// So many octets a flow. Where they are null they are zeros all the same.
+struct Fixed<const N: usize, P> {
+    octets: Vec<[u8; N]>,
     pick: P,
-    /// Whether `::` stands for unknown.
+    /// Whether zeros stand for unknown.
     may_be_unknown: bool,
 }
 
-impl<P: Fn(&StoredFlow) -> Ipv6Addr> Column for Addresses<P> {
+impl<const N: usize, P: Fn(&StoredFlow) -> [u8; N] + Send> Column for Fixed<N, P> {
     fn take(&mut self, flows: &[StoredFlow]) {
-        let octets = flows.iter().map(|flow| (self.pick)(flow).octets());
-        self.octets.extend(octets);
+        self.octets.extend(flows.iter().map(&self.pick));
     }
 
     fn finish(self: Box<Self>) -> Result<ArrayRef, ArrowError> {
-        let Self {
-            octets,
-            may_be_unknown,
-            ..
-        } = *self;
-        let is_known = |row: usize| octets[row] != [0; 16];
-        let known = may_be_unknown.then(|| BooleanBuffer::collect_bool(octets.len(), is_known));
-        let nulls = known.map(NullBuffer::new);
-        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
-        let octets = Buffer::from_vec(octets.into_flattened());
-        Ok(Arc::new(FixedSizeBinaryArray::try_new(16, octets, nulls)?))
+        let nulls = nulls_where(self.may_be_unknown, &self.octets, &[0; N]);
+        let octets = Buffer::from_vec(self.octets.into_flattened());
+        let width = i32::try_from(N).unwrap_or(i32::MAX);
+        Ok(Arc::new(FixedSizeBinaryArray::try_new(
+            width, octets, nulls,
+        )?))
     }
 }
 
-fn addresses(rows: usize, pick: impl Fn(&StoredFlow) -> Ipv6Addr + 'static) -> Box<dyn Column> {
-    Box::new(Addresses {
+fn addresses(
+    rows: usize,
+    pick: impl Fn(&StoredFlow) -> Ipv6Addr + Send + 'static,
+) -> Box<dyn Column> {
+    Box::new(Fixed {
         octets: Vec::with_capacity(rows),
-        pick,
+        pick: move |flow: &StoredFlow| pick(flow).octets(),
         may_be_unknown: false,
     })
 }
 
 /// Null where it is `::`.
-fn addresses_if_known(
-    rows: usize,
-    pick: impl Fn(&StoredFlow) -> Ipv6Addr + 'static,
-) -> Box<dyn Column> {
-    Box::new(Addresses {
+fn next_hops(rows: usize) -> Box<dyn Column> {
+    Box::new(Fixed {
         octets: Vec::with_capacity(rows),
+        pick: |flow: &StoredFlow| flow.record.next_hop.octets(),
+        may_be_unknown: true,
+    })
+}
+
+/// Null where they are zeros, as they are of those before.
+fn octets_if_known<const N: usize>(
+    before: usize,
+    pick: impl Fn(&StoredFlow) -> [u8; N] + Send + 'static,
+) -> Box<dyn Column> {
+    Box::new(Fixed {
+        octets: vec![[0; N]; before],
         pick,
         may_be_unknown: true,
     })
+}
+
+/// What has no column, by its keys.
+struct Others {
+    builder: MapBuilder<StringBuilder, BinaryBuilder>,
+    keys: Keys,
+    /// Whether each key had a value.
+    is_sound: Result<(), ArrowError>,
+}
+
+impl Others {
+    /// Ends a flow's.
+    fn end(&mut self, has_some: bool) {
+        let ended = self.builder.append(has_some);
+        if self.is_sound.is_ok() {
+            self.is_sound = ended;
+        }
+    }
+}
+
+impl Column for Others {
+    fn take(&mut self, flows: &[StoredFlow]) {
+        for StoredFlow { others, .. } in flows {
+            for (place, other) in others.iter().enumerate() {
+                let key = self.keys.key(place, &other, others.iter().take(place));
+                self.builder.keys().append_value(key);
+                self.builder.values().append_value(other.octets);
+            }
+            self.end(!others.is_empty());
+        }
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<ArrayRef, ArrowError> {
+        self.is_sound?;
+        Ok(Arc::new(self.builder.finish()))
+    }
+}
+
+fn others(before: usize) -> Box<dyn Column> {
+    let (keys, values) = (StringBuilder::new(), BinaryBuilder::new());
+    let names = Some(schema::map_names());
+    let mut others = Others {
+        builder: MapBuilder::new(names, keys, values),
+        keys: Keys::default(),
+        is_sound: Ok(()),
+    };
+    for _ in 0..before {
+        others.end(false);
+    }
+    Box::new(others)
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_netflow::FlowRecord;
+
+    use super::*;
+    use crate::others::{Gathering, Other};
+
+    fn flow(octets: u64) -> StoredFlow {
+        StoredFlow {
+            record: FlowRecord {
+                octets,
+                ..FlowRecord::default()
+            },
+            ..StoredFlow::default()
+        }
+    }
+
+    /// With something in columns of version 2.
+    fn rich(octets: u64) -> StoredFlow {
+        let mut gathering = Gathering::default();
+        let other = Other {
+            enterprise: 0,
+            element: 95,
+            octets: &[3, 0],
+        };
+        gathering.add(&other, 2);
+        let mut flow = flow(octets);
+        flow.record.source_mac = [2, 0, 0, 0, 0, 1];
+        flow.others = gathering.finish();
+        flow
+    }
+
+    #[test]
+    fn columns_that_come_later_are_null_of_the_flows_before() {
+        let flows: Vec<_> = (0..500).map(flow).chain([rich(500), flow(501)]).collect();
+        let mut builder = FlowsBuilder::default();
+        for flows in flows.chunks(70) {
+            builder.take(flows);
+        }
+        assert_eq!(builder.rows(), flows.len());
+        let rows = builder.finish().unwrap();
+        assert_eq!(crate::rows::flows(&rows).unwrap(), flows);
+        for name in ["src_mac", "others"] {
+            let column = rows.column_by_name(name).unwrap();
+            assert_eq!(
+                (column.null_count(), column.is_null(500)),
+                (501, false),
+                "{name}"
+            );
+        }
+        // And it begins anew, with the columns of version 1.
+        builder.take(&flows[..3]);
+        let rows = builder.finish().unwrap();
+        assert_eq!((rows.num_columns(), rows.num_rows()), (EARLIER_COLUMNS, 3));
+        assert_eq!(builder.finish().unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn rows_of_either_version_are_joined_in_their_order() {
+        let rows = |flows: &[StoredFlow]| schema::rows(flows).unwrap();
+        let parts = [
+            rows(&[flow(1)]),
+            rows(&[flow(2), rich(3)]),
+            rows(&[flow(4)]),
+        ];
+        let joined = schema::joined(&parts).unwrap();
+        let flows = [flow(1), flow(2), rich(3), flow(4)];
+        assert_eq!(crate::rows::flows(&joined).unwrap(), flows);
+        let narrow = schema::joined(&[rows(&[flow(1)]), rows(&[flow(4)])]).unwrap();
+        assert!(!schema::has_all_columns(&narrow));
+        assert_eq!(crate::rows::flows(&narrow).unwrap(), [flow(1), flow(4)]);
+    }
 }

@@ -1,7 +1,7 @@
 //! The flat files, in the order in which flows go through them:
 //!
-//! 1. A flow is a row of the columns in [`schema`], and [`others`] what has none. It is appended to the open
-//!    [`window`], an Arrow stream that can be read while it grows.
+//! 1. A flow is a row of the columns in [`schema`], and [`others`] what has none. Flows become [`columns`] as they
+//!    come, and those are appended to the open [`window`], an Arrow stream that can be read while it grows.
 //! 2. [`rotate`] makes a [`closed`] file of a window: Parquet, whose columns `chunk/` encodes, with [`checksum`]s and
 //!    a [`footer_checksum`], at a place and in a form that [`layout`] names and [`form`] chooses. [`recover`] does so
 //!    at start with windows that were left, [`new_file`] with flows that had no window.
@@ -21,7 +21,7 @@ pub mod checksum;
 mod chunk;
 pub mod claims;
 pub mod closed;
-mod columns;
+pub mod columns;
 pub mod expire;
 pub mod flow_tools;
 pub mod follow;

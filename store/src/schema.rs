@@ -13,12 +13,13 @@ use std::{
 
 use arrow::{
     array::{ArrayRef, MapFieldNames, RecordBatch, new_null_array},
+    compute::concat_batches,
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
 };
 use weir_netflow::FlowRecord;
 
-use crate::{columns, others::Others};
+use crate::{columns::FlowsBuilder, others::Others};
 
 /// Version of the columns above.
 pub const SCHEMA_VERSION: &str = "2";
@@ -234,14 +235,7 @@ pub fn need_all_columns(flows: &[StoredFlow]) -> bool {
 /// # Errors
 /// Never for flows from [`StoredFlow`]; the columns are made here.
 pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
-    let (mut columns, need_more) = columns::earlier(flows)?;
-    if need_more {
-        columns.extend(columns::later(flows)?);
-    } else {
-        let later = SCHEMA.fields().iter().skip(EARLIER_COLUMNS);
-        columns.extend(later.map(|field| new_null_array(field.data_type(), flows.len())));
-    }
-    RecordBatch::try_new(schema(), columns)
+    with_all_columns(&rows(flows)?)
 }
 
 /// Flows as columns of version 1; what those do not hold is left out ([`need_all_columns`]).
@@ -249,21 +243,39 @@ pub fn batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
 /// # Errors
 /// As [`batch`].
 pub fn earlier_batch(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
-    let (columns, _) = columns::earlier(flows)?;
-    RecordBatch::try_new(earlier_schema(), columns)
+    let columns: Vec<usize> = (0..EARLIER_COLUMNS).collect();
+    rows(flows)?.project(&columns)
 }
 
-/// The same, if nothing of the flows is left out.
+/// Flows as columns of version 1, or all if those do not hold them.
 ///
 /// # Errors
 /// As [`batch`].
-pub(crate) fn earlier_batch_of_all(
-    flows: &[StoredFlow],
-) -> Result<Option<RecordBatch>, ArrowError> {
-    match columns::earlier(flows)? {
-        (_, true) => Ok(None),
-        (columns, false) => RecordBatch::try_new(earlier_schema(), columns).map(Some),
+pub fn rows(flows: &[StoredFlow]) -> Result<RecordBatch, ArrowError> {
+    let mut builder = FlowsBuilder::with_capacity(flows.len());
+    builder.take(flows);
+    builder.finish()
+}
+
+/// All these rows, in their order; with all columns if some have them.
+///
+/// # Errors
+/// If a column is not as it must be.
+pub fn joined(parts: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
+    match parts {
+        [part] => Ok(part.clone()),
+        _ if parts.iter().any(has_all_columns) => {
+            let parts: Result<Vec<_>, _> = parts.iter().map(with_all_columns).collect();
+            concat_batches(&schema(), &parts?)
+        }
+        _ => concat_batches(&earlier_schema(), parts),
     }
+}
+
+/// Whether these have more columns than those of version 1.
+#[must_use]
+pub fn has_all_columns(rows: &RecordBatch) -> bool {
+    rows.num_columns() > EARLIER_COLUMNS
 }
 
 #[cfg(test)]

@@ -88,17 +88,25 @@ impl Window {
     /// # Errors
     /// If they could not be written whole; the file is then as it was before.
     pub fn append(&mut self, flows: &[StoredFlow]) -> Result<bool, StoreError> {
-        let batch = if self.has_all_columns {
-            schema::batch(flows).map(Some)
-        } else {
-            schema::earlier_batch_of_all(flows)
+        let rows = schema::rows(flows).map_err(StoreError::arrow(&self.path))?;
+        self.append_rows(&[rows])
+    }
+
+    /// The same of flows that are columns already ([`crate::columns`]).
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn append_rows(&mut self, parts: &[RecordBatch]) -> Result<bool, StoreError> {
+        let rows = schema::joined(parts).map_err(StoreError::arrow(&self.path))?;
+        let encoded = match (self.has_all_columns, schema::has_all_columns(&rows)) {
+            (false, true) => return Ok(false),
+            (true, false) => {
+                schema::with_all_columns(&rows).and_then(|rows| self.encoder.encode(&rows))
+            }
+            _ => self.encoder.encode(&rows),
         };
-        let Some(batch) = batch.map_err(StoreError::arrow(&self.path))? else {
-            return Ok(false);
-        };
-        let encoded = self.encoder.encode(&batch);
         self.write(&encoded.map_err(StoreError::arrow(&self.path))?)?;
-        self.flows += flows.len() as u64;
+        self.flows += rows.num_rows() as u64;
         Ok(true)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use weir_store::{footer, layout, read, rotate};
+use weir_store::{footer, layout, read, rotate, schema::StoredFlow};
 
 use super::*;
 
@@ -10,17 +10,12 @@ const MINUTE_MS: i64 = 60_000;
 /// Where a clock is at, seconds from its start: it goes on, and is set. Twice there are many years between.
 const STEPS_S: &str = "0 30 59 60 61 59 30 0 3600 3630 0 30 61 -3600 -3570 0 59 60 120 86400 0 30 -1577880000 0 3155760000 60 0 30 61 ";
 
-fn flows(number: usize) -> Vec<StoredFlow> {
+fn flows(number: usize) -> RecordBatch {
     let flow = StoredFlow {
         received_ns: 1_700_000_000_000_000_000,
         ..StoredFlow::default()
     };
-    vec![flow; number]
-}
-
-/// Takes no batches back.
-fn nobody() -> Sender<Vec<StoredFlow>> {
-    bounded(0).0
+    schema::rows(&vec![flow; number]).unwrap()
 }
 
 /// Where a clock may be set while flows come: back and forth by seconds, the hour that summer time is about, to
@@ -31,7 +26,7 @@ fn d08_steps_of_the_clock_lose_nothing_and_overwrite_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let directory = Directory::lock(folder.path()).unwrap();
     let (windows, to_close) = unbounded();
-    let mut state = State::new(directory, MINUTE_MS, windows, nobody(), Arc::default());
+    let mut state = State::new(directory, MINUTE_MS, windows, Arc::default());
     let (mut sent, mut closed) = (0, HashSet::new());
     let close = |closing: Closing, closed: &mut HashSet<PathBuf>| {
         let rotated = rotate::close(folder.path(), &closing.window, &closing.notes).unwrap();
@@ -81,7 +76,7 @@ fn d08_windows_shorter_than_a_second_have_names_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let directory = Directory::lock(folder.path()).unwrap();
     let (windows, to_close) = unbounded();
-    let mut state = State::new(directory, 100, windows, nobody(), Arc::default());
+    let mut state = State::new(directory, 100, windows, Arc::default());
     for tenth in 0..25 {
         let now_ms = START_MS + 100 * tenth;
         state.rotate_if_due(now_ms);
@@ -104,7 +99,7 @@ fn d10_the_directory_is_locked_until_the_last_window_is_closed() {
     // Who closes the window waits here until it is asked for.
     let (closed, told) = bounded(0);
     let writer = Writer::start(folder.path(), 86_400_000, Form::default(), closed).unwrap();
-    writer.sender.send(Message::Flows(flows(10))).unwrap();
+    writer.sender.send(Message::Rows(flows(10))).unwrap();
     let finishing = thread::spawn(move || writer.finish().unwrap());
     let open = layout::open_folder(folder.path());
     let is_closed = || {
