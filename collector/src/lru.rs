@@ -79,12 +79,12 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     /// The value of a key, without having asked for it.
     #[must_use]
     pub fn peek(&self, key: &K) -> Option<&V> {
-        self.index.get(key).map(|at| &self.entries[*at].value)
+        self.place(key).map(|at| &self.entries[at].value)
     }
 
     /// The value of a key, now the latest that was asked for.
     pub fn get(&mut self, key: &K) -> Option<&mut V> {
-        let at = *self.index.get(key)?;
+        let at = self.place(key)?;
         self.touch(at);
         Some(&mut self.entries[at].value)
     }
@@ -95,7 +95,7 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         key: K,
         make: impl FnOnce() -> V,
     ) -> (&mut V, Option<(K, V)>) {
-        if let Some(at) = self.index.get(&key).copied() {
+        if let Some(at) = self.place(&key) {
             self.touch(at);
             return (&mut self.entries[at].value, None);
         }
@@ -129,7 +129,7 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     /// From now on entries that are not proven leave before this one. Three quarters of the room are
     /// for proven ones: with more, the one not asked for the longest is proven no more.
     pub fn prove(&mut self, key: &K) {
-        let Some(at) = self.index.get(key).copied() else {
+        let Some(at) = self.place(key) else {
             return;
         };
         if self.entries[at].list == PROVEN {
@@ -146,7 +146,7 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
 
     /// Takes an entry out.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let at = self.index.get(key).copied()?;
+        let at = self.place(key)?;
         Some(self.remove_at(at).1)
     }
 
@@ -168,6 +168,15 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     /// All values, in no order.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.entries.iter_mut().map(|entry| &mut entry.value)
+    }
+
+    /// Where a key's entry is: mostly it is one that was asked for last.
+    fn place(&self, key: &K) -> Option<usize> {
+        let is_there = |at: &usize| self.entries.get(*at).is_some_and(|it| it.key == *key);
+        let mut newest = self.lists.iter().map(|list| list.newest);
+        newest
+            .find(is_there)
+            .or_else(|| self.index.get(key).copied())
     }
 
     fn touch(&mut self, at: usize) {

@@ -4,10 +4,6 @@
     clippy::cast_possible_truncation,
     reason = "sizes of C structures, as C types"
 )]
-#![expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "a field behind a pointer is two"
-)]
 #![expect(unsafe_code, reason = "system calls")]
 
 use std::{
@@ -28,8 +24,6 @@ const DATAGRAM_OCTETS: usize = 65_536;
 /// all buffers, which are what most datagrams have, would share the same few sets of the caches, and the
 /// first datagrams of a batch be out of them before they are read.
 const STRIDE_OCTETS: usize = DATAGRAM_OCTETS + 33 * 64;
-/// Room for the control message with the drop counter.
-const CONTROL_OCTETS: usize = 64;
 /// Sizes as the kernel wants them.
 const NAME_OCTETS: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
 
@@ -37,17 +31,11 @@ const NAME_OCTETS: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc
 pub struct Receiver {
     socket: UdpSocket,
     buffers: Vec<u8>,
-    controls: Vec<ControlBuffer>,
     names: Vec<libc::sockaddr_storage>,
     dropped: u32,
     /// Datagrams the kernel dropped since the start.
     pub kernel_drops: u64,
 }
-
-/// Aligned as control messages need it.
-#[repr(align(8))]
-#[derive(Clone, Copy)]
-struct ControlBuffer([u8; CONTROL_OCTETS]);
 
 impl Receiver {
     /// For a socket that was prepared ([`crate::socket::prepare`]).
@@ -56,7 +44,6 @@ impl Receiver {
         Self {
             socket,
             buffers: vec![0; BATCH * STRIDE_OCTETS],
-            controls: vec![ControlBuffer([0; CONTROL_OCTETS]); BATCH],
             names: vec![no_name(); BATCH],
             dropped: 0,
             kernel_drops: 0,
@@ -85,8 +72,6 @@ impl Receiver {
             });
             message.msg_hdr.msg_iov = vector;
             message.msg_hdr.msg_iovlen = 1;
-            message.msg_hdr.msg_control = self.controls[index].0.as_mut_ptr().cast();
-            message.msg_hdr.msg_controllen = CONTROL_OCTETS;
             message.msg_hdr.msg_name = (&raw mut self.names[index]).cast();
             message.msg_hdr.msg_namelen = NAME_OCTETS;
         }
@@ -114,10 +99,6 @@ impl Receiver {
         }
         let taken = usize::try_from(taken).unwrap_or(0);
         for (index, message) in messages[..taken].iter().enumerate() {
-            if let Some(dropped) = dropped(&message.msg_hdr) {
-                self.kernel_drops += u64::from(dropped.wrapping_sub(self.dropped));
-                self.dropped = dropped;
-            }
             let octets = &self.buffers[index * STRIDE_OCTETS..][..message.msg_len as usize];
             datagram(octets, source(&self.names[index]));
         }
@@ -126,8 +107,8 @@ impl Receiver {
 }
 
 impl Receiver {
-    /// Asks the kernel how many datagrams it dropped: the control message says so only with the
-    /// next one that is received, and there may be none.
+    /// Asks the kernel how many datagrams it dropped. It would say so with each one that is received (`SO_RXQ_OVFL`),
+    /// for which it takes longer, and not before the next one is.
     pub fn count_drops(&mut self) {
         const SO_MEMINFO: libc::c_int = 55;
         const SK_MEMINFO_DROPS: usize = 8;
@@ -149,23 +130,6 @@ impl Receiver {
             self.dropped = dropped;
         }
     }
-}
-
-/// `SO_RXQ_OVFL`: datagrams this socket has dropped since it was made, modulo 2³².
-fn dropped(header: &libc::msghdr) -> Option<u32> {
-    // SAFETY: the header was filled by the kernel, with control data in a buffer of ours.
-    let mut control = unsafe { libc::CMSG_FIRSTHDR(header) };
-    while !control.is_null() {
-        // SAFETY: not null, so a whole control message header in that buffer.
-        let (level, kind) = unsafe { ((*control).cmsg_level, (*control).cmsg_type) };
-        if level == libc::SOL_SOCKET && kind == libc::SO_RXQ_OVFL {
-            // SAFETY: this kind carries a u32.
-            return Some(unsafe { libc::CMSG_DATA(control).cast::<u32>().read_unaligned() });
-        }
-        // SAFETY: as for the first.
-        control = unsafe { libc::CMSG_NXTHDR(header, control) };
-    }
-    None
 }
 
 fn no_name() -> libc::sockaddr_storage {

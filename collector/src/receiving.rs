@@ -230,6 +230,7 @@ impl Work {
             let told = events.iter().any(|event| event.token() == TOLD);
             more = self.turn()?;
             self.progress.turns.fetch_add(1, Ordering::Relaxed);
+            self.receiver.count_drops();
             let dropped = self.receiver.kernel_drops;
             self.progress.kernel_drops.store(dropped, Ordering::Relaxed);
             if told {

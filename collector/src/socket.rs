@@ -169,7 +169,6 @@ pub fn prepare(socket: &UdpSocket) -> io::Result<usize> {
     if set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &wanted).is_err() {
         set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &wanted)?;
     }
-    set(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &1)?;
     // A socket gets the groups that any socket of the machine has joined, unless told not to; several
     // that share a port would each get a copy. Older kernels have no word for it in IPv6 (4.20).
     let _ = set(socket, libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, &0);

@@ -1,6 +1,8 @@
 //! Templates: what the octets of a data record are, for v9 (RFC 3954 section 5.2) and IPFIX (RFC 7011
 //! section 3.4) alike, and how a set's octets are cut into records and fields by them.
 
+use std::sync::OnceLock;
+
 use crate::{
     element::{self, Element, NTOP_PEN},
     plain::Plain,
@@ -127,21 +129,58 @@ fn places(fields: &[Field], roles: &[Role]) -> Vec<(Role, Place)> {
 }
 
 /// A template, or an options template. Its records have at least one octet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Template {
     id: u16,
     scope_fields: Option<usize>,
     fields: Vec<Field>,
+    /// Octets of a record, of the shortest if they vary.
+    record_octets_min: usize,
+    is_variable: bool,
+    /// Worked out for the first record: exporters repeat templates that are known all the time.
+    ways: OnceLock<Box<Ways>>,
+}
+
+/// How a template's records are read, which its fields say.
+#[derive(Clone, Debug)]
+struct Ways {
     roles: Vec<Role>,
     /// None if a field is variable.
     places: Vec<(Role, Place)>,
     plain: Option<Box<Plain>>,
-    /// Octets of a record, of the shortest if they vary.
-    record_octets_min: usize,
-    is_variable: bool,
     has_aside: bool,
     has_section: bool,
-    outer: Option<Box<Self>>,
+    outer: Option<Box<Template>>,
+}
+
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, self.scope_fields, &self.fields) == (other.id, other.scope_fields, &other.fields)
+    }
+}
+
+impl Eq for Template {}
+
+impl Ways {
+    /// Those of a template whose fields from `inner` on are of the packet in a tunnel ([`role::roles`]).
+    fn of(template: &Template, inner: usize) -> Self {
+        let fields = &template.fields;
+        let roles = role::roles(fields, inner);
+        let is_section =
+            |field: &Field| field.enterprise == 0 && element::is_section(field.element);
+        Self {
+            has_aside: role::has_aside(&roles),
+            has_section: fields.iter().any(is_section),
+            places: if template.is_variable {
+                Vec::new()
+            } else {
+                places(fields, &roles)
+            },
+            roles,
+            plain: None,
+            outer: None,
+        }
+    }
 }
 
 impl Template {
@@ -181,37 +220,35 @@ impl Template {
             1..=Self::RECORD_OCTETS_MAX => {}
             _ => return Err("its records are larger than a datagram"),
         }
-        let is_section =
-            |field: &Field| field.enterprise == 0 && element::is_section(field.element);
-        let mut template = Self {
+        Ok(Self {
             id,
             scope_fields,
             is_variable: fields.iter().any(|field| field.octets == VARIABLE),
-            has_section: fields.iter().any(is_section),
             fields,
-            roles: Vec::new(),
-            places: Vec::new(),
-            plain: None,
             record_octets_min,
-            has_aside: false,
-            outer: None,
-        };
-        template.set_roles(0);
-        if let Some(inner) = role::inner(&template.fields) {
-            template.outer = Some(Box::new(template.clone()));
-            template.set_roles(inner);
-        } else {
-            template.plain = Plain::of(&template.places).map(Box::new);
-        }
-        Ok(template)
+            ways: OnceLock::new(),
+        })
     }
 
-    /// Has its fields from `inner` on be those of the packet in a tunnel ([`role::roles`]).
-    fn set_roles(&mut self, inner: usize) {
-        self.roles = role::roles(&self.fields, inner);
-        self.has_aside = role::has_aside(&self.roles);
-        if !self.is_variable {
-            self.places = places(&self.fields, &self.roles);
+    #[inline]
+    fn ways(&self) -> &Ways {
+        self.ways.get_or_init(|| Box::new(self.work_out()))
+    }
+
+    #[cold]
+    fn work_out(&self) -> Ways {
+        let Some(inner) = role::inner(&self.fields) else {
+            let mut ways = Ways::of(self, 0);
+            ways.plain = Plain::of(&ways.places).map(Box::new);
+            return ways;
+        };
+        let outer = Self {
+            ways: Box::new(Ways::of(self, 0)).into(),
+            ..self.clone()
+        };
+        Ways {
+            outer: Some(Box::new(outer)),
+            ..Ways::of(self, inner)
         }
     }
 
@@ -242,18 +279,18 @@ impl Template {
     /// Whether a field may fill no place in a flow record.
     #[inline]
     pub(crate) fn has_aside(&self) -> bool {
-        self.has_aside
+        self.ways().has_aside
     }
 
     /// Whether its records carry a packet's first octets.
     #[inline]
     pub(crate) fn has_section(&self) -> bool {
-        self.has_section
+        self.ways().has_section
     }
 
     /// Of one whose records tell of a tunnel and of the packet in it: the same for records of packets in none.
     pub(crate) fn outer(&self) -> Option<&Self> {
-        self.outer.as_deref()
+        self.ways().outer.as_deref()
     }
 
     /// Number of records in a data set; none if the last one goes beyond it. What is left over is
@@ -299,12 +336,13 @@ impl Template {
 
     /// The fields that fill a place in a flow, in order, if they stand at the same octets in each record.
     pub(crate) fn places(&self) -> Option<&[(Role, Place)]> {
-        (!self.is_variable).then_some(&self.places)
+        (!self.is_variable).then(|| &self.ways().places[..])
     }
 
     /// How its records are read at once, if they tell each thing in one way.
+    #[inline]
     pub(crate) fn plain(&self) -> Option<&Plain> {
-        self.plain.as_deref()
+        self.ways().plain.as_deref()
     }
 
     /// A record's fields in order, what they say, and their octets.
@@ -313,7 +351,7 @@ impl Template {
         record: &'a [u8],
     ) -> impl Iterator<Item = (Field, Role, &'a [u8])> {
         let mut rest = record;
-        let fields = self.fields.iter().zip(&self.roles);
+        let fields = self.fields.iter().zip(&self.ways().roles);
         fields.map_while(move |(field, role)| {
             let (value, after) = field.split(rest)?;
             rest = after;
