@@ -192,12 +192,10 @@ impl Plain {
         if !self.is_v6 {
             return Ipv4Addr::from(low32(member.read(record))).to_ipv6_mapped();
         }
-        // Where there is none, its octets are anybody's.
-        let from = record.get(usize::from(member.at).saturating_sub(8)..);
-        let octets = from
-            .and_then(<[u8]>::first_chunk)
-            .filter(|_| member.mask != 0);
-        Ipv6Addr::from_bits(octets.map_or(0, |octets| u128::from_be_bytes(*octets)))
+        // As a number it would be the last eight of its sixteen octets; one that is none begins before the record.
+        let from = usize::from(member.at).checked_sub(8);
+        let octets = from.and_then(|from| record.get(from..from + 16)?.first_chunk::<16>());
+        octets.map_or(Ipv6Addr::UNSPECIFIED, |octets| Ipv6Addr::from(*octets))
     }
 
     /// An address that is none if it is zero.
