@@ -16,55 +16,55 @@ use crate::{
     template::Field,
 };
 
-/// A place that a field fills.
+/// A place that a field fills. Those of plain templates ([`crate::plain`]) are the first ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Slot {
     SourceV4,
-    SourceV6,
     DestinationV4,
-    DestinationV6,
     NextHopV4,
-    NextHopV6,
     BgpNextHopV4,
-    BgpNextHopV6,
     SourceMaskV4,
-    SourceMaskV6,
     DestinationMaskV4,
-    DestinationMaskV6,
     IpVersion,
     SourcePort,
     DestinationPort,
-    UdpSourcePort,
-    UdpDestinationPort,
-    TcpSourcePort,
-    TcpDestinationPort,
     IcmpTypeCode,
-    IcmpTypeCodeV6,
-    IcmpKind,
-    IcmpKindV6,
-    IcmpCode,
-    IcmpCodeV6,
     Protocol,
     Tos,
     TcpFlags,
     Octets,
     Packets,
-    OutOctets,
-    OutPackets,
     Start,
     End,
-    Observed,
-    Duration,
-    Boot,
     IngressIfindex,
     EgressIfindex,
     SourceAs,
     DestinationAs,
     Vlan,
-    Dot1qVlan,
     Direction,
     EndReason,
+    SourceV6,
+    DestinationV6,
+    NextHopV6,
+    BgpNextHopV6,
+    SourceMaskV6,
+    DestinationMaskV6,
+    UdpSourcePort,
+    UdpDestinationPort,
+    TcpSourcePort,
+    TcpDestinationPort,
+    IcmpTypeCodeV6,
+    IcmpKind,
+    IcmpKindV6,
+    IcmpCode,
+    IcmpCodeV6,
+    OutOctets,
+    OutPackets,
+    Observed,
+    Duration,
+    Boot,
+    Dot1qVlan,
     SamplingInterval,
     SamplerInterval,
     SamplingPackets,
@@ -98,8 +98,10 @@ pub(crate) enum Slot {
     Aside,
 }
 
+/// Places that plain templates fill.
+pub(crate) const PLAIN_SLOTS: usize = Slot::EndReason as usize + 1;
 /// Places, and none.
-pub(crate) const SLOTS: usize = Slot::Aside as usize + 1;
+const SLOTS: usize = Slot::Aside as usize + 1;
 
 impl Slot {
     /// The place of the same element of the reverse direction (RFC 5103).
