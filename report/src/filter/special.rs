@@ -234,6 +234,10 @@ impl Words<'_, '_> {
             return self.behind(field);
         };
         let comparison = self.comparison().unwrap_or(Comparison::Equal);
+        // Cut, `< 500us` would be `< 0`, which nothing is.
+        if span_ns % each_ns != 0 {
+            return self.refuse("whole milliseconds fit here");
+        }
         self.at += 1;
         let span = u64::try_from(span_ns / each_ns).unwrap_or(0);
         Ok(compared(Side::Source, (field, field), comparison, span))
