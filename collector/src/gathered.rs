@@ -76,8 +76,9 @@ impl Gathered {
         common.onward.pass(&mut self.flows);
         self.columns.take(&self.flows);
         self.flows.clear();
-        // What a datagram of very many records made large is not kept.
-        self.flows.shrink_to(FLOWS_MIN);
+        // What a datagram of very many records made large is not kept. Room for one more datagram is: where flows are
+        // passed on, all would be copied to get it each time.
+        self.flows.shrink_to(2 * FLOWS_MIN);
     }
 
     /// Gives all to the writer. It waits while the writer is behind; the socket's buffer then fills, and the kernel counts.
