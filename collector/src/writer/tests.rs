@@ -93,6 +93,48 @@ fn d08_windows_shorter_than_a_second_have_names_of_their_own() {
     assert_eq!(starts.len(), 3);
 }
 
+/// What waited together, of which some has more columns than the window that is open, and than the other batches; and
+/// what comes when no window can be begun.
+#[test]
+fn flows_of_either_width_are_in_windows_or_counted() {
+    const START_MS: i64 = 1_795_237_200_000;
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::lock(folder.path()).unwrap();
+    let (windows, to_close) = unbounded();
+    let mut state = State::new(directory, MINUTE_MS, windows, Arc::default());
+    let write = |state: &mut State, batches: Vec<RecordBatch>| {
+        for rows in batches {
+            state.take(rows, START_MS);
+        }
+        state.flush(START_MS);
+    };
+    let mut wide = StoredFlow::default();
+    wide.record.flow_label = 7;
+    let wide = schema::rows(&[wide]).unwrap();
+    assert!(schema::has_all_columns(&wide) && !schema::has_all_columns(&flows(1)));
+    write(&mut state, vec![flows(3)]);
+    write(&mut state, vec![flows(2), wide, flows(4)]);
+    // Those that are wide take what is not.
+    write(&mut state, vec![flows(5), flows(6)]);
+    state.rotate();
+    let mut in_windows = Vec::new();
+    for closing in to_close.try_iter() {
+        let rotated = rotate::close(folder.path(), &closing.window, &closing.notes).unwrap();
+        assert_eq!(rotated.flows, closing.flows);
+        in_windows.push(rotated.flows);
+    }
+    assert_eq!(in_windows, [3, 18]);
+    std::fs::remove_dir_all(layout::open_folder(folder.path())).unwrap();
+    write(&mut state, vec![flows(7), flows(8)]);
+    std::fs::create_dir(layout::open_folder(folder.path())).unwrap();
+    write(&mut state, vec![flows(9)]);
+    assert_eq!(
+        (state.written.flows, state.written.flows_unwritten),
+        (30, 15)
+    );
+    assert_eq!((state.pending.len(), state.pending_flows), (0, 0));
+}
+
 #[test]
 fn d10_the_directory_is_locked_until_the_last_window_is_closed() {
     let folder = tempfile::tempdir().unwrap();
