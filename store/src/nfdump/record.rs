@@ -13,6 +13,7 @@
 //! | 12, 13 | 4, 16 | exporter |
 //! | 14, 15 | 40, 32 | MPLS labels (four of ten), MAC addresses |
 //! | 16 | 8 | AS before and behind, only written |
+//! | 17 | 24 | latencies of client, server and application (µs), in ntop's elements |
 //! | 33 | 12 | observation domain |
 //!
 //! Of the others nothing is kept, and [`not_carried`] tells what is not written. Counts of sampled flows are scaled
@@ -20,13 +21,16 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use weir_netflow::{Direction, EndReason, FlowRecord};
+use weir_netflow::{Direction, EndReason, FlowRecord, element::NTOP_PEN};
 
 use super::{
     FLOW, ICMP, ICMPV6,
     octets::{put_u16, put_u32, put_u64, u16, u32, u64},
 };
-use crate::{others::Others, schema::StoredFlow};
+use crate::{
+    others::{Gathering, Other, Others},
+    schema::StoredFlow,
+};
 
 const HEADER_OCTETS: usize = 12;
 const ELEMENT_HEADER_OCTETS: usize = 4;
@@ -47,6 +51,7 @@ const RECEIVED_FROM_V6: u16 = 13;
 const MPLS: u16 = 14;
 const MAC: u16 = 15;
 const ADJACENT_AS: u16 = 16;
+const LATENCIES: u16 = 17;
 const OBSERVATION: u16 = 33;
 
 /// IANA's elements that have no column, and a place in nfdump's records.
@@ -63,7 +68,12 @@ const PLACED: [u16; 5] = [
     PREVIOUS_AS,
 ];
 
+/// ntop's elements for what nProbe measures of a connection: whole seconds and the microseconds over them, of the
+/// client, the server and the application.
+const NTOP_LATENCIES: [[u16; 2]; 3] = [[82, 83], [84, 85], [86, 87]];
+
 const NS_PER_MS: u64 = 1_000_000;
+const US_PER_S: u64 = 1_000_000;
 
 /// A record, decoded.
 #[derive(Clone, Debug)]
@@ -129,7 +139,7 @@ fn octets_min(kind: u16) -> usize {
         GENERIC => 48,
         ADDRESSES_V6 | MAC => 32,
         MPLS => 40,
-        COUNTS => 24,
+        COUNTS | LATENCIES => 24,
         MISCELLANEOUS | NEXT_HOP_V6 | BGP_NEXT_HOP_V6 | RECEIVED_FROM_V6 => 16,
         OBSERVATION => 12,
         ADDRESSES_V4 | VLAN | AS => 8,
@@ -176,6 +186,8 @@ impl Decoded {
         };
         Some(StoredFlow {
             record: swapped,
+            // What was measured of the connection counts once, beside what went first.
+            others: Others::NONE,
             ..self.flow.clone()
         })
     }
@@ -234,6 +246,7 @@ impl Decoded {
                 let came = mac(value, 16);
                 record.destination_mac = if came == [0; 6] { mac(value, 8) } else { came };
             }
+            LATENCIES => flow.others = latencies(value),
             OBSERVATION => {
                 self.has_domain = true;
                 flow.source_id = u32(value, 8);
@@ -269,6 +282,25 @@ pub fn address_v6(octets: &[u8], at: usize) -> Ipv6Addr {
     Ipv6Addr::from_bits(high << 64 | low)
 }
 
+/// Three numbers of microseconds, as the six elements that nProbe sends.
+fn latencies(value: &[u8]) -> Others {
+    let mut gathering = Gathering::default();
+    for (elements, at) in NTOP_LATENCIES.into_iter().zip([0, 8, 16]) {
+        let latency_us = u64(value, at);
+        let parts = [latency_us / US_PER_S, latency_us % US_PER_S];
+        for (element, number) in elements.into_iter().zip(parts) {
+            let octets = u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes();
+            let other = Other {
+                enterprise: NTOP_PEN,
+                element,
+                octets: &octets,
+            };
+            gathering.add(&other, octets.len());
+        }
+    }
+    gathering.finish()
+}
+
 fn mac(octets: &[u8], at: usize) -> [u8; 6] {
     let [_, _, mac @ ..] = u64(octets, at).to_be_bytes();
     mac
@@ -297,6 +329,7 @@ pub fn encode(flow: &StoredFlow, octets: &mut Vec<u8>) {
     }
     elements.routing(flow);
     elements.layer_2(flow);
+    elements.latencies(flow);
     if !flow.exporter.is_unspecified() {
         elements.address([RECEIVED_FROM_V4, RECEIVED_FROM_V6], flow.exporter);
     }
@@ -331,9 +364,11 @@ pub fn not_carried(flow: &StoredFlow) -> impl Iterator<Item = &'static str> + us
     let record = &flow.record;
     let is_tunnelled =
         !record.outer_source.is_unspecified() || !record.outer_destination.is_unspecified();
-    let is_placed = |enterprise: u32, element: u16| enterprise == 0 && PLACED.contains(&element);
-    let mut others = flow.others.iter();
-    let has_others = others.any(|other| !is_placed(other.enterprise, other.element));
+    let is_placed = |other: &Other<'_>| match other.enterprise {
+        0 => PLACED.contains(&other.element),
+        _ => is_latency(other),
+    };
+    let has_others = flow.others.iter().any(|other| !is_placed(&other));
     let lacks = [
         (record.inner_vlan != 0, "inner VLANs"),
         (record.flow_label != 0, "flow labels"),
@@ -345,21 +380,25 @@ pub fn not_carried(flow: &StoredFlow) -> impl Iterator<Item = &'static str> + us
         .filter_map(|(lacks, what)| lacks.then_some(what))
 }
 
+fn is_latency(other: &Other<'_>) -> bool {
+    other.enterprise == NTOP_PEN && NTOP_LATENCIES.as_flattened().contains(&other.element)
+}
+
 /// A number that has no column, 0 if the flow has none.
-fn other(flow: &StoredFlow, element: u16) -> u64 {
+fn other(flow: &StoredFlow, enterprise: u32, element: u16) -> u64 {
     let mut others = flow.others.iter();
-    let found = others.find(|other| other.enterprise == 0 && other.element == element);
+    let found = others.find(|other| (other.enterprise, other.element) == (enterprise, element));
     let octets = found.map_or(&[][..], |other| other.octets).iter();
     octets.fold(0, |number, octet| number << 8 | u64::from(*octet))
 }
 
-/// Likewise, of 8 bits and of 32.
+/// IANA's of 8 bits and of 32, likewise.
 fn other_u8(flow: &StoredFlow, element: u16) -> u8 {
-    u8::try_from(other(flow, element)).unwrap_or(0)
+    u8::try_from(other(flow, 0, element)).unwrap_or(0)
 }
 
 fn other_u32(flow: &StoredFlow, element: u16) -> u32 {
-    u32::try_from(other(flow, element)).unwrap_or(0)
+    u32::try_from(other(flow, 0, element)).unwrap_or(0)
 }
 
 /// Elements being appended.
@@ -465,6 +504,20 @@ impl Elements<'_> {
                 put_u64(octets, 0);
             });
         }
+    }
+
+    /// What was measured of the connection, if anything was.
+    fn latencies(&mut self, flow: &StoredFlow) {
+        if !flow.others.iter().any(|other| is_latency(&other)) {
+            return;
+        }
+        self.push(LATENCIES, |octets| {
+            for elements in NTOP_LATENCIES {
+                let [whole_s, over_us] = elements.map(|element| other(flow, NTOP_PEN, element));
+                let latency_us = whole_s.saturating_mul(US_PER_S).saturating_add(over_us);
+                put_u64(octets, latency_us);
+            }
+        });
     }
 
     /// An element of an address, by its family.

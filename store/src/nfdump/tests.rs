@@ -166,6 +166,56 @@ fn what_has_a_place_is_written_and_the_rest_is_told() {
     assert_eq!(told, ["inner VLANs", "flow labels"]);
 }
 
+/// A flow with latencies as nProbe sends them: whole seconds and the microseconds over them.
+fn with_latencies(parts: [(u16, u32); 6]) -> StoredFlow {
+    use crate::others::{Gathering, Other};
+
+    let mut gathering = Gathering::default();
+    for (element, number) in parts {
+        let other = Other {
+            enterprise: weir_netflow::element::NTOP_PEN,
+            element,
+            octets: &number.to_be_bytes(),
+        };
+        assert!(gathering.add(&other, 4));
+    }
+    StoredFlow {
+        others: gathering.finish(),
+        ..flow(1)
+    }
+}
+
+#[test]
+fn latencies_are_kept_both_ways_and_counted_once() {
+    // Of the client, the server and the application, of which the last is not known.
+    let measured = with_latencies([(82, 2), (83, 7), (84, 0), (85, 999_999), (86, 0), (87, 0)]);
+    assert_eq!(not_carried(&measured).count(), 0);
+    let mut octets = Vec::new();
+    record::encode(&measured, &mut octets);
+    let mut element = vec![17, 0, 28, 0];
+    for latency_us in [2_000_007_u64, 999_999, 0] {
+        element.extend(latency_us.to_le_bytes());
+    }
+    let at = octets.windows(28).position(|window| window == element);
+    let at = at.expect("an element 17");
+    assert_eq!(record::decode(&octets).unwrap().flow, measured);
+    let decoded = of_two_directions(&measured);
+    assert!(decoded.reverse().unwrap().others.is_empty());
+    assert_eq!(decoded.flow, measured);
+    // More seconds than four octets tell are as many as they can.
+    octets[at + 4..at + 12].fill(0xff);
+    let decoded = record::decode(&octets).unwrap();
+    let seconds = decoded.flow.others.iter().next().unwrap();
+    assert_eq!((seconds.element, seconds.octets), (82, &[0xff; 4][..]));
+    // One that is too short for its three numbers contradicts itself.
+    octets[at + 2] = 20;
+    assert!(record::decode(&octets).is_none());
+    // A flow without any has no such element.
+    octets.clear();
+    record::encode(&flow(1), &mut octets);
+    assert!(!octets.windows(4).any(|window| window == [17, 0, 28, 0]));
+}
+
 /// A flow's record with an element 5: two flows, and 7 packets of 700 octets back.
 fn of_two_directions(flow: &StoredFlow) -> record::Decoded {
     let mut octets = Vec::new();

@@ -135,6 +135,23 @@ fn of_nprobe(rows: &[Latencies]) -> Vec<u8> {
     datagram
 }
 
+/// Source ports with the latencies of client, server and application, as a program shows them.
+fn latencies(name: &str, words: &[&str], flows: &Path) -> Vec<Vec<String>> {
+    let mut command = built(name).unwrap_or_else(|_| Command::new(name));
+    let text = succeed(
+        command
+            .args(words)
+            .args(["-q", "-o", "fmt:%sp %cl %sl %al", "-R"])
+            .arg(flows),
+    );
+    let lines = text
+        .lines()
+        .map(|line| line.split_whitespace().map(str::to_owned).collect());
+    let mut lines: Vec<Vec<String>> = lines.filter(|line: &Vec<String>| line.len() == 4).collect();
+    lines.sort();
+    lines
+}
+
 #[test]
 fn latencies_of_nprobe_are_filtered_shown_and_counted_as_nfdump_has_them() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,25 +164,9 @@ fn latencies_of_nprobe_are_filtered_shown_and_counted_as_nfdump_has_them() {
     ])];
     let ours = weir_collects(folder.path(), &datagrams);
     let theirs = nfcapd_collects(folder.path(), &datagrams, &[]);
-    let shown = |name: &str, words: &[&str], flows: &Path| -> Vec<Vec<String>> {
-        let mut command = built(name).unwrap_or_else(|_| Command::new(name));
-        let text = succeed(
-            command
-                .args(words)
-                .args(["-q", "-o", "fmt:%sp %cl %sl %al", "-R"])
-                .arg(flows),
-        );
-        let lines = text
-            .lines()
-            .map(|line| line.split_whitespace().map(str::to_owned).collect());
-        let mut lines: Vec<Vec<String>> =
-            lines.filter(|line: &Vec<String>| line.len() == 4).collect();
-        lines.sort();
-        lines
-    };
-    let all = shown("weir", &["flows"], &ours);
+    let all = latencies("weir", &["flows"], &ours);
     assert_eq!(all[3], ["1003", "5.999", "1250.000", "2000.000"]);
-    assert_eq!(all, shown("nfdump", &[], &theirs));
+    assert_eq!(all, latencies("nfdump", &[], &theirs));
     // Whatever its manual says, every nfdump compares microseconds.
     for (filter, ports) in [
         ("client latency > 0", &["1001", "1002", "1003", "1004"][..]),
@@ -357,4 +358,35 @@ fn exported_files_are_nfdumps() {
         assert!(is_success, "{said}");
         assert_eq!(of_weir(&back, "any"), read);
     }
+}
+
+#[test]
+fn latencies_come_out_of_nfcapds_files_and_go_into_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let datagrams = [of_nprobe(&[[0, 500, 1, 250_000, 2, 0]])];
+    let theirs = nfcapd_collects(folder.path(), &datagrams, &[]);
+    let expected = [["1000", "0.500", "1250.000", "2000.000"]];
+    assert_eq!(latencies("nfdump", &[], &theirs), expected);
+    let files = files(&theirs);
+    let ours = folder.path().join("imported");
+    let mut arguments = vec!["import".as_ref(), "-w".as_ref(), ours.as_os_str()];
+    arguments.extend(files.iter().map(|file| file.as_os_str()));
+    let (is_success, said) = run("weir-collector", &arguments);
+    assert!(is_success, "{said}");
+    assert_eq!(latencies("weir", &["flows"], &ours), expected);
+    let exported = folder.path().join("exported");
+    fs::create_dir(&exported).unwrap();
+    let file = exported.join("nfcapd.202611210500");
+    let (is_success, said) = run(
+        "weir",
+        &[
+            "export".as_ref(),
+            "-r".as_ref(),
+            ours.as_os_str(),
+            "-w".as_ref(),
+            file.as_os_str(),
+        ],
+    );
+    assert!(is_success, "{said}");
+    assert_eq!(latencies("nfdump", &[], &exported), expected);
 }
