@@ -82,6 +82,13 @@ impl Arrivals {
         trouble
     }
 
+    /// When the last flow was received that is in the newest closed file, nanoseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn last_closed_ns(&self) -> Option<i64> {
+        let listed = read::list(&self.root).ok()?;
+        last_received_ns(listed.closed.last()?)
+    }
+
     /// Shows what was received since then and is in closed files; what could not be read, as a sentence.
     fn read_closed(&self, since_ns: u64, arrived: &mut impl FnMut(&StoredFlow)) -> Option<String> {
         let listed = match read::list(&self.root) {
@@ -127,13 +134,15 @@ fn may_have_since(path: &Path, since_ns: u64) -> bool {
     {
         return false;
     }
-    // Why a footer cannot be read is told by who reads the file.
-    let ends = footer::read(path).map(|footer| footer.received_ns);
-    let last_ns = ends
-        .ok()
-        .flatten()
-        .and_then(|(_, last)| u64::try_from(last).ok());
+    let last_ns = last_received_ns(path).and_then(|last_ns| u64::try_from(last_ns).ok());
     last_ns.is_none_or(|last_ns| last_ns >= since_ns)
+}
+
+/// When the last flow of a closed file was received, by its footer. Why that cannot be read is told by who reads the
+/// file.
+fn last_received_ns(path: &Path) -> Option<i64> {
+    let (_, last_ns) = footer::read(path).ok()?.received_ns?;
+    Some(last_ns)
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::clock;
 
+/// How long nothing comes until that is said, nanoseconds.
+const SILENT_NS: i64 = 60_000_000_000;
+
 /// Which flows the sensor is asked for: all, those of a host, or those between two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Narrowed {
@@ -39,8 +42,20 @@ pub struct Look {
     pub open_flows: Option<u64>,
     /// How many of them it told: those with most octets.
     pub told_flows: u64,
+    /// When the newest flow in the directory was received, nanoseconds since 1970-01-01 UTC.
+    pub last_received_ns: Option<i64>,
     /// What is amiss, as a sentence.
     pub trouble: Option<String>,
+}
+
+impl Look {
+    /// Since when nothing was received, if that is a while ago.
+    #[must_use]
+    pub fn silent_since_ns(&self) -> Option<i64> {
+        let silent_ns = |last_ns: i64| self.at_ns.saturating_sub(last_ns);
+        self.last_received_ns
+            .filter(|last_ns| silent_ns(*last_ns) > SILENT_NS)
+    }
 }
 
 /// What looks.
@@ -49,6 +64,10 @@ pub struct Looker {
     arrivals: Option<Arrivals>,
     ledger: Ledger,
     source: String,
+    /// When the newest flow was received that is known of, nanoseconds since 1970-01-01 UTC.
+    last_received_ns: Option<i64>,
+    /// When closed files may be asked for it again, by the monotonic clock.
+    closed_again_ns: u64,
 }
 
 impl Looker {
@@ -85,6 +104,8 @@ impl Looker {
             arrivals: directory.map(|directory| Arrivals::of(directory.to_owned())),
             ledger: Ledger::default(),
             source: sources.join(" and "),
+            last_received_ns: None,
+            closed_again_ns: 0,
         })
     }
 
@@ -107,14 +128,33 @@ impl Looker {
         }
         let now_ns = clock::monotonic_ns();
         if let Some(arrivals) = &mut self.arrivals {
-            let ledger = &mut self.ledger;
-            let trouble = arrivals.read(|flow| ledger.arrived(flow, now_ns));
+            let (ledger, last_ns) = (&mut self.ledger, &mut self.last_received_ns);
+            let trouble = arrivals.read(|flow| {
+                ledger.arrived(flow, now_ns);
+                *last_ns = (*last_ns).max(i64::try_from(flow.received_ns).ok());
+            });
             look.trouble = look.trouble.or(trouble);
         }
         self.ledger.look(table.as_ref(), now_ns);
         look.at_ns = clock::unix_ns();
+        look.last_received_ns = self.last_received_ns;
+        if look.last_received_ns.is_none() || look.silent_since_ns().is_some() {
+            self.ask_closed(now_ns);
+            look.last_received_ns = self.last_received_ns;
+        }
         look.flows = self.ledger.flows().collect();
         look
+    }
+
+    /// Looks in closed files for the newest flow, which open windows do not have. To list them takes a while, so that is
+    /// not done with each look.
+    fn ask_closed(&mut self, now_ns: u64) {
+        if let Some(arrivals) = &self.arrivals
+            && now_ns >= self.closed_again_ns
+        {
+            self.closed_again_ns = now_ns.saturating_add(SILENT_NS.unsigned_abs());
+            self.last_received_ns = self.last_received_ns.max(arrivals.last_closed_ns());
+        }
     }
 
     /// Looks until nobody takes what was seen; at once when something else is wanted.
@@ -135,5 +175,47 @@ impl Looker {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_store::{layout::Directory, rotate, schema::StoredFlow, window::Window};
+
+    use super::*;
+    use crate::live::ledger::tests::flow;
+
+    #[test]
+    fn where_nothing_comes_any_more_it_is_known_since_when() {
+        const START_S: i64 = 1_700_000_100;
+        const START_NS: i64 = START_S * 1_000_000_000;
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        let received = |at_ns: i64| StoredFlow {
+            received_ns: at_ns.unsigned_abs(),
+            ..flow(1, 2, 100, 0)
+        };
+        let look = || {
+            let mut looker = Looker::open(None, Some(folder.path())).unwrap();
+            let look = looker.look(Narrowed::default());
+            (
+                look.flows.len(),
+                look.last_received_ns,
+                look.silent_since_ns(),
+            )
+        };
+        assert_eq!(look(), (0, None, None));
+        let mut window = Window::create(&directory.window_path(START_S)).unwrap();
+        window
+            .append(&[received(START_NS), received(START_NS + 7)])
+            .unwrap();
+        let last_ns = Some(START_NS + 7);
+        assert_eq!(look(), (1, last_ns, last_ns), "while it is open");
+        rotate::close(folder.path(), window.path(), &[]).unwrap();
+        assert_eq!(look(), (0, last_ns, last_ns), "when it is closed");
+        let now_ns = clock::unix_ns();
+        let mut window = Window::create(&directory.window_path(START_S + 300)).unwrap();
+        window.append(&[received(now_ns)]).unwrap();
+        assert_eq!(look(), (1, Some(now_ns), None), "as flows come");
     }
 }

@@ -196,6 +196,7 @@ fn document(state: &State, lines_max: usize) -> serde_json::Value {
         "source": state.look.source,
         "open_flows": state.look.open_flows,
         "open_flows_told": state.look.told_flows,
+        "last_received": state.look.last_received_ns.map(text::time_json),
         "lines_in_all": state.lines.len(),
         "trouble": state.look.trouble,
         "lines": lines,

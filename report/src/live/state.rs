@@ -264,6 +264,10 @@ impl State {
                 format!("{} open flows", text::count(*open))
             });
         }
+        if let Some(since_ns) = self.look.silent_since_ns() {
+            let since = text::time_to_second(since_ns);
+            parts.push(format!("nothing received since {since} UTC"));
+        }
         parts.push(format!("{} UTC", text::time_to_second(*at_ns)));
         parts.join(", ")
     }
@@ -292,6 +296,7 @@ pub mod tests {
             flows: flows.collect(),
             open_flows: Some(2),
             told_flows: 2,
+            last_received_ns: None,
             trouble: None,
         }));
         state
@@ -330,6 +335,29 @@ pub mod tests {
             press(&mut state, &[KeyCode::Right]);
         }
         assert_eq!(state.sort, Column::Source);
+    }
+
+    #[test]
+    fn where_nothing_comes_any_more_it_is_said_since_when() {
+        let summary = |silent_s: i64| {
+            let mut state = state();
+            let at_ns = state.now_ns();
+            state.take(Arc::new(Look {
+                at_ns,
+                source: "/var/lib/weir".to_owned(),
+                last_received_ns: Some(at_ns - silent_s * 1_000_000_000),
+                ..Look::default()
+            }));
+            state.summary()
+        };
+        assert_eq!(
+            summary(60),
+            "0 flows from /var/lib/weir, 2023-11-14 22:13:30 UTC"
+        );
+        assert_eq!(
+            summary(61),
+            "0 flows from /var/lib/weir, nothing received since 2023-11-14 22:12:29 UTC, 2023-11-14 22:13:30 UTC"
+        );
     }
 
     #[test]
