@@ -50,6 +50,7 @@ fn expire(root: &Path, limits: &Limits, is_dry: bool) -> Result<ExitCode> {
     if !limits.is_any() {
         bail!("say what is to be kept: --max-age, --max-size or --min-free");
     }
+    let links = tell_links(root, &read::list(root)?)?;
     let expired = expire::expire(root, limits, now_s(), is_dry)?;
     let mut octets = 0;
     for (file, reason) in &expired.files {
@@ -75,7 +76,7 @@ fn expire(root: &Path, limits: &Limits, is_dry: bool) -> Result<ExitCode> {
         eprintln!("weir-collector: {says}");
     }
     let is_all = expired.failed.is_empty() && expired.aside_octets.is_none();
-    Ok(success_if(is_all))
+    Ok(success_if(is_all && links == 0))
 }
 
 /// Names links to files that lie elsewhere, which are passed over; how many there are.
@@ -155,10 +156,10 @@ fn verify(root: &Path) -> Result<ExitCode> {
 
 fn repair(root: &Path) -> Result<ExitCode> {
     // The lock makes a directory that is not there; a slip of the hand should not.
-    read::list(root)?;
+    let files = read::list(root)?;
     let directory = Directory::lock(root)?;
     let rearranging = Rearranging::lock(root)?;
-    let mut is_all = true;
+    let mut is_all = tell_links(root, &files)? == 0;
     for found in recover(&directory)? {
         match found {
             Recovered::Closed(window, rotated) => {
@@ -220,7 +221,7 @@ fn recompact(
     is_dry: bool,
 ) -> Result<ExitCode> {
     let before_s = i64::try_from(now_s().saturating_sub(older_than_s))?;
-    let mut is_all = true;
+    let mut is_all = tell_links(root, &read::list(root)?)? == 0;
     let form = Form {
         compression,
         ..Form::default()

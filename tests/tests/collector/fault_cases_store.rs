@@ -278,7 +278,7 @@ fn d10_links_and_pipes_in_the_directory_hold_up_nothing() {
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
 
-/// Whoever verifies, replays or anonymises a directory is told of what lies elsewhere.
+/// Whoever looks after a directory, replays or anonymises it is told of what lies elsewhere.
 #[test]
 fn d10_links_that_are_not_followed_are_named() {
     let (site, elsewhere) = (with_closed_file(10), tempfile::tempdir().unwrap());
@@ -299,6 +299,9 @@ fn d10_links_that_are_not_followed_are_named() {
         let into = format!("{} --key {}", anonymised.display(), key.display());
         for (word, options) in [
             ("verify", String::new()),
+            ("repair", String::new()),
+            ("recompact", String::new()),
+            ("expire", "--max-size 1G".to_owned()),
             ("replay", format!("--to {to} --speed full")),
             ("anonymise", into),
         ] {
