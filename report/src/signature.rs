@@ -74,8 +74,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let chosen = chosen(known, options.wanted.as_deref().unwrap_or("all"))?;
     let asked = options.source.asked()?;
     if options.live.is_wanted() {
-        signature_live::run(&options.live, &options.source, chosen, asked, options.lines)?;
-        return Ok(Coverage::default());
+        return signature_live::run(&options.live, &options.source, chosen, asked, options.lines);
     }
     let either = chosen.iter().map(|signature| signature.filter.clone());
     let either = Filter::Any(either.collect());

@@ -13,10 +13,12 @@ use anyhow::{Error, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use weir_service::control::{self, Unclear};
+use weir_store::read;
 
 use crate::{
     answer::{Cell, Column, Table},
-    clock,
+    clock, covered,
+    data::Coverage,
     element::KeyValue,
     filter::Filter,
     live::{self, arrivals::Arrivals, look::Narrowed, sensor::Sensor},
@@ -70,7 +72,7 @@ pub fn run(
     signatures: Vec<Signature>,
     asked: Filter,
     lines: usize,
-) -> Result<()> {
+) -> Result<Coverage> {
     local_names::load(&source.names, &source.library.join("names"))?;
     let [directory] = &source.directories[..] else {
         bail!(Misasked(
@@ -78,6 +80,7 @@ pub fn run(
         ));
     };
     let mut watch = Watch::open(options.control.as_deref(), directory)?;
+    let links = links(directory);
     let mut sightings = Sightings::new(signatures, asked);
     if options.once {
         watch.look(&mut sightings);
@@ -89,11 +92,16 @@ pub fn run(
         output.finish()?;
         tell_more(matches.len() - shown.len());
         // What is printed is not of all that was asked for.
-        return match watch.trouble {
-            Some(trouble) => Err(Error::msg(trouble)),
-            None => Ok(()),
+        let Some(trouble) = watch.trouble else {
+            return Ok(Coverage {
+                unreadable: links,
+                ..Coverage::default()
+            });
         };
+        covered::report_partial(&links);
+        return Err(Error::msg(trouble));
     }
+    covered::report_partial(&links);
     eprintln!("weir: looking at {}; Ctrl-C ends it", watch.name);
     let mut told = HashSet::new();
     let mut amiss = None;
@@ -113,6 +121,16 @@ pub fn run(
             .collect();
         thread::sleep(options.interval);
     }
+}
+
+/// Symbolic links in the directory that lead to what is not looked at. Why a directory cannot be listed is told by the
+/// look.
+fn links(directory: &Path) -> Vec<(PathBuf, String)> {
+    let files = read::list(directory).unwrap_or_default();
+    let root: Vec<PathBuf> = directory.canonicalize().into_iter().collect();
+    let says = "it is a symbolic link, which is not followed: name with -r where it leads, in a run of its own";
+    let links = files.links_elsewhere(&root);
+    links.map(|link| (link.clone(), says.to_owned())).collect()
 }
 
 /// Says what is amiss, unless that was so at the look before.
@@ -295,8 +313,28 @@ fn objects(table: &Table) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
     use super::*;
     use crate::gather::Counts;
+
+    #[test]
+    fn links_to_what_is_not_looked_at_are_named() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let place = |name: &str| folder.path().join(name);
+        fs::create_dir(place("date=2026-11-21")).unwrap();
+        symlink(place("date=2026-11-21"), place("latest")).unwrap();
+        assert!(links(folder.path()).is_empty());
+        symlink(elsewhere.path(), place("site=b")).unwrap();
+        let named = links(folder.path());
+        let [(path, says)] = &named[..] else {
+            panic!("{named:?}");
+        };
+        assert_eq!(path, &place("site=b"));
+        assert!(says.contains("is not followed"), "{says}");
+        // A sensor may be looked at without a directory.
+        assert!(links(&place("none")).is_empty());
+    }
 
     #[test]
     fn so_many_hosts_of_each_signature_are_shown() {
