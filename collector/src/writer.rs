@@ -31,6 +31,8 @@ use crate::{
 
 /// Flows written as one message, at least, unless the first has waited: each takes some KiB beside its columns.
 const MESSAGE_FLOWS: usize = 4096;
+/// Of so few flows at a time as connections may bring, no more are kept for one message: each is columns of its own.
+const PARTS_MAX: usize = 256;
 /// A message is written when its first flow has waited this long.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// Batches of flows under way to the thread.
@@ -284,7 +286,7 @@ impl State {
         self.pending_flows += rows.num_rows();
         // Under load these are a message's worth, and are not copied again.
         self.pending.push(rows);
-        if self.pending_flows >= MESSAGE_FLOWS {
+        if self.pending_flows >= MESSAGE_FLOWS || self.pending.len() >= PARTS_MAX {
             self.flush(now_ms);
         }
     }
