@@ -191,10 +191,17 @@ fn latencies_of_nprobe_are_filtered_shown_and_counted_as_nfdump_has_them() {
     );
     assert_eq!(kept.len(), 2, "{kept:?}");
     let mut command = built("weir").unwrap();
-    let text = succeed(command.args(["top", "cl", "--json", "-r"]).arg(&ours));
+    let text = succeed(
+        command
+            .args(["top", "--by", "cl", "--json", "-r"])
+            .arg(&ours),
+    );
     let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
     let rows = answer["statistics"][0]["rows"].as_array().unwrap();
-    let mut latencies: Vec<_> = rows.iter().map(|row| row["cl"].as_u64().unwrap()).collect();
+    let mut latencies: Vec<_> = rows
+        .iter()
+        .map(|row| row["key"].as_u64().unwrap())
+        .collect();
     latencies.sort_unstable();
     assert_eq!(latencies, [0, 500, 5000, 5999, 3_000_001]);
 }
