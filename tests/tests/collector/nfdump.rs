@@ -135,12 +135,16 @@ fn of_nprobe(rows: &[Latencies]) -> Vec<u8> {
     datagram
 }
 
+fn weir_flows() -> Command {
+    let mut command = built("weir").unwrap();
+    command.arg("flows");
+    command
+}
+
 /// Source ports with the latencies of client, server and application, as a program shows them.
-fn latencies(name: &str, words: &[&str], flows: &Path) -> Vec<Vec<String>> {
-    let mut command = built(name).unwrap_or_else(|_| Command::new(name));
+fn latencies(mut command: Command, flows: &Path) -> Vec<Vec<String>> {
     let text = succeed(
         command
-            .args(words)
             .args(["-q", "-o", "fmt:%sp %cl %sl %al", "-R"])
             .arg(flows),
     );
@@ -164,9 +168,9 @@ fn latencies_of_nprobe_are_filtered_shown_and_counted_as_nfdump_has_them() {
     ])];
     let ours = weir_collects(folder.path(), &datagrams);
     let theirs = nfcapd_collects(folder.path(), &datagrams, &[]);
-    let all = latencies("weir", &["flows"], &ours);
+    let all = latencies(weir_flows(), &ours);
     assert_eq!(all[3], ["1003", "5.999", "1250.000", "2000.000"]);
-    assert_eq!(all, latencies("nfdump", &[], &theirs));
+    assert_eq!(all, latencies(Command::new("nfdump"), &theirs));
     // Whatever its manual says, every nfdump compares microseconds.
     for (filter, ports) in [
         ("client latency > 0", &["1001", "1002", "1003", "1004"][..]),
@@ -373,14 +377,14 @@ fn latencies_come_out_of_nfcapds_files_and_go_into_them() {
     let datagrams = [of_nprobe(&[[0, 500, 1, 250_000, 2, 0]])];
     let theirs = nfcapd_collects(folder.path(), &datagrams, &[]);
     let expected = [["1000", "0.500", "1250.000", "2000.000"]];
-    assert_eq!(latencies("nfdump", &[], &theirs), expected);
+    assert_eq!(latencies(Command::new("nfdump"), &theirs), expected);
     let files = files(&theirs);
     let ours = folder.path().join("imported");
     let mut arguments = vec!["import".as_ref(), "-w".as_ref(), ours.as_os_str()];
     arguments.extend(files.iter().map(|file| file.as_os_str()));
     let (is_success, said) = run("weir-collector", &arguments);
     assert!(is_success, "{said}");
-    assert_eq!(latencies("weir", &["flows"], &ours), expected);
+    assert_eq!(latencies(weir_flows(), &ours), expected);
     let exported = folder.path().join("exported");
     fs::create_dir(&exported).unwrap();
     let file = exported.join("nfcapd.202611210500");
@@ -395,5 +399,5 @@ fn latencies_come_out_of_nfcapds_files_and_go_into_them() {
         ],
     );
     assert!(is_success, "{said}");
-    assert_eq!(latencies("nfdump", &[], &exported), expected);
+    assert_eq!(latencies(Command::new("nfdump"), &exported), expected);
 }
