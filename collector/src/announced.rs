@@ -147,6 +147,12 @@ impl Announced {
         Value::Object(interfaces.collect())
     }
 
+    /// Whether it said any sampling rate.
+    #[must_use]
+    pub fn has_rates(&self) -> bool {
+        !self.one_in.is_empty()
+    }
+
     /// The sampling rate of a record of a template, by what says most about it; none if nothing does. That of
     /// an interface is that of its own records, and of those that name none if all interfaces have the same; so
     /// is that of a sampler with a number, which many routers announce and name in no record.

@@ -5,14 +5,14 @@
 use std::{hash::BuildHasher as _, mem};
 
 use weir_netflow::{
-    ExportTime, FlowRecord, Malformed, TimeBase, fixed, ipfix, low32, set::Set, sflow, v1, v5, v7,
-    v8, v9,
+    ExportTime, Malformed, TimeBase, fixed, ipfix, low32, set::Set, sflow, v1, v5, v7, v8, v9,
 };
-use weir_store::{others::Others, schema::StoredFlow};
+use weir_store::others::Others;
 
 use crate::{
     exporter::{DataSet, Exporter, Intake, RATE_NOT_TOLD, Room},
     exporters::{Exporters, Key, Refused, Source},
+    keeping::{Keeping, Sink, Stream},
     loss::{Numbered, Step, Units},
     statistics::Statistics,
 };
@@ -86,8 +86,8 @@ struct Templated<'a> {
 }
 
 impl Exporters {
-    /// Takes a datagram; its flows are appended to `flows`, with those that waited for it. What became
-    /// of its number is returned, if it has one.
+    /// Takes a datagram; its flows go to `sink`, with those that waited for it. What became of its number is
+    /// returned, if it has one.
     ///
     /// # Errors
     /// If nothing of it could be used; it is counted.
@@ -96,25 +96,16 @@ impl Exporters {
         octets: &[u8],
         source: &Source,
         received_ns: u64,
-        flows: &mut Vec<StoredFlow>,
+        sink: &mut impl Sink,
     ) -> Result<Option<Step>, Refused> {
         self.statistics.datagrams += 1;
         self.statistics.datagram_octets += octets.len() as u64;
-        let before = flows.len();
         let arrived = Arrived {
             octets,
             source,
             received_ns,
         };
-        let result = self.dispatch(&arrived, flows);
-        for StoredFlow { record, .. } in &mut flows[before..] {
-            record.sampling_interval = self.settings.one_in(record.sampling_interval);
-            let counted = &mut self.statistics;
-            counted.records += 1;
-            // Exporters choose these.
-            counted.packets = counted.packets.wrapping_add(record.packets);
-            counted.octets = counted.octets.wrapping_add(record.octets);
-        }
+        let result = self.dispatch(&arrived, sink);
         match result {
             Ok(_) => {}
             Err(Refused::Malformed(Malformed::Version { .. })) => {
@@ -130,7 +121,7 @@ impl Exporters {
     fn dispatch(
         &mut self,
         arrived: &Arrived<'_>,
-        flows: &mut Vec<StoredFlow>,
+        sink: &mut impl Sink,
     ) -> Result<Option<Step>, Refused> {
         if !self.allows(arrived.source.address) {
             return Err(Refused::NotAllowed);
@@ -141,12 +132,12 @@ impl Exporters {
             .map(|version| u16::from_be_bytes(*version));
         match version {
             Some(v1::VERSION | v5::VERSION | v7::VERSION | v8::VERSION) => {
-                self.fixed(arrived, flows)
+                self.fixed(arrived, sink)
             }
-            Some(v9::VERSION) => self.v9(arrived, flows),
-            Some(ipfix::VERSION) => self.ipfix(arrived, flows),
+            Some(v9::VERSION) => self.v9(arrived, sink),
+            Some(ipfix::VERSION) => self.ipfix(arrived, sink),
             // sFlow's version has 32 bits.
-            Some(0) if sflow::is_version(octets) => self.sflow(arrived, flows),
+            Some(0) if sflow::is_version(octets) => self.sflow(arrived, sink),
             Some(version) => Err(Malformed::Version { version }.into()),
             None => Err(Malformed::TooShort {
                 octets: octets.len(),
@@ -158,7 +149,7 @@ impl Exporters {
     fn fixed(
         &mut self,
         arrived: &Arrived<'_>,
-        flows: &mut Vec<StoredFlow>,
+        sink: &mut impl Sink,
     ) -> Result<Option<Step>, Refused> {
         let Arrived {
             octets,
@@ -171,6 +162,7 @@ impl Exporters {
         };
         let key = arrived.key(datagram.version, datagram.domain);
         let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
+        let mut stream = Stream::new(key, self.settings.rates());
         let exporter = self.heard(key, source, received_ns)?;
         // v1 has no numbers: neither what was lost can be told nor what is a copy.
         let numbered = datagram.sequence.map(|sequence| Numbered {
@@ -189,14 +181,14 @@ impl Exporters {
         exporter.records += u64::from(datagram.count);
         self.statistics.count_mismatches += u64::from(!datagram.is_whole);
         self.statistics.values_not_stored += datagram.values_aside();
-        datagram.append_to(flows, |record| {
-            let mut flow = stored(&key, &record, received_ns, Others::NONE);
+        datagram.append_to(sink.flows(), |mut record| {
             // Most have no word for it, and v5 says 0 or 1 whether it knows or not.
-            if flow.record.sampling_interval == 1 {
-                flow.record.sampling_interval = RATE_NOT_TOLD;
+            if record.sampling_interval == 1 {
+                record.sampling_interval = RATE_NOT_TOLD;
             }
-            flow
+            stream.flow(&record, received_ns, Others::NONE)
         });
+        stream.add_to(&mut self.statistics);
         Ok(step)
     }
 
@@ -221,11 +213,7 @@ impl Exporters {
         Err(error.into())
     }
 
-    fn v9(
-        &mut self,
-        arrived: &Arrived<'_>,
-        flows: &mut Vec<StoredFlow>,
-    ) -> Result<Option<Step>, Refused> {
+    fn v9(&mut self, arrived: &Arrived<'_>, sink: &mut impl Sink) -> Result<Option<Step>, Refused> {
         let header = v9::decode_header(arrived.octets)?;
         let datagram = Templated {
             key: arrived.key(v9::VERSION, header.source_id),
@@ -234,13 +222,13 @@ impl Exporters {
             time: header.time_base(),
             sets: v9::decode_sets(arrived.octets),
         };
-        self.templated(datagram, arrived, flows)
+        self.templated(datagram, arrived, sink)
     }
 
     fn ipfix(
         &mut self,
         arrived: &Arrived<'_>,
-        flows: &mut Vec<StoredFlow>,
+        sink: &mut impl Sink,
     ) -> Result<Option<Step>, Refused> {
         let octets = arrived.octets;
         let header = match ipfix::decode_header(octets) {
@@ -264,18 +252,19 @@ impl Exporters {
             time: header.time_base(None),
             sets: ipfix::decode_sets(octets),
         };
-        self.templated(message, arrived, flows)
+        self.templated(message, arrived, sink)
     }
 
     fn templated(
         &mut self,
         datagram: Templated<'_>,
         arrived: &Arrived<'_>,
-        flows: &mut Vec<StoredFlow>,
+        sink: &mut impl Sink,
     ) -> Result<Option<Step>, Refused> {
         let received_ns = arrived.received_ns;
         let (key, mut numbered) = (datagram.key, datagram.numbered);
         let (left, keep_copies) = (self.left(), self.settings.keep_copies);
+        let stream = Stream::new(key, self.settings.rates());
         let exporter = self.heard(key, arrived.source, received_ns)?;
         let sets = match datagram.sets {
             Ok(sets) => sets,
@@ -290,6 +279,7 @@ impl Exporters {
             return Ok(Some(step));
         }
         let before = exporter.held();
+        let mut keeping = Keeping { stream, sink };
         let mut intake = Intake {
             room: Room {
                 waiting_octets: before.waiting_octets + left.waiting_octets,
@@ -299,9 +289,7 @@ impl Exporters {
             in_session: key.session != 0,
             sender: key.address,
             counted: Statistics::default(),
-            flow: |record: &FlowRecord, received_ns, others| {
-                flows.push(stored(&key, record, received_ns, others));
-            },
+            keep: &mut keeping,
         };
         let mut changed = false;
         let (mut records, mut records_unread) = (0u32, 0u32);
@@ -336,6 +324,7 @@ impl Exporters {
         let after = exporter.held();
         self.changed |= changed;
         self.statistics.add(&intake.counted);
+        keeping.stream.add_to(&mut self.statistics);
         self.hold(before, after);
         Ok(Some(step))
     }
@@ -372,25 +361,6 @@ pub(crate) fn step_of_copy(
         other: taken.other,
         ..*numbered
     }))
-}
-
-/// A flow of a stream as it is kept.
-#[inline]
-pub(crate) fn stored(
-    key: &Key,
-    record: &FlowRecord,
-    received_ns: u64,
-    others: Others,
-) -> StoredFlow {
-    let [_, version] = key.version.to_be_bytes();
-    StoredFlow {
-        record: *record,
-        received_ns,
-        exporter: key.address,
-        source_id: key.domain,
-        version,
-        others,
-    }
 }
 
 /// Records that so many octets hold at most: each has one at least.

@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, mem, net::Ipv6Addr};
 
 use weir_netflow::{
-    FlowRecord, TimeBase,
+    TimeBase,
     data::{self, DataRecord},
-    ipfix, options,
+    ipfix, options, plain,
     set::Definition,
     template::Template,
 };
@@ -16,6 +16,7 @@ use weir_store::others::{Gathering, Other, Others};
 use crate::{
     announced::Announced,
     copies::Copies,
+    keeping::Keep,
     loss::{Numbering, Sequence},
     lru::Lru,
     outlet,
@@ -80,7 +81,7 @@ pub struct DataSet<'a> {
 }
 
 /// What the sets of one datagram are taken with, and what comes of them.
-pub struct Intake<F> {
+pub struct Intake<'a, K> {
     /// How much the exporter may hold meanwhile.
     pub room: Room,
     /// Whether it came over a connection, where templates can be withdrawn.
@@ -89,8 +90,8 @@ pub struct Intake<F> {
     pub sender: Ipv6Addr,
     /// Counts of this datagram alone.
     pub counted: Statistics,
-    /// Gets each flow, when its datagram came (nanoseconds since 1970-01-01 UTC), and what it said besides.
-    pub flow: F,
+    /// Gets the records.
+    pub keep: &'a mut K,
 }
 
 /// One without a template.
@@ -175,10 +176,7 @@ impl Exporter {
     /// Takes a definition. It replaces what had its id, at once (RFC 3954 section 9), even if it cannot
     /// be used. Withdrawals are for connections; over UDP they are to be ignored (RFC 7011 sections 8.1
     /// and 8.4). True if anything changes.
-    pub fn define<F>(&mut self, found: Definition, intake: &mut Intake<F>) -> bool
-    where
-        F: FnMut(&FlowRecord, u64, Others),
-    {
+    pub fn define<K: Keep>(&mut self, found: Definition, intake: &mut Intake<'_, K>) -> bool {
         match found {
             Definition::Template(template) => {
                 intake.counted.templates += 1;
@@ -197,10 +195,7 @@ impl Exporter {
 
     /// Takes a template, of data or options. Data that waited for it is decoded, as far as this datagram has
     /// not decoded [`LATE_RECORDS_MAX`] yet. True if it says anything new.
-    pub fn learn<F>(&mut self, template: Template, intake: &mut Intake<F>) -> bool
-    where
-        F: FnMut(&FlowRecord, u64, Others),
-    {
+    pub fn learn<K: Keep>(&mut self, template: Template, intake: &mut Intake<'_, K>) -> bool {
         let (id, cost) = (template.id(), template_cost(&template));
         if self
             .templates
@@ -256,10 +251,7 @@ impl Exporter {
     }
 
     /// Decodes the data that waited for a template.
-    fn release<F>(&mut self, id: u16, intake: &mut Intake<F>)
-    where
-        F: FnMut(&FlowRecord, u64, Others),
-    {
+    fn release<K: Keep>(&mut self, id: u16, intake: &mut Intake<'_, K>) {
         while let Some(waiting) = self.next_waiting(id) {
             self.held.waiting_octets -= waiting_cost(&waiting.octets);
             if intake.counted.late_records >= LATE_RECORDS_MAX {
@@ -287,15 +279,12 @@ impl Exporter {
     }
 
     /// Decodes a data set, or has it wait for its template. The number of its records, if it is known.
-    pub fn data<F>(&mut self, set: &DataSet<'_>, intake: &mut Intake<F>) -> Option<u32>
-    where
-        F: FnMut(&FlowRecord, u64, Others),
-    {
+    pub fn data<K: Keep>(&mut self, set: &DataSet<'_>, intake: &mut Intake<'_, K>) -> Option<u32> {
         let Intake {
             room,
             sender,
             counted,
-            flow,
+            keep,
             ..
         } = intake;
         let Some(template) = self.templates.get(&set.template) else {
@@ -321,6 +310,15 @@ impl Exporter {
             Some(_) => set.time,
             None => TimeBase::booted(set.time.export_ns, self.announced.boot_ms),
         };
+        // Where a rate was announced, each record is asked which it has.
+        if !self.announced.has_rates()
+            && let Some(records) = plain::records(template, set.octets, time)
+            && let Some(taken) = keep.plain(records, set.received_ns)
+        {
+            self.records += taken.records;
+            counted.untimed_records += taken.untimed;
+            return u32::try_from(count).ok();
+        }
         let mut gathering = Gathering::default();
         // A record is large. Here it is made where it is used, and copied once: to where it is kept.
         data::records(template, set.octets, time).for_each(|mut record| {
@@ -340,10 +338,10 @@ impl Exporter {
                 record.flow.sampling_interval = announced.unwrap_or(untold);
             }
             self.records += 1;
-            flow(&record.flow, set.received_ns, gathering.finish());
+            keep.flow(&record.flow, set.received_ns, gathering.finish());
             if let Some(reverse) = record.reverse() {
                 counted.reverse_records += 1;
-                flow(&reverse, set.received_ns, Others::NONE);
+                keep.flow(&reverse, set.received_ns, Others::NONE);
             }
         });
         u32::try_from(count).ok()

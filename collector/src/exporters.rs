@@ -6,10 +6,11 @@ mod told;
 use std::net::Ipv6Addr;
 
 use hashbrown::DefaultHashBuilder;
-use weir_netflow::{FlowRecord, Malformed, options::Sampler, template::Template};
+use weir_netflow::{Malformed, options::Sampler, template::Template};
 
 use crate::{
     exporter::{Exporter, Held, Intake, RATE_NOT_TOLD, Room},
+    keeping::Nothing,
     lru::Lru,
     prefix::Prefix,
     statistics::Statistics,
@@ -48,13 +49,29 @@ pub struct Settings {
     pub forced_one_in: Option<u32>,
 }
 
-impl Settings {
+/// What sampling intervals are where exporters do not tell, or whatever they tell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    default: u32,
+    forced: Option<u32>,
+}
+
+impl Rates {
     /// The sampling interval of a flow, by what its exporter told.
-    pub(crate) fn one_in(&self, told: u32) -> u32 {
-        self.forced_one_in.unwrap_or(match told {
-            RATE_NOT_TOLD => self.default_one_in,
+    pub fn one_in(self, told: u32) -> u32 {
+        self.forced.unwrap_or(match told {
+            RATE_NOT_TOLD => self.default,
             told => told,
         })
+    }
+}
+
+impl Settings {
+    pub(crate) fn rates(&self) -> Rates {
+        Rates {
+            default: self.default_one_in,
+            forced: self.forced_one_in,
+        }
     }
 }
 
@@ -340,7 +357,7 @@ impl Exporters {
             in_session: false,
             sender: key.address,
             counted: Statistics::default(),
-            flow: |_: &FlowRecord, _, _| {},
+            keep: &mut Nothing,
         };
         for template in templates {
             exporter.learn(template, &mut intake);

@@ -9,7 +9,7 @@ use weir_store::{
     schema::StoredFlow,
 };
 
-use crate::{exporters::Source, receiving::Common, writer::Message};
+use crate::{exporters::Source, keeping::Sink, receiving::Common, writer::Message};
 
 /// Flows that go to the writer at once, and those of one more datagram.
 const FLOWS_MAX: usize = 16_384;
@@ -21,11 +21,51 @@ pub const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Flows that the writer has not got yet.
 #[derive(Default)]
 pub struct Gathered {
-    /// Those of the last datagrams, which are no columns yet.
-    flows: Vec<StoredFlow>,
-    columns: FlowsBuilder,
+    flows: Flows,
     /// When the first was received, nanoseconds since 1970-01-01 UTC.
     first_ns: Option<u64>,
+}
+
+/// Their own, in their order: those that are columns were before the others.
+#[derive(Default)]
+struct Flows {
+    columns: FlowsBuilder,
+    /// Those of the last datagrams that came one by one.
+    rows: Vec<StoredFlow>,
+    /// Whether somebody beside the writer gets them, who has no use for columns.
+    are_passed_on: bool,
+}
+
+impl Sink for Flows {
+    fn flows(&mut self) -> &mut Vec<StoredFlow> {
+        &mut self.rows
+    }
+
+    fn columns(&mut self) -> Option<&mut FlowsBuilder> {
+        if self.are_passed_on {
+            return None;
+        }
+        self.settle();
+        Some(&mut self.columns)
+    }
+}
+
+impl Flows {
+    fn count(&self) -> usize {
+        self.columns.rows() + self.rows.len()
+    }
+
+    /// Makes columns of rows.
+    fn settle(&mut self) {
+        if self.rows.is_empty() {
+            return;
+        }
+        self.columns.take(&self.rows);
+        self.rows.clear();
+        // What a datagram of very many records made large is not kept. Room for one more datagram is: where flows are
+        // passed on, all would be copied to get it each time.
+        self.rows.shrink_to(2 * FLOWS_MIN);
+    }
 }
 
 impl Gathered {
@@ -38,7 +78,7 @@ impl Gathered {
     /// How many they are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.columns.rows() + self.flows.len()
+        self.flows.count()
     }
 
     /// Whether they are to go to the writer: they are enough, or the first was received some time ago. A clock that was
@@ -55,30 +95,27 @@ impl Gathered {
             // It fails only if the thread died; the next one says so.
             let _ = self.hand_over(common);
         }
+        self.flows.are_passed_on = common.onward.passes();
         common.take(octets, source, received_ns, &mut self.flows);
-        if self.flows.is_empty() {
+        if self.flows.count() == 0 {
             return;
         }
         self.first_ns.get_or_insert(received_ns);
         // Who passes flows on has a queue's cost for each time.
-        let together = if common.onward.passes() {
+        let together = if self.flows.are_passed_on {
             FLOWS_MIN
         } else {
             TOGETHER
         };
-        if self.flows.len() >= together {
+        if self.flows.rows.len() >= together {
             self.settle(common);
         }
     }
 
     /// Passes flows on, and makes columns of them.
     fn settle(&mut self, common: &Common) {
-        common.onward.pass(&mut self.flows);
-        self.columns.take(&self.flows);
-        self.flows.clear();
-        // What a datagram of very many records made large is not kept. Room for one more datagram is: where flows are
-        // passed on, all would be copied to get it each time.
-        self.flows.shrink_to(2 * FLOWS_MIN);
+        common.onward.pass(&mut self.flows.rows);
+        self.flows.settle();
     }
 
     /// Gives all to the writer. It waits while the writer is behind; the socket's buffer then fills, and the kernel counts.
@@ -91,7 +128,7 @@ impl Gathered {
         }
         self.first_ns = None;
         self.settle(common);
-        let rows = self.columns.finish()?;
+        let rows = self.flows.columns.finish()?;
         common.writer.send(Message::Rows(rows)).map_err(|_| {
             anyhow!("the writing thread died: its last words are above, please report them")
         })
@@ -106,10 +143,13 @@ mod tests {
     fn flows_go_to_the_writer_when_they_are_many_or_have_waited() {
         const NOW_NS: u64 = 1_700_000_000_000_000_000;
         let is_due = |count: usize, first_ns: u64| {
+            let flows = Flows {
+                rows: vec![StoredFlow::default(); count],
+                ..Flows::default()
+            };
             let gathered = Gathered {
-                flows: vec![StoredFlow::default(); count],
+                flows,
                 first_ns: (count > 0).then_some(first_ns),
-                ..Gathered::default()
             };
             gathered.is_due(NOW_NS)
         };

@@ -43,6 +43,7 @@ pub mod framing;
 pub mod gathered;
 pub mod goflow;
 pub mod import;
+pub mod keeping;
 pub mod loss;
 pub mod lru;
 pub mod maintain;

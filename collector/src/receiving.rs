@@ -16,12 +16,12 @@ use anyhow::{Context as _, Result, anyhow};
 use crossbeam::channel::Sender;
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use weir_netflow::record::display_address;
-use weir_store::schema::StoredFlow;
 
 use crate::{
     clock,
     exporters::{Refused, Source},
     gathered::{Gathered, WAIT_MAX},
+    keeping::Sink,
     loss::Step,
     onward::Onward,
     receive::Receiver,
@@ -58,15 +58,9 @@ pub struct Common {
 }
 
 impl Common {
-    /// Takes a datagram or message; its flows are appended. What is wrong with it is said, within limits.
-    pub fn take(
-        &self,
-        octets: &[u8],
-        source: &Source,
-        received_ns: u64,
-        flows: &mut Vec<StoredFlow>,
-    ) {
-        match self.shards.datagram(octets, source, received_ns, flows) {
+    /// Takes a datagram or message; its flows go to `sink`. What is wrong with it is said, within limits.
+    pub fn take(&self, octets: &[u8], source: &Source, received_ns: u64, sink: &mut impl Sink) {
+        match self.shards.datagram(octets, source, received_ns, sink) {
             Ok(Some(Step::Restart)) => {
                 self.say(source, Kind::Restarted, received_ns, || {
                     "the exporter restarted, or somebody sends in its name".to_owned()

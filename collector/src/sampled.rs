@@ -17,15 +17,13 @@ use weir_sensor_common::{
     packet::{Captured, Packet as _},
     walk::{self, Layers, NetworkProtocol, number},
 };
-use weir_store::{
-    others::{Gathering, Other, Others},
-    schema::StoredFlow,
-};
+use weir_store::others::{Gathering, Other, Others};
 
 use crate::{
     decode::{self, Arrived, NS_PER_MS},
     exporter::{Exporter, RATE_NOT_TOLD},
     exporters::{Exporters, Refused},
+    keeping::{Sink, Stream},
     loss::{Numbered, Step},
     statistics::Statistics,
 };
@@ -62,7 +60,7 @@ impl Exporters {
     pub(crate) fn sflow(
         &mut self,
         arrived: &Arrived<'_>,
-        flows: &mut Vec<StoredFlow>,
+        sink: &mut impl Sink,
     ) -> Result<Option<Step>, Refused> {
         let Arrived {
             octets,
@@ -72,7 +70,7 @@ impl Exporters {
         let header = sflow::decode_header(octets)?;
         let key = arrived.key(sflow::VERSION_NUMBER, header.sub_agent);
         let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
-        let left = self.left();
+        let (left, mut stream) = (self.left(), Stream::new(key, self.settings.rates()));
         let exporter = self.heard(key, source, received_ns)?;
         let before = exporter.held();
         let arrived_ms = received_ns / NS_PER_MS;
@@ -129,10 +127,11 @@ impl Exporters {
             };
             exporter.records += 1;
             let others = others(&sample, &mut gathering, &mut counted);
-            flows.push(decode::stored(&key, &record, received_ns, others));
+            sink.flows().push(stream.flow(&record, received_ns, others));
         }
         let after = exporter.held();
         self.statistics.add(&counted);
+        stream.add_to(&mut self.statistics);
         self.hold(before, after);
         Ok(Some(step))
     }

@@ -9,10 +9,10 @@ use std::{
 };
 
 use serde_json::Value;
-use weir_store::schema::StoredFlow;
 
 use crate::{
     exporters::{Exporters, Key, Refused, Remembered, Settings, Source},
+    keeping::Sink,
     loss::Step,
     statistics::Statistics,
     sums::Sums,
@@ -71,10 +71,10 @@ impl Shards {
         octets: &[u8],
         source: &Source,
         received_ns: u64,
-        flows: &mut Vec<StoredFlow>,
+        sink: &mut impl Sink,
     ) -> Result<Option<Step>, Refused> {
         self.of(source.address)
-            .datagram(octets, source, received_ns, flows)
+            .datagram(octets, source, received_ns, sink)
     }
 
     /// The part of an exporter.

@@ -97,9 +97,10 @@ pub(crate) fn decode<'a>(
         template,
         octets,
     };
-    let flow = &mut record.flow;
-    record.timed = plain.fill(flow, octets, base);
-    record.is_of_out = [flow.octets, flow.packets].map(|came_in| came_in == 0);
+    let (found, is_timed) = plain.record(octets, base);
+    found.fill(&mut record.flow);
+    record.timed = is_timed;
+    record.is_of_out = [found.octets(), found.packets()].map(|came_in| came_in == 0);
     record
 }
 
@@ -267,9 +268,8 @@ impl<'a> DataRecord<'a> {
         let octets = if kept.is_some() { self.octets } else { &[] };
         let values = self.template.values(octets);
         let aside = values.filter(move |(field, role, value)| {
-            let is_padding = field.enterprise == 0 && field.element == element::PADDING;
             let has_not = |kept: &Kept| !kept.has(role.slot, value);
-            !is_padding && !value.is_empty() && kept.as_ref().is_some_and(has_not)
+            !field.is_padding() && !value.is_empty() && kept.as_ref().is_some_and(has_not)
         });
         aside.map(|(field, _, value)| Aside {
             enterprise: field.enterprise,

@@ -18,7 +18,7 @@ pub mod ipfix;
 pub mod layout;
 pub mod optional;
 pub mod options;
-mod plain;
+pub mod plain;
 pub mod record;
 mod role;
 mod said;

@@ -1,19 +1,28 @@
 //! Templates that tell each thing once and in one way, as most do. The members of a flow record are then read from
 //! their places one after the other; [`crate::said`] takes fields as they come and settles what holds afterwards, which
 //! takes three times as long. Both read such a record alike.
+//!
+//! Of a set of such records each member can be read of all before the next one ([`PlainRecords`]), which is faster where
+//! columns are wanted.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    iter,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use crate::{
     Direction, EndReason, FlowRecord, TimeBase, low32,
     role::{PLAIN_SLOTS, Reading, Role, Slot},
     said,
-    template::Place,
+    template::{Place, Template},
     when::{Times, When},
 };
 
+/// Records that are lent at once, see [`records`].
+const TOGETHER_MAX: usize = 64;
+
 /// Where the members are, all of one address family.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plain {
     is_v6: bool,
     /// By the place in a flow that they fill, of either family by that of IPv4.
@@ -130,81 +139,334 @@ impl Plain {
         (is_new && role.reading == reading).then_some(slot)
     }
 
-    /// Fills in the flow of a record, which is none yet; whether it said when. Each member is written where it is to be
-    /// before the next one is read: by way of a record that is made at once most of them would go through the stack.
+    /// A record's flow as its octets have it; whether it said when.
     #[inline]
-    pub fn fill(&self, flow: &mut FlowRecord, record: &[u8], base: TimeBase) -> bool {
-        let number = |slot: Slot| self.members[slot as usize].read(record);
-        let number8 = |slot: Slot| number(slot).to_le_bytes()[0];
-        let number16 = |slot: Slot| {
-            let [low, high, ..] = number(slot).to_le_bytes();
-            u16::from_le_bytes([low, high])
+    pub fn record<'a>(&'a self, octets: &'a [u8], base: TimeBase) -> (PlainRecord<'a>, bool) {
+        let (span_ns, is_timed) = self.span_ns(octets, base);
+        let plain = self;
+        let record = PlainRecord {
+            plain,
+            octets,
+            span_ns,
         };
-        let number32 = |slot: Slot| low32(number(slot));
+        (record, is_timed)
+    }
+
+    /// When it began and ended; whether it said so.
+    #[inline]
+    fn span_ns(&self, octets: &[u8], base: TimeBase) -> ((u64, u64), bool) {
+        let number = |slot: Slot| self.members[slot as usize].read(octets);
         let [start, end] = self.times;
         let times = Times {
             start: When::of(start, number(Slot::Start), base.export_ns),
             end: When::of(end, number(Slot::End), base.export_ns),
             ..Times::default()
         };
-        let span_ns = times.span_ns(base);
-        (flow.start_ns, flow.end_ns) =
-            span_ns.unwrap_or_else(|| times.untimed_span_ns(base.export_ns));
-        flow.source = self.address(Slot::SourceV4, record);
-        flow.destination = self.address(Slot::DestinationV4, record);
-        flow.next_hop = self.hop(Slot::NextHopV4, record);
-        flow.bgp_next_hop = self.hop(Slot::BgpNextHopV4, record);
-        flow.source_port = number16(Slot::SourcePort);
-        flow.destination_port = number16(Slot::DestinationPort);
-        flow.protocol = number8(Slot::Protocol);
-        let icmp_type_code = number16(Slot::IcmpTypeCode);
-        if icmp_type_code != 0 && matches!(flow.protocol, said::ICMP | said::ICMPV6) {
-            flow.destination_port = icmp_type_code;
+        match times.span_ns(base) {
+            Some(span_ns) => (span_ns, true),
+            None => (times.untimed_span_ns(base.export_ns), false),
         }
-        flow.tos = number8(Slot::Tos);
-        flow.tcp_flags = number16(Slot::TcpFlags);
-        flow.octets = number(Slot::Octets);
-        flow.packets = number(Slot::Packets);
-        flow.ingress_ifindex = number32(Slot::IngressIfindex);
-        flow.egress_ifindex = number32(Slot::EgressIfindex);
-        flow.source_as = number32(Slot::SourceAs);
-        flow.destination_as = number32(Slot::DestinationAs);
-        flow.source_mask = number8(Slot::SourceMaskV4);
-        flow.destination_mask = number8(Slot::DestinationMaskV4);
-        flow.vlan = number16(Slot::Vlan) & 0x0fff;
-        if number(Slot::Direction) == 1 {
-            flow.direction = Direction::Egress;
-        }
-        flow.end_reason = EndReason::from_number(number8(Slot::EndReason));
-        if self.is_v6 {
-            // Some send IPv4 mapped into IPv6's fields.
-            let is_mapped = |address: Ipv6Addr| address.to_ipv4_mapped().is_some();
-            flow.v6 = number8(Slot::IpVersion) != 4
-                || !is_mapped(flow.source)
-                || !is_mapped(flow.destination);
-        }
-        span_ns.is_some()
+    }
+}
+
+/// A record of a plain template: what its flow has, member by member as in [`FlowRecord`].
+#[derive(Clone, Copy, Debug)]
+pub struct PlainRecord<'a> {
+    plain: &'a Plain,
+    octets: &'a [u8],
+    span_ns: (u64, u64),
+}
+
+#[expect(missing_docs, reason = "they are as the members of a flow record")]
+impl PlainRecord<'_> {
+    #[inline]
+    fn number(self, slot: Slot) -> u64 {
+        self.plain.members[slot as usize].read(self.octets)
     }
 
     #[inline]
-    fn address(&self, slot: Slot, record: &[u8]) -> Ipv6Addr {
-        let member = self.members[slot as usize];
-        if !self.is_v6 {
-            return Ipv4Addr::from(low32(member.read(record))).to_ipv6_mapped();
+    fn number8(self, slot: Slot) -> u8 {
+        self.number(slot).to_le_bytes()[0]
+    }
+
+    #[inline]
+    fn number16(self, slot: Slot) -> u16 {
+        let [low, high, ..] = self.number(slot).to_le_bytes();
+        u16::from_le_bytes([low, high])
+    }
+
+    #[inline]
+    fn number32(self, slot: Slot) -> u32 {
+        low32(self.number(slot))
+    }
+
+    #[inline]
+    fn address(self, slot: Slot) -> Ipv6Addr {
+        if !self.plain.is_v6 {
+            return Ipv4Addr::from(self.number32(slot)).to_ipv6_mapped();
         }
         // As a number it would be the last eight of its sixteen octets; one that is none begins before the record.
-        let from = usize::from(member.at).checked_sub(8);
-        let octets = from.and_then(|from| record.get(from..from + 16)?.first_chunk::<16>());
+        let from = usize::from(self.plain.members[slot as usize].at).checked_sub(8);
+        let octets = from.and_then(|from| self.octets.get(from..from + 16)?.first_chunk::<16>());
         octets.map_or(Ipv6Addr::UNSPECIFIED, |octets| Ipv6Addr::from(*octets))
     }
 
     /// An address that is none if it is zero.
     #[inline]
-    fn hop(&self, slot: Slot, record: &[u8]) -> Ipv6Addr {
-        if !self.is_v6 && self.members[slot as usize].read(record) == 0 {
+    fn hop(self, slot: Slot) -> Ipv6Addr {
+        if !self.plain.is_v6 && self.number(slot) == 0 {
             return Ipv6Addr::UNSPECIFIED;
         }
-        self.address(slot, record)
+        self.address(slot)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn start_ns(self) -> u64 {
+        self.span_ns.0
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn end_ns(self) -> u64 {
+        self.span_ns.1
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn source(self) -> Ipv6Addr {
+        self.address(Slot::SourceV4)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn destination(self) -> Ipv6Addr {
+        self.address(Slot::DestinationV4)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn next_hop(self) -> Ipv6Addr {
+        self.hop(Slot::NextHopV4)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn v6(self) -> bool {
+        // Some send IPv4 mapped into IPv6's fields.
+        let is_mapped = |address: Ipv6Addr| address.to_ipv4_mapped().is_some();
+        self.plain.is_v6
+            && (self.number8(Slot::IpVersion) != 4
+                || !is_mapped(self.source())
+                || !is_mapped(self.destination()))
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn protocol(self) -> u8 {
+        self.number8(Slot::Protocol)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn source_port(self) -> u16 {
+        self.number16(Slot::SourcePort)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn destination_port(self) -> u16 {
+        let icmp_type_code = self.number16(Slot::IcmpTypeCode);
+        if icmp_type_code != 0 && matches!(self.protocol(), said::ICMP | said::ICMPV6) {
+            return icmp_type_code;
+        }
+        self.number16(Slot::DestinationPort)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn tcp_flags(self) -> u16 {
+        self.number16(Slot::TcpFlags)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn tos(self) -> u8 {
+        self.number8(Slot::Tos)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn octets(self) -> u64 {
+        self.number(Slot::Octets)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn packets(self) -> u64 {
+        self.number(Slot::Packets)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn ingress_ifindex(self) -> u32 {
+        self.number32(Slot::IngressIfindex)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn egress_ifindex(self) -> u32 {
+        self.number32(Slot::EgressIfindex)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn source_as(self) -> u32 {
+        self.number32(Slot::SourceAs)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn destination_as(self) -> u32 {
+        self.number32(Slot::DestinationAs)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn source_mask(self) -> u8 {
+        self.number8(Slot::SourceMaskV4)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn destination_mask(self) -> u8 {
+        self.number8(Slot::DestinationMaskV4)
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn vlan(self) -> u16 {
+        self.number16(Slot::Vlan) & 0x0fff
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn direction(self) -> Direction {
+        if self.number(Slot::Direction) == 1 {
+            Direction::Egress
+        } else {
+            Direction::Ingress
+        }
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn end_reason(self) -> EndReason {
+        EndReason::from_number(self.number8(Slot::EndReason))
+    }
+
+    /// Fills in its flow, which is none yet. Each member is written where it is to be before the next one is read: by
+    /// way of a record that is made at once most of them would go through the stack.
+    #[inline]
+    pub(crate) fn fill(self, flow: &mut FlowRecord) {
+        (flow.start_ns, flow.end_ns) = self.span_ns;
+        flow.source = self.source();
+        flow.destination = self.destination();
+        flow.next_hop = self.next_hop();
+        flow.bgp_next_hop = self.hop(Slot::BgpNextHopV4);
+        flow.v6 = self.v6();
+        flow.protocol = self.protocol();
+        flow.source_port = self.source_port();
+        flow.destination_port = self.destination_port();
+        flow.tcp_flags = self.tcp_flags();
+        flow.tos = self.tos();
+        flow.octets = self.octets();
+        flow.packets = self.packets();
+        flow.ingress_ifindex = self.ingress_ifindex();
+        flow.egress_ifindex = self.egress_ifindex();
+        flow.source_as = self.source_as();
+        flow.destination_as = self.destination_as();
+        flow.source_mask = self.source_mask();
+        flow.destination_mask = self.destination_mask();
+        flow.vlan = self.vlan();
+        flow.direction = self.direction();
+        flow.end_reason = self.end_reason();
+    }
+}
+
+/// Some records of a plain template, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainRecords<'a> {
+    /// A copy, which nobody changes while columns are written: so it is not read again for each record.
+    plain: Plain,
+    octets: &'a [u8],
+    record_octets: usize,
+    starts_ns: [u64; TOGETHER_MAX],
+    ends_ns: [u64; TOGETHER_MAX],
+    untimed: usize,
+}
+
+/// The records of a data set, some at a time; none if their template is not plain, or says what a [`PlainRecord`] does
+/// not.
+pub fn records<'a>(
+    template: &'a Template,
+    octets: &'a [u8],
+    base: TimeBase,
+) -> Option<impl Iterator<Item = PlainRecords<'a>>> {
+    let plain = template.plain()?;
+    let says_more =
+        template.has_aside() || plain.members[Slot::BgpNextHopV4 as usize] != Number::NONE;
+    let record_octets = template.record_octets_min();
+    let octets = &octets[..octets.len() - octets.len() % record_octets];
+    let together = octets.chunks(TOGETHER_MAX * record_octets);
+    let records = together.map(move |octets| PlainRecords::of(plain, octets, record_octets, base));
+    (!says_more).then_some(records)
+}
+
+impl<'a> PlainRecords<'a> {
+    #[inline]
+    fn of(plain: &'a Plain, octets: &'a [u8], record_octets: usize, base: TimeBase) -> Self {
+        let mut records = Self {
+            plain: *plain,
+            octets,
+            record_octets,
+            starts_ns: [0; TOGETHER_MAX],
+            ends_ns: [0; TOGETHER_MAX],
+            untimed: 0,
+        };
+        for (index, octets) in octets.chunks_exact(record_octets).enumerate() {
+            // One by one: a pair would be waited for on its way through the stack.
+            let ((start_ns, end_ns), is_timed) = plain.span_ns(octets, base);
+            records.starts_ns[index] = start_ns;
+            records.ends_ns[index] = end_ns;
+            records.untimed += usize::from(!is_timed);
+        }
+        records
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.octets.len() / self.record_octets
+    }
+
+    /// Those that did not say when; they ended at the export's time.
+    #[must_use]
+    pub fn untimed(&self) -> usize {
+        self.untimed
+    }
+
+    /// Each of them.
+    #[must_use]
+    #[inline]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = PlainRecord<'_>> {
+        let records = self.octets.chunks_exact(self.record_octets);
+        let spans_ns = iter::zip(&self.starts_ns, &self.ends_ns);
+        iter::zip(records, spans_ns).map(|(octets, (start_ns, end_ns))| PlainRecord {
+            plain: &self.plain,
+            octets,
+            span_ns: (*start_ns, *end_ns),
+        })
     }
 }
 
@@ -273,7 +535,7 @@ mod tests {
         fn a_plain_template_is_read_as_any_is(
             v6: bool,
             chosen in vec((0_usize..100, 0_usize..100), 0..20),
-            octets in vec(prop_oneof![Just(0_u8), Just(1), Just(255), any::<u8>()], 400),
+            octets in vec(prop_oneof![Just(0_u8), Just(1), Just(255), any::<u8>()], 400..4000),
             uptime_ms in proptest::option::of(0_u64..1 << 33),
         ) {
             let template = template(v6, &chosen);
@@ -287,6 +549,24 @@ mod tests {
             let aside = found.aside().map(|aside| (aside.element, aside.octets));
             let expected = expected.aside().map(|aside| (aside.element, aside.octets));
             prop_assert!(aside.eq(expected));
+            // And as well where many are read at once, up to the last that is whole.
+            let together = records(&template, &octets, base);
+            let says_more = found.has_aside() || found.flow.bgp_next_hop != Ipv6Addr::UNSPECIFIED;
+            prop_assert!(together.is_some() || template.plain().is_none() || says_more);
+            if let Some(together) = together {
+                let (mut flows, mut timed) = (Vec::new(), 0);
+                for records in together {
+                    timed += records.count() - records.untimed();
+                    flows.extend(records.iter().map(|record| {
+                        let mut flow = FlowRecord::default();
+                        record.fill(&mut flow);
+                        flow
+                    }));
+                }
+                let each: Vec<_> = data::records(&template, &octets, base).collect();
+                prop_assert!(flows.into_iter().eq(each.iter().map(|record| record.flow)));
+                prop_assert_eq!(timed, each.iter().filter(|record| record.timed).count());
+            }
         }
     }
 

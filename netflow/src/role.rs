@@ -10,6 +10,8 @@
 //! the first are the tunnel's, the second the flow's. Its records may be of packets in none, too: then the second are
 //! zeros, and the first the flow's (`Template::outer`).
 
+use std::iter;
+
 use crate::{
     element::{self, Element},
     set::ENTERPRISE,
@@ -174,9 +176,10 @@ const PAIRS: [(Slot, Slot); 16] = [
 ];
 
 /// Whether what a field of these says may not all go into the flow record.
-pub(crate) fn has_aside(roles: &[Role]) -> bool {
+pub(crate) fn has_aside(fields: &[Field], roles: &[Role]) -> bool {
     let has = |slot| roles.iter().any(|role| role.slot == slot);
-    has(Slot::Aside)
+    let mut said = iter::zip(fields, roles).filter(|(field, _)| !field.is_padding());
+    said.any(|(_, role)| role.slot == Slot::Aside)
         || PAIRS
             .iter()
             .any(|(first, second)| has(*second) && has(*first))

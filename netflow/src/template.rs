@@ -50,6 +50,11 @@ impl Field {
         }
     }
 
+    /// Whether it says nothing (paddingOctets, RFC 5102 section 5.12.1).
+    pub(crate) fn is_padding(self) -> bool {
+        self.enterprise == 0 && self.element == element::PADDING
+    }
+
     /// Octets it has in any record: a variable one has at least that of its length.
     #[must_use]
     pub fn octets_min(self) -> usize {
@@ -169,7 +174,7 @@ impl Ways {
         let is_section =
             |field: &Field| field.enterprise == 0 && element::is_section(field.element);
         Self {
-            has_aside: role::has_aside(&roles),
+            has_aside: role::has_aside(fields, &roles),
             has_section: fields.iter().any(is_section),
             places: if template.is_variable {
                 Vec::new()
@@ -337,6 +342,11 @@ impl Template {
     /// The fields that fill a place in a flow, in order, if they stand at the same octets in each record.
     pub(crate) fn places(&self) -> Option<&[(Role, Place)]> {
         (!self.is_variable).then(|| &self.ways().places[..])
+    }
+
+    /// Octets of a record, of the shortest if they vary.
+    pub(crate) fn record_octets_min(&self) -> usize {
+        self.record_octets_min
     }
 
     /// How its records are read at once, if they tell each thing in one way.

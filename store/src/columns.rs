@@ -13,7 +13,10 @@ use arrow::{
     },
     error::ArrowError,
 };
-use weir_netflow::record::display_address;
+use weir_netflow::{
+    plain::{PlainRecord, PlainRecords},
+    record::display_address,
+};
 
 use crate::{
     others::Keys,
@@ -23,6 +26,21 @@ use crate::{
 /// Flows that all columns best take before they take the next: so many (18 KiB) stay in a core's first cache meanwhile,
 /// and twice as many do, where a whole message would be fetched again for each column.
 pub const TOGETHER: usize = 64;
+
+/// What flows of one datagram have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// As in [`StoredFlow`].
+    pub received_ns: u64,
+    /// Likewise.
+    pub exporter: Ipv6Addr,
+    /// Likewise.
+    pub source_id: u32,
+    /// Likewise.
+    pub version: u8,
+    /// As in [`weir_netflow::FlowRecord`].
+    pub sampling_interval: u32,
+}
 
 /// Flows that become columns as they come. They have the columns of version 1, until a flow has what only those of
 /// version 2 hold.
@@ -67,6 +85,17 @@ impl FlowsBuilder {
         }
     }
 
+    /// Takes records at once whose flows nobody needs one by one.
+    pub fn take_plain(&mut self, records: &PlainRecords<'_>, origin: &Origin) {
+        if self.columns.is_empty() {
+            self.columns = earlier(self.capacity);
+        }
+        for column in &mut self.columns {
+            column.take_plain(records, origin);
+        }
+        self.rows += records.count();
+    }
+
     /// What it has taken; it is empty then.
     ///
     /// # Errors
@@ -93,41 +122,86 @@ trait Column: Send {
     /// Appends what these flows have.
     fn take(&mut self, flows: &[StoredFlow]);
 
+    /// Appends what the flows of these records have.
+    fn take_plain(&mut self, records: &PlainRecords<'_>, origin: &Origin);
+
     /// The column.
     fn finish(self: Box<Self>) -> Result<ArrayRef, ArrowError>;
 }
 
-/// The columns of version 1.
+/// The columns of version 1: what each has of a flow, and of a plain record.
 fn earlier(rows: usize) -> Vec<Box<dyn Column>> {
+    /// A member that both have under the same name.
+    macro_rules! member {
+        ($type:ty, $member:ident) => {
+            numbers::<$type>(
+                rows,
+                |flow| flow.record.$member,
+                |_, record| record.$member(),
+            )
+        };
+    }
     vec![
-        times(rows, |flow| flow.record.start_ns),
-        times(rows, |flow| flow.record.end_ns),
-        times(rows, |flow| flow.received_ns),
+        times(
+            rows,
+            |flow| flow.record.start_ns,
+            |_, record| record.start_ns(),
+        ),
+        times(rows, |flow| flow.record.end_ns, |_, record| record.end_ns()),
+        times(
+            rows,
+            |flow| flow.received_ns,
+            |origin, _| origin.received_ns,
+        ),
         Box::new(Exporters::default()),
-        numbers::<UInt32Type>(rows, |flow| flow.source_id),
-        numbers::<UInt8Type>(rows, |flow| flow.version),
-        addresses(rows, |flow| flow.record.source),
-        addresses(rows, |flow| flow.record.destination),
+        numbers::<UInt32Type>(rows, |flow| flow.source_id, |origin, _| origin.source_id),
+        numbers::<UInt8Type>(rows, |flow| flow.version, |origin, _| origin.version),
+        addresses(rows, |flow| flow.record.source, |_, record| record.source()),
+        addresses(
+            rows,
+            |flow| flow.record.destination,
+            |_, record| record.destination(),
+        ),
         next_hops(rows),
-        numbers::<UInt8Type>(rows, |flow| if flow.record.v6 { 6 } else { 4 }),
-        numbers::<UInt8Type>(rows, |flow| flow.record.protocol),
-        numbers::<UInt16Type>(rows, |flow| flow.record.source_port),
-        numbers::<UInt16Type>(rows, |flow| flow.record.destination_port),
-        numbers::<UInt16Type>(rows, |flow| flow.record.tcp_flags),
-        numbers::<UInt8Type>(rows, |flow| flow.record.tos),
-        numbers::<UInt64Type>(rows, |flow| flow.record.octets),
-        numbers::<UInt64Type>(rows, |flow| flow.record.packets),
-        numbers::<UInt32Type>(rows, |flow| flow.record.ingress_ifindex),
-        numbers::<UInt32Type>(rows, |flow| flow.record.egress_ifindex),
-        numbers::<UInt32Type>(rows, |flow| flow.record.source_as),
-        numbers::<UInt32Type>(rows, |flow| flow.record.destination_as),
-        numbers::<UInt8Type>(rows, |flow| flow.record.source_mask),
-        numbers::<UInt8Type>(rows, |flow| flow.record.destination_mask),
-        numbers::<UInt16Type>(rows, |flow| flow.record.vlan),
-        numbers::<UInt8Type>(rows, |flow| flow.record.direction as u8),
-        numbers::<UInt8Type>(rows, |flow| flow.record.end_reason as u8),
-        numbers::<UInt32Type>(rows, |flow| flow.record.sampling_interval),
+        numbers::<UInt8Type>(
+            rows,
+            |flow| ip_version(flow.record.v6),
+            |_, record| ip_version(record.v6()),
+        ),
+        member!(UInt8Type, protocol),
+        member!(UInt16Type, source_port),
+        member!(UInt16Type, destination_port),
+        member!(UInt16Type, tcp_flags),
+        member!(UInt8Type, tos),
+        member!(UInt64Type, octets),
+        member!(UInt64Type, packets),
+        member!(UInt32Type, ingress_ifindex),
+        member!(UInt32Type, egress_ifindex),
+        member!(UInt32Type, source_as),
+        member!(UInt32Type, destination_as),
+        member!(UInt8Type, source_mask),
+        member!(UInt8Type, destination_mask),
+        member!(UInt16Type, vlan),
+        numbers::<UInt8Type>(
+            rows,
+            |flow| flow.record.direction as u8,
+            |_, record| record.direction() as u8,
+        ),
+        numbers::<UInt8Type>(
+            rows,
+            |flow| flow.record.end_reason as u8,
+            |_, record| record.end_reason() as u8,
+        ),
+        numbers::<UInt32Type>(
+            rows,
+            |flow| flow.record.sampling_interval,
+            |origin, _| origin.sampling_interval,
+        ),
     ]
+}
+
+fn ip_version(is_v6: bool) -> u8 {
+    if is_v6 { 6 } else { 4 }
 }
 
 /// What version 2 added, after so many flows that have nothing of it; null where a flow has none.
@@ -151,18 +225,30 @@ fn later(before: usize) -> Vec<Box<dyn Column>> {
     ]
 }
 
-/// One a flow. Each column's `pick` is a function of its own, which is no call for each flow.
-struct Numbers<T: ArrowPrimitiveType, P> {
+/// One a flow. Each column's `pick` and `pick_plain` are functions of its own, which are no calls for each flow.
+struct Numbers<T: ArrowPrimitiveType, P, Q> {
     values: Vec<T::Native>,
     pick: P,
+    pick_plain: Q,
     /// Whether zero stands for unknown.
     may_be_unknown: bool,
     array: fn(PrimitiveArray<T>) -> ArrayRef,
 }
 
-impl<T: ArrowPrimitiveType, P: Fn(&StoredFlow) -> T::Native + Send> Column for Numbers<T, P> {
+impl<T: ArrowPrimitiveType, P, Q> Column for Numbers<T, P, Q>
+where
+    P: Fn(&StoredFlow) -> T::Native + Send,
+    Q: Fn(&Origin, PlainRecord<'_>) -> T::Native + Send,
+{
     fn take(&mut self, flows: &[StoredFlow]) {
         self.values.extend(flows.iter().map(&self.pick));
+    }
+
+    fn take_plain(&mut self, records: &PlainRecords<'_>, origin: &Origin) {
+        let picked = records
+            .iter()
+            .map(|record| (self.pick_plain)(origin, record));
+        self.values.extend(picked);
     }
 
     fn finish(self: Box<Self>) -> Result<ArrayRef, ArrowError> {
@@ -186,32 +272,43 @@ fn nulls_where<T: PartialEq>(
 fn numbers<T: ArrowPrimitiveType>(
     rows: usize,
     pick: impl Fn(&StoredFlow) -> T::Native + Send + 'static,
+    pick_plain: impl Fn(&Origin, PlainRecord<'_>) -> T::Native + Send + 'static,
 ) -> Box<dyn Column> {
-    Box::new(Numbers::<T, _> {
+    Box::new(Numbers::<T, _, _> {
         values: Vec::with_capacity(rows),
         pick,
+        pick_plain,
         may_be_unknown: false,
         array: |array| Arc::new(array),
     })
 }
 
-/// Null where it is zero, as it is of those before.
+/// Null where it is zero, as it is of those before and of plain records.
 fn numbers_if_known<T: ArrowPrimitiveType>(
     before: usize,
     pick: impl Fn(&StoredFlow) -> T::Native + Send + 'static,
 ) -> Box<dyn Column> {
-    Box::new(Numbers::<T, _> {
+    Box::new(Numbers::<T, _, _> {
         values: vec![T::Native::default(); before],
         pick,
+        pick_plain: |_: &Origin, _: PlainRecord<'_>| T::Native::default(),
         may_be_unknown: true,
         array: |array| Arc::new(array),
     })
 }
 
-fn times(rows: usize, pick: impl Fn(&StoredFlow) -> u64 + Send + 'static) -> Box<dyn Column> {
-    Box::new(Numbers::<TimestampNanosecondType, _> {
+fn times(
+    rows: usize,
+    pick: impl Fn(&StoredFlow) -> u64 + Send + 'static,
+    pick_plain: impl Fn(&Origin, PlainRecord<'_>) -> u64 + Send + 'static,
+) -> Box<dyn Column> {
+    let stored = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+    Box::new(Numbers::<TimestampNanosecondType, _, _> {
         values: Vec::with_capacity(rows),
-        pick: move |flow: &StoredFlow| i64::try_from(pick(flow)).unwrap_or(i64::MAX),
+        pick: move |flow: &StoredFlow| stored(pick(flow)),
+        pick_plain: move |origin: &Origin, record: PlainRecord<'_>| {
+            stored(pick_plain(origin, record))
+        },
         may_be_unknown: false,
         array: |array| Arc::new(array.with_timezone("UTC")),
     })
@@ -224,14 +321,24 @@ struct Exporters {
     runs: Vec<(Ipv6Addr, usize)>,
 }
 
+impl Exporters {
+    fn extend(&mut self, from: Ipv6Addr, more: usize) {
+        match self.runs.last_mut() {
+            Some((exporter, count)) if *exporter == from => *count += more,
+            _ => self.runs.push((from, more)),
+        }
+    }
+}
+
 impl Column for Exporters {
     fn take(&mut self, flows: &[StoredFlow]) {
         for flow in flows {
-            match self.runs.last_mut() {
-                Some((exporter, count)) if *exporter == flow.exporter => *count += 1,
-                _ => self.runs.push((flow.exporter, 1)),
-            }
+            self.extend(flow.exporter, 1);
         }
+    }
+
+    fn take_plain(&mut self, records: &PlainRecords<'_>, origin: &Origin) {
+        self.extend(origin.exporter, records.count());
     }
 
     fn finish(self: Box<Self>) -> Result<ArrayRef, ArrowError> {
@@ -247,16 +354,28 @@ impl Column for Exporters {
 }
 
 /// So many octets a flow. Where they are null they are zeros all the same.
-struct Fixed<const N: usize, P> {
+struct Fixed<const N: usize, P, Q> {
     octets: Vec<[u8; N]>,
     pick: P,
+    pick_plain: Q,
     /// Whether zeros stand for unknown.
     may_be_unknown: bool,
 }
 
-impl<const N: usize, P: Fn(&StoredFlow) -> [u8; N] + Send> Column for Fixed<N, P> {
+impl<const N: usize, P, Q> Column for Fixed<N, P, Q>
+where
+    P: Fn(&StoredFlow) -> [u8; N] + Send,
+    Q: Fn(&Origin, PlainRecord<'_>) -> [u8; N] + Send,
+{
     fn take(&mut self, flows: &[StoredFlow]) {
         self.octets.extend(flows.iter().map(&self.pick));
+    }
+
+    fn take_plain(&mut self, records: &PlainRecords<'_>, origin: &Origin) {
+        let picked = records
+            .iter()
+            .map(|record| (self.pick_plain)(origin, record));
+        self.octets.extend(picked);
     }
 
     fn finish(self: Box<Self>) -> Result<ArrayRef, ArrowError> {
@@ -272,10 +391,14 @@ impl<const N: usize, P: Fn(&StoredFlow) -> [u8; N] + Send> Column for Fixed<N, P
 fn addresses(
     rows: usize,
     pick: impl Fn(&StoredFlow) -> Ipv6Addr + Send + 'static,
+    pick_plain: impl Fn(&Origin, PlainRecord<'_>) -> Ipv6Addr + Send + 'static,
 ) -> Box<dyn Column> {
     Box::new(Fixed {
         octets: Vec::with_capacity(rows),
         pick: move |flow: &StoredFlow| pick(flow).octets(),
+        pick_plain: move |origin: &Origin, record: PlainRecord<'_>| {
+            pick_plain(origin, record).octets()
+        },
         may_be_unknown: false,
     })
 }
@@ -285,11 +408,12 @@ fn next_hops(rows: usize) -> Box<dyn Column> {
     Box::new(Fixed {
         octets: Vec::with_capacity(rows),
         pick: |flow: &StoredFlow| flow.record.next_hop.octets(),
+        pick_plain: |_: &Origin, record: PlainRecord<'_>| record.next_hop().octets(),
         may_be_unknown: true,
     })
 }
 
-/// Null where they are zeros, as they are of those before.
+/// Null where they are zeros, as they are of those before and of plain records.
 fn octets_if_known<const N: usize>(
     before: usize,
     pick: impl Fn(&StoredFlow) -> [u8; N] + Send + 'static,
@@ -297,6 +421,7 @@ fn octets_if_known<const N: usize>(
     Box::new(Fixed {
         octets: vec![[0; N]; before],
         pick,
+        pick_plain: |_: &Origin, _: PlainRecord<'_>| [0; N],
         may_be_unknown: true,
     })
 }
@@ -331,6 +456,12 @@ impl Column for Others {
         }
     }
 
+    fn take_plain(&mut self, records: &PlainRecords<'_>, _: &Origin) {
+        for _ in 0..records.count() {
+            self.end(false);
+        }
+    }
+
     fn finish(mut self: Box<Self>) -> Result<ArrayRef, ArrowError> {
         self.is_sound?;
         Ok(Arc::new(self.builder.finish()))
@@ -353,7 +484,10 @@ fn others(before: usize) -> Box<dyn Column> {
 
 #[cfg(test)]
 mod tests {
-    use weir_netflow::FlowRecord;
+    use weir_netflow::{
+        FlowRecord, TimeBase, data, plain,
+        template::{Field, Template},
+    };
 
     use super::*;
     use crate::others::{Gathering, Other};
@@ -406,6 +540,90 @@ mod tests {
         let rows = builder.finish().unwrap();
         assert_eq!((rows.num_columns(), rows.num_rows()), (EARLIER_COLUMNS, 3));
         assert_eq!(builder.finish().unwrap().num_rows(), 0);
+    }
+
+    /// Elements of all members of plain records, and octets that they may have.
+    const FIELDS: [(u16, u16); 22] = [
+        (2, 4),  // packets
+        (1, 8),  // octets
+        (4, 1),  // protocol
+        (5, 1),  // ToS
+        (6, 2),  // TCP flags
+        (7, 2),  // source port
+        (11, 2), // destination port
+        (9, 1),  // masks
+        (13, 1),
+        (29, 1),
+        (30, 1),
+        (10, 4), // ifIndexes
+        (14, 4),
+        (15, 4), // next hops
+        (62, 16),
+        (16, 4), // AS
+        (17, 4),
+        (58, 2),  // VLAN
+        (61, 1),  // direction
+        (136, 1), // end reason
+        (152, 8), // milliseconds
+        (153, 8),
+    ];
+
+    /// Of each family, with flows before and after that come one by one and have all columns.
+    #[test]
+    fn plain_records_have_the_columns_of_their_flows() {
+        let base = TimeBase {
+            export_ns: 1_700_000_000_000_000_000,
+            uptime_ms: None,
+        };
+        let origin = Origin {
+            received_ns: 1_700_000_000_500_000_000,
+            exporter: Ipv6Addr::LOCALHOST,
+            source_id: 7,
+            version: 10,
+            sampling_interval: 100,
+        };
+        // Many, so that they are lent in several parts; numbers that tell each octet from its neighbours.
+        let octets: Vec<u8> = (0..20_000_u32)
+            .map(|at| (at * at / 7).to_le_bytes()[0])
+            .collect();
+        for (v6, addresses) in [(false, [(8, 4), (12, 4)]), (true, [(27, 16), (28, 16)])] {
+            // Those of the other family have no place in plain records.
+            let others: &[u16] = if v6 { &[9, 13, 15] } else { &[29, 30, 62] };
+            let fields = addresses.iter().chain(&FIELDS);
+            let fields = fields.filter(|(element, _)| !others.contains(element));
+            let fields = fields.map(|(element, octets)| Field::new(*element, *octets));
+            let template = Template::new(256, None, fields.collect()).unwrap();
+            let stored = |record: data::DataRecord<'_>| StoredFlow {
+                record: FlowRecord {
+                    sampling_interval: origin.sampling_interval,
+                    ..record.flow
+                },
+                received_ns: origin.received_ns,
+                exporter: origin.exporter,
+                source_id: origin.source_id,
+                version: origin.version,
+                ..StoredFlow::default()
+            };
+            let flows: Vec<_> = data::records(&template, &octets, base)
+                .map(stored)
+                .collect();
+            let mut expected = FlowsBuilder::default();
+            let mut found = FlowsBuilder::default();
+            for builder in [&mut expected, &mut found] {
+                builder.take(&[flow(1)]);
+            }
+            for _ in 0..2 {
+                expected.take(&flows);
+                for records in plain::records(&template, &octets, base).unwrap() {
+                    found.take_plain(&records, &origin);
+                }
+                for builder in [&mut expected, &mut found] {
+                    builder.take(&[rich(2)]);
+                }
+            }
+            assert_eq!(found.rows(), expected.rows());
+            assert_eq!(found.finish().unwrap(), expected.finish().unwrap());
+        }
     }
 
     #[test]

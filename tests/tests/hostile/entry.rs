@@ -6,6 +6,7 @@ use std::{fs, net::Ipv4Addr, path::Path};
 use weir_collector::{
     exporters::{Exporters, Settings, Source},
     framing::Framing,
+    keeping::Sink,
 };
 use weir_sensor::capture;
 use weir_sensor_common::{
@@ -15,7 +16,13 @@ use weir_sensor_common::{
     walk,
 };
 use weir_store::{
-    flow_tools, follow::Follower, footer::Opened, nfdump, read, schema::StoredFlow, verify,
+    columns::FlowsBuilder,
+    flow_tools,
+    follow::Follower,
+    footer::Opened,
+    nfdump, read,
+    schema::{self, StoredFlow},
+    verify,
 };
 
 const NOW_NS: u64 = 1_700_000_000_000_000_000;
@@ -42,6 +49,8 @@ pub fn packet(octets: &[u8]) {
 /// A collector that hears one exporter, and what it must have counted.
 pub struct Collector {
     exporters: Exporters,
+    /// Hears the same, and makes columns.
+    twin: Exporters,
     source: Source,
     flows: Vec<StoredFlow>,
     datagrams: u64,
@@ -54,6 +63,7 @@ impl Collector {
     pub fn new(session: u64) -> Self {
         Self {
             exporters: Exporters::new(Settings::default()),
+            twin: Exporters::new(Settings::default()),
             source: Source {
                 address: Ipv4Addr::LOCALHOST.to_ipv6_mapped(),
                 port: 2055,
@@ -84,6 +94,14 @@ impl Collector {
         assert_eq!(counted.datagrams, self.datagrams);
         assert_eq!(self.datagrams, self.applied + refused);
         assert_eq!(counted.records, self.records);
+        let mut columns = Columns::default();
+        let twin_taken = self
+            .twin
+            .datagram(octets, &self.source, now_ns, &mut columns);
+        assert_eq!(twin_taken, taken);
+        let columns = columns.columns().unwrap().finish().unwrap();
+        assert_eq!(columns, schema::rows(&self.flows).unwrap());
+        assert_eq!(&self.twin.statistics, counted);
     }
 
     /// The end: its accounts can be told. How many datagrams were applied, and their flows.
@@ -92,6 +110,25 @@ impl Collector {
         let _ = self.exporters.accounts();
         let _ = self.exporters.remembered();
         (self.applied, self.records)
+    }
+}
+
+/// Flows as columns, in their order.
+#[derive(Default)]
+struct Columns {
+    rows: Vec<StoredFlow>,
+    columns: FlowsBuilder,
+}
+
+impl Sink for Columns {
+    fn flows(&mut self) -> &mut Vec<StoredFlow> {
+        &mut self.rows
+    }
+
+    fn columns(&mut self) -> Option<&mut FlowsBuilder> {
+        self.columns.take(&self.rows);
+        self.rows.clear();
+        Some(&mut self.columns)
     }
 }
 
