@@ -13,22 +13,18 @@ const REMEMBERED: usize = 64;
 /// The latest datagrams of a stream.
 #[derive(Debug, Default)]
 pub struct Copies {
-    recent: VecDeque<Taken>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Taken {
-    hash: u64,
-    numbered: Numbered,
+    /// By themselves: nearly always all of them are gone through, for nothing.
+    hashes: VecDeque<u64>,
+    /// What the number of each counted.
+    numbered: VecDeque<Numbered>,
 }
 
 impl Copies {
     /// What the number of a datagram that was taken counted, if it has this hash.
     #[must_use]
     pub fn numbered(&self, hash: u64) -> Option<&Numbered> {
-        let mut recent = self.recent.iter().rev();
-        let taken = recent.find(|taken| taken.hash == hash)?;
-        Some(&taken.numbered)
+        let index = self.hashes.iter().rposition(|taken| *taken == hash)?;
+        self.numbered.get(index)
     }
 
     /// Remembers a datagram that was taken. One without units may come again as it is.
@@ -36,13 +32,12 @@ impl Copies {
         if (numbered.units, numbered.units_unread) == (0, 0) {
             return;
         }
-        if self.recent.len() == REMEMBERED {
-            self.recent.pop_front();
+        if self.hashes.len() == REMEMBERED {
+            self.hashes.pop_front();
+            self.numbered.pop_front();
         }
-        self.recent.push_back(Taken {
-            hash,
-            numbered: *numbered,
-        });
+        self.hashes.push_back(hash);
+        self.numbered.push_back(*numbered);
     }
 }
 
@@ -67,6 +62,6 @@ mod tests {
         }
         assert_eq!(copies.numbered(2), None);
         assert_eq!(copies.numbered(3), Some(&units(3, 0)));
-        assert_eq!(copies.recent.len(), REMEMBERED);
+        assert_eq!(copies.hashes.len(), REMEMBERED);
     }
 }
