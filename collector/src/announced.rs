@@ -8,6 +8,8 @@ use weir_netflow::{
     options::{self, Announcement, COUNTERS, Sampler},
 };
 
+use crate::exporter::RATE_NOT_TOLD;
+
 /// Sampling rates remembered of an exporter.
 const SAMPLERS_MAX: usize = 256;
 
@@ -39,6 +41,8 @@ impl Counted {
 #[derive(Debug, Default)]
 pub struct Announced {
     one_in: HashMap<Sampler, u32>,
+    /// Whether an interface has one.
+    are_by_interface: bool,
     /// The rate of all interfaces that have one, if it is the same.
     of_interfaces: Option<u32>,
     /// That of all samplers that have a number, likewise.
@@ -105,6 +109,7 @@ impl Announced {
         let room = self.one_in.len() < SAMPLERS_MAX || self.one_in.contains_key(&sampler);
         if room && self.one_in.insert(sampler, one_in) != Some(one_in) {
             self.changed = true;
+            self.are_by_interface |= matches!(sampler, Sampler::Interface(_));
             self.of_interfaces =
                 self.common_rate(|sampler| matches!(sampler, Sampler::Interface(_)));
             self.of_samplers = self.common_rate(|sampler| matches!(sampler, Sampler::Id(_)));
@@ -147,10 +152,17 @@ impl Announced {
         Value::Object(interfaces.collect())
     }
 
-    /// Whether it said any sampling rate.
+    /// The sampling rate of all records of a template that name no sampler themselves, [`RATE_NOT_TOLD`] if nothing says
+    /// one; none if each has that of its interfaces. As [`Self::one_in`] has it of one record.
     #[must_use]
-    pub fn has_rates(&self) -> bool {
-        !self.one_in.is_empty()
+    pub fn one_in_of_set(&self, template: u16) -> Option<u32> {
+        let known = |sampler| self.one_in.get(&sampler).copied();
+        let of_template = known(Sampler::Template(template));
+        if of_template.is_none() && self.are_by_interface {
+            return None;
+        }
+        let one_in = of_template.or_else(|| known(Sampler::All));
+        one_in.or(self.of_samplers).or(Some(RATE_NOT_TOLD))
     }
 
     /// The sampling rate of a record of a template, by what says most about it; none if nothing does. That of
@@ -232,6 +244,44 @@ mod tests {
         Announcement {
             sampling: Some((sampler, one_in)),
             ..Announcement::default()
+        }
+    }
+
+    /// Fault case C17: where there is one, it is that of each record that names no sampler, whatever its interface.
+    #[test]
+    fn c17_the_rate_of_a_set_is_that_of_its_records() {
+        let said = [
+            Sampler::All,
+            Sampler::Id(1),
+            Sampler::Id(2),
+            Sampler::Template(256),
+            Sampler::Template(257),
+            Sampler::Interface(7),
+        ];
+        let template = Template::new(256, None, vec![Field::new(10, 1)]).unwrap();
+        for chosen in 0_u32..1 << said.len() {
+            let mut announced = Announced::default();
+            for (index, sampler) in said.into_iter().enumerate() {
+                if chosen >> index & 1 == 1 {
+                    // Both samplers with numbers have the same one.
+                    let one_in = if index == 2 {
+                        20
+                    } else {
+                        10 * (1 + u32::try_from(index).unwrap())
+                    };
+                    assert!(announced.set_rate(sampler, one_in));
+                }
+            }
+            let of_set = announced.one_in_of_set(256);
+            let may_differ = chosen & 0b10_1000 == 0b10_0000;
+            assert_eq!(of_set.is_none(), may_differ, "{chosen:b}");
+            for ifindex in [0, 7, 8] {
+                let octets = [ifindex];
+                let base = TimeBase::booted(0, None);
+                let record = data::records(&template, &octets, base).next().unwrap();
+                let one_in = announced.one_in(&record, 256).unwrap_or(RATE_NOT_TOLD);
+                assert!(of_set.is_none_or(|of_set| of_set == one_in), "{chosen:b}");
+            }
         }
     }
 

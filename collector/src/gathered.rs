@@ -26,13 +26,12 @@ pub struct Gathered {
     first_ns: Option<u64>,
 }
 
-/// Their own, in their order: those that are columns were before the others.
+/// Flows in the order in which they came: those in columns before those in rows.
 #[derive(Default)]
 struct Flows {
     columns: FlowsBuilder,
-    /// Those of the last datagrams that came one by one.
     rows: Vec<StoredFlow>,
-    /// Whether somebody beside the writer gets them, who has no use for columns.
+    /// Whether something is done with each of them ([`Onward::passes`](crate::onward::Onward::passes)).
     are_passed_on: bool,
 }
 

@@ -8,7 +8,6 @@ use weir_store::{
 };
 
 use crate::{
-    exporter::RATE_NOT_TOLD,
     exporters::{Key, Rates},
     statistics::Statistics,
 };
@@ -18,7 +17,7 @@ pub trait Sink {
     /// Those that come one by one: more are appended.
     fn flows(&mut self) -> &mut Vec<StoredFlow>;
 
-    /// Where others go, after all that came before; none if somebody needs them one by one.
+    /// Takes columns, after all flows before; none if flows are needed one by one.
     fn columns(&mut self) -> Option<&mut FlowsBuilder>;
 }
 
@@ -37,21 +36,14 @@ pub trait Keep {
     /// Takes a record, and what it said besides.
     fn flow(&mut self, record: &FlowRecord, received_ns: u64, others: Others);
 
-    /// Takes records that say no sampling interval; none if it would have them one by one.
+    /// Takes records that were all sampled alike, and says how many did not say when; none if it would have them one by
+    /// one.
     fn plain<'a>(
         &mut self,
         records: impl Iterator<Item = PlainRecords<'a>>,
+        sampling_interval: u32,
         received_ns: u64,
-    ) -> Option<Taken>;
-}
-
-/// Records that were taken at once.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Taken {
-    /// How many.
-    pub records: u64,
-    /// Those of them that did not say when.
-    pub untimed: u64,
+    ) -> Option<u64>;
 }
 
 /// Has no use for records.
@@ -60,12 +52,17 @@ pub(crate) struct Nothing;
 impl Keep for Nothing {
     fn flow(&mut self, _: &FlowRecord, _: u64, _: Others) {}
 
-    fn plain<'a>(&mut self, _: impl Iterator<Item = PlainRecords<'a>>, _: u64) -> Option<Taken> {
+    fn plain<'a>(
+        &mut self,
+        _: impl Iterator<Item = PlainRecords<'a>>,
+        _: u32,
+        _: u64,
+    ) -> Option<u64> {
         None
     }
 }
 
-/// An exporter's stream, whose flows are counted.
+/// Of which stream flows are, and what they come to: those of a datagram.
 pub(crate) struct Stream {
     key: Key,
     rates: Rates,
@@ -101,14 +98,14 @@ impl Stream {
         flow
     }
 
-    /// What flows have in common whose records say no sampling interval.
-    fn origin(&self, received_ns: u64) -> Origin {
+    /// What flows of one datagram and sampling interval have in common.
+    fn origin(&self, sampling_interval: u32, received_ns: u64) -> Origin {
         Origin {
             received_ns,
             exporter: self.key.address,
             source_id: self.key.domain,
             version: self.version(),
-            sampling_interval: self.rates.one_in(RATE_NOT_TOLD),
+            sampling_interval: self.rates.one_in(sampling_interval),
         }
     }
 
@@ -149,20 +146,20 @@ impl<S: Sink> Keep for Keeping<'_, S> {
     fn plain<'a>(
         &mut self,
         records: impl Iterator<Item = PlainRecords<'a>>,
+        sampling_interval: u32,
         received_ns: u64,
-    ) -> Option<Taken> {
+    ) -> Option<u64> {
         let columns = self.sink.columns()?;
         let stream = &mut self.stream;
-        let origin = stream.origin(received_ns);
-        let mut taken = Taken::default();
+        let origin = stream.origin(sampling_interval, received_ns);
+        let mut untimed = 0;
         for together in records {
             columns.take_plain(&together, &origin);
             for record in together.iter() {
                 stream.count(record.packets(), record.octets());
             }
-            taken.records += together.count() as u64;
-            taken.untimed += together.untimed() as u64;
+            untimed += together.untimed() as u64;
         }
-        Some(taken)
+        Some(untimed)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{fs, io, path::Path};
 
-use weir_exporter::Version;
 use weir_fuzz::inputs;
 use weir_tests::{
     filters::{self, Dialect},
@@ -27,7 +26,7 @@ fn main() -> io::Result<()> {
     for (target, seeds) in [
         ("packet", inputs::frames()),
         ("netflow_fixed", framed(inputs::fixed())),
-        ("netflow_v9", framed(inputs::exported(Version::V9))),
+        ("netflow_v9", framed(inputs::v9())),
         ("ipfix", framed(inputs::ipfix())),
         ("ipfix_stream", vec![inputs::ipfix().concat()]),
         ("sflow", framed(inputs::sflow())),

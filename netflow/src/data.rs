@@ -100,7 +100,6 @@ pub(crate) fn decode<'a>(
     let (found, is_timed) = plain.record(octets, base);
     found.fill(&mut record.flow);
     record.timed = is_timed;
-    record.is_of_out = [found.octets(), found.packets()].map(|came_in| came_in == 0);
     record
 }
 

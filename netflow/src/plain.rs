@@ -18,7 +18,7 @@ use crate::{
     when::{Times, When},
 };
 
-/// Records that are lent at once, see [`records`].
+/// Records that are lent at once ([`records`]): so many stay in a core's first cache while columns take them.
 const TOGETHER_MAX: usize = 64;
 
 /// Where the members are, all of one address family.
@@ -143,9 +143,8 @@ impl Plain {
     #[inline]
     pub fn record<'a>(&'a self, octets: &'a [u8], base: TimeBase) -> (PlainRecord<'a>, bool) {
         let (span_ns, is_timed) = self.span_ns(octets, base);
-        let plain = self;
         let record = PlainRecord {
-            plain,
+            plain: self,
             octets,
             span_ns,
         };
@@ -395,7 +394,7 @@ impl PlainRecord<'_> {
 }
 
 /// Some records of a plain template, one after the other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct PlainRecords<'a> {
     /// A copy, which nobody changes while columns are written: so it is not read again for each record.
     plain: Plain,
@@ -414,13 +413,13 @@ pub fn records<'a>(
     base: TimeBase,
 ) -> Option<impl Iterator<Item = PlainRecords<'a>>> {
     let plain = template.plain()?;
-    let says_more =
-        template.has_aside() || plain.members[Slot::BgpNextHopV4 as usize] != Number::NONE;
+    if template.has_aside() || plain.members[Slot::BgpNextHopV4 as usize] != Number::NONE {
+        return None;
+    }
     let record_octets = template.record_octets_min();
     let octets = &octets[..octets.len() - octets.len() % record_octets];
     let together = octets.chunks(TOGETHER_MAX * record_octets);
-    let records = together.map(move |octets| PlainRecords::of(plain, octets, record_octets, base));
-    (!says_more).then_some(records)
+    Some(together.map(move |octets| PlainRecords::of(plain, octets, record_octets, base)))
 }
 
 impl<'a> PlainRecords<'a> {
@@ -482,7 +481,7 @@ mod tests {
     };
 
     /// Elements that may be in such templates, and one that is kept aside, with octets that they may have.
-    const FIELDS: [(u16, &[u16]); 28] = [
+    const FIELDS: [(u16, &[u16]); 31] = [
         (element::OCTETS, &[4, 8, 3]),
         (element::PACKETS, &[4, 8]),
         (element::PROTOCOL, &[1]),
@@ -507,6 +506,9 @@ mod tests {
         (element::START_US, &[8, 16]),
         (element::NEXT_HOP_V4, &[4]),
         (element::NEXT_HOP_V6, &[16]),
+        (element::BGP_NEXT_HOP_V4, &[4]),
+        (element::BGP_NEXT_HOP_V6, &[16]),
+        (element::PADDING, &[1, 3]),
         (element::SOURCE_MASK_V4, &[1]),
         (element::DESTINATION_MASK_V6, &[1]),
         (element::FLOW_LABEL, &[3]),
@@ -551,8 +553,9 @@ mod tests {
             prop_assert!(aside.eq(expected));
             // And as well where many are read at once, up to the last that is whole.
             let together = records(&template, &octets, base);
-            let says_more = found.has_aside() || found.flow.bgp_next_hop != Ipv6Addr::UNSPECIFIED;
-            prop_assert!(together.is_some() || template.plain().is_none() || says_more);
+            let has_bgp = |plain: &Plain| plain.members[Slot::BgpNextHopV4 as usize] != Number::NONE;
+            let is_plain = template.plain().is_some_and(|plain| !has_bgp(plain));
+            prop_assert_eq!(together.is_some(), is_plain && !found.has_aside());
             if let Some(together) = together {
                 let (mut flows, mut timed) = (Vec::new(), 0);
                 for records in together {
@@ -579,6 +582,7 @@ mod tests {
     /// What is fast without notice would be slow without notice.
     #[test]
     fn templates_as_most_exporters_have_them_are_plain() {
+        let base = TimeBase::booted(0, None);
         for dialect in [Dialect::V9, Dialect::Ipfix] {
             for (v6, icmp) in [(false, false), (true, false), (false, true), (true, true)] {
                 let layout = Layout {
@@ -588,6 +592,24 @@ mod tests {
                 let fields = layout.fields(dialect, v6, icmp);
                 let template = Template::new(256, None, fields).unwrap();
                 assert!(template.plain().is_some(), "{dialect:?} {v6} {icmp}");
+                assert!(
+                    records(&template, &[], base).is_none(),
+                    "BGP's next hop has no column"
+                );
+                let mut fields = Layout::WEIR.fields(dialect, v6, icmp);
+                fields.push(Field::new(element::PADDING, 3));
+                let template = Template::new(256, None, fields.clone()).unwrap();
+                assert!(
+                    records(&template, &[], base).is_some(),
+                    "{dialect:?} {v6} {icmp}"
+                );
+                // 210 of somebody else is no padding.
+                fields.push(Field::of_ntop(element::PADDING, 3));
+                let template = Template::new(256, None, fields).unwrap();
+                assert!(
+                    records(&template, &[], base).is_none(),
+                    "{dialect:?} {v6} {icmp}"
+                );
             }
         }
         for more in [element::OUT_OCTETS, element::SOURCE_MAC] {

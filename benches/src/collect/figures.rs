@@ -185,10 +185,10 @@ mod tests {
             memory_octets: 0,
             windows_open: 3,
         };
-        let mut of_three = outcome(100, 0);
-        assert!(!of_three.keeps_up());
-        of_three.windows_open = 2;
-        assert!(of_three.keeps_up());
+        let mut outcome_of = outcome(100, 0);
+        assert!(!outcome_of.keeps_up());
+        outcome_of.windows_open = 2;
+        assert!(outcome_of.keeps_up());
         assert!(outcome(100, 0).is_lossless());
         assert!(!outcome(99, 0).is_lossless());
         assert!(!outcome(100, 1).is_lossless());

@@ -56,6 +56,8 @@ pub struct Collector {
     datagrams: u64,
     applied: u64,
     records: u64,
+    /// Those of them that the twin took member by member.
+    plain: u64,
 }
 
 impl Collector {
@@ -73,6 +75,7 @@ impl Collector {
             datagrams: 0,
             applied: 0,
             records: 0,
+            plain: 0,
         }
     }
 
@@ -99,17 +102,20 @@ impl Collector {
             .twin
             .datagram(octets, &self.source, now_ns, &mut columns);
         assert_eq!(twin_taken, taken);
-        let columns = columns.columns().unwrap().finish().unwrap();
-        assert_eq!(columns, schema::rows(&self.flows).unwrap());
+        let rows = columns.columns().unwrap().finish().unwrap();
+        assert_eq!(rows, schema::rows(&self.flows).unwrap());
+        self.plain += (rows.num_rows() - columns.one_by_one) as u64;
         assert_eq!(&self.twin.statistics, counted);
     }
 
-    /// The end: its accounts can be told. How many datagrams were applied, and their flows.
-    pub fn finish(mut self) -> (u64, u64) {
+    /// The end: its accounts can be told. How many datagrams were applied, their flows, and those of them that may be
+    /// read member by member.
+    pub fn finish(mut self) -> (u64, u64, u64) {
         self.exporters.finish();
-        let _ = self.exporters.accounts();
+        self.twin.finish();
+        assert_eq!(self.twin.accounts(), self.exporters.accounts());
         let _ = self.exporters.remembered();
-        (self.applied, self.records)
+        (self.applied, self.records, self.plain)
     }
 }
 
@@ -117,7 +123,9 @@ impl Collector {
 #[derive(Default)]
 struct Columns {
     rows: Vec<StoredFlow>,
-    columns: FlowsBuilder,
+    /// Flows that were rows.
+    one_by_one: usize,
+    builder: FlowsBuilder,
 }
 
 impl Sink for Columns {
@@ -126,9 +134,10 @@ impl Sink for Columns {
     }
 
     fn columns(&mut self) -> Option<&mut FlowsBuilder> {
-        self.columns.take(&self.rows);
+        self.one_by_one += self.rows.len();
+        self.builder.take(&self.rows);
         self.rows.clear();
-        Some(&mut self.columns)
+        Some(&mut self.builder)
     }
 }
 

@@ -112,6 +112,27 @@ pub fn exported(version: Version) -> Vec<Vec<u8>> {
     datagrams.collect()
 }
 
+/// The same with nothing on request, of another domain: as most exporters send, in runs of one template.
+fn plain(version: Version) -> Vec<Vec<u8>> {
+    let mut options = BatchOptions::new(version);
+    options.source_id = 8;
+    let mut batcher = Batcher::new(options);
+    let mut datagrams = Vec::new();
+    for v6 in [false, true] {
+        for number in 0..RECORDS {
+            datagrams.extend(batcher.push(&record(number, v6), &NOW));
+        }
+    }
+    datagrams.extend(batcher.flush(&NOW));
+    let datagrams = datagrams.into_iter().map(|datagram| datagram.octets);
+    datagrams.collect()
+}
+
+/// v9 of both kinds.
+pub fn v9() -> Vec<Vec<u8>> {
+    [exported(Version::V9), plain(Version::V9)].concat()
+}
+
 /// Formats of one layout: v1, v5, v7, and v8 of every aggregation.
 pub fn fixed() -> Vec<Vec<u8>> {
     const COUNT: u16 = 3;
@@ -169,7 +190,7 @@ pub fn ipfix() -> Vec<Vec<u8>> {
         sequence: 1,
         domain: 7,
     });
-    let mut messages = exported(Version::Ipfix);
+    let mut messages = [exported(Version::Ipfix), plain(Version::Ipfix)].concat();
     messages.push([&header[..], &sets].concat());
     messages
 }

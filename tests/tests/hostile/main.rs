@@ -13,7 +13,6 @@ use std::{
 };
 
 use entry::Collector;
-use weir_exporter::Version;
 use weir_tests::{mutate::mutated, traffic::Random};
 
 const MANY: u32 = 100_000;
@@ -61,13 +60,14 @@ fn peak_kib() -> u64 {
     words[1].parse().unwrap()
 }
 
-/// Datagrams for one collector after the other. All of the valid ones are applied, and give `records` flows.
-fn play_datagrams(seed: u64, inputs: &[Vec<u8>], records: u64) {
+/// Datagrams for one collector after the other. All of the valid ones are applied, and give `records` flows, of which
+/// `plain` may be read member by member.
+fn play_datagrams(seed: u64, inputs: &[Vec<u8>], records: u64, plain: u64) {
     let mut collector = Collector::new(0);
     for input in inputs {
         collector.take(input);
     }
-    assert_eq!(collector.finish(), (inputs.len() as u64, records));
+    assert_eq!(collector.finish(), (inputs.len() as u64, records, plain));
     entry::datagrams(&[], &inputs::framed(inputs));
     let mut collector = Collector::new(0);
     let mut heard = 0;
@@ -92,18 +92,18 @@ fn frames_end_the_walk() {
 #[test]
 fn datagrams_of_one_layout_are_applied_or_refused() {
     // v1, v5: 60 each; v7, and fourteen aggregations of v8: 3 each.
-    play_datagrams(2, &inputs::fixed(), 60 + 60 + 15 * 3);
+    play_datagrams(2, &inputs::fixed(), 60 + 60 + 15 * 3, 0);
 }
 
 #[test]
 fn datagrams_of_v9_are_applied_or_refused() {
-    play_datagrams(3, &inputs::exported(Version::V9), 60);
+    play_datagrams(3, &inputs::v9(), 60 + 120, 120);
 }
 
 #[test]
 fn messages_of_ipfix_are_applied_or_refused() {
     let messages = inputs::ipfix();
-    play_datagrams(4, &messages, 60 + 2);
+    play_datagrams(4, &messages, 60 + 120 + 2, 120);
     let streams = [messages.concat()];
     play(5, FILES, &streams, entry::stream);
 }
@@ -111,7 +111,7 @@ fn messages_of_ipfix_are_applied_or_refused() {
 #[test]
 fn datagrams_of_sflow_are_applied_or_refused() {
     // A flow sample, an expanded one, and datagrams of counters only.
-    play_datagrams(6, &inputs::sflow(), 2);
+    play_datagrams(6, &inputs::sflow(), 2, 0);
 }
 
 #[test]
