@@ -251,6 +251,12 @@ impl PlainRecord<'_> {
 
     #[must_use]
     #[inline]
+    pub fn bgp_next_hop(self) -> Ipv6Addr {
+        self.hop(Slot::BgpNextHopV4)
+    }
+
+    #[must_use]
+    #[inline]
     pub fn v6(self) -> bool {
         // Some send IPv4 mapped into IPv6's fields.
         let is_mapped = |address: Ipv6Addr| address.to_ipv4_mapped().is_some();
@@ -372,7 +378,7 @@ impl PlainRecord<'_> {
         flow.source = self.source();
         flow.destination = self.destination();
         flow.next_hop = self.next_hop();
-        flow.bgp_next_hop = self.hop(Slot::BgpNextHopV4);
+        flow.bgp_next_hop = self.bgp_next_hop();
         flow.v6 = self.v6();
         flow.protocol = self.protocol();
         flow.source_port = self.source_port();
@@ -413,7 +419,7 @@ pub fn records<'a>(
     base: TimeBase,
 ) -> Option<impl Iterator<Item = PlainRecords<'a>>> {
     let plain = template.plain()?;
-    if template.has_aside() || plain.members[Slot::BgpNextHopV4 as usize] != Number::NONE {
+    if template.has_aside() {
         return None;
     }
     let record_octets = template.record_octets_min();
@@ -447,6 +453,16 @@ impl<'a> PlainRecords<'a> {
     #[must_use]
     pub fn count(&self) -> usize {
         self.octets.len() / self.record_octets
+    }
+
+    /// Whether any says a next hop by BGP: all else that they say, nearly every flow has.
+    #[must_use]
+    pub fn has_bgp_next_hop(&self) -> bool {
+        let is_told = self.plain.members[Slot::BgpNextHopV4 as usize] != Number::NONE;
+        is_told
+            && self
+                .iter()
+                .any(|record| !record.bgp_next_hop().is_unspecified())
     }
 
     /// Those that did not say when; they ended at the export's time.
@@ -553,9 +569,7 @@ mod tests {
             prop_assert!(aside.eq(expected));
             // And as well where many are read at once, up to the last that is whole.
             let together = records(&template, &octets, base);
-            let has_bgp = |plain: &Plain| plain.members[Slot::BgpNextHopV4 as usize] != Number::NONE;
-            let is_plain = template.plain().is_some_and(|plain| !has_bgp(plain));
-            prop_assert_eq!(together.is_some(), is_plain && !found.has_aside());
+            prop_assert_eq!(together.is_some(), template.plain().is_some() && !found.has_aside());
             if let Some(together) = together {
                 let (mut flows, mut timed) = (Vec::new(), 0);
                 for records in together {
@@ -592,11 +606,7 @@ mod tests {
                 let fields = layout.fields(dialect, v6, icmp);
                 let template = Template::new(256, None, fields).unwrap();
                 assert!(template.plain().is_some(), "{dialect:?} {v6} {icmp}");
-                assert!(
-                    records(&template, &[], base).is_none(),
-                    "BGP's next hop has no column"
-                );
-                let mut fields = Layout::WEIR.fields(dialect, v6, icmp);
+                let mut fields = layout.fields(dialect, v6, icmp);
                 fields.push(Field::new(element::PADDING, 3));
                 let template = Template::new(256, None, fields.clone()).unwrap();
                 assert!(

@@ -90,6 +90,9 @@ impl FlowsBuilder {
         if self.columns.is_empty() {
             self.columns = earlier(self.capacity);
         }
+        if self.columns.len() == EARLIER_COLUMNS && records.has_bgp_next_hop() {
+            self.columns.extend(later(self.rows));
+        }
         for column in &mut self.columns {
             column.take_plain(records, origin);
         }
@@ -210,7 +213,7 @@ fn later(before: usize) -> Vec<Box<dyn Column>> {
         numbers_if_known::<UInt32Type>(before, pick)
     }
     vec![
-        octets_if_known(before, |flow| flow.record.bgp_next_hop.octets()),
+        bgp_next_hops(before),
         octets_if_known(before, |flow| flow.record.source_mac),
         octets_if_known(before, |flow| flow.record.destination_mac),
         numbers_if_known::<UInt16Type>(before, |flow| flow.record.inner_vlan),
@@ -413,6 +416,16 @@ fn next_hops(rows: usize) -> Box<dyn Column> {
     })
 }
 
+/// Null where it is `::`, as it is of those before: all of version 2 that plain records have.
+fn bgp_next_hops(before: usize) -> Box<dyn Column> {
+    Box::new(Fixed {
+        octets: vec![[0; 16]; before],
+        pick: |flow: &StoredFlow| flow.record.bgp_next_hop.octets(),
+        pick_plain: |_: &Origin, record: PlainRecord<'_>| record.bgp_next_hop().octets(),
+        may_be_unknown: true,
+    })
+}
+
 /// Null where they are zeros, as they are of those before and of plain records.
 fn octets_if_known<const N: usize>(
     before: usize,
@@ -543,7 +556,7 @@ mod tests {
     }
 
     /// Elements of all members of plain records, and octets that they may have.
-    const FIELDS: [(u16, u16); 22] = [
+    const FIELDS: [(u16, u16); 24] = [
         (2, 4),  // packets
         (1, 8),  // octets
         (4, 1),  // protocol
@@ -559,6 +572,8 @@ mod tests {
         (14, 4),
         (15, 4), // next hops
         (62, 16),
+        (18, 4),
+        (63, 16),
         (16, 4), // AS
         (17, 4),
         (58, 2),  // VLAN
@@ -588,7 +603,11 @@ mod tests {
             .collect();
         for (v6, addresses) in [(false, [(8, 4), (12, 4)]), (true, [(27, 16), (28, 16)])] {
             // Those of the other family have no place in plain records.
-            let others: &[u16] = if v6 { &[9, 13, 15] } else { &[29, 30, 62] };
+            let others: &[u16] = if v6 {
+                &[9, 13, 15, 18]
+            } else {
+                &[29, 30, 62, 63]
+            };
             let fields = addresses.iter().chain(&FIELDS);
             let fields = fields.filter(|(element, _)| !others.contains(element));
             let fields = fields.map(|(element, octets)| Field::new(*element, *octets));
@@ -609,16 +628,13 @@ mod tests {
                 .collect();
             let mut expected = FlowsBuilder::default();
             let mut found = FlowsBuilder::default();
-            for builder in [&mut expected, &mut found] {
-                builder.take(&[flow(1)]);
-            }
-            for _ in 0..2 {
+            for one in [flow(1), rich(2)] {
+                for builder in [&mut expected, &mut found] {
+                    builder.take(std::slice::from_ref(&one));
+                }
                 expected.take(&flows);
                 for records in plain::records(&template, &octets, base).unwrap() {
                     found.take_plain(&records, &origin);
-                }
-                for builder in [&mut expected, &mut found] {
-                    builder.take(&[rich(2)]);
                 }
             }
             assert_eq!(found.rows(), expected.rows());
