@@ -134,6 +134,8 @@ struct Ticket {
     reason: Reason,
     /// Part of the same flow as the ticket before it.
     continues: bool,
+    /// Of the same conversation as the ticket before it.
+    joins: bool,
 }
 
 /// Takes flows out of a table. [`Sweep::close`], a grace period, [`Sweep::collect`].
@@ -143,6 +145,8 @@ struct Ticket {
 #[derive(Debug, Default)]
 pub struct Sweep {
     tickets: Vec<Ticket>,
+    /// So many of them were collected.
+    collected: usize,
     /// Slots in use in the region that is looked at.
     live: u64,
     /// Slots in use in each region, without those that were closed.
@@ -175,6 +179,9 @@ pub enum Take<'a> {
 /// processor does ahead by itself.
 const AHEAD: u32 = 8;
 
+/// Buckets looked at in a turn: half a millisecond if each flow in them is looked at.
+const TURN_BUCKETS: u32 = 1 << 11;
+
 /// A flow in the table: the first of its slots, and a copy of that.
 type Found = (Place, Slot);
 
@@ -191,7 +198,20 @@ impl Sweep {
 
     /// Closes flows; returns the number of slots closed. If it is 0 there is nothing to wait for.
     pub fn close(&mut self, table: &Table, now: &Now, take: Take<'_>) -> usize {
+        self.close_in_turns(table, now, take, || ())
+    }
+
+    /// The same, and does something else in between: where each flow of a large table is looked at, that takes a
+    /// tenth of a second.
+    pub fn close_in_turns(
+        &mut self,
+        table: &Table,
+        now: &Now,
+        take: Take<'_>,
+        mut between: impl FnMut(),
+    ) -> usize {
         self.tickets.clear();
+        self.collected = 0;
         self.left.clear();
         self.reckon_anew_if_other(table, take, now);
         self.next_ns = u64::MAX;
@@ -203,6 +223,9 @@ impl Sweep {
                     table.fetch_occupied(region, ahead);
                 }
                 self.look(table, region, bucket, now, take);
+                if bucket % TURN_BUCKETS == TURN_BUCKETS - 1 {
+                    between();
+                }
             }
             self.left.push(self.live);
         }
@@ -286,10 +309,7 @@ impl Sweep {
             Take::Interface(number) if words.hook >> 1 != number => return 0,
             Take::Interface(_) | Take::Everything => {
                 let partner = self.partner(table, place, &words);
-                self.close_flow(table, place, &words, Reason::Flushed);
-                if let Some((place, words)) = partner {
-                    self.close_flow(table, place, &words, Reason::Flushed);
-                }
+                self.close_conversation(table, (place, words), partner, Reason::Flushed);
                 return 0;
             }
         };
@@ -308,10 +328,7 @@ impl Sweep {
             None => state,
         };
         if let Some(reason) = expired(&state, timeouts) {
-            self.close_flow(table, place, &words, reason);
-            if let Some((place, words)) = partner {
-                self.close_flow(table, place, &words, reason);
-            }
+            self.close_conversation(table, (place, words), partner, reason);
         }
         0
     }
@@ -341,15 +358,33 @@ impl Sweep {
         found.map(|place| (place, table.copy(place)))
     }
 
-    fn close_flow(&mut self, table: &Table, place: Place, words: &Slot, reason: Reason) {
+    fn close_conversation(
+        &mut self,
+        table: &Table,
+        flow: Found,
+        partner: Option<Found>,
+        reason: Reason,
+    ) {
+        let begin = self.tickets.len();
+        self.close_flow(table, flow, reason);
+        if let Some(partner) = partner {
+            self.close_flow(table, partner, reason);
+        }
+        for ticket in self.tickets.iter_mut().skip(begin + 1) {
+            ticket.joins = true;
+        }
+    }
+
+    fn close_flow(&mut self, table: &Table, (place, words): Found, reason: Reason) {
         let mut continues = false;
-        for part in std::iter::once(place).chain(others(table, place, words)) {
+        for part in std::iter::once(place).chain(others(table, place, &words)) {
             if let Some(closed) = handover::close(&table.slot(part)) {
                 self.tickets.push(Ticket {
                     place: part,
                     closed,
                     reason,
                     continues,
+                    joins: false,
                 });
                 continues = true;
             }
@@ -357,10 +392,25 @@ impl Sweep {
     }
 
     /// Takes out what was closed. Only after a grace period since the last [`Sweep::close`].
-    pub fn collect(&mut self, table: &mut Table, mut emit: impl FnMut(Taken)) {
+    pub fn collect(&mut self, table: &mut Table, emit: impl FnMut(Taken)) {
+        self.collect_some(table, usize::MAX, emit);
+    }
+
+    /// Takes out so many slots of it, and what belongs to the last conversation; returns whether there is more.
+    pub fn collect_some(
+        &mut self,
+        table: &mut Table,
+        slots: usize,
+        mut emit: impl FnMut(Taken),
+    ) -> bool {
         let key_mask = KeyMask(table.shape().key_mask);
         let mut flow: Option<Taken> = None;
-        for ticket in self.tickets.drain(..) {
+        let begin = self.collected;
+        while let Some(ticket) = self.tickets.get(self.collected) {
+            if self.collected - begin >= slots && !ticket.joins {
+                break;
+            }
+            self.collected += 1;
             if !ticket.continues
                 && let Some(whole) = flow.take()
             {
@@ -384,6 +434,7 @@ impl Sweep {
         if let Some(whole) = flow {
             emit(whole);
         }
+        self.collected < self.tickets.len()
     }
 }
 

@@ -1,18 +1,31 @@
 //! Flows out of the table, the rings and the queues, and on to the export; those of dead sensors' tables, too.
 
+use std::io;
+
 use anyhow::{Context as _, Result};
 use weir_netflow::FlowRecord;
+use weir_sensor_common::stage::Cpu;
 
-use super::Live;
+use super::{EVICTED_TURN_MAX, Live};
 use crate::{
     adopt::adopt,
     clock::{Now, Ticks},
+    evicted::Evicted,
     expiry::Reason,
-    grace, pair,
+    export::Export,
+    grace,
+    kernel::Kernel,
+    mapping::Mapping,
+    pair,
     pin::Dead,
+    record::Recorder,
     settle,
+    statistics::Statistics,
     sweep::{Take, Taken},
 };
+
+/// Slots collected before the rings are looked at again.
+const COLLECTED_TURN: usize = 1 << 13;
 
 impl Live {
     /// Exports what the tables of dead sensors hold. Their programs must have been replaced.
@@ -39,20 +52,39 @@ impl Live {
     }
 
     /// Closes, waits, collects; how many flows there were. Both directions of a conversation that leave together
-    /// are one.
+    /// are one. The rings are emptied meanwhile: of a flood they hold what comes in some tens of milliseconds.
     pub(super) fn take(&mut self, now: &Now, take: Take<'_>) -> Result<u64> {
+        let ticks = self.ticks;
         let Self {
             kernel,
             sweep,
-            recorder,
-            export,
-            statistics,
-            fullest,
-            discards,
             service,
+            fullest,
             ..
         } = self;
-        let closed = sweep.close(&kernel.table, now, take);
+        let Kernel {
+            table,
+            evicted,
+            states,
+            ..
+        } = kernel;
+        let mut exit = Exit {
+            recorder: &self.recorder,
+            export: &mut self.export,
+            statistics: &mut self.statistics,
+            discards: self.discards,
+        };
+        let mut empty_rings = |exit: &mut Exit<'_>| {
+            let now = Now::read().with_ticks(ticks);
+            exit.take_evicted(evicted, states, EVICTED_TURN_MAX, &now)
+        };
+        let mut emptied = Ok(false);
+        let closed = sweep.close_in_turns(table, now, take, || {
+            if emptied.is_ok() {
+                emptied = empty_rings(&mut exit);
+            }
+        });
+        emptied?;
         *fullest = sweep.fullest();
         if service.debug && closed > 0 {
             eprintln!("weir-sensor: taking {closed} slots; the fullest CPU keeps {fullest}");
@@ -61,23 +93,13 @@ impl Live {
         if closed > 0 {
             grace::wait().context("waiting for a grace period")?;
             let mut deleted: Option<FlowRecord> = None;
-            sweep.collect(&mut kernel.table, |taken| {
-                let is_other_direction = if *discards {
-                    statistics.count_deleted(&taken);
-                    let record = recorder.record(&taken, now);
-                    let before = deleted.take().filter(|_| export.wants_pairs());
-                    let key_mask = recorder.key_mask;
-                    let is_other =
-                        before.is_some_and(|one| pair::are_partners(&one, &record, key_mask));
-                    deleted = (!is_other).then_some(record);
-                    is_other
-                } else {
-                    recorder.hand_on(&taken, now, export, statistics)
-                };
-                flows += u64::from(!is_other_direction);
-            });
+            while sweep.collect_some(table, COLLECTED_TURN, |taken| {
+                flows += u64::from(!exit.take(&taken, now, &mut deleted));
+            }) {
+                empty_rings(&mut exit)?;
+            }
         }
-        export.hand_over(now);
+        self.export.hand_over(now);
         Ok(flows)
     }
 
@@ -86,24 +108,16 @@ impl Live {
     pub(super) fn take_evicted(&mut self, most: u32) -> Result<bool> {
         while self.kernel.bell.next().is_some() {}
         let now = self.now();
-        let Self {
-            kernel,
-            recorder,
-            export,
-            statistics,
-            discards,
-            ..
-        } = self;
-        let more = kernel.evicted.take(&kernel.states, most, |slot, extra| {
-            let flow = Taken::of(slot, Reason::Forced).with(*extra);
-            if *discards {
-                statistics.count_deleted(&flow);
-            } else {
-                recorder.hand_on(&flow, &now, export, statistics);
-            }
-        })?;
-        export.hand_over(&now);
-        Ok(more)
+        let Kernel {
+            evicted, states, ..
+        } = &mut self.kernel;
+        let mut exit = Exit {
+            recorder: &self.recorder,
+            export: &mut self.export,
+            statistics: &mut self.statistics,
+            discards: self.discards,
+        };
+        Ok(exit.take_evicted(evicted, states, most, &now)?)
     }
 
     /// Takes the packets that are still in the CPUs' queues.
@@ -118,5 +132,51 @@ impl Live {
                 }
             }
         }
+    }
+}
+
+/// Where flows go that were taken.
+struct Exit<'a> {
+    recorder: &'a Recorder,
+    export: &'a mut Export,
+    statistics: &'a mut Statistics,
+    discards: bool,
+}
+
+impl Exit<'_> {
+    /// Returns whether it is the other direction of the one before it, which of those thrown away is in `deleted`.
+    fn take(&mut self, taken: &Taken, now: &Now, deleted: &mut Option<FlowRecord>) -> bool {
+        if !self.discards {
+            return self
+                .recorder
+                .hand_on(taken, now, self.export, self.statistics);
+        }
+        self.statistics.count_deleted(taken);
+        let record = self.recorder.record(taken, now);
+        let before = deleted.take().filter(|_| self.export.wants_pairs());
+        let key_mask = self.recorder.key_mask;
+        let is_other = before.is_some_and(|one| pair::are_partners(&one, &record, key_mask));
+        *deleted = (!is_other).then_some(record);
+        is_other
+    }
+
+    fn take_evicted(
+        &mut self,
+        evicted: &mut Evicted,
+        states: &Mapping<Cpu>,
+        most: u32,
+        now: &Now,
+    ) -> io::Result<bool> {
+        let more = evicted.take(states, most, |slot, extra| {
+            let flow = Taken::of(slot, Reason::Forced).with(*extra);
+            if self.discards {
+                self.statistics.count_deleted(&flow);
+            } else {
+                self.recorder
+                    .hand_on(&flow, now, self.export, self.statistics);
+            }
+        })?;
+        self.export.hand_over(now);
+        Ok(more)
     }
 }

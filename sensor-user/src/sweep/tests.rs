@@ -308,3 +308,41 @@ fn an_idle_flow_keeps_its_times_and_reason() {
         (at(0).tick(), at(1000).tick())
     );
 }
+
+/// What else is to be done is done between them; both directions and all parts of them are of one turn.
+#[test]
+fn no_turn_ends_within_a_conversation() {
+    const CONVERSATIONS: u32 = 50;
+    let shape = shape(50_000);
+    let mut table = Table::anonymous(shape).unwrap();
+    for flow in 0..CONVERSATIONS {
+        let there = sighting(flow, &at(0));
+        let key = pair::reversed(&there.key);
+        let hash = shape.hash(&key, 0);
+        for sighting in [there, Sighting { key, hash, ..there }] {
+            account(&mut table.local(&mut Vec::new()), &shape, &sighting).unwrap();
+        }
+    }
+    let mut table = table.seen_by(3).unwrap();
+    let mut sweep = Sweep::new(true);
+    let mut turns = 0;
+    let closed = sweep.close_in_turns(&table, &at(0), Take::Everything, || turns += 1);
+    assert_eq!(closed, 3 * 2 * CONVERSATIONS as usize);
+    assert_eq!(turns, table.buckets() / TURN_BUCKETS * 3);
+    assert!(turns > 3);
+    let mut conversations = 0;
+    loop {
+        let mut taken = Vec::new();
+        let more = sweep.collect_some(&mut table, 1, |flow| taken.push(flow));
+        let [one, other] = &taken[..] else {
+            panic!("{taken:?}");
+        };
+        assert_eq!((one.packets, other.packets), (3, 3));
+        assert_eq!(one.key, pair::reversed(&other.key));
+        conversations += 1;
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(conversations, CONVERSATIONS);
+}
