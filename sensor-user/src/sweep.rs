@@ -215,6 +215,7 @@ impl Sweep {
         self.left.clear();
         self.reckon_anew_if_other(table, take, now);
         self.next_ns = u64::MAX;
+        let mut looked = 0u32;
         for region in 0..table.regions() {
             self.live = 0;
             for bucket in 0..table.buckets() {
@@ -222,8 +223,12 @@ impl Sweep {
                 if ahead < table.buckets() && self.is_due(due(table, region, ahead), now) {
                     table.fetch_occupied(region, ahead);
                 }
-                self.look(table, region, bucket, now, take);
-                if bucket % TURN_BUCKETS == TURN_BUCKETS - 1 {
+                if !self.look(table, region, bucket, now, take) {
+                    continue;
+                }
+                looked += 1;
+                if looked == TURN_BUCKETS {
+                    looked = 0;
                     between();
                 }
             }
@@ -270,13 +275,14 @@ impl Sweep {
         }
     }
 
+    /// Returns whether a flow in the bucket could be over, and so each was looked at.
     #[inline]
-    fn look(&mut self, table: &Table, region: u32, bucket: u32, now: &Now, take: Take<'_>) {
+    fn look(&mut self, table: &Table, region: u32, bucket: u32, now: &Now, take: Take<'_>) -> bool {
         let index = due(table, region, bucket);
         self.live += u64::from(table.taken(region, bucket).count_ones());
         if !self.is_due(index, now) {
             self.next_ns = self.next_ns.min(self.due_ns[index]);
-            return;
+            return false;
         }
         let mut remaining_ns = match take {
             Take::Expired(timeouts) => timeouts.shortest_ns(),
@@ -289,6 +295,7 @@ impl Sweep {
         let remaining_ns = remaining_ns.saturating_sub(now.tick_length_ns());
         self.due_ns[index] = now.monotonic_ns.saturating_add(remaining_ns);
         self.next_ns = self.next_ns.min(self.due_ns[index]);
+        true
     }
 
     #[inline]
