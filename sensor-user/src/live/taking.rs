@@ -84,7 +84,6 @@ impl Live {
                 emptied = empty_rings(&mut exit);
             }
         });
-        emptied?;
         *fullest = sweep.fullest();
         if service.debug && closed > 0 {
             eprintln!("weir-sensor: taking {closed} slots; the fullest CPU keeps {fullest}");
@@ -96,10 +95,12 @@ impl Live {
             while sweep.collect_some(table, COLLECTED_TURN, |taken| {
                 flows += u64::from(!exit.take(&taken, now, &mut deleted));
             }) {
-                empty_rings(&mut exit)?;
+                emptied = emptied.and_then(|_| empty_rings(&mut exit));
             }
         }
         self.export.hand_over(now);
+        // Only now: what was closed and not collected nobody would find.
+        emptied.context("waiting for a grace period")?;
         Ok(flows)
     }
 
