@@ -174,6 +174,19 @@ pub fn pointed_at(tags: [[u64; 2]; 2], buckets: [u32; 2], hash: u64) -> Option<u
     (matches != 0).then(|| lowest_slot(matches, buckets))
 }
 
+/// Adds the packet to its flow if that is there and live, else does nothing; for tables where MAC addresses do not tell
+/// flows apart. `None` only if the region is smaller than `shape` says.
+#[inline(always)]
+pub fn update_known<R: Region>(region: &R, shape: &Shape, sighting: &Sighting) -> Option<bool> {
+    let home = shape.home(sighting.hash);
+    if update(region, &region.slot(home)?, home, shape, sighting, false) {
+        return Some(true);
+    }
+    let places = shape.places(sighting.hash);
+    let tags = region.tags(places.buckets)?;
+    update_equal(region, &places, tags, shape, sighting, false)
+}
+
 /// Accounts one packet. `None` only if the region is smaller than `shape` says.
 #[inline(always)]
 pub fn account<R: Region>(region: &mut R, shape: &Shape, sighting: &Sighting) -> Option<Accounted> {
@@ -188,13 +201,14 @@ pub fn account_at<R: Region>(
     sighting: &Sighting,
     likely: u32,
 ) -> Option<Accounted> {
+    let with_macs = shape.tells_macs_apart();
     let slot = region.slot(likely)?;
-    if update(region, &slot, likely, shape, sighting) {
+    if update(region, &slot, likely, shape, sighting, with_macs) {
         return Some(Accounted::lossless(Outcome::Updated));
     }
     let places = shape.places(sighting.hash);
     let tags = region.tags(places.buckets)?;
-    if update_equal(region, &places, tags, shape, sighting)? {
+    if update_equal(region, &places, tags, shape, sighting, with_macs)? {
         return Some(Accounted::lossless(Outcome::Updated));
     }
     let (free_first, free_second) = if region.seems_full() && is_single(&slot) {
@@ -244,10 +258,11 @@ fn update<R: Region>(
     index: u32,
     shape: &Shape,
     sighting: &Sighting,
+    with_macs: bool,
 ) -> bool {
     let found = slot.born() != slot.closed()
         && slot.holds(&sighting.key, shape.key_mask, sighting.hook)
-        && (!shape.tells_macs_apart() || region.has_macs(index));
+        && (!with_macs || region.has_macs(index));
     if found {
         slot.add(sighting);
     }
@@ -263,6 +278,7 @@ fn update_equal<R: Region>(
     tags: [[u64; 2]; 2],
     shape: &Shape,
     sighting: &Sighting,
+    with_macs: bool,
 ) -> Option<bool> {
     let mut matches = equal_ways(tags, places.tag);
     // A bound the verifier sees: two buckets have so many ways.
@@ -271,7 +287,14 @@ fn update_equal<R: Region>(
             break;
         }
         let index = lowest_slot(matches, places.buckets);
-        if update(region, &region.slot(index)?, index, shape, sighting) {
+        if update(
+            region,
+            &region.slot(index)?,
+            index,
+            shape,
+            sighting,
+            with_macs,
+        ) {
             return Some(true);
         }
         matches &= matches.wrapping_sub(1);

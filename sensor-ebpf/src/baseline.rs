@@ -16,7 +16,7 @@ use weir_sensor_common::{FlowKey, walk};
 use crate::{
     frame::Frame,
     meter::{self, Direction},
-    options,
+    options::{self, constants},
 };
 
 /// What the kernel's table keeps for a flow: as much as a slot beside its key.
@@ -42,8 +42,7 @@ static SOURCES: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static POSITION: Array<u64> = Array::with_max_entries(1, 0);
 
-#[unsafe(no_mangle)]
-static SOURCES_MASK: u32 = 0;
+constants! { SOURCES_MASK: u32 = 0; }
 
 /// Gives the frame its next source address; what follows meters it.
 #[inline(always)]
@@ -54,7 +53,7 @@ pub fn next_source(context: &XdpContext) -> Option<()> {
     let index = unsafe { *position };
     // SAFETY: as above.
     unsafe { *position = index + 1 };
-    let source = *SOURCES.get(index as u32 & options::load(&SOURCES_MASK))?;
+    let source = *SOURCES.get(index as u32 & SOURCES_MASK.get())?;
     let start = context.data() + SOURCE;
     if start + 4 > context.data_end() {
         return None;
@@ -100,7 +99,7 @@ pub fn bench_hash(context: XdpContext) -> u32 {
 #[inline(always)]
 fn hash(context: &XdpContext) -> Option<()> {
     let walked = walk::ethernet(&Frame(context)).ok()?;
-    let tick = options::tick();
+    let tick = options::tick(options::switches());
     let mut key = walked.key;
     key.attributes &= options::shape().key_mask;
     if let Some(value) = BASELINE.get_ptr_mut(&key) {

@@ -17,7 +17,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
-use crate::options::load;
+use crate::options::constants;
 
 /// Flow numbers in the order in which they are sent, a power of two of them.
 #[map]
@@ -32,32 +32,27 @@ const FRESH: u64 = u64::MAX;
 /// Octets from the IPv4 total length to the header checksum.
 const LENGTH_TO_CHECKSUM: u32 = 8;
 
-#[unsafe(no_mangle)]
-static GENERATOR_IFINDEX: u32 = 0;
-/// The sequence's length minus one.
-#[unsafe(no_mangle)]
-static GENERATOR_MASK: u32 = 0;
-/// Not zero: every flow is fresh, and the sequence is not read.
-#[unsafe(no_mangle)]
-static GENERATOR_FLOOD: u8 = 0;
-/// Number of the flow that a fresh one at position 0 would be.
-#[unsafe(no_mangle)]
-static GENERATOR_FIRST_FRESH: u32 = 0;
-/// Where the low 32 bits of the source address lie in the frame.
-#[unsafe(no_mangle)]
-static GENERATOR_SOURCE_OFFSET: u32 = 0;
-/// Where the IPv4 header checksum lies; 0 for IPv6, which has none.
-#[unsafe(no_mangle)]
-static GENERATOR_CHECKSUM_OFFSET: u32 = 0;
-/// Sum of the IPv4 header's 16-bit words but for length, checksum and source, in this machine's
-/// order of octets: the one's complement sum does not mind (RFC 1071 section 2B).
-#[unsafe(no_mangle)]
-static GENERATOR_CHECKSUM_BASE: u32 = 0;
+constants! {
+    GENERATOR_IFINDEX: u32 = 0;
+    /// The sequence's length minus one.
+    GENERATOR_MASK: u32 = 0;
+    /// Not zero: every flow is fresh, and the sequence is not read.
+    GENERATOR_FLOOD: u8 = 0;
+    /// Number of the flow that a fresh one at position 0 would be.
+    GENERATOR_FIRST_FRESH: u32 = 0;
+    /// Where the low 32 bits of the source address lie in the frame.
+    GENERATOR_SOURCE_OFFSET: u32 = 0;
+    /// Where the IPv4 header checksum lies; 0 for IPv6, which has none.
+    GENERATOR_CHECKSUM_OFFSET: u32 = 0;
+    /// Sum of the IPv4 header's 16-bit words but for length, checksum and source, in this machine's
+    /// order of octets: the one's complement sum does not mind (RFC 1071 section 2B).
+    GENERATOR_CHECKSUM_BASE: u32 = 0;
+}
 
 /// Gives the frame its flow and sends it out of the interface.
 #[xdp]
 pub fn weir_generate(context: XdpContext) -> u32 {
-    let interface = load(&GENERATOR_IFINDEX);
+    let interface = GENERATOR_IFINDEX.get();
     // The loader attaches the program to the interface as well (it says why); what the interface
     // receives is not the generator's. A test run's frames come from `lo`.
     if context.ingress_ifindex() as u32 == interface {
@@ -74,10 +69,10 @@ pub fn weir_generate(context: XdpContext) -> u32 {
 #[inline(always)]
 fn dress(context: &XdpContext) -> Option<()> {
     let address = next_flow()?.wrapping_mul(0x9e37_79b1);
-    let source = field::<4>(context, load(&GENERATOR_SOURCE_OFFSET))?;
+    let source = field::<4>(context, GENERATOR_SOURCE_OFFSET.get())?;
     // SAFETY: within the frame, as `field` checked.
     unsafe { source.write(address.to_ne_bytes()) };
-    let offset = load(&GENERATOR_CHECKSUM_OFFSET);
+    let offset = GENERATOR_CHECKSUM_OFFSET.get();
     if offset == 0 {
         return Some(());
     }
@@ -85,7 +80,7 @@ fn dress(context: &XdpContext) -> Option<()> {
     // SAFETY: as above.
     let length = u16::from_ne_bytes(unsafe { length.read() });
     let sum =
-        load(&GENERATOR_CHECKSUM_BASE) + u32::from(length) + (address & 0xffff) + (address >> 16);
+        GENERATOR_CHECKSUM_BASE.get() + u32::from(length) + (address & 0xffff) + (address >> 16);
     let folded = (sum & 0xffff) + (sum >> 16);
     let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
     let place = field::<2>(context, offset)?;
@@ -101,11 +96,11 @@ fn next_flow() -> Option<u32> {
     let at = unsafe { *position };
     // SAFETY: as above.
     unsafe { *position = at.wrapping_add(1) };
-    let fresh = load(&GENERATOR_FIRST_FRESH).wrapping_add(at as u32);
-    if load(&GENERATOR_FLOOD) != 0 {
+    let fresh = GENERATOR_FIRST_FRESH.get().wrapping_add(at as u32);
+    if GENERATOR_FLOOD.get() != 0 {
         return Some(fresh);
     }
-    let flow = *GENERATOR_SEQUENCE.get(at as u32 & load(&GENERATOR_MASK))?;
+    let flow = *GENERATOR_SEQUENCE.get(at as u32 & GENERATOR_MASK.get())?;
     Some(if flow == FRESH { fresh } else { flow as u32 })
 }
 

@@ -1,15 +1,15 @@
 //! The kernel programs: read each frame's headers, account the packet in the CPU's own flow table,
 //! and pass the frame on, whatever happened. They decide nothing about export.
 //!
-//! A packet goes through several programs, each of which ends in the next (a tail call). The usual
-//! packet is read and queued by the first. Any other is walked by the second and queued by the
-//! third. When the queue is full the fourth has what it needs of the table fetched, and the fifth
-//! accounts it. Where tunnels are entered, one more after the walk does that, once for each; where
-//! more is asked for than the key, one before it reads that of every packet. Where there is a filter
-//! expression the first only counts the packet: a program that user space makes of the expression
-//! (weir-sensor's `prefilter`) is next, and for what it matches `wanted`, which does the rest of the
-//! first's work. So the verifier looks at each by itself, from a clean slate; in one program their paths
-//! multiply beyond what it follows.
+//! A packet goes through several programs, each of which ends in the next (a tail call). The usual packet is read and
+//! queued by the first. Any other is walked by the second and queued by the third. When the queue is full the fourth
+//! has what it needs of the table fetched, and the fifth accounts it. Where queues are one packet long, the step that
+//! would queue it accounts it if its flow is known, and goes on to the fifth if not. Where tunnels are entered, one
+//! more after the walk does that, once for each; where more is asked for than the key, one before it reads that of
+//! every packet. Where there is a filter expression the first only counts the packet: a program that user space makes
+//! of the expression (weir-sensor's `prefilter`) is next, and for what it matches `wanted`, which does the rest of
+//! the first's work. So the verifier looks at each by itself, from a clean slate; in one program their paths multiply
+//! beyond what it follows.
 //!
 //! This file is the summary; [`meter`] is what the steps do, [`frame`] reads the frame, [`maps`]
 //! holds what user space sees, and the walk and the table are `weir-sensor-common`'s.
@@ -37,6 +37,8 @@ use aya_ebpf::{
     maps::ProgramArray,
     programs::{TcContext, XdpContext},
 };
+
+use weir_sensor_common::Switches;
 
 use crate::meter::{Direction, Next};
 
@@ -171,12 +173,16 @@ fn go_on(context: &impl EbpfContext, steps: &ProgramArray, next: Next) {
 
 #[inline(always)]
 fn xdp_verdict() -> u32 {
-    if options::drop() { XDP_DROP } else { XDP_PASS }
+    if options::switches().has(Switches::DROP) {
+        XDP_DROP
+    } else {
+        XDP_PASS
+    }
 }
 
 #[inline(always)]
 fn tc_verdict() -> i32 {
-    if options::drop() {
+    if options::switches().has(Switches::DROP) {
         TC_ACT_SHOT
     } else {
         TC_ACT_UNSPEC

@@ -170,7 +170,7 @@ pub fn complete_extra(cpu: u32, index: u32, flow_label: u32) -> [u32; 3] {
     let Some(place) = EXTRA_STAGE.get_ptr_mut(staged(cpu, index)) else {
         return [0; 3];
     };
-    if options::extra().has(Fields::FLOW_LABEL) {
+    if options::fields().has(Fields::FLOW_LABEL) {
         // SAFETY: a valid element that only the run on this CPU writes.
         unsafe { (*place).flow_label = flow_label };
     }
@@ -603,7 +603,7 @@ impl Region for CpuRegion {
         };
         // SAFETY: a valid element that user space does not read before the count says so.
         unsafe { victim.copy_to(entry) };
-        if options::extra() != Fields::NONE
+        if options::fields() != Fields::NONE
             && let Some(beside) = EVICTED_EXTRA.get_ptr_mut(place)
             && let Some(extra) = self.extra(index)
         {
@@ -649,7 +649,7 @@ impl Region for CpuRegion {
 
     #[inline(always)]
     fn keep_extra(&mut self, index: u32) {
-        if options::extra() == Fields::NONE {
+        if options::fields() == Fields::NONE {
             return;
         }
         if let Some(packet) = EXTRA_STAGE.get_ptr(self.staged)

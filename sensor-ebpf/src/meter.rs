@@ -2,14 +2,16 @@
 #![expect(clippy::cast_possible_truncation, reason = "bounded before")]
 #![expect(unsafe_code, reason = "helpers")]
 
+use core::hint::black_box;
+
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use aya_log_ebpf::debug;
 use weir_sensor_common::{
-    Counter, Fields, Unmetered, Walked, extra,
+    Counter, Fields, Switches, Unmetered, Walked, extra,
     interface::{self, RECEIVED},
     slot::Sighting,
     stage::STAGES_MAX,
-    table::{self, Outcome, Shape, WAYS, account_at},
+    table::{self, Outcome, Shape, WAYS, account_at, update_known},
     tunnel::{self, TUNNELS_MAX, Tunnels},
     walk,
 };
@@ -70,9 +72,13 @@ pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
         return Next::Done;
     };
     state.add(Counter::Packets, 1);
-    if !options::filter() {
-        first_look(source, state, cpu, direction)
-    } else if is_raw(source) {
+    let on = options::switches();
+    if on.leave_the_usual() {
+        // The compiler knows then what is off: it makes a way of its own for the usual sensor.
+        first_look(source, state, cpu, direction, Switches::NONE)
+    } else if !on.has(Switches::FILTER) {
+        first_look(source, state, cpu, direction, on)
+    } else if is_raw(source, on) {
         Next::FilterRaw
     } else {
         Next::Filter
@@ -85,36 +91,45 @@ pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
 pub fn wanted<S: Source>(source: &S, direction: Direction) -> Next {
     let cpu = options::cpu();
     match CpuState::of(cpu) {
-        Some(state) => first_look(source, state, cpu, direction),
+        Some(state) => first_look(source, state, cpu, direction, options::switches()),
         None => Next::Done,
     }
 }
 
 /// Queues the packet if it is the usual kind.
 #[inline(always)]
-fn first_look<S: Source>(source: &S, state: CpuState, cpu: u32, direction: Direction) -> Next {
+fn first_look<S: Source>(
+    source: &S,
+    state: CpuState,
+    cpu: u32,
+    direction: Direction,
+    on: Switches,
+) -> Next {
     source.pull(USUAL_OCTETS);
-    if left_out(&state) {
+    if left_out(&state, on) {
         state.add(Counter::SampledOut, 1);
         return Next::Done;
     }
-    let Some((hook, raw)) = hook(source, &state, direction) else {
+    let Some((hook, raw)) = hook(source, &state, direction, on) else {
         return Next::Done;
     };
-    if options::extra() != Fields::NONE {
+    if on.fields() != Fields::NONE {
         return Next::Extra;
     }
     // Any packet may be a tunnel's.
-    if raw || options::tunnels() != Tunnels::NONE {
+    if raw || on.tunnels() != Tunnels::NONE {
         return Next::Walk;
     }
     let Some(mut walked) = walk::plain_v4(&Frame(source)) else {
         return Next::Walk;
     };
     let packets = whole(source, &state, &mut walked);
+    // A call to the compiler: over it, it would have to keep what follows.
+    let tick = options::tick(on);
     let shape = options::shape();
     let hash = shape.hash_v4(&walked.key, hook);
-    queue(&state, cpu, &shape, &sighting(&walked, packets, hash, hook))
+    let sighting = sighting(&walked, packets, hash, hook, tick);
+    queue(&state, cpu, &shape, &sighting, on.fields())
 }
 
 /// The step before the second, where more than the key is asked for: notes it at the place that the
@@ -126,8 +141,11 @@ pub fn extra<S: Source>(source: &S) -> Next {
     let Some(state) = CpuState::of(cpu) else {
         return Next::Done;
     };
-    let (vlan, fields) = (source.stripped_vlan(), options::extra());
-    let extra = extra::read(&Frame(source), is_raw(source), vlan, fields);
+    let on = options::switches();
+    // Hidden: the compiler would make a way of its own for an interface that is not known, and leave out on it to give
+    // values to registers that it then copies. Such a copy is one that the verifier refuses.
+    let raw = black_box(is_raw(source, on));
+    let extra = extra::read(&Frame(source), raw, source.stripped_vlan(), on.fields());
     maps::stage_extra(cpu, state.waiting(), &extra);
     Next::Walk
 }
@@ -140,7 +158,8 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
     let Some(state) = CpuState::of(cpu) else {
         return Next::Done;
     };
-    let Some((hook, raw)) = hook(source, &state, direction) else {
+    let on = options::switches();
+    let Some((hook, raw)) = hook(source, &state, direction, on) else {
         return Next::Done;
     };
     let Some(found) = maps::found(cpu) else {
@@ -158,12 +177,12 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
         }
     };
     match walk::network(&frame, network) {
-        Ok(walked) if options::v4_only() && walked.key.is_v6() => {
+        Ok(walked) if on.has(Switches::V4_ONLY) && walked.key.is_v6() => {
             in_no_flow(source, &state, Unmetered::NonIp)
         }
         Ok(walked) => {
             found.walked = walked;
-            if options::tunnels() == Tunnels::NONE {
+            if on.tunnels() == Tunnels::NONE {
                 Next::Queue
             } else {
                 Next::Enter
@@ -186,7 +205,7 @@ pub fn enter<S: Source>(source: &S) -> Next {
         return Next::Queue;
     }
     found.depth += 1;
-    match tunnel::enter(&Frame(source), &found.walked, options::tunnels()) {
+    match tunnel::enter(&Frame(source), &found.walked, options::switches().tunnels()) {
         Some(inner) => {
             found.walked = inner;
             Next::Enter
@@ -197,7 +216,7 @@ pub fn enter<S: Source>(source: &S) -> Next {
 
 #[inline(always)]
 fn in_no_flow<S: Source>(source: &S, state: &CpuState, reason: Unmetered) -> Next {
-    if options::debug_log() {
+    if options::switches().has(Switches::DEBUG_LOG) {
         debug!(source, "frame of {} octets in no flow", source.octets());
     }
     state.add(reason.counter(), 1);
@@ -219,24 +238,27 @@ pub fn queue_walked<S: Source>(source: &S) -> Next {
         return Next::Done;
     };
     state.add(Counter::Fragments, fragments(&walked));
-    if options::fragments() {
+    let on = options::switches();
+    if on.has(Switches::FRAGMENTS) {
         maps::join_fragments(&mut walked);
     }
     let packets = whole(source, &state, &mut walked);
     let shape = options::shape();
-    let hash = if options::extra() == Fields::NONE {
+    let hash = if on.fields() == Fields::NONE {
         shape.hash(&walked.key, hook)
     } else {
         let macs = maps::complete_extra(cpu, state.waiting(), walked.flow_label);
         shape.hash_with(&walked.key, hook, &macs)
     };
-    queue(&state, cpu, &shape, &sighting(&walked, packets, hash, hook))
+    let tick = options::tick(on);
+    let sighting = sighting(&walked, packets, hash, hook, tick);
+    queue(&state, cpu, &shape, &sighting, on.fields())
 }
 
-/// Repeats the expression for each place of the longest queue, which is a number that the compiler knows. A shorter queue is not asked
-/// for: that, and the way round, were half of what fetching a line takes, and the numbers of old that lie there are
-/// fetched in vain. In a loop where a place lies was worked out for each, a third of the instructions between two loads;
-/// the processor looks ahead some 250 of them.
+/// Repeats the expression for each place of the longest queue, which is a number that the compiler knows. A shorter
+/// queue is not asked for: that, and the way round, were half of what fetching a line takes, and the numbers of old
+/// that lie there are fetched in vain. In a loop where a place lies was worked out for each, a third of the
+/// instructions between two loads; the processor looks ahead some 250 of them.
 macro_rules! each_place {
     (|$index:ident| $fetch:expr) => {
         each_place!(
@@ -363,10 +385,9 @@ pub fn account_waiting() {
     }
     state.clear();
 }
-
-/// Accounts the packet at this place of the queue, looking first at the slot `likely` of the region. To the verifier it
-/// is a global function (Linux 5.6), which is looked at once, whatever its callers know, and not once for each packet of
-/// a queue. The call costs some nanoseconds. Its arguments have to be numbers.
+///  Accounts the packet at this place of the queue, looking first at the slot `likely` of the region. To the verifier
+/// it is a global function (Linux 5.6), which is looked at once, whatever its callers know, and not once for each
+/// packet of a queue. The call costs some nanoseconds. Its arguments have to be numbers.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn weir_account(index: u32, likely: u32) -> u32 {
@@ -410,11 +431,12 @@ const UNUSUAL_OCTETS: u32 = 192;
 
 /// Whether sampling leaves the packet out.
 #[inline(always)]
-fn left_out(state: &CpuState) -> bool {
+fn left_out(state: &CpuState, on: Switches) -> bool {
+    if !on.has(Switches::SAMPLING) {
+        return false;
+    }
     let interval = options::sampling();
-    if interval <= 1 {
-        false
-    } else if options::sampling_random() {
+    if on.has(Switches::SAMPLING_RANDOM) {
         // SAFETY: the helper has no preconditions.
         let draw = unsafe { bpf_get_prandom_u32() };
         (u64::from(draw) * u64::from(interval)) >> 32 != 0
@@ -440,22 +462,26 @@ fn whole<S: Source>(source: &S, state: &CpuState, walked: &mut Walked) -> u16 {
     if vlan != 0 {
         walked.key.set_vlan(vlan);
     }
-    let segments = source.segments();
-    if segments <= 1 {
-        return 1;
+    let segments = source.segments().clamp(1, u32::from(u16::MAX));
+    if segments > 1 {
+        walked.octets += u64::from(segments - 1) * u64::from(walked.headers_octets);
+        state.add(Counter::Packets, u64::from(segments - 1));
     }
-    let segments = segments.min(u32::from(u16::MAX));
-    walked.octets += u64::from(segments - 1) * u64::from(walked.headers_octets);
-    state.add(Counter::Packets, u64::from(segments - 1));
+    state.add(Counter::IpOctets, walked.octets);
     segments as u16
 }
 
 /// The packet's observation point, and whether it has no Ethernet header. `None` if it is not to be
 /// metered here, which is then counted.
 #[inline(always)]
-fn hook<S: Source>(source: &S, state: &CpuState, direction: Direction) -> Option<(u8, bool)> {
-    if !options::several() {
-        return Some((direction as u8, options::raw()));
+fn hook<S: Source>(
+    source: &S,
+    state: &CpuState,
+    direction: Direction,
+    on: Switches,
+) -> Option<(u8, bool)> {
+    if !on.has(Switches::SEVERAL) {
+        return Some((direction as u8, on.has(Switches::RAW)));
     }
     let ifindex = source.ifindex();
     let Some(interface) = maps::interface(ifindex) else {
@@ -480,40 +506,46 @@ fn hook<S: Source>(source: &S, state: &CpuState, direction: Direction) -> Option
 
 /// Whether the frame has no Ethernet header.
 #[inline(always)]
-fn is_raw<S: Source>(source: &S) -> bool {
-    if !options::several() {
-        return options::raw();
+fn is_raw<S: Source>(source: &S, on: Switches) -> bool {
+    if !on.has(Switches::SEVERAL) {
+        return on.has(Switches::RAW);
     }
     maps::interface(source.ifindex()).is_some_and(|interface| interface.has(interface::RAW))
 }
 
 /// The packet as it waits in the queue.
 #[inline(always)]
-fn sighting(walked: &Walked, packets: u16, hash: u64, hook: u8) -> Sighting {
+fn sighting(walked: &Walked, packets: u16, hash: u64, hook: u8, tick: u32) -> Sighting {
     Sighting {
         key: walked.key,
         hash,
         octets: walked.octets,
-        tick: options::tick(),
+        tick,
         packets,
         tcp_flags: walked.tcp_flags,
         hook,
     }
 }
 
-/// Queues the packet; accounts it at once if the queue is one packet long.
+/// Queues the packet. Where queues are one packet long it is looked for in the table before, and if its flow is there,
+/// as nearly always, that is all. What opens flows is in a step of its own, so that this one has its registers for
+/// itself.
 #[inline(always)]
-fn queue(state: &CpuState, cpu: u32, shape: &Shape, sighting: &Sighting) -> Next {
-    state.add(Counter::IpOctets, sighting.octets);
-    let waiting = state.push(sighting);
-    if options::stages() == 1 {
-        let _ = account_one(state, cpu, 0, shape.home(sighting.hash), shape);
-        state.clear();
+fn queue(state: &CpuState, cpu: u32, shape: &Shape, sighting: &Sighting, fields: Fields) -> Next {
+    let region = CpuRegion::of(cpu, shape, *state);
+    let is_alone = options::stages() == 1;
+    if is_alone && fields == Fields::NONE && update_known(&region, shape, sighting) == Some(true) {
         return Next::Done;
     }
-    let first_bucket = CpuRegion::of(cpu, shape, *state).first_bucket();
-    state.set_places(waiting - 1, &shape.places(sighting.hash), first_bucket);
-    if waiting >= options::stages() {
+    let waiting = state.push(sighting);
+    state.set_places(
+        waiting - 1,
+        &shape.places(sighting.hash),
+        region.first_bucket(),
+    );
+    if is_alone {
+        Next::Account
+    } else if waiting >= options::stages() {
         Next::Fetch
     } else {
         Next::Done

@@ -2,147 +2,98 @@
 //! the verifier knows their values: it removes the branches of options that are off.
 #![expect(unsafe_code, reason = "helpers and constants that the loader sets")]
 
-use core::ptr;
+use core::cell::UnsafeCell;
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_jiffies64};
-use weir_sensor_common::{Fields, hash::Seed, slot::TICK_SHIFT, table::Shape, tunnel::Tunnels};
+use weir_sensor_common::{Fields, Switches, hash::Seed, slot::TICK_SHIFT, table::Shape};
 
-#[unsafe(no_mangle)]
-static BUCKET_MASK: u32 = 1;
-#[unsafe(no_mangle)]
-static KEY_MASK: u64 = u64::MAX;
-#[unsafe(no_mangle)]
-static SEED: Seed = Seed::new([0; 5]);
-#[unsafe(no_mangle)]
-static STAGES: u32 = 1;
-#[unsafe(no_mangle)]
-static RING_MASK: u32 = 0;
-#[unsafe(no_mangle)]
-static SEVERAL: u8 = 0;
-#[unsafe(no_mangle)]
-static RAW: u8 = 0;
-#[unsafe(no_mangle)]
-static DROP: u8 = 0;
-#[unsafe(no_mangle)]
-static FILTER: u8 = 0;
-#[unsafe(no_mangle)]
-static JOIN_FRAGMENTS: u8 = 0;
-#[unsafe(no_mangle)]
-static V4_ONLY: u8 = 0;
-#[unsafe(no_mangle)]
-static TUNNELS: u8 = 0;
-#[unsafe(no_mangle)]
-static EXTRA: u8 = 0;
-#[unsafe(no_mangle)]
-static SAMPLING: u32 = 1;
-#[unsafe(no_mangle)]
-static SAMPLING_RANDOM: u8 = 0;
-#[unsafe(no_mangle)]
-static EXACT_CLOCK: u8 = 0;
-#[unsafe(no_mangle)]
-static DEBUG_LOG: u8 = 0;
+/// What the loader replaces. To the compiler it is something that others may write, so that it does not rely on what is
+/// here; unlike a volatile read, one of this is left out or put off where that is better.
+#[repr(transparent)]
+pub struct Constant<T>(UnsafeCell<T>);
 
-#[inline(always)]
-pub fn load<T: Copy>(option: &'static T) -> T {
-    // SAFETY: a reference is valid; volatile because the loader replaces the value.
-    unsafe { ptr::read_volatile(option) }
+// SAFETY: nobody writes it once the program is loaded.
+unsafe impl<T> Sync for Constant<T> {}
+
+impl<T: Copy> Constant<T> {
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub fn get(&self) -> T {
+        // SAFETY: as above.
+        unsafe { *self.0.get() }
+    }
 }
 
-/// An option that may be off, as it is until the loader sets it. With the feature `bare` the
-/// compiler takes that for granted, and what belongs to the option is not in the object.
+/// Constants by the names that the loader looks for, in a section that the program cannot write: only then the verifier
+/// takes them for constants.
+macro_rules! constants {
+    ($($(#[$attribute:meta])* $name:ident: $type:ty = $value:expr;)*) => {
+        $(
+            $(#[$attribute])*
+            #[unsafe(no_mangle)]
+            #[unsafe(link_section = ".rodata.constants")]
+            static $name: $crate::options::Constant<$type> = $crate::options::Constant::new($value);
+        )*
+    };
+}
+#[cfg(any(feature = "baseline", feature = "generator"))]
+pub(crate) use constants;
+
+constants! {
+    BUCKET_MASK: u32 = 1;
+    KEY_MASK: u64 = u64::MAX;
+    SEED: Seed = Seed::new([0; 5]);
+    STAGES: u32 = 1;
+    RING_MASK: u32 = 0;
+    SWITCHES: u32 = 0;
+    SAMPLING: u32 = 1;
+}
+
+/// What is switched on. With the feature `bare` nothing is, which the compiler then knows, and what belongs to the
+/// options is not in the object.
 #[inline(always)]
-fn optional<T: Copy>(option: &'static T) -> T {
+pub fn switches() -> Switches {
     if cfg!(feature = "bare") {
-        *option
+        Switches::NONE
     } else {
-        load(option)
+        Switches(SWITCHES.get())
     }
 }
 
 #[inline(always)]
 pub fn shape() -> Shape {
     Shape {
-        bucket_mask: load(&BUCKET_MASK),
-        seed: load(&SEED),
-        key_mask: load(&KEY_MASK),
+        bucket_mask: BUCKET_MASK.get(),
+        seed: SEED.get(),
+        key_mask: KEY_MASK.get(),
     }
 }
 
 /// Length of a CPU's queue.
 #[inline(always)]
 pub fn stages() -> u32 {
-    load(&STAGES)
+    STAGES.get()
 }
 
 /// Entries of a CPU's ring of evicted flows, a power of two, minus one.
 #[inline(always)]
 pub fn ring_mask() -> u32 {
-    load(&RING_MASK)
-}
-
-/// Whether there are several interfaces: which one it is has then to be looked up.
-#[inline(always)]
-pub fn several() -> bool {
-    optional(&SEVERAL) != 0
-}
-
-/// Whether the one interface has no Ethernet header (tunnels, PPP).
-#[inline(always)]
-pub fn raw() -> bool {
-    optional(&RAW) != 0
-}
-
-/// Whether received frames end here instead of going on.
-#[inline(always)]
-pub fn drop() -> bool {
-    optional(&DROP) != 0
-}
-
-/// Whether packets pass a filter first, which user space makes of an expression.
-#[inline(always)]
-pub fn filter() -> bool {
-    optional(&FILTER) != 0
-}
-
-/// Whether later fragments inherit ports.
-#[inline(always)]
-pub fn fragments() -> bool {
-    optional(&JOIN_FRAGMENTS) != 0
-}
-
-/// Whether IPv6 is counted as no IP.
-#[inline(always)]
-pub fn v4_only() -> bool {
-    optional(&V4_ONLY) != 0
-}
-
-/// Which tunnels are entered.
-#[inline(always)]
-pub fn tunnels() -> Tunnels {
-    Tunnels(optional(&TUNNELS))
+    RING_MASK.get()
 }
 
 /// What is read of a packet beside its key.
 #[inline(always)]
-pub fn extra() -> Fields {
-    Fields(load(&EXTRA))
+pub fn fields() -> Fields {
+    switches().fields()
 }
 
-/// One packet in so many is metered.
+/// One packet in so many is metered, if [`Switches::SAMPLING`] is on.
 #[inline(always)]
 pub fn sampling() -> u32 {
-    optional(&SAMPLING)
-}
-
-/// Whether it is drawn at random, instead of counted off.
-#[inline(always)]
-pub fn sampling_random() -> bool {
-    optional(&SAMPLING_RANDOM) != 0
-}
-
-#[inline(always)]
-pub fn debug_log() -> bool {
-    optional(&DEBUG_LOG) != 0
+    SAMPLING.get()
 }
 
 /// The CPU this run is on; it stays there until it ends.
@@ -155,8 +106,8 @@ pub fn cpu() -> u32 {
 /// Now, in ticks. The timer's clock (kernel 5.5) is as fine as the timer interrupt (1–10 ms), and
 /// the verifier makes a load of it; the exact one is a call that reads the hardware behind a fence.
 #[inline(always)]
-pub fn tick() -> u32 {
-    if optional(&EXACT_CLOCK) != 0 {
+pub fn tick(on: Switches) -> u32 {
+    if on.has(Switches::EXACT_CLOCK) {
         // SAFETY: the helper has no preconditions.
         (unsafe { bpf_ktime_get_ns() } >> TICK_SHIFT) as u32
     } else {

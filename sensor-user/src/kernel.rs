@@ -34,7 +34,6 @@ use crate::{
     table::Table,
 };
 use memory::{Sizes, extras_of, map_table, of_map};
-use options::flags;
 use refused::load_error;
 
 pub use memory::cpus;
@@ -121,18 +120,15 @@ impl Kernel {
     ) -> Result<Self> {
         let sizes = Sizes::new(options)?;
         let ring_mask = options.ring_flows - 1;
+        let switches = options.switches().0;
         let mut loader = EbpfLoader::new();
-        for (name, flag) in flags(options) {
-            loader.override_global(name, flag, has_options);
-        }
         loader
             .override_global("BUCKET_MASK", &options.shape.bucket_mask, true)
             .override_global("KEY_MASK", &options.shape.key_mask, true)
             .override_global("SEED", bytemuck::bytes_of(&options.shape.seed), true)
             .override_global("RING_MASK", &ring_mask, true)
             .override_global("STAGES", &options.stages, true)
-            .override_global("TUNNELS", &options.tunnels.0, has_options)
-            .override_global("EXTRA", &options.extra.0, has_options)
+            .override_global("SWITCHES", &switches, has_options)
             .override_global("SAMPLING", &options.sampling, has_options)
             .map_max_entries("FRAGMENTS", options.fragments.max(1));
         for (name, len) in sizes.maps() {

@@ -2,7 +2,7 @@
 
 use aya::util::KernelVersion;
 use weir_sensor_common::{
-    Fields, KeyMask,
+    Fields, KeyMask, Switches,
     stage::STAGES_MAX,
     table::{Shape, WAYS},
     tunnel::Tunnels,
@@ -66,23 +66,26 @@ impl ProgramOptions {
             debug_log: false,
         }
     }
-}
 
-/// The options that are on or off, as the program's constants.
-#[must_use]
-pub fn flags(options: &ProgramOptions) -> [(&'static str, &'static u8); 9] {
-    let flag = |on: bool| if on { &1 } else { &0 };
-    [
-        ("EXACT_CLOCK", flag(options.exact_clock)),
-        ("DEBUG_LOG", flag(options.debug_log)),
-        ("SEVERAL", flag(options.several)),
-        ("RAW", flag(options.raw)),
-        ("DROP", flag(options.drop)),
-        ("FILTER", flag(options.filter)),
-        ("JOIN_FRAGMENTS", flag(options.fragments > 0)),
-        ("V4_ONLY", flag(options.v4_only)),
-        ("SAMPLING_RANDOM", flag(options.sampling_random)),
-    ]
+    /// What of it is on, as the program's constant.
+    #[must_use]
+    pub fn switches(&self) -> Switches {
+        [
+            Switches::SEVERAL.when(self.several),
+            Switches::RAW.when(self.raw),
+            Switches::FILTER.when(self.filter),
+            Switches::SAMPLING.when(self.sampling > 1),
+            Switches::SAMPLING_RANDOM.when(self.sampling > 1 && self.sampling_random),
+            Switches::EXACT_CLOCK.when(self.exact_clock),
+            Switches::DROP.when(self.drop),
+            Switches::FRAGMENTS.when(self.fragments > 0),
+            Switches::V4_ONLY.when(self.v4_only),
+            Switches::DEBUG_LOG.when(self.debug_log),
+            Switches::of_tunnels(self.tunnels),
+        ]
+        .into_iter()
+        .fold(Switches::of_fields(self.extra), Switches::and)
+    }
 }
 
 /// Length of the CPUs' queues for a table of this shape: one packet while a region fits a cache,

@@ -144,7 +144,7 @@ mod tests {
         KeyMask,
         hash::Seed,
         slot::Sighting,
-        table::{Shape, account},
+        table::{Shape, account, update_known},
     };
 
     fn shape() -> Shape {
@@ -213,6 +213,41 @@ mod tests {
             assert!(part(&table, &sighting(flow).key, 1).is_none());
         }
         assert!(part(&table, &sighting(50).key, 0).is_none());
+    }
+
+    #[test]
+    fn a_flow_that_is_known_takes_its_packet_and_no_other_does() {
+        let mut table = table(100);
+        let takes = |table: &mut Table, flow| {
+            let mut evicted = Vec::new();
+            update_known(&table.local(&mut evicted), &shape(), &sighting(flow)).unwrap()
+        };
+        let strays = (0..100)
+            .filter(|&flow| {
+                let home = shape().home(sighting(flow).hash);
+                table
+                    .slot(Place {
+                        region: 0,
+                        index: home,
+                    })
+                    .copy()
+                    .key
+                    != sighting(flow).key
+            })
+            .count();
+        assert!((10..50).contains(&strays), "{strays} of 100 not at home");
+        for flow in 0..100 {
+            assert!(takes(&mut table, flow));
+        }
+        assert!(!takes(&mut table, 100));
+        let (place, slot) = flows(&table)[1];
+        handover::close(&table.slot(place)).unwrap();
+        let closed = u8::try_from(slot.packets - 2).unwrap();
+        assert!(!takes(&mut table, closed), "it is about to be taken");
+        for flow in (0..100).filter(|&flow| flow != closed) {
+            let found = part(&table, &sighting(flow).key, 0).unwrap();
+            assert_eq!(found.packets, u32::from(flow) + 2);
+        }
     }
 
     #[test]

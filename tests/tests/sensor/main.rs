@@ -30,6 +30,7 @@ mod paths;
 mod pcap_filters_live;
 mod peers;
 mod pins;
+mod programs;
 mod reload;
 mod shipped;
 mod signals;
