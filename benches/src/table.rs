@@ -69,27 +69,45 @@ pub const CASES: [Case; 4] = [
 ];
 
 pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
+    const ROUNDS: usize = 9;
+    const PROGRAMS: [&str; 4] = ["bench_weir", "bench_hash", "bench_walk", "bench_noop"];
     let packets = if quick { 200_000 } else { 1_000_000 };
     wire::pin(0)?;
-    for case in &CASES {
-        eprintln!("table: {}", case.name);
-        measure_case(report, case, packets)?;
+    let mut loaded = CASES
+        .iter()
+        .map(|case| {
+            eprintln!("table: {}", case.name);
+            load(case, &PROGRAMS)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // Round by round, so that a slow minute of the machine is not one case's.
+    let mut figures: [[Vec<f64>; 4]; 4] = Default::default();
+    for round in 1..=ROUNDS {
+        eprintln!("table: round {round} of {ROUNDS}");
+        for (programs, figures) in loaded.iter_mut().zip(&mut figures) {
+            run_round(programs, &PROGRAMS, packets, figures)?;
+        }
+    }
+    for (case, figures) in CASES.iter().zip(figures) {
+        tell(report, case, figures);
     }
     Ok(())
 }
 
 /// Weir's time over a kernel hash map's; the median of rounds in each of which both ran.
 pub fn ratio(case: &Case, packets: u32, rounds: usize) -> Result<f64> {
-    let [weir, hash] = interleaved(case, ["bench_weir", "bench_hash"], packets, rounds)?;
-    Ok(median_ratio(&weir, &hash))
+    const PROGRAMS: [&str; 2] = ["bench_weir", "bench_hash"];
+    let mut loaded = load(case, &PROGRAMS)?;
+    let mut figures: [Vec<f64>; 2] = Default::default();
+    for _ in 0..rounds {
+        run_round(&mut loaded, &PROGRAMS, packets, &mut figures)?;
+    }
+    Ok(median_ratio(&figures[0], &figures[1]))
 }
 
-fn measure_case(report: &mut Report, case: &Case, packets: u32) -> Result<()> {
-    const ROUNDS: usize = 9;
-    let programs = ["bench_weir", "bench_hash", "bench_walk", "bench_noop"];
-    let rounds = interleaved(case, programs, packets, ROUNDS)?;
-    let ratio = median_ratio(&rounds[0], &rounds[1]);
-    let [weir, hash, walk, noop] = rounds.map(median);
+fn tell(report: &mut Report, case: &Case, figures: [Vec<f64>; 4]) {
+    let ratio = median_ratio(&figures[0], &figures[1]);
+    let [weir, hash, walk, noop] = figures.map(median);
     let (name, (must, aim)) = (case.name, case.bar_ns);
     report.bar(
         format!("program, {name}"),
@@ -113,16 +131,10 @@ fn measure_case(report: &mut Report, case: &Case, packets: u32) -> Result<()> {
     ] {
         report.context(format!("{name}: {what}"), ns, "ns/packet");
     }
-    Ok(())
 }
 
-/// Nanoseconds a packet of each program in each round.
-fn interleaved<const N: usize>(
-    case: &Case,
-    names: [&str; N],
-    packets: u32,
-    rounds: usize,
-) -> Result<[Vec<f64>; N]> {
+/// Loads these programs, and runs each until its table is filled.
+fn load(case: &Case, names: &[&str]) -> Result<Programs> {
     let options = ProgramOptions {
         ring_flows: 1 << 16,
         ..ProgramOptions::new(testrun::shape(case.slots))
@@ -132,8 +144,7 @@ fn interleaved<const N: usize>(
         sequence: SEQUENCE,
         places: case.slots,
     };
-    let mut programs = Programs::load(Object::Whole, &options, flows, &names)?;
-    // The first round fills the tables.
+    let mut programs = Programs::load(Object::Whole, &options, flows, names)?;
     let fill = case.flows.map_or(SEQUENCE, |flows| {
         flows.saturating_mul(8).clamp(100_000, SEQUENCE)
     });
@@ -141,13 +152,20 @@ fn interleaved<const N: usize>(
         programs.run(name, fill)?;
     }
     programs.renew()?;
-    let mut figures: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
-    for _ in 0..rounds {
-        for (name, figures) in names.iter().zip(&mut figures) {
-            figures.push(programs.run(name, packets)?);
-        }
+    Ok(programs)
+}
+
+/// Adds the nanoseconds a packet of each program in one round.
+fn run_round(
+    programs: &mut Programs,
+    names: &[&str],
+    packets: u32,
+    figures: &mut [Vec<f64>],
+) -> Result<()> {
+    for (name, figures) in names.iter().zip(figures) {
+        figures.push(programs.run(name, packets)?);
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// Of the rounds' ratios: a busy moment of the machine is in both of a round's figures.
