@@ -385,7 +385,8 @@ pub fn account_waiting() {
     }
     state.clear();
 }
-///  Accounts the packet at this place of the queue, looking first at the slot `likely` of the region. To the verifier
+
+/// Accounts the packet at this place of the queue, looking first at the slot `likely` of the region. To the verifier
 /// it is a global function (Linux 5.6), which is looked at once, whatever its callers know, and not once for each
 /// packet of a queue. The call costs some nanoseconds. Its arguments have to be numbers.
 #[inline(never)]
