@@ -1,7 +1,8 @@
 //! The words that Weir's kernel program and its user space share, and the two algorithms that both must run
 //! alike. A frame, whoever holds it ([`packet`]), becomes a flow [`key`] or the reason why not in [`walk`], which
-//! knows [`tunnel`]s, [`fragment`]s and what else is read on request ([`extra`]). What it found waits in the
-//! queue of its CPU ([`stage`]), then the [`table`] accounts it in the [`slot`] that its [`hash`] leads to.
+//! knows [`tunnel`]s, [`fragment`]s and what else is read on request ([`extra`]). The
+//! [`table`] accounts what it found in the [`slot`] that its [`hash`] leads to; in a large table it waits in the queue
+//! of its CPU ([`stage`]) before.
 //! [`handover`] is the table's other half: how user space takes a flow out, and the argument why no packet of it
 //! is lost or counted twice. [`counters`] name what becomes of every packet, [`interface`] where it was seen.
 //!

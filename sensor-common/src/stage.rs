@@ -5,7 +5,8 @@
 //! at a time. A run puts its packet into its CPU's queue; when one fills it, a word of each
 //! packet's slot is read, by loads that do not wait for one another, then the tags of those that
 //! are not where they are looked for first, and then their slots; and then all are accounted, from
-//! the cache. A small table stays in the cache; there the queue is one packet long.
+//! the cache. A small table stays in the cache; there the queue is one packet long, and a packet whose flow is
+//! known is accounted without it.
 //!
 //! How many of those loads are under way at a time is a matter of how few instructions lie between
 //! them: the processor looks ahead some 250. So where a packet's flow may be is worked out when it is

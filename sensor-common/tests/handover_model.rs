@@ -26,7 +26,7 @@ use weir_sensor_common::{
     FlowKey, KeyMask, Slot, SlotWords, handover,
     hash::Seed,
     slot::Sighting,
-    table::{Outcome, Region, SLOTS_MIN, Shape, WAYS, account, next_tag},
+    table::{Outcome, Region, SLOTS_MIN, Shape, WAYS, account, next_tag, update_known},
 };
 
 const BUCKETS: usize = (SLOTS_MIN / WAYS) as usize;
@@ -166,6 +166,7 @@ struct Kernel {
     flow: u64,
     ring_full: bool,
     seems_full: bool,
+    is_alone: bool,
     evicted_packets: u64,
     lost_packets: u64,
 }
@@ -224,6 +225,9 @@ impl Kernel {
         let memory = Arc::clone(&self.memory);
         let _run = memory.running.lock().unwrap();
         self.flow = u64::from(flow);
+        if self.is_alone && update_known(self, &SHAPE, &sighting(flow)).unwrap() {
+            return Outcome::Updated;
+        }
         let accounted = account(self, &SHAPE, &sighting(flow)).unwrap();
         self.lost_packets += u64::from(accounted.lost_packets);
         accounted.outcome
@@ -296,6 +300,8 @@ struct Scene {
     ring_full: bool,
     /// Once it is filled.
     seems_full: bool,
+    /// Queues are one packet long: a flow that is known is looked for first.
+    is_alone: bool,
     defect: Defect,
 }
 
@@ -311,6 +317,7 @@ fn explore(scene: Scene) {
             flow: 0,
             ring_full: scene.ring_full,
             seems_full: false,
+            is_alone: scene.is_alone,
             evicted_packets: 0,
             lost_packets: 0,
         };
@@ -356,6 +363,7 @@ const RETURNS: Scene = Scene {
     takes: &[FIRST, FIRST],
     ring_full: false,
     seems_full: false,
+    is_alone: false,
     defect: Defect::None,
 };
 const FULL: Scene = Scene {
@@ -364,12 +372,23 @@ const FULL: Scene = Scene {
     takes: &[PLACES],
     ring_full: false,
     seems_full: false,
+    is_alone: false,
     defect: Defect::None,
 };
 
 #[test]
 fn a_flow_that_returns_while_it_is_taken() {
     explore(RETURNS);
+}
+
+#[test]
+fn a_flow_that_returns_where_the_known_are_looked_for_first() {
+    explore(Scene {
+        packets: &[0, 0],
+        takes: &[FIRST],
+        is_alone: true,
+        ..RETURNS
+    });
 }
 
 #[test]
@@ -454,6 +473,7 @@ fn the_first_flows_live_where_the_scenes_take_them() {
             flow: 0,
             ring_full: false,
             seems_full: false,
+            is_alone: false,
             evicted_packets: 0,
             lost_packets: 0,
         };

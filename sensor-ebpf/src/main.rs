@@ -4,12 +4,12 @@
 //! A packet goes through several programs, each of which ends in the next (a tail call). The usual packet is read and
 //! queued by the first. Any other is walked by the second and queued by the third. When the queue is full the fourth
 //! has what it needs of the table fetched, and the fifth accounts it. Where queues are one packet long, the step that
-//! would queue it accounts it if its flow is known, and goes on to the fifth if not. Where tunnels are entered, one
-//! more after the walk does that, once for each; where more is asked for than the key, one before it reads that of
-//! every packet. Where there is a filter expression the first only counts the packet: a program that user space makes
-//! of the expression (weir-sensor's `prefilter`) is next, and for what it matches `wanted`, which does the rest of
-//! the first's work. So the verifier looks at each by itself, from a clean slate; in one program their paths multiply
-//! beyond what it follows.
+//! would queue it accounts it if its flow is known (unless MAC addresses are in the key), and goes on to the fifth if
+//! not. Where tunnels are entered, one more after the walk does that, once for each; where more is asked for than the
+//! key, one before it reads that of every packet. Where there is a filter expression the first only counts the
+//! packet: a program that user space makes of the expression (weir-sensor's `prefilter`) is next, and for what it
+//! matches `wanted`, which does the rest of the first's work. So the verifier looks at each by itself, from a clean
+//! slate; in one program their paths multiply beyond what it follows.
 //!
 //! This file is the summary; [`meter`] is what the steps do, [`frame`] reads the frame, [`maps`]
 //! holds what user space sees, and the walk and the table are `weir-sensor-common`'s.

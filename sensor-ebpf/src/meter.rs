@@ -63,7 +63,7 @@ pub enum Next {
     Account,
 }
 
-/// The first step: counts the packet, and queues it if it is the usual kind and there is no filter.
+/// The first step: counts the packet, and goes on to [`queue`] if it is the usual kind and there is no filter.
 #[inline(always)]
 pub fn usual<S: Source>(source: &S, direction: Direction) -> Next {
     let cpu = options::cpu();
@@ -123,6 +123,7 @@ fn first_look<S: Source>(
     let Some(mut walked) = walk::plain_v4(&Frame(source)) else {
         return Next::Walk;
     };
+    add_stripped_vlan(source, &mut walked);
     let packets = whole(source, &state, &mut walked);
     // A call to the compiler: over it, it would have to keep what follows.
     let tick = options::tick(on);
@@ -180,7 +181,9 @@ pub fn unusual<S: Source>(source: &S, direction: Direction) -> Next {
         Ok(walked) if on.has(Switches::V4_ONLY) && walked.key.is_v6() => {
             in_no_flow(source, &state, Unmetered::NonIp)
         }
-        Ok(walked) => {
+        Ok(mut walked) => {
+            // Before tunnels are entered and fragments joined: both go by the tags.
+            add_stripped_vlan(source, &mut walked);
             found.walked = walked;
             if on.tunnels() == Tunnels::NONE {
                 Next::Queue
@@ -223,7 +226,7 @@ fn in_no_flow<S: Source>(source: &S, state: &CpuState, reason: Unmetered) -> Nex
     Next::Done
 }
 
-/// The third step: queues what the second found.
+/// The third step: goes on to [`queue`] with what the second found.
 #[inline(always)]
 pub fn queue_walked<S: Source>(source: &S) -> Next {
     let cpu = options::cpu();
@@ -454,15 +457,19 @@ fn fragments(walked: &Walked) -> u64 {
     (u64::from(walked.fragment) + ALL) >> 16
 }
 
-/// What the kernel knows of the packet and its headers do not say: the VLAN tag that the card took
-/// out, and the packets it stands for, whose headers are then counted too (of a tunnel that is not
-/// entered, those outside). Returns their number.
+/// The VLAN tag that the card took out, which was the frame's first.
 #[inline(always)]
-fn whole<S: Source>(source: &S, state: &CpuState, walked: &mut Walked) -> u16 {
+fn add_stripped_vlan<S: Source>(source: &S, walked: &mut Walked) {
     let vlan = source.stripped_vlan();
     if vlan != 0 {
         walked.key.set_vlan(vlan);
     }
+}
+
+/// The packets it stands for, which the kernel knows and its headers do not say: theirs are then counted too (of a
+/// tunnel that is not entered, those outside). Returns their number.
+#[inline(always)]
+fn whole<S: Source>(source: &S, state: &CpuState, walked: &mut Walked) -> u16 {
     let segments = source.segments().clamp(1, u32::from(u16::MAX));
     if segments > 1 {
         walked.octets += u64::from(segments - 1) * u64::from(walked.headers_octets);
@@ -528,14 +535,16 @@ fn sighting(walked: &Walked, packets: u16, hash: u64, hook: u8, tick: u32) -> Si
     }
 }
 
-/// Queues the packet. Where queues are one packet long it is looked for in the table before, and if its flow is there,
-/// as nearly always, that is all. What opens flows is in a step of its own, so that this one has its registers for
-/// itself.
+/// Queues the packet. Where queues are one packet long, and MAC addresses are not in the key, it is looked for in the
+/// table before, and if its flow is there, as nearly always, that is all. What opens flows is in a step of its own, so
+/// that this one has its registers for itself.
 #[inline(always)]
 fn queue(state: &CpuState, cpu: u32, shape: &Shape, sighting: &Sighting, fields: Fields) -> Next {
     let region = CpuRegion::of(cpu, shape, *state);
     let is_alone = options::stages() == 1;
-    if is_alone && fields == Fields::NONE && update_known(&region, shape, sighting) == Some(true) {
+    // The first half is what the compiler knows on the usual way.
+    let is_found_by_key = fields == Fields::NONE || !shape.tells_macs_apart();
+    if is_alone && is_found_by_key && update_known(&region, shape, sighting) == Some(true) {
         return Next::Done;
     }
     let waiting = state.push(sighting);

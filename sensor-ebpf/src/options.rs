@@ -8,7 +8,8 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::b
 use weir_sensor_common::{Fields, Switches, hash::Seed, slot::TICK_SHIFT, table::Shape};
 
 /// What the loader replaces. To the compiler it is something that others may write, so that it does not rely on what is
-/// here; unlike a volatile read, one of this is left out or put off where that is better.
+/// here, nor does the linker, to which its name belongs to others (`no_mangle`); unlike a volatile read, one of this is
+/// left out or put off where that is better.
 #[repr(transparent)]
 pub struct Constant<T>(UnsafeCell<T>);
 

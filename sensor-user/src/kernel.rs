@@ -55,6 +55,7 @@ pub struct Kernel {
     pub bell: RingBuf<MapData>,
     /// CPUs that have a region and counters.
     pub cpus: u32,
+    stages: u32,
     extra: Fields,
     tunnels: Tunnels,
     drop: bool,
@@ -163,6 +164,7 @@ impl Kernel {
             staged,
             bell,
             cpus,
+            stages: options.stages,
             extra: options.extra,
             tunnels: options.tunnels,
             drop: options.drop,
@@ -240,11 +242,11 @@ impl Kernel {
 
     /// The programs that follow a first step: their indices among its hook's steps, their names.
     fn following(&self, first: &str) -> Vec<(u32, String)> {
-        // The last three only where there is something for them to do.
+        // Some only where there is something for them to do.
         let steps = [
             ("walk", true),
             ("queue", true),
-            ("fetch", true),
+            ("fetch", self.stages > 1),
             ("account", true),
             ("enter", self.tunnels != Tunnels::NONE),
             ("extra", self.extra != Fields::NONE),

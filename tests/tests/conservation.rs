@@ -204,7 +204,12 @@ fn native_with_constant_handover() {
 fn generic_with_constant_handover() {
     let live = run_live(
         "g",
-        &[&CONSTANT_HANDOVER[..], &["--xdp", "generic", "-v", "9"]].concat(),
+        // So small a table has queues of one packet.
+        &[
+            &CONSTANT_HANDOVER[..],
+            &["--xdp", "generic", "-v", "9", "-m", "768"],
+        ]
+        .concat(),
         few_flows,
     );
     assert_balance(&live);
@@ -263,13 +268,23 @@ fn version_5_with_constant_handover() {
 /// and thousands of hand-overs, more than any wire here gives.
 #[test]
 fn millions_of_packets_a_second_against_a_sweep_without_pause() {
+    against_a_sweep_without_pause(STAGES_MAX);
+}
+
+/// The same where a packet whose flow is known is not queued.
+#[test]
+fn millions_of_packets_a_second_against_a_sweep_with_queues_of_one() {
+    against_a_sweep_without_pause(1);
+}
+
+fn against_a_sweep_without_pause(stages: u32) {
     let shape = Shape {
         bucket_mask: table::bucket_mask(24),
         seed: Seed::new([21, 22, 23, 24, 25]),
         key_mask: KeyMask::FULL.0,
     };
     let options = ProgramOptions {
-        stages: STAGES_MAX,
+        stages,
         exact_clock: true,
         ring_flows: 1 << 10,
         ..ProgramOptions::new(shape)

@@ -1,5 +1,5 @@
 //! What weir-sensor does otherwise than softflowd, on purpose: the one list, of which the man page has all, and
-//! README what is about records. A test puts every capture through both programs, and allows no other
+//! docs/softflowd.md what is about records. A test puts every capture through both programs, and allows no other
 //! differences of records. What is the same is not here.
 
 use std::fmt::Write as _;

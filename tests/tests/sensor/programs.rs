@@ -13,7 +13,7 @@ const HOOKS: [&str; 3] = [Kernel::INGRESS, Kernel::EGRESS, Kernel::TC_INGRESS];
 /// An option, switched on.
 type Case = (&'static str, fn(&mut ProgramOptions));
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 13] = [
     ("several interfaces", |options| options.several = true),
     ("no Ethernet header", |options| options.raw = true),
     ("a filter", |options| options.filter = true),
@@ -30,6 +30,8 @@ const CASES: [Case; 11] = [
         (options.sampling, options.sampling_random) = (7, true);
     }),
     ("the exact clock", |options| options.exact_clock = true),
+    ("dropping", |options| options.drop = true),
+    ("messages", |options| options.debug_log = true),
 ];
 
 fn options(stages: u32) -> ProgramOptions {

@@ -113,6 +113,31 @@ fn s05_tags_change_no_ip_count_wherever_they_are() {
     }
 }
 
+/// The frame in this VLAN.
+fn in_vlan(vlan: u8, frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0, 0, vlan], &frame[12..]].concat()
+}
+
+/// Also by tc, where the kernel has taken the outer one out of the frame.
+#[test]
+fn s05_a_tag_inside_a_tunnel_is_that_of_the_packet_inside() {
+    let vxlan = |inside: &[u8]| {
+        let header = [8, 0, 0, 0, 0, 0, 1, 0];
+        let payload = [&[3, 0xe8, 0x12, 0xb5, 0, 0, 0, 0][..], &header, inside].concat();
+        v4(&traffic::ipv4(A, B, UDP, &payload))
+    };
+    let frames = [
+        in_vlan(5, &vxlan(&in_vlan(6, &v4(&plain())))),
+        in_vlan(5, &vxlan(&v4(&plain()))),
+        vxlan(&in_vlan(7, &v4(&plain()))),
+    ];
+    let (world, options) = (World::new("s5t"), "-T vlan --tunnels vxlan");
+    for (way, records) in meter(&world, WAYS, options, &frames, "ip_octets=3000 records=3") {
+        let vlans = records.iter().map(|flow| flow.vlan);
+        assert_eq!(sorted(vlans), [5, 6, 7], "{way}");
+    }
+}
+
 #[test]
 fn s06_padding_and_trailers_are_no_octets() {
     let syn = traffic::flood_frame(1);
@@ -129,6 +154,24 @@ fn piece(from: u8, protocol: u8, id: u16, offset: u16, more: bool) -> Vec<u8> {
     let words = [id.to_be_bytes(), field.to_be_bytes()].concat();
     let packet = traffic::ipv4([10, 0, 0, from], B, protocol, &payload);
     v4(&patched(packet, 4, &words))
+}
+
+/// Two hosts of one address, in two VLANs, whose packets have one identification.
+#[test]
+fn s07_fragments_of_one_vlan_have_no_ports_of_another() {
+    let other = patched(piece(1, UDP, 7, 0, true), 34, &[7, 0xd0]);
+    let last = piece(1, UDP, 7, 10, false);
+    let frames = [
+        in_vlan(5, &piece(1, UDP, 7, 0, true)),
+        in_vlan(6, &other),
+        in_vlan(5, &last),
+        in_vlan(6, &last),
+    ];
+    let expected = "records=2 fragment_packets=40";
+    for (way, records) in meter(&World::new("s7v"), WAYS, "-T vlan", &frames, expected) {
+        let flows = records.iter().map(|flow| (flow.vlan, flow.source_port));
+        assert_eq!(sorted(flows), [(5, 1000), (6, 2000)], "{way}");
+    }
 }
 
 #[test]
