@@ -76,7 +76,7 @@ enum What {
     Export,
     /// Capture files, beside softflowd and nfpcapd
     Offline,
-    /// Live frames through a veth pair, one core for all
+    /// Live frames through a veth pair, one core for all but the daemon
     Veth,
     /// Weir beside softflowd, nfpcapd and pmacctd on the same live frames (a quarter of an hour)
     Versus,
