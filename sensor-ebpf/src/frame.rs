@@ -33,8 +33,9 @@ pub trait Source: EbpfContext {
     fn came_in_at(&self) -> u32;
     /// The VLAN tag that the card took out of the frame, as in [`FlowKey`]'s VLAN word; 0 if none.
     fn stripped_vlan(&self) -> u16;
-    /// Packets that the card will make of it, or that were merged into it.
-    fn segments(&self) -> u32;
+    /// Packets that the card will make of it, or that were merged into it. `payload_octets` are those without the
+    /// headers that each of them has.
+    fn segments(&self, payload_octets: u32) -> u32;
     /// Has so many octets in the first buffer, if the sender left them elsewhere and they are there.
     fn pull(&self, octets: u32);
 }
@@ -74,7 +75,7 @@ impl Source for XdpContext {
     }
 
     #[inline(always)]
-    fn segments(&self) -> u32 {
+    fn segments(&self, _payload_octets: u32) -> u32 {
         1
     }
 
@@ -121,12 +122,12 @@ impl Source for TcContext {
     }
 
     #[inline(always)]
-    fn segments(&self) -> u32 {
+    fn segments(&self, payload_octets: u32) -> u32 {
         // SAFETY: as above.
         let skb = unsafe { &*self.skb.skb };
         // What a guest sent has a size, but no number yet.
         if skb.gso_segs == 0 && skb.gso_size != 0 {
-            skb.len.div_ceil(skb.gso_size)
+            payload_octets.div_ceil(skb.gso_size)
         } else {
             skb.gso_segs
         }

@@ -106,13 +106,14 @@ fn first_look<S: Source>(
     on: Switches,
 ) -> Next {
     source.pull(USUAL_OCTETS);
+    let Some((hook, raw)) = hook(source, &state, direction, on) else {
+        return Next::Done;
+    };
+    // After that: of one in so many packets, those that are forwarded would else count where they leave, too.
     if left_out(&state, on) {
         state.add(Counter::SampledOut, 1);
         return Next::Done;
     }
-    let Some((hook, raw)) = hook(source, &state, direction, on) else {
-        return Next::Done;
-    };
     if on.fields() != Fields::NONE {
         return Next::Extra;
     }
@@ -470,7 +471,9 @@ fn add_stripped_vlan<S: Source>(source: &S, walked: &mut Walked) {
 /// tunnel that is not entered, those outside). Returns their number.
 #[inline(always)]
 fn whole<S: Source>(source: &S, state: &CpuState, walked: &mut Walked) -> u16 {
-    let segments = source.segments().clamp(1, u32::from(u16::MAX));
+    let segments = source
+        .segments((walked.octets as u32).saturating_sub(u32::from(walked.headers_octets)))
+        .clamp(1, u32::from(u16::MAX));
     if segments > 1 {
         walked.octets += u64::from(segments - 1) * u64::from(walked.headers_octets);
         state.add(Counter::Packets, u64::from(segments - 1));

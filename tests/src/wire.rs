@@ -88,6 +88,50 @@ impl Wire {
     }
 }
 
+/// Sends a TCP segment that the card is to cut up into pieces of so many octets of payload (packet(7),
+/// `PACKET_VNET_HDR`); the TCP header begins at `transport_offset`.
+///
+/// # Errors
+/// What the operating system says.
+pub fn send_uncut(
+    interface: &str,
+    frame: &[u8],
+    transport_offset: u16,
+    piece_octets: u16,
+) -> io::Result<()> {
+    /// `VIRTIO_NET_HDR_F_NEEDS_CSUM` and `VIRTIO_NET_HDR_GSO_TCPV4` (linux/virtio_net.h), and where TCP's checksum is.
+    const NEEDS_CHECKSUM: u8 = 1;
+    const TCP_V4: u8 = 1;
+    const CHECKSUM_OFFSET: u16 = 16;
+    const TCP_OCTETS: u16 = 20;
+    const PACKET_VNET_HDR: libc::c_int = 15;
+    let wire = Wire::open(interface)?;
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer and length are those of a number.
+    let result = unsafe {
+        libc::setsockopt(
+            wire.socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            PACKET_VNET_HDR,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let numbers = [
+        transport_offset + TCP_OCTETS,
+        piece_octets,
+        transport_offset,
+        CHECKSUM_OFFSET,
+    ];
+    let mut message = vec![NEEDS_CHECKSUM, TCP_V4];
+    message.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
+    message.extend_from_slice(frame);
+    wire.send(&message)
+}
+
 /// Pins this thread to a CPU.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use std::{
 };
 
 use weir_netflow::Direction;
-use weir_tests::traffic;
+use weir_tests::{traffic, wire};
 
 use super::{A, B, TCP, UDP, WAYS, cut, meter, patched, plain, sorted, udp, v4, v6};
 use crate::world::{COLLECTOR, Sink, World, expect, inside, ip, of, send_from};
@@ -285,6 +285,30 @@ fn transfer(world: &World, octets: usize) {
     let moved = io::copy(&mut receiver, &mut io::sink()).unwrap();
     sending.join().unwrap().unwrap();
     assert_eq!(moved, octets as u64);
+}
+
+/// As a guest sends them: how long the pieces are is known, but not how many.
+#[test]
+fn s13_pieces_that_only_have_a_length_are_counted() {
+    const PAYLOAD: u16 = 1448;
+    let segment = [
+        &[
+            0x12, 0x34, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
+        ][..],
+        &[0; 2 * PAYLOAD as usize],
+    ]
+    .concat();
+    let frame = traffic::ethernet(None, 0x0800, &traffic::ipv4(A, B, TCP, &segment));
+    let world = World::new("s13u");
+    let sensor = world.sensor("--xdp off");
+    inside(&world.pair.a, || {
+        wire::send_uncut(&world.pair.a, &frame, 14 + 20, PAYLOAD).unwrap();
+    });
+    let octets = 2 * (20 + 20 + PAYLOAD);
+    expect(
+        &world.stop(sensor),
+        &format!("packets=2 ip_packets=2 ip_octets={octets} records=1"),
+    );
 }
 
 #[test]
