@@ -367,6 +367,9 @@ impl Outlet {
             Sent::Yes { refusals } => (refusals, None),
             Sent::No { refusals, error } => (refusals, Some(error)),
             Sent::Anew => {
+                for lane in &mut self.lanes {
+                    lane.batcher.send_templates_again();
+                }
                 for record in self.lanes[lane].batcher.begin_anew(datagram) {
                     self.batch(lane, &record, now);
                 }

@@ -55,6 +55,7 @@ pub trait Carrier: fmt::Debug + Send {
 pub struct Destination {
     socket: UdpSocket,
     address: SocketAddr,
+    way: Way,
     /// Octets that the path takes, as was told last.
     octets_max: usize,
     /// For room in the device's queue.
@@ -88,8 +89,8 @@ pub enum Sent {
         /// Octets that the path takes, without UDP and IP headers; less than was told before.
         octets_max: usize,
     },
-    /// It did not: there is a new connection, of which the collector knows nothing. Numbers and
-    /// templates begin anew (RFC 7011 sections 3.1 and 8.4).
+    /// It did not: there is a new connection, or one from another address, of which the collector knows nothing.
+    /// Numbers and templates begin anew (RFC 7011 sections 3.1 and 8.4).
     Anew,
     /// It did not, for this reason.
     No {
@@ -120,6 +121,7 @@ impl Destination {
         let destination = Self {
             socket: socket::open(Kind::Datagrams, address, way)?.into(),
             address,
+            way: way.clone(),
             octets_max: OCTETS_MAX,
             waits: Waits::default(),
         };
@@ -127,6 +129,17 @@ impl Destination {
         destination.socket.set_nonblocking(true)?;
         destination.set_discovery(libc::IP_PMTUDISC_DO)?;
         Ok(destination)
+    }
+
+    /// A socket in the place of one whose own address is this machine's no more: the kernel finds no way from there,
+    /// and keeps to it. `None` if that is not so, or the address was asked for, or there is no way yet.
+    fn with_another_address(&self) -> Option<Self> {
+        let own = self.socket.local_addr().ok()?.ip();
+        let is_gone = UdpSocket::bind((own, 0)).is_err_and(|error| is_no_address(&error));
+        if self.way.source.is_some() || !is_gone {
+            return None;
+        }
+        Self::connect_by(self.address, &self.way).ok()
     }
 
     /// How the kernel deals with the path's MTU (ip(7), ipv6(7)). With `DO` it fragments nothing,
@@ -177,6 +190,10 @@ impl Destination {
         let mtu = usize::try_from(mtu).ok().filter(|_| result == 0)?;
         Some(mtu.saturating_sub(headers_octets).min(OCTETS_MAX))
     }
+}
+
+fn is_no_address(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 /// The longest datagram there is: IPv4's length field has 16 bits.
@@ -237,7 +254,15 @@ impl Carrier for Destination {
                     }
                     last = error;
                 }
-                Err(error) => return Sent::No { refusals, error },
+                Err(error) => {
+                    return match self.with_another_address() {
+                        Some(anew) => {
+                            *self = anew;
+                            Sent::Anew
+                        }
+                        None => Sent::No { refusals, error },
+                    };
+                }
             }
         }
         Sent::No {

@@ -194,7 +194,7 @@ fn x02_what_a_router_threw_away_is_counted() {
                 refusals,
                 octets_max,
             } => (refusals, Some(octets_max)),
-            Sent::Anew => panic!("there are no connections in UDP"),
+            Sent::Anew => panic!("the address is the same"),
             Sent::No { error, .. } => panic!("{error}"),
         }
     };
@@ -208,6 +208,37 @@ fn x02_what_a_router_threw_away_is_counted() {
     assert!(
         matches!(sent, Sent::TooLong { refusals: 0, .. }),
         "{sent:?}"
+    );
+}
+
+/// As when a lease ends: the kernel finds no way from an address that is gone, and a socket keeps to its own.
+#[test]
+fn x01_datagrams_leave_again_when_the_own_address_has_changed() {
+    let world = World::new("x1a");
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    for (end, number) in [(a, 1), (b, 2)] {
+        ip(end, &format!("link set {end} arp on"));
+        ip(end, &format!("addr add 10.66.0.{number}/24 dev {end}"));
+    }
+    let sink = Sink::at(a, "10.66.0.1:2055");
+    let sensor = world.sensor("-n 10.66.0.1:2055 -t idle=100ms -t expint=50ms");
+    let meter = |numbers: Range<u32>| {
+        world.send(&flood_frames(numbers));
+        thread::sleep(Duration::from_secs(2));
+    };
+    meter(0..100);
+    ip(b, &format!("addr del 10.66.0.2/24 dev {b}"));
+    // Meanwhile there is no way at all.
+    meter(100..200);
+    ip(b, &format!("addr add 10.66.0.3/24 dev {b}"));
+    meter(200..300);
+    let found = world.stop(sensor);
+    let unsent = of(&found["records_unsent"], "records");
+    let said = fs::read_to_string(world.path("log")).unwrap();
+    assert!(unsent < 150, "{said}\n{found:#}");
+    assert_eq!(
+        sink.decode().records.len() as u64 + unsent,
+        of(&found, "records")
     );
 }
 
