@@ -29,8 +29,13 @@ pub fn children_ns() -> f64 {
     ns(usage.ru_utime) + ns(usage.ru_stime)
 }
 
-/// The middle one.
+/// The middle one, or what lies between the two in the middle.
 pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    let half = figures.len() / 2;
+    if figures.len().is_multiple_of(2) {
+        f64::midpoint(figures[half - 1], figures[half])
+    } else {
+        figures[half]
+    }
 }

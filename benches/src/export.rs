@@ -133,7 +133,15 @@ fn softflowd(report: &mut Report, pair: &Pair) -> Result<()> {
         command.args(["-c", &control, word]);
         command
     };
-    let sent = fill(pair, SLOW_PPS)?;
+    let dropped = || -> Result<u64> {
+        let answer = control("statistics").output().context("softflowctl")?;
+        let statistics = String::from_utf8_lossy(&answer.stdout);
+        number_after(&statistics, "Packets dropped by libpcap:")
+            .with_context(|| format!("softflowd's statistics: {statistics}"))
+    };
+    let filled = fill(pair, SLOW_PPS)?;
+    thread::sleep(SETTLE);
+    let dropped_before = dropped()?;
     let mut expire = control("expire-all");
     let mut expire = expire
         .stdout(Stdio::null())
@@ -145,18 +153,21 @@ fn softflowd(report: &mut Report, pair: &Pair) -> Result<()> {
     });
     let _ = expire.kill();
     let _ = expire.wait();
-    let statistics = control("statistics").output().context("softflowctl")?;
-    let statistics = String::from_utf8_lossy(&statistics.stdout).into_owned();
+    let dropped = dropped();
     let _ = control("exit").output();
     daemon.wait(PATIENCE)?;
-    let (received, sent) = (collector.close()?, sent + meanwhile?);
-    let dropped = number_after(&statistics, "Packets dropped by libpcap:")
-        .with_context(|| format!("softflowd's statistics: {statistics}"))?;
+    let (received, meanwhile) = (collector.close()?, meanwhile?);
     for (what, figure, unit) in [
         ("datagrams received", received.datagrams, "datagrams"),
         ("datagrams lost", received.kernel_drops, "datagrams"),
-        ("packets sent", sent, "packets"),
-        ("packets its ring dropped", dropped, "packets"),
+        ("packets sent meanwhile", meanwhile, "packets"),
+        (
+            "packets its ring dropped meanwhile",
+            dropped? - dropped_before,
+            "packets",
+        ),
+        ("packets sent before", filled, "packets"),
+        ("packets its ring dropped before", dropped_before, "packets"),
     ] {
         report.context(
             format!("softflowd, {FLOWS} flows expired at once: {what}"),

@@ -3,4 +3,5 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 pub mod cpu;
+pub mod interrupt;
 pub mod live;

@@ -28,22 +28,12 @@ mod testrun;
 mod versus;
 mod veth;
 
-use std::{
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Parser;
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    flag,
-};
 
-use weir_benches::{cpu, live::trial};
+use weir_benches::{cpu, interrupt, live::trial};
 
 use crate::bars::Report;
 
@@ -96,15 +86,6 @@ struct Run {
     record: bool,
     /// Flows of the archive that is asked, if told.
     flows: Option<u64>,
-    interrupted: Arc<AtomicBool>,
-}
-
-impl Run {
-    /// Fails once somebody wants to end: on the way out namespaces and processes are cleaned up.
-    fn go_on(&self) -> Result<()> {
-        ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
-        Ok(())
-    }
 }
 
 impl What {
@@ -163,13 +144,8 @@ fn main() -> Result<ExitCode> {
         quick: options.quick,
         record: !options.quick && !options.no_record,
         flows: options.flows,
-        interrupted: Arc::default(),
     };
-    for signal in [SIGINT, SIGTERM] {
-        // The first one is a wish, the second an order.
-        flag::register_conditional_shutdown(signal, 1, Arc::clone(&run.interrupted))?;
-        flag::register(signal, Arc::clone(&run.interrupted))?;
-    }
+    interrupt::listen()?;
     let wanted = if options.what.is_empty() {
         What::ALL.to_vec()
     } else {
@@ -177,7 +153,7 @@ fn main() -> Result<ExitCode> {
     };
     let mut missed = Vec::new();
     for what in &wanted {
-        run.go_on()?;
+        interrupt::go_on()?;
         let mut report = Report::default();
         let result = trial::apart(|| what.measure(&mut report, &run));
         print!("{}", report.to_markdown());

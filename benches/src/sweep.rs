@@ -6,27 +6,27 @@ use std::{thread, time::Duration};
 use anyhow::{Result, ensure};
 use weir_benches::live::{generator::Order, trial};
 use weir_sensor::{
-    clock::Now,
+    clock::{Now, Ticks},
     expiry::Timeouts,
     grace,
+    kernel::{self, ProgramOptions},
     sweep::{Sweep, Take},
-    table::Table,
 };
-use weir_sensor_common::{
-    FlowKey, KeyMask,
-    hash::Seed,
-    slot::Sighting,
-    table::{Shape, account},
-};
+use weir_tests::wire;
 
 use crate::{
     bars::{Bar, Report},
     cpu::{median, thread_ns},
     sensor::{self, Sensor, of},
+    testrun::{self, Flows, Object, Programs},
     veth,
 };
 
+/// Of all CPUs' regions together.
 const SLOTS: u32 = 1 << 21;
+/// Flows drawn beforehand.
+const SEQUENCE: u32 = 1 << 23;
+const PROGRAM: &str = "bench_weir";
 const ROUNDS: usize = 9;
 /// Live flows of the whole sensor.
 const LIVE: u32 = 1_000_000;
@@ -43,45 +43,46 @@ pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
     share(report, watched)
 }
 
-/// A table of our own, swept by this thread.
+/// The program's table, filled by test runs on each CPU and swept by this thread.
 fn scan(report: &mut Report) -> Result<()> {
-    let shape = Shape {
-        bucket_mask: SLOTS / 8 - 1,
-        seed: Seed::new([3, 1, 4, 1, 5]),
-        key_mask: KeyMask::FULL.0,
+    let cpus = kernel::cpus()?;
+    let slots = SLOTS / cpus.next_power_of_two();
+    let flows = Flows {
+        count: Some(slots / 2),
+        sequence: SEQUENCE,
+        places: 1,
     };
-    let mut table = Table::anonymous(shape)?;
-    let now = Now::read();
-    for flow in 0..SLOTS / 2 {
-        let key = FlowKey {
-            source: [0, u64::from(flow)],
-            ..FlowKey::default()
-        };
-        let sighting = Sighting {
-            key,
-            hash: shape.hash(&key, 0),
-            octets: 60,
-            tick: now.tick(),
-            packets: 1,
-            ..Sighting::default()
-        };
-        account(&mut table.local(&mut Vec::new()), &shape, &sighting);
+    let options = ProgramOptions::new(testrun::shape(slots));
+    let mut programs = Programs::load(Object::Whole, &options, flows, &[PROGRAM])?;
+    for cpu in 0..cpus {
+        wire::pin(cpu as usize)?;
+        programs.run(PROGRAM, SEQUENCE.min(slots * 8))?;
     }
+    let kernel = programs.kernel();
+    let ticks = Ticks::of_timer(|| kernel.settle())?;
+    let now = Now::read().with_ticks(ticks);
+    let (live, all) = (kernel.table.all_occupied().count(), slots * cpus);
+    // Of so many drawn, a few are drawn never.
+    ensure!(
+        live > all as usize * 49 / 100,
+        "{live} of {all} slots are taken"
+    );
     let timeouts = Timeouts::default();
-    let figures = (0..ROUNDS).map(|_| {
+    let mut figures = Vec::new();
+    for _ in 0..ROUNDS {
         // It remembers no bucket yet, and looks at all.
         let mut sweep = Sweep::default();
         let before = thread_ns();
-        sweep.close(&table, &now, Take::Expired(&timeouts));
-        (thread_ns() - before) / 1e6
-    });
-    let figure = median(figures.collect());
+        let closed = sweep.close(&kernel.table, &now, Take::Expired(&timeouts));
+        figures.push((thread_ns() - before) / 1e6);
+        ensure!(closed == 0, "{closed} flows were over");
+    }
     report.bar(
         "scan of 2M slots",
         "ms",
-        figure,
+        median(figures),
         Bar::at_most(12.0, 6.0),
-        "",
+        format!("{all} slots of the program's table, {live} of them live"),
     );
     Ok(())
 }

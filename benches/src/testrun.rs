@@ -188,6 +188,11 @@ impl Programs {
         Ok(())
     }
 
+    /// What is loaded, for a look at the table.
+    pub fn kernel(&mut self) -> &mut Kernel {
+        &mut self.kernel
+    }
+
     /// The length of these programs together.
     pub fn length(&mut self, names: &[&str]) -> Result<Length> {
         const INSTRUCTION_OCTETS: u32 = 8;

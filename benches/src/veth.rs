@@ -23,6 +23,7 @@ use crate::{
     Run,
     bars::{Bar, Report},
     cpu::median,
+    interrupt,
     progress::Progress,
 };
 
@@ -44,14 +45,13 @@ pub fn measure(report: &mut Report, run: &Run) -> Result<()> {
     // The flood has one search more.
     let progress = Progress::new(2 * rounds * CASES.len() as u64 + 1)?;
     for case in CASES {
-        measure_case(report, run, &pair, length, rounds, case, &progress)?;
+        measure_case(report, &pair, length, rounds, case, &progress)?;
     }
     Ok(())
 }
 
 fn measure_case(
     report: &mut Report,
-    run: &Run,
     pair: &Pair,
     length: Duration,
     rounds: u64,
@@ -59,7 +59,7 @@ fn measure_case(
     progress: &Progress,
 ) -> Result<()> {
     let search = |receiver: Receiver, goal| -> Result<Found> {
-        run.go_on()?;
+        interrupt::go_on()?;
         let what = format!("{name}, {}", receiver.name());
         progress.begin(what.clone());
         let setup = Setup {
@@ -69,7 +69,7 @@ fn measure_case(
         let found = trial::search(pair, &setup, goal, |_, outcome| {
             let pps = outcome.sent.pps() as f64 / 1e6;
             progress.begin(format!("{what}: the last trial was at {pps:.2} Mpps"));
-            run.go_on()
+            interrupt::go_on()
         })?;
         progress.say(&format!("veth: {what}: {:.2} Mpps", mpps(&found)));
         progress.step(1);

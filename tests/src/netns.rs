@@ -64,24 +64,23 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Frames that reached the receiving end, and frames dropped between the two.
+    /// Frames that reached the receiving end, and frames dropped between the two or by the stack behind it.
     ///
     /// # Errors
     /// If `ip` does not say.
     pub fn received_and_dropped(&self) -> Result<(u64, u64)> {
-        let count = |name: &str, side: &str, counter: &str| -> Result<u64> {
-            let output = Command::new("ip")
-                .args(["-n", name, "-s", "-j", "link", "show", name])
-                .output()?;
-            let links: Value = serde_json::from_slice(&output.stdout)?;
-            links[0]["stats64"][side][counter]
-                .as_u64()
-                .with_context(|| format!("{name}: {side} {counter}"))
-        };
         Ok((
             count(&self.b, "rx", "packets")?,
-            count(&self.a, "tx", "dropped")? + count(&self.b, "rx", "dropped")?,
+            self.dropped_between()? + count(&self.b, "rx", "dropped")?,
         ))
+    }
+
+    /// Frames dropped between the two: the driver at the receiving end has not seen them.
+    ///
+    /// # Errors
+    /// If `ip` does not say.
+    pub fn dropped_between(&self) -> Result<u64> {
+        count(&self.a, "tx", "dropped")
     }
 
     /// A command in the receiving namespace.
@@ -91,6 +90,16 @@ impl Pair {
         command.args(["netns", "exec", &self.b]).arg(program);
         command
     }
+}
+
+fn count(name: &str, side: &str, counter: &str) -> Result<u64> {
+    let output = Command::new("ip")
+        .args(["-n", name, "-s", "-j", "link", "show", name])
+        .output()?;
+    let links: Value = serde_json::from_slice(&output.stdout)?;
+    links[0]["stats64"][side][counter]
+        .as_u64()
+        .with_context(|| format!("{name}: {side} {counter}"))
 }
 
 impl Drop for Pair {

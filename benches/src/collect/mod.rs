@@ -33,6 +33,7 @@ use crate::{
     bars::{Bar, Report},
     buffer::BufferLimit,
     campus::Family,
+    interrupt,
     progress::Progress,
     replay::{Replay, Sender},
 };
@@ -122,8 +123,7 @@ const QUICK: Effort = Effort {
 };
 
 /// What is at work.
-struct Bench<'a> {
-    run: &'a Run,
+struct Bench {
     effort: Effort,
     nfcapd: Nfcapd,
     who: Vec<Who>,
@@ -140,7 +140,6 @@ pub fn measure(report: &mut Report, run: &Run) -> Result<()> {
     let rotations = cases().filter(|case| case.rotates).count() as u64;
     let steps = cases().count() as u64 * who.len() as u64 * (1 + effort.cpu_rounds) + rotations;
     let bench = Bench {
-        run,
         effort,
         nfcapd,
         who,
@@ -158,9 +157,9 @@ pub fn measure(report: &mut Report, run: &Run) -> Result<()> {
     Ok(())
 }
 
-impl Bench<'_> {
+impl Bench {
     fn measure_case(&self, report: &mut Report, case: &Case) -> Result<()> {
-        self.run.go_on()?;
+        interrupt::go_on()?;
         self.progress
             .begin(format!("{}: making datagrams", case.name));
         let now_ns = Now::read().unix_ns;
@@ -262,7 +261,7 @@ impl Bench<'_> {
         rate: u64,
         flows: u64,
     ) -> Result<Outcome> {
-        self.run.go_on()?;
+        interrupt::go_on()?;
         self.progress.begin(format!(
             "{}, {} at {:.2} M flows/s",
             case.name,
@@ -274,7 +273,7 @@ impl Bench<'_> {
         let sender = trial::apart(|| {
             wire::pin(SENDER_CPU)?;
             let mut sender = Sender::new(port, rate)?;
-            replay.send(&mut sender, flows, || self.run.go_on())?;
+            replay.send(&mut sender, flows, interrupt::go_on)?;
             let per_second = sender.flows_per_second();
             Ok((sender.flows, per_second))
         });

@@ -104,10 +104,16 @@ impl Kind {
 pub struct Sizes(pub Vec<(usize, u16)>);
 
 impl Sizes {
+    /// Packets of which each size has its share exactly.
+    #[must_use]
+    pub fn turn(&self) -> u64 {
+        self.0.iter().map(|(_, weight)| u64::from(*weight)).sum()
+    }
+
     /// How many of some packets have which size; all of them together are exactly those packets.
     #[must_use]
     pub fn shares(&self, packets: u32) -> Vec<u32> {
-        let all: u64 = self.0.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let all = self.turn();
         let (mut weights, mut before) = (0_u64, 0_u32);
         let share = |(_, weight): &(usize, u16)| {
             weights += u64::from(*weight);

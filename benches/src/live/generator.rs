@@ -31,8 +31,8 @@ pub const SEQUENCE: u32 = 1 << 22;
 
 /// Frames the kernel makes at a time: a poll of the peer's receive queue.
 const BATCH: u32 = 64;
-/// Frames of a chunk at least (a batch) and at most, between two looks at the clock.
-const CHUNK: (u64, u64) = (64, 4096);
+/// Frames of a chunk at most, between two looks at the clock.
+const CHUNK_MAX: u64 = 4096;
 /// The same when there is no rate to keep.
 const CHUNK_UNPACED: u64 = 1 << 16;
 /// How long the interface's count may take to come up to what was sent.
@@ -159,7 +159,8 @@ impl Generator {
             // A sleep, not a spin: processor time of a spin could not be told from softirqs'.
             let early_ns = due_ns(asked, order.rate).saturating_sub(now_ns);
             thread::sleep(Duration::from_nanos(early_ns));
-            let next = chunk(order.rate).min(order.packets - asked);
+            crate::interrupt::go_on()?;
+            let next = chunk(order.rate, &self.sizes).min(order.packets - asked);
             self.run(u32::try_from(next)?)?;
             asked += next;
         }
@@ -259,12 +260,12 @@ fn due_ns(packets: u64, rate: u64) -> u64 {
     per_second(packets, rate)
 }
 
-/// A millisecond's packets, within bounds.
-fn chunk(rate: u64) -> u64 {
+/// A millisecond's packets; as many as have each length once at least, that all have their share.
+fn chunk(rate: u64, sizes: &Sizes) -> u64 {
     if rate == 0 {
         CHUNK_UNPACED
     } else {
-        (rate / 1000).clamp(CHUNK.0, CHUNK.1)
+        (rate / 1000).clamp(sizes.turn().min(CHUNK_MAX), CHUNK_MAX)
     }
 }
 
@@ -299,7 +300,12 @@ mod tests {
 
     #[test]
     fn chunks_are_a_millisecond_within_bounds() {
-        let chunks = [1, 64_000, 500_000, 4_096_000, 20_000_000].map(chunk);
-        assert_eq!(chunks, [64, 64, 500, 4096, 4096]);
+        let one = Sizes(vec![(60, 1)]);
+        let chunks = [1, 64_000, 500_000, 4_096_000, 20_000_000].map(|rate| chunk(rate, &one));
+        assert_eq!(chunks, [1, 64, 500, 4096, 4096]);
+        let mix = Sizes(vec![(60, 7), (576, 4), (1500, 1)]);
+        assert_eq!([1, 500_000].map(|rate| chunk(rate, &mix)), [12, 500]);
+        let steep = Sizes(vec![(60, u16::MAX), (576, u16::MAX)]);
+        assert_eq!(chunk(1, &steep), CHUNK_MAX);
     }
 }

@@ -44,7 +44,7 @@ pub struct Setup {
 pub struct Outcome {
     /// What the generator did.
     pub sent: Sent,
-    /// Packets that are in no record of the receiver's.
+    /// Packets that are in no record of the receiver's, or in too many.
     pub lost: u64,
     /// Those of them that are in no counter of its either.
     pub unaccounted: u64,
@@ -194,8 +194,8 @@ fn run_here(pair: &Pair, setup: &Setup, folder: &Path) -> Result<Outcome> {
     packets += sent.packets;
     Ok(Outcome {
         sent,
-        lost: packets.saturating_sub(counted.recorded),
-        unaccounted: packets.saturating_sub(counted.accounted),
+        lost: packets.abs_diff(counted.recorded),
+        unaccounted: packets.abs_diff(counted.accounted),
         records: counted.records,
         busy_ns: before.busy_ns_until(&after),
     })

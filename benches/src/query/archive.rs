@@ -29,10 +29,10 @@ use weir_tests::{
 };
 
 use crate::{
-    Run,
     buffer::{BUFFER_OCTETS, BufferLimit},
     campus::{Campus, Family},
     collect::{Nfcapd, Who, binary, nfdump_flows},
+    interrupt,
     progress::Progress,
     replay::{Encoded, Sender},
 };
@@ -83,7 +83,7 @@ pub struct Archive {
 
 impl Archive {
     /// Writes about so many flows, in whole hours.
-    pub fn make(flows: u64, nfcapd: &Nfcapd, run: &Run) -> Result<Self> {
+    pub fn make(flows: u64, nfcapd: &Nfcapd) -> Result<Self> {
         let target = process::binaries()?;
         let target = target.parent().context("target/")?.join("bench-query");
         let an_hour = (flows / HOURS).max(HUNTED_FLOWS as u64);
@@ -94,13 +94,13 @@ impl Archive {
             flows: an_hour * HOURS,
             octets: (0, 0),
         };
-        let digest = archive.write_weir(an_hour, run)?;
+        let digest = archive.write_weir(an_hour)?;
         archive.write_small()?;
         let contents = format!("{} flows, digest {digest:016x}\n", archive.flows);
         let marker = archive.nfdump.with_extension(MARKER);
         if fs::read_to_string(&marker).ok().as_ref() != Some(&contents) {
             let _ = fs::remove_file(&marker);
-            archive.write_nfdump(an_hour, nfcapd, run)?;
+            archive.write_nfdump(an_hour, nfcapd)?;
             fs::write(&marker, contents)?;
         }
         let octets = (octets_below(&archive.weir)?, octets_below(&archive.nfdump)?);
@@ -108,13 +108,13 @@ impl Archive {
     }
 
     /// Returns a digest of all flows.
-    fn write_weir(&self, an_hour: u64, run: &Run) -> Result<u64> {
+    fn write_weir(&self, an_hour: u64) -> Result<u64> {
         let progress = Progress::new(HOURS)?;
         let mut campus = Campus::new(Family::Both, SEED);
         let mut digest = 0;
         empty(&self.weir)?;
         for hour in 0..HOURS {
-            run.go_on()?;
+            interrupt::go_on()?;
             progress.begin(format!("writing {} flows as Parquet", self.flows));
             let flows = flows_of(&mut campus, hour, an_hour);
             digest = flows.iter().fold(digest, digested);
@@ -150,11 +150,11 @@ impl Archive {
         Ok(())
     }
 
-    fn write_nfdump(&self, an_hour: u64, nfcapd: &Nfcapd, run: &Run) -> Result<()> {
+    fn write_nfdump(&self, an_hour: u64, nfcapd: &Nfcapd) -> Result<()> {
         let _raised = BufferLimit::raise()?;
         let mut rate = RATE;
         for _ in 0..TRIES {
-            self.send_all(an_hour, rate, nfcapd, run)?;
+            self.send_all(an_hour, rate, nfcapd)?;
             let kept = nfdump_flows(&self.nfdump)?;
             if kept == self.flows {
                 return Ok(());
@@ -168,7 +168,7 @@ impl Archive {
         bail!("nfcapd loses flows at {rate} a second: is the machine busy?")
     }
 
-    fn send_all(&self, an_hour: u64, rate: u64, nfcapd: &Nfcapd, run: &Run) -> Result<()> {
+    fn send_all(&self, an_hour: u64, rate: u64, nfcapd: &Nfcapd) -> Result<()> {
         /// For what is in its receive buffer.
         const SETTLE: Duration = Duration::from_secs(2);
         empty(&self.nfdump)?;
@@ -189,7 +189,7 @@ impl Archive {
         let mut batcher = Batcher::new(BatchOptions::new(Version::V9));
         let mut sender = Sender::new(port, rate)?;
         for hour in 0..HOURS {
-            run.go_on()?;
+            interrupt::go_on()?;
             progress.begin(format!("sending {} flows to nfcapd", self.flows));
             let passed_s = (hour + 1) * HOUR_S;
             let now = ExportTime {

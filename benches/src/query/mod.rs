@@ -17,6 +17,7 @@ use crate::{
     bars::{Bar, Report},
     collect::Nfcapd,
     cpu::median,
+    interrupt,
     progress::Progress,
     table::median_ratio,
 };
@@ -35,8 +36,7 @@ struct Effort {
 }
 
 /// What is at work.
-struct Bench<'a> {
-    run: &'a Run,
+struct Bench {
     archive: Archive,
     programs: Programs,
     effort: Effort,
@@ -54,7 +54,7 @@ pub fn measure(report: &mut Report, run: &Run) -> Result<()> {
     };
     let programs = Programs::find()?;
     let nfcapd = Nfcapd::find()?;
-    let archive = Archive::make(run.flows.unwrap_or(flows), &nfcapd, run)?;
+    let archive = Archive::make(run.flows.unwrap_or(flows), &nfcapd)?;
     let flows = archive.flows as f64;
     report.context("flows, over 30 days", flows, "flows");
     let (weir, nfdump) = archive.octets;
@@ -62,7 +62,6 @@ pub fn measure(report: &mut Report, run: &Run) -> Result<()> {
         report.context(name, octets as f64 / flows, "octets/flow");
     }
     let bench = Bench {
-        run,
         archive,
         programs,
         effort,
@@ -75,7 +74,7 @@ pub fn measure(report: &mut Report, run: &Run) -> Result<()> {
     bench.at_the_terminal(report)
 }
 
-impl Bench<'_> {
+impl Bench {
     fn measure_question(&self, report: &mut Report, question: Question) -> Result<()> {
         let name = question.name();
         // Who reads the files first reads them from disk: that round is nobody's.
@@ -119,7 +118,7 @@ impl Bench<'_> {
     ) -> Result<()> {
         let mut answers: Vec<(Engine, Answer)> = Vec::new();
         for (index, engine) in ENGINES.into_iter().enumerate() {
-            self.run.go_on()?;
+            interrupt::go_on()?;
             let how = if is_cold { ", cold" } else { "" };
             let what = format!("{}: {}{how}", question.name(), engine.name());
             self.progress.begin(what.clone());
@@ -152,7 +151,7 @@ impl Bench<'_> {
         let rounds = |work: &dyn Fn() -> Result<f64>| -> Result<f64> {
             let mut figures = Vec::new();
             for _ in 0..self.effort.warm {
-                self.run.go_on()?;
+                interrupt::go_on()?;
                 figures.push(work()?);
             }
             Ok(median(figures))

@@ -22,6 +22,7 @@ use crate::{
     Run,
     bars::{Bar, Report},
     cpu::median,
+    interrupt,
     progress::Progress,
     veth,
 };
@@ -152,9 +153,10 @@ fn add(report: &mut Report, (name, _, bars): Case, row: &[Option<Figures>; N]) {
     }
 }
 
-/// softflowd's processor time over Weir's, if both are known and above zero.
+/// softflowd's processor time over Weir's, if both are known and above zero, and Weir lost nothing for it.
 fn ratio(row: &[Option<Figures>; N]) -> Option<f64> {
     let cpu_ns = |receiver: usize| row[receiver]?.cpu_ns.filter(|cpu_ns| *cpu_ns > 0.0);
+    row[WEIR].filter(|figures| figures.lost == 0)?;
     Some(cpu_ns(SOFTFLOWD)? / cpu_ns(WEIR)?)
 }
 
@@ -247,7 +249,7 @@ impl Bench<'_> {
     }
 
     fn trial<T>(&self, what: &str, setup: &Setup, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.run.go_on()?;
+        interrupt::go_on()?;
         let rate = match setup.rate {
             0 => "as fast as it goes".to_owned(),
             pps => format!("{:.3} Mpps", pps as f64 / 1e6),
@@ -318,7 +320,8 @@ mod tests {
         };
         let both = [took(Some(1200.0)), None, None, took(Some(60.0))];
         assert_eq!(ratio(&both), Some(20.0));
-        for weir in [None, took(None), took(Some(-3.0)), took(Some(0.0))] {
+        let lossy = took(Some(60.0)).map(|figures| Figures { lost: 1, ..figures });
+        for weir in [None, took(None), took(Some(-3.0)), took(Some(0.0)), lossy] {
             assert_eq!(ratio(&[took(Some(1200.0)), None, None, weir]), None);
         }
     }

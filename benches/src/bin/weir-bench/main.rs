@@ -8,20 +8,26 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use serde_json::json;
-use weir_benches::live::{
-    generator::{Generator, Order},
-    trial::{self, Goal, Outcome},
+use weir_benches::{
+    interrupt,
+    live::{
+        generator::{Generator, Order},
+        trial::{self, Goal, Outcome},
+    },
 };
 use weir_tests::wire;
 
 use crate::options::{Command, Cost, Generate, Options, Search};
 
 fn main() -> ExitCode {
-    let result = match Options::parse().command {
-        Command::Generate(options) => generate(&options),
-        Command::Search(options) => search(&options),
-        Command::Cpu(options) => cost(&options),
-    };
+    let command = Options::parse().command;
+    let result = interrupt::listen()
+        .map_err(Into::into)
+        .and_then(|()| match command {
+            Command::Generate(options) => generate(&options),
+            Command::Search(options) => search(&options),
+            Command::Cpu(options) => cost(&options),
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -33,7 +39,7 @@ fn main() -> ExitCode {
 
 fn generate(options: &Generate) -> Result<()> {
     let traffic = &options.traffic;
-    let plan = traffic.plan(options.rate)?;
+    let plan = traffic.plan(options.rate, options.new_flows)?;
     wire::pin(traffic.cpu).with_context(|| format!("there is no CPU {}", traffic.cpu))?;
     let sent = Generator::new(&options.interface, &plan)?.send(&Order {
         packets: options.packets,
@@ -65,7 +71,7 @@ fn generate(options: &Generate) -> Result<()> {
 
 fn search(options: &Search) -> Result<()> {
     let json = options.trial.traffic.json;
-    let setup = options.trial.setup(0)?;
+    let setup = options.trial.setup(0, 0)?;
     let pair = trial::pair()?;
     let mut trials = Vec::new();
     let found = trial::search(&pair, &setup, Goal::Recorded, |wanted_pps, outcome| {
@@ -95,7 +101,7 @@ fn search(options: &Search) -> Result<()> {
 }
 
 fn cost(options: &Cost) -> Result<()> {
-    let setup = options.trial.setup(options.rate)?;
+    let setup = options.trial.setup(options.rate, options.new_flows)?;
     let pair = trial::pair()?;
     let cost = trial::cost(&pair, &setup, options.floor, options.rounds)?;
     if options.trial.traffic.json {

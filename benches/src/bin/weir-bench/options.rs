@@ -42,6 +42,9 @@ pub struct Generate {
     /// Frames a second (0: as fast as it goes)
     #[arg(long, value_name = "PPS", default_value_t = 0)]
     pub rate: u64,
+    /// Besides, so many flows that were not sent before (needs --rate)
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 0)]
+    pub new_flows: u32,
     #[command(flatten)]
     pub traffic: Traffic,
 }
@@ -59,6 +62,9 @@ pub struct Cost {
     /// Frames a second, few enough that none is lost (0: as fast as it goes)
     #[arg(long, value_name = "PPS", default_value_t = 0)]
     pub rate: u64,
+    /// Besides, so many flows that were not sent before (needs --rate)
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 0)]
+    pub new_flows: u32,
     /// What the receiver is compared with
     #[arg(long, default_value = "stack")]
     pub floor: Receiver,
@@ -108,9 +114,6 @@ pub struct Traffic {
     /// With a VLAN tag
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
     pub vlan: Option<u16>,
-    /// Besides, so many flows that were not sent before (needs --rate)
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 0)]
-    pub new_flows: u32,
     /// CPU of the generator
     #[arg(long, default_value_t = 0)]
     pub cpu: usize,
@@ -154,8 +157,8 @@ impl FromStr for Mac {
 }
 
 impl Traffic {
-    /// The plan, for a rate.
-    pub fn plan(&self, rate: u64) -> Result<Plan> {
+    /// The plan, for a rate and so many new flows a second.
+    pub fn plan(&self, rate: u64, new_flows: u32) -> Result<Plan> {
         let kind = Kind {
             destination: self.destination_mac.0,
             ipv6: self.ipv6,
@@ -166,10 +169,9 @@ impl Traffic {
         if let Some((octets, _)) = sizes.0.iter().find(|(octets, _)| *octets < least) {
             bail!("--size {octets}: with these headers a frame has at least {least} octets");
         }
-        if u64::from(self.new_flows) > rate {
+        if u64::from(new_flows) > rate {
             bail!(
-                "--new-flows {}: they are part of the packets, so --rate must be as high at least",
-                self.new_flows
+                "--new-flows {new_flows}: they are part of the packets, so --rate must be as high at least"
             );
         }
         Ok(Plan {
@@ -181,18 +183,18 @@ impl Traffic {
                 Distribution::Zipf => sequence::Distribution::Zipf(self.zipf_exponent),
                 Distribution::Flood => sequence::Distribution::Flood,
             },
-            fresh_share: f64::from(self.new_flows) / rate.max(1) as f64,
+            fresh_share: f64::from(new_flows) / rate.max(1) as f64,
             seed: self.seed,
         })
     }
 }
 
 impl Trial {
-    /// The setup, for a rate.
-    pub fn setup(&self, rate: u64) -> Result<Setup> {
+    /// The setup, for a rate and so many new flows a second.
+    pub fn setup(&self, rate: u64, new_flows: u32) -> Result<Setup> {
         Ok(Setup {
             receiver: self.receiver,
-            plan: self.traffic.plan(rate)?,
+            plan: self.traffic.plan(rate, new_flows)?,
             rate,
             length: Duration::from_secs(self.seconds),
             generator_cpu: self.traffic.cpu,
@@ -215,7 +217,7 @@ mod tests {
     fn plan(arguments: &str) -> Result<Plan> {
         let arguments = format!("weir-bench generate --interface x {arguments}");
         match Options::try_parse_from(arguments.split_whitespace())?.command {
-            Command::Generate(generate) => generate.traffic.plan(generate.rate),
+            Command::Generate(generate) => generate.traffic.plan(generate.rate, generate.new_flows),
             _ => bail!("another command"),
         }
     }
@@ -238,6 +240,14 @@ mod tests {
         assert!((share - 0.25).abs() < 1e-9);
         assert!(plan("--new-flows 1").is_err());
         assert!(plan("--rate 1000 --new-flows 1001").is_err());
+    }
+
+    #[test]
+    fn a_search_has_no_rate_that_new_flows_were_part_of() {
+        let line = |more: &str| format!("weir-bench search weir {more}");
+        let parse = |line: String| Options::try_parse_from(line.split_whitespace());
+        assert!(parse(line("")).is_ok());
+        assert!(parse(line("--new-flows 5")).is_err());
     }
 
     #[test]
