@@ -5,7 +5,7 @@ mod places;
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, mem,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +19,7 @@ use aya::programs::{
 use weir_sensor_common::interface::{Interface, RECEIVED};
 
 use crate::{
-    filter::{self, Filter},
+    filter::{self, Clsact, Filter},
     interface::{self, Promiscuous},
     kernel::{self, Kernel, root},
     pin::{self, Pins},
@@ -44,6 +44,8 @@ pub struct Port {
     pub dead_filters: usize,
     links: Vec<FdLink>,
     filters: Vec<Filter>,
+    /// After them.
+    hook: Option<Clsact>,
     /// On for as long as it is here.
     promiscuous: Option<Promiscuous>,
 }
@@ -85,6 +87,7 @@ impl Port {
             dead_filters: 0,
             links: Vec::new(),
             filters: Vec::new(),
+            hook: None,
             promiscuous: None,
         };
         if how.direction != Direction::Out {
@@ -291,6 +294,13 @@ impl Port {
         pins: Option<&Pins>,
     ) -> Result<()> {
         let program: &mut SchedClassifier = kernel.program(name)?.try_into()?;
+        let added = Clsact::add(&self.name);
+        if pins.is_some() {
+            // It stays with the filters.
+            mem::forget(added);
+        } else {
+            self.hook = self.hook.take().or(added);
+        }
         let (filter, replaced) = Filter::attach(program, &self.name, at, pins.is_some())?;
         self.dead_filters += usize::from(replaced);
         self.filters.push(filter);
@@ -328,6 +338,11 @@ impl Port {
         anyhow!("cannot attach to {}: {}", self.name, sentence(error))
     }
 
+    /// Takes the programs off, those too that were to stay. Pinned links come off by their pins.
+    pub fn take_off(mut self) {
+        self.filters.iter_mut().for_each(Filter::come_off);
+    }
+
     /// What has changed since it was attached; `places` is from [`places()`].
     #[must_use]
     pub fn change(&self, places: &HashMap<u32, u32>) -> Option<Change> {
@@ -352,6 +367,16 @@ impl Port {
         self.received == Some(AttachMode::Generic)
             && !interface::is_loopback(&self.name)
             && interface::merges_packets(&self.name)
+    }
+
+    /// Whether a guest's packets come as it leaves them to its card to cut up, which XDP counts as one even in the
+    /// driver (tun.c).
+    #[must_use]
+    pub fn may_see_uncut_packets(&self) -> bool {
+        matches!(
+            self.received,
+            Some(AttachMode::Native | AttachMode::Generic)
+        ) && interface::takes_uncut_packets(&self.name)
     }
 
     /// Whether the card takes VLAN tags out of frames, which XDP then does not see.

@@ -3,17 +3,8 @@
 //! finds it and puts its own program there in one step, and no packet goes by between the two.
 //!
 //! Whether a filter's sensor is dead is asked of /proc: nobody else holds its program then.
-#![expect(unsafe_code, reason = "a system call")]
 
-use std::{
-    fs, io, mem,
-    os::{
-        fd::{FromRawFd as _, OwnedFd},
-        unix::net::UnixDatagram,
-    },
-    path::Path,
-    process,
-};
+use std::{fs, io, mem, path::Path, process};
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{
@@ -23,7 +14,7 @@ use aya::programs::{
 
 use weir_service::daemon::program_name;
 
-use crate::{interface, options::PROGRAMS};
+use crate::{interface, netlink, options::PROGRAMS};
 
 /// Our place at a hook: priority and handle, "weir" in letters.
 const PRIORITY: u16 = 0x7765;
@@ -56,8 +47,11 @@ impl Filter {
         stays: bool,
     ) -> Result<(Self, bool)> {
         let ifindex = interface::ifindex(name).context("the interface is gone")?;
-        // The hook is a queueing discipline, which may have been added already.
-        let _ = tc::qdisc_add_clsact(name);
+        if at == TcAttachType::Egress && has_ingress_only(ifindex) {
+            bail!(
+                "tc's `ingress` is on {name}, which has no place for what is sent, and the kernel takes no `clsact` beside it: `tc qdisc del dev {name} ingress` takes it off with its filters, or meter what is received only (--direction in)"
+            );
+        }
         let ours = program.info()?.id();
         let found = find(ifindex, at);
         let link = match &found {
@@ -90,6 +84,11 @@ impl Filter {
         Ok((filter, replaced))
     }
 
+    /// Has it come off with the value, also if it was to stay.
+    pub fn come_off(&mut self) {
+        self.stays = false;
+    }
+
     /// Whether it is still there.
     #[must_use]
     pub fn is_attached(&self) -> bool {
@@ -103,6 +102,37 @@ impl Drop for Filter {
         // now. This kind has no descriptor to close.
         if self.stays || !self.is_attached() {
             mem::forget(self.link.take());
+        }
+    }
+}
+
+/// The hook that filters are put at, a queueing discipline, if it was not there before. It goes with the value, unless
+/// somebody else has put a filter there.
+pub struct Clsact {
+    ifindex: u32,
+}
+
+impl Clsact {
+    /// Adds it; `None` if it is there, or cannot be.
+    #[must_use]
+    pub fn add(name: &str) -> Option<Self> {
+        tc::qdisc_add_clsact(name).ok()?;
+        let ifindex = interface::ifindex(name)?;
+        Some(Self { ifindex })
+    }
+}
+
+impl Drop for Clsact {
+    fn drop(&mut self) {
+        /// It always has this one.
+        const HANDLE: u32 = 0xffff_0000;
+        let mut filters = HOOKS.iter().map(|at| {
+            let place = tc_message(self.ifindex, 0, parent(*at), 0);
+            netlink::lists_nothing(libc::RTM_GETTFILTER, &place)
+        });
+        if filters.all(|is_empty| is_empty.unwrap_or(false)) {
+            let place = tc_message(self.ifindex, HANDLE, CLSACT, 0);
+            let _ = netlink::order(libc::RTM_DELQDISC, &place);
         }
     }
 }
@@ -191,59 +221,50 @@ struct Found {
 /// Asks the kernel for the filter in our place (rtnetlink(7), `RTM_GETTFILTER`). Where there is no
 /// clsact, or the kernel does not say, there is none.
 fn find(ifindex: u32, at: TcAttachType) -> Option<Found> {
-    // SAFETY: the call takes no pointers.
-    let socket = unsafe {
-        libc::socket(
-            libc::AF_NETLINK,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            libc::NETLINK_ROUTE,
-        )
-    };
-    if socket < 0 {
-        return None;
-    }
-    // SAFETY: a fresh descriptor of our own.
-    let socket = UnixDatagram::from(unsafe { OwnedFd::from_raw_fd(socket) });
-    let mut answer = [0; 8192];
-    socket.send(&request(ifindex, at)).ok()?;
-    let octets = socket.recv(&mut answer).ok()?;
-    found(&answer[..octets])
+    found(&netlink::ask(libc::RTM_GETTFILTER, &filter_place(ifindex, at)).ok()?)
 }
 
-/// Octets of a message's header (`nlmsghdr`), and of what says where a filter is (`tcmsg`).
-const HEADER_OCTETS: usize = 16;
+/// Whether the kernel has the older of its two hooks on an interface, `ingress`, which takes filters for what is sent
+/// and runs them on what is received.
+fn has_ingress_only(ifindex: u32) -> bool {
+    /// `TCA_KIND` (linux/rtnetlink.h).
+    const KIND: u16 = 1;
+    let place = tc_message(ifindex, 0, CLSACT, 0);
+    let answer = netlink::ask(libc::RTM_GETQDISC, &place).unwrap_or_default();
+    netlink::split(&answer).is_some_and(|(kind, body)| {
+        kind == libc::RTM_NEWQDISC
+            && body
+                .get(PLACE_OCTETS..)
+                .and_then(|attributes| netlink::attribute(attributes, KIND))
+                .is_some_and(|name| name.starts_with(b"ingress"))
+    })
+}
+
+/// `TC_H_CLSACT`, which is `TC_H_INGRESS` too (linux/pkt_sched.h).
+const CLSACT: u32 = 0xffff_fff1;
+/// Octets of what says where a filter is (`tcmsg`).
 const PLACE_OCTETS: usize = 20;
 
-fn request(ifindex: u32, at: TcAttachType) -> Vec<u8> {
-    /// `NLM_F_REQUEST`.
-    const REQUEST: u16 = 1;
+fn filter_place(ifindex: u32, at: TcAttachType) -> Vec<u8> {
     /// `ETH_P_ALL`.
     const ALL_PROTOCOLS: u16 = 3;
-    /// `TC_H_CLSACT` with `TC_H_MIN_INGRESS` or `TC_H_MIN_EGRESS` (linux/pkt_sched.h).
-    const INGRESS: u32 = 0xffff_fff2;
-    const EGRESS: u32 = 0xffff_fff3;
-    let parent = match at {
-        TcAttachType::Ingress => INGRESS,
-        TcAttachType::Egress => EGRESS,
-        TcAttachType::Custom(parent) => parent,
-    };
-    let words = [
-        36, // Octets of all this.
-        u32::from_ne_bytes(pair(libc::RTM_GETTFILTER, REQUEST)),
-        1, // The request's number,
-        0, // and it is for the kernel.
-        0, // Of any family.
-        ifindex,
-        u32::from(HANDLE),
-        parent,
-        u32::from(PRIORITY) << 16 | u32::from(ALL_PROTOCOLS.to_be()),
-    ];
-    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    let info = u32::from(PRIORITY) << 16 | u32::from(ALL_PROTOCOLS.to_be());
+    tc_message(ifindex, u32::from(HANDLE), parent(at), info)
 }
 
-fn pair(first: u16, second: u16) -> [u8; 4] {
-    let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
-    [a, b, c, d]
+/// `TC_H_CLSACT` with `TC_H_MIN_INGRESS` or `TC_H_MIN_EGRESS` (linux/pkt_sched.h).
+fn parent(at: TcAttachType) -> u32 {
+    match at {
+        TcAttachType::Ingress => 0xffff_fff2,
+        TcAttachType::Egress => 0xffff_fff3,
+        TcAttachType::Custom(parent) => parent,
+    }
+}
+
+/// `tcmsg` (linux/rtnetlink.h), of any family.
+fn tc_message(ifindex: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
+    let words = [0, ifindex, handle, parent, info];
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 /// The filter in an answer.
@@ -252,32 +273,17 @@ fn found(answer: &[u8]) -> Option<Found> {
     const OPTIONS: u16 = 2;
     const BPF_NAME: u16 = 7;
     const BPF_ID: u16 = 11;
-    let (header, body) = answer.split_at_checked(HEADER_OCTETS)?;
-    if u16::from_ne_bytes([header[4], header[5]]) != libc::RTM_NEWTFILTER {
+    let (kind, body) = netlink::split(answer)?;
+    if kind != libc::RTM_NEWTFILTER {
         return None;
     }
-    let options = attribute(body.get(PLACE_OCTETS..)?, OPTIONS)?;
-    let name = attribute(options, BPF_NAME)?;
-    let program = attribute(options, BPF_ID)?.first_chunk()?;
+    let options = netlink::attribute(body.get(PLACE_OCTETS..)?, OPTIONS)?;
+    let name = netlink::attribute(options, BPF_NAME)?;
+    let program = netlink::attribute(options, BPF_ID)?.first_chunk()?;
     Some(Found {
         program: u32::from_ne_bytes(*program),
         is_of_a_sensor: name.starts_with(NAME),
     })
-}
-
-/// The value of the first attribute of a kind (`nlattr`: length with this header, kind, value; the
-/// next one begins on four octets).
-fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
-    const KIND: u16 = 0x3fff;
-    while let [l0, l1, k0, k1, ..] = *octets {
-        let length = usize::from(u16::from_ne_bytes([l0, l1]));
-        let value = octets.get(4..length)?;
-        if u16::from_ne_bytes([k0, k1]) & KIND == wanted {
-            return Some(value);
-        }
-        octets = octets.get(length.next_multiple_of(4)..)?;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -286,7 +292,7 @@ mod tests {
 
     fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
         let length = u16::try_from(4 + value.len()).unwrap();
-        let mut octets = [&pair(length, kind)[..], value].concat();
+        let mut octets = [&length.to_ne_bytes(), &kind.to_ne_bytes(), value].concat();
         octets.resize(octets.len().next_multiple_of(4), 0);
         octets
     }
@@ -297,12 +303,11 @@ mod tests {
             nested(7, name),
             nested(11, &4711u32.to_ne_bytes()),
         ];
-        let mut octets = vec![0; HEADER_OCTETS + PLACE_OCTETS];
-        octets[4..6].copy_from_slice(&libc::RTM_NEWTFILTER.to_ne_bytes());
-        octets.extend(nested(1, b"bpf\0"));
+        let mut body = vec![0; PLACE_OCTETS];
+        body.extend(nested(1, b"bpf\0"));
         // The kernel may mark it as nested.
-        octets.extend(nested(2 | 0x8000, &options.concat()));
-        octets
+        body.extend(nested(2 | 0x8000, &options.concat()));
+        netlink::message(libc::RTM_NEWTFILTER, 0, &body)
     }
 
     #[test]
@@ -329,11 +334,10 @@ mod tests {
 
     #[test]
     fn a_request_names_the_place() {
-        let octets = request(9, TcAttachType::Egress);
-        assert_eq!(octets.len(), HEADER_OCTETS + PLACE_OCTETS);
-        assert_eq!(octets[..4], 36u32.to_ne_bytes());
-        assert_eq!(octets[20..24], 9u32.to_ne_bytes());
-        assert_eq!(octets[28..32], 0xffff_fff3u32.to_ne_bytes());
+        let octets = filter_place(9, TcAttachType::Egress);
+        assert_eq!(octets.len(), PLACE_OCTETS);
+        assert_eq!(octets[4..8], 9u32.to_ne_bytes());
+        assert_eq!(octets[12..16], 0xffff_fff3u32.to_ne_bytes());
     }
 
     #[test]

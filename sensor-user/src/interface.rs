@@ -12,15 +12,16 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::netlink;
+
 const FOLDER: &str = "/sys/class/net";
 
 /// ARPHRD numbers of frames with an Ethernet header (`linux/if_arp.h`): Ethernet and loopback.
 const ETHERNET: [u32; 2] = [1, 772];
 
-/// `SIOCETHTOOL`, `SIOCGIFFLAGS` and `SIOCSIFFLAGS` (linux/sockios.h), in the type that this C library's ioctl(2) takes.
+/// `SIOCETHTOOL` and `SIOCGIFFLAGS` (linux/sockios.h), in the type that this C library's ioctl(2) takes.
 const ETHTOOL: libc::Ioctl = 0x8946;
 const GET_FLAGS: libc::Ioctl = 0x8913;
-const SET_FLAGS: libc::Ioctl = 0x8914;
 /// `IFF_PROMISC` (linux/if.h).
 const PROMISCUOUS: libc::c_short = 0x100;
 
@@ -101,30 +102,39 @@ pub fn merges_packets(name: &str) -> bool {
     ask(ETHTOOL, &mut request).is_ok() && value.data != 0
 }
 
+/// Whether it is a tap whose guest may leave packets to be cut up (`IFF_VNET_HDR`, linux/if_tun.h).
+#[must_use]
+pub fn takes_uncut_packets(name: &str) -> bool {
+    const VNET_HDR: u32 = 0x4000;
+    let flags = fs::read_to_string(Path::new(FOLDER).join(name).join("tun_flags"));
+    let flags = flags.ok().and_then(|flags| {
+        let digits = flags.trim().strip_prefix("0x")?;
+        u32::from_str_radix(digits, 16).ok()
+    });
+    flags.is_some_and(|flags| flags & VNET_HDR != 0)
+}
+
 /// Whether promiscuous mode is switched on for good (`ip link set … promisc on`); not whether a socket wants it.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn is_promiscuous(name: &str) -> io::Result<bool> {
-    Ok(flags(name)? & PROMISCUOUS != 0)
-}
-
-/// Switches promiscuous mode on for good, or off again, where no socket wants it.
-///
-/// # Errors
-/// What the kernel says.
-pub fn set_promiscuous(name: &str, is_on: bool) -> io::Result<()> {
-    let others = flags(name)? & !PROMISCUOUS;
-    let mut request = request(name);
-    request.ifr_ifru.ifru_flags = others | if is_on { PROMISCUOUS } else { 0 };
-    ask(SET_FLAGS, &mut request)
-}
-
-fn flags(name: &str) -> io::Result<libc::c_short> {
     let mut request = request(name);
     ask(GET_FLAGS, &mut request)?;
     // SAFETY: any octets are a number.
-    Ok(unsafe { request.ifr_ifru.ifru_flags })
+    Ok(unsafe { request.ifr_ifru.ifru_flags } & PROMISCUOUS != 0)
+}
+
+/// Switches promiscuous mode on for good, or off again, where no socket wants it. By rtnetlink(7), which changes this
+/// one flag: an ioctl sets all of them as they were when it asked, and so takes down what somebody has put up since.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_promiscuous(ifindex: u32, is_on: bool) -> io::Result<()> {
+    let flag = u32::from(PROMISCUOUS.cast_unsigned());
+    let link = [0, ifindex, if is_on { flag } else { 0 }, flag];
+    let body: Vec<u8> = link.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    netlink::order(libc::RTM_NEWLINK, &body)
 }
 
 /// What is asked of an interface, so far its name only.
@@ -155,7 +165,8 @@ fn ask(what: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
 }
 
 /// The interfaces that `-i any` means: all but those that stand on others (bridges, bonds, VLANs),
-/// where the same packets pass a second time.
+/// where the same packets pass a second time. A bridge or a bond does even while there is none below it: once there is a
+/// program on it, the kernel takes none on what is put below, or does not put it there.
 ///
 /// # Errors
 /// If the system does not list them.
@@ -166,12 +177,25 @@ pub fn all() -> Result<Vec<String>> {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        if entry.path().is_dir() && lowers(&name).is_empty() {
+        if entry.path().is_dir() && !stands_on_others(&name) {
             names.push(name);
         }
     }
     names.sort();
     Ok(names)
+}
+
+/// Whether it stands on other interfaces, or is there to.
+#[must_use]
+pub fn stands_on_others(name: &str) -> bool {
+    let is_bridge = Path::new(FOLDER).join(name).join("bridge").exists();
+    is_bridge || is_bond(name) || !lowers(name).is_empty()
+}
+
+/// Whether it is a bond, whose programs run for the interfaces below it.
+#[must_use]
+pub fn is_bond(name: &str) -> bool {
+    Path::new(FOLDER).join(name).join("bonding").exists()
 }
 
 /// The interfaces that stand on this one, and on those: bridges, bonds, VLANs.

@@ -42,6 +42,7 @@ pub mod live;
 pub mod log;
 pub mod mapping;
 pub mod metrics;
+pub mod netlink;
 pub mod offline;
 pub mod options;
 pub mod output;

@@ -96,7 +96,8 @@ fn reverse_of(record: &FlowRecord) -> Reverse {
 /// Whether two records are the directions of one conversation, by what tells flows apart. Where a VLAN tag or MAC
 /// addresses do not, each direction may have its own: a router has another address for what it is sent than for what
 /// it sends, if it shares that one (RFC 5798), and XDP does not see a tag that tc does. A host's with itself is none:
-/// which of two ports is the lower one decides nothing.
+/// which of two ports is the lower one decides nothing. Nor are those of two interfaces: the table is looked through for
+/// pairs of one, and a record has room for one.
 #[must_use]
 pub fn are_partners(one: &FlowRecord, other: &FlowRecord, key_mask: KeyMask) -> bool {
     let mac = |address: [u8; 6]| key_mask.has_macs().then_some(address);
@@ -110,8 +111,11 @@ pub fn are_partners(one: &FlowRecord, other: &FlowRecord, key_mask: KeyMask) -> 
         );
         (from, to)
     };
+    // It is one of the two, or both.
+    let interface = |record: &FlowRecord| record.ingress_ifindex.max(record.egress_ifindex);
     let (from, to) = ends(other);
     one.source != one.destination
+        && interface(one) == interface(other)
         && ends(one) == (to, from)
         && (one.protocol, one.v6, vlan(one)) == (other.protocol, other.v6, vlan(other))
 }
@@ -196,6 +200,10 @@ mod tests {
             record(3, 1, (20, 10), 1, 0),
             FlowRecord {
                 protocol: 17,
+                ..record(2, 1, (20, 10), 1, 0)
+            },
+            FlowRecord {
+                ingress_ifindex: 7,
                 ..record(2, 1, (20, 10), 1, 0)
             },
         ] {

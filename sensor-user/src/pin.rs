@@ -33,8 +33,8 @@ use crate::{
 };
 use dead::Foreign;
 use folder::{
-    end_promiscuous, links, lock, open_identity, promiscuous, promiscuous_mark, remove_filters,
-    remove_table, tables,
+    check, end_promiscuous, link_path, links, links_of, lock, open_identity, promiscuous,
+    promiscuous_mark, remove_filters, remove_table, tables,
 };
 
 pub use dead::{Dead, Origin};
@@ -101,20 +101,16 @@ impl Pins {
         options: &ProgramOptions,
     ) -> Result<(Self, Vec<Dead>)> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        check(folder).context("cannot pin there")?;
         let lock = lock(folder)?;
         let mut numbers = tables(folder)?;
         numbers.sort_unstable();
         let (dead, foreign) = Dead::open_all(folder, &numbers)?;
         let next = numbers.last().map_or(0, |last| last + 1);
         let table = folder.join(format!("table-{next}"));
-        let not_bpf = || {
-            format!(
-                "cannot pin in {}: it must be in a BPF file system, as /sys/fs/bpf/weir is (`mount -t bpf bpf /sys/fs/bpf`)",
-                folder.display()
-            )
-        };
-        fs::create_dir_all(&table).with_context(not_bpf)?;
-        kernel.pin(&table).with_context(not_bpf)?;
+        let cannot = || format!("cannot pin in {}", folder.display());
+        fs::create_dir_all(&table).with_context(cannot)?;
+        kernel.pin(&table).with_context(cannot)?;
         let identity: Array<MapData, u64> = Array::create(IDENTITY_LEN, 0)?;
         identity.pin(table.join(IDENTITY))?;
         let identity = open_identity(&table)?;
@@ -191,7 +187,7 @@ impl Pins {
     /// Where an attachment is pinned: by number, since names change.
     #[must_use]
     pub fn link(&self, ifindex: u32, hook: &str) -> PathBuf {
-        self.folder.join(format!("link-{ifindex}-{hook}"))
+        link_path(&self.folder, ifindex, hook)
     }
 
     /// Notes that an attachment feeds this table.
@@ -211,7 +207,7 @@ impl Pins {
             }
         }
         self.uses(&mark);
-        if let Err(error) = interface::set_promiscuous(name, true) {
+        if let Err(error) = interface::set_promiscuous(ifindex, true) {
             eprintln!("weir-sensor: promiscuous mode of {name} ends with this process: {error}");
         }
     }
@@ -234,6 +230,43 @@ impl Pins {
         // On interfaces that are metered again it was done when they were attached to.
         let _ = remove_filters(self.dead_ifindexes.iter().copied());
         self.foreign.remove(&self.folder);
+    }
+
+    /// Takes the programs off an interface that are pinned, and has promiscuous mode end with them.
+    pub fn let_go(&self, ifindex: u32) {
+        for path in links_of(&self.folder, ifindex) {
+            self.take_off(&path);
+        }
+        let mark = promiscuous_mark(&self.folder, ifindex);
+        if mark.exists() {
+            end_promiscuous(&mark);
+            self.links.borrow_mut().retain(|used| *used != mark);
+        }
+    }
+
+    /// Takes all programs off that feed the table, and removes that: the sensor cannot start, and there was none before
+    /// it.
+    pub fn take_back(&self) {
+        for path in links(&self.folder) {
+            self.take_off(&path);
+        }
+        for mark in promiscuous(&self.folder) {
+            end_promiscuous(&mark);
+        }
+        self.links.borrow_mut().clear();
+        self.remove_table();
+    }
+
+    fn take_off(&self, link: &Path) {
+        let _ = link::detach(link);
+        let _ = fs::remove_file(link);
+        self.links.borrow_mut().retain(|used| used != link);
+    }
+
+    /// Whether there are tables of dead sensors, which are taken over.
+    #[must_use]
+    pub fn had_predecessors(&self) -> bool {
+        !self.dead_ifindexes.is_empty() || self.foreign.are_any()
     }
 
     /// ifIndexes of the interfaces where a dead sensor's programs meter what is received, as long as

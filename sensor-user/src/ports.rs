@@ -99,10 +99,20 @@ impl Ports {
         };
         let attached = ports.attach_wanted(kernel);
         if let Some(pins) = &ports.pins {
-            if attached.is_ok() || pins.are_fed() {
+            if attached.is_ok() || pins.are_fed() && pins.had_predecessors() {
                 pins.remove_others();
-            } else {
+            } else if pins.had_predecessors() {
+                // Theirs go on.
                 pins.remove_table();
+            } else {
+                pins.take_back();
+                for port in ports
+                    .entries
+                    .iter_mut()
+                    .filter_map(|entry| entry.port.take())
+                {
+                    port.take_off();
+                }
             }
         }
         let attached = attached.and_then(|sentences| {
@@ -219,6 +229,18 @@ impl Ports {
         let places = attach::places();
         for number in 0..self.entries.len() {
             let entry = &mut self.entries[number];
+            let is_metered_below = entry.port.is_some()
+                && self.wanted == Wanted::Any
+                && interface::stands_on_others(&entry.name);
+            if is_metered_below {
+                news.sentences.push(format!(
+                    "{} has interfaces below it now: it is metered there",
+                    entry.name
+                ));
+                news.over.extend(u8::try_from(number));
+                self.let_go(kernel, number)?;
+                continue;
+            }
             let change = match &entry.port {
                 Some(port) => port.change(&places),
                 None if entry.rests => attach::moved(entry.ifindex, &entry.name),
@@ -229,8 +251,7 @@ impl Ports {
                 Some(Change::Gone) => {
                     news.sentences.push(format!("{} is gone", entry.name));
                     news.over.extend(u8::try_from(number));
-                    (entry.port, entry.rests) = (None, false);
-                    kernel.forget_interface(entry.ifindex)?;
+                    self.let_go(kernel, number)?;
                 }
                 Some(Change::Renamed(name)) => {
                     news.sentences
@@ -260,6 +281,18 @@ impl Ports {
         Ok(news)
     }
 
+    /// Takes the programs off, pinned ones too: they would go on in another network namespace, if the interface went
+    /// there.
+    fn let_go(&mut self, kernel: &mut Kernel, number: usize) -> Result<()> {
+        let entry = &mut self.entries[number];
+        (entry.port, entry.rests) = (None, false);
+        let ifindex = entry.ifindex;
+        if let Some(pins) = &self.pins {
+            pins.let_go(ifindex);
+        }
+        kernel.forget_interface(ifindex)
+    }
+
     /// Attaches to interfaces that are back, and with `any` to new ones; returns sentences for the log.
     /// Only once the flows of those that are gone were taken: their numbers are given away. One that cannot be
     /// attached to is tried again after one look, two, four, at most sixty.
@@ -278,17 +311,24 @@ impl Ports {
                 ..
             } = &mut self.entries[number];
             // Another one of its name has to wait until the next look has seen that it is gone.
-            let may_be = |there: &u32| port.is_none() && (!*rests || *there == *ifindex);
+            let is_free = port.is_none()
+                && (self.wanted != Wanted::Any || !interface::stands_on_others(name));
+            let may_be = |there: &u32| is_free && (!*rests || *there == *ifindex);
             let there = interface::ifindex(name).filter(may_be);
             if !there.is_some_and(|ifindex| pause.is_over(ifindex)) {
                 continue;
             }
             let name = name.clone();
-            if self.put(kernel, number, &name).is_ok() {
-                self.entries[number].pause = Pause::default();
-                sentences.push(format!("{name} is back: attached again"));
-            } else {
-                self.entries[number].pause.grow();
+            match self.put(kernel, number, &name) {
+                Ok(_) => {
+                    self.entries[number].pause = Pause::default();
+                    sentences.push(format!("{name} is back: attached again"));
+                }
+                Err(error) => {
+                    if self.entries[number].pause.grow() {
+                        sentences.push(format!("{name} is back, but not metered: {error:#}"));
+                    }
+                }
             }
         }
         if self.wanted == Wanted::Any {
@@ -362,6 +402,8 @@ impl Ports {
         if number > usize::from(NUMBER_MAX) {
             bail!("one sensor meters at most {} interfaces", NUMBER_MAX + 1);
         }
+        // Each time: another one may have its name by now.
+        self.how.refuse_to_cut_off(name)?;
         let mut entry = numbered(number, name, ifindex)?;
         if self.received_by_dead.contains(&ifindex) {
             entry.flags |= RECEIVED;

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use anyhow::{Result, bail};
 use aya::util::KernelVersion;
 
-use crate::kernel::Kernel;
+use crate::{interface, kernel::Kernel};
 
 /// How received packets are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +87,26 @@ pub struct How {
     pub direction: Direction,
     /// Whether to switch on promiscuous mode.
     pub promiscuous: bool,
+    /// Whether what is received is dropped, and an interface that is in use therefore not metered.
+    pub spares_used: bool,
 }
 
 impl How {
+    /// Fails for an interface that is in use, where the programs drop what they have metered.
+    ///
+    /// # Errors
+    /// A sentence that says what to do, also if the system does not tell.
+    pub fn refuse_to_cut_off(self, name: &str) -> Result<()> {
+        if self.spares_used
+            && let Some(reason) = interface::in_use(name)?
+        {
+            bail!(
+                "--drop would cut {name} off, which has {reason}; for a mirror port take these off it, or add --drop-anyway"
+            );
+        }
+        Ok(())
+    }
+
     /// Names of the programs that are attached.
     #[must_use]
     pub fn programs(self) -> Vec<&'static str> {

@@ -183,6 +183,7 @@ impl Settings {
             tc: self.tc.unwrap_or_else(TcMode::of_kernel),
             direction: self.direction,
             promiscuous: self.promiscuous,
+            spares_used: self.drop && !self.drop_anyway,
         }
     }
 

@@ -18,7 +18,7 @@ use weir_sensor_common::{
 };
 
 use super::{
-    BOOTED, IDENTITY_HEAD, IFINDEXES_MAX, LAYOUT, TOLD, TOLD_COUNTERS,
+    BOOTED, IDENTITY, IDENTITY_HEAD, IFINDEXES_MAX, LAYOUT, TOLD, TOLD_COUNTERS,
     folder::{open_identity, remove_table},
 };
 use crate::{
@@ -77,6 +77,11 @@ impl Origin {
 pub(super) struct Foreign(Vec<PathBuf>);
 
 impl Foreign {
+    /// Whether there are any.
+    pub(super) fn are_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Removes them from the folder, and says what is lost by that; whether there were any. Only once their
     /// programs are off or were exchanged: the steps of these go with the table.
     pub(super) fn remove(&self, folder: &Path) -> bool {
@@ -99,11 +104,16 @@ impl Dead {
         let (mut dead, mut foreign) = (Vec::new(), Vec::new());
         for number in numbers {
             let path = folder.join(format!("table-{number}"));
-            let identity = open_identity(&path).ok();
-            match identity.and_then(|identity| identity.get(&0, 0).ok()) {
-                None | Some(0) => remove_table(&path),
-                Some(LAYOUT) => dead.push(Self::open(&path)?),
-                Some(_) => foreign.push(path),
+            // One that is there and cannot be opened may be full.
+            let layout = if path.join(IDENTITY).try_exists()? {
+                open_identity(&path)?.get(&0, 0)?
+            } else {
+                0
+            };
+            match layout {
+                0 => remove_table(&path),
+                LAYOUT => dead.push(Self::open(&path)?),
+                _ => foreign.push(path),
             }
         }
         Ok((dead, Foreign(foreign)))

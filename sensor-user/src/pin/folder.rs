@@ -1,7 +1,12 @@
 //! The folder of pins: who uses it, what is in it, and how that is removed.
 
+#![expect(unsafe_code, reason = "a system call")]
+
 use std::{
+    ffi::CString,
     fs::{self, File, TryLockError},
+    io,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +16,7 @@ use aya::maps::{Array, Map, MapData};
 use super::IDENTITY;
 use crate::{filter, interface};
 
+const LINK: &str = "link-";
 const PROMISCUOUS: &str = "promiscuous-";
 
 /// Holds a folder: one sensor uses it at a time.
@@ -24,6 +30,26 @@ pub fn lock(folder: &Path) -> Result<File> {
         ),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
+}
+
+/// Fails for a folder that is not in a BPF file system: what lies there is no sensor's.
+pub fn check(folder: &Path) -> Result<()> {
+    let said = || format!("cannot look at {}", folder.display());
+    let path = CString::new(folder.as_os_str().as_bytes()).with_context(said)?;
+    // SAFETY: an all-zero value is a valid one.
+    let mut answer: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a terminated string, and a place for the answer.
+    if unsafe { libc::statfs(path.as_ptr(), &raw mut answer) } != 0 {
+        return Err(io::Error::last_os_error()).with_context(said);
+    }
+    // `BPF_FS_MAGIC` (linux/magic.h), in the type that this C library's statfs(2) gives.
+    if answer.f_type != 0xcafe_4a11 {
+        bail!(
+            "{} is not in a BPF file system, as /sys/fs/bpf/weir is (`mount -t bpf bpf /sys/fs/bpf`)",
+            folder.display()
+        );
+    }
+    Ok(())
 }
 
 /// What tells who a table is.
@@ -46,15 +72,34 @@ pub fn tables(folder: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// Where an attachment is pinned: by number, since names change.
+pub fn link_path(folder: &Path, ifindex: u32, hook: &str) -> PathBuf {
+    folder.join(format!("{LINK}{ifindex}-{hook}"))
+}
+
 /// Attachments that are pinned in a folder.
 pub fn links(folder: &Path) -> Vec<PathBuf> {
-    named(folder, "link-")
+    named(folder, |name| link_ifindex(name).is_some())
+}
+
+/// Those of an interface.
+pub fn links_of(folder: &Path, ifindex: u32) -> Vec<PathBuf> {
+    named(folder, |name| link_ifindex(name) == Some(ifindex))
+}
+
+fn link_ifindex(name: &str) -> Option<u32> {
+    let (ifindex, _) = name.strip_prefix(LINK)?.split_once('-')?;
+    ifindex.parse().ok()
 }
 
 /// Marks of the interfaces that are in promiscuous mode as long as something is pinned here: empty folders, since a BPF
 /// file system has no files but pins.
 pub fn promiscuous(folder: &Path) -> Vec<PathBuf> {
-    named(folder, PROMISCUOUS)
+    named(folder, |name| marked_ifindex(name).is_some())
+}
+
+fn marked_ifindex(name: &str) -> Option<u32> {
+    name.strip_prefix(PROMISCUOUS)?.parse().ok()
 }
 
 /// Where such a mark is.
@@ -65,9 +110,9 @@ pub fn promiscuous_mark(folder: &Path, ifindex: u32) -> PathBuf {
 /// Takes promiscuous mode back from a marked interface, if that is still there, and then the mark.
 pub fn end_promiscuous(mark: &Path) {
     let name = mark.file_name().and_then(|name| name.to_str());
-    let ifindex = name.and_then(|name| name.strip_prefix(PROMISCUOUS)?.parse().ok());
-    if let Some(name) = ifindex.and_then(interface::name)
-        && let Err(error) = interface::set_promiscuous(&name, false)
+    if let Some(ifindex) = name.and_then(marked_ifindex)
+        && let Some(name) = interface::name(ifindex)
+        && let Err(error) = interface::set_promiscuous(ifindex, false)
     {
         eprintln!(
             "weir-sensor: {name} stays in promiscuous mode: {error}; `ip link set dev {name} promisc off` ends it"
@@ -76,10 +121,10 @@ pub fn end_promiscuous(mark: &Path) {
     let _ = fs::remove_dir(mark);
 }
 
-fn named(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+fn named(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+        .filter(|entry| is_wanted(&entry.file_name().to_string_lossy()))
         .map(|entry| entry.path())
         .collect()
 }

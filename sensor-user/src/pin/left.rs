@@ -11,7 +11,7 @@ use weir_netflow::Sampling;
 use super::{
     Dead,
     dead::Foreign,
-    folder::{end_promiscuous, links, lock, promiscuous, remove_filters, tables},
+    folder::{check, end_promiscuous, links, lock, promiscuous, remove_filters, tables},
 };
 use crate::{grace, link};
 
@@ -30,7 +30,8 @@ impl Left {
     /// # Errors
     /// A sentence: nothing is there, it is in use, or it cannot be opened.
     pub fn open(folder: &Path) -> Result<Self> {
-        let mut numbers = tables(folder).context("nothing of a sensor's is there")?;
+        check(folder).context("nothing of a sensor's is there")?;
+        let mut numbers = tables(folder)?;
         numbers.sort_unstable();
         let lock = lock(folder)?;
         let (tables, foreign) = Dead::open_all(folder, &numbers)?;

@@ -27,10 +27,12 @@ impl Pause {
         self.left == 0
     }
 
-    /// It could not be attached to again.
-    pub(super) fn grow(&mut self) {
+    /// It could not be attached to; whether for the first time.
+    pub(super) fn grow(&mut self) -> bool {
+        let is_first = self.looks == 0;
         self.looks = (2 * self.looks).clamp(1, Self::LOOKS_MAX);
         self.left = self.looks;
+        is_first
     }
 }
 

@@ -61,7 +61,10 @@ impl Ports {
         let Some(port) = port.filter(|port| port.received.is_some()) else {
             return Ok(related);
         };
-        let names = [interface::uppers(&port.name), interface::lowers(&port.name)].concat();
+        let mut names = interface::uppers(&port.name);
+        if interface::is_bond(&port.name) {
+            names.extend(interface::lowers(&port.name));
+        }
         for ifindex in names.iter().filter_map(|name| interface::ifindex(name)) {
             let mut other = numbered(number, &port.name, ifindex)?;
             other.flags |= RECEIVED;

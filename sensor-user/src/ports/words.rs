@@ -37,7 +37,11 @@ pub fn description(port: &Port) -> String {
             "; if the card strips VLAN tags, XDP does not see them: `ethtool -K {name} rxvlan off`"
         );
     }
-    if port.may_see_merged_packets() {
+    if port.may_see_uncut_packets() {
+        let _ = sentence.write_str(
+            "; what a guest leaves to be cut up counts as one packet: --xdp off counts each",
+        );
+    } else if port.may_see_merged_packets() {
         let name = &port.name;
         let _ = write!(
             sentence,

@@ -135,14 +135,8 @@ impl Start<'_> {
     fn program_options(&self, wanted: &Wanted) -> Result<ProgramOptions> {
         let settings = self.settings;
         let names = names(wanted)?;
-        if settings.drop && !settings.drop_anyway {
-            for name in &names {
-                if let Some(reason) = interface::in_use(name)? {
-                    bail!(
-                        "--drop would cut {name} off, which has {reason}; for a mirror port take these off it, or add --drop-anyway"
-                    );
-                }
-            }
+        for name in &names {
+            settings.how().refuse_to_cut_off(name)?;
         }
         let shape = shape(settings.flows_per_cpu(kernel::cpus()?), self.key_mask)?;
         let one = *wanted == Wanted::Named(names.clone()) && names.len() == 1;

@@ -22,6 +22,27 @@ fn filters(world: &World) -> (usize, usize) {
     (at("ingress"), at("egress"))
 }
 
+fn has_clsact(world: &World) -> bool {
+    let mut tc = world.pair.command_in_b(Path::new("tc"));
+    succeed(tc.args(["qdisc", "show", "dev", &world.pair.b])).contains("clsact")
+}
+
+/// Unless somebody else has put a filter there.
+#[test]
+fn the_hook_goes_with_the_sensor_that_added_it() {
+    let world = World::new("tcg");
+    let sensor = world.sensor("--tc clsact --xdp off");
+    assert!(has_clsact(&world));
+    world.stop(sensor);
+    assert!(!has_clsact(&world));
+    let sensor = world.sensor("--tc clsact --xdp off");
+    let mut tc = world.pair.command_in_b(Path::new("tc"));
+    tc.args(["filter", "add", "dev", &world.pair.b, "egress"]);
+    succeed(tc.args(["bpf", "da", "bytecode", "1,6 0 0 0,"]));
+    world.stop(sensor);
+    assert!(has_clsact(&world));
+}
+
 fn detach(world: &World) -> Output {
     let mut detach = world.command("weir-sensor");
     let output = detach.args(["--detach", "-i", &world.pair.b]).output();
@@ -39,6 +60,7 @@ fn filters_of_a_killed_sensor_are_replaced_or_taken_off() {
     send_from(&world.pair.b, &flood_frames(0..100));
     expect(&world.stop(sensor), "ip_packets=100");
     assert_eq!(filters(&world), (0, 0));
+    assert!(has_clsact(&world), "it was there before");
     // tcx, where the kernel has it, looks for them too.
     kill(world.sensor("--tc clsact --xdp off"));
     let mut sensor = world.sensor("");
@@ -61,6 +83,23 @@ fn filters_of_a_killed_sensor_can_be_taken_off() {
     let expected = "took off 1 tc filters";
     assert!(output.status.success() && said.contains(expected), "{said}");
     assert_eq!(filters(&world), (0, 0));
+}
+
+/// tc's older hook takes filters for what is sent, and runs them on what is received.
+#[test]
+fn where_the_older_hook_is_what_is_sent_is_not_metered_by_filters() {
+    let world = World::new("tci");
+    let mut tc = world.pair.command_in_b(Path::new("tc"));
+    succeed(tc.args(["qdisc", "add", "dev", &world.pair.b, "ingress"]));
+    for way in ["--tc clsact", "--tc clsact --xdp off"] {
+        let refused = world.start(way).unwrap_err().to_string();
+        let expected = format!("`tc qdisc del dev {} ingress`", world.pair.b);
+        assert!(refused.contains(&expected), "{refused}");
+    }
+    assert_eq!(filters(&world), (0, 0));
+    let sensor = world.sensor("--tc clsact --xdp off --direction in");
+    world.send(&flood_frames(0..100));
+    expect(&world.stop(sensor), "ip_packets=100");
 }
 
 #[test]

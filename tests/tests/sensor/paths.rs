@@ -113,6 +113,54 @@ fn a_forwarded_packet_is_metered_where_it_comes_in() {
     expect(&found, "already_metered_packets=0 ip_packets=200");
 }
 
+/// Each is seen twice, where it comes in and where it leaves: by turns, one of two would else always be the latter.
+#[test]
+fn of_forwarded_packets_too_one_in_n_is_metered() {
+    let world = World::new("fws");
+    add_way(&world, "far", "back");
+    world.wait_until_up("back", "far");
+    let frames = forwarded(&world, &world.pair.b, "far");
+    let sensor = world.sensor("-i far --sampling 2");
+    for frame in &frames {
+        send_from(&world.pair.a, std::slice::from_ref(frame));
+    }
+    let found = world.stop(sensor);
+    let expected = "already_metered_packets=200 ip_packets=100 sampled_out_packets=100";
+    expect(&found, expected);
+}
+
+/// What is below an interface that is metered is not metered there, and so where it leaves.
+#[test]
+fn what_comes_in_below_a_metered_bridge_is_metered_where_it_leaves() {
+    let world = World::new("fwb");
+    let b = &world.pair.b;
+    add_way(&world, "far", "back");
+    add_way(&world, "lan", "nal");
+    ip(b, "link add bridge type bridge");
+    ip(b, "link set lan master bridge");
+    ip(b, "link set bridge up");
+    world.wait_until_up("nal", "lan");
+    // Its own frames, which are not the bridge's.
+    ip(b, "link set lan nomaster");
+    ip(b, "link set far master bridge");
+    let frames = forwarded(&world, "lan", &world.pair.b);
+    let mut command = world.command("weir-sensor");
+    command.args(["-i", "bridge", "-i", b, "-c", "none", "--statistics-json"]);
+    command.arg(world.path("json"));
+    let mut sensor = weir_tests::process::Daemon::start(command, &world.path("log")).unwrap();
+    sensor.wait_for(&format!("metering {b}")).unwrap();
+    inside(&world.pair.a, || {
+        let wire = Wire::open("nal").unwrap();
+        for frame in &frames {
+            wire.send(frame).unwrap();
+        }
+    });
+    expect(
+        &world.stop(sensor),
+        "already_metered_packets=0 ip_packets=200",
+    );
+}
+
 /// Where it leaves programs are exchanged before those where it comes in: in between it is in the dead
 /// sensor's table, and there only.
 #[test]
@@ -285,6 +333,7 @@ fn any_is_every_interface_that_stands_by_itself() {
     let world = World::new("any");
     let b = &world.pair.b;
     ip(b, "link add bridge type bridge");
+    ip(b, "link add empty type bridge");
     ip(b, &format!("link set {b} master bridge"));
     let mut command = world.command("weir-sensor");
     command
@@ -306,6 +355,8 @@ fn any_is_every_interface_that_stands_by_itself() {
         "{log}"
     );
     assert!(!log.contains("metering bridge"), "{log}");
+    // Programs on it would be in the way of those on what is put below it.
+    assert!(!log.contains("metering empty"), "{log}");
     world.send(&flood_frames(0..300));
     let found = world.stop(sensor);
     assert!(of(&found, "ip_packets") >= 300, "{found:#}");
@@ -349,6 +400,28 @@ fn dropping_is_refused_where_it_would_cut_off() {
         let found = world.stop(sensor);
         expect(&found, &format!("ip_packets={metered}"));
     }
+}
+
+/// A mirror port is unplugged, and a card that is in use gets its name.
+#[test]
+fn dropping_does_not_come_back_where_it_would_cut_off() {
+    let world = World::new("drb");
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    let mut sensor = world.sensor("--drop");
+    ip(a, &format!("link del {a}"));
+    ip(
+        a,
+        &format!("link add {a} type veth peer name other netns {b}"),
+    );
+    ip(b, "addr add 192.0.2.1/24 dev other");
+    ip(b, &format!("link set other name {b}"));
+    sensor
+        .wait_for(&format!(
+            "{b} is back, but not metered: --drop would cut {b} off"
+        ))
+        .unwrap();
+    assert!(!ip(b, &format!("link show {b}")).contains("xdp"));
+    expect(&world.stop(sensor), "packets=0");
 }
 
 #[test]

@@ -9,7 +9,11 @@ use std::{
 };
 
 use aya::maps::{Array, Map, MapData};
-use weir_tests::{process::Daemon, traffic::flood_frames, wire::Wire};
+use weir_tests::{
+    process::{Daemon, succeed},
+    traffic::flood_frames,
+    wire::Wire,
+};
 
 use crate::world::{COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, inside, ip, kill, of};
 
@@ -27,19 +31,66 @@ fn a_start_that_fails_leaves_nothing() {
     };
     start(&["-i", "absent"]);
     assert_eq!(bpf.names(), [""; 0]);
-    for _ in 0..3 {
-        // The first interface has its programs and its table then; one, however often.
-        start(&["-i", &world.pair.b, "-i", "absent"]);
-        let names = bpf.names();
-        assert_eq!(
-            names
-                .iter()
-                .filter(|name| name.starts_with("table"))
-                .count(),
-            1,
-            "{names:?}"
+    // The first interface had its programs by then.
+    for tc in ["tcx", "clsact"] {
+        start(&["-i", &world.pair.b, "-i", "absent", "--tc", tc]);
+        assert_eq!(bpf.names(), [""; 0]);
+        let shown = ip(&world.pair.b, &format!("-d link show {}", world.pair.b));
+        assert!(
+            !shown.contains("xdp") && !shown.contains("promiscuity 1"),
+            "{shown}"
         );
+        let mut tc = world.pair.command_in_b(Path::new("tc"));
+        let shown = succeed(tc.args(["filter", "show", "dev", &world.pair.b, "egress"]));
+        assert!(!shown.contains("weir"), "{shown}");
     }
+}
+
+/// `--pin` goes to a folder that is somebody else's.
+#[test]
+fn what_lies_in_an_ordinary_folder_stays() {
+    let world = World::new("pno");
+    let folder = world.path("mine");
+    for name in ["table-3/SLOTS", "link-9-notes", "promiscuous-1"] {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "dear").unwrap();
+    }
+    let folder_text = folder.display().to_string();
+    for arguments in [&["--detach"][..], &["-i", &world.pair.b]] {
+        let mut command = world.command("weir-sensor");
+        command
+            .args(arguments)
+            .args(["--pin", &folder_text, "-c", "none"]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("is not in a BPF file system"), "{said}");
+    }
+    for name in ["table-3/SLOTS", "link-9-notes", "promiscuous-1"] {
+        assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), "dear");
+    }
+}
+
+/// Programs would go on in the other namespace.
+#[test]
+fn an_interface_that_goes_elsewhere_takes_no_program_along() {
+    let world = World::new("pnm");
+    let bpf = Bpf::mount(&world);
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    let mut sensor = world.sensor(&format!("--pin {}", bpf.pin()));
+    assert!(bpf.names().iter().any(|name| name.starts_with("link-")));
+    ip(b, &format!("link set {b} netns {a}"));
+    sensor.wait_for(&format!("{b} is gone")).unwrap();
+    thread::sleep(UNDER_WAY);
+    let names = bpf.names();
+    assert!(
+        names.iter().all(|name| name.starts_with("table")),
+        "{names:?}"
+    );
+    assert!(!ip(a, &format!("link show {b}")).contains("xdp"));
+    world.stop(sensor);
+    bpf.detach(&world);
 }
 
 /// A start that fails when it has taken over from a dead sensor: what that one left is exported, and is in the
