@@ -96,13 +96,15 @@ impl Taken {
         self.octets = self.octets.saturating_add(part.octets);
         self.packets = self.packets.saturating_add(part.packets);
         self.tcp_flags |= part.tcp_flags;
-        if ticks_between(part.first_tick, self.first_tick) > 0 {
+        if ticks_between(self.last_tick, part.last_tick) > 0 {
+            self.last_tick = part.last_tick;
+        }
+        // By how far each lies behind the last: a flow may last longer than half of the ticks' range.
+        let before_last = |tick: u32| self.last_tick.wrapping_sub(tick);
+        if before_last(part.first_tick) > before_last(self.first_tick) {
             self.first_tick = part.first_tick;
             self.key = part.key;
             self.extra = part.extra;
-        }
-        if ticks_between(self.last_tick, part.last_tick) > 0 {
-            self.last_tick = part.last_tick;
         }
     }
 

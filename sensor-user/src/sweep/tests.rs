@@ -346,3 +346,27 @@ fn no_turn_ends_within_a_conversation() {
     }
     assert_eq!(conversations, CONVERSATIONS);
 }
+
+/// Ticks of a millisecond wrap after 50 days, and a flow may be 45 days old.
+#[test]
+fn the_older_of_two_parts_is_the_one_that_lies_farther_back() {
+    const DAY: u32 = 86_400_000;
+    let part = |first_tick: u32, last_tick: u32| {
+        let sighting = Sighting {
+            tick: first_tick,
+            ..sighting(7, &at(0))
+        };
+        Taken {
+            last_tick,
+            ..Taken::of_packet(&sighting, Reason::Active)
+        }
+    };
+    for began in [0, DAY, u32::MAX - 3 * DAY] {
+        let day = |days: u32| began.wrapping_add(days * DAY);
+        let parts = [part(day(0), day(44)), part(day(30), day(45))];
+        for [mut one, other] in [parts, [parts[1], parts[0]]] {
+            one.add(&other);
+            assert_eq!((one.first_tick, one.last_tick), (day(0), day(45)));
+        }
+    }
+}
