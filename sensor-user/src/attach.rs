@@ -298,8 +298,9 @@ impl Port {
         if pins.is_some() {
             // It stays with the filters.
             mem::forget(added);
-        } else {
-            self.hook = self.hook.take().or(added);
+        } else if added.is_some() {
+            // One before it is gone.
+            mem::forget(mem::replace(&mut self.hook, added));
         }
         let (filter, replaced) = Filter::attach(program, &self.name, at, pins.is_some())?;
         self.dead_filters += usize::from(replaced);

@@ -47,7 +47,7 @@ impl Filter {
         stays: bool,
     ) -> Result<(Self, bool)> {
         let ifindex = interface::ifindex(name).context("the interface is gone")?;
-        if at == TcAttachType::Egress && has_ingress_only(ifindex) {
+        if at == TcAttachType::Egress && hook_is(ifindex, b"ingress") {
             bail!(
                 "tc's `ingress` is on {name}, which has no place for what is sent, and the kernel takes no `clsact` beside it: `tc qdisc del dev {name} ingress` takes it off with its filters, or meter what is received only (--direction in)"
             );
@@ -130,7 +130,9 @@ impl Drop for Clsact {
             let place = tc_message(self.ifindex, 0, parent(*at), 0);
             netlink::lists_nothing(libc::RTM_GETTFILTER, &place)
         });
-        if filters.all(|is_empty| is_empty.unwrap_or(false)) {
+        let is_empty = filters.all(|is_empty| is_empty.unwrap_or(false));
+        // Somebody may have put the older one in its place.
+        if is_empty && hook_is(self.ifindex, b"clsact") {
             let place = tc_message(self.ifindex, HANDLE, CLSACT, 0);
             let _ = netlink::order(libc::RTM_DELQDISC, &place);
         }
@@ -224,9 +226,9 @@ fn find(ifindex: u32, at: TcAttachType) -> Option<Found> {
     found(&netlink::ask(libc::RTM_GETTFILTER, &filter_place(ifindex, at)).ok()?)
 }
 
-/// Whether the kernel has the older of its two hooks on an interface, `ingress`, which takes filters for what is sent
-/// and runs them on what is received.
-fn has_ingress_only(ifindex: u32) -> bool {
+/// Whether the hook on an interface is of this kind: `clsact`, or `ingress`, the older one, which takes filters for what is
+/// sent, too, and runs them on what is received.
+fn hook_is(ifindex: u32, wanted: &[u8]) -> bool {
     /// `TCA_KIND` (linux/rtnetlink.h).
     const KIND: u16 = 1;
     let place = tc_message(ifindex, 0, CLSACT, 0);
@@ -236,7 +238,7 @@ fn has_ingress_only(ifindex: u32) -> bool {
             && body
                 .get(PLACE_OCTETS..)
                 .and_then(|attributes| netlink::attribute(attributes, KIND))
-                .is_some_and(|name| name.starts_with(b"ingress"))
+                .is_some_and(|name| name.starts_with(wanted))
     })
 }
 

@@ -43,6 +43,14 @@ struct Entry {
     pause: Pause,
 }
 
+impl Entry {
+    /// It could not be attached to, which was said.
+    fn refused(&mut self) {
+        let there = interface::ifindex(&self.name);
+        self.pause = there.map_or_else(Pause::default, Pause::begun);
+    }
+}
+
 /// An interface, as it is told to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortReport {
@@ -273,6 +281,7 @@ impl Ports {
                             news.sentences
                                 .push(format!("the program was taken off {name}: {error:#}"));
                             news.over.extend(u8::try_from(number));
+                            self.entries[number].refused();
                         }
                     }
                 }
@@ -348,13 +357,21 @@ impl Ports {
             }
             match self.add(kernel, &name) {
                 Ok(number) => found.push(number),
-                Err(error) => sentences.push(refused(&name, error)),
+                Err(error) => {
+                    sentences.push(refused(&name, error));
+                    let mut entries = self.entries.iter_mut();
+                    let entry = entries.find(|entry| entry.name == name);
+                    entry.into_iter().for_each(Entry::refused);
+                }
             }
         }
         for number in found {
             let put = self.put_sent(kernel, number);
-            let name = &self.entries[number].name;
-            sentences.push(put.unwrap_or_else(|error| refused(name, error)));
+            let entry = &mut self.entries[number];
+            sentences.push(put.unwrap_or_else(|error| {
+                entry.refused();
+                refused(&entry.name, error)
+            }));
         }
         Ok(())
     }

@@ -15,6 +15,15 @@ pub(super) struct Pause {
 impl Pause {
     const LOOKS_MAX: u32 = 60;
 
+    /// Of one that could not be attached to just now.
+    pub(super) fn begun(ifindex: u32) -> Self {
+        Self {
+            ifindex,
+            looks: 1,
+            left: 1,
+        }
+    }
+
     /// Whether it is tried at this look.
     pub(super) fn is_over(&mut self, ifindex: u32) -> bool {
         if self.ifindex != ifindex {

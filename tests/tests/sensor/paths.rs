@@ -363,6 +363,27 @@ fn any_is_every_interface_that_stands_by_itself() {
 }
 
 #[test]
+fn what_cannot_be_metered_is_said_once_and_metered_once_it_can_be() {
+    let world = World::new("one");
+    let b = &world.pair.b;
+    let first = world.sensor("");
+    let mut command = world.command("weir-sensor");
+    command.args(["-i", "any", "-c", "none", "--statistics-json"]);
+    command.arg(world.path("second.json"));
+    let mut second =
+        weir_tests::process::Daemon::start(command, &world.path("second.log")).unwrap();
+    second.wait_for(&format!("not metering {b}: ")).unwrap();
+    // The sensor looks once a second.
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(second.log().matches("another XDP program").count(), 1);
+    world.stop(first);
+    second
+        .wait_for(&format!("{b} is back: attached again"))
+        .unwrap();
+    assert!(second.stop().unwrap().success());
+}
+
+#[test]
 fn dropping_is_refused_where_it_would_cut_off() {
     let world = World::new("drp");
     let b = &world.pair.b;
