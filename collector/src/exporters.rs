@@ -205,7 +205,7 @@ impl Exporters {
         received_ns: u64,
     ) -> Result<&mut Exporter, Refused> {
         if let Some(exporter) = self.map.peek(&key) {
-            let is_silent = received_ns.saturating_sub(exporter.heard_ns) > PORT_HELD_NS;
+            let is_silent = received_ns.abs_diff(exporter.heard_ns) > PORT_HELD_NS;
             let is_other = exporter.datagrams > 0 && exporter.port != source.port;
             if self.settings.pin_port && is_other && !is_silent {
                 return Err(Refused::OtherPort {

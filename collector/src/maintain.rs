@@ -6,7 +6,7 @@ use std::{fs, path::Path, process::ExitCode};
 use anyhow::{Result, bail};
 use weir_store::{
     expire::{self, Limits, Reason},
-    form::{Compression, Form, Place},
+    form::{Compression, Form, Layout, Place},
     layout::{Directory, Rearranging},
     read::{self, Ended, Files},
     recompact::{self, Recompacted},
@@ -180,6 +180,11 @@ fn repair(root: &Path) -> Result<ExitCode> {
     }
     for path in read::list(root)?.closed {
         let shown = path.display();
+        // Others' files, and those of a collector whose directory is below this one, which may be running.
+        if Layout::of(root, &path).is_none() {
+            println!("{shown}: left alone: it is not where a collector puts its files");
+            continue;
+        }
         let repaired = match repair::repair(&directory, &path) {
             Ok(repaired) => repaired,
             // It is as it was, and no reason to leave the others.

@@ -101,16 +101,20 @@ pub struct Unclosed {
     pub aside: u64,
     /// What lies in hidden folders, and is gone by itself in a moment.
     pub under_way: u64,
+    /// Closed files that are to go and cannot be removed.
+    pub stuck: u64,
 }
 
 impl Unclosed {
     fn all(self) -> u64 {
-        self.open.saturating_add(self.aside)
+        let others = self.open.saturating_add(self.stuck);
+        others.saturating_add(self.aside)
     }
 
     /// Those that closed files make room for.
     fn counted(self, octets_max: u64) -> u64 {
-        self.open.saturating_add(self.aside.min(octets_max / 2))
+        let others = self.open.saturating_add(self.stuck);
+        others.saturating_add(self.aside.min(octets_max / 2))
     }
 
     /// What counts as left: also what closed files do not make room for, so that half of what is to be left is.
@@ -226,7 +230,8 @@ pub fn decide(
     expired
 }
 
-/// Decides and, unless `is_dry`, removes, by what the clock says. One that cannot be removed does not keep the others.
+/// Decides and, unless `is_dry`, removes, by what the clock says. One that cannot be removed does not keep the others:
+/// where room is short the next ones go in its place.
 ///
 /// # Errors
 /// If the directory cannot be listed.
@@ -265,21 +270,36 @@ fn expire_listed(
         unclosed.under_way = recompact::octets_under_way(root);
     }
     let mut expired = Expired::default();
-    let mut octets: u64 = files.iter().map(|file| file.octets).sum();
-    for (index, reason) in decide(files, unclosed, free_octets, limits, now_s) {
-        let file = files[index].clone();
-        octets = octets.saturating_sub(file.octets);
-        free_octets = free_octets.saturating_add(file.octets);
-        let removed = if is_dry {
-            Ok(())
-        } else {
-            remove(root, &file.path)
-        };
-        match removed {
-            Ok(()) => expired.files.push((file, reason)),
-            Err(error) => expired.failed.push(error),
+    let mut left = files.to_vec();
+    loop {
+        let decided = decide(&left, unclosed, free_octets, limits, now_s);
+        let stuck_before = unclosed.stuck;
+        for (index, reason) in &decided {
+            let file = &left[*index];
+            let removed = if is_dry {
+                Ok(())
+            } else {
+                remove(root, &file.path)
+            };
+            match removed {
+                Ok(()) => {
+                    free_octets = free_octets.saturating_add(file.octets);
+                    expired.files.push((file.clone(), *reason));
+                }
+                Err(error) => {
+                    unclosed.stuck = unclosed.stuck.saturating_add(file.octets);
+                    expired.failed.push(error);
+                }
+            }
+        }
+        for (index, _) in decided.iter().rev() {
+            left.remove(*index);
+        }
+        if unclosed.stuck == stuck_before {
+            break;
         }
     }
+    let octets: u64 = left.iter().map(|file| file.octets).sum();
     expired.aside_octets = unclosed.aside_to_blame(octets, free_octets, limits);
     Ok(expired)
 }
@@ -366,6 +386,34 @@ mod tests {
         letters.collect::<Vec<_>>().concat()
     }
 
+    /// A folder, which no file is removed as, stands for a file that cannot be.
+    #[test]
+    fn d09_for_one_that_cannot_go_the_next_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let files: Vec<_> = files(5)
+            .into_iter()
+            .map(|file| ClosedFile {
+                path: root.path().join(&file.path),
+                ..file
+            })
+            .collect();
+        for (number, file) in files.iter().enumerate() {
+            if number == 0 || number == 2 {
+                fs::create_dir_all(file.path.join("held")).unwrap();
+            } else {
+                File::create(&file.path).unwrap();
+            }
+        }
+        let limits = Limits {
+            octets_max: Some(300),
+            ..Limits::default()
+        };
+        let expired = expire_listed(root.path(), &files, &limits, NOW_S, false).unwrap();
+        assert_eq!(expired.failed.len(), 2);
+        let gone: Vec<_> = expired.files.iter().map(|(file, _)| &file.path).collect();
+        assert_eq!(gone, [&files[1].path, &files[3].path]);
+    }
+
     #[test]
     fn d09_files_go_for_what_is_set_aside_up_to_half_of_what_all_may_have() {
         let limits = Limits {
@@ -376,7 +424,7 @@ mod tests {
             let unclosed = Unclosed {
                 open,
                 aside,
-                under_way: 0,
+                ..Unclosed::default()
             };
             letters(&decide(&files(5), unclosed, u64::MAX, &limits, NOW_S))
         };

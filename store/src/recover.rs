@@ -73,8 +73,8 @@ pub(crate) fn list_windows(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
         .map(|entry| entry.path())
         .filter(|path| {
-            path.to_str()
-                .is_some_and(|name| name.ends_with(WINDOW_SUFFIX))
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.ends_with(WINDOW_SUFFIX))
         })
         .collect())
 }

@@ -186,9 +186,8 @@ pub fn clear(directory: &Directory) -> Result<Vec<PathBuf>, StoreError> {
     let entries = fs::read_dir(&folder).map_err(StoreError::io("list", &folder))?;
     let mut cleared = Vec::new();
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-        let is_partial = path
-            .to_str()
-            .is_some_and(|name| name.ends_with(rotate::PARTIAL_SUFFIX));
+        let name = path.file_name().and_then(|name| name.to_str());
+        let is_partial = name.is_some_and(|name| name.ends_with(rotate::PARTIAL_SUFFIX));
         if is_partial {
             fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
             cleared.push(path);

@@ -10,6 +10,7 @@ use parquet::{
     arrow::arrow_reader::{
         ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
     },
+    errors::ParquetError,
     file::metadata::{ParquetMetaData, RowGroupMetaData},
 };
 
@@ -130,11 +131,21 @@ pub(crate) fn read_as_it_comes(
     read(path, Take::Read(&mut flows))
 }
 
+/// Whether the operating system refused, and the file may be sound.
+fn is_of_the_system(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.raw_os_error().is_some())
+}
+
 fn read(path: &Path, mut take: Take<'_>) -> Result<Verified, StoreError> {
     let mut verified = Verified::default();
     let mut file = File::open(path).map_err(StoreError::io("open", path))?;
     let metadata = match footer::load(&file) {
         Ok(metadata) => metadata,
+        // A disk that fails now may not fail the next time.
+        Err(ParquetError::External(error)) if is_of_the_system(&*error) => {
+            return Err(StoreError::parquet(path)(ParquetError::External(error)));
+        }
         Err(error) => {
             verified.faults.push(Fault::Footer(error.to_string()));
             return Ok(verified);
