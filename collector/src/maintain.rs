@@ -1,13 +1,17 @@
 //! The words beside receiving: `expire`, `verify`, `repair`, `recompact`; `import`, `replay` and `anonymise` have
 //! files of their own. What they did goes to standard output, a line a file.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{
+    fs,
+    path::{Component, Path},
+    process::ExitCode,
+};
 
 use anyhow::{Result, bail};
 use weir_store::{
     expire::{self, Limits, Reason},
-    form::{Compression, Form, Layout, Place},
-    layout::{Directory, Rearranging},
+    form::{Compression, Form, Place},
+    layout::{self, Directory, Rearranging},
     read::{self, Ended, Files},
     recompact::{self, Recompacted},
     recover::{Recovered, recover},
@@ -180,9 +184,8 @@ fn repair(root: &Path) -> Result<ExitCode> {
     }
     for path in read::list(root)?.closed {
         let shown = path.display();
-        // Others' files, and those of a collector whose directory is below this one, which may be running.
-        if Layout::of(root, &path).is_none() {
-            println!("{shown}: left alone: it is not where a collector puts its files");
+        if !is_a_collectors(root, &path) {
+            println!("{shown}: left alone: it is not what a collector with this directory writes");
             continue;
         }
         let repaired = match repair::repair(&directory, &path) {
@@ -217,6 +220,20 @@ fn repair(root: &Path) -> Result<ExitCode> {
         }
     }
     Ok(success_if(is_all))
+}
+
+/// Whether it has a closed file's name and lies in folders of dates and hours, be they not its own. Others' files have other
+/// names, and those of a collector whose directory is below this one, which may be running, lie below another folder.
+fn is_a_collectors(root: &Path, path: &Path) -> bool {
+    let folders = path
+        .parent()
+        .and_then(|folder| folder.strip_prefix(root).ok());
+    let of_times = |folder: Component<'_>| {
+        let name = folder.as_os_str().to_string_lossy();
+        name.starts_with("date=") || name.starts_with("hour=")
+    };
+    layout::window_start_s(path).is_some()
+        && folders.is_some_and(|folders| folders.components().all(of_times))
 }
 
 fn recompact(

@@ -118,6 +118,12 @@ impl Socket {
 }
 
 impl Desk {
+    /// Orders that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.orders.len()
+    }
+
     /// The next order, if there is one.
     #[must_use]
     pub fn next_order(&self) -> Option<Asked> {

@@ -34,8 +34,12 @@ impl Live {
     /// Does what was asked; whether the sensor is to end.
     pub(super) fn obey(&mut self) -> Result<bool> {
         let mut ends = false;
-        // A client waits for its report before it can ask again, so they run out.
-        while let Some(asked) = self.desk.as_ref().and_then(Desk::next_order) {
+        // Those that come meanwhile wake the loop again: clients that ask one after the other keep it from nothing else.
+        let waiting = self.desk.as_ref().map_or(0, Desk::waiting);
+        for _ in 0..waiting {
+            let Some(asked) = self.desk.as_ref().and_then(Desk::next_order) else {
+                break;
+            };
             ends |= matches!(asked.order, Order::Shutdown | Order::Exit);
             let report = self.carry_out(&asked.order)?;
             if let Some(desk) = &self.desk {

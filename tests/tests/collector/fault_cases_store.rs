@@ -77,6 +77,24 @@ fn d08_rotations_lose_nothing_and_readers_see_all() {
     assert!(site.open(".arrows").is_empty());
 }
 
+/// One that another program is writing, and one of a collector whose directory is below.
+#[test]
+fn d10_repair_leaves_alone_what_no_collector_wrote_here() {
+    let site = Site::new();
+    site.stop(site.start(""));
+    let below = "site1/date=2026-01-01/hour=00/flows-20260101T000000Z.parquet";
+    let others = ["report.parquet", below].map(|name| site.flows().join(name));
+    for path in &others {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "half a file").unwrap();
+    }
+    let (_, said) = site.maintain("repair", "");
+    assert_eq!(said.matches("left alone").count(), 2, "{said}");
+    for path in &others {
+        assert_eq!(fs::read_to_string(path).unwrap(), "half a file");
+    }
+}
+
 /// Where clocks change twice a year, names do not: they are of UTC, whatever the collector's time zone.
 #[test]
 fn d08_names_are_of_utc_in_any_time_zone() {
