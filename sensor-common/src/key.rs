@@ -127,7 +127,11 @@ impl FlowKey {
     /// IP protocol number.
     #[must_use]
     pub const fn protocol(&self) -> u8 {
-        self.attributes.to_le_bytes()[4]
+        Self::protocol_in(self.attributes)
+    }
+
+    pub(crate) const fn protocol_in(attributes: u64) -> u8 {
+        attributes.to_le_bytes()[4]
     }
 
     /// IPv4 `ToS` or IPv6 traffic class of the flow's first packet.

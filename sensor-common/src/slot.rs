@@ -100,6 +100,15 @@ pub trait SlotWords {
 #[derive(Clone, Copy)]
 pub struct SlotPtr<const IN_ORDER: bool = true>(*mut Slot);
 
+/// Reads a field of the slot.
+macro_rules! load {
+    ($slot:expr, $($field:tt)+) => {{
+        // SAFETY: `SlotPtr::new`'s caller promised a valid, aligned slot; volatile because the
+        // other side may write at any time.
+        unsafe { ptr::read_volatile(&raw const (*$slot.0).$($field)+) }
+    }};
+}
+
 impl SlotPtr {
     /// Wraps a slot's address.
     ///
@@ -117,6 +126,34 @@ impl SlotPtr {
     #[must_use]
     pub const fn in_any_order(self) -> SlotPtr<false> {
         SlotPtr(self.0)
+    }
+
+    /// The flow's IP protocol.
+    #[inline(always)]
+    #[must_use]
+    pub fn protocol(&self) -> u8 {
+        FlowKey::protocol_in(load!(self, key.attributes))
+    }
+
+    /// TCP flags so far.
+    #[inline(always)]
+    #[must_use]
+    pub fn tcp_flags(&self) -> u8 {
+        load!(self, tcp_flags)
+    }
+
+    /// The tick of the first packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn first_tick(&self) -> u32 {
+        load!(self, first_tick)
+    }
+
+    /// The tick of the last packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn last_tick(&self) -> u32 {
+        load!(self, last_tick)
     }
 
     /// Copies the slot word by word: a whole one would pass over the stack, twice, which in the kernel
@@ -140,15 +177,6 @@ impl SlotPtr {
 #[inline(always)]
 const fn is_later(tick: u32, than: u32) -> bool {
     tick.wrapping_sub(than).cast_signed() > 0
-}
-
-/// Reads a field of the slot.
-macro_rules! load {
-    ($slot:expr, $($field:tt)+) => {{
-        // SAFETY: `SlotPtr::new`'s caller promised a valid, aligned slot; volatile because the
-        // other side may write at any time.
-        unsafe { ptr::read_volatile(&raw const (*$slot.0).$($field)+) }
-    }};
 }
 
 /// Writes a field of the slot.

@@ -136,16 +136,10 @@ impl Now {
         self.ticks.length_ns
     }
 
-    /// Nanoseconds since a slot's tick. One that is a little ahead (the program's clock may be
-    /// finer than the one read here) is now.
+    /// Nanoseconds since a slot's tick, see [`ticks_since`].
     #[must_use]
     pub fn since(&self, tick: u32) -> u64 {
-        let ticks = self.tick().wrapping_sub(tick);
-        if ticks > u32::MAX - AHEAD_TICKS {
-            0
-        } else {
-            u64::from(ticks) * self.ticks.length_ns
-        }
+        u64::from(ticks_since(tick, self.tick())) * self.ticks.length_ns
     }
 
     /// A slot's tick as wall-clock time.
@@ -172,6 +166,19 @@ impl Now {
             unix_ns: self.unix_ns,
             uptime_ms: self.uptime_ms,
         }
+    }
+}
+
+/// Ticks from a slot's to the current one. A slot's that is a little ahead (the program's clock may be
+/// finer than the one read here) is the current one.
+#[inline]
+#[must_use]
+pub fn ticks_since(tick: u32, now: u32) -> u32 {
+    let ticks = now.wrapping_sub(tick);
+    if ticks > u32::MAX - AHEAD_TICKS {
+        0
+    } else {
+        ticks
     }
 }
 

@@ -3,8 +3,10 @@
 //!
 //! softflowd's cascade with its names, made unidirectional; the first rule that applies decides.
 
+mod limits;
 mod timeouts;
 
+pub use limits::{Counted, Limits};
 pub use timeouts::{Time, Timeouts};
 
 use weir_netflow::EndReason;
@@ -95,7 +97,7 @@ pub fn expired(flow: &State, timeouts: &Timeouts) -> Option<Reason> {
     if flow.age_ns >= AGE_MAX_NS || (timeouts.active_ns != 0 && flow.age_ns >= timeouts.active_ns) {
         return Some(Reason::Active);
     }
-    let (timeout_ns, reason) = idle_rule(flow, timeouts);
+    let (timeout_ns, reason) = idle_rule(flow.protocol, flow.tcp_flags, timeouts);
     (flow.idle_ns >= timeout_ns).then_some(reason)
 }
 
@@ -103,7 +105,7 @@ pub fn expired(flow: &State, timeouts: &Timeouts) -> Option<Reason> {
 #[must_use]
 #[inline]
 pub fn remaining_ns(flow: &State, timeouts: &Timeouts) -> u64 {
-    let (timeout_ns, _) = idle_rule(flow, timeouts);
+    let (timeout_ns, _) = idle_rule(flow.protocol, flow.tcp_flags, timeouts);
     let idle_ns = timeout_ns.saturating_sub(flow.idle_ns);
     match timeouts.active_ns {
         0 => idle_ns,
@@ -111,14 +113,14 @@ pub fn remaining_ns(flow: &State, timeouts: &Timeouts) -> u64 {
     }
 }
 
-fn idle_rule(flow: &State, timeouts: &Timeouts) -> (u64, Reason) {
-    if flow.protocol == TCP && flow.tcp_flags & RST != 0 && timeouts.tcp_rst_ns != 0 {
+fn idle_rule(protocol: u8, tcp_flags: u8, timeouts: &Timeouts) -> (u64, Reason) {
+    if protocol == TCP && tcp_flags & RST != 0 && timeouts.tcp_rst_ns != 0 {
         return (timeouts.tcp_rst_ns, Reason::TcpRst);
     }
-    if flow.protocol == TCP && flow.tcp_flags & FIN != 0 && timeouts.tcp_fin_ns != 0 {
+    if protocol == TCP && tcp_flags & FIN != 0 && timeouts.tcp_fin_ns != 0 {
         return (timeouts.tcp_fin_ns, Reason::TcpFin);
     }
-    match flow.protocol {
+    match protocol {
         TCP if timeouts.tcp_ns != 0 => (timeouts.tcp_ns, Reason::Tcp),
         UDP if timeouts.udp_ns != 0 => (timeouts.udp_ns, Reason::Udp),
         ICMP | ICMPV6 if timeouts.icmp_ns != 0 => (timeouts.icmp_ns, Reason::Icmp),

@@ -93,6 +93,20 @@ impl<T> Mapping<T> {
         fetch(self.at(index));
     }
 
+    /// The same of so many elements in a row, each of which is a cache line.
+    ///
+    /// # Panics
+    /// If one of them is not below the length.
+    #[inline(always)]
+    pub fn fetch_run(&self, first: usize, elements: usize) {
+        let end = first + elements;
+        assert!(end <= self.len, "elements {first} to {end} of {}", self.len);
+        for index in first..end {
+            // SAFETY: the element lies within the mapping, checked above for all.
+            fetch(unsafe { self.start.as_ptr().add(index) });
+        }
+    }
+
     /// Octets mapped.
     #[must_use]
     pub fn octets(&self) -> usize {

@@ -1,11 +1,14 @@
 //! The sweep: looks at each bucket in which a flow can be over, closes those that are, and after a
 //! grace period takes them out, whole, one record a flow whatever number of CPUs saw it.
 
-use weir_sensor_common::{Extra, FlowKey, KeyMask, Slot, SlotWords as _, handover, slot::Sighting};
+use weir_sensor_common::{
+    Extra, FlowKey, KeyMask, Slot, SlotWords as _, handover,
+    slot::{Sighting, SlotPtr},
+};
 
 use crate::{
-    clock::Now,
-    expiry::{Reason, State, Timeouts, expired, remaining_ns},
+    clock::{Now, ticks_since},
+    expiry::{Counted, Limits, Reason, State, Timeouts, expired},
     pair,
     table::{Place, Table},
 };
@@ -177,6 +180,25 @@ pub enum Take<'a> {
     Everything,
 }
 
+impl<'a> Take<'a> {
+    fn timeouts(self) -> Option<&'a Timeouts> {
+        match self {
+            Self::Expired(timeouts) => Some(timeouts),
+            Self::Interface(_) | Self::Everything => None,
+        }
+    }
+}
+
+/// What is the same for all flows of one [`Sweep::close`].
+struct Round<'a> {
+    table: &'a Table,
+    now: &'a Now,
+    tick: u32,
+    take: Take<'a>,
+    /// Unless flows are taken whether they are over or not.
+    limits: Option<Limits>,
+}
+
 /// How many buckets ahead slots are fetched: they are in main memory, and looking at one takes longer than what a
 /// processor does ahead by itself.
 const AHEAD: u32 = 8;
@@ -217,15 +239,24 @@ impl Sweep {
         self.left.clear();
         self.reckon_anew_if_other(table, take, now);
         self.next_ns = u64::MAX;
+        let round = Round {
+            table,
+            now,
+            tick: now.tick(),
+            take,
+            limits: take
+                .timeouts()
+                .map(|timeouts| Limits::of(timeouts, now.tick_length_ns())),
+        };
         let mut looked = 0u32;
         for region in 0..table.regions() {
             self.live = 0;
             for bucket in 0..table.buckets() {
                 let ahead = bucket + AHEAD;
                 if ahead < table.buckets() && self.is_due(due(table, region, ahead), now) {
-                    table.fetch_occupied(region, ahead);
+                    table.fetch_slots(region, ahead);
                 }
-                if !self.look(table, region, bucket, now, take) {
+                if !self.look(&round, region, bucket) {
                     continue;
                 }
                 looked += 1;
@@ -263,10 +294,7 @@ impl Sweep {
 
     /// Also by a clock that was set back, as a capture file's may be: by the old one nothing is due yet.
     fn reckon_anew_if_other(&mut self, table: &Table, take: Take<'_>, now: &Now) {
-        let timeouts = match take {
-            Take::Expired(timeouts) => Some(*timeouts),
-            Take::Interface(_) | Take::Everything => None,
-        };
+        let timeouts = take.timeouts().copied();
         let buckets = table.regions() as usize * table.buckets() as usize;
         let is_set_back = self.is_set_back(now);
         self.looked_ns = now.monotonic_ns;
@@ -278,23 +306,22 @@ impl Sweep {
     }
 
     /// Returns whether a flow in the bucket could be over, and so each was looked at.
-    #[inline]
-    fn look(&mut self, table: &Table, region: u32, bucket: u32, now: &Now, take: Take<'_>) -> bool {
+    #[inline(always)]
+    fn look(&mut self, round: &Round<'_>, region: u32, bucket: u32) -> bool {
+        let &Round { table, now, .. } = round;
         let index = due(table, region, bucket);
-        self.live += u64::from(table.taken(region, bucket).count_ones());
+        let taken = table.taken(region, bucket);
+        self.live += u64::from(taken.count_ones());
         if !self.is_due(index, now) {
             self.next_ns = self.next_ns.min(self.due_ns[index]);
             return false;
         }
-        let mut remaining_ns = match take {
-            Take::Expired(timeouts) => timeouts.shortest_ns(),
-            Take::Interface(_) | Take::Everything => 0,
-        };
-        for place in table.occupied(region, bucket) {
-            remaining_ns = remaining_ns.min(self.consider(table, place, now, take));
+        let mut remaining_ticks = round.limits.as_ref().map_or(0, Limits::shortest_ticks);
+        for place in table.places(region, bucket, taken) {
+            remaining_ticks = remaining_ticks.min(self.consider(round, place));
         }
-        // By ticks it may be over almost one earlier.
-        let remaining_ns = remaining_ns.saturating_sub(now.tick_length_ns());
+        // The tick of now may be almost over.
+        let remaining_ns = u64::from(remaining_ticks.saturating_sub(1)) * now.tick_length_ns();
         self.due_ns[index] = now.monotonic_ns.saturating_add(remaining_ns);
         self.next_ns = self.next_ns.min(self.due_ns[index]);
         true
@@ -306,29 +333,40 @@ impl Sweep {
     }
 
     /// Closes the flow if it is to be taken; else returns how long it has.
-    #[inline]
-    fn consider(&mut self, table: &Table, place: Place, now: &Now, take: Take<'_>) -> u64 {
-        let slot = table.slot(place);
+    #[inline(always)]
+    fn consider(&mut self, round: &Round<'_>, place: Place) -> u32 {
+        let slot = round.table.slot(place);
         if !handover::is_live(&slot) {
             return 0;
         }
-        let words = slot.copy();
-        let timeouts = match take {
-            Take::Expired(timeouts) => timeouts,
-            Take::Interface(number) if words.hook >> 1 != number => return 0,
-            Take::Interface(_) | Take::Everything => {
-                let partner = self.partner(table, place, &words);
-                self.close_conversation(table, (place, words), partner, Reason::Flushed);
-                return 0;
-            }
+        let Some(limits) = &round.limits else {
+            self.take_anyway(round, place);
+            return 0;
         };
-        // Most slots end here, and nothing of this is in memory.
-        let state = Taken::of(&words, Reason::Flushed).state(now);
-        if expired(&state, timeouts).is_none() {
-            return remaining_ns(&state, timeouts);
+        // Most slots end here.
+        let remaining_ticks = limits.remaining_ticks(counted(slot, round.tick));
+        if remaining_ticks == 0 {
+            self.take_if_over(round, place, limits);
         }
-        // Other CPUs may have seen later packets of it, and the other direction may go on. Where a
-        // conversation is over, one of its directions is so by itself.
+        remaining_ticks
+    }
+
+    fn take_anyway(&mut self, round: &Round<'_>, place: Place) {
+        let words = round.table.copy(place);
+        if let Take::Interface(number) = round.take
+            && words.hook >> 1 != number
+        {
+            return;
+        }
+        let partner = self.partner(round.table, place, &words);
+        self.close_conversation(round.table, (place, words), partner, Reason::Flushed);
+    }
+
+    /// Other CPUs may have seen later packets of it, and the other direction may go on. Where a conversation is
+    /// over, one of its directions is so by itself.
+    fn take_if_over(&mut self, round: &Round<'_>, place: Place, limits: &Limits) {
+        let &Round { table, now, .. } = round;
+        let words = table.copy(place);
         let partner = self.partner(table, place, &words);
         let state = whole(table, place, &words).state(now);
         let state = match &partner {
@@ -336,10 +374,9 @@ impl Sweep {
             None if self.pairs => pair::alone(&state),
             None => state,
         };
-        if let Some(reason) = expired(&state, timeouts) {
+        if let Some(reason) = expired(&state, limits.timeouts()) {
             self.close_conversation(table, (place, words), partner, reason);
         }
-        0
     }
 
     /// The other direction, if it is wanted and there: where this one was seen, as on a mirror port;
@@ -451,6 +488,19 @@ impl Sweep {
 #[inline]
 fn due(table: &Table, region: u32, bucket: u32) -> usize {
     region as usize * table.buckets() as usize + bucket as usize
+}
+
+/// What one CPU saw of a flow.
+#[inline]
+fn counted(slot: SlotPtr, now_tick: u32) -> Counted {
+    Counted {
+        protocol: slot.protocol(),
+        tcp_flags: slot.tcp_flags(),
+        octets: slot.octets(),
+        packets: slot.packets(),
+        age_ticks: ticks_since(slot.first_tick(), now_tick),
+        idle_ticks: ticks_since(slot.last_tick(), now_tick),
+    }
 }
 
 /// What all CPUs saw of a flow.

@@ -153,7 +153,7 @@ impl Table {
 
     /// The ways of a bucket that were taken by the side that meters and not given back since, a bit each, whatever
     /// state their flows are in. A flow just opened may not be among them yet.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn taken(&self, region: u32, bucket: u32) -> u8 {
         let whole = (region * self.buckets() + bucket) as usize;
@@ -164,14 +164,18 @@ impl Table {
         !free_ways(tags, released)
     }
 
-    /// Their places.
-    #[inline]
-    pub fn occupied(&self, region: u32, bucket: u32) -> impl Iterator<Item = Place> + use<> {
-        let mut taken = self.taken(region, bucket);
+    /// The places of these ways of a bucket.
+    #[inline(always)]
+    pub fn places(
+        &self,
+        region: u32,
+        bucket: u32,
+        mut ways: u8,
+    ) -> impl Iterator<Item = Place> + use<> {
         iter::from_fn(move || {
-            let way = taken.trailing_zeros();
+            let way = ways.trailing_zeros();
             (way < WAYS).then(|| {
-                taken &= taken - 1;
+                ways &= ways - 1;
                 Place {
                     region,
                     index: bucket * WAYS + way,
@@ -180,19 +184,23 @@ impl Table {
         })
     }
 
-    /// Has the slots at these places fetched, and does not wait for them.
-    #[inline]
-    pub fn fetch_occupied(&self, region: u32, bucket: u32) {
-        for place in self.occupied(region, bucket) {
-            self.slots.fetch(self.index(place));
-        }
+    /// Has a bucket's slots fetched, and does not wait for them: all, since to pick those that are taken costs more
+    /// than it spares.
+    #[inline(always)]
+    pub fn fetch_slots(&self, region: u32, bucket: u32) {
+        let index = bucket * WAYS;
+        let first = self.index(Place { region, index });
+        self.slots.fetch_run(first, WAYS as usize);
     }
 
-    /// Such places of all buckets.
+    /// The places of all ways that are taken.
     pub fn all_occupied(&self) -> impl Iterator<Item = Place> {
         let buckets = move |region| (0..self.buckets()).map(move |bucket| (region, bucket));
         let all = (0..self.regions()).flat_map(buckets);
-        all.flat_map(|(region, bucket)| self.occupied(region, bucket))
+        all.flat_map(|(region, bucket)| {
+            let taken = self.taken(region, bucket);
+            self.places(region, bucket, taken)
+        })
     }
 
     /// A copy of a slot; torn while a program may write it.
