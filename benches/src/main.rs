@@ -9,6 +9,7 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 mod bars;
+mod batch;
 mod buffer;
 mod campus;
 mod collect;

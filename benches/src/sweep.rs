@@ -1,21 +1,24 @@
 //! What user space pays: a look at every slot, a grace period, and the whole sensor with a million
 //! live flows and nothing else to do.
 
-use std::{hint::black_box, thread, time::Duration};
+use std::{hint::black_box, os::fd::AsFd as _, thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use aya::maps::Map;
 use weir_benches::live::{generator::Order, trial};
 use weir_sensor::{
     clock::{Now, Ticks},
     expiry::Timeouts,
     grace,
-    kernel::{self, ProgramOptions},
+    kernel::{self, Kernel, ProgramOptions},
     sweep::{Sweep, Take},
 };
+use weir_sensor_common::FlowKey;
 use weir_tests::wire;
 
 use crate::{
     bars::{Bar, Report},
+    batch,
     cpu::{median, thread_ns},
     sensor::{self, Sensor, of},
     testrun::{self, Flows, Object, Programs},
@@ -30,6 +33,12 @@ const PROGRAM: &str = "bench_weir";
 const ROUNDS: usize = 9;
 /// Over more than a second, since what else uses the memory of the machine changes.
 const SCANS: u64 = 101;
+const SCANS_A_BATCH: u64 = 10;
+/// The same walk and a kernel's hash map.
+const PEER: &str = "bench_hash";
+const PEER_KEY_OCTETS: usize = size_of::<FlowKey>();
+/// `Value` of `sensor-ebpf/src/baseline.rs`.
+const PEER_VALUE_OCTETS: usize = 64;
 /// Live flows of the whole sensor.
 const LIVE: u32 = 1_000_000;
 const FILL_PPS: u64 = 1_000_000;
@@ -45,21 +54,23 @@ pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
     share(report, watched)
 }
 
-/// The program's table, filled by test runs on each CPU and swept by this thread.
+/// The program's table, filled by test runs on each CPU and swept by this thread, by turns with a kernel's hash map
+/// of as many flows.
 fn scan(report: &mut Report) -> Result<()> {
     let cpus = kernel::cpus()?;
     let slots = SLOTS / cpus.next_power_of_two();
     let flows = Flows {
         count: Some(slots / 2),
         sequence: SEQUENCE,
-        places: 1,
+        places: SLOTS,
     };
     let options = ProgramOptions::new(testrun::shape(slots));
-    let mut programs = Programs::load(Object::Whole, &options, flows, &[PROGRAM])?;
+    let mut programs = Programs::load(Object::Whole, &options, flows, &[PROGRAM, PEER])?;
     for cpu in 0..cpus {
         wire::pin(cpu as usize)?;
         programs.run(PROGRAM, SEQUENCE.min(slots * 8))?;
     }
+    programs.run(PEER, SEQUENCE.min(slots * 8))?;
     let kernel = programs.kernel();
     let ticks = Ticks::of_timer(|| kernel.settle())?;
     let now = Now::read().with_ticks(ticks);
@@ -70,31 +81,59 @@ fn scan(report: &mut Report) -> Result<()> {
         "{live} of {all} slots are taken"
     );
     let mut sweep = Sweep::default();
-    let (mut figures, mut floor) = (Vec::new(), Vec::new());
+    let (mut scans, mut reads, mut batches) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..SCANS {
         // What it remembers of each bucket is for other timeouts: it looks at all.
         let timeouts = Timeouts {
             tcp_ns: Timeouts::softflowd().tcp_ns + round,
             ..Timeouts::softflowd()
         };
-        let before = thread_ns();
-        let closed = sweep.close(&kernel.table, &now, Take::Expired(&timeouts));
-        figures.push((thread_ns() - before) / 1e6);
+        let take = Take::Expired(&timeouts);
+        let (scan_ms, closed) = timed(|| sweep.close(&kernel.table, &now, take));
         ensure!(closed == 0, "{closed} flows were over");
-        let before = thread_ns();
+        scans.push(scan_ms);
         let slots = kernel.table.all_occupied();
-        black_box(slots.fold(0, |sum, place| sum ^ kernel.table.slot(place).last_tick()));
-        floor.push((thread_ns() - before) / 1e6);
+        let ticks = slots.map(|place| kernel.table.slot(place).last_tick());
+        let (read_ms, _) = timed(|| black_box(ticks.fold(0, |all, tick| all ^ tick)));
+        reads.push(read_ms);
+        if round % SCANS_A_BATCH == 0 {
+            let (batch_ms, entries) = timed(|| entries(kernel));
+            batches.push(batch_ms / entries? as f64 * live as f64);
+        }
     }
-    report.context("a word of each of those slots read", median(floor), "ms");
+    // A million entries take 270 ms where a scan must take 12.
+    let (scan_ms, batch_ms) = (median(scans), median(batches));
     report.bar(
         "scan of 2M slots",
         "ms",
-        median(figures),
+        scan_ms,
         Bar::at_most(12.0, 6.0),
         format!("{all} slots of the program's table, {live} of them live"),
     );
+    report.bar(
+        "hash map read by batches / scan",
+        "×",
+        batch_ms / scan_ms,
+        Bar::at_least(22.5, 45.0),
+        format!("as many flows in either; the hash map {batch_ms:.0} ms"),
+    );
+    report.context("a word of each live slot read", median(reads), "ms");
     Ok(())
+}
+
+/// Reads the kernel's hash map; the number of its entries.
+fn entries(kernel: &mut Kernel) -> Result<u64> {
+    let Some(Map::HashMap(map)) = kernel.ebpf().map("BASELINE") else {
+        bail!("map BASELINE");
+    };
+    batch::read_all(map.fd().as_fd(), PEER_KEY_OCTETS, PEER_VALUE_OCTETS)
+}
+
+/// What it took, in milliseconds of this thread, and what came of it.
+fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    let before = thread_ns();
+    let outcome = work();
+    ((thread_ns() - before) / 1e6, outcome)
 }
 
 /// Wall time: it is a wait.
