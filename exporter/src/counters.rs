@@ -59,6 +59,26 @@ impl ExportCounters {
         self.refusals += other.refusals;
     }
 
+    /// What is left without an earlier state of the same.
+    #[must_use]
+    pub fn without(&self, earlier: &Self) -> Self {
+        Self {
+            records: self.records.without(earlier.records),
+            records_exported: self.records_exported.without(earlier.records_exported),
+            records_unsupported: self
+                .records_unsupported
+                .without(earlier.records_unsupported),
+            records_unsent: self.records_unsent.without(earlier.records_unsent),
+            records_lost: self.records_lost.without(earlier.records_lost),
+            records_split: self.records_split - earlier.records_split,
+            datagrams_sent: self.datagrams_sent - earlier.datagrams_sent,
+            datagram_octets: self.datagram_octets - earlier.datagram_octets,
+            datagrams_unsent: self.datagrams_unsent - earlier.datagrams_unsent,
+            datagrams_shortened: self.datagrams_shortened - earlier.datagrams_shortened,
+            refusals: self.refusals - earlier.refusals,
+        }
+    }
+
     /// Counts as lost what was given and is in no other counter: who had it is gone.
     pub fn lose_the_rest(&mut self, given: Tally) {
         let mut explained = self.records_exported;

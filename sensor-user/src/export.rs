@@ -352,6 +352,7 @@ impl Export {
                     is_partial: true,
                     in_turn: self.how.in_turn,
                     counters: ExportCounters::default(),
+                    share: ExportCounters::default(),
                 })
                 .collect();
             exported.extend(unknown);

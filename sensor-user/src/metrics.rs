@@ -247,6 +247,7 @@ mod tests {
             is_partial: false,
             in_turn: false,
             counters: ExportCounters::default(),
+            share: ExportCounters::default(),
         }];
         let told = statistics.to_json();
         let text = page(&statistics, 7).encode("weir_sensor");

@@ -191,6 +191,17 @@ mod tests {
     use weir_exporter::{ExportCounters, counters::Tally};
     use weir_sensor_common::{Extra, FlowKey, KeyMask};
 
+    /// Of the one destination there is.
+    fn all_of(counters: ExportCounters) -> Exported {
+        Exported {
+            address: None,
+            is_partial: false,
+            in_turn: false,
+            counters,
+            share: counters,
+        }
+    }
+
     fn protocols() -> Protocols {
         Protocols::parse("tcp 6 TCP\nudp 17 UDP\n")
     }
@@ -242,23 +253,18 @@ mod tests {
             let record = recorder.record(&taken, &now);
             statistics.summary.count(&record, reason, false);
         }
-        statistics.export = vec![Exported {
-            is_partial: false,
-            address: None,
-            counters: ExportCounters {
-                records_exported: Tally {
-                    records: 3,
-                    ..Tally::default()
-                },
-                records_unsent: Tally {
-                    records: 4,
-                    ..Tally::default()
-                },
-                datagrams_sent: 2,
-                ..ExportCounters::default()
+        statistics.export = vec![all_of(ExportCounters {
+            records_exported: Tally {
+                records: 3,
+                ..Tally::default()
             },
-            in_turn: false,
-        }];
+            records_unsent: Tally {
+                records: 4,
+                ..Tally::default()
+            },
+            datagrams_sent: 2,
+            ..ExportCounters::default()
+        })];
         statistics
     }
 
@@ -321,17 +327,12 @@ Per-protocol statistics:     Octets      Packets   Avg Life    Max Life
             (5, false, "Flows exported: 5 (5 records) in 1 packets"),
         ] {
             statistics.tells_conversations = tells_conversations;
-            statistics.export = vec![Exported {
-                is_partial: false,
-                address: None,
-                counters: ExportCounters {
-                    records: tally(5),
-                    records_exported: tally(left),
-                    datagrams_sent: 1,
-                    ..ExportCounters::default()
-                },
-                in_turn: false,
-            }];
+            statistics.export = vec![all_of(ExportCounters {
+                records: tally(5),
+                records_exported: tally(left),
+                datagrams_sent: 1,
+                ..ExportCounters::default()
+            })];
             let found = layout(&statistics, 0, None, &protocols());
             assert!(found.contains("Flows expired: 3 (0 forced)\n"), "{found}");
             assert!(found.contains(expected), "{found}");

@@ -39,6 +39,37 @@ impl Known {
     }
 }
 
+/// What of a lane's account is the account of the whole: what it had while it was the one that stands for all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Share {
+    /// Until it was that last.
+    until: ExportCounters,
+    /// The lane's account when it became that, if it is.
+    since: Option<ExportCounters>,
+}
+
+impl Share {
+    pub fn is_on(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Of a lane with this account.
+    pub fn of(&self, counters: &ExportCounters) -> ExportCounters {
+        let mut share = self.until;
+        if let Some(since) = &self.since {
+            share.merge(&counters.without(since));
+        }
+        share
+    }
+
+    pub fn set(&mut self, is_on: bool, counters: &ExportCounters) {
+        if is_on != self.is_on() {
+            self.until = self.of(counters);
+            self.since = is_on.then_some(*counters);
+        }
+    }
+}
+
 /// What became of the records at one destination.
 #[derive(Clone, Debug)]
 pub struct Exported {
@@ -50,24 +81,20 @@ pub struct Exported {
     pub in_turn: bool,
     /// The account.
     pub counters: ExportCounters,
+    /// What of it is the account of the whole.
+    pub share: ExportCounters,
 }
 
 impl Exported {
-    /// The account of the whole: of destinations that take turns the sum. Else each gets everything, and
-    /// it is that of the first which was one all the time; if none was, the first one's.
+    /// The account of the whole. Of destinations that take turns it is all of theirs; else each gets everything, and
+    /// it is one's at a time: the first one's, and when that has ended, another's from then on.
     #[must_use]
     pub fn whole(all: &[Self]) -> ExportCounters {
-        if all.iter().any(|exported| exported.in_turn) {
-            return all
-                .iter()
-                .fold(ExportCounters::default(), |mut sum, exported| {
-                    sum.merge(&exported.counters);
-                    sum
-                });
+        let mut whole = ExportCounters::default();
+        for exported in all {
+            whole.merge(&exported.share);
         }
-        let mut steady = all.iter().filter(|exported| !exported.is_partial);
-        let first = steady.next().or(all.first());
-        first.map(|first| first.counters).unwrap_or_default()
+        whole
     }
 
     /// Counts as lost what was given to a thread that died, and is in no counter.
@@ -75,6 +102,11 @@ impl Exported {
         if !all.iter().any(|exported| exported.in_turn) {
             for (exported, known) in all.iter_mut().zip(known) {
                 exported.counters.lose_the_rest(known.total(given));
+            }
+            let mut whole = Self::whole(all);
+            whole.lose_the_rest(given);
+            for exported in all.iter_mut() {
+                exported.share = std::mem::take(&mut whole);
             }
             return;
         }
@@ -90,6 +122,9 @@ impl Exported {
             let mut got = first.counters.records;
             got.merge(left);
             first.counters.lose_the_rest(got);
+        }
+        for exported in all {
+            exported.share = exported.counters;
         }
     }
 }

@@ -39,6 +39,7 @@ impl Exporter {
     pub fn run(&mut self, receiver: &Receiver<Message>) {
         self.lanes.iter_mut().for_each(Lane::begin);
         self.share();
+        self.choose(&self.now());
         loop {
             self.publish();
             match receiver.recv_timeout(self.patience()) {
@@ -140,6 +141,19 @@ impl Exporter {
             self.pass_turn();
         }
         self.share();
+        self.choose(&now);
+    }
+
+    /// Chooses the lane that stands for all, of those that are on: the same as long as it is. If they take turns
+    /// it takes all of them.
+    fn choose(&mut self, now: &ExportTime) {
+        let stands = |lane: &Lane| lane.is_on && lane.stands_for_all();
+        let chosen = self.lanes.iter().position(stands);
+        let chosen = chosen.or_else(|| self.lanes.iter().position(|lane| lane.is_on));
+        let in_turn = self.turn.is_some();
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            lane.stand_for_all(in_turn || chosen == Some(number), now);
+        }
     }
 
     /// Where several collectors share the thread none of them has the others wait for long. A file's packets

@@ -11,7 +11,7 @@ use weir_exporter::{
 };
 use weir_netflow::{ExportTime, FlowRecord, announce::Lost, fixed};
 
-use super::{Exported, How, NS_PER_MS, said::Said};
+use super::{Exported, How, NS_PER_MS, account::Share, said::Said};
 use crate::clock::Now;
 
 /// A collector that shares the thread is waited for as long as its carrier waits, 40 ms, once in this time the number of
@@ -35,6 +35,7 @@ pub(super) struct Lane {
     pub is_on: bool,
     /// Whether there was a time when they did not.
     is_partial: bool,
+    share: Share,
     /// If it is told anything besides records.
     announcing: Option<Announcing>,
 }
@@ -126,6 +127,7 @@ impl Lane {
             waited_ns: 0,
             is_on: true,
             is_partial: false,
+            share: Share::default(),
             announcing: None,
         }
     }
@@ -136,7 +138,22 @@ impl Lane {
             is_partial: self.is_partial,
             in_turn,
             counters: self.counters,
+            share: self.share.of(&self.counters),
         }
+    }
+
+    /// Whether its account is the account of the whole.
+    pub fn stands_for_all(&self) -> bool {
+        self.share.is_on()
+    }
+
+    /// From here on its account is the account of the whole, or is not.
+    pub fn stand_for_all(&mut self, stands: bool, now: &ExportTime) {
+        if stands && !self.share.is_on() {
+            // It has what is in another's account.
+            self.flush(now);
+        }
+        self.share.set(stands, &self.counters);
     }
 
     /// Datagrams so far, whatever became of them.

@@ -289,6 +289,10 @@ fn each_destination_gets_what_came_while_it_was_one() {
     assert_eq!(export.known[1].total(export.given).records, 1011);
     let (exported, died) = export.finish(&now);
     assert!(!died);
+    let whole = Exported::whole(&exported);
+    assert_eq!((whole.records.records, whole.records.packets), (1111, 3333));
+    let sent = whole.records_exported.records + whole.records_unsent.records;
+    assert_eq!((sent, exported.len()), (1111, 2));
     for (exported, (address, records)) in exported.iter().zip([(first, 1110), (second, 1011)]) {
         let counters = exported.counters;
         assert_eq!(exported.address, Some(address));
@@ -297,7 +301,34 @@ fn each_destination_gets_what_came_while_it_was_one() {
         let sent = counters.records_exported.records + counters.records_unsent.records;
         assert_eq!(sent, records);
     }
-    assert_eq!(exported.len(), 2);
+}
+
+/// The account of the whole goes on when the only destination makes way for another, and if the thread dies then.
+#[test]
+fn the_whole_goes_on_with_another_destination() {
+    for (left, dies) in [(1000, false), (10, true)] {
+        let mut export = export_by(Fuse { left });
+        let listener = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let other = listener.local_addr().unwrap();
+        push(&mut export, 100);
+        export.redirect(&[other], &Now::read()).unwrap();
+        push(&mut export, 1000);
+        export.flush(&Now::read());
+        let told = Exported::whole(&export.progress());
+        assert_eq!(told.records.records, 1100);
+        let first = ([127, 0, 0, 1], 2055).into();
+        export.redirect(&[other, first], &Now::read()).unwrap();
+        push(&mut export, 10);
+        export.redirect(&[first], &Now::read()).unwrap();
+        push(&mut export, 5000);
+        let (exported, died) = export.finish(&Now::read());
+        assert_eq!(died, dies);
+        let whole = Exported::whole(&exported);
+        let sent = whole.records_exported.records + whole.records_unsent.records;
+        assert_eq!(whole.records.records, 6110);
+        assert_eq!(sent + whole.records_lost.records, 6110);
+        assert_eq!(whole.records_lost.records > 0, dies);
+    }
 }
 
 /// Fault case X4: whoever asks for templates, or has settings read again, has options data sent as well.
