@@ -4,10 +4,11 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _},
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya::maps::MapData;
 
 /// Entries asked for at a time. From a thousand to a hundred thousand it makes no difference.
 const ENTRIES: u32 = 4096;
@@ -28,10 +29,13 @@ struct Attributes {
     flags: u64,
 }
 
-/// Reads all entries of a hash map with keys and values of so many octets, and returns how many they were.
-pub fn read_all(map: BorrowedFd<'_>, key_octets: usize, value_octets: usize) -> Result<u64> {
-    let mut keys = vec![0u8; ENTRIES as usize * key_octets];
-    let mut values = vec![0u8; ENTRIES as usize * value_octets];
+/// Reads all entries of a hash map, and returns how many they were.
+pub fn read_all(map: &MapData) -> Result<u64> {
+    let info = map.info()?;
+    // Values lie as far apart as the kernel keeps them.
+    let value_octets = info.value_size().next_multiple_of(8);
+    let mut keys = vec![0u8; (ENTRIES * info.key_size()) as usize];
+    let mut values = vec![0u8; (ENTRIES * value_octets) as usize];
     // The next bucket's number.
     let mut position = 0u32;
     let mut entries = 0;
@@ -43,10 +47,11 @@ pub fn read_all(map: BorrowedFd<'_>, key_octets: usize, value_octets: usize) -> 
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
             count: ENTRIES,
-            map_fd: u32::try_from(map.as_raw_fd()).context("a descriptor")?,
+            map_fd: u32::try_from(map.fd().as_fd().as_raw_fd()).context("a descriptor")?,
             ..Attributes::default()
         };
-        // SAFETY: the kernel writes no more than `count` keys and values, and reads no more than is said.
+        // SAFETY: the kernel reads the attributes, and writes them, the position and no more than `count` keys and
+        // values of the sizes it told.
         let outcome = unsafe {
             libc::syscall(
                 libc::SYS_bpf,

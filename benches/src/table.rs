@@ -71,7 +71,8 @@ pub const CASES: [Case; 4] = [
 pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
     const ROUNDS: usize = 9;
     const PROGRAMS: [&str; 4] = ["bench_weir", "bench_hash", "bench_walk", "bench_noop"];
-    let packets = if quick { 200_000 } else { 1_000_000 };
+    // As in the blueprint: other cases' tables have driven this one's out of the cache, and it has to come back.
+    let packets = if quick { 200_000 } else { 2_000_000 };
     wire::pin(0)?;
     let mut loaded = CASES
         .iter()

@@ -126,7 +126,7 @@ fn fetch<T>(element: *const T) {
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn fetch<T>(element: *const T) {
-    // SAFETY: the one caller has a valid element; volatile so that it is read though nothing is done with it.
+    // SAFETY: the callers have a valid element; volatile so that it is read though nothing is done with it.
     let _ = unsafe { element.cast::<u8>().read_volatile() };
 }
 

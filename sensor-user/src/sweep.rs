@@ -203,7 +203,7 @@ struct Round<'a> {
 /// processor does ahead by itself.
 const AHEAD: u32 = 8;
 
-/// Buckets looked at in a turn: half a millisecond if each flow in them is looked at.
+/// Buckets looked at in a turn: a fraction of a millisecond, also if each flow in them is closed.
 const TURN_BUCKETS: u32 = 1 << 11;
 
 /// A flow in the table: the first of its slots, and a copy of that.
@@ -225,7 +225,7 @@ impl Sweep {
         self.close_in_turns(table, now, take, || ())
     }
 
-    /// The same, and does something else in between: where each flow of a large table is looked at, that takes a
+    /// The same, and does something else in between: where most flows of a large table are closed, that takes a
     /// tenth of a second.
     pub fn close_in_turns(
         &mut self,

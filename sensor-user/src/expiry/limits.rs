@@ -2,9 +2,8 @@
 
 use super::{AGE_MAX_NS, COUNT_MAX, FIN, RST, TCP, Timeouts, idle_rule};
 
-/// Timeouts in ticks, by what of a flow decides which of them it has. [`super::expired`] takes another branch for
-/// almost each flow of a mixed table, which no processor foresees; here is none. Measured by `cargo xtask bench
-/// sweep`: the scan takes a third of the time.
+/// Timeouts in ticks, by what of a flow decides which of them it has. In a mixed table [`super::expired`] takes other
+/// branches by protocol and flags from flow to flow, which no processor foresees; here is none of those.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// By [`class`].
