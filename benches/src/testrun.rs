@@ -59,6 +59,8 @@ pub struct Programs {
     /// Packets after which the rings are emptied, so that each flow pushed out finds room: a ring but for what
     /// may wait in a queue and for what tells the cost of a test run. None if no flow is pushed out.
     slice: Option<u32>,
+    /// The first flow of the flood's sequence.
+    drawn: u32,
 }
 
 /// How long programs are once the verifier has taken out what cannot be reached.
@@ -111,6 +113,7 @@ impl Programs {
             drop: options.drop,
             slice: (flows.count.is_none())
                 .then_some(options.ring_flows - STAGES_MAX - STARTS * START_PACKETS),
+            drawn: 0,
         };
         for name in names {
             programs.program(name)?.load()?;
@@ -141,13 +144,15 @@ impl Programs {
         Ok(median(starts.collect::<Result<_>>()?))
     }
 
-    /// Has a flood go on with flows that are in no table: a kernel's hash map that is full keeps the first that it
-    /// saw, and would find them again as soon as the sequence is at its beginning.
+    /// Has a flood go on with flows that are in no table. Else they would come again as soon as the sequence is at its
+    /// beginning: a kernel's hash map that is full keeps the first that it saw, and in Weir's table some of each round
+    /// are left, which then have more than one packet and are harder to push out.
     pub fn renew(&mut self) -> Result<()> {
-        match self.flows.count {
-            Some(_) => Ok(()),
-            None => draw(&mut self.kernel, self.flows, self.flows.sequence),
+        if self.flows.count.is_some() {
+            return Ok(());
         }
+        self.drawn = self.drawn.wrapping_add(self.flows.sequence);
+        draw(&mut self.kernel, self.flows, self.drawn)
     }
 
     /// Processor time of one test run, in nanoseconds.
