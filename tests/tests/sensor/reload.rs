@@ -99,6 +99,35 @@ fn a_sensor_takes_over_destinations_and_timeouts_and_loses_nothing() {
     assert!([3, 4].contains(&(2 * first.announced / second.announced)));
 }
 
+/// What stands for all goes on with the collector that takes the place of the only one.
+#[test]
+fn the_account_goes_on_with_another_collector() {
+    let world = World::new("rl2");
+    let (first, second) = (
+        Sink::at(&world.pair.b, FIRST),
+        Sink::at(&world.pair.b, SECOND),
+    );
+    let file = world.path("sensor.toml");
+    let write = |collector: &str| {
+        let text = format!("collector = ['{collector}']\ntimeout = ['idle=100ms', 'expint=50ms']");
+        fs::write(&file, text).unwrap();
+    };
+    write(FIRST);
+    let mut sensor = world.sensor(&format!("--config {}", file.display()));
+    world.send(&flood_frames(0..500));
+    thread::sleep(2 * UNDER_WAY);
+    write(SECOND);
+    sensor.signal(libc::SIGHUP);
+    let told = "now also exporting to 127.0.0.1:2056; no longer to 127.0.0.1:2055";
+    sensor.wait_for(told).unwrap();
+    world.send(&flood_frames(500..1500));
+    let found = world.stop(sensor);
+    let parts = [first.decode(), second.decode()].map(|sink| sink.sums().0);
+    assert!(parts[0] > 0 && parts[1] >= 1000, "{parts:?}");
+    assert_eq!(parts[0] + parts[1], 1500);
+    assert_eq!(of(&found, "packets_exported"), 1500, "{found:#}");
+}
+
 #[test]
 fn a_collector_takes_over_its_sampling_rates() {
     let site = Site::new();
