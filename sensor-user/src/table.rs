@@ -170,16 +170,15 @@ impl Table {
         &self,
         region: u32,
         bucket: u32,
-        mut ways: u8,
+        ways: u8,
     ) -> impl Iterator<Item = Place> + use<> {
+        let (first, mut ways) = (bucket * WAYS, u32::from(ways));
         iter::from_fn(move || {
-            let way = ways.trailing_zeros();
-            (way < WAYS).then(|| {
-                ways &= ways - 1;
-                Place {
-                    region,
-                    index: bucket * WAYS + way,
-                }
+            let way = (ways != 0).then(|| ways.trailing_zeros())?;
+            ways &= ways.wrapping_sub(1);
+            Some(Place {
+                region,
+                index: first | way,
             })
         })
     }

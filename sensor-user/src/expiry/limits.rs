@@ -1,6 +1,6 @@
 //! The cascade as a table, for a look at each flow of many.
 
-use super::{AGE_MAX_NS, COUNT_MAX, FIN, RST, TCP, Timeouts, idle_rule};
+use super::{AGE_MAX_NS, COUNT_MAX, FIN, RST, Timeouts, idle_rule};
 
 /// Timeouts in ticks, by what of a flow decides which of them it has. In a mixed table [`super::expired`] takes other
 /// branches by protocol and flags from flow to flow, which no processor foresees; here is none of those.
@@ -13,8 +13,8 @@ pub struct Limits {
     timeouts: Timeouts,
 }
 
-/// Protocols, and TCP's by their flags.
-const CLASSES: usize = 256 + 4;
+/// See [`class`].
+const CLASSES: usize = ((FIN | RST) as usize + 1) << 8;
 
 /// A flow as its slot tells it.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,8 @@ impl Limits {
         let idle_ticks = self.idle_ticks[class(flow.protocol, flow.tcp_flags)];
         let idle_ticks = idle_ticks.saturating_sub(flow.idle_ticks);
         let active_ticks = self.active_ticks.saturating_sub(flow.age_ticks);
-        let counts_on = flow.octets.max(u64::from(flow.packets)) < COUNT_MAX;
+        // A power of two: neither has reached it.
+        let counts_on = (flow.octets | u64::from(flow.packets)) < COUNT_MAX;
         idle_ticks.min(active_ticks) * u32::from(counts_on)
     }
 
@@ -83,11 +84,10 @@ impl Limits {
     }
 }
 
+/// By FIN and RST, and then by protocol. They matter to TCP only: of others there are several of the same.
 #[inline]
 fn class(protocol: u8, tcp_flags: u8) -> usize {
-    let by_flags = 256 + usize::from(tcp_flags & FIN | (tcp_flags & RST) >> 1);
-    let is_tcp = usize::from(protocol == TCP);
-    by_flags * is_tcp + usize::from(protocol) * (1 - is_tcp)
+    usize::from(tcp_flags & (FIN | RST)) << 8 | usize::from(protocol)
 }
 
 #[cfg(test)]
