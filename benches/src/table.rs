@@ -28,7 +28,7 @@ pub struct Case {
     /// Weir's time over the hash map's.
     pub must_ratio: f64,
     /// What no commit may exceed: what was last measured on the slowest machine there is (an AMD one
-    /// with guarded returns, where the flood misses its bar), and half as much again.
+    /// with guarded returns), and half as much again.
     pub gate_ratio: f64,
 }
 
