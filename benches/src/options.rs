@@ -23,7 +23,13 @@ const FLOWS: Flows = Flows {
 const SLOTS: u32 = 1 << 11;
 const PROGRAM: &str = "bench_weir";
 /// What a sensor attaches; `bench_weir` is the first of them with a prologue.
-const STEPS: [&str; 3] = ["weir_ingress", "weir_ingress_walk", "weir_ingress_account"];
+const STEPS: [&str; 5] = [
+    "weir_ingress",
+    "weir_ingress_walk",
+    "weir_ingress_queue",
+    "weir_ingress_fetch",
+    "weir_ingress_account",
+];
 /// Off options may cost this much of the program without them.
 const BAR: Bar = Bar::at_most(1.05, 1.05);
 
@@ -68,7 +74,7 @@ pub fn measure(report: &mut Report, quick: bool) -> Result<()> {
         median_ratio(off, bare),
         BAR,
         format!(
-            "the three steps have {} and {} instructions, {} and {} octets of machine code",
+            "the five steps have {} and {} instructions, {} and {} octets of machine code",
             lengths[1].instructions,
             lengths[0].instructions,
             lengths[1].machine_octets,

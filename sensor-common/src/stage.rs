@@ -5,8 +5,8 @@
 //! at a time. A run puts its packet into its CPU's queue; when one fills it, a word of each
 //! packet's slot is read, by loads that do not wait for one another, then the tags of those that
 //! are not where they are looked for first, and then their slots; and then all are accounted, from
-//! the cache. A small table stays in the cache; there the queue is one packet long, and a packet whose flow is
-//! known is accounted without it.
+//! the cache. While live flows are few their slots stay there by themselves; then a packet whose flow is known is accounted
+//! without the queue.
 //!
 //! How many of those loads are under way at a time is a matter of how few instructions lie between
 //! them: the processor looks ahead some 250. So where a packet's flow may be is worked out when it is
@@ -42,6 +42,8 @@ pub struct Stage {
     pub pushed_out: u64,
     /// Not 0 if hardly a flow of the last full queue was there, and each that was opened pushed one out.
     pub full: u32,
+    /// Not 0 while live flows are few: packets of those do not wait.
+    pub few: u32,
     /// The packets.
     pub sightings: [Sighting; STAGES_MAX as usize],
     /// The slot where each is looked for first, as the array of all CPUs' slots numbers them: its home,

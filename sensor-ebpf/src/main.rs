@@ -3,9 +3,9 @@
 //!
 //! A packet goes through several programs, each of which ends in the next (a tail call). The usual packet is read and
 //! queued by the first. Any other is walked by the second and queued by the third. When the queue is full the fourth
-//! has what it needs of the table fetched, and the fifth accounts it. Where queues are one packet long, the step that
-//! would queue it accounts it if its flow is known (unless MAC addresses are in the key), and goes on to the fifth if
-//! not. Where tunnels are entered, one more after the walk does that, once for each; where more is asked for than the
+//! has what it needs of the table fetched, and the fifth accounts it. While live flows are few, the step that would queue a
+//! packet accounts it if its flow is known (unless MAC addresses are in the key); so it does where queues are one packet
+//! long, and goes on to the fifth if not. Where tunnels are entered, one more after the walk does that, once for each; where more is asked for than the
 //! key, one before it reads that of every packet. Where there is a filter expression the first only counts the
 //! packet: a program that user space makes of the expression (weir-sensor's `prefilter`) is next, and for what it
 //! matches `wanted`, which does the rest of the first's work. So the verifier looks at each by itself, from a clean

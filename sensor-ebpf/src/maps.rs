@@ -54,6 +54,10 @@ static EVICTED: Array<[Slot; STAGES_MAX as usize]> = Array::with_max_entries(1, 
 #[map]
 static TAKEN: Array<[u64; 8]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// Live flows are few until so many were opened on a CPU; only user space writes it.
+#[map]
+static FEW_UNTIL: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Beside `SLOTS`: of each flow's first packet.
 #[map]
 static EXTRAS: Array<Extra> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -444,11 +448,28 @@ impl CpuState {
         unsafe { (&raw mut (*self.0).stage.away).write_volatile(strays) };
     }
 
-    /// Empties the queue.
+    /// Whether packets of flows that are there are accounted without the queue.
     #[inline(always)]
-    pub fn clear(&self) {
+    pub fn has_few(&self) -> bool {
         // SAFETY: as above.
-        unsafe { (*self.0).stage.waiting = 0 };
+        unsafe { (*self.0).stage.few != 0 }
+    }
+
+    /// Empties the queue. Whether live flows are few is asked only now: a packet that is accounted at once must not
+    /// overtake one of its flow that waits.
+    #[inline(always)]
+    pub fn clear(&self, cpu: u32) {
+        let few = FEW_UNTIL.get_ptr(cpu).is_some_and(|until| {
+            // SAFETY: a valid element; user space writes it, hence volatile.
+            let until = unsafe { until.read_volatile() };
+            // SAFETY: as above.
+            unsafe { (*self.0).counters.values[Counter::FlowsCreated as usize] < until }
+        });
+        // SAFETY: as above.
+        unsafe {
+            (*self.0).stage.few = u32::from(few);
+            (*self.0).stage.waiting = 0;
+        }
     }
 
     #[inline(always)]

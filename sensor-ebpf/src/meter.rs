@@ -369,13 +369,14 @@ pub fn account_full() {
             let _ = account_one(&state, cpu, index, likely, &shape);
         }
     }
-    state.clear();
+    state.clear(cpu);
 }
 
 /// Accounts what waits, little as it may be.
 #[inline(always)]
 pub fn account_waiting() {
-    let Some(state) = CpuState::of(options::cpu()) else {
+    let cpu = options::cpu();
+    let Some(state) = CpuState::of(cpu) else {
         return;
     };
     // The sweep that follows gives ways back, and it may be long until a queue is full.
@@ -387,7 +388,7 @@ pub fn account_waiting() {
         }
         weir_account(index, options::shape().home(state.sighting(index).hash));
     }
-    state.clear();
+    state.clear(cpu);
 }
 
 /// Accounts the packet at this place of the queue, looking first at the slot `likely` of the region. To the verifier
@@ -415,7 +416,8 @@ pub fn lose_packet() {
 /// The queue's step cannot be run.
 #[inline(always)]
 pub fn lose_queue() {
-    let Some(state) = CpuState::of(options::cpu()) else {
+    let cpu = options::cpu();
+    let Some(state) = CpuState::of(cpu) else {
         return;
     };
     for index in 0..STAGES_MAX {
@@ -426,7 +428,7 @@ pub fn lose_queue() {
         state.add(Counter::LostBusyPackets, u64::from(sighting.packets));
         state.add(Counter::LostBusyOctets, sighting.octets);
     }
-    state.clear();
+    state.clear(cpu);
 }
 
 /// Octets of headers that the usual packet has: Ethernet, IPv4, TCP up to its flags.
@@ -538,16 +540,19 @@ fn sighting(walked: &Walked, packets: u16, hash: u64, hook: u8, tick: u32) -> Si
     }
 }
 
-/// Queues the packet. Where queues are one packet long, and MAC addresses are not in the key, it is looked for in the
-/// table before, and if its flow is there, as nearly always, that is all. What opens flows is in a step of its own, so
-/// that this one has its registers for itself.
+/// Queues the packet. Where live flows are few or queues one packet long, and MAC addresses are not in the key, it is
+/// looked for in the table before, and if its flow is there, as nearly always, that is all. What opens flows is in a
+/// step of its own, so that this one has its registers for itself.
 #[inline(always)]
 fn queue(state: &CpuState, cpu: u32, shape: &Shape, sighting: &Sighting, fields: Fields) -> Next {
     let region = CpuRegion::of(cpu, shape, *state);
     let is_alone = options::stages() == 1;
     // The first half is what the compiler knows on the usual way.
     let is_found_by_key = fields == Fields::NONE || !shape.tells_macs_apart();
-    if is_alone && is_found_by_key && update_known(&region, shape, sighting) == Some(true) {
+    if (is_alone || state.has_few())
+        && is_found_by_key
+        && update_known(&region, shape, sighting) == Some(true)
+    {
         return Next::Done;
     }
     let waiting = state.push(sighting);

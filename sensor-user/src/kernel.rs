@@ -1,6 +1,7 @@
 //! The kernel half, from here: load the programs with their options as constants, and map the
 //! memory they share.
 
+mod few;
 mod interfaces;
 #[cfg(test)]
 mod layout;
@@ -33,11 +34,12 @@ use crate::{
     settle,
     table::Table,
 };
+use few::Few;
 use memory::{Sizes, extras_of, map_table, of_map};
 use refused::load_error;
 
 pub use memory::cpus;
-pub use options::{ProgramOptions, stages};
+pub use options::ProgramOptions;
 pub use refused::{program_error, root};
 
 /// The loaded programs and the memory they share.
@@ -51,6 +53,8 @@ pub struct Kernel {
     pub evicted: Evicted,
     /// What lies beside the CPUs' queues.
     pub staged: Extras,
+    /// Whether packets wait there at all.
+    pub few: Few,
     /// Readable when a ring of those fills.
     pub bell: RingBuf<MapData>,
     /// CPUs that have a region and counters.
@@ -148,6 +152,9 @@ impl Kernel {
         let table = map_table(&ebpf, cpus, options.shape, options.extra)?;
         let states = of_map(&ebpf, "CPUS", cpus)?;
         let staged = extras("EXTRA_STAGE", cpus * STAGES_MAX)?;
+        let few = Few::new(of_map(&ebpf, "FEW_UNTIL", cpus)?, options.few_flows);
+        // Nothing is live yet.
+        few.tell(&states, &vec![0; cpus as usize]);
         let evicted = Evicted::new(
             of_map(&ebpf, "EVICTED", sizes.evicted)?,
             of_map(&ebpf, "TAKEN", cpus)?,
@@ -162,6 +169,7 @@ impl Kernel {
             states,
             evicted,
             staged,
+            few,
             bell,
             cpus,
             stages: options.stages,

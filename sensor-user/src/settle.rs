@@ -5,7 +5,7 @@
     reason = "system calls, and memory that the kernel writes"
 )]
 
-use std::io;
+use std::{fs, io};
 
 use anyhow::{Context as _, Result};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
@@ -21,8 +21,8 @@ use crate::{expiry::Reason, extras::Extras, mapping::Mapping, sweep::Taken};
 /// packet long and always empty): a CPU does one or the other. Returns the timer's tick.
 ///
 /// # Errors
-/// If the kernel refuses the run. A CPU this process may not use keeps its packets: they are
-/// accounted when its next ones come.
+/// If the kernel refuses the run. A CPU that this process may use no more (see [`reaches_all_cpus`]) keeps its packets:
+/// they are accounted when enough others have come.
 pub fn settle(program: &Xdp, states: &Mapping<Cpu>, cpus: u32) -> Result<u32> {
     let waiting: Vec<usize> = (0..cpus as usize)
         .filter(|cpu| !pending(states, *cpu).is_empty())
@@ -38,6 +38,29 @@ pub fn settle(program: &Xdp, states: &Mapping<Cpu>, cpus: u32) -> Result<u32> {
     }
     set_affinity(&before).context("going back to the CPUs this process may use")?;
     run(program)
+}
+
+/// Whether this process may run on each CPU that is online: a cpuset may leave some out, and queues there cannot be settled.
+///
+/// # Errors
+/// If the system does not say which CPUs there are.
+pub fn reaches_all_cpus() -> Result<bool> {
+    const FILE: &str = "/sys/devices/system/cpu/online";
+    let online = fs::read_to_string(FILE).with_context(|| format!("cannot read {FILE}"))?;
+    let before = affinity().context("asking which CPUs this process may use")?;
+    let reaches = |cpu| CpuSet::of(cpu).is_some_and(|one| set_affinity(&one).is_ok());
+    let all = listed(online.trim()).all(reaches);
+    set_affinity(&before).context("going back to the CPUs this process may use")?;
+    Ok(all)
+}
+
+/// The CPUs of a list as the kernel writes it: `0-3,8`.
+fn listed(list: &str) -> impl Iterator<Item = usize> {
+    list.split(',').flat_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let first = first.parse().unwrap_or(usize::MAX);
+        first..last.parse::<usize>().map_or(0, |last| last + 1)
+    })
 }
 
 /// The packets in a CPU's queue. Only when nothing runs on it any more are they certain.
@@ -124,6 +147,13 @@ mod tests {
             assert_eq!((ones, set.0[cpu / 64] >> (cpu % 64)), (1, 1), "{cpu}");
         }
         assert_eq!(CpuSet::of(8192), None);
+    }
+
+    #[test]
+    fn a_list_is_of_ranges_and_of_single_cpus() {
+        assert_eq!(listed("0-2,5,8-9").collect::<Vec<_>>(), [0, 1, 2, 5, 8, 9]);
+        assert_eq!(listed("0").collect::<Vec<_>>(), [0]);
+        assert_eq!(listed("").count() + listed("x-3").count(), 0);
     }
 
     #[test]

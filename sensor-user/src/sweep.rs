@@ -156,7 +156,6 @@ pub struct Sweep {
     live: u64,
     /// Slots in use in each region, without those that were closed.
     left: Vec<u64>,
-    fullest: u64,
     /// When each bucket is to be looked at again, by the monotonic clock, region after region.
     due_ns: Vec<u64>,
     /// When the first of them is.
@@ -272,7 +271,6 @@ impl Sweep {
             let left = &mut self.left[ticket.place.region as usize];
             *left = left.saturating_sub(1);
         }
-        self.fullest = self.left.iter().copied().max().unwrap_or(0);
         self.tickets.len()
     }
 
@@ -286,10 +284,16 @@ impl Sweep {
         now.monotonic_ns < self.looked_ns
     }
 
-    /// Slots in use in the fullest region after the last [`Sweep::close`].
+    /// Slots in use in each region after the last [`Sweep::close`].
+    #[must_use]
+    pub fn left(&self) -> &[u64] {
+        &self.left
+    }
+
+    /// Those of the fullest.
     #[must_use]
     pub fn fullest(&self) -> u64 {
-        self.fullest
+        self.left.iter().copied().max().unwrap_or(0)
     }
 
     /// Also by a clock that was set back, as a capture file's may be: by the old one nothing is due yet.

@@ -204,7 +204,7 @@ fn native_with_constant_handover() {
 fn generic_with_constant_handover() {
     let live = run_live(
         "g",
-        // So small a table has queues of one packet.
+        // More flows than ways: each packet's is looked for anew.
         &[
             &CONSTANT_HANDOVER[..],
             &["--xdp", "generic", "-v", "9", "-m", "768"],
@@ -268,16 +268,22 @@ fn version_5_with_constant_handover() {
 /// and thousands of hand-overs, more than any wire here gives.
 #[test]
 fn millions_of_packets_a_second_against_a_sweep_without_pause() {
-    against_a_sweep_without_pause(STAGES_MAX);
+    against_a_sweep_without_pause(STAGES_MAX, 0);
 }
 
-/// The same where a packet whose flow is known is not queued.
+/// The same where now a packet whose flow is known is queued, and now not.
+#[test]
+fn millions_of_packets_a_second_against_a_sweep_while_flows_are_now_few_and_now_many() {
+    against_a_sweep_without_pause(STAGES_MAX, 20);
+}
+
+/// The same where it never is.
 #[test]
 fn millions_of_packets_a_second_against_a_sweep_with_queues_of_one() {
-    against_a_sweep_without_pause(1);
+    against_a_sweep_without_pause(1, 0);
 }
 
-fn against_a_sweep_without_pause(stages: u32) {
+fn against_a_sweep_without_pause(stages: u32, few_flows: u64) {
     let shape = Shape {
         bucket_mask: table::bucket_mask(24),
         seed: Seed::new([21, 22, 23, 24, 25]),
@@ -285,6 +291,7 @@ fn against_a_sweep_without_pause(stages: u32) {
     };
     let options = ProgramOptions {
         stages,
+        few_flows,
         exact_clock: true,
         ring_flows: 1 << 10,
         ..ProgramOptions::new(shape)
@@ -324,6 +331,7 @@ fn against_a_sweep_without_pause(stages: u32) {
             kernel.settle().unwrap();
             handovers +=
                 u64::from(sweep.close(&kernel.table, &Now::read(), Take::Expired(&timeouts)) > 0);
+            kernel.few.tell(&kernel.states, sweep.left());
             collect(&mut kernel, &mut sweep, &mut statistics);
         }
     });

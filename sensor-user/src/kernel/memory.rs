@@ -47,7 +47,7 @@ impl Sizes {
     }
 
     /// Lengths of the maps, by name.
-    pub fn maps(&self) -> [(&'static str, u32); 10] {
+    pub fn maps(&self) -> [(&'static str, u32); 11] {
         let side = |len: u32| if self.extras { len } else { 1 };
         [
             ("SLOTS", self.buckets * WAYS),
@@ -57,6 +57,7 @@ impl Sizes {
             ("FOUND", self.cpus),
             ("EVICTED", self.evicted.div_ceil(STAGES_MAX)),
             ("TAKEN", self.cpus),
+            ("FEW_UNTIL", self.cpus),
             ("EXTRAS", side(self.buckets * WAYS)),
             ("EXTRA_STAGE", side(self.cpus * STAGES_MAX)),
             ("EVICTED_EXTRA", side(self.evicted)),

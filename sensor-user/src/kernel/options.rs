@@ -2,11 +2,12 @@
 
 use aya::util::KernelVersion;
 use weir_sensor_common::{
-    Fields, KeyMask, Switches,
-    stage::STAGES_MAX,
-    table::{Shape, WAYS},
-    tunnel::Tunnels,
+    Fields, KeyMask, Switches, stage::STAGES_MAX, table::Shape, tunnel::Tunnels,
 };
+
+/// Live flows whose slots stay in a core's second-level cache, half a MiB of them: to wait for others gains nothing
+/// then, and costs what it costs to be queued.
+const FEW_FLOWS: u64 = 1 << 13;
 
 /// What is fixed before the programs are loaded.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,8 @@ pub struct ProgramOptions {
     pub shape: Shape,
     /// Packets of a CPU's queue, see `weir_sensor_common::stage`.
     pub stages: u32,
+    /// Live flows of a CPU up to which packets of known flows do not wait in its queue.
+    pub few_flows: u64,
     /// Entries of each CPU's ring of evicted flows, a power of two.
     pub ring_flows: u32,
     /// Whether there may be several interfaces.
@@ -50,7 +53,8 @@ impl ProgramOptions {
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
-            stages: stages(&shape),
+            stages: stages(),
+            few_flows: FEW_FLOWS,
             ring_flows: 1 << 15,
             several: false,
             raw: false,
@@ -88,17 +92,10 @@ impl ProgramOptions {
     }
 }
 
-/// Length of the CPUs' queues for a table of this shape: one packet while a region fits a cache,
-/// see `weir_sensor_common::stage`, and before Linux 6.3, where a test run does not keep a packet's
-/// run from coming in between, so that a queue could not be settled.
-#[must_use]
-pub fn stages(shape: &Shape) -> u32 {
-    const CACHED_SLOTS_MAX: u32 = 1 << 13;
+/// Length of the CPUs' queues: one packet before Linux 6.3, where a test run does not keep a packet's run from coming in
+/// between, so that a queue could not be settled.
+fn stages() -> u32 {
     let settles =
         KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 3, 0));
-    if settles && (shape.bucket_mask + 1) * WAYS > CACHED_SLOTS_MAX {
-        STAGES_MAX
-    } else {
-        1
-    }
+    if settles { STAGES_MAX } else { 1 }
 }

@@ -66,6 +66,7 @@ impl Live {
             table,
             evicted,
             states,
+            few,
             ..
         } = kernel;
         let mut exit = Exit {
@@ -85,6 +86,7 @@ impl Live {
             }
         });
         *fullest = sweep.fullest();
+        few.tell(states, sweep.left());
         if service.debug && closed > 0 {
             eprintln!("weir-sensor: taking {closed} slots; the fullest CPU keeps {fullest}");
         }

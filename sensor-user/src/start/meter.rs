@@ -14,6 +14,7 @@ use weir_sensor::{
     options::{Settings, Style, export::Transport},
     pin::Pins,
     ports::{Ports, Wanted},
+    settle,
 };
 use weir_service::{daemon::Daemon, http, notify::Notify};
 
@@ -140,7 +141,9 @@ impl Start<'_> {
         }
         let shape = shape(settings.flows_per_cpu(kernel::cpus()?), self.key_mask)?;
         let one = *wanted == Wanted::Named(names.clone()) && names.len() == 1;
+        let defaults = ProgramOptions::new(shape);
         Ok(ProgramOptions {
+            stages: stages(defaults.stages)?,
             ring_flows: settings.ring_octets / 64,
             several: !one,
             raw: one && interface::is_raw(&names[0]),
@@ -154,9 +157,20 @@ impl Start<'_> {
             sampling_random: settings.sampling_random,
             exact_clock: settings.exact_clock,
             debug_log: settings.debug_log,
-            ..ProgramOptions::new(shape)
+            ..defaults
         })
     }
+}
+
+/// Length of the CPUs' queues, which would wait too long on a CPU where nobody settles them.
+fn stages(longest: u32) -> Result<u32> {
+    if longest == 1 || settle::reaches_all_cpus()? {
+        return Ok(longest);
+    }
+    eprintln!(
+        "weir-sensor: this process may not run on every CPU (AllowedCPUs=, or another cpuset), so packets are accounted one at a time: with many flows that takes longer"
+    );
+    Ok(1)
 }
 
 fn refuse_unfit_kernel() -> Result<()> {

@@ -24,6 +24,7 @@ mod extras;
 mod fault_cases_export;
 mod fault_cases_sensor;
 mod fault_cases_service;
+mod few_flows;
 mod live_sensor;
 mod metrics;
 mod paths;
