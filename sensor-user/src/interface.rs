@@ -25,9 +25,23 @@ const GET_FLAGS: libc::Ioctl = 0x8913;
 /// `IFF_PROMISC` (linux/if.h).
 const PROMISCUOUS: libc::c_short = 0x100;
 
-/// An interface's number, or `None` if there is no such interface.
+/// An interface's number, or `None` if none has this name as its own.
 #[must_use]
 pub fn ifindex(name: &str) -> Option<u32> {
+    let ifindex = ifindex_by_any_name(name)?;
+    // Else another one's alternative name would be taken for that of one that is gone.
+    (self::name(ifindex).as_deref() == Some(name)).then_some(ifindex)
+}
+
+/// The name of its own of an interface that is called so; the same if there is none. It may have alternative ones (Linux
+/// 5.5; udev gives them), which neither /sys nor the lists of addresses and routes know.
+#[must_use]
+pub fn own_name(name: &str) -> String {
+    let own = ifindex_by_any_name(name).and_then(self::name);
+    own.unwrap_or_else(|| name.to_owned())
+}
+
+fn ifindex_by_any_name(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;
     // SAFETY: the pointer is to a terminated string that outlives the call.
     let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
@@ -55,16 +69,19 @@ pub fn description(name: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Frames that the card had no room for, as it counts them since it came up; 0 if it does not.
+/// Frames that the card had no room for, as it counts them since it came up; 0 if it does not, `None` if there is no such
+/// interface.
 #[must_use]
-pub fn missed(name: &str) -> u64 {
+pub fn missed(name: &str) -> Option<u64> {
     let folder = Path::new(FOLDER).join(name).join("statistics");
     let count = |file: &str| -> Option<u64> {
         let text = fs::read_to_string(folder.join(file)).ok()?;
         text.trim().parse().ok()
     };
     let files = ["rx_missed_errors", "rx_fifo_errors"];
-    files.into_iter().filter_map(count).sum()
+    folder
+        .exists()
+        .then(|| files.into_iter().filter_map(count).sum())
 }
 
 /// Whether its frames have no Ethernet header.
@@ -369,7 +386,7 @@ mod tests {
         assert!(is_loopback("lo") && !is_raw("lo"));
         assert!(all().unwrap().contains(&"lo".to_owned()));
         assert_eq!(ifindex("no such interface"), None);
-        assert_eq!(missed("no such interface"), 0);
+        assert_eq!(missed("no such interface"), None);
         is_promiscuous("no such interface").unwrap_err();
         assert!(!is_promiscuous("lo").unwrap());
     }

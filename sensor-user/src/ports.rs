@@ -1,6 +1,7 @@
 //! The interfaces that are metered, over time: they go down, come back, change their names, and
 //! somebody takes programs off them.
 
+mod missed;
 mod pause;
 mod related;
 mod words;
@@ -17,6 +18,7 @@ use crate::{
     pin::Pins,
     statistics::Statistics,
 };
+use missed::Missed;
 use pause::Pause;
 use words::{description, seen};
 
@@ -37,13 +39,18 @@ struct Entry {
     port: Option<Port>,
     /// Its programs were taken off on request: what they metered may still be in the table, under its number.
     rests: bool,
-    /// What [`interface::missed`] said when it was attached to.
-    missed_before: u64,
+    /// Frames that its card had no room for.
+    missed: Missed,
     /// Before it is tried again, if it could not be attached to.
     pause: Pause,
 }
 
 impl Entry {
+    /// Its number is free then: its flows were taken when it went.
+    fn is_gone(&self) -> bool {
+        self.port.is_none() && !self.rests && interface::ifindex(&self.name).is_none()
+    }
+
     /// It could not be attached to, which was said.
     fn refused(&mut self) {
         let there = interface::ifindex(&self.name);
@@ -70,6 +77,8 @@ pub struct Ports {
     /// ifIndexes where dead sensors' programs meter what is received, and of what stands on those; only
     /// while this sensor starts.
     received_by_dead: Vec<u32>,
+    /// Frames that cards had no room for whose numbers were given to others.
+    missed_by_others: u64,
     wanted: Wanted,
     how: How,
     pins: Option<Pins>,
@@ -101,6 +110,7 @@ impl Ports {
             entries: Vec::new(),
             related: Vec::new(),
             received_by_dead: Vec::new(),
+            missed_by_others: 0,
             wanted,
             how,
             pins,
@@ -180,13 +190,15 @@ impl Ports {
     }
 
     /// Frames that the cards had no room for since they were attached to.
-    #[must_use]
-    pub fn missed(&self) -> u64 {
-        let missed = |entry: &Entry| {
+    pub fn missed(&mut self) -> u64 {
+        let missed = |entry: &mut Entry| {
             let now = interface::missed(&entry.name);
-            now.saturating_sub(entry.missed_before)
+            // One that is gone, or another of its name, which is not metered yet.
+            let now = now.filter(|_| entry.port.is_some());
+            entry.missed.count(entry.ifindex, now)
         };
-        self.entries.iter().map(missed).sum()
+        let of_entries: u64 = self.entries.iter_mut().map(missed).sum();
+        of_entries + self.missed_by_others
     }
 
     /// Whether programs and table stay when the process ends.
@@ -234,6 +246,8 @@ impl Ports {
     /// If the kernel refuses what never fails.
     pub fn look(&mut self, kernel: &mut Kernel) -> Result<News> {
         let mut news = News::default();
+        // As long as they are there.
+        self.missed();
         let places = attach::places();
         for number in 0..self.entries.len() {
             let entry = &mut self.entries[number];
@@ -310,6 +324,9 @@ impl Ports {
     /// If the kernel refuses what never fails.
     pub fn attach_missing(&mut self, kernel: &mut Kernel) -> Result<Vec<String>> {
         let mut sentences = Vec::new();
+        if self.wanted == Wanted::Any {
+            self.let_some_be_found_anew();
+        }
         for number in 0..self.entries.len() {
             let Entry {
                 name,
@@ -345,6 +362,20 @@ impl Ports {
         }
         self.follow_related(kernel)?;
         Ok(sentences)
+    }
+
+    /// Forgets as many of those that were too many as there are numbers by now.
+    fn let_some_be_found_anew(&mut self) {
+        let numbers = usize::from(NUMBER_MAX) + 1;
+        let free = self
+            .entries
+            .iter()
+            .take(numbers)
+            .filter(|entry| entry.is_gone())
+            .count();
+        let too_many = self.entries.len().saturating_sub(numbers);
+        self.entries
+            .truncate(self.entries.len() - free.min(too_many));
     }
 
     fn find_new(&mut self, kernel: &mut Kernel, sentences: &mut Vec<String>) -> Result<()> {
@@ -383,16 +414,12 @@ impl Ports {
             ifindex: 0,
             port: None,
             rests: false,
-            missed_before: interface::missed(name),
+            missed: Missed::default(),
             pause: Pause::default(),
         };
-        // The number of one that is gone is free: its flows were taken when it went.
-        let gone = |entry: &Entry| {
-            let is_off = entry.port.is_none() && !entry.rests;
-            is_off && interface::ifindex(&entry.name).is_none()
-        };
-        let number = match self.entries.iter().position(gone) {
+        let number = match self.entries.iter().position(Entry::is_gone) {
             Some(number) if self.wanted == Wanted::Any => {
+                self.missed_by_others += self.entries[number].missed.so_far();
                 self.entries[number] = entry;
                 number
             }
@@ -436,6 +463,7 @@ impl Ports {
         let entry = &mut self.entries[number];
         entry.ifindex = port.ifindex;
         (entry.port, entry.rests) = (Some(port), false);
+        entry.missed.count(entry.ifindex, interface::missed(name));
         let related = self.related_to(number)?;
         self.relate(kernel, related)?;
         let ifindexes = self.ifindexes();

@@ -15,6 +15,9 @@ const INSTANCES: &str = "/run/weir-sensor";
 /// An instance's socket in its folder.
 const INSTANCE_SOCKET: &str = "ctl";
 
+/// Octets of a request: enough for a filter with some hundred addresses. softflowd's are 63.
+pub const LINE_OCTETS_MAX: usize = 4096;
+
 /// Why it is not clear which sensor is meant. Both sentences end with what `-c` is for, so that whoever knows
 /// of another way can go on.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use std::{
 
 use clap::Parser;
 use weir_sensor::options::{ctl::Options, getopt::Getopt, is_called};
-use weir_service::control;
+use weir_service::control::{self, LINE_OCTETS_MAX};
 
 /// Patience with a sensor that says nothing: its loop may be waiting for a slow export.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -94,6 +94,12 @@ fn ask(
     line: &str,
     unanswered: impl Fn(&Path, &io::Error) -> String,
 ) -> Result<UnixStream, String> {
+    if line.len() > LINE_OCTETS_MAX {
+        return Err(format!(
+            "a request has {LINE_OCTETS_MAX} octets at most, and this one {}: shorten the filter (`net` takes many hosts at once)",
+            line.len()
+        ));
+    }
     let mut stream = UnixStream::connect(path).map_err(|error| unanswered(path, &error))?;
     let line = line.replace('\n', " ");
     stream

@@ -3,6 +3,8 @@
 
 use std::io::{self, Read, Write};
 
+use weir_service::control::LINE_OCTETS_MAX;
+
 use super::{
     answer::{Answer, Facts},
     command::{Command, HELP},
@@ -12,8 +14,6 @@ use super::{
 };
 use crate::clock::Now;
 
-/// A request is longer than softflowd's 63 octets, but not by much.
-const LINE_OCTETS_MAX: usize = 256;
 /// While so much waits to be sent, no more of an answer is made.
 const OUTPUT_OCTETS_MAX: usize = 64 << 10;
 
@@ -106,6 +106,10 @@ impl<S: Read + Write> Client<S> {
                         return Next::Ask(order);
                     }
                 }
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.state = State::Made;
+                    self.output = format!("Refused: longer than {LINE_OCTETS_MAX} octets\n");
+                }
                 Err(_) => return Next::Nothing,
             }
         }
@@ -132,14 +136,18 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// A whole line, or what there is when there will be no more.
+    /// A whole line, or what there is when there will be no more. Of one that is too long nothing is understood: what
+    /// came of it may be another request.
     fn read_line(&mut self) -> io::Result<Option<String>> {
-        let mut buffer = [0; LINE_OCTETS_MAX];
+        let mut buffer = [0; 256];
         loop {
             let end = self.input.iter().position(|octet| *octet == b'\n');
-            if end.is_some() || self.input.len() >= LINE_OCTETS_MAX {
-                let line = &self.input[..end.unwrap_or(self.input.len())];
-                return Ok(Some(String::from_utf8_lossy(line).into_owned()));
+            if end.unwrap_or(self.input.len()) > LINE_OCTETS_MAX {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            if let Some(end) = end {
+                let line = String::from_utf8_lossy(&self.input[..end]);
+                return Ok(Some(line.into_owned()));
             }
             match self.stream.read(&mut buffer) {
                 // softflowd, too, is content with a line that ends with the connection's half.
@@ -301,10 +309,16 @@ mod tests {
         assert_eq!(silent.turn(&view, &at(5000)), Next::Nothing);
         let mut gone = client(&[], true, 1000);
         assert_eq!(gone.turn(&view, &at(0)), Next::Nothing);
-        let mut babbling = client(&[&[b'x'; 256]], false, 1000);
+        let mut babbling = client(&[&[b'x'; 256], b"\n"], false, 1000);
         assert_eq!(babbling.turn(&view, &at(0)), Next::Nothing);
         let expected = format!("Unknown control command \"{}\"\n", "x".repeat(63));
         assert_eq!(text(&babbling), expected);
+        // What comes first of it might be a request by itself.
+        let mut too_long = vec![&b"statistics "[..]];
+        too_long.extend([&[b' '; 256][..]; 16]);
+        let mut too_long = client(&too_long, false, 1000);
+        assert_eq!(too_long.turn(&view, &at(0)), Next::Nothing);
+        assert_eq!(text(&too_long), "Refused: longer than 4096 octets\n");
         let mut binary = client(&[b"\xff\x00\n"], false, 1000);
         assert_eq!(binary.turn(&view, &at(0)), Next::Nothing);
         assert_eq!(text(&binary), "Unknown control command \"\u{fffd}?\"\n");

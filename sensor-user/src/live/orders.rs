@@ -104,7 +104,7 @@ impl Live {
     }
 
     /// The account as of now.
-    pub(super) fn statistics_now(&self) -> StatisticsReport {
+    pub(super) fn statistics_now(&mut self) -> StatisticsReport {
         let mut statistics = self.statistics.clone();
         statistics.read_counters(&self.kernel.states, self.kernel.cpus);
         statistics.export = self.export.progress();

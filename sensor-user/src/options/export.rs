@@ -159,7 +159,8 @@ impl Settings {
     fn softflowd(&self) -> Softflowd {
         let first = self.interfaces.first();
         let file = self.read.as_deref().map(|path| path.display().to_string());
-        let name = first.map(|interface| interface.name.clone()).or(file);
+        let own_name = first.map(|first| interface::own_name(&first.name));
+        let name = own_name.clone().or(file);
         let mut interface = [0; 16];
         let octets = name.unwrap_or_default().into_bytes();
         for (octet, of_name) in interface.iter_mut().zip(octets) {
@@ -167,7 +168,7 @@ impl Settings {
         }
         let ifindex = first.and_then(|first| {
             let given = first.ifindex.map(u32::from);
-            given.or_else(|| interface::ifindex(&first.name))
+            given.or_else(|| interface::ifindex(own_name.as_deref()?))
         });
         Softflowd {
             vlan: matches!(self.track, Track::Vlan | Track::Ether),

@@ -155,8 +155,8 @@ impl Options {
             metrics: self.metrics,
             seccomp: !self.no_seccomp,
         };
-        let note = settings.psamp_note();
-        settings.notes.extend(note);
+        let sayings = settings.sayings();
+        settings.notes.extend(sayings);
         Ok(settings)
     }
 }

@@ -1,8 +1,11 @@
 //! What both command lines come to.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use weir_sensor_common::{Fields, tunnel::Tunnels};
+use weir_sensor_common::{Fields, interface::NUMBER_MAX, tunnel::Tunnels};
 
 use super::{
     destination,
@@ -12,6 +15,7 @@ use super::{
 use crate::{
     attach::{AttachMode, Direction, How, TcMode},
     expiry::Timeouts,
+    interface,
     ports::Wanted,
 };
 
@@ -137,6 +141,13 @@ impl Settings {
                 self.sampling
             ));
         }
+        // Else the account would go nowhere, which then is not among the messages either.
+        if self.daemon && self.statistics_json.as_deref() == Some(Path::new("-")) {
+            return Some(
+                "--statistics-json -: with --daemon there is no standard output: name a file"
+                    .to_owned(),
+            );
+        }
         self.export_options.refusal().map(Into::into)
     }
 
@@ -144,35 +155,48 @@ impl Settings {
         !self.interfaces.is_empty() || self.read.is_some()
     }
 
-    /// softflowd does not read samples either while it has another source.
-    pub(super) fn psamp_note(&self) -> Option<String> {
-        (self.psamp_port.is_some() && self.has_source())
-            .then(|| "-R is without effect: packets are those of -i or -r".to_owned())
+    /// What is asked for and has another effect than it may seem.
+    pub(super) fn sayings(&self) -> Vec<String> {
+        // softflowd does not read samples either while it has another source.
+        let psamp = (self.psamp_port.is_some() && self.has_source())
+            .then(|| "-R is without effect: packets are those of -i or -r".to_owned());
+        let rate = (self.format == Format::V1 && self.sampling > 1).then(|| {
+            format!(
+                "-s {}: NetFlow v1 cannot say that packets are sampled: tell the collector, or use -v 9 or -v 10",
+                self.sampling
+            )
+        });
+        psamp.into_iter().chain(rate).collect()
     }
 
-    /// The interfaces.
+    /// The interfaces, by names of their own.
     #[must_use]
     pub fn wanted(&self) -> Wanted {
-        if self.is_any() {
+        if self.any().is_some() {
             return Wanted::Any;
         }
         let names = self.interfaces.iter();
-        Wanted::Named(names.map(|interface| interface.name.clone()).collect())
+        Wanted::Named(
+            names
+                .map(|named| interface::own_name(&named.name))
+                .collect(),
+        )
     }
 
     /// The numbers that interfaces are exported under instead of their own, in their order.
     #[must_use]
     pub fn ifindexes_given(&self) -> Vec<Option<u32>> {
-        if self.is_any() {
-            return Vec::new();
+        if let Some(any) = self.any() {
+            // softflowd's `-i 7:any` numbers them all so.
+            return vec![any.ifindex.map(u32::from); usize::from(NUMBER_MAX) + 1];
         }
         let given = self.interfaces.iter().map(|interface| interface.ifindex);
         given.map(|ifindex| ifindex.map(u32::from)).collect()
     }
 
-    fn is_any(&self) -> bool {
+    fn any(&self) -> Option<&InterfaceName> {
         let mut interfaces = self.interfaces.iter();
-        interfaces.any(|interface| interface.name == "any")
+        interfaces.find(|interface| interface.name == "any")
     }
 
     /// How to attach to them.

@@ -90,8 +90,8 @@ pub fn settings(words: &[String]) -> Result<Settings, Refused> {
     // It has one where the format has no place for IPv6.
     line.without_effect.track_ipv6 = settings.track_ipv6 && settings.format.has_templates();
     settings.notes = line.without_effect.notes(settings.read.is_some());
-    let note = settings.psamp_note();
-    settings.notes.extend(note);
+    let sayings = settings.sayings();
+    settings.notes.extend(sayings);
     if settings.read.is_some() {
         settings.daemon = false;
         settings.control.path = None;

@@ -36,7 +36,8 @@ impl Start<'_> {
         let has_foreign = left.remove_foreign();
         let tables = mem::take(&mut left.tables);
         let interfaces = self.settings.interfaces.iter();
-        let ifindexes = interfaces.map(|named| interface::ifindex(&named.name).unwrap_or(0));
+        let names = interfaces.map(|named| interface::own_name(&named.name));
+        let ifindexes = names.map(|name| interface::ifindex(&name).unwrap_or(0));
         let mut recorder = self.recorder(ifindexes.collect(), self.settings.ifindexes_given());
         recorder.sampling_interval = sampling.interval;
         export.begin_last();

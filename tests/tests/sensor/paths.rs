@@ -383,6 +383,46 @@ fn what_cannot_be_metered_is_said_once_and_metered_once_it_can_be() {
     assert!(second.stop().unwrap().success());
 }
 
+/// Those above the greatest number wait for one.
+#[test]
+fn of_too_many_interfaces_others_are_metered_once_some_are_gone() {
+    let world = World::new("tmi");
+    let b = &world.pair.b;
+    for number in 0..65 {
+        ip(
+            b,
+            &format!("link add x{number} type veth peer name y{number}"),
+        );
+    }
+    let mut command = world.command("weir-sensor");
+    command.args("-i any --direction in -c none --statistics-json".split(' '));
+    command.arg(world.path("json"));
+    let mut sensor = weir_tests::process::Daemon::start(command, &world.path("log")).unwrap();
+    sensor
+        .wait_long_for("one sensor meters at most 127", Duration::from_secs(60))
+        .unwrap();
+    let log = sensor.log();
+    let refused: Vec<_> = log
+        .lines()
+        .filter_map(|line| line.strip_suffix(": one sensor meters at most 127 interfaces"))
+        .filter_map(|line| line.rsplit(' ').next())
+        .collect();
+    assert!((1..20).contains(&refused.len()), "{log}");
+    let is_refused = |number: &u32| {
+        refused.contains(&format!("x{number}").as_str())
+            || refused.contains(&format!("y{number}").as_str())
+    };
+    for number in (0..65).filter(|number| !is_refused(number)).take(20) {
+        ip(b, &format!("link del x{number}"));
+    }
+    for name in refused {
+        sensor
+            .wait_long_for(&format!("metering {name}: "), Duration::from_secs(20))
+            .unwrap();
+    }
+    world.stop(sensor);
+}
+
 #[test]
 fn dropping_is_refused_where_it_would_cut_off() {
     let world = World::new("drp");
@@ -397,6 +437,17 @@ fn dropping_is_refused_where_it_would_cut_off() {
     ip(b, &format!("addr add 192.0.2.1/24 dev {b}"));
     let refused = world.start("--drop").unwrap_err().to_string();
     assert!(refused.contains("has the address 192.0.2.1"), "{refused}");
+    ip(
+        b,
+        &format!("link property add dev {b} altname alternative0"),
+    );
+    let mut command = world.command("weir-sensor");
+    let refused = command
+        .args("--drop -i alternative0 -c none".split(' '))
+        .output();
+    let refused = String::from_utf8(refused.unwrap().stderr).unwrap();
+    let cut_off = format!("would cut {b} off, which has the address 192.0.2.1");
+    assert!(refused.contains(&cut_off), "{refused}");
     let packet = traffic::ipv4(
         [192, 0, 2, 77],
         [192, 0, 2, 1],

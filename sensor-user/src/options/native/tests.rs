@@ -115,3 +115,28 @@ fn a_file_says_everything_or_nothing() {
         assert_eq!(stands_alone(&line), alone, "{line:?}");
     }
 }
+
+#[test]
+fn a_number_before_any_is_that_of_all_interfaces() {
+    let given = |arguments: &str| parsed(arguments).ok().map(|s| s.ifindexes_given());
+    assert_eq!(given("-i 7:any"), Some(vec![Some(7); 127]));
+    assert_eq!(given("-i any"), Some(vec![None; 127]));
+    assert_eq!(given("-i 7:a -i b"), Some(vec![Some(7), None]));
+}
+
+#[test]
+fn what_seems_to_work_and_does_not_is_said_or_refused() {
+    let refusal = |arguments: &str| parsed(arguments).ok().and_then(|s| s.refusal());
+    let sentence = refusal("-i a --daemon --statistics-json -").unwrap();
+    assert!(sentence.ends_with("name a file"), "{sentence}");
+    assert_eq!(refusal("-i a --statistics-json -"), None);
+    assert_eq!(refusal("-i a --daemon --statistics-json f"), None);
+
+    let notes = |arguments: &str| parsed(arguments).ok().map(|s| s.notes);
+    assert_eq!(notes("-i a -v 1"), Some(vec![]));
+    let notes = notes("-i a -v 1 -s 100").unwrap();
+    assert!(
+        notes[0].contains("cannot say that packets are sampled"),
+        "{notes:?}"
+    );
+}
