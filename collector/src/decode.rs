@@ -2,7 +2,7 @@
 //! those with templates in another after their headers; sFlow's samples are in `sampled.rs`. A new version
 //! is an arm of `Exporters::dispatch` and a function beside the others.
 
-use std::{hash::BuildHasher as _, mem};
+use std::{collections::BTreeSet, hash::BuildHasher as _, mem};
 
 use weir_netflow::{
     ExportTime, Malformed, TimeBase, fixed, ipfix, low32, set::Set, sflow, v1, v5, v7, v8, v9,
@@ -289,6 +289,7 @@ impl Exporters {
             in_session: key.session != 0,
             sender: key.address,
             counted: Statistics::default(),
+            learned: BTreeSet::new(),
             keep: &mut keeping,
         };
         let mut changed = false;
@@ -318,6 +319,7 @@ impl Exporters {
                 Set::Reserved => intake.counted.reserved_sets += 1,
             }
         }
+        exporter.release(&mut intake);
         note_records(&mut numbered, key.version, records, records_unread);
         let step = step(exporter, datagram.hash, &numbered);
         changed |= mem::take(&mut exporter.announced.changed);

@@ -1,7 +1,11 @@
 //! One exporter's domain: its templates, what it announced, its sequence, and the data that waits for a
 //! template. All of it is bounded.
 
-use std::{collections::BTreeMap, mem, net::Ipv6Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    net::Ipv6Addr,
+};
 
 use weir_netflow::{
     TimeBase,
@@ -92,6 +96,8 @@ pub struct Intake<'a, K> {
     pub sender: Ipv6Addr,
     /// Counts of this datagram alone.
     pub counted: Statistics,
+    /// Templates that were learned of it, by id, those of options first: for [`Exporter::release`].
+    pub learned: BTreeSet<(bool, u16)>,
     /// Gets the records.
     pub keep: &'a mut K,
 }
@@ -195,10 +201,11 @@ impl Exporter {
         }
     }
 
-    /// Takes a template, of data or options. Data that waited for it is decoded, as far as this datagram has
-    /// not decoded [`LATE_RECORDS_MAX`] yet. True if it says anything new.
+    /// Takes a template, of data or options; [`release`](Self::release) decodes the data that waited for it. True if
+    /// it says anything new.
     pub fn learn<K: Keep>(&mut self, template: Template, intake: &mut Intake<'_, K>) -> bool {
         let (id, cost) = (template.id(), template_cost(&template));
+        let learned = (!template.is_options(), id);
         if self
             .templates
             .get(&id)
@@ -214,7 +221,7 @@ impl Exporter {
             let oldest = self.templates.pop_oldest();
             self.forget_template(oldest, &mut intake.counted);
         }
-        self.release(id, intake);
+        intake.learned.insert(learned);
         true
     }
 
@@ -252,8 +259,18 @@ impl Exporter {
         }
     }
 
-    /// Decodes the data that waited for a template.
-    fn release<K: Keep>(&mut self, id: u16, intake: &mut Intake<'_, K>) {
+    /// Decodes the data that waited for the templates of a datagram, once all else in it is taken: the rates and the
+    /// boot time in it may be those of that data. As far as this datagram has not decoded [`LATE_RECORDS_MAX`] yet.
+    pub fn release<K: Keep>(&mut self, intake: &mut Intake<'_, K>) {
+        for (_, id) in mem::take(&mut intake.learned) {
+            // It may be withdrawn or forgotten by now.
+            if self.templates.peek(&id).is_some() {
+                self.release_of(id, intake);
+            }
+        }
+    }
+
+    fn release_of<K: Keep>(&mut self, id: u16, intake: &mut Intake<'_, K>) {
         while let Some(waiting) = self.next_waiting(id) {
             self.held.waiting_octets -= waiting_cost(&waiting.octets);
             if intake.counted.late_records >= LATE_RECORDS_MAX {
@@ -267,7 +284,7 @@ impl Exporter {
                 time: waiting.time,
                 received_ns: waiting.received_ns,
             };
-            // The template is there now: nothing waits again.
+            // The template is there: nothing waits again.
             let records = self.data(&set, intake);
             intake.counted.late_records += u64::from(records.unwrap_or(0));
         }

@@ -3,7 +3,7 @@
 
 mod told;
 
-use std::net::Ipv6Addr;
+use std::{collections::BTreeSet, net::Ipv6Addr};
 
 use hashbrown::DefaultHashBuilder;
 use weir_netflow::{Malformed, options::Sampler, template::Template};
@@ -357,6 +357,7 @@ impl Exporters {
             in_session: false,
             sender: key.address,
             counted: Statistics::default(),
+            learned: BTreeSet::new(),
             keep: &mut Nothing,
         };
         for template in templates {

@@ -144,6 +144,8 @@ impl Forward {
         let account = Arc::new(Mutex::new(Account::default()));
         let theirs = Arc::clone(&account);
         let work = move |batches: Pieces<Vec<Passed>>| {
+            let start_ns = clock::monotonic_ns();
+            let now = || now(start_ns);
             loop {
                 let is_end = match batches.next_within(LOOK) {
                     Ok(flows) => {
@@ -239,10 +241,12 @@ fn counts(filtered: u64, account: &Account, left_out: u64) -> [u64; COUNTS.len()
     ]
 }
 
-fn now() -> ExportTime {
+/// The clocks of an exporter that started then.
+fn now(start_ns: u64) -> ExportTime {
+    let up_ns = clock::monotonic_ns().saturating_sub(start_ns);
     ExportTime {
         unix_ns: clock::unix_ns(),
-        uptime_ms: UPTIME_MS + clock::monotonic_ns() / 1_000_000,
+        uptime_ms: UPTIME_MS + up_ns / 1_000_000,
     }
 }
 

@@ -20,7 +20,8 @@ use weir_exporter::{
     pace::Pace,
 };
 use weir_netflow::{
-    Direction, EndReason, ExportTime, FlowRecord, Layout, Optional, Sampling, element, fixed, v5,
+    Direction, EndReason, ExportTime, FlowRecord, Layout, Optional, Sampling, element, fixed,
+    layout::Times, v5,
 };
 use weir_store::{others::Other, schema::StoredFlow};
 
@@ -37,6 +38,11 @@ const DOMAIN_STEP: u32 = 1 << 10;
 const IDLE_NS: u64 = 300_000_000_000;
 /// If none is idle, that is not looked at again for so long.
 const LOOK_NS: u64 = 1_000_000_000;
+/// Records that a flow becomes at most where counters have 32 bits: some 4 TiB. What says more is hardly true, and a
+/// datagram of such flows would be millions.
+const PARTS_MAX: u64 = 1024;
+/// Clocks differ by that much: a time so far ahead is now. One that is further ahead is told by the wall clock.
+const AHEAD_MAX_NS: u64 = 1_000_000_000;
 /// A datagram leaves when its first record has waited this long.
 const DELAY_MAX_NS: u64 = 1_000_000_000;
 
@@ -188,25 +194,27 @@ impl Outlet {
             return;
         };
         self.lanes[lane].used_ns = now.unix_ns;
+        let is_timed = is_told_by_uptime(record, now);
         let is_reduced = flow.has_others || !is_carried(self.version, record);
         if self.version.has_templates() {
             let is_told = self.layout(lane).exporter.is_some();
             self.reduced += u64::from(is_reduced || is_told != tells_exporter);
             self.widen(lane, Optional::of(record), now);
+            if !is_timed && self.version == Version::V9 {
+                self.tell_wall_clock(lane, now);
+            }
             return self.batch(lane, record, now);
         }
-        let mut parts = 0;
+        let parts = fixed::part_count(record);
+        if parts == 0 || parts > PARTS_MAX {
+            self.counters.records_unsupported.add(record);
+            return;
+        }
         for part in fixed::parts(record) {
-            parts += 1;
             self.batch(lane, &part, now);
         }
-        match parts {
-            0 => self.counters.records_unsupported.add(record),
-            parts => {
-                self.counters.records_split += parts - 1;
-                self.reduced += u64::from(is_reduced);
-            }
-        }
+        self.counters.records_split += parts - 1;
+        self.reduced += u64::from(is_reduced || !is_timed);
     }
 
     /// Has a lane's records carry these fields, too.
@@ -215,6 +223,17 @@ impl Outlet {
             && let Some(datagram) = self.lanes[lane].batcher.widen(optional, now)
         {
             self.send(lane, datagram, now);
+        }
+    }
+
+    /// Has a lane's records tell their times by the wall clock from here on: sysUptime's 32 bits are too few for them.
+    fn tell_wall_clock(&mut self, lane: usize, now: &ExportTime) {
+        let times = Some(Times::Milliseconds);
+        if self.layout(lane).times != times {
+            self.flush_lane(lane, now);
+            let layout = *self.layout(lane);
+            let batcher = &mut self.lanes[lane].batcher;
+            batcher.relayout(Layout { times, ..layout });
         }
     }
 
@@ -399,7 +418,7 @@ impl Outlet {
         self.counters.count_sent(&datagram);
         if refusals > 0 {
             self.tell(&format!(
-                "nothing listens at {address}: is the collector there running?"
+                "what was sent to {address} was refused there or on the way: is the collector there running?"
             ));
         }
     }
@@ -427,7 +446,16 @@ impl Outlet {
     }
 }
 
-/// Whether a format has a place for all that a record says; times are exact to a millisecond.
+/// Whether the times of a record can be told by sysUptime.
+fn is_told_by_uptime(record: &FlowRecord, now: &ExportTime) -> bool {
+    let ahead = ExportTime {
+        unix_ns: now.unix_ns.saturating_add(AHEAD_MAX_NS),
+        ..*now
+    };
+    ahead.is_relative(record.start_ns) && ahead.is_relative(record.end_ns)
+}
+
+/// Whether a format has a place for all that a record says but its times, which are exact to a millisecond.
 fn is_carried(version: Version, record: &FlowRecord) -> bool {
     // TCP flags are an octet in all of them.
     let is_octet = record.tcp_flags <= 0xff;

@@ -180,6 +180,22 @@ fn c14_a_withdrawal_over_udp_is_ignored_and_counted() {
     assert_eq!(exporters.statistics.templates_withdrawn, 1);
 }
 
+/// A template that comes and goes in one message is there for what lies between; what waited for it waits on.
+#[test]
+fn c14_data_waits_on_for_a_template_that_went_at_once() {
+    let mut exporters = exporters();
+    let stream = Source { session: 1, ..UDP };
+    let take = |exporters: &mut _, sequence, sets: &[&[u8]]| {
+        take_from(exporters, &stream, sequence, sets)
+    };
+    assert_eq!(take(&mut exporters, 0, &[&data(256, 2)]), 0);
+    let withdrawal = [0, 2, 0, 8, 1, 0, 0, 0];
+    let sets: [&[u8]; 3] = [&TEMPLATE, &data(256, 3), &withdrawal];
+    assert_eq!(take(&mut exporters, 2, &sets), 3);
+    assert_eq!(exporters.accounts()[0].1["waiting_sets"], 1);
+    assert_eq!(take(&mut exporters, 5, &[&TEMPLATE]), 2);
+}
+
 #[test]
 fn c14_a_withdrawal_in_a_connection_counts() {
     let all_templates = [0, 2, 0, 8, 0, 2, 0, 0];

@@ -173,9 +173,16 @@ pub(crate) const HEADER_OCTETS: usize = 16;
 const AS_TRANS: u16 = 23456;
 
 /// Records whose counts fit these formats, from one whose counts may not: packets and octets are
-/// spread over several, none is lost. IPv6 yields none.
+/// spread over several, none is lost. IPv6 yields none. A record that somebody else made may say anything: look at
+/// [`part_count`] before.
 pub fn parts(record: &FlowRecord) -> impl Iterator<Item = FlowRecord> + use<> {
-    spread(record, if record.v6 { 0 } else { parts_needed(record) })
+    spread(record, part_count(record))
+}
+
+/// How many of them there are: up to 2³² + 1.
+#[must_use]
+pub fn part_count(record: &FlowRecord) -> u64 {
+    if record.v6 { 0 } else { parts_needed(record) }
 }
 
 /// Likewise for templates whose counters have 32 bits, which carry either family.

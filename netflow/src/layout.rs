@@ -71,7 +71,7 @@ pub struct Layout {
     /// In softflowd's way: counters of 32 bits, VLAN ids only if its track level has them.
     pub softflowd: Option<Softflowd>,
     /// Who exported the flows first (IPv4 as v4-mapped), in each record (IE 130 or 131), where somebody passes them on;
-    /// in Weir's own way, with times of the format's own.
+    /// in Weir's own way, with neither labels nor both directions in one record.
     pub exporter: Option<Ipv6Addr>,
 }
 
@@ -112,6 +112,7 @@ impl Layout {
     pub(crate) fn id(&self, v6: bool, icmp: bool) -> u16 {
         const OTHERS: u16 = 4096;
         const KINDS: u16 = 4;
+        const TIMES: u16 = 6;
         // softflowd's.
         let base = if v6 { 2048 } else { 1024 };
         let icmp = u16::from(icmp);
@@ -119,17 +120,20 @@ impl Layout {
             return base + icmp;
         }
         let optional = u16::from(self.optional.number());
+        let exporter = match self.exporter_field().map(|field| field.element) {
+            None => 0,
+            Some(element::EXPORTER_V4) => 1,
+            Some(_) => 2,
+        };
         if self.times.is_none() && self.labels == 0 && !self.biflow {
-            let exporter = match self.exporter_field().map(|field| field.element) {
-                None => 0,
-                Some(element::EXPORTER_V4) => 1,
-                Some(_) => 2,
-            };
             return base + 2 * (Optional::SETS * exporter + optional) + icmp;
         }
         let times = self.times.map_or(0, |times| times as u16 + 1);
         let labels = u16::from(self.labels.min(LABELS_MAX));
-        let others = (labels * 2 + u16::from(self.biflow)) * 6 + times;
+        let others = match exporter {
+            0 => (labels * 2 + u16::from(self.biflow)) * TIMES + times,
+            exporter => (u16::from(LABELS_MAX) * 2 + 1 + exporter) * TIMES + times,
+        };
         OTHERS + KINDS * (others * Optional::SETS + optional) + 2 * u16::from(v6) + icmp
     }
 
@@ -307,12 +311,12 @@ mod tests {
             Times::Microseconds,
             Times::Nanoseconds,
         ];
-        let times = times.map(Some).into_iter().chain([None]);
+        let times: Vec<_> = times.map(Some).into_iter().chain([None]).collect();
         let mut seen = HashSet::new();
-        for (times, labels, biflow, optional) in times.flat_map(|times| {
+        for (times, labels, biflow, optional) in times.iter().flat_map(|times| {
             let rest = (0..=LABELS_MAX).flat_map(|labels| [false, true].map(|on| (labels, on)));
             rest.flat_map(move |(labels, biflow)| {
-                (0..64).map(move |optional| (times, labels, biflow, optional))
+                (0..64).map(move |optional| (*times, labels, biflow, optional))
             })
         }) {
             let layout = Layout {
@@ -327,16 +331,22 @@ mod tests {
                 assert!(id >= 1024 && seen.insert(id), "{layout:?}: {id}");
             }
         }
-        for exporter in ["::ffff:192.0.2.1", "2001:db8::1"] {
-            for optional in 0..64 {
-                let layout = Layout {
-                    optional: Optional::of_number(optional),
-                    exporter: Some(exporter.parse().unwrap()),
-                    ..Layout::WEIR
-                };
-                for (v6, icmp) in [(false, false), (false, true), (true, false), (true, true)] {
-                    assert!(seen.insert(layout.id(v6, icmp)), "{layout:?}");
-                }
+        let exporters = ["::ffff:192.0.2.1", "2001:db8::1"].map(|exporter| exporter.parse().ok());
+        for (exporter, times, optional) in exporters.into_iter().flat_map(|exporter| {
+            let of_times = move |times: &Option<Times>| {
+                let times = *times;
+                (0..64).map(move |optional| (exporter, times, optional))
+            };
+            times.iter().flat_map(of_times)
+        }) {
+            let layout = Layout {
+                times,
+                optional: Optional::of_number(optional),
+                exporter,
+                ..Layout::WEIR
+            };
+            for (v6, icmp) in [(false, false), (false, true), (true, false), (true, true)] {
+                assert!(seen.insert(layout.id(v6, icmp)), "{layout:?}");
             }
         }
         assert_eq!(Layout::WEIR.id(false, false), 1024);

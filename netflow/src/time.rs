@@ -28,6 +28,15 @@ impl ExportTime {
         low32(self.uptime_ms.wrapping_sub(age_ms))
     }
 
+    /// Whether [`relative_ms`](Self::relative_ms) has a way to tell this time: it is not after now, and not so far
+    /// before that it is taken for one of another turn of sysUptime, which takes 49.7 days.
+    #[must_use]
+    pub fn is_relative(&self, at_ns: u64) -> bool {
+        let age_max_ms = u64::from(u32::MAX - 2 * AHEAD_MAX_MS);
+        let age_ms = (self.unix_ns / 1_000_000).checked_sub(at_ns / 1_000_000);
+        age_ms.is_some_and(|age_ms| age_ms <= age_max_ms)
+    }
+
     /// The wall-clock time of a flow's First or Last.
     ///
     /// The age is `uptime - at` in 32 bits. Some exporters fill the header before the record, so
@@ -185,6 +194,24 @@ mod tests {
                 at_ns,
                 "{age_ms} ms ago"
             );
+        }
+    }
+
+    #[test]
+    fn a_time_is_told_by_sys_uptime_if_it_comes_back() {
+        let ms = 1_000_000;
+        for (at_ns, is_relative) in [
+            (NOW.unix_ns, true),
+            (NOW.unix_ns + 1_000, true),
+            (NOW.unix_ns + ms, false),
+            (u64::MAX, false),
+            (NOW.unix_ns - 49 * 86_400_000 * ms, true),
+            (NOW.unix_ns - 50 * 86_400_000 * ms, false),
+            (0, false),
+        ] {
+            assert_eq!(NOW.is_relative(at_ns), is_relative, "{at_ns}");
+            let back = NOW.absolute_ns(NOW.relative_ms(at_ns)) / ms;
+            assert_eq!(back == at_ns / ms, is_relative, "{at_ns}");
         }
     }
 

@@ -411,3 +411,81 @@ fn elements_without_a_column_are_counted_as_left_behind() {
         assert_eq!((found.len(), account.reduced), (2, 1), "{version}");
     }
 }
+
+/// A record of a datagram may say anything, and would be four billion of v5.
+#[test]
+fn counts_that_would_take_very_many_records_are_counted() {
+    let most = u64::from(u32::MAX);
+    let flow = |octets, packets| FlowRecord {
+        octets,
+        packets,
+        ..plain()
+    };
+    let flows = [
+        flow(u64::MAX, 7),
+        flow(PARTS_MAX * most, 7_000_000_000),
+        flow(PARTS_MAX * most + 1, 7_000_000_000),
+        flow(700, u64::MAX),
+    ];
+    for version in [Version::V1, Version::V5] {
+        let (found, account) = there(version, &flows.map(passed));
+        assert_eq!(found.len() as u64, PARTS_MAX, "{version:?}");
+        let octets: u64 = found.iter().map(|record| record.octets).sum();
+        assert_eq!(octets, PARTS_MAX * most);
+        let export = account.export;
+        assert_eq!(export.records_unsupported.records, 3);
+        assert_eq!(export.records_split, PARTS_MAX - 1);
+        assert_eq!(
+            export.records_exported.records + export.records_unsent.records,
+            PARTS_MAX
+        );
+    }
+    let (found, account) = there(Version::V9, &flows.map(passed));
+    assert_eq!(found.len(), flows.len());
+    assert_eq!(account.export.records_unsupported.records, 0);
+}
+
+/// Exporters' clocks may be anywhere, before the first and after the last time that sysUptime's 32 bits tell.
+#[test]
+fn times_that_sys_uptime_cannot_tell_are_told_by_the_wall_clock_or_counted() {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    let at = |start_ns: u64| FlowRecord {
+        start_ns,
+        end_ns: start_ns + 1_000_000,
+        end_reason: EndReason::Unknown,
+        ..plain()
+    };
+    let strange = [
+        at(NOW.unix_ns + HOUR_NS),
+        at(NOW.unix_ns - 50 * 24 * HOUR_NS),
+        at(1_000_000_000),
+    ];
+    // Of a clock that is a little ahead it is now.
+    let usual = [at(NOW.unix_ns - HOUR_NS), at(NOW.unix_ns + 500_000_000)];
+    let flows = [&usual[..], &strange[..]].concat();
+    let flows: Vec<_> = flows.into_iter().map(passed).collect();
+    let spans = |found: &[FlowRecord]| -> Vec<_> {
+        let spans = found.iter().map(|record| (record.start_ns, record.end_ns));
+        spans.collect()
+    };
+    for version in [Version::V9, Version::Ipfix] {
+        let (found, account) = there(version, &flows);
+        let expected: Vec<_> = flows.iter().map(|flow| flow.record).collect();
+        let is_exact = |number: &usize| version == Version::Ipfix || *number != 1;
+        for number in (0..flows.len()).filter(is_exact) {
+            assert_eq!(
+                spans(&found)[number],
+                spans(&expected)[number],
+                "{version:?}"
+            );
+        }
+        let exporters = account.export.records_exported.records;
+        assert_eq!((exporters, account.reduced), (5, 0));
+    }
+    let (_, account) = there(Version::V5, &flows);
+    assert_eq!(account.reduced, strange.len() as u64);
+    // Once is enough: those after it are told in the same way, in the same datagrams.
+    let (found, account) = there(Version::V9, &[&flows[2..], &flows[..1]].concat());
+    assert_eq!(spans(&found)[3], spans(&usual)[0]);
+    assert_eq!(account.export.datagrams_sent, 1);
+}

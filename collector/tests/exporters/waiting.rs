@@ -7,6 +7,8 @@ use weir_collector::{
     exporters::{Exporters, Settings},
 };
 
+use weir_netflow::{Sampling, v9};
+
 use crate::{
     NOW_NS, SECOND_NS, datagram, exporters, flow, flow_template, packets, set, source, take,
     template,
@@ -34,14 +36,61 @@ fn c12_data_waits_for_its_template() {
     exporters
         .datagram(&octets, &source(1), NOW_NS + SECOND_NS, &mut flows)
         .unwrap();
-    assert_eq!(packets(&flows), [1, 2, 3, 4]);
+    // What waited comes after all that its datagram says.
+    assert_eq!(packets(&flows), [4, 1, 2, 3]);
     // Each was received when it was received.
     let received: Vec<_> = flows.iter().map(|flow| flow.received_ns - NOW_NS).collect();
-    assert_eq!(received, [0, 0, SECOND_NS, SECOND_NS]);
+    assert_eq!(received, [SECOND_NS, 0, 0, SECOND_NS]);
     let counted = exporters.statistics;
     assert_eq!((counted.records, counted.late_template_sets), (4, 3));
     exporters.finish();
     assert_eq!(exporters.statistics.unknown_template_sets, 0);
+}
+
+/// Exporters begin with all they have to say: templates, then the rate, in one datagram.
+#[test]
+fn c12_data_that_waited_has_the_rate_that_came_with_its_template() {
+    let mut exporters = exporters();
+    let early = datagram(0, 0, &[flow(1)]);
+    assert!(take(&mut exporters, &source(1), NOW_NS, &early).is_empty());
+    let sampling = Sampling {
+        interval: 100,
+        random: false,
+    };
+    let mut octets = datagram(0, 1, &[flow_template()]);
+    v9::encode_sampling(&mut octets, &sampling, 0);
+    let mut flows = Vec::new();
+    exporters
+        .datagram(&octets, &source(1), NOW_NS, &mut flows)
+        .unwrap();
+    let rates = flows.iter().map(|flow| flow.record.sampling_interval);
+    assert_eq!(rates.collect::<Vec<_>>(), [100]);
+}
+
+/// The rate may have come before all templates did.
+#[test]
+fn c12_options_that_waited_are_read_before_data_that_did() {
+    let mut exporters = exporters();
+    let sampling = Sampling {
+        interval: 100,
+        random: false,
+    };
+    let mut options = Vec::new();
+    v9::encode_sampling(&mut options, &sampling, 0);
+    // A set of the template, and one of data.
+    let length = usize::from(u16::from_be_bytes([options[2], options[3]]));
+    let data = options.split_off(length);
+    for (sequence, early) in [flow(1), data].into_iter().enumerate() {
+        let octets = datagram(0, u32::try_from(sequence).unwrap(), &[early]);
+        assert!(take(&mut exporters, &source(1), NOW_NS, &octets).is_empty());
+    }
+    let mut flows = Vec::new();
+    let octets = datagram(0, 2, &[flow_template(), options]);
+    exporters
+        .datagram(&octets, &source(1), NOW_NS, &mut flows)
+        .unwrap();
+    let rates = flows.iter().map(|flow| flow.record.sampling_interval);
+    assert_eq!(rates.collect::<Vec<_>>(), [100]);
 }
 
 #[test]
