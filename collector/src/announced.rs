@@ -12,6 +12,8 @@ use crate::exporter::RATE_NOT_TOLD;
 
 /// Sampling rates remembered of an exporter.
 const SAMPLERS_MAX: usize = 256;
+/// Interfaces whose names are remembered of it.
+const INTERFACES_MAX: usize = 4096;
 
 /// What an exporter counted of itself, as [`COUNTERS`] names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub struct Announced {
     pub counted: Counted,
     /// When it booted, milliseconds since 1970-01-01 UTC.
     pub boot_ms: Option<u64>,
-    /// Whether a rate or a name is another one; whoever notes it clears it.
+    /// Whether a rate, a name or the boot is another one; whoever notes it clears it.
     pub changed: bool,
 }
 
@@ -80,16 +82,15 @@ impl Names {
 }
 
 impl Announced {
-    /// Takes what an options record says. False if there was no room for all of it; interfaces may
-    /// have `interfaces_max` names.
-    pub fn take(&mut self, said: &Announcement<'_>, interfaces_max: usize) -> bool {
+    /// Takes what an options record says. False if there was no room for all of it.
+    pub fn take(&mut self, said: &Announcement<'_>) -> bool {
         let mut taken = true;
         if let Some((sampler, one_in)) = said.sampling {
             taken &= self.set_rate(sampler, one_in);
         }
         if let Some(interface) = said.interface {
             let known = self.interfaces.get(&interface.ifindex);
-            if known.is_some() || self.interfaces.len() < interfaces_max {
+            if known.is_some() || self.interfaces.len() < INTERFACES_MAX {
                 let names = Names::of(&interface, known);
                 if known != Some(&names) {
                     self.changed = true;
@@ -99,7 +100,10 @@ impl Announced {
                 taken = false;
             }
         }
-        self.boot_ms = said.boot_ms.or(self.boot_ms);
+        if said.boot_ms.is_some() && said.boot_ms != self.boot_ms {
+            self.boot_ms = said.boot_ms;
+            self.changed = true;
+        }
         self.counted.take(Counted(said.counters));
         taken
     }
@@ -131,6 +135,11 @@ impl Announced {
         let mut rates: Vec<_> = self.one_in.iter().map(|(of, n)| (*of, *n)).collect();
         rates.sort_unstable();
         rates
+    }
+
+    /// Forgets what its interfaces are called, for want of room; they are named again.
+    pub fn forget_interfaces(&mut self) {
+        self.interfaces = HashMap::new();
     }
 
     /// Interfaces whose names are known.
@@ -290,25 +299,25 @@ mod tests {
     fn c17_each_record_has_the_rate_that_says_most_about_it() {
         let mut announced = Announced::default();
         assert_eq!(one_in(&announced, 1), 1);
-        assert!(announced.take(&rate(Sampler::Interface(8), 800), 0));
+        assert!(announced.take(&rate(Sampler::Interface(8), 800)));
         // Of another interface it says nothing; of one that is not named it is all there is to go by.
         assert_eq!(one_in(&announced, 1), 1);
         assert_eq!(one_in_at(&announced, 1, 8), 800);
         assert_eq!(one_in_at(&announced, 1, 0), 800);
-        assert!(announced.take(&rate(Sampler::Interface(9), 800), 0));
+        assert!(announced.take(&rate(Sampler::Interface(9), 800)));
         assert_eq!(one_in_at(&announced, 1, 0), 800);
-        assert!(announced.take(&rate(Sampler::Interface(9), 900), 0));
+        assert!(announced.take(&rate(Sampler::Interface(9), 900)));
         assert_eq!(one_in_at(&announced, 1, 0), 1);
-        assert!(announced.take(&rate(Sampler::All, 10), 0));
+        assert!(announced.take(&rate(Sampler::All, 10)));
         assert_eq!(one_in(&announced, 1), 10);
-        assert!(announced.take(&rate(Sampler::Interface(7), 70), 0));
+        assert!(announced.take(&rate(Sampler::Interface(7), 70)));
         assert_eq!(one_in(&announced, 1), 70);
-        assert!(announced.take(&rate(Sampler::Template(256), 256), 0));
+        assert!(announced.take(&rate(Sampler::Template(256), 256)));
         assert_eq!(one_in(&announced, 1), 256);
-        assert!(announced.take(&rate(Sampler::Id(1), 1000), 0));
+        assert!(announced.take(&rate(Sampler::Id(1), 1000)));
         assert_eq!((one_in(&announced, 1), one_in(&announced, 2)), (1000, 256));
         // It changes.
-        assert!(announced.take(&rate(Sampler::Id(1), 2000), 0));
+        assert!(announced.take(&rate(Sampler::Id(1), 2000)));
         assert_eq!(one_in(&announced, 1), 2000);
     }
 
@@ -323,15 +332,15 @@ mod tests {
             announced.one_in(&record, template.id())
         };
         assert_eq!(unnamed(&announced), None);
-        announced.take(&rate(Sampler::Id(1), 512), 0);
+        announced.take(&rate(Sampler::Id(1), 512));
         assert_eq!(unnamed(&announced), Some(512));
         // 0 says that it was not sampled, 2 that it was by one that is not known.
         assert_eq!((one_in(&announced, 0), one_in(&announced, 2)), (1, 1));
-        announced.take(&rate(Sampler::Id(2), 512), 0);
+        announced.take(&rate(Sampler::Id(2), 512));
         assert_eq!(unnamed(&announced), Some(512));
-        announced.take(&rate(Sampler::Id(2), 1024), 0);
+        announced.take(&rate(Sampler::Id(2), 1024));
         assert_eq!(unnamed(&announced), None, "it may be either");
-        announced.take(&rate(Sampler::All, 10), 0);
+        announced.take(&rate(Sampler::All, 10));
         assert_eq!(unnamed(&announced), Some(10));
     }
 
@@ -339,7 +348,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut announced = Announced::default();
         for id in 0..1000 {
-            let taken = announced.take(&rate(Sampler::Id(id), 5), 0);
+            let taken = announced.take(&rate(Sampler::Id(id), 5));
             assert_eq!(taken, id < 256);
         }
         let named = |ifindex| Announcement {
@@ -350,10 +359,11 @@ mod tests {
             }),
             ..Announcement::default()
         };
-        assert!(announced.take(&named(1), 1));
-        assert!(!announced.take(&named(2), 1));
-        assert!(announced.take(&named(1), 1));
-        assert_eq!(announced.interfaces(), 1);
+        for ifindex in 0..5000 {
+            assert_eq!(announced.take(&named(ifindex)), ifindex < 4096);
+        }
+        assert!(announced.take(&named(1)));
+        assert_eq!(announced.interfaces(), 4096);
     }
 
     #[test]
@@ -369,7 +379,7 @@ mod tests {
         let mut announced = Announced::default();
         let all: [(&[u8], &[u8]); 3] = [(b"eth0", b""), (b"", b"uplink"), (b"eth1", b"")];
         for (name, description) in all {
-            assert!(announced.take(&said(name, description), 1));
+            assert!(announced.take(&said(name, description)));
         }
         let expected = json!({ "3": { "name": "eth1", "description": "uplink" } });
         assert_eq!(announced.interface_names(), expected);
@@ -388,7 +398,7 @@ mod tests {
             name: b"Te0/0/2\0",
             description: b"uplink",
         });
-        announced.take(&said, 10);
+        announced.take(&said);
         announced.add_to_json(&mut object);
         announced.counted.add_to_json(&mut object);
         let expected = json!({

@@ -58,6 +58,8 @@ pub enum Ended {
     Closed,
     /// It was silent for long, and another one wanted its place.
     Idle,
+    /// Its templates are not known any more.
+    Forgotten,
     /// What came is no message.
     Broken(OutOfStep),
     /// The operating system says so.
@@ -233,11 +235,12 @@ impl Connections {
             .for_each(ended);
     }
 
-    /// Reads what came; `message` gets each message, and `ended` each connection that is no more.
+    /// Reads what came; `message` gets each message and says whether its connection goes on, and `ended` gets each
+    /// connection that is no more.
     pub fn read(
         &mut self,
         now_ns: u64,
-        mut message: impl FnMut(&[u8], &Source),
+        mut message: impl FnMut(&[u8], &Source) -> bool,
         mut ended: impl FnMut(Gone),
     ) {
         for place in &mut self.places {
@@ -270,8 +273,9 @@ impl Connection {
         &mut self,
         now_ns: u64,
         buffer: &mut [u8],
-        mut message: impl FnMut(&[u8]),
+        mut message: impl FnMut(&[u8]) -> bool,
     ) -> Option<Ended> {
+        let mut goes_on = true;
         for _ in 0..READS_MAX {
             let octets = match self.stream.read(buffer) {
                 Ok(0) => return Some(Ended::Closed),
@@ -284,8 +288,13 @@ impl Connection {
                 Err(error) => return Some(Ended::Failed(error)),
             };
             self.heard_ns = now_ns;
-            if let Err(error) = self.framing.take(&buffer[..octets], &mut message) {
+            // The messages after it came, too, and are counted.
+            let each = |octets: &[u8]| goes_on &= message(octets);
+            if let Err(error) = self.framing.take(&buffer[..octets], each) {
                 return Some(Ended::Broken(error));
+            }
+            if !goes_on {
+                return Some(Ended::Forgotten);
             }
         }
         None
@@ -352,7 +361,10 @@ mod tests {
             let messages = &mut self.messages;
             self.connections.read(
                 now_ns,
-                |_, _| *messages += 1,
+                |_, _| {
+                    *messages += 1;
+                    true
+                },
                 |connection| gone.push(connection),
             );
             (accepted, gone)
@@ -449,6 +461,37 @@ mod tests {
         other.write_all(&MESSAGE).unwrap();
         world.turn(0);
         assert_eq!(world.messages, 3);
+    }
+
+    /// What was read with the message that ends it is given, too: all that came is counted.
+    #[test]
+    fn a_connection_of_which_no_more_is_taken_is_closed() {
+        const MESSAGE: [u8; 16] = [0, 10, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut world = World::new();
+        let (mut peer, _) = world.connect(0);
+        let (mut other, _) = world.connect(0);
+        peer.write_all(&[MESSAGE, MESSAGE, MESSAGE].concat())
+            .unwrap();
+        other.write_all(&MESSAGE).unwrap();
+        let mut events = Events::with_capacity(16);
+        let (mut messages, mut gone) = (0, Vec::new());
+        while messages < 4 {
+            world.poll.poll(&mut events, None).unwrap();
+            for event in &events {
+                world.connections.ready(event.token());
+            }
+            let port = peer.local_addr().unwrap().port();
+            let message = |_: &[u8], source: &Source| {
+                messages += 1;
+                source.port != port
+            };
+            world.connections.read(0, message, |ended| gone.push(ended));
+        }
+        let [gone] = &gone[..] else {
+            panic!("{gone:?}");
+        };
+        assert!(matches!(gone.ended, Ended::Forgotten));
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

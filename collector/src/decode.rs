@@ -10,7 +10,7 @@ use weir_netflow::{
 use weir_store::others::Others;
 
 use crate::{
-    exporter::{DataSet, Exporter, Intake, RATE_NOT_TOLD, Room},
+    exporter::{DataSet, Exporter, Intake, RATE_NOT_TOLD},
     exporters::{Exporters, Key, Refused, Source},
     keeping::{Keeping, Sink, Stream},
     loss::{Numbered, Step, Units},
@@ -114,6 +114,7 @@ impl Exporters {
             Err(Refused::Malformed(_)) => self.statistics.malformed += 1,
             Err(Refused::NotAllowed) => self.statistics.not_allowed += 1,
             Err(Refused::OtherPort { .. }) => self.statistics.other_port += 1,
+            Err(Refused::Forgotten) => self.statistics.forgotten_stream += 1,
         }
         result
     }
@@ -263,7 +264,8 @@ impl Exporters {
     ) -> Result<Option<Step>, Refused> {
         let received_ns = arrived.received_ns;
         let (key, mut numbered) = (datagram.key, datagram.numbered);
-        let (left, keep_copies) = (self.left(), self.settings.keep_copies);
+        let keep_copies = self.settings.keep_copies;
+        let waiting_octets_left = self.waiting_octets_left();
         let stream = Stream::new(key, self.settings.rates());
         let exporter = self.heard(key, arrived.source, received_ns)?;
         let sets = match datagram.sets {
@@ -281,11 +283,7 @@ impl Exporters {
         let before = exporter.held();
         let mut keeping = Keeping { stream, sink };
         let mut intake = Intake {
-            room: Room {
-                waiting_octets: before.waiting_octets + left.waiting_octets,
-                interfaces: before.interfaces + left.interfaces,
-                sources: before.sources + left.sources,
-            },
+            waiting_octets_max: before.waiting_octets + waiting_octets_left,
             in_session: key.session != 0,
             sender: key.address,
             counted: Statistics::default(),

@@ -62,17 +62,6 @@ pub struct Held {
     pub sources: usize,
 }
 
-/// How much it may hold, by what the others hold.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Room {
-    /// As in [`Held`].
-    pub waiting_octets: usize,
-    /// Likewise.
-    pub interfaces: usize,
-    /// Likewise.
-    pub sources: usize,
-}
-
 /// Records that a template explains.
 #[derive(Clone, Copy, Debug)]
 pub struct DataSet<'a> {
@@ -88,8 +77,8 @@ pub struct DataSet<'a> {
 
 /// What the sets of one datagram are taken with, and what comes of them.
 pub struct Intake<'a, K> {
-    /// How much the exporter may hold meanwhile.
-    pub room: Room,
+    /// Octets of data that waits for its template that the exporter may hold, by what the others hold.
+    pub waiting_octets_max: usize,
     /// Whether it came over a connection, where templates can be withdrawn.
     pub in_session: bool,
     /// Who sent it.
@@ -300,14 +289,14 @@ impl Exporter {
     /// Decodes a data set, or has it wait for its template. The number of its records, if it is known.
     pub fn data<K: Keep>(&mut self, set: &DataSet<'_>, intake: &mut Intake<'_, K>) -> Option<u32> {
         let Intake {
-            room,
+            waiting_octets_max,
             sender,
             counted,
             keep,
             ..
         } = intake;
         let Some(template) = self.templates.get(&set.template) else {
-            self.wait(set, *room, counted);
+            self.wait(set, *waiting_octets_max, counted);
             return None;
         };
         let template: &Template = template;
@@ -319,7 +308,7 @@ impl Exporter {
             counted.options_records += count as u64;
             for record in template.records(set.octets) {
                 let said = options::read(template, record);
-                let is_taken = self.announced.take(&said, room.interfaces);
+                let is_taken = self.announced.take(&said);
                 counted.announcements_refused += u64::from(!is_taken);
             }
             return u32::try_from(count).ok();
@@ -366,9 +355,9 @@ impl Exporter {
         u32::try_from(count).ok()
     }
 
-    fn wait(&mut self, set: &DataSet<'_>, room: Room, counted: &mut Statistics) {
+    fn wait(&mut self, set: &DataSet<'_>, octets_max: usize, counted: &mut Statistics) {
         let cost = waiting_cost(set.octets);
-        let octets_max = room.waiting_octets.min(WAITING_OCTETS_MAX);
+        let octets_max = octets_max.min(WAITING_OCTETS_MAX);
         // No record will ever come out of an empty set.
         if set.octets.is_empty() || self.held.waiting_octets + cost > octets_max {
             count_unknown(set.octets, counted);

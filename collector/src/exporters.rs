@@ -3,13 +3,16 @@
 
 mod told;
 
-use std::{collections::BTreeSet, net::Ipv6Addr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::Ipv6Addr,
+};
 
 use hashbrown::DefaultHashBuilder;
 use weir_netflow::{Malformed, options::Sampler, template::Template};
 
 use crate::{
-    exporter::{Exporter, Held, Intake, RATE_NOT_TOLD, Room},
+    exporter::{Exporter, Held, Intake, RATE_NOT_TOLD},
     keeping::Nothing,
     lru::Lru,
     prefix::Prefix,
@@ -83,7 +86,7 @@ impl Default for Settings {
             exporters_max: 4096,
             template_fields_max: 1 << 21,
             waiting_octets_max: 32 << 20,
-            interfaces_max: 1 << 14,
+            interfaces_max: 1 << 16,
             sources_max: 1 << 15,
             ended_max: 1024,
             keep_copies: false,
@@ -121,6 +124,11 @@ pub enum Refused {
         /// The one it was heard from before.
         held: u16,
     },
+    /// It is of a connection whose templates made room for others', which come once in a connection.
+    #[error(
+        "its connection is closed, so that it says its templates anew: they were forgotten, since there are too many exporters"
+    )]
+    Forgotten,
 }
 
 /// One stream of datagrams.
@@ -153,6 +161,8 @@ pub struct Remembered {
     pub key: Key,
     /// Of which packets one in so many is looked at.
     pub rates: Vec<(Sampler, u32)>,
+    /// When it booted, milliseconds since 1970-01-01 UTC, if it said so: what times may count from.
+    pub booted_ms: Option<u64>,
     /// Its templates.
     pub templates: Vec<Template>,
 }
@@ -166,6 +176,8 @@ pub struct Exporters {
     pub statistics: Statistics,
     pub(crate) held: Held,
     pub(crate) hasher: DefaultHashBuilder,
+    /// Connections of which something made room for others, until they end.
+    forgotten_sessions: HashSet<u64>,
     /// Counts of connections that ended, by their streams.
     ended: Lru<Key, Sums>,
     /// Records and datagrams lost by exporters that made room for others, or whose connection ended.
@@ -181,6 +193,7 @@ impl Exporters {
         Self {
             map: Lru::new(settings.exporters_max),
             ended: Lru::new(settings.ended_max),
+            forgotten_sessions: HashSet::new(),
             settings,
             statistics: Statistics::default(),
             held: Held::default(),
@@ -204,6 +217,9 @@ impl Exporters {
         source: &Source,
         received_ns: u64,
     ) -> Result<&mut Exporter, Refused> {
+        if key.session != 0 && self.forgotten_sessions.contains(&key.session) {
+            return Err(Refused::Forgotten);
+        }
         if let Some(exporter) = self.map.peek(&key) {
             let is_silent = received_ns.abs_diff(exporter.heard_ns) > PORT_HELD_NS;
             let is_other = exporter.datagrams > 0 && exporter.port != source.port;
@@ -216,8 +232,8 @@ impl Exporters {
             if exporter.datagrams % PROVEN_DATAGRAMS == PROVEN_DATAGRAMS - 1 {
                 self.map.prove(&key);
             }
-        } else if self.map.is_full() {
-            self.forget_oldest();
+        } else {
+            self.enter(key);
         }
         let new = || Exporter::new(numbering(key.version));
         let (exporter, _) = self.map.get_or_insert_with(key, new);
@@ -227,19 +243,22 @@ impl Exporters {
         Ok(exporter)
     }
 
-    /// What all exporters may hold beyond what they do.
-    pub(crate) fn left(&self) -> Room {
-        let Settings {
-            waiting_octets_max,
-            interfaces_max,
-            sources_max,
-            ..
-        } = self.settings;
-        Room {
-            waiting_octets: waiting_octets_max.saturating_sub(self.held.waiting_octets),
-            interfaces: interfaces_max.saturating_sub(self.held.interfaces),
-            sources: sources_max.saturating_sub(self.held.sources),
+    /// One that was not heard before.
+    fn enter(&mut self, key: Key) {
+        if self.map.is_full() {
+            self.forget_oldest();
         }
+        self.map.insert(key, Exporter::new(numbering(key.version)));
+        // Nobody can forge the address of a connection, and its templates come once.
+        if key.session != 0 {
+            self.map.prove(&key);
+        }
+    }
+
+    /// Octets of data that waits for its template that all exporters may hold beyond what they do.
+    pub(crate) fn waiting_octets_left(&self) -> usize {
+        let waiting_octets_max = self.settings.waiting_octets_max;
+        waiting_octets_max.saturating_sub(self.held.waiting_octets)
     }
 
     /// Makes room; false if there is nothing that could make any.
@@ -248,6 +267,9 @@ impl Exporters {
             return false;
         };
         self.statistics.exporters_forgotten += u64::from(oldest.datagrams > 0);
+        if key.session != 0 {
+            self.forgotten_sessions.insert(key.session);
+        }
         self.forget(key, oldest);
         true
     }
@@ -269,7 +291,7 @@ impl Exporters {
     }
 
     /// An exporter holds more or less than before. Of too many templates, those of the exporter that
-    /// was not heard the longest go, with all that is known of it.
+    /// was not heard the longest go, with all that is known of it; of too many interfaces and sources, those alone.
     pub(crate) fn hold(&mut self, before: Held, after: Held) {
         self.held.waiting_octets += after.waiting_octets;
         self.held.waiting_octets -= before.waiting_octets;
@@ -281,6 +303,45 @@ impl Exporters {
         self.held.sources -= before.sources;
         let fields_max = self.settings.template_fields_max;
         while self.held.template_fields > fields_max && self.forget_oldest() {}
+        let Settings {
+            interfaces_max,
+            sources_max,
+            ..
+        } = self.settings;
+        if self.held.interfaces > interfaces_max || self.held.sources > sources_max {
+            self.forget_details();
+        }
+    }
+
+    /// Takes the names of interfaces or the sources of the exporters that were not heard the longest, whichever are too
+    /// many, until an eighth of their room is free: whoever would have them looked for with each datagram would hold up
+    /// all others.
+    fn forget_details(&mut self) {
+        let kept = |held: usize, max: usize| {
+            if held > max {
+                max - max.div_ceil(8)
+            } else {
+                held
+            }
+        };
+        let interfaces = kept(self.held.interfaces, self.settings.interfaces_max);
+        let sources = kept(self.held.sources, self.settings.sources_max);
+        let (all, counted, changed) = (&mut self.held, &mut self.statistics, &mut self.changed);
+        self.map.oldest_first(|exporter| {
+            let held = exporter.held();
+            if all.interfaces > interfaces {
+                exporter.announced.forget_interfaces();
+                all.interfaces -= held.interfaces;
+                counted.interfaces_forgotten += held.interfaces as u64;
+                *changed |= held.interfaces > 0;
+            }
+            if all.sources > sources {
+                exporter.samples.restart();
+                all.sources -= held.sources;
+                counted.sources_forgotten += held.sources as u64;
+            }
+            all.interfaces > interfaces || all.sources > sources
+        });
     }
 
     /// Gives up on data that has waited too long for its template.
@@ -304,6 +365,7 @@ impl Exporters {
     /// A TCP connection ended, and with it its templates and numbers; its counts stay. Those of streams that
     /// make room for it are returned.
     pub fn end_session(&mut self, session: u64) -> Option<Sums> {
+        self.forgotten_sessions.remove(&session);
         let keys: Vec<_> = self
             .map
             .iter()
@@ -333,6 +395,7 @@ impl Exporters {
         let remembered = of_udp.map(|(key, exporter)| Remembered {
             key: *key,
             rates: exporter.announced.rates(),
+            booted_ms: exporter.announced.boot_ms,
             templates: exporter.templates().cloned().collect(),
         });
         remembered
@@ -345,15 +408,17 @@ impl Exporters {
         let Remembered {
             key,
             rates,
+            booted_ms,
             templates,
         } = remembered;
         let mut exporter = Exporter::new(numbering(key.version));
         for (sampler, one_in) in rates {
             exporter.announced.set_rate(sampler, one_in);
         }
+        exporter.announced.boot_ms = booted_ms;
         // No data waits yet.
         let mut intake = Intake {
-            room: Room::default(),
+            waiting_octets_max: 0,
             in_session: false,
             sender: key.address,
             counted: Statistics::default(),

@@ -88,16 +88,22 @@ impl Gathered {
         self.count() >= FLOWS_MIN || self.first_ns.is_some_and(waits)
     }
 
-    /// Takes a datagram or message.
-    pub fn take(&mut self, octets: &[u8], source: &Source, received_ns: u64, common: &Common) {
+    /// Takes a datagram or message; false if nothing more will be taken of its connection.
+    pub fn take(
+        &mut self,
+        octets: &[u8],
+        source: &Source,
+        received_ns: u64,
+        common: &Common,
+    ) -> bool {
         if self.count() >= FLOWS_MAX {
             // It fails only if the thread died; the next one says so.
             let _ = self.hand_over(common);
         }
         self.flows.are_passed_on = common.onward.passes();
-        common.take(octets, source, received_ns, &mut self.flows);
+        let goes_on = common.take(octets, source, received_ns, &mut self.flows);
         if self.flows.count() == 0 {
-            return;
+            return goes_on;
         }
         self.first_ns.get_or_insert(received_ns);
         // Who passes flows on has a queue's cost for each time.
@@ -109,6 +115,7 @@ impl Gathered {
         if self.flows.rows.len() >= together {
             self.settle(common);
         }
+        goes_on
     }
 
     /// Passes flows on, and makes columns of them.

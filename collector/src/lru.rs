@@ -170,6 +170,20 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         self.entries.iter_mut().map(|entry| &mut entry.value)
     }
 
+    /// Has `each` look at the values, those that would make room first before others, until it says that it goes no
+    /// further.
+    pub fn oldest_first(&mut self, mut each: impl FnMut(&mut V) -> bool) {
+        for list in self.lists {
+            let mut at = list.oldest;
+            while at != NONE {
+                if !each(&mut self.entries[at].value) {
+                    return;
+                }
+                at = self.entries[at].newer;
+            }
+        }
+    }
+
     /// Where a key's entry is: mostly it is one that was asked for last.
     fn place(&self, key: &K) -> Option<usize> {
         let is_there = |at: &usize| self.entries.get(*at).is_some_and(|it| it.key == *key);
@@ -318,6 +332,14 @@ mod tests {
             }
             assert_eq!(lru.len(), plain.fresh.len() + plain.proven.len());
         }
+        let fresh_first = plain.proven.iter().chain(&plain.fresh).rev();
+        let expected: Vec<_> = fresh_first.map(|key| key * 3).collect();
+        let mut seen = Vec::new();
+        lru.oldest_first(|value| {
+            seen.push(*value);
+            seen.len() < expected.len()
+        });
+        assert_eq!(seen, expected);
         while let Some((key, _)) = lru.pop_oldest() {
             let oldest = plain.fresh.pop().or_else(|| plain.proven.pop());
             assert_eq!(Some(key), oldest);

@@ -32,10 +32,15 @@ const EXPORTER: &[(&str, &str, &str)] = &[
         "Datagrams heard from the exporter.",
     ),
     ("exporter_records", "records", "Flow records in them."),
+];
+
+/// Likewise, what goes up and down: so does what was lost, since what comes late after all was not, and with it what else
+/// is read out of numbers.
+const EXPORTER_NOW: &[(&str, &str, &str)] = &[
     (
         "exporter_lost",
         "lost",
-        "Records, or with v9 and sFlow datagrams, that the exporter sent and that did not arrive; not told of v1, which has no numbers.",
+        "Records, or with v9 and sFlow datagrams, that the exporter sent and that did not arrive; fewer again when they come late. Not told of v1, which has no numbers.",
     ),
     (
         "exporter_reordered",
@@ -57,10 +62,6 @@ const EXPORTER: &[(&str, &str, &str)] = &[
         "doubtful",
         "Numbers that fitted nothing and were not believed.",
     ),
-];
-
-/// Likewise, what goes up and down.
-const EXPORTER_NOW: &[(&str, &str, &str)] = &[
     (
         "exporter_templates",
         "templates",
@@ -137,15 +138,15 @@ impl Source {
             "Exporters heard that are known now.",
             gauge(exporters),
         );
-        page.counter(
+        page.gauge(
             "lost_records",
-            "Records that exporters sent and that did not arrive, but for v9 and sFlow.",
-            lost_records,
+            "Records that exporters sent and that did not arrive, but for v9 and sFlow; fewer again when they come late.",
+            gauge(lost_records),
         );
-        page.counter(
+        page.gauge(
             "lost_datagrams",
-            "Datagrams of v9 and sFlow that exporters sent and that did not arrive.",
-            lost_datagrams,
+            "Datagrams of v9 and sFlow that exporters sent and that did not arrive; likewise.",
+            gauge(lost_datagrams),
         );
         let accounts = lock(&self.figures.accounts);
         add_exporters(
@@ -183,11 +184,6 @@ impl Source {
                 written.windows_closed,
             ),
             (
-                "windows_kept",
-                "Windows that could not be closed, or not whole.",
-                written.windows_kept,
-            ),
-            (
                 "commands",
                 "Commands of --on-rotate that ended well.",
                 done.commands,
@@ -210,6 +206,12 @@ impl Source {
         ] {
             page.counter(name, help, value);
         }
+        // Closing them is tried again.
+        page.gauge(
+            "windows_kept",
+            "Windows that could not be closed, or not whole.",
+            gauge(written.windows_kept),
+        );
         self.add_recompacted(page);
         self.add_room(page, windows_waiting);
     }
@@ -284,22 +286,19 @@ fn add_exporters(page: &mut Page, accounts: &[Value]) {
             ("domain", label("source_id")),
         ]
     };
+    // What an exporter's version cannot tell is null in its account.
     for (name, key, help) in EXPORTER {
-        // What an exporter's version cannot tell is null in its account.
         let value = |account: &&Value| Some((labels(account), account[*key].as_u64()?));
         page.counters(name, help, exporters.iter().filter_map(value));
     }
     for (name, key, help) in EXPORTER_NOW {
-        let value = |account: &&Value| {
-            let value = account[*key].as_u64().unwrap_or(0);
-            (labels(account), i64::try_from(value).unwrap_or(i64::MAX))
-        };
-        page.gauges(name, help, exporters.iter().map(value));
+        let value = |account: &&Value| Some((labels(account), gauge(account[*key].as_u64()?)));
+        page.gauges(name, help, exporters.iter().filter_map(value));
     }
 }
 
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn gauge(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 /// A thread that died in the middle left figures behind that are still right.
@@ -343,7 +342,7 @@ mod tests {
             found
         };
         assert_eq!(of("exporter_datagrams_total", 299), Some(1299));
-        assert_eq!(of("exporter_lost_total", 299), Some(1));
+        assert_eq!(of("exporter_lost", 299), Some(1));
         assert_eq!(of("exporter_templates", 100), Some(1));
         assert_eq!(of("exporter_datagrams_total", 44), Some(1044));
         assert_eq!(of("exporter_datagrams_total", 43), None);

@@ -58,9 +58,18 @@ pub struct Common {
 }
 
 impl Common {
-    /// Takes a datagram or message; its flows go to `sink`. What is wrong with it is said, within limits.
-    pub fn take(&self, octets: &[u8], source: &Source, received_ns: u64, sink: &mut impl Sink) {
-        match self.shards.datagram(octets, source, received_ns, sink) {
+    /// Takes a datagram or message; its flows go to `sink`. What is wrong with it is said, within limits. False if
+    /// nothing more will be taken of its connection.
+    pub fn take(
+        &self,
+        octets: &[u8],
+        source: &Source,
+        received_ns: u64,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let result = self.shards.datagram(octets, source, received_ns, sink);
+        let goes_on = !matches!(result, Err(Refused::Forgotten));
+        match result {
             Ok(Some(Step::Restart)) => {
                 self.say(source, Kind::Restarted, received_ns, || {
                     "the exporter restarted, or somebody sends in its name".to_owned()
@@ -74,6 +83,7 @@ impl Common {
             Ok(_) => {}
             Err(error) => self.say_refused(source, &error, received_ns),
         }
+        goes_on
     }
 
     fn say_refused(&self, source: &Source, error: &Refused, received_ns: u64) {

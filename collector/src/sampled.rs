@@ -70,7 +70,7 @@ impl Exporters {
         let header = sflow::decode_header(octets)?;
         let key = arrived.key(sflow::VERSION_NUMBER, header.sub_agent);
         let (hash, keep_copies) = (self.hasher.hash_one(octets), self.settings.keep_copies);
-        let (left, mut stream) = (self.left(), Stream::new(key, self.settings.rates()));
+        let mut stream = Stream::new(key, self.settings.rates());
         let exporter = self.heard(key, source, received_ns)?;
         let before = exporter.held();
         let arrived_ms = received_ns / NS_PER_MS;
@@ -100,7 +100,6 @@ impl Exporters {
             self.statistics.copied_datagrams += 1;
             return Ok(Some(step));
         }
-        let sources_max = before.sources + left.sources;
         let step = decode::step(exporter, hash, &numbered);
         note_time(exporter, step, (header.uptime_ms, sent_ms));
         // Copies are no arrivals. Of a doubtful datagram each sample's own number says what it is.
@@ -112,7 +111,7 @@ impl Exporters {
             let Sample::Flow(sample) = sample else {
                 continue;
             };
-            if is_arrival && !exporter.samples.take(&sample, &numbered, sources_max) {
+            if is_arrival && !exporter.samples.take(&sample, &numbered) {
                 counted.samples_unnumbered += 1;
             }
             if sample.source.class == 0 && sample.is_rate_told {

@@ -34,16 +34,10 @@ struct Line {
 }
 
 impl Samples {
-    /// Accounts a flow sample that came in this datagram. There may be `sources_max` sources; false if that is
-    /// no room for this one.
-    pub fn take(
-        &mut self,
-        sample: &FlowSample<'_>,
-        datagram: &Numbered,
-        sources_max: usize,
-    ) -> bool {
+    /// Accounts a flow sample that came in this datagram; false if there are too many sources for this one.
+    pub fn take(&mut self, sample: &FlowSample<'_>, datagram: &Numbered) -> bool {
         self.taken += 1;
-        let is_full = self.sources.len() >= SOURCES_MAX.min(sources_max);
+        let is_full = self.sources.len() >= SOURCES_MAX;
         if is_full && !self.sources.contains_key(&sample.source) {
             return false;
         }
@@ -76,7 +70,7 @@ impl Samples {
         true
     }
 
-    /// The exporter began anew, and with it all numbers.
+    /// The exporter began anew, and with it all numbers; or there is no room for them.
     pub fn restart(&mut self) {
         self.lost_before = self.lost();
         self.sources.clear();
@@ -156,7 +150,7 @@ mod tests {
         let octets = made::datagram(&header, &[made::flow_sample(&taken, &[])]);
         let datagram = sflow::decode(&octets).unwrap();
         match datagram.samples().next() {
-            Some(Sample::Flow(sample)) => samples.take(&sample, &numbered, 300),
+            Some(Sample::Flow(sample)) => samples.take(&sample, &numbered),
             other => panic!("{other:?}"),
         }
     }

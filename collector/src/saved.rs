@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! weir-templates 2 SECONDS OCTETS CHECKSUM
-//! [{"exporter":"192.0.2.1","version":9,"domain":0,"sampling":[["all",0,100]],
+//! [{"exporter":"192.0.2.1","version":10,"domain":0,"sampling":[["all",0,100]],"booted_ms":1700000000000,
 //!   "templates":[{"id":256,"scope_fields":null,"fields":[[8,4,0],[12,4,0]]}]}]
 //! ```
 //!
 //! A field is its element, its octets (65535: of any length) and its enterprise; one packet in so many
-//! was looked at of all, of a sampler, of a template or of an interface, by its number.
+//! was looked at of all, of a sampler, of a template or of an interface, by its number. When the exporter booted is null
+//! if it did not say.
 //!
 //! The first line is the format's version, when it was written (Unix time), and the octets and FNV-1a
 //! hash (64 bits) of what follows. A file that is damaged, of another version or too old is not used,
@@ -61,6 +62,7 @@ fn encode_exporter(exporter: &Remembered) -> Value {
     let Remembered {
         key,
         rates,
+        booted_ms,
         templates,
     } = exporter;
     let template = |template: &Template| {
@@ -77,6 +79,7 @@ fn encode_exporter(exporter: &Remembered) -> Value {
         "version": key.version,
         "domain": key.domain,
         "sampling": rates,
+        "booted_ms": booted_ms,
         "templates": templates,
     })
 }
@@ -151,6 +154,10 @@ fn decode_exporter(exporter: &Value) -> Option<Remembered> {
             session: 0,
         },
         rates: rates.map(decode_rate).collect::<Option<_>>()?,
+        booted_ms: match &exporter["booted_ms"] {
+            Value::Null => None,
+            booted_ms => Some(booted_ms.as_u64()?),
+        },
         templates: templates.map(decode_template).collect::<Option<_>>()?,
     })
 }
@@ -258,6 +265,7 @@ mod tests {
                 session: 0,
             },
             rates: if domain > 0 { rates.to_vec() } else { vec![] },
+            booted_ms: (domain > 0).then_some(UNIX_S * 1000),
             templates: vec![template(256, None), template(1024, Some(1))],
         };
         vec![exporter("::ffff:192.0.2.1", 0), exporter("2001:db8::1", 7)]
@@ -310,6 +318,7 @@ mod tests {
         for body in [
             r#"[{"exporter":"x","version":9,"domain":0,"sampling":[],"templates":[]}]"#,
             r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[["all",0,0]],"templates":[]}]"#,
+            r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[],"booted_ms":-1,"templates":[]}]"#,
             r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[["one",0,10]],"templates":[]}]"#,
             r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[],"templates":[{"id":255,"scope_fields":null,"fields":[[8,4,0]]}]}]"#,
             r#"[{"exporter":"::1","version":9,"domain":0,"sampling":[],"templates":[{"id":256,"scope_fields":null,"fields":[]}]}]"#,

@@ -35,7 +35,7 @@ macro_rules! statistics {
 }
 
 statistics! {
-    /// Datagrams taken from sockets, and messages from streams: applied, or in one of the next five.
+    /// Datagrams taken from sockets, and messages from streams: applied, or in one of the next six.
     datagrams,
     /// Of a version that is not known.
     unknown_version,
@@ -45,6 +45,8 @@ statistics! {
     not_allowed,
     /// Their exporter is held to another source port.
     other_port,
+    /// Messages of connections whose templates made room for others'; those are closed.
+    forgotten_stream,
     /// Copies of datagrams that came before, octet for octet; what is in them is not taken again.
     copied_datagrams,
     /// Octets of all datagrams.
@@ -113,6 +115,10 @@ statistics! {
     reserved_sets,
     /// Exporters that made room for others; their counts stay in the sums.
     exporters_forgotten,
+    /// Interfaces whose names made room for others'.
+    interfaces_forgotten,
+    /// Sources of samples whose numbers made room for others'; those of the same source are accounted anew.
+    sources_forgotten,
     /// TCP connections accepted.
     streams,
     /// TCP connections refused, because there were too many or their exporter is not allowed.
@@ -121,6 +127,8 @@ statistics! {
     streams_broken,
     /// TCP connections that were silent for ten minutes and made room for others.
     streams_idle,
+    /// TCP connections closed because their templates made room for others'.
+    streams_forgotten,
     /// TCP connections that ended in the middle of a message.
     streams_cut_off,
     /// Octets of connections that are no whole message: they ended in its middle, or it was none.

@@ -50,9 +50,7 @@ pub fn take(streams: &mut Connections, common: &Common, registry: &Registry) -> 
     let mut gathered = Gathered::default();
     streams.read(
         now_ns,
-        |octets, source| {
-            gathered.take(octets, source, now_ns, common);
-        },
+        |octets, source| gathered.take(octets, source, now_ns, common),
         |gone| end(common, &gone, now_ns),
     );
     gathered.hand_over(common)
@@ -117,11 +115,14 @@ fn account(common: &Common, gone: &Gone, now_ns: u64) {
     common.shards.count(|counted| {
         counted.streams_broken += u64::from(is_broken);
         counted.streams_idle += u64::from(matches!(ended, Ended::Idle));
+        counted.streams_forgotten += u64::from(matches!(ended, Ended::Forgotten));
         counted.streams_cut_off += u64::from(!is_broken && octets_left > 0);
         counted.stream_octets_left += octets_left;
     });
     let why = match ended {
         Ended::Closed if octets_left == 0 => return,
+        // The message said so.
+        Ended::Forgotten => return,
         Ended::Closed => "its connection ended in the middle of a message".to_owned(),
         Ended::Idle => {
             "its connection is closed: it was silent for long, and others want its place".to_owned()

@@ -185,9 +185,8 @@ fn c14_a_withdrawal_over_udp_is_ignored_and_counted() {
 fn c14_data_waits_on_for_a_template_that_went_at_once() {
     let mut exporters = exporters();
     let stream = Source { session: 1, ..UDP };
-    let take = |exporters: &mut _, sequence, sets: &[&[u8]]| {
-        take_from(exporters, &stream, sequence, sets)
-    };
+    let take =
+        |exporters: &mut _, sequence, sets: &[&[u8]]| take_from(exporters, &stream, sequence, sets);
     assert_eq!(take(&mut exporters, 0, &[&data(256, 2)]), 0);
     let withdrawal = [0, 2, 0, 8, 1, 0, 0, 0];
     let sets: [&[u8]; 3] = [&TEMPLATE, &data(256, 3), &withdrawal];
@@ -260,6 +259,64 @@ fn c17_rates_are_remembered_with_the_templates() {
     second.datagram(&message, &UDP, NOW_NS, &mut flows).unwrap();
     assert_eq!(flows[0].record.sampling_interval, 100);
     assert_eq!(account(&second)["sampling_one_in"]["interface 7"], 100);
+}
+
+/// What relative times count from is said in options, and not again for long.
+#[test]
+fn the_boot_is_remembered_with_the_templates() {
+    const BOOT_MS: u64 = NOW_NS / 1_000_000 - 60_000;
+    // Scope: meteringProcessId; systemInitTimeMilliseconds.
+    let options = [0, 3, 0, 18, 1, 1, 0, 2, 0, 1, 0, 143, 0, 1, 0, 160, 0, 8];
+    let booted = [&[1, 1, 0, 13, 7][..], &BOOT_MS.to_be_bytes()].concat();
+    // flowStartSysUpTime, flowEndSysUpTime and packets.
+    let template = [
+        0, 2, 0, 20, 1, 0, 0, 3, 0, 22, 0, 4, 0, 21, 0, 4, 0, 2, 0, 1,
+    ];
+    let data = [1, 0, 0, 13, 0, 0, 0x27, 0x10, 0, 0, 0x4e, 0x20, 1];
+    let mut first = exporters();
+    take(&mut first, 0, &[&options, &template]);
+    first.changed = false;
+    take(&mut first, 0, &[&booted]);
+    assert!(first.changed);
+    let mut second = exporters();
+    for remembered in first.remembered() {
+        second.remember(remembered);
+    }
+    for exporters in [&mut first, &mut second] {
+        let flow = &flows_from(exporters, &UDP, 1, &[&data])[0].record;
+        let ms = (flow.start_ns / 1_000_000, flow.end_ns / 1_000_000);
+        assert_eq!(ms, (BOOT_MS + 10_000, BOOT_MS + 20_000));
+    }
+}
+
+/// The names of all are bounded: those of exporters that were not heard the longest make room.
+#[test]
+fn nobody_keeps_others_from_having_their_interfaces_named() {
+    // Scope: ingressInterface; interfaceName.
+    let options = [0, 3, 0, 18, 1, 1, 0, 2, 0, 1, 0, 10, 0, 1, 0, 82, 0, 4];
+    let mut exporters = Exporters::new(Settings {
+        interfaces_max: 40,
+        ..Settings::default()
+    });
+    let mut name = |number: u8, interfaces: u8| {
+        let source = Source {
+            address: Ipv6Addr::from_bits(number.into()),
+            ..UDP
+        };
+        let of = |ifindex| [&[ifindex][..], b"eth0"].concat();
+        let records: Vec<u8> = (0..interfaces).flat_map(of).collect();
+        let length = u8::try_from(4 + records.len()).unwrap();
+        let named = [&[1, 1, 0, length][..], &records].concat();
+        take_from(&mut exporters, &source, 0, &[&options, &named]);
+        let counted = exporters.statistics;
+        let named = exporters.interface_names().into_iter();
+        let named = named.map(|(_, told)| told["interfaces"].as_object().unwrap().len());
+        (named.collect::<Vec<_>>(), counted.interfaces_forgotten)
+    };
+    assert_eq!(name(0, 10), (vec![10], 0));
+    assert_eq!(name(1, 30), (vec![10, 30], 0));
+    assert_eq!(name(2, 1), (vec![30, 1], 10));
+    assert_eq!(name(3, 10), (vec![1, 10], 40));
 }
 
 /// Thousands of names are not repeated in each file of flows: they have one of their own.

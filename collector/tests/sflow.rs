@@ -235,33 +235,50 @@ fn c15_samples_of_late_and_of_doubtful_datagrams_hide_and_make_no_loss() {
     assert_eq!((of("doubtful"), of("reordered"), of("samples")), (0, 1, 5));
 }
 
-/// Sources that nobody has room to account are counted, and exporters that go give theirs back.
+/// One exporter's sources that are too many are counted. Those of all are bounded, too, and the ones of exporters that
+/// were not heard the longest make room: nobody keeps others from having theirs accounted.
 #[test]
 fn sources_are_bounded_over_all_exporters() {
     let settings = Settings {
-        sources_max: 3,
-        exporters_max: 2,
+        sources_max: 300,
+        exporters_max: 3,
         ..Settings::default()
     };
     let mut exporters = Exporters::new(settings);
-    let send = |exporters: &mut Exporters, number: u8, ifindexes: std::ops::Range<u32>| {
+    let mut sequence = 0;
+    let mut send = |exporters: &mut Exporters, number: u8, ifindexes: std::ops::Range<u32>| {
         let of = |ifindex| made::flow_sample(&Taken { ifindex, ..TAKEN }, &[]);
         let samples: Vec<_> = ifindexes.map(of).collect();
         let source = Source {
             address: Ipv4Addr::new(192, 0, 2, number).to_ipv6_mapped(),
             ..source()
         };
-        let octets = datagram(1, 5000, &samples);
+        sequence += 1;
+        let octets = datagram(sequence, 5000, &samples);
         exporters
             .datagram(&octets, &source, NOW_NS, &mut Vec::new())
             .unwrap();
-        exporters.statistics.samples_unnumbered
+        let counted = exporters.statistics;
+        (counted.samples_unnumbered, counted.sources_forgotten)
     };
-    assert_eq!(send(&mut exporters, 1, 0..2), 0);
-    assert_eq!(send(&mut exporters, 2, 0..2), 1);
-    // The first one leaves its two, which the next datagram finds.
-    assert_eq!(send(&mut exporters, 3, 0..2), 1 + 2);
-    assert_eq!(send(&mut exporters, 4, 0..5), 3 + 3);
+    let sources = |exporters: &Exporters| -> Vec<_> {
+        let accounts = exporters.accounts();
+        let of = accounts
+            .iter()
+            .map(|(_, account)| account["sources"].as_u64());
+        of.map(Option::unwrap).collect()
+    };
+    assert_eq!(send(&mut exporters, 1, 0..20), (0, 0));
+    assert_eq!(send(&mut exporters, 2, 0..250), (0, 0));
+    assert_eq!(send(&mut exporters, 1, 0..20), (0, 0));
+    // 300 are all there may be; the second one was not heard the longest.
+    assert_eq!(send(&mut exporters, 3, 0..30), (0, 0));
+    assert_eq!(send(&mut exporters, 3, 30..31), (0, 250));
+    assert_eq!(sources(&exporters), [20, 0, 31]);
+    assert_eq!(send(&mut exporters, 1, 0..300), (44, 250));
+    // An exporter that goes gives its own back.
+    assert_eq!(send(&mut exporters, 4, 0..10), (44, 250));
+    assert_eq!(sources(&exporters), [256, 31, 10]);
 }
 
 /// A boot shows also by datagrams of which nothing else is used.

@@ -1,7 +1,7 @@
 //! Over connections: what ends with them, and what is told of them afterwards.
 
 use weir_collector::{
-    exporters::{Settings, Source},
+    exporters::{Exporters, Refused, Settings, Source},
     shards::Shards,
     sums::OTHERS,
 };
@@ -28,6 +28,47 @@ fn a_connection_takes_its_templates_with_it() {
     exporters.end_session(6);
     assert_eq!(exporters.heard_count(), 0);
     assert_eq!(exporters.statistics.unknown_template_sets, 1);
+}
+
+/// Templates come once in a connection: one whose templates are gone must begin anew, or nothing of it is read again.
+#[test]
+fn a_connection_whose_templates_made_room_is_over() {
+    let mut exporters = Exporters::new(Settings {
+        exporters_max: 8,
+        ..Settings::default()
+    });
+    let of_session = |number, session| Source {
+        session,
+        ..source(number)
+    };
+    let begin = datagram(0, 0, &[flow_template(), flow(1)]);
+    for session in [5, 6] {
+        let connection = of_session(1, session);
+        assert_eq!(take(&mut exporters, &connection, NOW_NS, &begin), [1]);
+    }
+    // Strangers whose addresses may be forged do not get there.
+    for number in 0..1000 {
+        take(&mut exporters, &source(100 + number), NOW_NS, &begin);
+    }
+    let next = datagram(0, 1, &[flow(2)]);
+    assert_eq!(take(&mut exporters, &of_session(1, 6), NOW_NS, &next), [2]);
+    // Other connections do.
+    for session in 7..=14 {
+        take(&mut exporters, &of_session(2, session), NOW_NS, &begin);
+    }
+    let mut flows = Vec::new();
+    for sequence in [1, 2] {
+        let octets = datagram(0, sequence, &[flow_template(), flow(3)]);
+        let result = exporters.datagram(&octets, &of_session(1, 5), NOW_NS, &mut flows);
+        assert_eq!(result, Err(Refused::Forgotten));
+    }
+    assert!(flows.is_empty());
+    assert_eq!(exporters.statistics.forgotten_stream, 2);
+    exporters.end_session(5);
+    assert_eq!(
+        take(&mut exporters, &of_session(1, 15), NOW_NS, &begin),
+        [1]
+    );
 }
 
 /// A connection's counts outlive it in its stream's line, whichever connection they were of; the lines of
