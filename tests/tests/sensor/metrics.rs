@@ -234,9 +234,14 @@ fn a_collectors_figures_are_its_account() {
         );
     }
     let exporter = &found["exporters"][0];
-    for key in ["datagrams", "records", "lost", "restarts"] {
+    for (key, suffix) in [
+        ("datagrams", "_total"),
+        ("records", "_total"),
+        ("lost", ""),
+        ("restarts", ""),
+    ] {
         let name = format!(
-            "weir_collector_exporter_{key}_total{{exporter=\"127.0.0.1\",version=\"9\",domain=\"3\"}}"
+            "weir_collector_exporter_{key}{suffix}{{exporter=\"127.0.0.1\",version=\"9\",domain=\"3\"}}"
         );
         assert_figure(&figures, &name, exporter, key);
     }
