@@ -4,8 +4,10 @@
 use hashbrown::HashMap;
 use serde_json::{Map, Value, json};
 use weir_netflow::{
-    data::DataRecord,
+    TimeBase,
+    data::{self, DataRecord},
     options::{self, Announcement, COUNTERS, Sampler},
+    template::Template,
 };
 
 use crate::exporter::RATE_NOT_TOLD;
@@ -14,6 +16,11 @@ use crate::exporter::RATE_NOT_TOLD;
 const SAMPLERS_MAX: usize = 256;
 /// Interfaces whose names are remembered of it.
 const INTERFACES_MAX: usize = 4096;
+
+/// How much the same boot's time may differ each time it is said.
+const BOOT_TOLERANCE_MS: u64 = 1000;
+/// Flows are exported sooner than that after their end.
+const REMEMBERED_AGE_MAX_NS: u64 = 3_600_000_000_000;
 
 /// What an exporter counted of itself, as [`COUNTERS`] names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +60,9 @@ pub struct Announced {
     /// What it counted.
     pub counted: Counted,
     /// When it booted, milliseconds since 1970-01-01 UTC.
-    pub boot_ms: Option<u64>,
+    boot_ms: Option<u64>,
+    /// Whether it said so to this collector, and not to an earlier one.
+    is_boot_said: bool,
     /// Whether a rate, a name or the boot is another one; whoever notes it clears it.
     pub changed: bool,
 }
@@ -100,12 +109,44 @@ impl Announced {
                 taken = false;
             }
         }
-        if said.boot_ms.is_some() && said.boot_ms != self.boot_ms {
-            self.boot_ms = said.boot_ms;
-            self.changed = true;
+        if let Some(boot_ms) = said.boot_ms {
+            // What is reckoned anew from two clocks each time differs by their last digits.
+            let is_other = |known: u64| known.abs_diff(boot_ms) > BOOT_TOLERANCE_MS;
+            self.changed |= self.boot_ms.is_none_or(is_other);
+            (self.boot_ms, self.is_boot_said) = (Some(boot_ms), true);
         }
         self.counted.take(Counted(said.counters));
         taken
+    }
+
+    /// When it booted, as far as it is known.
+    #[must_use]
+    pub fn boot_ms(&self) -> Option<u64> {
+        self.boot_ms
+    }
+
+    /// What it said of its boot to an earlier collector; it may have booted since.
+    pub fn remember_boot(&mut self, boot_ms: Option<u64>) {
+        (self.boot_ms, self.is_boot_said) = (boot_ms, false);
+    }
+
+    /// What the times in a data set count from, where its header does not say. A boot of which an earlier collector knew
+    /// is not believed if it would have the set's first flow end long before it was exported.
+    #[must_use]
+    pub fn time_base(&self, export_ns: u64, template: &Template, octets: &[u8]) -> TimeBase {
+        let base = TimeBase::booted(export_ns, self.boot_ms);
+        if self.boot_ms.is_none() || self.is_boot_said {
+            return base;
+        }
+        let first = data::records(template, octets, base).next();
+        let is_believed = first.is_none_or(|first| {
+            export_ns.saturating_sub(first.flow.end_ns) <= REMEMBERED_AGE_MAX_NS
+        });
+        if is_believed {
+            base
+        } else {
+            TimeBase::booted(export_ns, None)
+        }
     }
 
     /// Sets the rate of some packets. False if there was no room for it.
@@ -137,7 +178,7 @@ impl Announced {
         rates
     }
 
-    /// Forgets what its interfaces are called, for want of room; they are named again.
+    /// Forgets what its interfaces are called, for want of room; over UDP they are named again.
     pub fn forget_interfaces(&mut self) {
         self.interfaces = HashMap::new();
     }
@@ -227,11 +268,7 @@ fn name_of(sampler: Sampler) -> String {
 
 #[cfg(test)]
 mod tests {
-    use weir_netflow::{
-        TimeBase, data,
-        options::Interface,
-        template::{Field, Template},
-    };
+    use weir_netflow::{options::Interface, template::Field};
 
     use super::*;
 

@@ -316,7 +316,9 @@ impl Exporter {
         // IPFIX headers have no sysUptime; options may have said when the exporter booted.
         let time = match set.time.uptime_ms {
             Some(_) => set.time,
-            None => TimeBase::booted(set.time.export_ns, self.announced.boot_ms),
+            None => self
+                .announced
+                .time_base(set.time.export_ns, template, set.octets),
         };
         if count >= PLAIN_MIN
             && let Some(one_in) = self.announced.one_in_of_set(set.template)

@@ -232,8 +232,8 @@ impl Exporters {
             if exporter.datagrams % PROVEN_DATAGRAMS == PROVEN_DATAGRAMS - 1 {
                 self.map.prove(&key);
             }
-        } else {
-            self.enter(key);
+        } else if self.map.is_full() {
+            self.forget_oldest();
         }
         let new = || Exporter::new(numbering(key.version));
         let (exporter, _) = self.map.get_or_insert_with(key, new);
@@ -241,18 +241,6 @@ impl Exporters {
         exporter.port = source.port;
         exporter.heard_ns = received_ns;
         Ok(exporter)
-    }
-
-    /// One that was not heard before.
-    fn enter(&mut self, key: Key) {
-        if self.map.is_full() {
-            self.forget_oldest();
-        }
-        self.map.insert(key, Exporter::new(numbering(key.version)));
-        // Nobody can forge the address of a connection, and its templates come once.
-        if key.session != 0 {
-            self.map.prove(&key);
-        }
     }
 
     /// Octets of data that waits for its template that all exporters may hold beyond what they do.
@@ -267,7 +255,7 @@ impl Exporters {
             return false;
         };
         self.statistics.exporters_forgotten += u64::from(oldest.datagrams > 0);
-        if key.session != 0 {
+        if key.session != 0 && oldest.templates().next().is_some() {
             self.forgotten_sessions.insert(key.session);
         }
         self.forget(key, oldest);
@@ -291,7 +279,7 @@ impl Exporters {
     }
 
     /// An exporter holds more or less than before. Of too many templates, those of the exporter that
-    /// was not heard the longest go, with all that is known of it; of too many interfaces and sources, those alone.
+    /// was not heard the longest go, with all that is known of it; of too many interfaces and sources, these alone.
     pub(crate) fn hold(&mut self, before: Held, after: Held) {
         self.held.waiting_octets += after.waiting_octets;
         self.held.waiting_octets -= before.waiting_octets;
@@ -395,7 +383,7 @@ impl Exporters {
         let remembered = of_udp.map(|(key, exporter)| Remembered {
             key: *key,
             rates: exporter.announced.rates(),
-            booted_ms: exporter.announced.boot_ms,
+            booted_ms: exporter.announced.boot_ms(),
             templates: exporter.templates().cloned().collect(),
         });
         remembered
@@ -415,7 +403,7 @@ impl Exporters {
         for (sampler, one_in) in rates {
             exporter.announced.set_rate(sampler, one_in);
         }
-        exporter.announced.boot_ms = booted_ms;
+        exporter.announced.remember_boot(booted_ms);
         // No data waits yet.
         let mut intake = Intake {
             waiting_octets_max: 0,

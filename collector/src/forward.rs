@@ -29,7 +29,7 @@ use crate::{
 const BATCHES_MAX: usize = 64;
 /// How often is looked whether a datagram has waited long enough.
 const LOOK: Duration = Duration::from_millis(200);
-/// sysUptime at the start: no flow that comes began before that, and a restart shows.
+/// sysUptime at the start: hardly a flow that comes began before that, and a restart shows.
 const UPTIME_MS: u64 = 86_400_000;
 
 /// What is counted of each target, and what it means.

@@ -38,9 +38,10 @@ const DOMAIN_STEP: u32 = 1 << 10;
 const IDLE_NS: u64 = 300_000_000_000;
 /// If none is idle, that is not looked at again for so long.
 const LOOK_NS: u64 = 1_000_000_000;
-/// Records that a flow becomes at most where counters have 32 bits: some 4 TiB. What says more is hardly true, and a
-/// datagram of such flows would be millions.
-const PARTS_MAX: u64 = 1024;
+/// Records that large flows become beyond one each, where counters have 32 bits, in a second: they have some 280 TB.
+/// What says more is not true, and somebody's few datagrams would be millions, which keep others' flows from leaving.
+const PARTS_A_SECOND: u64 = 1 << 16;
+const SECOND_NS: u64 = 1_000_000_000;
 /// Clocks differ by that much: a time so far ahead is now. One that is further ahead is told by the wall clock.
 const AHEAD_MAX_NS: u64 = 1_000_000_000;
 /// A datagram leaves when its first record has waited this long.
@@ -140,6 +141,8 @@ pub struct Outlet {
     counters: ExportCounters,
     reduced: u64,
     reused: u64,
+    /// Since when, and how many records beyond one each flows became in this second.
+    split: (u64, u64),
     is_told: bool,
 }
 
@@ -162,6 +165,7 @@ impl Outlet {
             counters: ExportCounters::default(),
             reduced: 0,
             reused: 0,
+            split: (0, 0),
             is_told: false,
         })
     }
@@ -206,7 +210,7 @@ impl Outlet {
             return self.batch(lane, record, now);
         }
         let parts = fixed::part_count(record);
-        if parts == 0 || parts > PARTS_MAX {
+        if parts == 0 || !self.may_split(parts - 1, now) {
             self.counters.records_unsupported.add(record);
             return;
         }
@@ -215,6 +219,17 @@ impl Outlet {
         }
         self.counters.records_split += parts - 1;
         self.reduced += u64::from(is_reduced || !is_timed);
+    }
+
+    /// Whether a flow may become so many records more than one.
+    fn may_split(&mut self, more: u64, now: &ExportTime) -> bool {
+        let (since_ns, parts) = &mut self.split;
+        if now.unix_ns.abs_diff(*since_ns) >= SECOND_NS {
+            (*since_ns, *parts) = (now.unix_ns, 0);
+        }
+        let may_split = more <= PARTS_A_SECOND - *parts;
+        *parts += if may_split { more } else { 0 };
+        may_split
     }
 
     /// Has a lane's records carry these fields, too.

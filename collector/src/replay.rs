@@ -31,6 +31,8 @@ const UPTIME_MS: u64 = 86_400_000;
 /// to a millisecond at best.
 const WAIT_MAX: Duration = Duration::from_millis(200);
 const WAIT_MIN_NS: u64 = 2_000_000;
+/// Flows that were received further apart do not share a datagram.
+const DELAY_MAX_NS: u64 = 1_000_000_000;
 
 /// What is replayed.
 #[derive(Debug, Args)]
@@ -206,6 +208,11 @@ impl Replaying<'_> {
         let (first_ns, began_ns) = *self
             .began
             .get_or_insert_with(|| (received_ns, clock::monotonic_ns()));
+        // What waits has its times told by the clock of its own days.
+        if received_ns > self.latest_ns.saturating_add(DELAY_MAX_NS) {
+            let now = self.export_time(first_ns);
+            self.outlet.flush(&now);
+        }
         self.latest_ns = self.latest_ns.max(received_ns);
         if let Speed::Times(times) = self.options.speed {
             self.wait_until(due_ns(first_ns, began_ns, self.latest_ns, times));

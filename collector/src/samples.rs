@@ -73,7 +73,8 @@ impl Samples {
     /// The exporter began anew, and with it all numbers; or there is no room for them.
     pub fn restart(&mut self) {
         self.lost_before = self.lost();
-        self.sources.clear();
+        // Cleared, it would keep its memory.
+        self.sources = HashMap::new();
     }
 
     /// Sources that are accounted.

@@ -264,7 +264,8 @@ fn c17_rates_are_remembered_with_the_templates() {
 /// What relative times count from is said in options, and not again for long.
 #[test]
 fn the_boot_is_remembered_with_the_templates() {
-    const BOOT_MS: u64 = NOW_NS / 1_000_000 - 60_000;
+    const UP_MS: u32 = 10 * 86_400_000;
+    const BOOT_MS: u64 = NOW_NS / 1_000_000 - UP_MS as u64;
     // Scope: meteringProcessId; systemInitTimeMilliseconds.
     let options = [0, 3, 0, 18, 1, 1, 0, 2, 0, 1, 0, 143, 0, 1, 0, 160, 0, 8];
     let booted = [&[1, 1, 0, 13, 7][..], &BOOT_MS.to_be_bytes()].concat();
@@ -272,20 +273,37 @@ fn the_boot_is_remembered_with_the_templates() {
     let template = [
         0, 2, 0, 20, 1, 0, 0, 3, 0, 22, 0, 4, 0, 21, 0, 4, 0, 2, 0, 1,
     ];
-    let data = [1, 0, 0, 13, 0, 0, 0x27, 0x10, 0, 0, 0x4e, 0x20, 1];
+    let data = |start_ms: u32, end_ms: u32| {
+        let times = [start_ms.to_be_bytes(), end_ms.to_be_bytes()].concat();
+        [&[1, 0, 0, 13][..], &times, &[1]].concat()
+    };
     let mut first = exporters();
     take(&mut first, 0, &[&options, &template]);
     first.changed = false;
     take(&mut first, 0, &[&booted]);
     assert!(first.changed);
+    // Reckoned anew from two clocks each time.
+    first.changed = false;
+    let again = [&[1, 1, 0, 13, 7][..], &(BOOT_MS + 1).to_be_bytes()].concat();
+    take(&mut first, 0, &[&again, &booted]);
+    assert!(!first.changed);
     let mut second = exporters();
     for remembered in first.remembered() {
         second.remember(remembered);
     }
+    // One that booted since counts from there; what it said before is not believed then.
+    let before = data(10_000, 20_000);
+    let flow = &flows_from(&mut second, &UDP, 0, &[&before])[0].record;
+    assert_eq!(
+        (flow.start_ns, flow.end_ns),
+        (NOW_NS - 10_000_000_000, NOW_NS)
+    );
+    assert_eq!(second.statistics.untimed_records, 1);
     for exporters in [&mut first, &mut second] {
+        let data = data(UP_MS - 20_000, UP_MS - 10_000);
         let flow = &flows_from(exporters, &UDP, 1, &[&data])[0].record;
-        let ms = (flow.start_ns / 1_000_000, flow.end_ns / 1_000_000);
-        assert_eq!(ms, (BOOT_MS + 10_000, BOOT_MS + 20_000));
+        let ago_ms = [flow.start_ns, flow.end_ns].map(|ns| (NOW_NS - ns) / 1_000_000);
+        assert_eq!(ago_ms, [20_000, 10_000]);
     }
 }
 

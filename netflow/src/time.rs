@@ -28,13 +28,13 @@ impl ExportTime {
         low32(self.uptime_ms.wrapping_sub(age_ms))
     }
 
-    /// Whether [`relative_ms`](Self::relative_ms) has a way to tell this time: it is not after now, and not so far
-    /// before that it is taken for one of another turn of sysUptime, which takes 49.7 days.
+    /// Whether [`relative_ms`](Self::relative_ms) has a way to tell this time: it is not after now, not before the boot,
+    /// and not so far back that it is taken for one of another turn of sysUptime, which takes 49.7 days.
     #[must_use]
     pub fn is_relative(&self, at_ns: u64) -> bool {
         let age_max_ms = u64::from(u32::MAX - 2 * AHEAD_MAX_MS);
         let age_ms = (self.unix_ns / 1_000_000).checked_sub(at_ns / 1_000_000);
-        age_ms.is_some_and(|age_ms| age_ms <= age_max_ms)
+        age_ms.is_some_and(|age_ms| age_ms <= age_max_ms.min(self.uptime_ms))
     }
 
     /// The wall-clock time of a flow's First or Last.
@@ -213,6 +213,12 @@ mod tests {
             let back = NOW.absolute_ns(NOW.relative_ms(at_ns)) / ms;
             assert_eq!(back == at_ns / ms, is_relative, "{at_ns}");
         }
+        let booted = ExportTime {
+            uptime_ms: 1000,
+            ..NOW
+        };
+        assert!(booted.is_relative(NOW.unix_ns - 1000 * ms));
+        assert!(!booted.is_relative(NOW.unix_ns - 1001 * ms));
     }
 
     /// As nfcapd reads them, and as they were: the same flow's time is the same in whatever datagram.

@@ -415,34 +415,54 @@ fn elements_without_a_column_are_counted_as_left_behind() {
 /// A record of a datagram may say anything, and would be four billion of v5.
 #[test]
 fn counts_that_would_take_very_many_records_are_counted() {
-    let most = u64::from(u32::MAX);
-    let flow = |octets, packets| FlowRecord {
-        octets,
-        packets,
-        ..plain()
+    let flow = |octets, packets| {
+        passed(FlowRecord {
+            octets,
+            packets,
+            ..plain()
+        })
     };
+    let most = u64::from(u32::MAX);
     let flows = [
         flow(u64::MAX, 7),
-        flow(PARTS_MAX * most, 7_000_000_000),
-        flow(PARTS_MAX * most + 1, 7_000_000_000),
         flow(700, u64::MAX),
+        flow(10 * most, 7_000_000_000),
+        flow((PARTS_A_SECOND - 8) * most + 1, 7_000_000_000),
+        flow(1, 1),
     ];
     for version in [Version::V1, Version::V5] {
-        let (found, account) = there(version, &flows.map(passed));
-        assert_eq!(found.len() as u64, PARTS_MAX, "{version:?}");
+        let (found, account) = there(version, &flows);
+        assert_eq!(found.len(), 11, "{version:?}");
         let octets: u64 = found.iter().map(|record| record.octets).sum();
-        assert_eq!(octets, PARTS_MAX * most);
+        assert_eq!(octets, 10 * most + 1);
         let export = account.export;
         assert_eq!(export.records_unsupported.records, 3);
-        assert_eq!(export.records_split, PARTS_MAX - 1);
-        assert_eq!(
-            export.records_exported.records + export.records_unsent.records,
-            PARTS_MAX
-        );
+        assert_eq!(export.records_split, 9);
     }
-    let (found, account) = there(Version::V9, &flows.map(passed));
+    let (found, account) = there(Version::V9, &flows);
     assert_eq!(found.len(), flows.len());
     assert_eq!(account.export.records_unsupported.records, 0);
+}
+
+/// In a second there may be so many more, and in the next one again.
+#[test]
+fn large_flows_of_one_leave_room_for_others() {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut outlet = Outlet::open(socket.local_addr().unwrap(), Version::V5, None).unwrap();
+    let large = passed(FlowRecord {
+        octets: PARTS_A_SECOND / 2 * u64::from(u32::MAX),
+        ..plain()
+    });
+    let mut push = |after_ns: u64| {
+        let now = ExportTime {
+            unix_ns: NOW.unix_ns + after_ns,
+            ..NOW
+        };
+        outlet.push(&large, &now);
+        outlet.account().export.records_unsupported.records
+    };
+    assert_eq!([push(0), push(1), push(999_999_999)], [0, 0, 1]);
+    assert_eq!([push(SECOND_NS), push(SECOND_NS + 1)], [1, 1]);
 }
 
 /// Exporters' clocks may be anywhere, before the first and after the last time that sysUptime's 32 bits tell.
@@ -459,6 +479,8 @@ fn times_that_sys_uptime_cannot_tell_are_told_by_the_wall_clock_or_counted() {
         at(NOW.unix_ns + HOUR_NS),
         at(NOW.unix_ns - 50 * 24 * HOUR_NS),
         at(1_000_000_000),
+        // Before what sysUptime counts from, that of this machine.
+        at(NOW.unix_ns - 25 * HOUR_NS),
     ];
     // Of a clock that is a little ahead it is now.
     let usual = [at(NOW.unix_ns - HOUR_NS), at(NOW.unix_ns + 500_000_000)];
@@ -480,12 +502,12 @@ fn times_that_sys_uptime_cannot_tell_are_told_by_the_wall_clock_or_counted() {
             );
         }
         let exporters = account.export.records_exported.records;
-        assert_eq!((exporters, account.reduced), (5, 0));
+        assert_eq!((exporters, account.reduced), (6, 0));
     }
     let (_, account) = there(Version::V5, &flows);
     assert_eq!(account.reduced, strange.len() as u64);
     // Once is enough: those after it are told in the same way, in the same datagrams.
     let (found, account) = there(Version::V9, &[&flows[2..], &flows[..1]].concat());
-    assert_eq!(spans(&found)[3], spans(&usual)[0]);
+    assert_eq!(spans(&found)[4], spans(&usual)[0]);
     assert_eq!(account.export.datagrams_sent, 1);
 }
