@@ -61,6 +61,8 @@ pub struct Counts {
     pub duplicated: u64,
     /// Times the exporter started anew.
     pub restarts: u64,
+    /// Data sets that waited for their template when the file was closed.
+    pub waiting_sets: u64,
 }
 
 /// The accounts of all streams.
@@ -87,6 +89,7 @@ impl Accounts {
                 reordered: number("reordered").unwrap_or(0),
                 duplicated: number("duplicated").unwrap_or(0),
                 restarts: number("restarts").unwrap_or(0),
+                waiting_sets: number("waiting_sets").unwrap_or(0),
             };
             Some((key, counts))
         });
@@ -109,6 +112,7 @@ impl Accounts {
                     reordered: now.reordered.saturating_sub(before.reordered),
                     duplicated: now.duplicated.saturating_sub(before.duplicated),
                     restarts: now.restarts.saturating_sub(before.restarts),
+                    waiting_sets: now.waiting_sets,
                 }
             };
             (stream.clone(), counts)
@@ -128,6 +132,7 @@ impl Accounts {
                 reordered: sum.reordered.saturating_add(counts.reordered),
                 duplicated: sum.duplicated.saturating_add(counts.duplicated),
                 restarts: sum.restarts.saturating_add(counts.restarts),
+                waiting_sets: sum.waiting_sets.max(counts.waiting_sets),
             };
         }
     }
@@ -151,6 +156,13 @@ impl Accounts {
             exporters += usize::from(lost > 0);
         }
         (records, datagrams, exporters)
+    }
+
+    /// Streams that have no numbers (v1): what they lost is not known.
+    #[must_use]
+    pub fn without_numbers(&self) -> usize {
+        let heard = self.0.values().filter(|counts| counts.datagrams > 0);
+        heard.filter(|counts| counts.lost_unit.is_none()).count()
     }
 }
 
@@ -194,7 +206,10 @@ mod tests {
         let accounts = Accounts::parse(note).unwrap();
         let (_, counts) = accounts.iter().next().unwrap();
         assert_eq!((counts.datagrams, counts.lost_unit), (5, None));
-        assert_eq!(accounts.lost(), (0, 0, 0));
+        assert_eq!(
+            (accounts.lost(), accounts.without_numbers()),
+            ((0, 0, 0), 1)
+        );
     }
 
     #[test]

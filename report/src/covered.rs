@@ -73,7 +73,14 @@ pub fn coverage_text(coverage: &Coverage, flows: u64) -> String {
 
 fn loss_text(coverage: &Coverage) -> String {
     let (records, datagrams, exporters) = coverage.accounts.lost();
+    let unnumbered = match coverage.accounts.without_numbers() {
+        0 => "",
+        _ => "; what is of v1 has no numbers, and what was lost of it is not known",
+    };
     let lost = match (records, datagrams) {
+        (0, 0) if !unnumbered.is_empty() => {
+            "nothing that has numbers was lost on the way".to_owned()
+        }
         (0, 0) => "nothing was lost on the way".to_owned(),
         _ => format!(
             "lost on the way: {} records (v5, IPFIX) and {} datagrams (v9, sFlow), of {exporters} exporters",
@@ -81,6 +88,7 @@ fn loss_text(coverage: &Coverage) -> String {
             text::count(datagrams),
         ),
     };
+    let lost = lost + unnumbered;
     match (coverage.unaccounted, coverage.closed + coverage.open) {
         (0, _) => lost,
         (unaccounted, all) if unaccounted == all && coverage.closed == 0 => {
@@ -142,6 +150,7 @@ pub fn coverage_json(coverage: &Coverage, flows: u64) -> Value {
         "lost_records": records,
         "lost_datagrams": datagrams,
         "exporters_with_loss": exporters,
+        "exporters_without_numbers": coverage.accounts.without_numbers(),
         "files_without_account": coverage.unaccounted,
         "sampling_interval_max": coverage.sampling.map(|(_, most)| most),
         "scaled": coverage.is_scaled,

@@ -83,6 +83,12 @@ pub fn ahead_expression() -> Expr {
     Rate::DurationMs.expression(vec![col("received"), col("flow_end")])
 }
 
+/// Milliseconds between a flow's end and when it was received, 0 if it ended after.
+#[must_use]
+pub fn behind_expression() -> Expr {
+    Rate::DurationMs.expression(vec![col("flow_end"), col("received")])
+}
+
 /// Packets a second, from the flow's columns.
 #[must_use]
 pub fn packets_per_second_expression() -> Expr {

@@ -6,11 +6,11 @@
 use anyhow::{Context as _, Result};
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch},
-    datatypes::{TimestampNanosecondType, UInt64Type},
+    datatypes::TimestampNanosecondType,
 };
 use clap::Args;
 use datafusion::{
-    functions_aggregate::expr_fn::{max, sum},
+    functions_aggregate::expr_fn::{max, min, sum},
     prelude::{DataFrame, Expr, col},
 };
 use serde_json::{Value, json};
@@ -28,6 +28,10 @@ use crate::{
 
 /// A flow that ended so long after it was received has a wrong clock, nanoseconds.
 const AHEAD_NS: i64 = 2_000_000_000;
+
+/// Flows that all were received so long after their end are of a clock that is behind, nanoseconds: exporters' timeouts
+/// are minutes.
+const BEHIND_NS: i64 = 3_600_000_000_000;
 
 /// An exporter that was heard so long before the time asked for is missed in it, nanoseconds: one that was taken
 /// away is told of no longer.
@@ -52,6 +56,8 @@ struct Heard {
     last_received_ns: i64,
     /// How long after it was received a flow ended, at most, nanoseconds; 0 if all ended before.
     ahead_ns: i64,
+    /// How long after its end a flow was received, at least, nanoseconds.
+    behind_ns: i64,
     sampling: u64,
 }
 
@@ -123,11 +129,9 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     Ok(question.coverage)
 }
 
-/// Streams that were heard before the time asked for, and of which nothing in it came.
+/// Streams that were heard and have no flow: before the time asked for, or in it without one.
 fn missed(heard: &[Heard], filter: &Filter, coverage: &Coverage) -> Vec<Heard> {
-    let Some(from_ns) = coverage.asked_ns.0 else {
-        return Vec::new();
-    };
+    let from_ns = coverage.asked_ns.0.unwrap_or(i64::MIN);
     let is_heard = |stream: &Stream| heard.iter().any(|heard| heard.stream == *stream);
     // Where the filter looks at more, who has no flow that fits may have sent others.
     let is_silent = |last_ns: i64| last_ns < from_ns || prune::is_of_times_and_exporters(filter);
@@ -145,16 +149,42 @@ fn missed(heard: &[Heard], filter: &Filter, coverage: &Coverage) -> Vec<Heard> {
         stream: stream.clone(),
         flows: 0,
         // What is known is the end of the file it was heard in.
-        last_received_ns: from_ns.min(*last_ns),
+        last_received_ns: *last_ns,
         ahead_ns: 0,
+        behind_ns: 0,
         sampling: 0,
     });
     missed.collect()
 }
 
+/// What there is to say of a stream without a flow.
+fn of_none(name: &str, heard: &Heard, coverage: &Coverage) -> Option<String> {
+    let since = text::time_to_second(heard.last_received_ns);
+    let from_ns = coverage.asked_ns.0.unwrap_or(i64::MIN);
+    if heard.last_received_ns < from_ns {
+        return Some(format!(
+            "{name} was heard until {since} UTC, and nothing of the time asked for came from it: is it up, and \
+             does it still export to here?"
+        ));
+    }
+    let counts = counts_of(&heard.stream, coverage)?;
+    match (counts.records, counts.waiting_sets) {
+        // Options only, say.
+        (0, 0) => None,
+        (0, _) => Some(format!(
+            "{} datagrams of {name} came, and no flow in them could be read: their templates have not come",
+            text::count(counts.datagrams),
+        )),
+        _ => Some(format!(
+            "{name} was heard in files up to {since} UTC, and none of its flows is of the time asked for: is it \
+             silent since, or its clock wrong?"
+        )),
+    }
+}
+
 /// What part came of what a stream sent, as far as its numbers tell.
 fn part_that_came(heard: &Heard, counts: Option<&Counts>) -> Cell {
-    if heard.flows == 0 {
+    if heard.flows == 0 && counts.is_none_or(|counts| counts.datagrams == 0) {
         return Cell::Share(0.0);
     }
     let Some((counts, unit)) = counts.and_then(|counts| Some((counts, counts.lost_unit?))) else {
@@ -234,10 +264,7 @@ fn findings(
         let since = text::time_to_second(heard.last_received_ns);
         let silent = text::stretch(silent_ns.max(0));
         if heard.flows == 0 {
-            findings.push(format!(
-                "{name} was heard until {since} UTC, and nothing of the time asked for came from it: is it up, and \
-                 does it still export to here?"
-            ));
+            findings.extend(of_none(&name, heard, coverage));
         } else if silent_max_ns.is_some_and(|most| silent_ns > most) {
             findings.push(format!(
                 "{name} fell silent at {since} UTC, {silent} before the newest flow"
@@ -257,6 +284,12 @@ fn findings(
             let ahead = text::stretch(heard.ahead_ns);
             findings.push(format!(
                 "{name} has a clock that is ahead by {ahead}: set it by NTP"
+            ));
+        }
+        if heard.behind_ns > BEHIND_NS {
+            let behind = text::stretch(heard.behind_ns);
+            findings.push(format!(
+                "{name} has a clock that is behind by {behind}, or sends what is old: set it by NTP"
             ));
         }
     }
@@ -296,12 +329,14 @@ async fn heard(flows: DataFrame) -> Result<Vec<Heard>> {
     let mut columns = keys.clone();
     columns.extend(["flows", "received", "sampling_interval"].map(col));
     columns.push(functions::ahead_expression().alias("ahead"));
+    columns.push(functions::behind_expression().alias("behind"));
     let frame = flows.select(columns)?.aggregate(
         keys.clone(),
         vec![
             sum(col("flows")).alias("flows"),
             max(col("received")).alias("last"),
             max(col("ahead")).alias("ahead"),
+            min(col("behind")).alias("behind"),
             max(col("sampling_interval")).alias("sampling"),
         ],
     )?;
@@ -335,8 +370,10 @@ fn read(batch: &RecordBatch, row: usize) -> Result<Heard> {
         let times = times.filter(|times| !times.is_null(row));
         Ok(times.map_or(0, |times| times.value(row)))
     };
-    let ahead = batch.column_by_name("ahead").context("column ahead")?;
-    let ahead = ahead.as_primitive::<UInt64Type>().value(row);
+    let span_ns = |name: &str| -> Result<i64> {
+        let ms = i64::try_from(number(name)?).unwrap_or(i64::MAX);
+        Ok(ms.saturating_mul(1_000_000))
+    };
     Ok(Heard {
         stream: Stream {
             exporter: match value("exporter")? {
@@ -348,9 +385,8 @@ fn read(batch: &RecordBatch, row: usize) -> Result<Heard> {
         },
         flows: number("flows")?,
         last_received_ns: time("last")?,
-        ahead_ns: i64::try_from(ahead)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(1_000_000),
+        ahead_ns: span_ns("ahead")?,
+        behind_ns: span_ns("behind")?,
         sampling: number("sampling")?,
     })
 }

@@ -139,10 +139,16 @@ pub async fn run(options: &Options) -> Result<Coverage> {
 /// The columns that are needed, with one more that says whether a flow remained bare.
 fn selected(flows: DataFrame) -> Result<DataFrame> {
     const ACK: u16 = 0x10;
+    /// A TCP that is not answered sends its SYN again, once or twice while a flow is not idle.
+    const TRY_PACKETS: u64 = 4;
     /// ICMP's and ICMPv6's protocol and type.
     const ECHO_REQUESTS: [(u8, u16); 2] = [(1, 8), (58, 128)];
     let unanswered = bitwise_and(col("tcp_flags"), lit(ACK)).eq(lit(0u16));
-    let syn_only = col("protocol").eq(lit(6u8)).and(unanswered);
+    // Exporters that tell no flags: a try is of few packets.
+    let may_be_try = col("tcp_flags")
+        .not_eq(lit(0u16))
+        .or(col("packets").lt(lit(TRY_PACKETS)));
+    let syn_only = col("protocol").eq(lit(6u8)).and(unanswered).and(may_be_try);
     let pings = ECHO_REQUESTS.map(|(protocol, kind)| {
         let is_request = col("dst_port").eq(lit(kind << 8));
         col("protocol").eq(lit(protocol)).and(is_request)

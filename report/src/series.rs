@@ -27,6 +27,8 @@ const BAR_WIDTH: u64 = 40;
 /// Flows that claim to have begun longer before the first one was received are not believed,
 /// nanoseconds.
 const BELIEVED_NS: i64 = times::DAY_NS;
+/// Who asks for flows since a time so near asks up to the present, and else of an archive.
+const RECENT_NS: i64 = 31 * times::DAY_NS;
 
 /// What `weir series` is asked.
 #[derive(Debug, Args)]
@@ -110,11 +112,17 @@ pub fn stretch_ns(filter: &Filter, coverage: &Coverage, now_ns: i64) -> Option<(
     // An exporter without a clock would stretch the time to decades.
     let earliest_ns = first_ns.max(first_received_ns.saturating_sub(BELIEVED_NS));
     let latest_ns = last_ns.min(last_received_ns.max(now_ns));
-    let (from_ns, to_ns) = prune::stretch_ns(filter);
-    let from_ns = from_ns.unwrap_or(earliest_ns);
+    let (asked_from_ns, to_ns) = prune::stretch_ns(filter);
+    let from_ns = asked_from_ns.unwrap_or(earliest_ns);
     let latest_ns = latest_ns.saturating_add(1);
-    // No average or percentile is of hours that nothing could come in yet.
-    let to_ns = to_ns.map_or(latest_ns, |to| to.min(now_ns.max(latest_ns)));
+    let present_ns = now_ns.max(latest_ns);
+    let to_ns = match (asked_from_ns, to_ns) {
+        // No average or percentile is of hours that nothing could come in yet.
+        (_, Some(to_ns)) => to_ns.min(present_ns),
+        // Who says since when asks up to the present: that nothing came since is a part of the answer.
+        (Some(from_ns), None) if now_ns.saturating_sub(from_ns) <= RECENT_NS => present_ns,
+        _ => latest_ns,
+    };
     Some((from_ns, to_ns.max(from_ns.saturating_add(1))))
 }
 
@@ -249,6 +257,16 @@ mod tests {
             });
             let stretch = stretch_ns(&until, &coverage, now_hour * HOUR_NS);
             assert_eq!(stretch, Some((HOUR_NS, expected_ns)), "{asked_hour}");
+        }
+        // That nothing came since is shown, but not of an archive of years ago.
+        let since = Filter::from(Test::Time {
+            field: Field::End,
+            comparison: Comparison::GreaterOrEqual,
+            at_ms: 3_600_000,
+        });
+        for (now_hour, to_ns) in [(5, 5 * HOUR_NS), (1000, 2 * HOUR_NS + 1)] {
+            let stretch = stretch_ns(&since, &coverage, now_hour * HOUR_NS);
+            assert_eq!(stretch, Some((HOUR_NS, to_ns)), "{now_hour}");
         }
     }
 }

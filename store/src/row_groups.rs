@@ -168,6 +168,7 @@ pub struct Batches {
 
 impl Batches {
     fn as_wanted(&self, read: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        schema::check_values(read).map_err(|lacking| ArrowError::ExternalError(lacking.into()))?;
         let rows = read.num_rows();
         let fields = self.schema.fields().iter();
         let columns: Vec<ArrayRef> = fields

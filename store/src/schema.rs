@@ -209,6 +209,26 @@ pub fn foreign_column(others: &Schema) -> Option<String> {
     })
 }
 
+/// A column without a value in some rows, where each flow has one: what others write calls its columns nullable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("some of its flows have no {0}")]
+pub struct Lacking(pub String);
+
+/// That a column lacks a value.
+///
+/// # Errors
+/// Which.
+pub fn check_values(rows: &RecordBatch) -> Result<(), Lacking> {
+    let columns = rows.schema_ref().fields().iter().zip(rows.columns());
+    for (field, column) in columns.filter(|(_, column)| column.null_count() > 0) {
+        let known = SCHEMA.field_with_name(field.name());
+        if known.is_ok_and(|known| !known.is_nullable()) {
+            return Err(Lacking(field.name().clone()));
+        }
+    }
+    Ok(())
+}
+
 /// Rows with all columns: those that are not there are null.
 ///
 /// # Errors

@@ -269,6 +269,7 @@ fn each_batch(
             let says = format!("it has more than the {wanted} flows it should have");
             return Err(Stop::Damaged(says));
         }
+        schema::check_values(&batch).map_err(|lacking| Stop::Damaged(lacking.to_string()))?;
         each(batch)?;
     }
     if found == wanted {

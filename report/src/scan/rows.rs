@@ -8,6 +8,7 @@ use arrow::{
     array::{Array as _, AsArray as _, BooleanArray, RecordBatch},
     buffer::BooleanBuffer,
     compute::{filter_record_batch, prep_null_mask_filter},
+    error::ArrowError,
 };
 use datafusion::{
     error::{DataFusionError, Result},
@@ -18,6 +19,7 @@ use weir_store::{
     caught::caught,
     footer::Opened,
     row_groups::{Batches, Wanted},
+    schema::Lacking,
     verify::{self, Fault},
 };
 
@@ -150,8 +152,9 @@ impl Rows {
             Ok(verified) => {
                 let mut faults = verified.faults.iter();
                 // Columns of another version are no damage.
-                match faults.find(|fault| !matches!(fault, Fault::Version(_))) {
-                    Some(fault) => fault.to_string(),
+                let fault = faults.find(|fault| !matches!(fault, Fault::Version(_)));
+                match fault.map(ToString::to_string).or_else(|| lacking(&error)) {
+                    Some(reason) => reason,
                     None => return Err(error),
                 }
             }
@@ -160,6 +163,17 @@ impl Rows {
         self.reading.leave_out(group.path.to_path_buf(), reason);
         Ok(Step::Nothing)
     }
+}
+
+/// That flows lack values which each must have, if that is the error: a file of others is none that can be verified.
+fn lacking(error: &DataFusionError) -> Option<String> {
+    let DataFusionError::ArrowError(error, _) = error else {
+        return None;
+    };
+    let ArrowError::ExternalError(error) = &**error else {
+        return None;
+    };
+    error.downcast_ref::<Lacking>().map(ToString::to_string)
 }
 
 /// Runs a step of a decoder, which may panic on octets that no writer wrote.

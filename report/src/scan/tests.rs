@@ -1,8 +1,11 @@
 //! Closed files through the engine.
 
-use std::{fs, net::Ipv4Addr, path::Path};
+use std::{fs, net::Ipv4Addr, path::Path, sync::Arc};
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::{RecordBatch, new_null_array},
+    datatypes::Schema,
+};
 use datafusion::{
     physical_plan::displayable,
     prelude::{DataFrame, SessionContext},
@@ -88,6 +91,57 @@ fn d07_a_page_is_looked_at_before_it_is_decoded() {
         reason.contains("told in a way that Weir's are not"),
         "{reason}"
     );
+}
+
+/// As others write them: each column may be without values.
+#[test]
+fn d07_a_file_whose_flows_lack_what_each_has_is_named_and_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let _directory = Directory::lock(root).unwrap();
+    write(root, START_S, Encoding::PLAIN);
+    let flows = schema::batch(&[StoredFlow::default()]).unwrap();
+    let fields = schema::schema().fields().clone();
+    let nullable = fields
+        .iter()
+        .map(|field| field.as_ref().clone().with_nullable(true));
+    let nullable = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
+    let mut columns = flows.columns().to_vec();
+    let (at, _) = nullable.column_with_name("octets").unwrap();
+    columns[at] = new_null_array(columns[at].data_type(), 1);
+    let version =
+        |version: &str| KeyValue::new("weir.schema_version".to_owned(), version.to_owned());
+    let notes = [vec![version(schema::SCHEMA_VERSION)], Vec::new()];
+    for (number, notes) in (1..).zip(notes) {
+        let start_s = START_S + 300 * number;
+        let path = layout::closed_path(root, start_s, &layout::window_stem(start_s));
+        let properties = WriterProperties::builder()
+            .set_key_value_metadata(Some(notes))
+            .build();
+        let file = fs::File::create(path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, Arc::clone(&nullable), Some(properties));
+        let writer = writer.as_mut().unwrap();
+        let rows = RecordBatch::try_new(Arc::clone(&nullable), columns.clone()).unwrap();
+        writer.write(&rows).unwrap();
+        writer.finish().unwrap();
+    }
+    let reading = Reading::default();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let context = SessionContext::new();
+    let all = Filter::All(Vec::new());
+    let batches = runtime.block_on(async {
+        let opened = data::open(&context, &[root.to_owned()], &all, &reading);
+        opened.unwrap().0.collect().await.unwrap()
+    });
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 10);
+    let left_out = reading.left_out();
+    assert_eq!(left_out.len(), 2, "{left_out:?}");
+    for (path, reason) in left_out {
+        assert!(
+            reason.contains("some of its flows have no octets"),
+            "{path:?}: {reason}"
+        );
+    }
 }
 
 /// A closed file of 202 flows of an hour: most of one address and two of others, so that only a Bloom filter tells
