@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::text;
+
 /// One stream of an exporter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stream {
@@ -77,7 +79,7 @@ impl Accounts {
         let streams = list.as_array()?.iter().filter_map(|stream| {
             let number = |name: &str| stream[name].as_u64();
             let key = Stream {
-                exporter: stream["exporter"].as_str()?.to_owned(),
+                exporter: text::plain(stream["exporter"].as_str()?),
                 version: number("version")?,
                 source_id: number("source_id")?,
             };

@@ -98,7 +98,7 @@ impl Cell {
     #[must_use]
     pub fn text(&self) -> String {
         match self {
-            Self::Text(text) => text.clone(),
+            Self::Text(text) => text::plain(text),
             Self::Count(number) => text::count(*number),
             Self::Number(number) => number.to_string(),
             Self::Change(number) => {

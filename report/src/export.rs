@@ -10,7 +10,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use arrow::{array::RecordBatch, compute::cast, datatypes::SchemaRef};
+use arrow::{
+    array::{Array as _, AsArray as _, RecordBatch},
+    compute::cast,
+    datatypes::SchemaRef,
+};
 use clap::{Args, ValueEnum};
 use datafusion::prelude::{DataFrame, Expr, col};
 use futures::StreamExt as _;
@@ -147,7 +151,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     interrupt::before_exit(move || drop(fs::remove_file(&unfinished)));
     let written = match kind {
         Kind::Parquet => write_parquet(question.flows, &question.coverage, file).await,
-        Kind::Csv => write_csv(question.flows, file).await,
+        Kind::Csv => write_csv(question.flows, file, &mut missing).await,
         Kind::Nfdump => {
             let created_s = u64::try_from(question.now_ns / 1_000_000_000).unwrap_or(0);
             let compression = options.compression.unwrap_or(Blocks::Lz4).compression();
@@ -180,7 +184,11 @@ pub async fn run(options: &Options) -> Result<Coverage> {
         let each = missing.iter();
         let each = each.map(|(what, flows)| format!("{what} (of {} flows)", text::count(*flows)));
         let each = each.collect::<Vec<_>>().join(", ");
-        let line = format!("nfdump's files have no place for {each}: Parquet keeps them");
+        let whose = match kind {
+            Kind::Nfdump => "nfdump's files have",
+            Kind::Csv | Kind::Parquet => "CSV has",
+        };
+        let line = format!("{whose} no place for {each}: Parquet keeps them");
         answer.line("not_carried", json!(missing), line);
     }
     answer.print(&question.coverage, options.source.json)?;
@@ -244,10 +252,15 @@ fn as_stored(batch: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::clone(wanted), columns?)?)
 }
 
-/// Writes all columns as text; how many flows.
-async fn write_csv(flows: DataFrame, file: File) -> Result<u64> {
+/// Writes all columns as text; how many flows. Counts those that have elements without a column.
+async fn write_csv(
+    flows: DataFrame,
+    file: File,
+    missing: &mut BTreeMap<&'static str, u64>,
+) -> Result<u64> {
     let format = Format::parse(CSV)?;
-    let columns: Vec<Expr> = format.columns().into_iter().map(col).collect();
+    let mut columns: Vec<Expr> = format.columns().into_iter().map(col).collect();
+    columns.push(col("others"));
     let mut stream = flows.select(columns)?.execute_stream().await?;
     let mut output = BufWriter::new(file);
     writeln!(output, "{}", format.heading())?;
@@ -255,6 +268,16 @@ async fn write_csv(flows: DataFrame, file: File) -> Result<u64> {
     let mut lines = Vec::new();
     while let Some(batch) = stream.next().await {
         let batch = batch?;
+        let others = batch
+            .column_by_name("others")
+            .and_then(|column| column.as_map_opt());
+        let has_others = |row: &usize| {
+            others.is_some_and(|others| others.is_valid(*row) && others.value_length(*row) > 0)
+        };
+        let with_others = (0..batch.num_rows()).filter(has_others).count() as u64;
+        if with_others > 0 {
+            *missing.entry("elements without a column").or_default() += with_others;
+        }
         let columns = Columns::of(&batch)?;
         for row in 0..batch.num_rows() {
             format.line(&columns, row, written, &mut lines);

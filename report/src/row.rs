@@ -40,7 +40,7 @@ impl Columns<'_> {
             Shown::Mask(side) => write::put(line, at(self.masks[side], row).into()),
             Shown::Interface(side) => write::put(line, at(self.interfaces[side], row).into()),
             Shown::Vlan => write::put(line, at(self.vlan, row).into()),
-            Shown::Exporter => line.extend_from_slice(self.exporter(row).as_bytes()),
+            Shown::Exporter => write::put_word(line, self.exporter(row).as_bytes()),
             Shown::Version => write::put(line, at(self.version, row).into()),
             Shown::SourceId => write::put(line, at(self.source_id, row).into()),
             Shown::Sampling => write::put(line, at(self.sampling, row).into()),

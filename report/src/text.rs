@@ -155,6 +155,12 @@ pub fn time_json(unix_ns: i64) -> String {
         .to_string()
 }
 
+/// A word of a file's or an exporter's as it may be shown: what would move a terminal's cursor is a dot.
+#[must_use]
+pub fn plain(word: &str) -> String {
+    word.replace(char::is_control, ".")
+}
+
 /// An address of 16 octets.
 #[must_use]
 pub fn address(octets: &[u8]) -> String {

@@ -233,12 +233,20 @@ pub fn put_flags(line: &mut Vec<u8>, flags: u16) {
     line.extend_from_slice(&letters);
 }
 
-/// Appends what an exporter or a file calls something: what would end a line or a field, or move a terminal's
-/// cursor, is a dot.
+/// Appends what an exporter or a file calls something: what would end a line or a field, move a terminal's cursor, or be
+/// a spreadsheet's formula, is a dot.
 pub fn put_word(line: &mut Vec<u8>, word: &[u8]) {
-    let is_safe = |octet: u8| (octet.is_ascii_graphic() || octet == b' ') && octet != b',';
+    let is_safe =
+        |octet: u8| (octet.is_ascii_graphic() || octet == b' ') && !b",\"".contains(&octet);
     let octets = word.iter().copied();
+    let start = line.len();
     line.extend(octets.map(|octet| if is_safe(octet) { octet } else { b'.' }));
+    if word.len() > 1
+        && let Some(first) = line.get_mut(start)
+        && b"=+-@".contains(first)
+    {
+        *first = b'.';
+    }
 }
 
 /// Whether an address of 16 octets is one of IPv4.
@@ -422,5 +430,12 @@ mod tests {
         }
         let hostile = b"eth0,\x1b[2J\nx y";
         assert_eq!(written(|line| put_word(line, hostile)), "eth0..[2J.x y");
+        for (word, shown) in [
+            ("=cmd|'x'!A1", ".cmd|'x'!A1"),
+            ("a=\"1\"", "a=.1."),
+            ("-", "-"),
+        ] {
+            assert_eq!(written(|line| put_word(line, word.as_bytes())), shown);
+        }
     }
 }

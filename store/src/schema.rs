@@ -220,7 +220,7 @@ pub struct Lacking(pub String);
 /// Which.
 pub fn check_values(rows: &RecordBatch) -> Result<(), Lacking> {
     let columns = rows.schema_ref().fields().iter().zip(rows.columns());
-    for (field, column) in columns.filter(|(_, column)| column.null_count() > 0) {
+    for (field, _) in columns.filter(|(_, column)| column.null_count() > 0) {
         let known = SCHEMA.field_with_name(field.name());
         if known.is_ok_and(|known| !known.is_nullable()) {
             return Err(Lacking(field.name().clone()));

@@ -119,8 +119,8 @@ pub fn key_value(column: &ArrayRef, row: usize) -> KeyValue {
         DataType::UInt16 => number(column.as_primitive::<UInt16Type>().value(row).into()),
         DataType::UInt32 => number(column.as_primitive::<UInt32Type>().value(row).into()),
         DataType::UInt64 => number(column.as_primitive::<UInt64Type>().value(row)),
-        DataType::Utf8View => KeyValue::Text(column.as_string_view().value(row).to_owned()),
-        DataType::Utf8 => KeyValue::Text(column.as_string::<i32>().value(row).to_owned()),
+        DataType::Utf8View => KeyValue::Text(text::plain(column.as_string_view().value(row))),
+        DataType::Utf8 => KeyValue::Text(text::plain(column.as_string::<i32>().value(row))),
         _ => KeyValue::None,
     }
 }

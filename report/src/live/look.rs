@@ -44,6 +44,8 @@ pub struct Look {
     pub told_flows: u64,
     /// When the newest flow in the directory was received, nanoseconds since 1970-01-01 UTC.
     pub last_received_ns: Option<i64>,
+    /// Of how many packets one was looked at, at most, of the flows in the directory.
+    pub sampling_interval_max: u32,
     /// What is amiss, as a sentence.
     pub trouble: Option<String>,
 }
@@ -66,6 +68,8 @@ pub struct Looker {
     source: String,
     /// When the newest flow was received that is known of, nanoseconds since 1970-01-01 UTC.
     last_received_ns: Option<i64>,
+    /// As in [`Look`].
+    sampling_interval_max: u32,
     /// When closed files may be asked for it again, by the monotonic clock.
     closed_again_ns: u64,
 }
@@ -105,6 +109,7 @@ impl Looker {
             ledger: Ledger::default(),
             source: sources.join(" and "),
             last_received_ns: None,
+            sampling_interval_max: 1,
             closed_again_ns: 0,
         })
     }
@@ -129,9 +134,11 @@ impl Looker {
         let now_ns = clock::monotonic_ns();
         if let Some(arrivals) = &mut self.arrivals {
             let (ledger, last_ns) = (&mut self.ledger, &mut self.last_received_ns);
+            let sampling = &mut self.sampling_interval_max;
             let trouble = arrivals.read(|flow| {
                 ledger.arrived(flow, now_ns);
                 *last_ns = (*last_ns).max(i64::try_from(flow.received_ns).ok());
+                *sampling = (*sampling).max(flow.record.sampling_interval);
             });
             look.trouble = look.trouble.or(trouble);
         }
@@ -142,6 +149,7 @@ impl Looker {
             self.ask_closed(now_ns);
             look.last_received_ns = self.last_received_ns;
         }
+        look.sampling_interval_max = self.sampling_interval_max;
         look.flows = self.ledger.flows().collect();
         look
     }
@@ -180,6 +188,7 @@ impl Looker {
 
 #[cfg(test)]
 mod tests {
+    use weir_netflow::FlowRecord;
     use weir_store::{layout::Directory, rotate, schema::StoredFlow, window::Window};
 
     use super::*;
@@ -193,6 +202,10 @@ mod tests {
         let directory = Directory::lock(folder.path()).unwrap();
         let received = |at_ns: i64| StoredFlow {
             received_ns: at_ns.unsigned_abs(),
+            record: FlowRecord {
+                sampling_interval: if at_ns == START_NS { 10 } else { 1 },
+                ..flow(1, 2, 100, 0).record
+            },
             ..flow(1, 2, 100, 0)
         };
         let look = || {
@@ -211,6 +224,8 @@ mod tests {
             .unwrap();
         let last_ns = Some(START_NS + 7);
         assert_eq!(look(), (1, last_ns, last_ns), "while it is open");
+        let mut looker = Looker::open(None, Some(folder.path())).unwrap();
+        assert_eq!(looker.look(Narrowed::default()).sampling_interval_max, 10);
         rotate::close(folder.path(), window.path(), &[]).unwrap();
         assert_eq!(look(), (0, last_ns, last_ns), "when it is closed");
         let now_ns = clock::unix_ns();

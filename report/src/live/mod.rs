@@ -32,7 +32,7 @@ use crate::{
     clock,
     data::Coverage,
     filter::{self, Filter, Surroundings, sets::Library, times},
-    interrupt, output, question, text,
+    interrupt, local_names, output, question, text,
 };
 use grid::{Column, Level};
 use look::{Look, Looker, Narrowed};
@@ -95,6 +95,7 @@ pub fn interval(text: &str) -> Result<Duration, String> {
 /// If the filter does not fit, there is nothing to look at, or the output is closed.
 pub fn run(options: &Options) -> Result<Coverage> {
     let words = options.filter.join(" ");
+    local_names::load(&[], &options.library.join("names"))?;
     let filter = parse(&words, &options.library, filter::resolve)?;
     let mut looker = Looker::open(options.control.as_deref(), options.directory.as_deref())?;
     let mut state = State::new(options.level(), options.sort, (words, filter));
@@ -196,6 +197,7 @@ fn document(state: &State, lines_max: usize) -> serde_json::Value {
         "source": state.look.source,
         "open_flows": state.look.open_flows,
         "open_flows_told": state.look.told_flows,
+        "sampling_interval_max": state.look.sampling_interval_max.max(1),
         "last_received": state.look.last_received_ns.map(text::time_json),
         "lines_in_all": state.lines.len(),
         "trouble": state.look.trouble,

@@ -246,6 +246,7 @@ impl State {
             open_flows,
             told_flows,
             at_ns,
+            sampling_interval_max,
             ..
         } = &*self.look;
         let mut parts = vec![format!(
@@ -267,6 +268,12 @@ impl State {
         if let Some(since_ns) = self.look.silent_since_ns() {
             let since = text::time_to_second(since_ns);
             parts.push(format!("nothing received since {since} UTC"));
+        }
+        if *sampling_interval_max > 1 {
+            let most = text::count((*sampling_interval_max).into());
+            parts.push(format!(
+                "of sampled packets, one in up to {most}, and not multiplied"
+            ));
         }
         parts.push(format!("{} UTC", text::time_to_second(*at_ns)));
         parts.join(", ")
@@ -297,6 +304,7 @@ pub mod tests {
             open_flows: Some(2),
             told_flows: 2,
             last_received_ns: None,
+            sampling_interval_max: 1,
             trouble: None,
         }));
         state

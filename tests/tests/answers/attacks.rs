@@ -148,6 +148,20 @@ fn q6_who_scans_slowly_and_who_is_only_busy() {
     assert!(column(&whoever["hosts_on_a_port"], "srcip").contains(&json!("10.0.0.25")));
 }
 
+/// Some exporters tell no flags: of theirs it is the packets that tell who was answered.
+#[test]
+fn q6_whose_flags_are_not_told_is_no_scanner_for_that() {
+    let to = |from: &str, at: u64, packets: u64| {
+        let flow = Flow::new(at, from, &format!("198.18.0.{at}"), TCP, 443);
+        flow.flags(0).counts(packets, 60 * packets)
+    };
+    let busy = (0..200u64).map(|at| to("10.0.0.9", at, 50));
+    let scanner = (0..200u64).map(|at| to("203.0.113.7", at, 1 + at % 3));
+    let answer = Archive::of(busy.chain(scanner)).json(&["scans"]);
+    let scanners = column(&answer["hosts_on_a_port"], "srcip");
+    assert_eq!(scanners, ["203.0.113.7"]);
+}
+
 /// Echo requests have no answer in them, of either family.
 #[test]
 fn q6_who_pings_many_hosts() {

@@ -115,6 +115,76 @@ fn q11_an_exporter_that_was_silent_all_the_time_is_told() {
     }
 }
 
+/// An exporter of which nothing can be shown is told of, with what may be wrong: its clock, or its templates.
+#[test]
+fn q11_an_exporter_without_flows_of_the_time_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Directory::lock(folder.path()).unwrap();
+    let start_s = i64::try_from(BEGIN_S).unwrap();
+    let mut window = Window::create(&directory.window_path(start_s)).unwrap();
+    let flow = |exporter| Flow::new(600, "10.1.0.1", "10.1.0.2", UDP, 53).exporter(exporter);
+    let mut slow = flow("192.0.2.2").stored();
+    slow.record.start_ns -= 3 * 86_400_000_000_000;
+    slow.record.end_ns -= 3 * 86_400_000_000_000;
+    window.append(&[flow("192.0.2.1").stored(), slow]).unwrap();
+    let mut share = Vec::new();
+    for (exporter, records, waiting, unit) in [
+        ("192.0.2.1", 1, 0, Some("datagrams")),
+        ("192.0.2.2", 1, 0, Some("datagrams")),
+        ("192.0.2.3", 0, 2, Some("datagrams")),
+        // Options only.
+        ("192.0.2.4", 0, 0, Some("datagrams")),
+        ("192.0.2.5\u{1b}[31m", 0, 0, None),
+    ] {
+        share.push(json!({
+            "exporter": exporter, "version": 9, "source_id": 7, "datagrams": 3, "records": records,
+            "waiting_sets": waiting, "lost": 0, "lost_unit": unit,
+        }));
+    }
+    let notes = [(account::SHARE.to_owned(), Value::Array(share).to_string())];
+    rotate::close(folder.path(), window.path(), &notes).unwrap();
+    let archive = Archive { folder };
+    let ask = |filter: &str| {
+        let answer = archive.json(&["health", "--now", "2026-11-20T00:15", filter]);
+        let exporters = column(&answer["exporters"], "exporter");
+        (exporters, answer["findings"].clone())
+    };
+    let all = json!([
+        "192.0.2.1",
+        "192.0.2.2",
+        "192.0.2.3",
+        "192.0.2.4",
+        "192.0.2.5.[31m"
+    ]);
+    let (exporters, findings) = ask("any");
+    assert_eq!(json!(exporters), all);
+    let slow = "192.0.2.2 (version 9, domain 7) has a clock that is behind by 3 d";
+    let unread =
+        "3 datagrams of 192.0.2.3 (version 9, domain 7) came, and no flow in them could be read";
+    let findings: Vec<_> = findings.as_array().unwrap().iter().collect();
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(
+        findings[0].as_str().unwrap().starts_with(slow),
+        "{findings:?}"
+    );
+    assert!(
+        findings[1].as_str().unwrap().starts_with(unread),
+        "{findings:?}"
+    );
+    // Of the time asked for it has no flow, and was heard in it.
+    let (exporters, findings) = ask("last 1h");
+    assert_eq!(json!(exporters), all);
+    let slow =
+        "none of its flows is of the time asked for: is it silent since, or its clock wrong?";
+    let findings: Vec<_> = findings.as_array().unwrap().iter().collect();
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings[0].as_str().unwrap().contains(slow), "{findings:?}");
+    let (exporters, _) = ask("router ip 192.0.2.3");
+    assert!(!exporters.contains(&json!("192.0.2.4")), "{exporters:?}");
+    let coverage = &archive.json(&["top"])["coverage"];
+    assert_eq!(coverage["exporters_without_numbers"], 1);
+}
+
 /// A collector that began anew within a window counts from zero, and its file sorts before the other; the
 /// oldest files expire. Each file says what was lost in it.
 #[test]
