@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use aya::maps::Map;
 use weir_benches::live::{generator::Order, trial};
 use weir_sensor::{
-    clock::{Now, Ticks},
+    clock::Now,
     expiry::Timeouts,
     grace,
     kernel::{self, Kernel, ProgramOptions},
@@ -69,7 +69,7 @@ fn scan(report: &mut Report) -> Result<()> {
     }
     let mut peer = peer()?;
     let kernel = programs.kernel();
-    let ticks = Ticks::of_timer(|| kernel.settle())?;
+    let ticks = kernel.settle()?;
     let now = Now::read().with_ticks(ticks);
     let (live, all) = (kernel.table.all_occupied().count(), slots * cpus);
     // Of so many drawn, a few are drawn never.

@@ -158,6 +158,8 @@ struct State {
     end: Receiver<()>,
     progress: Arc<Mutex<Done>>,
     left: BTreeMap<PathBuf, Left>,
+    /// Why what a killed recompaction left could not be cleared; it is told once.
+    uncleared: String,
     /// Whether something went wrong, and nothing well since: it is told once.
     is_failing: bool,
     /// When something is tried again.
@@ -172,6 +174,7 @@ impl State {
             end,
             progress,
             left: BTreeMap::new(),
+            uncleared: String::new(),
             is_failing: false,
             again: None,
             is_able: true,
@@ -250,7 +253,17 @@ impl State {
             Err(error) => return Err(error.to_string()),
         };
         let text = |error: StoreError| error.to_string();
-        recompact::clear(root, &lock).map_err(text)?;
+        // What cannot be cleared keeps its own hour, and no other.
+        match recompact::clear(root, &lock) {
+            Ok(()) => self.uncleared.clear(),
+            Err(error) => {
+                let says = error.to_string();
+                if says != self.uncleared {
+                    eprintln!("weir-collector: what a killed recompaction left stays: {says}");
+                    self.uncleared = says;
+                }
+            }
+        }
         let until_s = i64::try_from(before_s).unwrap_or(i64::MAX);
         let due = recompact::due(root, until_s).map_err(text)?;
         // Of those that expired, or became one by hand, nothing is to be remembered.

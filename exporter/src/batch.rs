@@ -81,8 +81,9 @@ pub struct Batcher {
     /// Octets the pending records take, template and padding included.
     octets: usize,
     opened_ns: u64,
-    /// Whether the open datagram has room for the templates, and so carries them.
+    /// Whether the open datagram has room for the templates, and so carries them; and what is said beside them.
     with_templates: bool,
+    with_options: bool,
     sequence: u32,
     templates: TemplateState,
 }
@@ -92,6 +93,8 @@ struct TemplateState {
     due: bool,
     sent_ns: u64,
     datagrams: u32,
+    /// When what is said beside them was sent; `None` if it may not have left.
+    options_ns: Option<u64>,
 }
 
 impl Batcher {
@@ -107,11 +110,13 @@ impl Batcher {
             octets: 0,
             opened_ns: 0,
             with_templates: false,
+            with_options: false,
             sequence: u32::from(counts_from_one),
             templates: TemplateState {
                 due: true,
                 sent_ns: 0,
                 datagrams: 0,
+                options_ns: None,
             },
         }
     }
@@ -142,6 +147,7 @@ impl Batcher {
             format: &self.format,
             sequence,
             with_templates: self.with_templates,
+            with_options: self.with_options,
             records: &self.pending,
         };
         let octets = contents.encode(now);
@@ -151,7 +157,11 @@ impl Batcher {
                 due: false,
                 sent_ns: now.unix_ns,
                 datagrams: 0,
+                options_ns: self.templates.options_ns,
             };
+        }
+        if self.with_options {
+            self.templates.options_ns = Some(now.unix_ns);
         }
         self.templates.datagrams = self.templates.datagrams.saturating_add(1);
         let room = Vec::with_capacity(self.pending.len());
@@ -259,18 +269,27 @@ impl Batcher {
     /// Puts the templates into the next datagram: the one they were in was not sent.
     pub fn send_templates_again(&mut self) {
         self.templates.due = true;
+        self.templates.options_ns = None;
     }
 
     fn open(&mut self, now: &ExportTime) {
         self.opened_ns = now.unix_ns;
         let templates = &mut self.templates;
+        let is_long_ago =
+            |sent_ns: u64| now.unix_ns.abs_diff(sent_ns) >= self.options.template_interval_ns;
         templates.due |= templates.datagrams >= self.options.template_datagrams
-            || now.unix_ns.abs_diff(templates.sent_ns) >= self.options.template_interval_ns;
+            || is_long_ago(templates.sent_ns);
+        let says_options =
+            self.format.needs_options() || templates.options_ns.is_none_or(is_long_ago);
         let version = self.options.version;
         self.with_templates = templates.due && version.has_templates();
         self.octets = version.header_octets();
         if self.with_templates {
             self.octets += self.format.templates_octets();
+        }
+        self.with_options = self.with_templates && says_options;
+        if self.with_options {
+            self.octets += self.format.options_octets();
         }
     }
 

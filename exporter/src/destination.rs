@@ -104,6 +104,8 @@ pub enum Sent {
 impl Destination {
     /// Tries for a datagram in whose place errors of earlier ones are read.
     const TRIES_MAX: u32 = 20;
+    /// The same where this machine's own errors look like these.
+    const OTHERS_MAX: u32 = 3;
 
     /// Connects a socket to the collector.
     ///
@@ -208,6 +210,8 @@ impl Carrier for Destination {
 
     fn send(&mut self, octets: &[u8]) -> Sent {
         let mut refusals = 0;
+        // Tries that failed for what may be such an answer, or this machine's own trouble.
+        let mut others = 0;
         let mut last = io::Error::other("not tried");
         // What is slow is this machine's own device: records may wait for it in the table.
         self.waits.renew_unless_granted();
@@ -218,6 +222,8 @@ impl Carrier for Destination {
             match self.socket.send(octets) {
                 Ok(_) => {
                     self.waits.stalled = false;
+                    // What was in its way was about an earlier one, too.
+                    refusals += others;
                     return Sent::Yes { refusals };
                 }
                 // The error belongs to an earlier datagram; this one was not sent.
@@ -255,13 +261,16 @@ impl Carrier for Destination {
                     last = error;
                 }
                 Err(error) => {
-                    return match self.with_another_address() {
-                        Some(anew) => {
-                            *self = anew;
-                            Sent::Anew
-                        }
-                        None => Sent::No { refusals, error },
-                    };
+                    if let Some(anew) = self.with_another_address() {
+                        *self = anew;
+                        return Sent::Anew;
+                    }
+                    // A firewall's or router's answer looks like an error of this machine's own, which stays.
+                    others += 1;
+                    if others == Self::OTHERS_MAX {
+                        return Sent::No { refusals, error };
+                    }
+                    last = error;
                 }
             }
         }

@@ -123,20 +123,31 @@ impl Format {
         }
     }
 
-    /// Octets of the templates, and of what is said with them.
+    /// Octets of the templates.
     pub fn templates_octets(&self) -> usize {
-        let options_octets = match (self.options(), self.version) {
-            (Options::None, _) | (_, Version::V1 | Version::V5) => 0,
+        if self.version.has_templates() {
+            self.flows.definition_octets()
+        } else {
+            0
+        }
+    }
+
+    /// Octets of what is said beside them.
+    pub fn options_octets(&self) -> usize {
+        match (self.options(), self.version) {
+            (_, Version::V1 | Version::V5) => 0,
             (Options::Sampling, Version::V9) => v9::SAMPLING_OCTETS,
             (Options::Sampling, Version::Ipfix) => ipfix::SAMPLING_OCTETS,
             (Options::Softflowd(_), Version::V9) => softflowd::V9_OCTETS,
             (Options::Softflowd(of), Version::Ipfix) => softflowd::ipfix_octets(&of),
-        };
-        if self.version.has_templates() {
-            self.flows.definition_octets() + options_octets
-        } else {
-            0
         }
+    }
+
+    /// Whether that is needed to read the records, and so comes with the templates each time. That every packet was
+    /// chosen is as good as said; but collectors remember a rate of before, so it is said now and then.
+    pub fn needs_options(&self) -> bool {
+        let needs_boot = self.version == Version::Ipfix && self.layout.needs_boot();
+        self.layout.softflowd.is_some() || self.sampling.interval > 1 || needs_boot
     }
 
     /// Octets that a datagram needs at least, as far as paths go.
@@ -153,7 +164,10 @@ impl Format {
                 self.flows.record_octets_max() + set::HEADER_OCTETS + SET_PADDING_OCTETS_MAX
             }
         };
-        self.version.header_octets() + self.templates_octets() + record_octets
+        self.version.header_octets()
+            + self.templates_octets()
+            + self.options_octets()
+            + record_octets
     }
 
     /// What is announced, as this version has it; nothing without templates.
@@ -208,19 +222,15 @@ impl Format {
 
     /// What is said with the templates.
     fn options(&self) -> Options {
-        let needs_boot = self.version == Version::Ipfix && self.layout.needs_boot();
-        match self.layout.softflowd {
-            Some(of) => Options::Softflowd(of),
-            None if self.sampling.interval > 1 || needs_boot => Options::Sampling,
-            None => Options::None,
-        }
+        self.layout
+            .softflowd
+            .map_or(Options::Sampling, Options::Softflowd)
     }
 }
 
 /// What is said with the templates.
 #[derive(Clone, Copy, Debug)]
 enum Options {
-    None,
     /// How packets were chosen; in IPFIX also when the sensor booted.
     Sampling,
     /// What softflowd says.
@@ -234,6 +244,8 @@ pub(crate) struct Contents<'a> {
     pub sequence: u32,
     /// Whether it carries the templates.
     pub with_templates: bool,
+    /// Whether it carries what is said beside them, too.
+    pub with_options: bool,
     pub records: &'a [FlowRecord],
 }
 
@@ -246,13 +258,8 @@ impl Contents<'_> {
             Version::V1 => 0,
             Version::V5 => records,
             Version::V9 => 1,
-            Version::Ipfix => records + u32::from(self.with_options()),
+            Version::Ipfix => records + u32::from(self.with_options),
         }
-    }
-
-    /// Whether it carries an options record.
-    fn with_options(&self) -> bool {
-        self.with_templates && !matches!(self.format.options(), Options::None)
     }
 
     /// The datagram, as of now.
@@ -304,13 +311,14 @@ impl Contents<'_> {
         if self.with_templates {
             self.format.flows.encode_definition(&mut octets);
             count += FlowTemplates::COUNT;
+        }
+        if self.with_options {
             let Format {
                 sampling,
                 source_id,
                 ..
             } = self.format;
             match self.format.options() {
-                Options::None => {}
                 Options::Sampling => {
                     v9::encode_sampling(&mut octets, sampling, *source_id);
                     count += v9::SAMPLING_RECORDS;
@@ -332,13 +340,14 @@ impl Contents<'_> {
         octets.resize(ipfix::HEADER_OCTETS, 0);
         if self.with_templates {
             self.format.flows.encode_definition(&mut octets);
+        }
+        if self.with_options {
             let Format {
                 sampling,
                 source_id,
                 ..
             } = self.format;
             match self.format.options() {
-                Options::None => {}
                 Options::Sampling => {
                     ipfix::encode_sampling(&mut octets, sampling, *source_id, now);
                 }

@@ -86,6 +86,13 @@ impl Layout {
         exporter: None,
     };
 
+    /// Whether times cannot be read without knowing when the sensor booted, which IPFIX has no place
+    /// for but in options.
+    #[must_use]
+    pub const fn needs_boot(&self) -> bool {
+        matches!(self.times(Dialect::Ipfix), Times::Uptime)
+    }
+
     /// Whether counters have 32 bits, so that larger counts take several records.
     #[must_use]
     pub const fn is_narrow(&self) -> bool {
@@ -98,13 +105,6 @@ impl Layout {
             (None, Dialect::Ipfix) if self.softflowd.is_none() => Times::Milliseconds,
             (None, _) => Times::Uptime,
         }
-    }
-
-    /// Whether times cannot be read without knowing when the sensor booted, which IPFIX has no place
-    /// for but in options.
-    #[must_use]
-    pub const fn needs_boot(&self) -> bool {
-        matches!(self.times(Dialect::Ipfix), Times::Uptime)
     }
 
     /// The template's id. One of other fields has another id, so that a collector that missed a new

@@ -14,6 +14,8 @@ pub struct ExportTime {
 
 /// A flow is this long after the header was filled at most; a later one is before the wrap.
 const AHEAD_MAX_MS: u32 = 60_000;
+/// A flow that is older is taken for one of another turn of sysUptime.
+const AGE_MAX_MS: u64 = (u32::MAX - 2 * AHEAD_MAX_MS) as u64;
 /// An exporter that is up for this long and says First = Last = 0 has no clock for flows. One that
 /// has just booted, or counts from a capture's first packet, may mean it.
 const UNTIMED_UPTIME_MS: i64 = 86_400_000;
@@ -23,8 +25,14 @@ impl ExportTime {
     /// collectors expect).
     #[must_use]
     pub fn relative_ms(&self, at_ns: u64) -> u32 {
-        // A clock that was set back may put a flow after now: then it is now.
+        // A clock that was set back may put a flow after now: then it is now. One that was set ahead by years, as where
+        // there is none at the boot, puts it back farther than there is a way to tell: then it is the boot.
         let age_ms = (self.unix_ns / 1_000_000).saturating_sub(at_ns / 1_000_000);
+        let age_ms = if age_ms > AGE_MAX_MS {
+            self.uptime_ms
+        } else {
+            age_ms
+        };
         low32(self.uptime_ms.wrapping_sub(age_ms))
     }
 
@@ -32,9 +40,8 @@ impl ExportTime {
     /// and not so far back that it is taken for one of another turn of sysUptime, which takes 49.7 days.
     #[must_use]
     pub fn is_relative(&self, at_ns: u64) -> bool {
-        let age_max_ms = u64::from(u32::MAX - 2 * AHEAD_MAX_MS);
         let age_ms = (self.unix_ns / 1_000_000).checked_sub(at_ns / 1_000_000);
-        age_ms.is_some_and(|age_ms| age_ms <= age_max_ms.min(self.uptime_ms))
+        age_ms.is_some_and(|age_ms| age_ms <= AGE_MAX_MS.min(self.uptime_ms))
     }
 
     /// The wall-clock time of a flow's First or Last.
@@ -219,6 +226,9 @@ mod tests {
         };
         assert!(booted.is_relative(NOW.unix_ns - 1000 * ms));
         assert!(!booted.is_relative(NOW.unix_ns - 1001 * ms));
+        // The clock was set ahead by years under a flow: it is as old as can be told.
+        let years_ago_ns = NOW.unix_ns - 3000 * 86_400_000 * ms;
+        assert_eq!(booted.relative_ms(years_ago_ns), 0);
     }
 
     /// As nfcapd reads them, and as they were: the same flow's time is the same in whatever datagram.

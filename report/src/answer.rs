@@ -186,7 +186,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Its rows.
     pub rows: Vec<Vec<Cell>>,
-    /// Rows below that sum up; only in text.
+    /// Rows below that sum up, the last of them all that there is.
     pub foot: Vec<Vec<Cell>>,
 }
 
@@ -200,6 +200,15 @@ impl Table {
             Value::Object(fields.collect())
         };
         Value::Array(self.rows.iter().map(object).collect())
+    }
+
+    /// What all that there is comes to, whether it is shown or not.
+    fn total(&self) -> Option<Value> {
+        // The first cell says what the row is.
+        let cells = self.columns.iter().zip(self.foot.last()?).skip(1);
+        let sums = cells.filter(|(_, cell)| **cell != Cell::Empty);
+        let fields = sums.map(|(column, cell)| (column.name.clone(), cell.json()));
+        Some(Value::Object(fields.collect()))
     }
 
     /// Prints it by itself.
@@ -270,8 +279,11 @@ pub enum Part {
 }
 
 impl Answer {
-    /// Adds a table under a name.
+    /// Adds a table under a name, and what it comes to as `total`.
     pub fn table(&mut self, name: &str, table: Table) {
+        if let Some(total) = table.total() {
+            self.json.insert("total".to_owned(), total);
+        }
         self.json.insert(name.to_owned(), table.json());
         self.parts.push(Part::Table(table));
     }

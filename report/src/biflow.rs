@@ -2,30 +2,43 @@
 
 use anyhow::Result;
 use datafusion::prelude::{Expr, col, lit};
+use serde_json::json;
 
 use crate::{
-    answer::{Cell, Column, Table},
+    answer::{Answer, Column, Table},
     element::Element,
     leading::Leading,
     question::Question,
-    two_way::{Direction, Ends, Exchanged, exchanged_cells, exchanged_columns, two_way},
+    two_way::{
+        Direction, Ends, Exchanged, exchanged_cells, exchanged_columns, exchanged_in_all, two_way,
+    },
 };
 
-/// Connections, those with most octets first, and how many flows were gathered.
+/// The answer of connections, those with most octets first.
 ///
 /// # Errors
 /// If the query fails.
-pub async fn connections(question: &Question, lines: usize) -> Result<(Table, u64)> {
+pub async fn connections(question: &Question, lines: usize) -> Result<Answer> {
     let mut leading: Leading<Ends, Exchanged> = Leading::new(lines);
     let mut total = Exchanged::default();
+    let mut number = 0_u64;
     let directions = [direction(true), direction(false)];
     two_way(&question.flows, directions, |ends, exchanged| {
         total.add(&exchanged);
+        number += 1;
         leading.offer(exchanged.octets(), || (ends, exchanged));
     })
     .await?;
-    let flows = total.sent_flows.saturating_add(total.received_flows);
-    Ok((table(&leading.finish(), &total)?, flows))
+    let leading = leading.finish();
+    let hidden = number.saturating_sub(leading.len() as u64);
+    let mut answer = Answer {
+        flows: total.sent_flows.saturating_add(total.received_flows),
+        ..Answer::default()
+    };
+    answer.table("connections", table(&leading, &total, hidden)?);
+    let number = json!(number);
+    answer.json.insert("connections_in_all".to_owned(), number);
+    Ok(answer)
 }
 
 /// What clients send, or what they receive.
@@ -63,7 +76,7 @@ fn from_client() -> Expr {
     is_icmp.or(higher).or(same.and(lower_address))
 }
 
-fn table(leading: &[(Ends, Exchanged)], total: &Exchanged) -> Result<Table> {
+fn table(leading: &[(Ends, Exchanged)], total: &Exchanged, hidden: u64) -> Result<Table> {
     let element = |name: &str| Element::parse(name).map_err(anyhow::Error::msg);
     let (protocol, address, port) = (element("proto")?, element("srcip")?, element("srcport")?);
     let row = |(ends, exchanged): &(Ends, Exchanged)| {
@@ -84,10 +97,8 @@ fn table(leading: &[(Ends, Exchanged)], total: &Exchanged) -> Result<Table> {
         Column::words("server", "Server"),
         Column::words("server_port", "Port"),
     ];
-    let mut foot = vec![Cell::Text("all".to_owned())];
-    foot.resize(columns.len(), Cell::Empty);
+    let foot = exchanged_in_all(columns.len(), total, hidden);
     columns.extend(exchanged_columns());
-    foot.extend(exchanged_cells(total));
     Ok(Table {
         columns,
         rows: leading.iter().map(row).collect(),

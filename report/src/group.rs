@@ -72,13 +72,8 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let having = having.map(|text| options.source.parse(text)).transpose();
     let question = options.source.question()?;
     if options.biflow {
-        let (table, flows) = biflow::connections(&question, options.lines).await?;
-        let mut answer = Answer {
-            flows,
-            is_quiet: options.shape.quiet,
-            ..Answer::default()
-        };
-        answer.table("connections", table);
+        let mut answer = biflow::connections(&question, options.lines).await?;
+        answer.is_quiet = options.shape.quiet;
         answer.print(&question.coverage, options.source.json)?;
         return Ok(question.coverage);
     }

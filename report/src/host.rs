@@ -24,7 +24,7 @@ use crate::{
     series, text,
     two_way::{
         Direction, Ends, Exchanged, address_cell, exchanged_cells, exchanged_columns,
-        service_cells, two_way,
+        exchanged_in_all, service_cells, two_way,
     },
 };
 
@@ -171,15 +171,10 @@ async fn peers(
         table.rows.push(row);
     }
     let shown = leading.len() as u64;
-    let label = match number.saturating_sub(shown) {
-        0 => "all".to_owned(),
-        others => format!("all, with {} that are not shown", text::count(others)),
-    };
-    let mut foot = vec![Cell::Text(label)];
-    foot.resize(words, Cell::Empty);
-    foot.extend(exchanged_cells(&total));
-    table.foot.push(foot);
+    let hidden = number.saturating_sub(shown);
+    table.foot = vec![exchanged_in_all(words, &total, hidden)];
     answer.table("peers", table);
+    answer.json.insert("peers_in_all".to_owned(), json!(number));
     Ok(())
 }
 

@@ -70,6 +70,7 @@ mod spelling;
 mod sql;
 mod sql_functions;
 mod sql_refused;
+mod sql_sum;
 mod stat;
 mod text;
 mod tokens;
@@ -145,7 +146,13 @@ impl Command {
     /// Weir's own command for another program's words; nothing if that was only to be shown.
     fn native(self) -> Result<Option<Self>, String> {
         let words = match &self {
-            Self::Nfdump(words) => words.translate(spelling::nfdump::native)?,
+            Self::Nfdump(words) => {
+                let native = words.translate(spelling::nfdump::native)?;
+                if let Some(note) = words.note(spelling::nfdump::times_note) {
+                    eprintln!("weir: {note}");
+                }
+                native
+            }
             Self::FlowStat(words) => words.translate(spelling::flow_tools::stat)?,
             Self::FlowPrint(words) => words.translate(spelling::flow_tools::print)?,
             Self::FlowDscan(words) => words.translate(spelling::flow_tools::dscan)?,

@@ -1,6 +1,6 @@
 //! `weir series`: traffic over time, with what was usual and what was most.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use arrow::{
@@ -10,7 +10,7 @@ use arrow::{
 use clap::{Args, ValueEnum};
 use datafusion::prelude::{DataFrame, col};
 use futures::StreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     answer::{Answer, Cell, Column, Table},
@@ -200,6 +200,16 @@ fn table(bins: &Bins, drawn: Drawn) -> Table {
     }
 }
 
+/// Whole seconds, as nearly all intervals have them, are a whole number.
+fn seconds(ns: i64) -> Value {
+    const SECOND_NS: i64 = 1_000_000_000;
+    if ns % SECOND_NS == 0 {
+        json!(ns / SECOND_NS)
+    } else {
+        json!(Duration::from_nanos(ns.unsigned_abs()).as_secs_f64())
+    }
+}
+
 fn summary(bins: &Bins, answer: &mut Answer) {
     const USUAL_PER_CENT: usize = 95;
     let rates = bins.bits_per_second();
@@ -222,7 +232,7 @@ fn summary(bins: &Bins, answer: &mut Answer) {
         line = format!("{line}\n{outside} octets of these flows lie before or after that time");
     }
     let value = json!({
-        "interval_seconds": bins.length_ns / 1_000_000_000,
+        "interval_seconds": seconds(bins.length_ns),
         "average_bps": average,
         "p95_bps": p95,
         "most_bps": most,

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use anyhow::Result;
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
+    compute::cast,
     datatypes::{
         DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampNanosecondType, UInt8Type,
         UInt16Type, UInt32Type, UInt64Type,
@@ -31,7 +32,7 @@ use crate::{
     question::{Question, Source},
     sql_functions,
     sql_refused::refused,
-    text,
+    sql_sum, text,
 };
 
 /// Lines of a table, unless the command line says otherwise: all of it is aligned in memory.
@@ -63,6 +64,7 @@ pub async fn run(options: &Options) -> Result<Coverage> {
     let session = &question.session;
     session.register_table("flows", question.flows.clone().into_view())?;
     sql_functions::register(session);
+    sql_sum::register(session);
     let frame = planned(session, &options.query)
         .await
         .map_err(|error| refused(&options.query, error))?;
@@ -219,6 +221,12 @@ fn cell(column: &ArrayRef, row: usize) -> Result<Cell> {
         DataType::UInt16 => Cell::Number(column.as_primitive::<UInt16Type>().value(row).into()),
         DataType::UInt32 => Cell::Number(column.as_primitive::<UInt32Type>().value(row).into()),
         DataType::UInt64 => Cell::Count(column.as_primitive::<UInt64Type>().value(row)),
+        DataType::Int8 | DataType::Int16 | DataType::Int32 => {
+            return cell(&cast(column, &DataType::Int64)?, row);
+        }
+        DataType::Float16 | DataType::Float32 => {
+            return cell(&cast(column, &DataType::Float64)?, row);
+        }
         DataType::Int64 => {
             let number = column.as_primitive::<Int64Type>().value(row);
             u64::try_from(number).map_or(Cell::Change(number.into()), Cell::Count)
@@ -329,7 +337,8 @@ mod tests {
     fn values_are_cells_by_their_types() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let session = SessionContext::new();
-        let query = "select 1, -2, 0.5, 'a,b', null, true, arrow_cast(7, 'UInt16')";
+        let query = "select 1, -2, 0.5, 'a,b', null, true, arrow_cast(7, 'UInt16'), arrow_cast(-8, 'Int32'), \
+                     arrow_cast(1.5, 'Float32')";
         let (table, is_cut) = runtime
             .block_on(async {
                 let frame = planned(&session, query).await.unwrap();
@@ -339,9 +348,13 @@ mod tests {
         let row = &table.rows[0];
         assert!(!is_cut);
         let texts: Vec<_> = row.iter().map(csv).collect();
-        assert_eq!(texts, ["1", "-2", "0.5", "\"a,b\"", "", "true", "7"]);
+        assert_eq!(
+            texts,
+            ["1", "-2", "0.5", "\"a,b\"", "", "true", "7", "-8", "1.5"]
+        );
         assert_eq!(row[0], Cell::Count(1));
         assert_eq!(row[6], Cell::Number(7));
+        assert_eq!((row[7].json(), row[8].json()), (json!(-8), json!(1.5)));
     }
 
     #[test]

@@ -132,6 +132,7 @@ pub fn seconds(ms: u64) -> String {
 pub fn stretch(ns: i64) -> String {
     let seconds = ns / 1_000_000_000;
     match seconds {
+        0 if ns > 0 => format!("{} ms", ns / 1_000_000),
         ..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),

@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use crate::{
     answer::{Cell, Column},
     element::{Element, KeyValue, key_value},
-    functions, names,
+    functions, names, text,
 };
 
 /// The flows of one direction.
@@ -252,6 +252,19 @@ pub fn exchanged_cells(exchanged: &Exchanged) -> Vec<Cell> {
     let counts = [sent_octets, received_octets, sent_flows, received_flows];
     let mut cells: Vec<_> = counts.map(|count| Cell::Count(*count)).to_vec();
     cells.extend([first_ns, last_ns].map(|time| Cell::Time(*time)));
+    cells
+}
+
+/// What all exchanged, below columns of so many words; `hidden` lines of it are not shown.
+#[must_use]
+pub fn exchanged_in_all(words: usize, total: &Exchanged, hidden: u64) -> Vec<Cell> {
+    let label = match hidden {
+        0 => "all".to_owned(),
+        others => format!("all, with {} that are not shown", text::count(others)),
+    };
+    let mut cells = vec![Cell::Text(label)];
+    cells.resize(words, Cell::Empty);
+    cells.extend(exchanged_cells(total));
     cells
 }
 

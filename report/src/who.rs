@@ -17,7 +17,10 @@ use crate::{
     leading::Leading,
     question::{Misasked, Source},
     text,
-    two_way::{Direction, Ends, Exchanged, address_cell, exchanged_cells, service_cells, two_way},
+    two_way::{
+        Direction, Ends, Exchanged, address_cell, exchanged_cells, exchanged_in_all, service_cells,
+        two_way,
+    },
 };
 
 /// Catalogues that need no file.
@@ -219,10 +222,7 @@ fn table(leading: &[(Ends, Exchanged)], total: &Exchanged) -> Result<Table> {
         row.extend(exchanged_cells(exchanged));
         table.rows.push(row);
     }
-    let mut foot = vec![Cell::Text("all".to_owned())];
-    foot.resize(6, Cell::Empty);
-    foot.extend(exchanged_cells(total));
-    table.foot.push(foot);
+    table.foot = vec![exchanged_in_all(6, total, 0)];
     Ok(table)
 }
 

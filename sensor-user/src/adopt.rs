@@ -11,8 +11,9 @@ use crate::{
 };
 
 /// Exports the flows of dead sensors' tables. Their programs must have been replaced or taken off,
-/// and a grace period be over; `timer` are the timer's ticks. `recorder` is this sensor's own: of all records
-/// `export` tells its sampling interval, and that this is not so of some of these is said.
+/// and a grace period be over; `timer` are the timer's ticks; `working` is called now and then. `recorder`
+/// is this sensor's own: of all records `export` tells its sampling interval, and that this is not so of some of
+/// these is said.
 ///
 /// sysUptime's zero is moved back before any of these flows, so that a collector finds each First
 /// and Last after it (NetFlow's 32 bits know no time before).
@@ -25,7 +26,9 @@ pub fn adopt(
     recorder: &Recorder,
     export: &mut Export,
     statistics: &mut Statistics,
+    working: impl Fn(),
 ) -> io::Result<()> {
+    const OFTEN: u64 = 1 << 16;
     let now = Now::read();
     let began_ns = dead.iter().filter_map(|table| table.began_ns(now, timer));
     if let Some(oldest_ns) = began_ns.min() {
@@ -39,6 +42,9 @@ pub fn adopt(
         let mut of_table = None;
         table.drain(|flow, origin| {
             statistics.count_adopted(&flow);
+            if statistics.adopted.records.is_multiple_of(OFTEN) {
+                working();
+            }
             let of_table = of_table.get_or_insert_with(|| recorder.for_table(origin));
             let record = of_table.record(&flow, &origin.at(now, timer));
             export.push(record, &now);

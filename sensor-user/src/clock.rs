@@ -19,8 +19,9 @@ const BEFORE_NS: i64 = 1_000_000_000;
 /// Boot times nearer than this may look like one to a collector: v9's clock has whole seconds.
 const RESTART_NS: i64 = 5_000_000_000;
 
-/// How far a slot's tick may be ahead of the clock read here: the rest of the 52 days is behind.
-const AHEAD_TICKS: u32 = 4096;
+/// How far a slot's tick may be ahead of the clock read here: the rest of the 50 days is behind. A sweep looks by the
+/// clock that it began with, and in a flood to a slow collector it takes minutes; these are hours.
+const AHEAD_TICKS: u32 = 1 << 24;
 
 /// The ticks that slots are stamped with, laid along the monotonic clock: tick `tick` began at
 /// `began_ns`.
@@ -169,8 +170,8 @@ impl Now {
     }
 }
 
-/// Ticks from a slot's to the current one. A slot's that is a little ahead (the program's clock may be
-/// finer than the one read here) is the current one.
+/// Ticks from a slot's to the current one. A slot's that is ahead (the program's clock may be finer than the one read
+/// here, or later) is the current one.
 #[inline]
 #[must_use]
 pub fn ticks_since(tick: u32, now: u32) -> u32 {
@@ -280,6 +281,21 @@ mod tests {
         );
         assert_eq!(now.since(11), 0);
         assert_eq!(now.unix_ns_of(11), now.unix_ns);
+    }
+
+    /// The shortest tick there is, a millisecond's.
+    #[test]
+    fn what_was_seen_since_the_clock_was_read_is_new_and_not_old() {
+        const HOUR: u32 = 3_600_000;
+        for now in [0_u32, 5, u32::MAX] {
+            for ahead in [0, 1, 60_000, 4 * HOUR] {
+                assert_eq!(ticks_since(now.wrapping_add(ahead), now), 0, "{ahead}");
+            }
+            // As old as a flow becomes, and as long again as a sensor may stand still.
+            for ago in [1, HOUR, (45 * 24 + 100) * HOUR] {
+                assert_eq!(ticks_since(now.wrapping_sub(ago), now), ago, "{ago}");
+            }
+        }
     }
 
     #[test]

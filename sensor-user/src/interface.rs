@@ -276,7 +276,9 @@ fn address(name: &str) -> io::Result<Option<std::net::IpAddr>> {
         next = entry.ifa_next;
         // SAFETY: the kernel gave a terminated name.
         let this = unsafe { CStr::from_ptr(entry.ifa_name) };
-        if this.to_bytes() == name.as_bytes() && found.is_none() {
+        // An address may have a label of its own, which is told in the name's place.
+        let this = this.to_bytes().split(|octet| *octet == b':').next();
+        if this == Some(name.as_bytes()) && found.is_none() {
             // SAFETY: an address is null or valid for its family.
             found = unsafe { ip_address(entry.ifa_addr) };
         }

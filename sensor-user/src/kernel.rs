@@ -26,6 +26,7 @@ use weir_sensor_common::{
 };
 
 use crate::{
+    clock::Ticks,
     evicted::Evicted,
     extras::Extras,
     mapping::Mapping,
@@ -63,6 +64,8 @@ pub struct Kernel {
     extra: Fields,
     tunnels: Tunnels,
     drop: bool,
+    /// Whether frames of the only interface begin with an IP header.
+    raw: bool,
     filters: bool,
     filter: Option<PacketFilter>,
 }
@@ -176,6 +179,7 @@ impl Kernel {
             extra: options.extra,
             tunnels: options.tunnels,
             drop: options.drop,
+            raw: options.raw,
             filters: options.filter,
             filter: None,
         };
@@ -323,11 +327,11 @@ impl Kernel {
         Ok(())
     }
 
-    /// Has each CPU account the packets of its queue; returns the timer's tick.
+    /// Has each CPU account the packets of its queue; returns the timer's ticks.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn settle(&mut self) -> Result<u32> {
+    pub fn settle(&mut self) -> Result<Ticks> {
         let program = self.ebpf.program(Self::SETTLE).context("not loaded")?;
         settle::settle(program.try_into()?, &self.states, self.cpus)
     }

@@ -280,10 +280,9 @@ impl Live {
 
     /// Has the queues settled and the ticks read.
     fn look(&mut self) -> Result<()> {
-        let kernel = &mut self.kernel;
-        let tick = Ticks::of_timer(|| kernel.settle())?;
+        let ticks = self.kernel.settle()?;
         if !self.exact_clock {
-            self.ticks = tick;
+            self.ticks = ticks;
         }
         Ok(())
     }

@@ -328,26 +328,17 @@ impl Ports {
             self.let_some_be_found_anew();
         }
         for number in 0..self.entries.len() {
-            let Entry {
-                name,
-                ifindex,
-                port,
-                rests,
-                pause,
-                ..
-            } = &mut self.entries[number];
-            // Another one of its name has to wait until the next look has seen that it is gone.
-            let is_free = port.is_none()
-                && (self.wanted != Wanted::Any || !interface::stands_on_others(name));
-            let may_be = |there: &u32| is_free && (!*rests || *there == *ifindex);
-            let there = interface::ifindex(name).filter(may_be);
-            if !there.is_some_and(|ifindex| pause.is_over(ifindex)) {
+            let Some((name, ifindex)) = self.comes_back(number) else {
+                continue;
+            };
+            if !self.entries[number].pause.is_over(ifindex) {
                 continue;
             }
-            let name = name.clone();
             match self.put(kernel, number, &name) {
                 Ok(_) => {
-                    self.entries[number].pause = Pause::default();
+                    let entry = &mut self.entries[number];
+                    entry.pause = Pause::default();
+                    entry.name.clone_from(&name);
                     sentences.push(format!("{name} is back: attached again"));
                 }
                 Err(error) => {
@@ -362,6 +353,35 @@ impl Ports {
         }
         self.follow_related(kernel)?;
         Ok(sentences)
+    }
+
+    /// An interface that an entry waits for, if it is there: its name, and its ifIndex.
+    fn comes_back(&self, number: usize) -> Option<(String, u32)> {
+        let Entry {
+            name,
+            ifindex,
+            port,
+            rests,
+            ..
+        } = &self.entries[number];
+        if port.is_some() {
+            return None;
+        }
+        // One that was renamed may come back by the name it was asked for.
+        let asked_for = match &self.wanted {
+            Wanted::Named(names) => names.get(number),
+            Wanted::Any => None,
+        };
+        let names = [Some(name), asked_for].into_iter().flatten();
+        let mut there = names.filter_map(|name| Some((name.clone(), interface::ifindex(name)?)));
+        there.find(|(name, there)| {
+            let is_free = match self.wanted {
+                Wanted::Any => !interface::stands_on_others(name),
+                Wanted::Named(_) => !self.is_metered(*there),
+            };
+            // Another one of its name has to wait until the next look has seen that it is gone.
+            is_free && (!*rests || there == ifindex)
+        })
     }
 
     /// Forgets as many of those that were too many as there are numbers by now.
@@ -398,6 +418,9 @@ impl Ports {
         }
         for number in found {
             let put = self.put_sent(kernel, number);
+            if put.is_err() {
+                self.take_pinned_off(number);
+            }
             let entry = &mut self.entries[number];
             sentences.push(put.unwrap_or_else(|error| {
                 entry.refused();
@@ -434,8 +457,20 @@ impl Ports {
 
     /// Attaches to an interface under a number; says how.
     fn put(&mut self, kernel: &mut Kernel, number: usize, name: &str) -> Result<String> {
-        self.put_received(kernel, number, name)?;
-        self.put_sent(kernel, number)
+        let put = self.put_received(kernel, number, name);
+        let put = put.and_then(|()| self.put_sent(kernel, number));
+        if put.is_err() {
+            self.take_pinned_off(number);
+        }
+        put
+    }
+
+    /// One that cannot be metered whole is not metered at all: what is pinned would go on, for an interface that the
+    /// programs do not know.
+    fn take_pinned_off(&self, number: usize) {
+        if let Some(pins) = &self.pins {
+            pins.let_go(self.entries[number].ifindex);
+        }
     }
 
     /// Attaches what sees received packets.

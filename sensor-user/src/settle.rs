@@ -14,21 +14,22 @@ use weir_sensor_common::{
     stage::{Cpu, STAGES_MAX},
 };
 
-use crate::{expiry::Reason, extras::Extras, mapping::Mapping, sweep::Taken};
+use crate::{clock::Ticks, expiry::Reason, extras::Extras, mapping::Mapping, sweep::Taken};
 
 /// Runs the settling program once on each CPU whose queue is not empty, and at least once. Test
 /// runs have bottom halves off like the program's own runs (Linux 6.3; before it queues are one
-/// packet long and always empty): a CPU does one or the other. Returns the timer's tick.
+/// packet long and always empty): a CPU does one or the other. Returns the timer's ticks, read when that is done: on
+/// busy CPUs it may take longer than a tick.
 ///
 /// # Errors
 /// If the kernel refuses the run. A CPU that this process may use no more (see [`reaches_all_cpus`]) keeps its packets:
 /// they are accounted when enough others have come.
-pub fn settle(program: &Xdp, states: &Mapping<Cpu>, cpus: u32) -> Result<u32> {
+pub fn settle(program: &Xdp, states: &Mapping<Cpu>, cpus: u32) -> Result<Ticks> {
     let waiting: Vec<usize> = (0..cpus as usize)
         .filter(|cpu| !pending(states, *cpu).is_empty())
         .collect();
     if waiting.is_empty() {
-        return run(program);
+        return Ticks::of_timer(|| run(program));
     }
     let before = affinity().context("asking which CPUs this process may use")?;
     for cpu in waiting {
@@ -37,7 +38,7 @@ pub fn settle(program: &Xdp, states: &Mapping<Cpu>, cpus: u32) -> Result<u32> {
         }
     }
     set_affinity(&before).context("going back to the CPUs this process may use")?;
-    run(program)
+    Ticks::of_timer(|| run(program))
 }
 
 /// Whether this process may run on each CPU that is online: a cpuset may leave some out, and queues there cannot be settled.

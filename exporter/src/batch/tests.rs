@@ -49,6 +49,8 @@ fn datagrams(options: BatchOptions, flows: u64) -> Vec<Datagram> {
 struct Found {
     templates: usize,
     options: usize,
+    /// What was said about sampling.
+    intervals: Vec<u32>,
     flows: Vec<FlowRecord>,
 }
 
@@ -70,7 +72,9 @@ fn read(
                 if template.is_options() {
                     let mut records = template.records(octets);
                     let said = options::read(template, records.next().unwrap());
-                    assert_eq!(said.sampling.unwrap().1, 100);
+                    found
+                        .intervals
+                        .extend(said.sampling.map(|(_, interval)| interval));
                     found.options += 1 + records.count();
                 } else {
                     let records = data::records(template, octets, base);

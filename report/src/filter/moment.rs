@@ -31,7 +31,10 @@ impl Words<'_, '_> {
                 let at = self.here();
                 let to_ns = self.instant()?;
                 if to_ns <= from_ns {
-                    return Err(Misread::new(at, "this is not after the beginning"));
+                    return Err(Misread::new(
+                        at,
+                        "this is not after the beginning: a time alone is today's (of the day before: yesterday 23:00)",
+                    ));
                 }
                 Ok(active(Some(from_ns), Some(to_ns)))
             }

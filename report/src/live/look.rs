@@ -124,6 +124,8 @@ impl Looker {
         if let Some(sensor) = &self.sensor {
             match sensor.table(narrowed) {
                 Ok(told) => {
+                    self.sampling_interval_max =
+                        self.sampling_interval_max.max(told.sampling_interval);
                     look.open_flows = Some(told.flows);
                     look.told_flows = told.table.flows.len() as u64;
                     table = Some(told.table);

@@ -44,6 +44,8 @@ pub struct Told {
     pub table: Table,
     /// How many flows there are that fit, told or not.
     pub flows: u64,
+    /// One packet in so many is in them.
+    pub sampling_interval: u32,
 }
 
 impl Sensor {
@@ -122,6 +124,11 @@ fn head_of(line: &str) -> Result<Told, String> {
             flows: Vec::new(),
         },
         flows: number("flows")?,
+        // A sensor that is older than this does not say.
+        sampling_interval: number("sampling_interval")
+            .ok()
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(1),
     })
 }
 
@@ -188,6 +195,9 @@ mod tests {
             (told.table.monotonic_ns, told.table.unix_ns, told.flows),
             (5, 6, 7)
         );
+        assert_eq!(told.sampling_interval, 1);
+        let sampled = HEAD.replace(r#""changing""#, r#""sampling_interval":10,"changing""#);
+        assert_eq!(head_of(&sampled).unwrap().sampling_interval, 10);
         let open = flow_of(FLOW).unwrap();
         assert_eq!(open.number, 3);
         let record = open.flow.record;

@@ -9,6 +9,7 @@ pub mod nfdump;
 pub mod nfilter;
 mod rules;
 
+use chrono::Local;
 use clap::{
     Args,
     builder::StyledStr,
@@ -83,6 +84,12 @@ impl Words {
             return Ok(None);
         }
         Ok(Some(translated))
+    }
+
+    /// What to tell beside the answer.
+    #[must_use]
+    pub fn note(&self, note: fn(&[String], i32) -> Option<String>) -> Option<String> {
+        note(&self.words, Local::now().offset().local_minus_utc())
     }
 }
 

@@ -74,6 +74,29 @@ pub fn native(words: &[String]) -> Result<Vec<String>, String> {
     Ok(command)
 }
 
+/// What to tell who asks for times here: nfdump takes them by the local clock. `ahead_s` is how far that is ahead of
+/// UTC, seconds.
+#[must_use]
+pub fn times_note(words: &[String], ahead_s: i32) -> Option<String> {
+    let options = getopt::parse("nfdump", LETTERS, words).ok()?.options;
+    let is_time = |(letter, argument): &(char, String)| match letter {
+        't' => true,
+        'r' | 'R' => argument.contains("nfcapd.2"),
+        _ => false,
+    };
+    if ahead_s == 0 || !options.iter().any(is_time) {
+        return None;
+    }
+    let minutes = ahead_s.unsigned_abs() / 60;
+    let sign = if ahead_s < 0 { '-' } else { '+' };
+    Some(format!(
+        "times are UTC here, in -t and in names of files too; nfdump takes them by the local clock, which is \
+         UTC{sign}{:02}:{:02}",
+        minutes / 60,
+        minutes % 60
+    ))
+}
+
 impl Asked {
     fn of(options: Vec<(char, String)>) -> Result<Self, String> {
         let mut asked = Self::default();

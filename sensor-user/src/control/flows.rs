@@ -278,6 +278,7 @@ pub(super) mod tests {
             timeouts: Timeouts::softflowd(),
             ticks: Ticks::default(),
             in_pairs: true,
+            sampling_interval: 10,
             interfaces: vec![PortReport {
                 name: "eth0".to_owned(),
                 ifindex: 2,

@@ -151,10 +151,11 @@ impl Live {
         let [monotonic_ns, unix_ns] = self.begun_ns.unwrap_or_default();
         let _ = writeln!(
             output,
-            r#"{{"monotonic_ns":{monotonic_ns},"unix_ns":{unix_ns},"flows":{},"octets":{},"packets":{},"changing":{},"told":{}}}"#,
+            r#"{{"monotonic_ns":{monotonic_ns},"unix_ns":{unix_ns},"flows":{},"octets":{},"packets":{},"sampling_interval":{},"changing":{},"told":{}}}"#,
             self.flows,
             self.octets,
             self.packets,
+            self.outlook.sampling_interval,
             self.cursor.changing,
             self.found.len()
         );
@@ -250,6 +251,7 @@ mod tests {
     fn flows_with_most_octets_come_first_behind_the_sums() {
         let (sums, flows) = live("");
         assert_eq!((&sums["flows"], &sums["octets"]), (&3.into(), &950.into()));
+        assert_eq!(sums["sampling_interval"], 10);
         let octets: Vec<_> = flows.iter().map(|flow| flow["octets"].clone()).collect();
         assert_eq!(octets, [700, 150, 100]);
         let first = &flows[0];

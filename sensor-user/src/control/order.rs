@@ -62,6 +62,8 @@ pub struct Outlook {
     pub ticks: Ticks,
     /// Whether both directions of a conversation are over together.
     pub in_pairs: bool,
+    /// One packet in so many is in them.
+    pub sampling_interval: u32,
     /// Where they were seen, by number.
     pub interfaces: Vec<PortReport>,
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::Array;
-use weir_sensor_common::interface::{INTERFACES_MAX, Interface};
+use weir_sensor_common::interface::{INTERFACES_MAX, Interface, RAW};
 
 use super::Kernel;
 
@@ -10,12 +10,17 @@ impl Kernel {
     /// Tells the programs of an interface. Before anything is attached to it.
     ///
     /// # Errors
-    /// If there is another with the same place in the table.
+    /// If there is another with the same place in the table, or if it is the only one and has headers of another kind
+    /// than when the programs were loaded: a tun device where a tap was.
     pub fn set_interface(&mut self, interface: Interface) -> Result<()> {
         let map = self.ebpf.map_mut("INTERFACES").context("map INTERFACES")?;
         let mut map: Array<_, u64> = map.try_into()?;
         if map.len() == 1 {
-            return Ok(());
+            return match (self.raw, interface.flags & RAW != 0) {
+                (true, false) => bail!("it has Ethernet headers now: restart the sensor"),
+                (false, true) => bail!("it has no Ethernet headers any more: restart the sensor"),
+                _ => Ok(()),
+            };
         }
         let place = interface.ifindex % INTERFACES_MAX;
         let there: Interface = bytemuck::cast(map.get(&place, 0)?);

@@ -29,11 +29,12 @@ impl Live {
 
     fn take_last(&mut self) -> Result<()> {
         grace::wait().context("waiting for a grace period")?;
-        self.look()?;
+        // Queues that could not be settled are taken as they are.
+        let looked = self.look();
         if self.ports.are_pinned() && self.export.is_dead() {
-            return Ok(());
+            return looked;
         }
-        self.take_everything()
+        self.take_everything().and(looked)
     }
 
     /// Accounts what pinned programs keep, and tells the next sensor.

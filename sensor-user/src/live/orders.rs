@@ -81,6 +81,7 @@ impl Live {
                     timeouts: self.timeouts,
                     ticks: self.ticks,
                     in_pairs: self.export.wants_pairs(),
+                    sampling_interval: self.recorder.sampling_interval,
                     interfaces: self.ports.reports(),
                 })));
             }

@@ -9,7 +9,7 @@ use weir_sensor_common::stage::Cpu;
 use super::{EVICTED_TURN_MAX, Live};
 use crate::{
     adopt::adopt,
-    clock::{Now, Ticks},
+    clock::Now,
     evicted::Evicted,
     expiry::Reason,
     export::Export,
@@ -24,6 +24,9 @@ use crate::{
     sweep::{Take, Taken},
 };
 
+/// How long the rings are emptied while a sweep goes on, nanoseconds.
+const RINGS_EMPTIED_NS: u64 = 10_000_000_000;
+
 /// Slots collected before the rings are looked at again.
 const COLLECTED_TURN: usize = 1 << 13;
 
@@ -37,11 +40,13 @@ impl Live {
             return Ok(());
         }
         grace::wait().context("waiting for a grace period")?;
-        let kernel = &mut self.kernel;
-        let timer = Ticks::of_timer(|| kernel.settle())?;
+        let timer = self.kernel.settle()?;
         let (export, statistics) = (&mut self.export, &mut self.statistics);
-        adopt(dead, timer, &self.recorder, export, statistics)
-            .context("waiting for a grace period")?;
+        let notify = &self.service.notify;
+        adopt(dead, timer, &self.recorder, export, statistics, || {
+            notify.still_starting();
+        })
+        .context("waiting for a grace period")?;
         self.ports.note_boot()?;
         let adopted = &self.statistics.adopted;
         eprintln!(
@@ -52,7 +57,8 @@ impl Live {
     }
 
     /// Closes, waits, collects; how many flows there were. Both directions of a conversation that leave together
-    /// are one. The rings are emptied meanwhile: of a flood they hold what comes in some tens of milliseconds.
+    /// are one. The rings are emptied meanwhile: of a flood they hold what comes in some tens of milliseconds. But where
+    /// collectors take less than that, who waits for the end of this must not wait for them, too.
     pub(super) fn take(&mut self, now: &Now, take: Take<'_>) -> Result<u64> {
         let ticks = self.ticks;
         let Self {
@@ -75,8 +81,13 @@ impl Live {
             statistics: &mut self.statistics,
             discards: self.discards,
         };
+        let begun_ns = now.monotonic_ns;
         let mut empty_rings = |exit: &mut Exit<'_>| {
             let now = Now::read().with_ticks(ticks);
+            service.notify.alive(now.monotonic_ns);
+            if now.monotonic_ns.saturating_sub(begun_ns) > RINGS_EMPTIED_NS {
+                return Ok(false);
+            }
             exit.take_evicted(evicted, states, EVICTED_TURN_MAX, &now)
         };
         let mut emptied = Ok(false);
@@ -94,9 +105,12 @@ impl Live {
         if closed > 0 {
             grace::wait().context("waiting for a grace period")?;
             let mut deleted: Option<FlowRecord> = None;
+            // What was seen since the look began ends now, and not then.
+            let mut now = Now::read().with_ticks(ticks);
             while sweep.collect_some(table, COLLECTED_TURN, |taken| {
-                flows += u64::from(!exit.take(&taken, now, &mut deleted));
+                flows += u64::from(!exit.take(&taken, &now, &mut deleted));
             }) {
+                now = Now::read().with_ticks(ticks);
                 emptied = emptied.and_then(|_| empty_rings(&mut exit));
             }
         }
@@ -111,6 +125,7 @@ impl Live {
     pub(super) fn take_evicted(&mut self, most: u32) -> Result<bool> {
         while self.kernel.bell.next().is_some() {}
         let now = self.now();
+        self.service.notify.alive(now.monotonic_ns);
         let Kernel {
             evicted, states, ..
         } = &mut self.kernel;

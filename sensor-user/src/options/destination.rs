@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, ToSocketAddrs as _},
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
 };
 
 /// Collectors of one sensor, as softflowd has it.
@@ -51,10 +51,20 @@ fn address(collector: &str) -> Result<SocketAddr, String> {
     match (host, number).to_socket_addrs() {
         Ok(mut addresses) => addresses
             .next()
+            .map(unmapped)
             .ok_or_else(|| format!("-n {collector}: the host has no address")),
         Err(error) => Err(format!(
             "-n {collector}: the host's address cannot be found ({error})"
         )),
+    }
+}
+
+/// A v4-mapped address as what it is: datagrams to it are IPv4's, and so are the options of their socket.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        // IPv6's own may have a scope.
+        IpAddr::V6(_) => address,
+        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
     }
 }
 
@@ -96,6 +106,16 @@ mod tests {
             ("[]:2055", None),
         ] {
             assert_eq!(split(collector), parts, "{collector}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_one_that_it_maps() {
+        for (collector, found) in [
+            ("[::ffff:192.0.2.1]:2055", "192.0.2.1:2055"),
+            ("[2001:db8::1]:2055", "[2001:db8::1]:2055"),
+        ] {
+            assert_eq!(address(collector), Ok(found.parse().unwrap()));
         }
     }
 

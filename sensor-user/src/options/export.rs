@@ -77,6 +77,11 @@ pub struct ExportOptions {
     )]
     pub absolute_time: Option<TimeUnit>,
 
+    /// Observation domain (v9's source id, v5's engine): by it a collector tells the sensors of a host apart (left
+    /// out: the first interface's index, 0 with `-i any` and of files)
+    #[arg(long, value_name = "NUMBER", help_heading = "Export")]
+    pub domain: Option<u32>,
+
     /// MPLS labels in records, 0 to 10 (with -v 9 or 10); those after the fourth are 0
     #[arg(short = 'x', long, value_name = "LABELS", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=10), help_heading = "Export")]
     pub mpls_labels: u8,
@@ -118,6 +123,11 @@ impl Settings {
         let biflow = asked.biflow && version == Version::Ipfix;
         let new = BatchOptions::new(version);
         let batch = BatchOptions {
+            // softflowd's is always 0.
+            source_id: asked.domain.unwrap_or(match self.style {
+                Style::Weir => self.first_ifindex(),
+                Style::Softflowd => 0,
+            }),
             sampling,
             layout: Layout {
                 times: asked.absolute_time.map(Into::into),
@@ -203,6 +213,10 @@ impl ExportOptions {
             (
                 self.absolute_time.is_some() && !has_templates,
                 "-A is without effect: times in -v 1 and 5 are relative to the sensor's start",
+            ),
+            (
+                self.domain.is_some() && format == Format::V1,
+                "--domain is without effect: -v 1 has no place for it",
             ),
             (
                 self.mpls_labels > 0 && !has_templates,

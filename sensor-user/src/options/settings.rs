@@ -141,6 +141,12 @@ impl Settings {
                 self.sampling
             ));
         }
+        let domain = self.export_options.domain.unwrap_or(0);
+        if self.format == Format::V5 && domain > u16::MAX.into() {
+            return Some(format!(
+                "--domain {domain}: NetFlow v5 can say 65535 at most: use -v 9 or -v 10"
+            ));
+        }
         // Else the account would go nowhere, which then is not among the messages either.
         if self.daemon && self.statistics_json.as_deref() == Some(Path::new("-")) {
             return Some(
@@ -192,6 +198,16 @@ impl Settings {
         }
         let given = self.interfaces.iter().map(|interface| interface.ifindex);
         given.map(|ifindex| ifindex.map(u32::from)).collect()
+    }
+
+    /// The number of the first interface, given or its own; 0 if there is none, or it is not there.
+    pub(super) fn first_ifindex(&self) -> u32 {
+        let named = self.interfaces.first().filter(|_| self.any().is_none());
+        let number = named.and_then(|named| {
+            let given = named.ifindex.map(u32::from);
+            given.or_else(|| interface::ifindex(&interface::own_name(&named.name)))
+        });
+        number.unwrap_or(0)
     }
 
     fn any(&self) -> Option<&InterfaceName> {

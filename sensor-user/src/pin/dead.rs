@@ -1,6 +1,7 @@
 //! A table that a sensor left: opened by what its identity says, and taken whole.
 
 use std::{
+    hash::BuildHasher as _,
     io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{Array, MapData, MapError};
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use weir_netflow::Sampling;
 use weir_sensor_common::{
     Fields, KeyMask,
@@ -30,8 +31,13 @@ use crate::{
     settle,
     statistics::{Statistics, Untold},
     sweep::{Identity, Taken},
-    table::Table,
+    table::{Place, Table},
 };
+
+/// Flows of a table that are merged at a time, some 32 MiB of them; in passes whose number is bounded, too, since each
+/// looks at all that is left.
+const PASS_FLOWS: usize = 1 << 17;
+const PASSES_MAX: usize = 16;
 
 /// A table that a sensor left.
 pub struct Dead {
@@ -183,7 +189,7 @@ impl Dead {
     }
 
     /// The interfaces it has flows of.
-    pub(super) fn ifindexes(&self) -> impl Iterator<Item = u32> {
+    pub fn ifindexes(&self) -> impl Iterator<Item = u32> {
         self.origin
             .ifindexes
             .iter()
@@ -241,7 +247,8 @@ impl Dead {
     /// Takes everything that is in it, and removes it. Only once no program writes it any more.
     ///
     /// A slot counts as taken when its way was given back: what a dead sweep had closed is still
-    /// here.
+    /// here. It is given back a pass at a time: who is killed here leaves the rest to the next, and memory is that of a
+    /// pass, however large the table is.
     ///
     /// # Errors
     /// If a grace period cannot be waited for.
@@ -258,23 +265,42 @@ impl Dead {
         evicted.take(states, u32::MAX, |slot, extra| {
             emit(Taken::of(slot, Reason::Forced).with(*extra), origin);
         })?;
-        // One flow on several CPUs is one record.
-        let mut flows: HashMap<Identity, Taken> = HashMap::new();
-        let mut merge = |flow: Taken| match flows.entry(flow.identity(origin.key_mask)) {
-            hashbrown::hash_map::Entry::Occupied(mut entry) => entry.get_mut().add(&flow),
-            hashbrown::hash_map::Entry::Vacant(entry) => {
-                entry.insert(flow);
+        let passes = table.all_occupied().count().div_ceil(PASS_FLOWS);
+        let passes = passes.clamp(1, PASSES_MAX) as u64;
+        let hasher = DefaultHashBuilder::default();
+        for pass in 0..passes {
+            // One flow on several CPUs is one record.
+            let mut flows: HashMap<Identity, Taken> = HashMap::new();
+            let mut merge = |flow: Taken| {
+                let identity = flow.identity(origin.key_mask);
+                // Not the bits that the map goes by.
+                let is_its_turn = (hasher.hash_one(identity) >> 32) % passes == pass;
+                if is_its_turn {
+                    flows
+                        .entry(identity)
+                        .and_modify(|whole| whole.add(&flow))
+                        .or_insert(flow);
+                }
+                is_its_turn
+            };
+            let mut taken: Vec<Place> = Vec::new();
+            for place in table.all_occupied() {
+                let flow = Taken::of(&table.copy(place), Reason::Flushed);
+                if merge(flow.with(table.extra(place))) {
+                    taken.push(place);
+                }
             }
-        };
-        for place in table.all_occupied() {
-            let flow = Taken::of(&table.copy(place), Reason::Flushed);
-            merge(flow.with(table.extra(place)));
-        }
-        for cpu in 0..*cpus as usize {
-            settle::pending_flows(states, staged, cpu).for_each(&mut merge);
-        }
-        for flow in flows.into_values() {
-            emit(flow, origin);
+            for cpu in 0..*cpus as usize {
+                settle::pending_flows(states, staged, cpu).for_each(|flow| {
+                    merge(flow);
+                });
+            }
+            for flow in flows.into_values() {
+                emit(flow, origin);
+            }
+            for place in taken {
+                table.release(place);
+            }
         }
         remove_table(&self.path);
         Ok(())

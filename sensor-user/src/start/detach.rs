@@ -5,11 +5,11 @@ use std::{mem, path::Path};
 use anyhow::Result;
 use weir_sensor::{
     adopt::adopt,
-    clock::{Now, Ticks},
+    clock::Now,
     export::{Clock, Export},
     interface,
     kernel::{Kernel, ProgramOptions},
-    pin::Left,
+    pin::{Dead, Left},
     signals,
     statistics::Statistics,
 };
@@ -23,13 +23,18 @@ impl Start<'_> {
     pub fn detach(&self, folder: &Path) -> Result<(Statistics, bool)> {
         let mut left = Left::open(folder)?;
         let sampling = left.sampling();
-        let how = self.settings.export(self.version, self.fields, sampling);
+        let mut how = self.settings.export(self.version, self.fields, sampling);
+        // Whoever names no interface means the one that was metered: its collector is to know whose flows these are.
+        if self.settings.interfaces.is_empty() && self.settings.export_options.domain.is_none() {
+            let mut ifindexes = left.tables.iter().flat_map(Dead::ifindexes);
+            how.batch.source_id = ifindexes.next().unwrap_or(0);
+        }
         let mut export = Export::start_where_possible(&self.addresses, &how, Clock::Live)?;
         let mut statistics = Statistics::default();
         // The one that is always loaded tells the timer's tick.
         let options = ProgramOptions::new(shape(1, KeyMask::FULL)?);
         let mut kernel = Kernel::load_first(&options, &[])?;
-        let timer = Ticks::of_timer(|| kernel.settle())?;
+        let timer = kernel.settle()?;
         // From here on nothing ends the process half way: what it had sent would be sent again.
         let _signals = signals::take()?;
         let attachments = left.take_off()?;
@@ -41,7 +46,14 @@ impl Start<'_> {
         let mut recorder = self.recorder(ifindexes.collect(), self.settings.ifindexes_given());
         recorder.sampling_interval = sampling.interval;
         export.begin_last();
-        adopt(tables, timer, &recorder, &mut export, &mut statistics)?;
+        adopt(
+            tables,
+            timer,
+            &recorder,
+            &mut export,
+            &mut statistics,
+            || (),
+        )?;
         eprintln!(
             "weir-sensor: took {attachments} programs off, and {} flows of {} packets out of the table",
             statistics.adopted.records, statistics.adopted.packets

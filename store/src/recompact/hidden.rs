@@ -41,11 +41,10 @@ pub(super) fn in_hidden<T, W>(
 /// Clears hidden folders that a killed process left behind; whoever does has the right to rearrange.
 ///
 /// # Errors
-/// If something cannot be read, moved or removed.
+/// If something cannot be read, moved or removed: the first of them. The other folders are cleared all the same.
 pub fn clear(root: &Path, _lock: &Rearranging) -> Result<(), StoreError> {
-    all(root)?
-        .iter()
-        .try_for_each(|hidden| clear_hidden(hidden))
+    let cleared = all(root)?.into_iter().map(|hidden| clear_hidden(&hidden));
+    cleared.fold(Ok(()), Result::and)
 }
 
 /// Octets of what is in hidden folders, as far as it can be read; they come back, whatever becomes of it.
@@ -94,6 +93,11 @@ pub(super) fn clear_hidden(hidden: &Path) -> Result<(), StoreError> {
     sync_parent(hidden)
 }
 
+/// What is to be opened by nobody here: with a pipe that takes for ever.
+fn is_no_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|about| !about.is_file())
+}
+
 /// Whether a file's flows are in files that readers see.
 ///
 /// # Errors
@@ -103,12 +107,16 @@ fn is_elsewhere(path: &Path, shown: &Path) -> Result<bool, StoreError> {
     if name.ends_with(rotate::PARTIAL_SUFFIX) {
         return Ok(true);
     }
+    if is_no_file(path) {
+        return Ok(false);
+    }
     let mut files = Vec::new();
     if shown.exists() {
         let entries = fs::read_dir(shown).map_err(StoreError::io("list", shown))?;
         for entry in entries {
             files.push(entry.map_err(StoreError::io("list", shown))?.path());
         }
+        files.retain(|file| !is_no_file(file));
     }
     let this = (name, octets(path));
     let own = sources(path)?;
@@ -124,6 +132,9 @@ fn is_elsewhere(path: &Path, shown: &Path) -> Result<bool, StoreError> {
 /// have the same checksums; their notes differ, since whoever recovers a window knows no accounts.
 fn is_of_same_window(one: &Path, other: &Path) -> bool {
     let checksums = |path: &Path| {
+        if is_no_file(path) {
+            return None;
+        }
         let footer = footer::read(path).ok()?;
         footer.note(CHECKSUMS).map(str::to_owned)
     };

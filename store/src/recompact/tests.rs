@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     net::{Ipv4Addr, Ipv6Addr},
+    process::Command,
 };
 
 use arrow::{
@@ -468,12 +469,20 @@ fn small_files_stay_hidden_while_the_large_one_cannot_be_read() {
     fs::rename(&large, &aside).unwrap();
     // What leads to itself is not opened.
     std::os::unix::fs::symlink(&large, &large).unwrap();
+    // Others are cleared all the same, and a pipe in one is not waited for.
+    let later = layout::hour_folder(root, START_S + 7200);
+    let other = hidden_folder(&later);
+    fs::create_dir_all(&other).unwrap();
+    let made = Command::new("mkfifo").arg(other.join("pipe")).status();
+    assert!(made.unwrap().success());
     let lock = Rearranging::lock(root).unwrap();
     let files = |folder: &Path| fs::read_dir(folder).unwrap().count();
     for _ in 0..2 {
         clear(root, &lock).unwrap_err();
         assert_eq!((files(&hidden), files(&shown)), (12, 1));
+        assert!(!other.exists() && files(&later) == 1);
     }
+    fs::remove_dir_all(&later).unwrap();
     fs::remove_file(&large).unwrap();
     fs::rename(&aside, &large).unwrap();
     clear(root, &lock).unwrap();

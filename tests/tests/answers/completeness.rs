@@ -249,6 +249,9 @@ fn sums_of_what_exporters_say_do_not_wrap() {
     let answer = archive.json(&["host", "10.1.0.1"]);
     assert_eq!(column(&answer["peers"], "sent_octets"), [u64::MAX]);
     assert_eq!(column(&answer["peers"], "received_octets"), [100]);
+    let in_sql = "select src_addr, sum(octets) as octets from flows group by 1 order by 2 desc";
+    let answer = archive.json(&["sql", in_sql]);
+    assert_eq!(column(&answer["rows"], "octets"), [u64::MAX, 100]);
     // No wrap in the durations either; a flow of two seconds is one of two seconds.
     let answer = archive.json(&["stat", "summary"]);
     let seconds = answer["summary"].as_array().unwrap().iter();

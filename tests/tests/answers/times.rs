@@ -43,6 +43,12 @@ fn q8_what_did_the_hosts_of_a_network_do() {
         assert!(hosts.contains(&json!(host)), "{host} of {hosts:?}");
     }
     assert_eq!(answer["coverage"]["flows"], 2);
+    // What is not shown is in the sums.
+    let few = archive.json(&["host", "10.1.0.0/24", "-n", "1"]);
+    assert_eq!(column(&few["peers"], "host").len(), 1);
+    assert_eq!(few["peers_in_all"], 3);
+    assert_eq!(few["total"], answer["total"]);
+    assert_eq!(few["total"]["sent_flows"], 2);
     let one = archive.json(&["host", "10.1.0.79/32"]);
     assert_eq!(column(&one["peers"], "peer"), ["203.0.113.9"]);
     assert_eq!(one["peers"][0].get("host"), None);

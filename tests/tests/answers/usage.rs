@@ -188,6 +188,16 @@ fn q3_a_conversation_is_one_line() {
     assert_eq!(unanswered["flows"], json!([]));
     let answered = archive.json(&["flows", "-b", "-P", "out bytes > bytes", filter]);
     assert_eq!(answered["flows"], document["flows"]);
+    // Of groups as of statistics the whole is told, too.
+    let groups = archive.json(&["group", "--by", "proto", filter]);
+    assert_eq!(groups["total"]["octets"], 39_000_000);
+    let connections = archive.json(&["group", "--biflow", "-n", "1", "any"]);
+    assert_eq!(connections["connections_in_all"], 1568);
+    let text = archive.text(&["group", "--biflow", "-n", "1", "any"]);
+    assert!(
+        text.contains("all, with 1,567 that are not shown"),
+        "{text}"
+    );
     // Most of it is web traffic: fewer lines than flows, sorted by what is asked.
     let most = archive.text(&["flows", "-b", "-O", "bytes", "-n", "1", "any"]);
     assert!(most.contains("198.18.7.7:1194"), "{most}");

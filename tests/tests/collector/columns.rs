@@ -4,13 +4,15 @@
 use std::{fs, net::Ipv4Addr, thread, time::Duration};
 
 use serde_json::{Value, json};
+use weir_exporter::{Batcher, Version, batch::BatchOptions};
+use weir_netflow::{ExportTime, Sampling};
 use weir_tests::{
     process::{built, succeed},
     sflow::{self, Header},
     traffic,
 };
 
-use crate::site::{Site, expect, socket, v9_datagram};
+use crate::site::{Site, expect, record, socket, unix_ns, v9_datagram};
 
 /// What is pending is written after half a second.
 const WRITTEN: Duration = Duration::from_millis(1500);
@@ -103,6 +105,39 @@ fn what_some_flows_have_begins_another_window_and_all_are_one_table() {
             .iter()
             .all(|group| group["xsrcip"].is_null() && group["ivrfnam"].is_null())
     );
+}
+
+/// A collector remembers rates, also of an exporter that begins anew.
+#[test]
+fn a_sensor_that_samples_no_more_is_believed() {
+    let site = Site::new();
+    let daemon = site.start("-t 86400");
+    let socket = socket();
+    let now = ExportTime {
+        unix_ns: unix_ns(),
+        uptime_ms: 5000,
+    };
+    for version in [Version::V9, Version::Ipfix] {
+        for interval in [100, 1] {
+            let sampling = Sampling {
+                interval,
+                random: false,
+            };
+            let mut sensor = Batcher::new(BatchOptions {
+                sampling,
+                source_id: 2,
+                ..BatchOptions::new(version)
+            });
+            for _ in 0..4 {
+                assert!(sensor.push(&record(now.unix_ns), &now).is_none());
+            }
+            let datagram = sensor.flush(&now).unwrap();
+            socket.send_to(&datagram.octets, site.address()).unwrap();
+            thread::sleep(WRITTEN);
+        }
+    }
+    expect(&site.stop(daemon), "records=16 records_written=16");
+    assert_eq!(top(&site, "sampling"), [[1, 8], [100, 8]]);
 }
 
 /// A UDP packet between 10.0.0.`client` and a server, to it or back.

@@ -95,6 +95,28 @@ fn what_is_lost_while_no_sensor_runs_is_counted() {
     assert_eq!(adopted + lost, u64::from(FRAMES), "{found:#}");
 }
 
+/// More flows than are merged at a time, on either CPU.
+#[test]
+fn a_large_table_is_taken_over_whole() {
+    const FLOWS: u32 = 300_000;
+    let world = World::new("pll");
+    let bpf = Bpf::mount(&world);
+    let arguments = format!(
+        "--direction in -m 2000000 -t idle=1h --pin {} -n {COLLECTOR}",
+        bpf.pin()
+    );
+    kill(world.sensor(&arguments));
+    for first in (0..FLOWS).step_by(10_000) {
+        world.send(&flood_frames(first..first + 10_000));
+    }
+    // Seen twice, each is one record.
+    world.send(&flood_frames(0..10_000));
+    let found = world.stop(world.sensor(&arguments));
+    expect(&found, "adopted_lost_packets=0 packets=0");
+    assert_eq!(of(&found, "adopted_packets"), u64::from(FLOWS) + 10_000);
+    assert_eq!(of(&found, "adopted_flows"), u64::from(FLOWS));
+}
+
 /// Flows of a packet each, three frames that are not IP and two that are too short.
 fn frames(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     let mut frames = flood_frames(numbers);

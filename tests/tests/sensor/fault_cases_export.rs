@@ -211,6 +211,42 @@ fn x02_what_a_router_threw_away_is_counted() {
     );
 }
 
+/// What a router on the way refuses is about datagrams that have left: the next is not lost to that answer.
+#[test]
+fn x01_a_router_that_refuses_for_a_moment_costs_no_datagram_after_it() {
+    let world = World::new("x1r");
+    let (a, b) = (&world.pair.a, &world.pair.b);
+    for (end, number) in [(a, 1), (b, 2)] {
+        ip(end, &format!("link set {end} arp on"));
+        ip(end, &format!("addr add 10.66.0.{number}/24 dev {end}"));
+    }
+    ip(b, "route add 10.77.0.0/24 via 10.66.0.1");
+    let mut sysctl = Command::new("ip");
+    sysctl.args(["netns", "exec", a, "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    succeed(&mut sysctl);
+    let collector = ([10, 77, 0, 1], 2055).into();
+    let mut destination = inside(b, || Destination::connect(collector).unwrap());
+    let mut send = || {
+        let sent = inside(b, || destination.send(b"flows"));
+        thread::sleep(UNDER_WAY);
+        sent
+    };
+    ip(a, "route add prohibit 10.77.0.1");
+    let sent = send();
+    assert!(matches!(sent, Sent::Yes { refusals: 0 }), "{sent:?}");
+    let sent = send();
+    assert!(matches!(sent, Sent::Yes { refusals: 1 }), "{sent:?}");
+    ip(a, "route del prohibit 10.77.0.1");
+    // What was refused last.
+    let sent = send();
+    assert!(matches!(sent, Sent::Yes { refusals: 1 }), "{sent:?}");
+    // One of this machine's own stays.
+    ip(b, "route del 10.77.0.0/24");
+    let _ = send();
+    let sent = send();
+    assert!(matches!(sent, Sent::No { refusals: 0, .. }), "{sent:?}");
+}
+
 /// As when a lease ends: the kernel finds no way from an address that is gone, and a socket keeps to its own.
 #[test]
 fn x01_datagrams_leave_again_when_the_own_address_has_changed() {

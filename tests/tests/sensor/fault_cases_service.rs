@@ -2,13 +2,15 @@
 
 use std::{
     fs,
+    io::Read as _,
+    net::TcpListener,
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _},
         net::UnixDatagram,
     },
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use weir_sensor::confine;
@@ -18,7 +20,7 @@ use weir_tests::{
     traffic::flood_frames,
 };
 
-use crate::world::{COLLECTOR, World, assert_account, expect, json};
+use crate::world::{COLLECTOR, World, assert_account, expect, inside, json};
 
 /// A field of each thread of a process, as /proc tells it.
 fn of_threads(process: &Path, field: &str) -> Vec<(String, String)> {
@@ -239,6 +241,63 @@ impl Manager {
         let octets = self.socket.recv(&mut buffer).ok()?;
         Some(String::from_utf8_lossy(&buffer[..octets]).into_owned())
     }
+
+    /// Takes a message, if there is one; whether there was none.
+    fn waits_for_more(&self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        let message = self.next();
+        self.socket.set_nonblocking(false).unwrap();
+        message.is_none()
+    }
+}
+
+/// The sweep waits for who takes the flows, and must not be taken for stuck.
+#[test]
+fn v05_a_sweep_that_a_slow_collector_holds_up_gives_signs_of_life() {
+    const FLOWS: u32 = 400_000;
+    let world = World::new("v5s");
+    let manager = Manager::new(&world);
+    let b = &world.pair.b;
+    let listener = inside(b, || TcpListener::bind("127.0.0.1:0").unwrap());
+    let collector = listener.local_addr().unwrap().to_string();
+    // Some 3 MB a second, until the end.
+    let reader = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = vec![0; 30_000];
+        while stream.read(&mut buffer).unwrap() > 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let json_path = world.path("json").display().to_string();
+    let mut options = vec!["-i", b, "-m", "1000000", "-t", "idle=1h", "-P", "tcp"];
+    options.extend([
+        "-n",
+        &collector,
+        "--direction",
+        "in",
+        "--statistics-json",
+        &json_path,
+    ]);
+    let mut sensor = manager.start(&world, &options);
+    sensor.wait_for("metering").unwrap();
+    for first in (0..FLOWS).step_by(10_000) {
+        world.send(&flood_frames(first..first + 10_000));
+        while !manager.waits_for_more() {}
+    }
+    sensor.signal(libc::SIGTERM);
+    let is_stopping = |message: String| message.starts_with("STOPPING=1\n");
+    while !manager.next().is_some_and(is_stopping) {}
+    let begun = Instant::now();
+    let signs = std::iter::from_fn(|| manager.next()).count();
+    let took = begun.elapsed();
+    sensor.wait(Duration::from_secs(60)).unwrap();
+    reader.join().unwrap();
+    let found = json(&world.path("json"));
+    assert_account(&found);
+    expect(&found, &format!("records={FLOWS}"));
+    // One each 100 ms, and none for half a second is the end.
+    assert!(took > Duration::from_secs(2), "{took:?}");
+    assert!(signs > 10, "{signs} in {took:?}");
 }
 
 #[test]

@@ -448,6 +448,13 @@ fn dropping_is_refused_where_it_would_cut_off() {
     let refused = String::from_utf8(refused.unwrap().stderr).unwrap();
     let cut_off = format!("would cut {b} off, which has the address 192.0.2.1");
     assert!(refused.contains(&cut_off), "{refused}");
+    // An address by a label of its own, with no route.
+    ip(b, &format!("addr flush dev {b}"));
+    ip(b, &format!("addr add 192.0.2.1/32 label {b}:vip dev {b}"));
+    let refused = world.start("--drop").unwrap_err().to_string();
+    assert!(refused.contains("has the address 192.0.2.1"), "{refused}");
+    ip(b, &format!("addr flush dev {b}"));
+    ip(b, &format!("addr add 192.0.2.1/24 dev {b}"));
     let packet = traffic::ipv4(
         [192, 0, 2, 77],
         [192, 0, 2, 1],

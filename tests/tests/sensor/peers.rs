@@ -74,10 +74,10 @@ fn nfcapd_reads_what_weir_sends() {
                 "v{version} {name}\n{log}"
             );
         }
-        assert!(
-            log.contains("Sequence Errors: 0, Bad Packets: 0"),
-            "v{version}: {log}"
-        );
+        // 1.7.1 does not number IPFIX's options records (RFC 7011 section 3.1): one comes with the first templates.
+        let errors = u32::from(version.starts_with("10"));
+        let counted = format!("Sequence Errors: {errors}, Bad Packets: 0");
+        assert!(log.contains(&counted), "v{version}: {log}");
     }
 }
 
@@ -190,7 +190,7 @@ fn send(datagrams: &[Vec<u8>], port: u16) {
 fn what_weir_says_of_itself_disturbs_nobody() {
     const PACKETS: u64 = 5050;
     // nfcapd 1.7.1 does not number IPFIX's options records, which RFC 7011 section 3.1 does.
-    for (version, errors) in [(Version::V9, 0), (Version::Ipfix, 1)] {
+    for (version, errors) in [(Version::V9, 0), (Version::Ipfix, 2)] {
         let folder = tempfile::tempdir().unwrap();
         let datagrams = announced(version);
         let (flows, log) = nfcapd(folder.path(), &[], |port| send(&datagrams, port));

@@ -67,8 +67,9 @@ pub struct Decoded {
     /// Of each datagram: its sequence number, the count it claims, and what was found in it. IPFIX
     /// claims no count, and numbers data records: both are those found. v1 has no number: 0.
     pub counts: Vec<(u32, usize, usize)>,
-    /// Records of options.
+    /// Records of options, and those of them that say how packets were chosen.
     pub announced: usize,
+    pub of_sampling: usize,
     /// What they told last of what was counted, by [`options::COUNTERS`]' names.
     pub counters: HashMap<&'static str, u64>,
     /// What they told interfaces are called, by ifIndex.
@@ -156,8 +157,9 @@ impl Decoded {
 
     fn take_options(&mut self, template: &Template, octets: &[u8]) {
         for record in template.records(octets) {
-            self.announced += 1;
             let said = options::read(template, record);
+            self.announced += 1;
+            self.of_sampling += usize::from(said.sampling.is_some());
             for ((_, name), count) in options::COUNTERS.into_iter().zip(said.counters) {
                 self.counters.extend(count.map(|count| (name, count)));
             }

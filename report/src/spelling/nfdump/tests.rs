@@ -211,3 +211,14 @@ fn what_cannot_be_is_refused_with_what_to_use() {
         assert!(refused.contains(words), "{line}: {refused}");
     }
 }
+
+#[test]
+fn who_asks_for_times_is_told_whose_they_are() {
+    let told = |line: &str, ahead_s| times_note(&words_of(line), ahead_s);
+    let note = told("-r /f -t 2026/11/21.14:00:00", 3600).unwrap();
+    assert!(note.contains("UTC+01:00"), "{note}");
+    let note = told("-R /f/nfcapd.202611211400:nfcapd.202611211500", -12_600).unwrap();
+    assert!(note.contains("UTC-03:30"), "{note}");
+    assert_eq!(told("-r /f -t 2026/11/21.14:00:00", 0), None);
+    assert_eq!(told("-r /f 'last 1h'", 3600), None);
+}

@@ -2,7 +2,10 @@
 
 use std::{fs, process::Command, thread};
 
-use weir_tests::{process::succeed, traffic::flood_frames};
+use weir_tests::{
+    process::{Daemon, succeed},
+    traffic::flood_frames,
+};
 
 use crate::world::{COLLECTOR, Sink, UNDER_WAY, World, bpf::Bpf, expect, ip, kill};
 
@@ -52,7 +55,42 @@ fn s14_the_interface_goes_comes_back_and_changes_its_name() {
     world.wait_until_up(a, &format!("{b}x"));
     world.send(&frames);
 
-    expect(&world.stop(sensor), "ip_packets=500 ip_octets=20000");
+    // A card that is plugged in again has the name it had before somebody changed that.
+    ip(a, &format!("link del {a}"));
+    says(&format!("{b}x is gone"));
+    ip(a, &pair);
+    for end in [a, b] {
+        ip(end, &format!("link set {end} arp off up"));
+    }
+    says(&format!("{b} is back: attached again"));
+    world.wait_until_up(a, b);
+    world.send(&frames);
+
+    expect(&world.stop(sensor), "ip_packets=600 ip_octets=24000");
+}
+
+#[test]
+fn s14_an_interface_that_comes_back_without_the_headers_it_had_is_not_misread() {
+    let world = World::new("s14r");
+    let b = &world.pair.b;
+    let make = |mode: &str| {
+        ip(b, &format!("tuntap add dev kind0 mode {mode}"));
+        ip(b, "link set kind0 up");
+    };
+    make("tun");
+    let mut command = world.command("weir-sensor");
+    command.args(["-i", "kind0", "-c", "none"]);
+    let mut sensor = Daemon::start(command, &world.path("log")).unwrap();
+    sensor.wait_for("metering").unwrap();
+    ip(b, "link del kind0");
+    sensor.wait_for("kind0 is gone").unwrap();
+    make("tap");
+    let refused = "kind0 is back, but not metered: it has Ethernet headers now: restart the sensor";
+    sensor.wait_for(refused).unwrap();
+    ip(b, "link del kind0");
+    make("tun");
+    sensor.wait_for("kind0 is back: attached again").unwrap();
+    assert!(sensor.stop().unwrap().success());
 }
 
 /// Without `--pin`, `crash.rs` has it.
