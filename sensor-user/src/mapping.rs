@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "mmap")]
 
 use std::{
+    hint::select_unpredictable,
     io,
     marker::PhantomData,
     os::fd::{AsRawFd as _, BorrowedFd},
@@ -93,17 +94,24 @@ impl<T> Mapping<T> {
         fetch(self.at(index));
     }
 
-    /// The same of so many elements in a row, each of which is a cache line.
+    /// The same of those of eight elements in a row whose bits are set. No branch depends on which these are, since
+    /// none would be foreseen: in place of the others a line of the stack is fetched, which is there.
     ///
     /// # Panics
-    /// If one of them is not below the length.
+    /// If one of the eight is not below the length.
     #[inline(always)]
-    pub fn fetch_run(&self, first: usize, elements: usize) {
-        let end = first + elements;
+    pub fn fetch_some(&self, first: usize, bits: u8) {
+        let end = first + 8;
         assert!(end <= self.len, "elements {first} to {end} of {}", self.len);
-        for index in first..end {
+        let here = 0u8;
+        for bit in 0..8 {
             // SAFETY: the element lies within the mapping, checked above for all.
-            fetch(unsafe { self.start.as_ptr().add(index) });
+            let element = unsafe { self.start.as_ptr().add(first + bit) };
+            fetch(select_unpredictable(
+                bits >> bit & 1 != 0,
+                element.cast_const().cast(),
+                &raw const here,
+            ));
         }
     }
 

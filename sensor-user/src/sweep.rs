@@ -1,6 +1,8 @@
 //! The sweep: looks at each bucket in which a flow can be over, closes those that are, and after a
 //! grace period takes them out, whole, one record a flow whatever number of CPUs saw it.
 
+use std::mem;
+
 use weir_sensor_common::{
     Extra, FlowKey, KeyMask, Slot, SlotWords as _, handover,
     slot::{Sighting, SlotPtr},
@@ -250,12 +252,15 @@ impl Sweep {
         let mut looked = 0u32;
         for region in 0..table.regions() {
             self.live = 0;
-            for bucket in 0..table.buckets() {
-                let ahead = bucket + AHEAD;
-                if ahead < table.buckets() && self.is_due(due(table, region, ahead), now) {
-                    table.fetch_slots(region, ahead);
-                }
-                if !self.look(&round, region, bucket) {
+            // Ways of the buckets that were fetched and are not looked at yet.
+            let mut fetched = [0; AHEAD as usize];
+            for step in 0..table.buckets() + AHEAD {
+                let ways = self.fetch(&round, region, step);
+                let ways = mem::replace(&mut fetched[(step % AHEAD) as usize], ways);
+                let Some(bucket) = step.checked_sub(AHEAD) else {
+                    continue;
+                };
+                if !self.look(&round, region, bucket, ways) {
                     continue;
                 }
                 looked += 1;
@@ -309,12 +314,25 @@ impl Sweep {
         }
     }
 
+    /// The ways of a bucket that are taken; has their slots fetched if they are to be looked at.
+    #[inline(always)]
+    fn fetch(&self, round: &Round<'_>, region: u32, bucket: u32) -> u8 {
+        let &Round { table, now, .. } = round;
+        if bucket >= table.buckets() {
+            return 0;
+        }
+        let taken = table.taken(region, bucket);
+        if self.is_due(due(table, region, bucket), now) {
+            table.fetch_slots(region, bucket, taken);
+        }
+        taken
+    }
+
     /// Returns whether a flow in the bucket could be over, and so each was looked at.
     #[inline(always)]
-    fn look(&mut self, round: &Round<'_>, region: u32, bucket: u32) -> bool {
+    fn look(&mut self, round: &Round<'_>, region: u32, bucket: u32, taken: u8) -> bool {
         let &Round { table, now, .. } = round;
         let index = due(table, region, bucket);
-        let taken = table.taken(region, bucket);
         self.live += u64::from(taken.count_ones());
         if !self.is_due(index, now) {
             self.next_ns = self.next_ns.min(self.due_ns[index]);

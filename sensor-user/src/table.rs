@@ -183,13 +183,12 @@ impl Table {
         })
     }
 
-    /// Has a bucket's slots fetched, and does not wait for them: all, since to pick those that are taken costs more
-    /// than it spares.
+    /// Has the slots of these ways of a bucket fetched, and does not wait for them.
     #[inline(always)]
-    pub fn fetch_slots(&self, region: u32, bucket: u32) {
+    pub fn fetch_slots(&self, region: u32, bucket: u32, ways: u8) {
         let index = bucket * WAYS;
-        let first = self.index(Place { region, index });
-        self.slots.fetch_run(first, WAYS as usize);
+        self.slots
+            .fetch_some(self.index(Place { region, index }), ways);
     }
 
     /// The places of all ways that are taken.
