@@ -172,7 +172,11 @@ impl Settings {
                 self.sampling
             )
         });
-        psamp.into_iter().chain(rate).collect()
+        let named = self.interfaces.iter().filter(|named| named.name != "any");
+        let beside_any = named
+            .filter(|_| self.any().is_some())
+            .map(|named| format!("-i {}: without effect beside -i any", named.name));
+        psamp.into_iter().chain(rate).chain(beside_any).collect()
     }
 
     /// The interfaces, by names of their own.

@@ -134,6 +134,8 @@ fn what_seems_to_work_and_does_not_is_said_or_refused() {
 
     let notes = |arguments: &str| parsed(arguments).ok().map(|s| s.notes);
     assert_eq!(notes("-i a -v 1"), Some(vec![]));
+    let without_effect = "-i a: without effect beside -i any".to_owned();
+    assert_eq!(notes("-i a -i any"), Some(vec![without_effect]));
     let notes = notes("-i a -v 1 -s 100").unwrap();
     assert!(
         notes[0].contains("cannot say that packets are sampled"),
