@@ -51,12 +51,12 @@ fn run(settings: &Settings, line: Vec<OsString>, daemon: &mut Option<Daemon>) ->
     }
     let version = settings.format.version().map_err(anyhow::Error::msg)?;
     let filter = packet_filter(settings)?;
+    say_notes(settings);
     if settings.check {
         settings.addresses().map_err(anyhow::Error::msg)?;
         println!("weir-sensor: the settings are right");
         return Ok(ExitCode::SUCCESS);
     }
-    say_notes(settings);
     let addresses = settings.addresses().map_err(anyhow::Error::msg)?;
     let start = Start::new(settings, version, addresses, filter);
     let output = Output::open(settings.statistics_json.as_deref())?;

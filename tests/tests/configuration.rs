@@ -30,6 +30,9 @@ fn v04_files_that_are_right_are_found_right() {
     // The command line wins, and adds.
     let line = "-n [2001:db8::1]:2055 -v 5 --exact-clock";
     assert_eq!(check("weir-sensor", sensor, line), (Some(0), String::new()));
+    let (status, said) = check("weir-sensor", "interface = ['any', 'eth0']\n", "");
+    assert_eq!(status, Some(0));
+    assert_eq!(said, "weir-sensor: -i eth0: without effect beside -i any\n");
     let collector = "write = '/no/such/folder'\nlisten = '[::]:2055'\nsockets = 2\nallow = ['192.0.2.0/24']\n\
                      max-age = '30d'\nmin-free = '20G'\nrotate = 60\npin-port = true\nsflow = true\n";
     let right = (Some(0), String::new());

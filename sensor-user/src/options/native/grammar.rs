@@ -244,7 +244,7 @@ pub struct Options {
     #[arg(long, help_heading = "Service")]
     pub no_seccomp: bool,
 
-    /// Only look whether the settings are right, those of --config too
+    /// Only look whether the settings are right, those of --config too, and say which are without effect
     #[arg(long, help_heading = "Service")]
     pub check: bool,
 
