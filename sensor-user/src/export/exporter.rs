@@ -16,7 +16,7 @@ use super::{
 use crate::clock::Now;
 
 /// A datagram leaves when its first record has waited this long.
-const DELAY_MAX_NS: u64 = 1_000_000_000;
+const DELAY_MAX_NS: u64 = 250_000_000;
 
 /// How long is waited for collectors with what is exported last, in all. With a second for each at its very end that is
 /// half of what a service manager gives a daemon to stop (90 s, in the units 120), however many there are by the options.
